@@ -1,0 +1,1 @@
+//! BGP over TCP: the listener and one task per peer.

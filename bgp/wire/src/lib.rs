@@ -1,0 +1,1 @@
+//! BGP messages, capabilities and path attributes: bytes to types and back.

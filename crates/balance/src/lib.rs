@@ -1,0 +1,1 @@
+//! Which backend next: levels by tier and distance, and balancing policies.

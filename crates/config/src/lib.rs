@@ -1,0 +1,1 @@
+//! The configuration: parsing, checking with every error at once, resolving, comparing.

@@ -1,0 +1,1 @@
+//! VIPs as local routes, by rtnetlink; and a fake for tests.

@@ -1,0 +1,1 @@
+//! Data residency: the fence that narrows candidates before anything else sees them.

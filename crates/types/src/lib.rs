@@ -1,0 +1,18 @@
+//! The words every crate shares: address prefixes, AS numbers, communities, names, health, score.
+//!
+//! Nothing here does I/O, reads a clock or knows a protocol's bytes.
+
+mod announcement;
+mod bgp;
+mod health;
+mod name;
+mod prefix;
+
+pub use announcement::{Announcement, ReachState, RouteAttributes};
+pub use bgp::{Asn, Community, CommunityError, Family};
+pub use health::{Health, Score, Weight};
+pub use name::{
+    BackendId, GroupName, Jurisdiction, NameError, PeerName, PoolName, PopName, ProviderName, RegionName,
+    ServiceName,
+};
+pub use prefix::{Prefix, PrefixError};

@@ -1,0 +1,3 @@
+//! The per-PoP daemon proximad: composition, signals, reload, admin server.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Whole worlds in network namespaces: harness, link emulator, scenarios, demo.

@@ -1,0 +1,3 @@
+//! The project's own tasks: cargo xtask demo, test, bench.
+
+fn main() {}
