@@ -1,0 +1,436 @@
+//! The resolved configuration: typed, complete, checked.
+//!
+//! Every name that refers to something (a pool, a region, a service) is known to exist, every default is filled
+//! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
+//! [`Config`] is [`Config::parse`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::{NonZeroU16, NonZeroU32},
+    path::PathBuf,
+    time::Duration,
+};
+
+use proxima_types::{
+    Asn, BackendId, Family, GroupName, Jurisdiction, PeerName, PoolName, PopName, Prefix, ProviderName,
+    RegionName, RouteAttributes, Score, ServiceName, Weight,
+};
+
+/// Everything the daemon is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Who this PoP is.
+    pub pop: Pop,
+    /// Every region of the deployment, the own one included.
+    pub regions: BTreeMap<RegionName, Region>,
+    /// The BGP speaker.
+    pub bgp: Bgp,
+    /// What is announced. Prefixes of different groups never overlap.
+    pub groups: BTreeMap<GroupName, Group>,
+    /// What is served. No two services share a listen address.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Where it is served from.
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// The worker threads.
+    pub data_plane: DataPlane,
+    /// The pace of an orderly stop.
+    pub drain: Drain,
+    /// The admin socket.
+    pub admin: Admin,
+    /// The Prometheus endpoint; absent: none.
+    pub metrics: Option<Metrics>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// `[pop]`: who this PoP is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pop {
+    /// The PoP's name.
+    pub name: PopName,
+    /// Its region, one of [`Config::regions`].
+    pub region: RegionName,
+    /// The BGP identifier; never 0.0.0.0 (RFC 6286 §2.1).
+    pub router_id: Ipv4Addr,
+}
+
+/// `[regions.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// The jurisdiction that data in this region is under.
+    pub jurisdiction: Jurisdiction,
+}
+
+/// `[bgp]`: the speaker and its sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bgp {
+    /// The own AS; never 0 or AS_TRANS.
+    pub local_as: Asn,
+    /// The hold time offered: zero (no keepalives) or 3 s to 65535 s, whole seconds. Default 90 s.
+    pub hold_time: Duration,
+    /// The first interval of the backoff between connection attempts, 10 ms to 1 h. Default 5 s.
+    pub connect_retry: Duration,
+    /// Where incoming sessions are taken. Default: nowhere, or port 179 of both families when a peer is passive.
+    pub listen: Vec<SocketAddr>,
+    /// The sessions, as written. Not empty when there are groups. Names differ, and so do address and port.
+    pub peers: Vec<Peer>,
+}
+
+/// `[[bgp.peers]]`: one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The peer's name.
+    pub name: PeerName,
+    /// The peer's address.
+    pub address: IpAddr,
+    /// The TCP port to connect to. Default 179.
+    pub port: u16,
+    /// The peer's AS; never 0 or AS_TRANS. The own AS makes it iBGP.
+    pub remote_as: Asn,
+    /// The families offered; not empty, IPv4 first. Default: the family of `address`.
+    pub families: Vec<Family>,
+    /// Waits for the peer to connect instead of connecting. Default false.
+    pub passive: bool,
+    /// The local address to connect from, of the family of `address`. Default: the kernel's choice.
+    pub source: Option<IpAddr>,
+    /// NEXT_HOP of IPv4 routes. Absent only on an IPv4 session: its local address.
+    pub next_hop_ipv4: Option<Ipv4Addr>,
+    /// The next hop of IPv6 routes. Absent only on an IPv6 session: its local address.
+    pub next_hop_ipv6: Option<Ipv6Addr>,
+    /// The session is closed when the peer announces more prefixes than this, over all families; 1 or more.
+    /// Default 10 000.
+    pub max_prefixes: u32,
+}
+
+/// `[announce.NAME]`: prefixes that share a fate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// The group's name.
+    pub name: GroupName,
+    /// The prefixes, sorted, without duplicates; not empty. Each family is carried by at least one peer.
+    pub prefixes: Vec<Prefix>,
+    /// The services whose health gates the group, as written; not empty.
+    pub services: Vec<ServiceName>,
+    /// The attributes of the healthy state.
+    pub attributes: RouteAttributes,
+    /// How the prefixes' addresses are made local. Default [`Vip::AnyIp`].
+    pub vip: Vip,
+    /// De-preference; absent: never.
+    pub degraded: Option<Degraded>,
+    /// What health does to the group when its region no longer serves. Default: withdraws it.
+    pub when_down: WhenDown,
+}
+
+/// How a group's addresses become local to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Vip {
+    /// `anyip`: a local route for the whole prefix on the loopback device.
+    AnyIp,
+    /// `none`: the operator has seen to it.
+    None,
+}
+
+/// `[announce.NAME.degraded]`: when a group is made less attractive, and how.
+///
+/// `below` ≤ `above`, and neither is under the threshold of the same name of [`Withdrawn`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Degraded {
+    /// Entered when the score falls below this.
+    pub below: Score,
+    /// Left when the score rises above this.
+    pub above: Score,
+    /// All the attributes of this state: the group's own, with the prepend and MED given here in their place and the
+    /// communities given here added. They differ from the group's own and are never more attractive.
+    pub attributes: RouteAttributes,
+}
+
+/// What health does to a group when its region no longer serves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum WhenDown {
+    /// `withdraw`.
+    Withdraw(Withdrawn),
+    /// `stay`: health never withdraws the group; the PoP itself answers (with 503 where nothing else is left).
+    Stay,
+}
+
+/// `[announce.NAME.withdrawn]`: when a group is withdrawn. `below` ≤ `above`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Withdrawn {
+    /// Entered when the score falls below this. Default 0.01.
+    pub below: Score,
+    /// Left when the score rises above this. Default 0.02.
+    pub above: Score,
+    /// The least time withdrawn, zero to 24 h. Default 10 s.
+    pub hold_down: Duration,
+}
+
+/// `[services.NAME]`: listeners, and what they serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The service's name.
+    pub name: ServiceName,
+    /// Where it listens, as written; not empty, no duplicates, ports not 0.
+    pub listen: Vec<SocketAddr>,
+    /// What it speaks, and where to.
+    pub protocol: Protocol,
+}
+
+impl Service {
+    /// The pools behind the service.
+    pub fn pools(&self) -> BTreeSet<&PoolName> {
+        match &self.protocol {
+            Protocol::Tcp(tcp) => BTreeSet::from([&tcp.pool]),
+            Protocol::Http(http) => http.routes.iter().map(|route| &route.pool).collect(),
+        }
+    }
+}
+
+/// `protocol` of a service, with what only that protocol has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// `tcp`: bytes relayed.
+    Tcp(TcpService),
+    /// `http`: HTTP/1.1.
+    Http(HttpService),
+}
+
+/// A service of `protocol = "tcp"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpService {
+    /// Where connections go.
+    pub pool: PoolName,
+    /// The jurisdictions connections may go to; absent: any. Not empty, and the pool has backends there.
+    pub residency: Option<BTreeSet<Jurisdiction>>,
+    /// The deadlines.
+    pub timeouts: TcpTimeouts,
+}
+
+/// `timeouts` of a TCP service; each 1 ms to 24 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpTimeouts {
+    /// For connecting to a backend. Default 1 s.
+    pub connect: Duration,
+    /// Without a byte either way. Default 60 s.
+    pub idle: Duration,
+}
+
+/// A service of `protocol = "http"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpService {
+    /// The first that matches takes the request. Not empty; none is hidden by an earlier one.
+    pub routes: Vec<Route>,
+}
+
+/// `[[services.NAME.routes]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Which requests the route takes. `match` in the file.
+    pub matches: Match,
+    /// Where they go.
+    pub pool: PoolName,
+    /// The jurisdictions they may go to; absent: any. Not empty, and the pool has backends there.
+    pub residency: Option<BTreeSet<Jurisdiction>>,
+    /// The deadlines.
+    pub timeouts: HttpTimeouts,
+}
+
+/// `match` of a route: all that is given must hold. Nothing given takes every request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Match {
+    /// The request's host without its port, in lower case.
+    pub host: Option<String>,
+    /// The beginning of the request's path, whole segments; begins with `/`.
+    pub path_prefix: Option<String>,
+    /// The methods, in upper case; empty: any.
+    pub methods: Vec<String>,
+}
+
+/// `timeouts` of a route; each 1 ms to 24 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpTimeouts {
+    /// For connecting to a backend. Default 1 s.
+    pub connect: Duration,
+    /// From the request sent to the first byte of the response. Default 30 s.
+    pub first_byte: Duration,
+    /// Without a byte either way. Default 60 s.
+    pub idle: Duration,
+    /// For the whole exchange; absent: none.
+    pub total: Option<Duration>,
+}
+
+/// `[pools.NAME]`: backends that serve the same thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The pool's name.
+    pub name: PoolName,
+    /// How a level's backends share the load. Default [`Balance::LeastRequest`].
+    pub balance: Balance,
+    /// How each backend is probed.
+    pub probe: Probe,
+    /// The backends, as written; not empty. Names differ, and so do addresses.
+    pub backends: Vec<Backend>,
+}
+
+/// A balancing policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Balance {
+    /// `round-robin`, by weight.
+    RoundRobin,
+    /// `least-request`: the less loaded of two at random, by weight.
+    LeastRequest,
+}
+
+/// `probe` of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// From one probe to the next, 10 ms to 1 h. Default 1 s.
+    pub interval: Duration,
+    /// For the whole probe, 1 ms to `interval`. Default 500 ms, or `interval` when that is shorter.
+    pub timeout: Duration,
+    /// Successes in a row that make a backend up, 1 or more. Default 2.
+    pub rise: NonZeroU16,
+    /// Soft failures in a row that make it down, 1 or more. Default 3.
+    pub fall: NonZeroU16,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// `tcp = true`: that a connection is accepted.
+    Tcp,
+    /// `http = "/path"`: that a GET is answered.
+    Http {
+        /// The request target; begins with `/`.
+        path: String,
+        /// The status asked for, 100 to 599. Default 200.
+        expect: u16,
+        /// The Host header. Absent: the backend's address and port.
+        host: Option<String>,
+    },
+}
+
+/// `[[pools.NAME.backends]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// `pool/backend`.
+    pub id: BackendId,
+    /// Where it is, one of [`Config::regions`].
+    pub region: RegionName,
+    /// The jurisdiction of that region.
+    pub jurisdiction: Jurisdiction,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// 0 is tried first, up to 255. Default 0.
+    pub tier: u8,
+    /// The share of traffic and of the region's capacity, 0 to 65535. Default 100.
+    pub weight: Weight,
+    /// A label for people.
+    pub provider: Option<ProviderName>,
+}
+
+/// `[data-plane]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataPlane {
+    /// Worker threads, 1 to 1024. Absent: one per core of the affinity mask.
+    pub workers: Option<NonZeroU32>,
+}
+
+/// `[drain]`: the pace of an orderly stop; each zero to 24 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// From GRACEFUL_SHUTDOWN announced to the withdrawal. Default 5 s.
+    pub graceful_shutdown: Duration,
+    /// From the withdrawal to the end of accepting. Default 5 s.
+    pub withdrawn: Duration,
+    /// Then for exchanges to end by themselves. Default 30 s.
+    pub streams: Duration,
+}
+
+/// `[admin]`: the socket the CLI talks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// An absolute path of at most 107 bytes. Default `/run/proximad/admin.sock`.
+    pub socket: PathBuf,
+    /// Permission bits; the owner may always read and write, others never write. Default 0660.
+    pub mode: u32,
+    /// The group that owns the socket; absent: the daemon's own.
+    pub group: Option<String>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where the endpoint listens.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Default [`LogFormat::Text`].
+    pub format: LogFormat,
+    /// Default [`LogLevel::Info`].
+    pub level: LogLevel,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The least severe events that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Errors only.
+    Error,
+    /// And warnings.
+    Warn,
+    /// And what happens in normal life.
+    Info,
+    /// And what helps to find a fault.
+    Debug,
+    /// And everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level as it is written in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Config {
+    /// Every prefix of every group, sorted: what may be announced at all.
+    pub fn prefixes(&self) -> Vec<Prefix> {
+        let mut prefixes: Vec<_> =
+            self.groups.values().flat_map(|group| group.prefixes.iter().copied()).collect();
+        prefixes.sort_unstable();
+        prefixes
+    }
+
+    /// The jurisdiction of the own region.
+    pub fn own_jurisdiction(&self) -> &Jurisdiction {
+        &self.regions[&self.pop.region].jurisdiction
+    }
+}
