@@ -1,0 +1,454 @@
+//! What happened: numbered, timed, with its reason.
+
+use std::{fmt, net::SocketAddr};
+
+use proxima_types::{
+    BackendId, Family, GroupName, Health, PeerName, PopName, Prefix, ReachState, RegionName, RouteAttributes,
+    ServiceName,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{GroupReason, SessionReason, SessionState, Timestamp, VerdictReason};
+
+/// Which events are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EventsQuery {
+    /// Only events after this number; 0 for all that are kept. A number beyond the newest event was another process's
+    /// and counts as 0.
+    #[serde(default)]
+    pub since: u64,
+    /// Stay and stream what happens.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// The events that are kept, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// How many after the asked-for number are no longer kept.
+    pub lost: u64,
+    /// The events.
+    pub events: Vec<Event>,
+}
+
+/// One line of a followed stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventLine {
+    /// An event.
+    Event(Event),
+    /// The reader was too slow, or asked for what is no longer kept.
+    Lost {
+        /// How many events it misses here.
+        lost: u64,
+    },
+}
+
+/// One event. Its JSON is flat: `seq`, `at`, `mono_ns`, `kind`, and the kind's own keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts from 1 in each process, without gaps.
+    pub seq: u64,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// When, by the machine's CLOCK_MONOTONIC in nanoseconds: comparable between processes of one boot.
+    pub mono_ns: u64,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at, self.kind)
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The process runs and its configuration is accepted.
+    DaemonStarted {
+        /// The PoP.
+        pop: PopName,
+        /// The daemon's version.
+        version: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// Every gating service has its first verdict; announcements follow health from here.
+    DaemonReady {
+        /// Time since the start, in milliseconds.
+        after_ms: u64,
+    },
+    /// The process begins to stop.
+    DaemonStopping {
+        /// What made it, such as `SIGTERM`.
+        cause: String,
+    },
+    /// A backend has a new verdict.
+    BackendVerdict {
+        /// The backend.
+        backend: BackendId,
+        /// Its region.
+        region: RegionName,
+        /// The verdict before.
+        from: Health,
+        /// The verdict now.
+        to: Health,
+        /// Why.
+        reason: VerdictReason,
+        /// Round trip to it, in microseconds, where the probe measured one.
+        rtt_us: Option<u64>,
+    },
+    /// An announcement group has a new state.
+    GroupTransition {
+        /// The group.
+        group: GroupName,
+        /// The state before.
+        from: ReachState,
+        /// The state now.
+        to: ReachState,
+        /// Why.
+        reason: GroupReason,
+    },
+    /// A BGP session has a new state.
+    PeerState {
+        /// The peer.
+        peer: PeerName,
+        /// The state before.
+        from: SessionState,
+        /// The state now.
+        to: SessionState,
+        /// Why, where it is not the plain course of things.
+        reason: Option<SessionReason>,
+    },
+    /// An UPDATE was handed to the peer's socket.
+    UpdateSent {
+        /// The peer.
+        peer: PeerName,
+        /// Prefixes announced.
+        announced: Vec<Prefix>,
+        /// Prefixes withdrawn.
+        withdrawn: Vec<Prefix>,
+        /// The attributes of the announced ones.
+        attributes: Option<RouteAttributes>,
+    },
+    /// End-of-RIB was handed to the peer's socket (RFC 4724 §2).
+    EndOfRibSent {
+        /// The peer.
+        peer: PeerName,
+        /// The family.
+        family: Family,
+    },
+    /// The peer sent something wrong that did not end the session (RFC 7606).
+    PeerFault {
+        /// The peer.
+        peer: PeerName,
+        /// What, and what was done about it.
+        fault: String,
+    },
+    /// An operator drained the PoP.
+    Drain {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// An operator put it back.
+    Undrain,
+    /// A listener accepts connections.
+    ListenerBound {
+        /// The service.
+        service: ServiceName,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// A listener can't be opened.
+    ListenerFailed {
+        /// The service.
+        service: ServiceName,
+        /// Where.
+        address: SocketAddr,
+        /// Why, with the remedy.
+        error: String,
+    },
+    /// A listener takes no new connections.
+    ListenerClosed {
+        /// The service.
+        service: ServiceName,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// This host takes packets for the prefix.
+    VipAdded {
+        /// The prefix.
+        prefix: Prefix,
+    },
+    /// This host no longer does.
+    VipRemoved {
+        /// The prefix.
+        prefix: Prefix,
+    },
+    /// The kernel refused the prefix.
+    VipFailed {
+        /// The prefix.
+        prefix: Prefix,
+        /// Why, with the remedy.
+        error: String,
+    },
+    /// A data-plane worker missed its beats.
+    WorkerStalled {
+        /// The worker, from 0.
+        worker: u32,
+        /// How long it was silent, in milliseconds.
+        silent_ms: u64,
+    },
+    /// It beats again.
+    WorkerRecovered {
+        /// The worker, from 0.
+        worker: u32,
+    },
+}
+
+/// How loud an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The plain course of things.
+    Info,
+    /// Someone may want to look.
+    Warning,
+    /// Something does not serve that should.
+    Error,
+}
+
+impl EventKind {
+    /// The kind's name as in JSON, such as `backend-verdict`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DaemonStarted { .. } => "daemon-started",
+            Self::DaemonReady { .. } => "daemon-ready",
+            Self::DaemonStopping { .. } => "daemon-stopping",
+            Self::BackendVerdict { .. } => "backend-verdict",
+            Self::GroupTransition { .. } => "group-transition",
+            Self::PeerState { .. } => "peer-state",
+            Self::UpdateSent { .. } => "update-sent",
+            Self::EndOfRibSent { .. } => "end-of-rib-sent",
+            Self::PeerFault { .. } => "peer-fault",
+            Self::Drain { .. } => "drain",
+            Self::Undrain => "undrain",
+            Self::ListenerBound { .. } => "listener-bound",
+            Self::ListenerFailed { .. } => "listener-failed",
+            Self::ListenerClosed { .. } => "listener-closed",
+            Self::VipAdded { .. } => "vip-added",
+            Self::VipRemoved { .. } => "vip-removed",
+            Self::VipFailed { .. } => "vip-failed",
+            Self::WorkerStalled { .. } => "worker-stalled",
+            Self::WorkerRecovered { .. } => "worker-recovered",
+        }
+    }
+
+    /// How loud it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::BackendVerdict { to: Health::Down, .. }
+            | Self::GroupTransition { to: ReachState::DePreferred, .. }
+            | Self::PeerFault { .. }
+            | Self::Drain { .. } => Severity::Warning,
+            Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
+                GroupReason::AwaitingVerdicts { .. } => Severity::Info,
+                GroupReason::Drain { .. } | GroupReason::Stopping => Severity::Warning,
+                _ => Severity::Error,
+            },
+            Self::PeerState { from: SessionState::Established, reason, .. } => match reason {
+                Some(SessionReason::Stopped) => Severity::Info,
+                _ => Severity::Error,
+            },
+            Self::PeerState { reason: Some(reason), .. } if !matches!(reason, SessionReason::Stopped) => {
+                Severity::Warning
+            }
+            Self::ListenerFailed { .. } | Self::VipFailed { .. } | Self::WorkerStalled { .. } => {
+                Severity::Error
+            }
+            _ => Severity::Info,
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DaemonStarted { pop, version, pid } => {
+                write!(f, "proximad {version} of {pop} started, pid {pid}")
+            }
+            Self::DaemonReady { after_ms } => write!(f, "ready: first verdicts after {after_ms} ms"),
+            Self::DaemonStopping { cause } => write!(f, "stopping: {cause}"),
+            Self::BackendVerdict { backend, region, from, to, reason, rtt_us: _ } => {
+                write!(f, "backend {backend} in {region}: {from} -> {to}: {reason}")
+            }
+            Self::GroupTransition { group, from, to, reason } => {
+                write!(f, "group {group}: {from} -> {to}: {reason}")
+            }
+            Self::PeerState { peer, from, to, reason } => {
+                write!(f, "peer {peer}: {from} -> {to}")?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Self::UpdateSent { peer, announced, withdrawn, attributes } => {
+                write!(f, "peer {peer}: update sent")?;
+                if !announced.is_empty() {
+                    write!(f, ", announced {}", Words(announced))?;
+                }
+                if let Some(attributes) = attributes {
+                    write_attributes(f, attributes)?;
+                }
+                if !withdrawn.is_empty() {
+                    write!(f, ", withdrawn {}", Words(withdrawn))?;
+                }
+                Ok(())
+            }
+            Self::EndOfRibSent { peer, family } => write!(f, "peer {peer}: end of rib sent for {family}"),
+            Self::PeerFault { peer, fault } => write!(f, "peer {peer}: {fault}"),
+            Self::Drain { reason: Some(reason) } => write!(f, "drained: {reason}"),
+            Self::Drain { reason: None } => f.write_str("drained"),
+            Self::Undrain => f.write_str("undrained"),
+            Self::ListenerBound { service, address } => write!(f, "service {service}: listens on {address}"),
+            Self::ListenerFailed { service, address, error } => {
+                write!(f, "service {service}: can't listen on {address}: {error}")
+            }
+            Self::ListenerClosed { service, address } => write!(f, "service {service}: closed {address}"),
+            Self::VipAdded { prefix } => write!(f, "vip {prefix} added"),
+            Self::VipRemoved { prefix } => write!(f, "vip {prefix} removed"),
+            Self::VipFailed { prefix, error } => write!(f, "vip {prefix} failed: {error}"),
+            Self::WorkerStalled { worker, silent_ms } => {
+                write!(f, "worker {worker} stalled: silent for {silent_ms} ms")
+            }
+            Self::WorkerRecovered { worker } => write!(f, "worker {worker} beats again"),
+        }
+    }
+}
+
+fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: &RouteAttributes) -> fmt::Result {
+    let RouteAttributes { prepend, med, communities } = attributes;
+    if *prepend > 0 {
+        write!(f, " prepend {prepend}")?;
+    }
+    if let Some(med) = med {
+        write!(f, " med {med}")?;
+    }
+    if !communities.is_empty() {
+        write!(f, " communities {}", Words(communities))?;
+    }
+    Ok(())
+}
+
+struct Words<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Words<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, word) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            word.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_types::{Community, Score};
+
+    use super::*;
+    use crate::ProbeFailure;
+
+    fn event(kind: EventKind) -> Event {
+        Event { seq: 7, at: Timestamp::from_unix_micros(1_772_366_400_000_250), mono_ns: 123_456_789, kind }
+    }
+
+    fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
+        vec![
+            (
+                EventKind::BackendVerdict {
+                    backend: "app/eu-1".parse().unwrap(),
+                    region: "eu".parse().unwrap(),
+                    from: Health::Up,
+                    to: Health::Down,
+                    reason: VerdictReason::Hard { evidence: ProbeFailure::Refused },
+                    rtt_us: None,
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"backend-verdict","backend":"app/eu-1","region":"eu","from":"up","to":"down","reason":{"because":"hard","evidence":{"failure":"refused"}},"rtt_us":null}"#,
+                Severity::Warning,
+                "backend app/eu-1 in eu: up -> down: connection refused (hard evidence)",
+            ),
+            (
+                EventKind::GroupTransition {
+                    group: "web".parse().unwrap(),
+                    from: ReachState::Announced,
+                    to: ReachState::Withdrawn,
+                    reason: GroupReason::ScoreBelow { score: Score::ZERO, threshold: Score::new(0.4) },
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"group-transition","group":"web","from":"announced","to":"withdrawn","reason":{"because":"score-below","score":0.0,"threshold":0.4}}"#,
+                Severity::Error,
+                "group web: announced -> withdrawn: score 0.00 is below 0.40",
+            ),
+            (
+                EventKind::UpdateSent {
+                    peer: "router".parse().unwrap(),
+                    announced: vec!["203.0.113.0/24".parse().unwrap()],
+                    withdrawn: vec![],
+                    attributes: Some(RouteAttributes {
+                        prepend: 2,
+                        med: Some(200),
+                        communities: vec![Community(0xfc00_0064)],
+                    }),
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"update-sent","peer":"router","announced":["203.0.113.0/24"],"withdrawn":[],"attributes":{"prepend":2,"med":200,"communities":["64512:100"]}}"#,
+                Severity::Info,
+                "peer router: update sent, announced 203.0.113.0/24 prepend 2 med 200 communities 64512:100",
+            ),
+            (
+                EventKind::PeerState {
+                    peer: "router".parse().unwrap(),
+                    from: SessionState::Established,
+                    to: SessionState::Idle,
+                    reason: Some(SessionReason::NotificationReceived {
+                        code: 6,
+                        subcode: 2,
+                        meaning: "administrative shutdown".into(),
+                    }),
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"notification-received","code":6,"subcode":2,"meaning":"administrative shutdown"}}"#,
+                Severity::Error,
+                "peer router: established -> idle: the peer sent NOTIFICATION 6/2: administrative shutdown",
+            ),
+            (
+                EventKind::Undrain,
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"undrain"}"#,
+                Severity::Info,
+                "undrained",
+            ),
+        ]
+    }
+
+    #[test]
+    fn events_are_flat_json_that_reads_back_and_one_line_for_people() {
+        for (kind, json, severity, line) in samples() {
+            let event = event(kind);
+            assert_eq!(serde_json::to_string(&event).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Event>(json).unwrap(), event);
+            assert_eq!(event.kind.severity(), severity, "{line}");
+            assert_eq!(event.to_string(), format!("2026-03-01T12:00:00.000250Z {line}"));
+            assert!(json.contains(&format!(r#""kind":"{}""#, event.kind.name())));
+        }
+    }
+
+    #[test]
+    fn a_followed_line_is_an_event_or_a_count_of_lost_ones() {
+        let lost = EventLine::Lost { lost: 12 };
+        assert_eq!(serde_json::to_string(&lost).unwrap(), r#"{"lost":12}"#);
+        assert_eq!(serde_json::from_str::<EventLine>(r#"{"lost":12}"#).unwrap(), lost);
+        let line = EventLine::Event(event(EventKind::Undrain));
+        let json = serde_json::to_string(&line).unwrap();
+        assert_eq!(serde_json::from_str::<EventLine>(&json).unwrap(), line);
+    }
+}
