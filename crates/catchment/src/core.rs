@@ -1,0 +1,421 @@
+//! Who owns a flow, and what becomes of its packets.
+//!
+//! A flow is *local* (this core never hears of it), *asked for* (a reset waits for the other PoPs' answers) or
+//! *diverted* (its packets are carried to the PoP that owns it). A new connection with the addresses and ports
+//! of a diverted flow ends the diversion: the packet filter sees its SYN.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use proxima_types::Prefix;
+
+use crate::{
+    message::Message,
+    packet::{Flow, Segment},
+};
+
+/// A PoP in the order of the configuration.
+pub type PeerIndex = usize;
+
+/// Bounds of time and memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a reset waits for answers; at least a round trip to the farthest PoP.
+    pub answer_within: Duration,
+    /// How many flows may be asked for at once; a reset beyond goes out at once.
+    pub asked: usize,
+    /// How many flows may be diverted at once; a reset beyond goes out at once.
+    pub diverted: usize,
+    /// A diverted flow without a packet for so long is forgotten; its next packet asks anew.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            answer_within: Duration::from_millis(500),
+            asked: 4096,
+            diverted: 65_536,
+            idle: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What happens to the core.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// A packet the kernel's packet filter diverted: a reset for want of a socket, or one of a diverted flow.
+    Packet(&'a [u8]),
+    /// A message of another PoP.
+    Message(PeerIndex, Message<'a>),
+    /// The answer to [`Output::LookUp`]: whether this PoP's kernel has the connection.
+    LookedUp {
+        /// Who wants to know.
+        peer: PeerIndex,
+        /// The flow that was looked up.
+        flow: Flow,
+        /// Whether there is a connection; a listener is none.
+        owned: bool,
+    },
+}
+
+/// What the driver has to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a query to this PoP.
+    Query(PeerIndex, Flow),
+    /// Answer this PoP's query.
+    Answer(PeerIndex, Flow, bool),
+    /// Carry this packet to the PoP that owns its flow.
+    Carry(PeerIndex, Vec<u8>),
+    /// Ask the kernel whether it has a connection for this flow.
+    LookUp(PeerIndex, Flow),
+    /// Have the packet filter divert this flow from now on.
+    Divert(Flow),
+    /// Hand this packet to the own kernel.
+    Inject(Vec<u8>),
+    /// Send this reset to the client after all.
+    Release(Vec<u8>),
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Resets that made us ask the other PoPs.
+    pub asked: u64,
+    /// Flows found to be another PoP's.
+    pub diverted: u64,
+    /// Packets carried to other PoPs.
+    pub carried: u64,
+    /// Packets of other PoPs handed to the own kernel.
+    pub injected: u64,
+    /// Resets sent after all: nobody owned the flow, or nobody answered.
+    pub released: u64,
+    /// Packets and messages dropped for what they were: no TCP, no VIP, a stranger's.
+    pub dropped: u64,
+}
+
+/// The core; see the [crate's page](crate) for what it is for.
+#[derive(Debug)]
+pub struct Catchment {
+    vips: Vec<Prefix>,
+    peers: usize,
+    limits: Limits,
+    asked: HashMap<Flow, Asked>,
+    deadlines: VecDeque<(Instant, Flow)>,
+    diverted: HashMap<Flow, Diverted>,
+    swept: Option<Instant>,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+struct Asked {
+    reset: Vec<u8>,
+    unanswered: Vec<PeerIndex>,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Diverted {
+    owner: PeerIndex,
+    last_packet: Instant,
+}
+
+/// A reset of a flow that was diverted so recently was under way before the packet filter knew.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+
+impl Catchment {
+    /// A core for these anycast prefixes, with so many other PoPs.
+    pub fn new(vips: Vec<Prefix>, peers: usize, limits: Limits) -> Self {
+        Self {
+            vips,
+            peers,
+            limits,
+            asked: HashMap::new(),
+            deadlines: VecDeque::new(),
+            diverted: HashMap::new(),
+            swept: None,
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes one input in.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Packet(packet) => self.handle_packet(now, packet),
+            Input::Message(peer, Message::Query(flow)) if self.is_vip(flow.vip.ip()) => {
+                self.outputs.push_back(Output::LookUp(peer, flow));
+            }
+            Input::Message(_, Message::Query(_)) => self.stats.dropped += 1,
+            Input::Message(peer, Message::Answer { flow, owned }) => {
+                self.handle_answer(now, peer, flow, owned)
+            }
+            Input::Message(_, Message::Carry(packet)) => self.handle_carried(packet),
+            Input::LookedUp { peer, flow, owned } => {
+                self.outputs.push_back(Output::Answer(peer, flow, owned))
+            }
+        }
+    }
+
+    /// Lets go of resets whose time is over and forgets idle flows.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while self.deadlines.front().is_some_and(|(deadline, _)| *deadline <= now) {
+            let Some((deadline, flow)) = self.deadlines.pop_front() else { break };
+            if self.asked.get(&flow).is_some_and(|asked| asked.deadline == deadline) {
+                self.release(&flow);
+            }
+        }
+        if self.swept.is_none_or(|swept| now >= swept + self.limits.idle) {
+            self.diverted.retain(|_, diverted| now < diverted.last_packet + self.limits.idle);
+            self.swept = Some(now);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let sweep = self.swept.filter(|_| !self.diverted.is_empty()).map(|swept| swept + self.limits.idle);
+        let deadline = self.deadlines.front().map(|(deadline, _)| *deadline);
+        [sweep, deadline].into_iter().flatten().min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Counts since the start.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        let Some(segment) = Segment::parse(packet) else {
+            self.stats.dropped += 1;
+            return;
+        };
+        if self.is_vip(segment.source.ip()) && segment.is_reset_for_want_of_a_socket() {
+            self.handle_reset(now, Flow { client: segment.destination, vip: segment.source }, packet);
+            return;
+        }
+        let flow = Flow { client: segment.source, vip: segment.destination };
+        match self.diverted.get_mut(&flow) {
+            Some(diverted) => {
+                diverted.last_packet = now;
+                self.stats.carried += 1;
+                self.outputs.push_back(Output::Carry(diverted.owner, packet.to_vec()));
+            }
+            None => self.stats.dropped += 1,
+        }
+    }
+
+    fn handle_reset(&mut self, now: Instant, flow: Flow, reset: &[u8]) {
+        if self.diverted.get(&flow).is_some_and(|diverted| now < diverted.last_packet + IN_FLIGHT) {
+            self.stats.dropped += 1;
+            return;
+        }
+        self.diverted.remove(&flow);
+        if let Some(asked) = self.asked.get_mut(&flow) {
+            reset.clone_into(&mut asked.reset);
+            return;
+        }
+        let full = self.asked.len() >= self.limits.asked || self.diverted.len() >= self.limits.diverted;
+        if self.peers == 0 || full {
+            self.stats.released += 1;
+            self.outputs.push_back(Output::Release(reset.to_vec()));
+            return;
+        }
+        let deadline = now + self.limits.answer_within;
+        self.deadlines.push_back((deadline, flow));
+        let unanswered: Vec<_> = (0..self.peers).collect();
+        self.outputs.extend(unanswered.iter().map(|peer| Output::Query(*peer, flow)));
+        self.asked.insert(flow, Asked { reset: reset.to_vec(), unanswered, deadline });
+        self.stats.asked += 1;
+    }
+
+    fn handle_answer(&mut self, now: Instant, peer: PeerIndex, flow: Flow, owned: bool) {
+        let Some(asked) = self.asked.get_mut(&flow) else { return };
+        asked.unanswered.retain(|waiting| *waiting != peer);
+        if owned {
+            self.asked.remove(&flow);
+            self.diverted.insert(flow, Diverted { owner: peer, last_packet: now });
+            self.swept.get_or_insert(now);
+            self.stats.diverted += 1;
+            self.outputs.push_back(Output::Divert(flow));
+        } else if asked.unanswered.is_empty() {
+            self.release(&flow);
+        }
+    }
+
+    fn handle_carried(&mut self, packet: &[u8]) {
+        let wanted = Segment::parse(packet)
+            .is_some_and(|segment| self.is_vip(segment.destination.ip()) && !segment.opens());
+        if wanted {
+            self.stats.injected += 1;
+            self.outputs.push_back(Output::Inject(packet.to_vec()));
+        } else {
+            self.stats.dropped += 1;
+        }
+    }
+
+    fn release(&mut self, flow: &Flow) {
+        if let Some(asked) = self.asked.remove(flow) {
+            self.stats.released += 1;
+            self.outputs.push_back(Output::Release(asked.reset));
+        }
+    }
+
+    fn is_vip(&self, address: IpAddr) -> bool {
+        self.vips.iter().any(|prefix| prefix.contains(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::packet::tests::{RESET_V4, RESET_V6, bytes};
+
+    fn core(peers: usize) -> Catchment {
+        Catchment::new(
+            vec!["10.9.0.2/32".parse().unwrap(), "fd09::2/128".parse().unwrap()],
+            peers,
+            Limits::default(),
+        )
+    }
+
+    fn flow_v4() -> Flow {
+        Flow { client: "10.9.0.1:1234".parse().unwrap(), vip: "10.9.0.2:80".parse().unwrap() }
+    }
+
+    /// The client's segment that made the kernel reset: the same packet, the other way round, with an ACK.
+    fn from_client() -> Vec<u8> {
+        let mut packet = bytes(RESET_V4);
+        for (a, b) in [(12, 16), (13, 17), (14, 18), (15, 19), (20, 22), (21, 23)] {
+            packet.swap(a, b);
+        }
+        packet[33] = 0x10;
+        packet
+    }
+
+    fn outputs(core: &mut Catchment) -> Vec<Output> {
+        std::iter::from_fn(|| core.poll_output()).collect()
+    }
+
+    #[test]
+    fn a_flow_another_pop_owns_is_diverted_there_and_its_reset_never_sent() {
+        let (mut core, now) = (core(2), Instant::now());
+        core.handle(now, Input::Packet(&bytes(RESET_V4)));
+        assert_eq!(outputs(&mut core), [Output::Query(0, flow_v4()), Output::Query(1, flow_v4())]);
+        core.handle(now, Input::Message(0, Message::Answer { flow: flow_v4(), owned: false }));
+        core.handle(now, Input::Message(1, Message::Answer { flow: flow_v4(), owned: true }));
+        assert_eq!(outputs(&mut core), [Output::Divert(flow_v4())]);
+        core.handle(now, Input::Packet(&from_client()));
+        assert_eq!(outputs(&mut core), [Output::Carry(1, from_client())]);
+        core.handle_timeout(now + Duration::from_secs(2));
+        assert_eq!(outputs(&mut core), []);
+    }
+
+    #[test]
+    fn a_flow_nobody_owns_is_reset_when_the_last_has_said_no() {
+        let (mut core, now) = (core(2), Instant::now());
+        core.handle(now, Input::Packet(&bytes(RESET_V6)));
+        let Some(Output::Query(0, flow)) = core.poll_output() else { panic!("no query") };
+        outputs(&mut core);
+        for peer in [0, 0] {
+            core.handle(now, Input::Message(peer, Message::Answer { flow, owned: false }));
+            assert_eq!(outputs(&mut core), [], "one PoP's word, even twice, is not the other's");
+        }
+        core.handle(now, Input::Message(1, Message::Answer { flow, owned: false }));
+        assert_eq!(outputs(&mut core), [Output::Release(bytes(RESET_V6))]);
+    }
+
+    #[test]
+    fn silence_lets_the_reset_go_after_the_limit_and_not_before() {
+        let (mut core, now) = (core(1), Instant::now());
+        core.handle(now, Input::Packet(&bytes(RESET_V4)));
+        outputs(&mut core);
+        let deadline = core.poll_timeout().unwrap();
+        assert_eq!(deadline, now + Limits::default().answer_within);
+        core.handle_timeout(deadline - Duration::from_millis(1));
+        assert_eq!(outputs(&mut core), []);
+        core.handle_timeout(deadline);
+        assert_eq!(outputs(&mut core), [Output::Release(bytes(RESET_V4))]);
+        core.handle(deadline, Input::Message(0, Message::Answer { flow: flow_v4(), owned: true }));
+        assert_eq!(outputs(&mut core), [], "an answer too late changes nothing");
+    }
+
+    #[test]
+    fn without_other_pops_or_beyond_the_limits_resets_go_at_once() {
+        let now = Instant::now();
+        let mut alone = core(0);
+        alone.handle(now, Input::Packet(&bytes(RESET_V4)));
+        assert_eq!(outputs(&mut alone), [Output::Release(bytes(RESET_V4))]);
+        let limits = Limits { asked: 1, ..Limits::default() };
+        let mut full = Catchment::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], 1, limits);
+        full.handle(now, Input::Packet(&bytes(RESET_V4)));
+        full.handle(now, Input::Packet(&bytes(RESET_V6)));
+        assert_eq!(outputs(&mut full)[1], Output::Release(bytes(RESET_V6)));
+    }
+
+    #[test]
+    fn an_idle_flow_is_forgotten_and_asks_anew() {
+        let (mut core, now) = (core(1), Instant::now());
+        core.handle(now, Input::Packet(&bytes(RESET_V4)));
+        core.handle(now, Input::Message(0, Message::Answer { flow: flow_v4(), owned: true }));
+        outputs(&mut core);
+        let later = now + Limits::default().idle;
+        core.handle_timeout(later);
+        core.handle(later, Input::Packet(&bytes(RESET_V4)));
+        assert_eq!(outputs(&mut core), [Output::Query(0, flow_v4())]);
+    }
+
+    #[test]
+    fn only_packets_for_a_vip_that_open_no_connection_are_injected() {
+        let (mut core, now) = (core(1), Instant::now());
+        core.handle(now, Input::Message(0, Message::Carry(&from_client())));
+        assert_eq!(outputs(&mut core), [Output::Inject(from_client())]);
+        let mut syn = from_client();
+        syn[33] = 0x02;
+        core.handle(now, Input::Message(0, Message::Carry(&syn)));
+        core.handle(now, Input::Message(0, Message::Carry(&bytes(RESET_V4))));
+        let foreign = Flow { vip: "192.0.2.1:80".parse().unwrap(), ..flow_v4() };
+        core.handle(now, Input::Message(0, Message::Query(foreign)));
+        assert_eq!(outputs(&mut core), []);
+        assert_eq!(core.stats().dropped, 3);
+    }
+
+    #[test]
+    fn a_query_is_answered_with_what_the_kernel_says() {
+        let (mut core, now) = (core(1), Instant::now());
+        core.handle(now, Input::Message(0, Message::Query(flow_v4())));
+        assert_eq!(outputs(&mut core), [Output::LookUp(0, flow_v4())]);
+        core.handle(now, Input::LookedUp { peer: 0, flow: flow_v4(), owned: true });
+        assert_eq!(outputs(&mut core), [Output::Answer(0, flow_v4(), true)]);
+    }
+
+    proptest! {
+        /// Whatever the other PoPs say and whenever: each reset ends in exactly one of sent, diverted or waiting.
+        #[test]
+        fn every_reset_has_one_end(answers in prop::collection::vec((0usize..3, any::<bool>(), 0u64..400), 0..8)) {
+            let (mut core, start) = (core(3), Instant::now());
+            core.handle(start, Input::Packet(&bytes(RESET_V4)));
+            outputs(&mut core);
+            let (mut now, mut ends) = (start, 0);
+            for (peer, owned, after) in answers {
+                now += Duration::from_millis(after);
+                core.handle_timeout(now);
+                core.handle(now, Input::Message(peer, Message::Answer { flow: flow_v4(), owned }));
+                ends += outputs(&mut core).len();
+            }
+            core.handle_timeout(start + Duration::from_secs(10));
+            ends += outputs(&mut core).len();
+            prop_assert_eq!(ends, 1);
+        }
+    }
+}
