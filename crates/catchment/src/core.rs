@@ -39,7 +39,7 @@ impl Default for Limits {
             answer_within: Duration::from_millis(500),
             asked: 4096,
             diverted: 65_536,
-            idle: Duration::from_secs(300),
+            idle: Duration::from_mins(5),
         }
     }
 }
@@ -153,11 +153,11 @@ impl Catchment {
             }
             Input::Message(_, Message::Query(_)) => self.stats.dropped += 1,
             Input::Message(peer, Message::Answer { flow, owned }) => {
-                self.handle_answer(now, peer, flow, owned)
+                self.handle_answer(now, peer, flow, owned);
             }
             Input::Message(_, Message::Carry(packet)) => self.handle_carried(packet),
             Input::LookedUp { peer, flow, owned } => {
-                self.outputs.push_back(Output::Answer(peer, flow, owned))
+                self.outputs.push_back(Output::Answer(peer, flow, owned));
             }
         }
     }
@@ -342,7 +342,7 @@ mod tests {
         outputs(&mut core);
         let deadline = core.poll_timeout().unwrap();
         assert_eq!(deadline, now + Limits::default().answer_within);
-        core.handle_timeout(deadline - Duration::from_millis(1));
+        core.handle_timeout(now + Duration::from_millis(499));
         assert_eq!(outputs(&mut core), []);
         core.handle_timeout(deadline);
         assert_eq!(outputs(&mut core), [Output::Release(bytes(RESET_V4))]);
