@@ -1,1 +1,12 @@
 //! From evidence to verdicts: rise and fall, soft and hard evidence, a region's score.
+//!
+//! [`BackendTracker`] decides about one backend, [`region_score`] sums the verdicts up for an announcement group.
+//! Both are pure: time and seeds are handed in, probes are asked for and their outcomes reported.
+
+mod evidence;
+mod score;
+mod tracker;
+
+pub use evidence::{Failure, Loss, Phase};
+pub use score::{Member, RegionScore, ServiceScore, region_score};
+pub use tracker::{BackendTracker, Input, Output, Reason, Settings, Verdict};

@@ -1,0 +1,345 @@
+//! The verdict on one backend.
+//!
+//! ```text
+//!             rise × success                        fall × soft failure, or
+//!  Unknown ──────────────────► Up ◄──────────┐      hard evidence + a failed confirming connect
+//!     │                        │             │ rise × success
+//!     │  fall × soft failure,  └──────────► Down
+//!     └─ or hard evidence and a failed confirming connect ──► Down
+//! ```
+//!
+//! Soft evidence (timeout, bad status) is counted: `fall` in a row decide. Hard evidence (connection refused or reset,
+//! the standing connection lost) asks for one confirming connect at once, whose failure decides by itself; where it
+//! succeeds the backend still listens, and only a failed probe counts, as a soft failure. A lost standing connection
+//! whose confirming connect succeeds counts for nothing: many apps close idle connections.
+//!
+//! Pace: the configured interval while all is settled, [`Settings::fast_interval`] while undecided or rising, and
+//! [`Settings::down_interval`] while down, so that a restart is seen soon. Every pause is jittered by ± 10 %.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    num::NonZeroU16,
+    time::{Duration, Instant},
+};
+
+use proxima_types::Health;
+use serde::Serialize;
+
+use crate::{Failure, Loss};
+
+/// How a backend is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// The same while the verdict is unknown, or down with a success already.
+    pub fast_interval: Duration,
+    /// The same while down.
+    pub down_interval: Duration,
+    /// Successes in a row that make a backend up.
+    pub rise: NonZeroU16,
+    /// Soft failures in a row that make it down.
+    pub fall: NonZeroU16,
+}
+
+impl Settings {
+    /// The longest pause between probes while undecided.
+    pub const FAST_INTERVAL: Duration = Duration::from_millis(50);
+    /// The longest pause between probes while down.
+    pub const DOWN_INTERVAL: Duration = Duration::from_millis(250);
+
+    /// Settings with the usual faster pace while undecided or down.
+    pub fn new(interval: Duration, rise: NonZeroU16, fall: NonZeroU16) -> Self {
+        Self {
+            interval,
+            fast_interval: interval.min(Self::FAST_INTERVAL),
+            down_interval: interval.min(Self::DOWN_INTERVAL),
+            rise,
+            fall,
+        }
+    }
+}
+
+/// What the driver reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The outcome of the probe that [`Output::Probe`] asked for.
+    Probed(Result<(), Failure>),
+    /// The outcome of the connect that [`Output::Confirm`] asked for.
+    Confirmed(Result<(), Failure>),
+    /// The standing connection ended, and not because the driver closed it.
+    StandingLost(Loss),
+}
+
+/// What the driver is asked to do or told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Probe now, and report [`Input::Probed`]. No other probe is asked for before.
+    Probe,
+    /// Connect now, apart from a probe that may be running, and report [`Input::Confirmed`].
+    Confirm,
+    /// The verdict changed.
+    Verdict(Verdict),
+}
+
+/// A change of the verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The verdict before.
+    pub from: Health,
+    /// The verdict from now on.
+    pub to: Health,
+    /// Why.
+    pub reason: Reason,
+    /// When it was decided.
+    pub at: Instant,
+    /// When the first of the evidence that decided came in.
+    pub evidence_at: Instant,
+}
+
+/// Why a verdict changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Reason {
+    /// Enough probes in a row succeeded.
+    Rose {
+        /// How many.
+        successes: u16,
+    },
+    /// Enough probes in a row failed softly.
+    Fell {
+        /// How many.
+        failures: u16,
+        /// How the last one failed.
+        last: Failure,
+    },
+    /// Hard evidence from a probe, and connecting again failed too.
+    Refused {
+        /// How the probe failed.
+        probe: Failure,
+        /// How connecting again failed.
+        confirm: Failure,
+    },
+    /// The standing connection ended, and connecting again failed.
+    Lost {
+        /// How it ended.
+        loss: Loss,
+        /// How connecting again failed.
+        confirm: Failure,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rose { successes: 1 } => f.write_str("a probe succeeded"),
+            Self::Rose { successes } => write!(f, "{successes} probes in a row succeeded"),
+            Self::Fell { failures: 1, last } => write!(f, "a probe failed: {last}"),
+            Self::Fell { failures, last } => write!(f, "{failures} probes in a row failed, the last: {last}"),
+            Self::Refused { probe, confirm } => write!(f, "{probe}; connecting again: {confirm}"),
+            Self::Lost { loss, confirm } => write!(f, "{loss}; connecting again: {confirm}"),
+        }
+    }
+}
+
+/// Hard evidence that waits for its confirming connect.
+#[derive(Debug, Clone)]
+enum Suspicion {
+    Probe(Failure),
+    Standing(Loss),
+}
+
+/// Outcomes in a row that speak against the verdict.
+#[derive(Debug, Clone, Copy)]
+struct Streak {
+    count: u16,
+    since: Instant,
+}
+
+/// Decides about one backend.
+#[derive(Debug)]
+pub struct BackendTracker {
+    settings: Settings,
+    health: Health,
+    jitter: Jitter,
+    successes: Option<Streak>,
+    failures: Option<Streak>,
+    suspicion: Option<(Suspicion, Instant)>,
+    probe: Probe,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Probe {
+    /// None runs; the next is due at `due`.
+    Idle { due: Instant },
+    /// One runs. `outdated`: a verdict was made meanwhile on newer evidence.
+    Running { started: Instant, outdated: bool },
+}
+
+impl BackendTracker {
+    /// A tracker that knows nothing yet; its first probe is due `now`. Trackers should differ in `seed`.
+    pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
+        Self {
+            settings,
+            health: Health::Unknown,
+            jitter: Jitter(seed),
+            successes: None,
+            failures: None,
+            suspicion: None,
+            probe: Probe::Idle { due: now },
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The verdict.
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Takes what the driver reports.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Probed(outcome) => self.probed(now, outcome),
+            Input::Confirmed(outcome) => self.confirmed(now, outcome),
+            Input::StandingLost(loss) => self.suspect(now, Suspicion::Standing(loss)),
+        }
+    }
+
+    /// To be called when the time of [`BackendTracker::poll_timeout`] has come; early calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Probe::Idle { due } = self.probe
+            && due <= now
+        {
+            self.probe = Probe::Running { started: now, outdated: false };
+            self.outputs.push_back(Output::Probe);
+        }
+    }
+
+    /// When the next probe is due; `None` while one runs.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.probe {
+            Probe::Idle { due } => Some(due),
+            Probe::Running { .. } => None,
+        }
+    }
+
+    /// The next thing to do or tell, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn probed(&mut self, now: Instant, outcome: Result<(), Failure>) {
+        let Probe::Running { started, outdated } = self.probe else {
+            return;
+        };
+        match outcome {
+            _ if outdated => {}
+            Ok(()) => self.succeeded(now),
+            Err(failure) if failure.is_hard() && self.health != Health::Down => {
+                self.suspect(now, Suspicion::Probe(failure));
+            }
+            Err(failure) => self.failed(now, failure),
+        }
+        self.probe = Probe::Idle { due: now.max(started + self.pause()) };
+    }
+
+    fn confirmed(&mut self, now: Instant, outcome: Result<(), Failure>) {
+        let Some((suspicion, evidence_at)) = self.suspicion.take() else {
+            return;
+        };
+        match (outcome, suspicion) {
+            (Err(confirm), Suspicion::Probe(probe)) => {
+                self.down_at_once(now, evidence_at, Reason::Refused { probe, confirm });
+            }
+            (Err(confirm), Suspicion::Standing(loss)) => {
+                self.down_at_once(now, evidence_at, Reason::Lost { loss, confirm });
+            }
+            (Ok(()), Suspicion::Probe(failure)) => self.failed(now, failure),
+            (Ok(()), Suspicion::Standing(_)) => self.probe_soon(now),
+        }
+    }
+
+    fn suspect(&mut self, now: Instant, suspicion: Suspicion) {
+        if self.health != Health::Down && self.suspicion.is_none() {
+            self.suspicion = Some((suspicion, now));
+            self.outputs.push_back(Output::Confirm);
+        }
+    }
+
+    fn succeeded(&mut self, now: Instant) {
+        self.failures = None;
+        let streak = extend(&mut self.successes, now);
+        if self.health != Health::Up && streak.count >= self.settings.rise.get() {
+            self.decide(now, streak.since, Health::Up, Reason::Rose { successes: streak.count });
+        }
+    }
+
+    fn failed(&mut self, now: Instant, last: Failure) {
+        self.successes = None;
+        let streak = extend(&mut self.failures, now);
+        if self.health != Health::Down && streak.count >= self.settings.fall.get() {
+            self.decide(now, streak.since, Health::Down, Reason::Fell { failures: streak.count, last });
+        }
+    }
+
+    fn down_at_once(&mut self, now: Instant, evidence_at: Instant, reason: Reason) {
+        self.successes = None;
+        if self.health != Health::Down {
+            self.decide(now, evidence_at, Health::Down, reason);
+        }
+        match &mut self.probe {
+            Probe::Running { outdated, .. } => *outdated = true,
+            Probe::Idle { due } => *due = now + self.jitter.around(self.settings.down_interval),
+        }
+    }
+
+    fn decide(&mut self, now: Instant, evidence_at: Instant, to: Health, reason: Reason) {
+        let from = std::mem::replace(&mut self.health, to);
+        self.outputs.push_back(Output::Verdict(Verdict { from, to, reason, at: now, evidence_at }));
+    }
+
+    /// The app may have restarted behind its listener: look sooner than planned, but not in a tight loop.
+    fn probe_soon(&mut self, now: Instant) {
+        let soon = now + self.jitter.around(self.settings.fast_interval);
+        if let Probe::Idle { due } = &mut self.probe {
+            *due = (*due).min(soon);
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let Settings { interval, fast_interval, down_interval, .. } = self.settings;
+        self.jitter.around(match self.health {
+            Health::Unknown => fast_interval,
+            Health::Down if self.successes.is_some() => fast_interval,
+            Health::Down => down_interval,
+            Health::Up => interval,
+        })
+    }
+}
+
+fn extend(streak: &mut Option<Streak>, now: Instant) -> Streak {
+    let streak = streak.get_or_insert(Streak { count: 0, since: now });
+    streak.count = streak.count.saturating_add(1);
+    *streak
+}
+
+/// Pauses that differ by up to a tenth, so that probers don't fall into step.
+#[derive(Debug)]
+struct Jitter(u64);
+
+impl Jitter {
+    /// 0.9 to 1.1 of `pause`. SplitMix64.
+    fn around(&mut self, pause: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let unit = (z >> 40) as f64 / f64::from(1u32 << 24);
+        pause.mul_f64(0.9 + 0.2 * unit)
+    }
+}
+
+#[cfg(test)]
+mod tests;

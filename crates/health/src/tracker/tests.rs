@@ -1,0 +1,257 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::Phase;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn nonzero(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings::new(Duration::from_secs(1), nonzero(2), nonzero(3))
+}
+
+fn timeout() -> Failure {
+    Failure::Timeout { phase: Phase::Answer, after: Duration::from_millis(500) }
+}
+
+/// A tracker on a virtual clock.
+struct World {
+    tracker: BackendTracker,
+    now: Instant,
+}
+
+impl World {
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the start of a virtual clock")]
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { tracker: BackendTracker::new(settings(), 1, now), now }
+    }
+
+    fn with(health: Health) -> Self {
+        let mut world = Self::new();
+        for _ in 0..3 {
+            world.probe(if health == Health::Up { Ok(()) } else { Err(timeout()) });
+        }
+        assert_eq!(world.tracker.health(), health);
+        world
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.tracker.poll_output()).collect()
+    }
+
+    /// Moves on to the next probe, answers it a millisecond later, and tells what came of it and how long it paused.
+    fn probe(&mut self, outcome: Result<(), Failure>) -> (Vec<Output>, Duration) {
+        let due = self.tracker.poll_timeout().expect("no probe runs");
+        let pause = due.saturating_duration_since(self.now);
+        self.now = self.now.max(due);
+        self.tracker.handle_timeout(self.now);
+        assert_eq!(self.outputs(), [Output::Probe]);
+        self.now += MS;
+        self.tracker.handle(self.now, Input::Probed(outcome));
+        (self.outputs(), pause)
+    }
+
+    fn input(&mut self, input: Input) -> Vec<Output> {
+        self.tracker.handle(self.now, input);
+        self.outputs()
+    }
+}
+
+fn verdict(outputs: &[Output]) -> Option<(Health, Health, String)> {
+    outputs.iter().find_map(|output| match output {
+        Output::Verdict(v) => Some((v.from, v.to, v.reason.to_string())),
+        _ => None,
+    })
+}
+
+fn near(pause: Duration, expected: Duration) -> bool {
+    pause + MS >= expected.mul_f64(0.9) && pause <= expected.mul_f64(1.1)
+}
+
+#[test]
+fn unknown_becomes_up_after_rise_successes_at_a_fast_pace() {
+    let mut world = World::new();
+    assert_eq!(world.tracker.poll_timeout(), Some(world.now));
+    assert_eq!(world.probe(Ok(())).0, []);
+    let (outputs, pause) = world.probe(Ok(()));
+    assert_eq!(
+        verdict(&outputs),
+        Some((Health::Unknown, Health::Up, "2 probes in a row succeeded".to_owned()))
+    );
+    assert!(near(pause, Settings::FAST_INTERVAL), "{pause:?}");
+    let (outputs, pause) = world.probe(Ok(()));
+    assert_eq!(outputs, []);
+    assert!(near(pause, Duration::from_secs(1)), "{pause:?}");
+}
+
+#[test]
+fn soft_failures_need_fall_in_a_row() {
+    let mut world = World::with(Health::Up);
+    for _ in 0..2 {
+        assert_eq!(world.probe(Err(timeout())).0, []);
+    }
+    assert_eq!(world.probe(Ok(())).0, []);
+    let first_failure = {
+        world.probe(Err(timeout()));
+        world.now
+    };
+    world.probe(Err(timeout()));
+    let (outputs, pause) = world.probe(Err(Failure::Status { expected: 200, received: 503 }));
+    assert!(near(pause, Duration::from_secs(1)), "soft failures do not quicken the pace: {pause:?}");
+    let expected = "3 probes in a row failed, the last: status 503 instead of 200";
+    assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected.to_owned())));
+    let Some(Output::Verdict(verdict)) = outputs.first() else { panic!("{outputs:?}") };
+    assert_eq!((verdict.evidence_at, verdict.at), (first_failure, world.now));
+}
+
+#[test]
+fn a_lost_standing_connection_and_a_refused_connect_decide_at_once() {
+    let mut world = World::with(Health::Up);
+    let lost_at = world.now;
+    assert_eq!(world.input(Input::StandingLost(Loss::Closed)), [Output::Confirm]);
+    assert_eq!(world.input(Input::StandingLost(Loss::Reset)), [], "one confirming connect is enough");
+    world.now += MS;
+    let outputs = world.input(Input::Confirmed(Err(Failure::Refused)));
+    let expected = "standing connection closed; connecting again: connection refused";
+    assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected.to_owned())));
+    let Some(Output::Verdict(verdict)) = outputs.first() else { panic!("{outputs:?}") };
+    assert_eq!((verdict.evidence_at, verdict.at), (lost_at, lost_at + MS));
+    let (_, pause) = world.probe(Err(Failure::Refused));
+    assert!(near(pause, Settings::DOWN_INTERVAL), "{pause:?}");
+}
+
+#[test]
+fn an_app_that_closes_idle_connections_stays_up() {
+    let mut world = World::with(Health::Up);
+    for _ in 0..10 {
+        assert_eq!(world.input(Input::StandingLost(Loss::Closed)), [Output::Confirm]);
+        assert_eq!(world.input(Input::Confirmed(Ok(()))), []);
+        let pause = world.tracker.poll_timeout().unwrap() - world.now;
+        assert!(near(pause, Settings::FAST_INTERVAL), "looks again soon: {pause:?}");
+        assert_eq!(world.probe(Ok(())).0, []);
+    }
+    assert_eq!(world.tracker.health(), Health::Up);
+}
+
+#[test]
+fn a_refused_probe_is_confirmed_before_it_decides() {
+    for hard in [Failure::Refused, Failure::Reset, Failure::Closed] {
+        let mut world = World::with(Health::Up);
+        assert_eq!(world.probe(Err(hard.clone())).0, [Output::Confirm]);
+        assert!(verdict(&world.input(Input::Confirmed(Err(timeout())))).is_some(), "{hard}");
+
+        let mut world = World::with(Health::Up);
+        for n in 1..=3 {
+            assert_eq!(world.probe(Err(hard.clone())).0, [Output::Confirm]);
+            let outputs = world.input(Input::Confirmed(Ok(())));
+            assert_eq!(verdict(&outputs).is_some(), n == 3, "counts as soft while it still listens");
+        }
+    }
+}
+
+#[test]
+fn a_dead_backend_is_known_to_be_down_from_its_first_probe() {
+    let mut world = World::new();
+    assert_eq!(world.probe(Err(Failure::Refused)).0, [Output::Confirm]);
+    let outputs = world.input(Input::Confirmed(Err(Failure::Refused)));
+    let expected = "connection refused; connecting again: connection refused";
+    assert_eq!(verdict(&outputs), Some((Health::Unknown, Health::Down, expected.to_owned())));
+}
+
+#[test]
+fn down_backends_are_looked_at_often_and_need_rise_successes() {
+    let mut world = World::with(Health::Down);
+    let (_, pause) = world.probe(Ok(()));
+    assert!(near(pause, Settings::DOWN_INTERVAL), "{pause:?}");
+    world.probe(Err(Failure::Refused));
+    world.probe(Ok(()));
+    let (outputs, pause) = world.probe(Ok(()));
+    assert!(near(pause, Settings::FAST_INTERVAL), "{pause:?}");
+    assert!(matches!(verdict(&outputs), Some((Health::Down, Health::Up, _))));
+}
+
+#[test]
+fn a_success_from_before_the_death_does_not_count() {
+    let mut world = World::with(Health::Up);
+    world.now = world.tracker.poll_timeout().unwrap();
+    world.tracker.handle_timeout(world.now);
+    world.outputs();
+    world.input(Input::StandingLost(Loss::Reset));
+    world.input(Input::Confirmed(Err(Failure::Refused)));
+    world.input(Input::Probed(Ok(())));
+    let (outputs, _) = world.probe(Ok(()));
+    assert_eq!(verdict(&outputs), None);
+}
+
+#[test]
+fn reports_nobody_asked_for_change_nothing() {
+    let mut world = World::with(Health::Up);
+    let due = world.tracker.poll_timeout();
+    assert_eq!(world.input(Input::Confirmed(Err(Failure::Refused))), []);
+    assert_eq!(world.input(Input::Probed(Err(Failure::Refused))), []);
+    world.tracker.handle_timeout(world.now);
+    assert_eq!((world.outputs(), world.tracker.poll_timeout()), (vec![], due));
+}
+
+fn any_failure() -> impl Strategy<Value = Failure> {
+    proptest::sample::select(vec![Failure::Refused, Failure::Closed, timeout()])
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let outcome = || proptest::option::of(any_failure()).prop_map(|failure| failure.map_or(Ok(()), Err));
+    prop_oneof![
+        4 => outcome().prop_map(Input::Probed),
+        2 => outcome().prop_map(Input::Confirmed),
+        1 => Just(Input::StandingLost(Loss::Closed)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn verdicts_form_a_chain_and_probes_never_overlap_or_stop(
+        steps in proptest::collection::vec((any_input(), 0u64..1500), 1..200),
+        seed: u64,
+    ) {
+        let mut world = World::new();
+        world.tracker = BackendTracker::new(settings(), seed, world.now);
+        let (mut health, mut probing, mut confirming) = (Health::Unknown, false, false);
+        for (input, wait) in steps {
+            world.now += Duration::from_millis(wait);
+            world.tracker.handle_timeout(world.now);
+            let answers_probe = matches!(input, Input::Probed(_));
+            let answers_confirm = matches!(input, Input::Confirmed(_));
+            for output in world.outputs() {
+                prop_assert_eq!(&output, &Output::Probe);
+                prop_assert!(!probing);
+                probing = true;
+            }
+            world.tracker.handle(world.now, input);
+            probing &= !answers_probe;
+            confirming &= !answers_confirm;
+            for output in world.outputs() {
+                match output {
+                    Output::Probe => prop_assert!(false, "a probe is only asked for when it is due"),
+                    Output::Confirm => {
+                        prop_assert!(!confirming && health != Health::Down);
+                        confirming = true;
+                    }
+                    Output::Verdict(verdict) => {
+                        prop_assert_eq!(verdict.from, health);
+                        prop_assert_ne!(verdict.to, health);
+                        prop_assert!(verdict.evidence_at <= verdict.at);
+                        health = verdict.to;
+                    }
+                }
+            }
+            prop_assert_eq!(world.tracker.health(), health);
+            match world.tracker.poll_timeout() {
+                Some(due) => prop_assert!(!probing && due <= world.now + Duration::from_millis(1100)),
+                None => prop_assert!(probing),
+            }
+        }
+    }
+}
