@@ -1,0 +1,163 @@
+//! The log: `tracing` to standard error.
+
+mod writer;
+
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan};
+
+use self::writer::LineWriter;
+
+/// Overrides the configured filter when set.
+pub const FILTER_VARIABLE: &str = "PROXIMA_LOG";
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; colours on a terminal unless `NO_COLOR` is set.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A level such as `info`, or directives such as `info,proxima_probe=debug`.
+    pub filter: String,
+}
+
+/// Why the log can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter can't be understood.
+    #[error(
+        "`{filter}` is not a log filter ({source}); write a level (error, warn, info, debug, trace), or directives as in \
+         `info,proxima_probe=debug`, in `log.level` or {FILTER_VARIABLE}"
+    )]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The writing thread can't be started.
+    #[error("can't start the log's thread: {0}; is the limit of threads (TasksMax=, ulimit -u) reached?")]
+    Thread(#[from] io::Error),
+    /// The process has a log already.
+    #[error("the log is set up already")]
+    Installed,
+}
+
+/// Writes out what is logged until it is dropped; keep it until the process ends.
+#[must_use = "lines logged last are lost when it is dropped early"]
+pub struct LogGuard {
+    writer: LineWriter,
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.writer.flush();
+    }
+}
+
+/// Sets up the process's log on standard error.
+pub fn install(options: &LogOptions) -> Result<LogGuard, LogError> {
+    let filter = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.is_empty());
+    let filter = parse_filter(filter.unwrap_or_else(|| options.filter.clone()))?;
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let writer = LineWriter::start(options.format, io::stderr())?;
+    let subscriber =
+        tracing_subscriber::registry().with(filter).with(layer(options.format, colours, writer.clone()));
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
+    Ok(LogGuard { writer })
+}
+
+fn parse_filter(filter: String) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder().parse(&filter).map_err(|source| LogError::Filter { filter, source })
+}
+
+fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
+        LogFormat::Text => layer.with_ansi(colours).boxed(),
+        LogFormat::Json => {
+            layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, colours: bool, filter: &str) -> String {
+        let captured = Captured::default();
+        let writer = LineWriter::start(format, captured.clone()).unwrap();
+        let subscriber = tracing_subscriber::registry()
+            .with(parse_filter(filter.to_owned()).unwrap())
+            .with(layer(format, colours, writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(backend = "app/eu-1", "probing");
+            tracing::warn!(backend = "app/eu-1", "down");
+        });
+        writer.flush();
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn text_has_no_colours_off_a_terminal() {
+        let text = logged(LogFormat::Text, false, "info");
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(
+            text.contains("WARN") && text.contains("down") && text.contains(r#"backend="app/eu-1""#),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(logged(LogFormat::Text, true, "info").contains('\u{1b}'));
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = logged(LogFormat::Json, true, "warn");
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(
+            (&line["level"], &line["message"], &line["backend"]),
+            (&"WARN".into(), &"down".into(), &"app/eu-1".into())
+        );
+    }
+
+    #[test]
+    fn a_bad_filter_is_named_with_the_remedy() {
+        let error = parse_filter("proxima=loud".to_owned()).unwrap_err().to_string();
+        assert!(
+            error.contains("`proxima=loud` is not a log filter") && error.contains("log.level"),
+            "{error}"
+        );
+    }
+}
