@@ -1,0 +1,339 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proxima_types::Prefix;
+
+use super::*;
+use crate::Degraded;
+
+const HOLD_DOWN: Duration = Duration::from_secs(10);
+const GRACEFUL: Duration = Duration::from_secs(5);
+
+fn attributes(prepend: u8, communities: &[&str]) -> RouteAttributes {
+    let communities = communities.iter().map(|text| text.parse().unwrap()).collect();
+    RouteAttributes { prepend, med: None, communities }
+}
+
+fn config() -> GroupConfig {
+    GroupConfig {
+        name: "web".parse().unwrap(),
+        prefixes: ["203.0.113.0/24", "2001:db8:ac::/48"].map(|text| text.parse::<Prefix>().unwrap()).to_vec(),
+        attributes: attributes(0, &["64512:100"]),
+        degraded: Some(Degraded {
+            below: Score::new(0.8),
+            above: Score::new(0.9),
+            attributes: attributes(2, &["64512:100", "64512:666"]),
+        }),
+        when_down: WhenDown::Withdraw(Withdrawn {
+            below: Score::new(0.4),
+            above: Score::new(0.6),
+            hold_down: HOLD_DOWN,
+        }),
+    }
+}
+
+fn score(share: f64) -> RegionScore {
+    RegionScore { score: Score::new(share), at_best: Score::new(share), unknown: false, services: vec![] }
+}
+
+fn partly_unknown(share: f64, at_best: f64) -> RegionScore {
+    RegionScore { at_best: Score::new(at_best), unknown: true, ..score(share) }
+}
+
+/// A group on a virtual clock.
+struct World {
+    group: Group,
+    now: Instant,
+}
+
+impl World {
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the start of a virtual clock")]
+    fn new(config: GroupConfig) -> Self {
+        Self { group: Group::new(config), now: Instant::now() }
+    }
+
+    /// A world whose first score is `share`.
+    fn at(share: f64) -> Self {
+        let mut world = Self::new(config());
+        world.score(share);
+        world
+    }
+
+    fn input(&mut self, input: Input) -> Vec<String> {
+        self.group.handle(self.now, input);
+        self.outputs()
+    }
+
+    fn score(&mut self, share: f64) -> Vec<String> {
+        self.input(Input::Score(score(share)))
+    }
+
+    fn order(&mut self, order: Override) -> Vec<String> {
+        self.input(Input::Override(order))
+    }
+
+    fn wait(&mut self, time: Duration) -> Vec<String> {
+        self.now += time;
+        self.group.handle_timeout(self.now);
+        self.outputs()
+    }
+
+    fn outputs(&mut self) -> Vec<String> {
+        let transitions = std::iter::from_fn(|| self.group.poll_output());
+        transitions.map(|t| format!("{} → {}: {}", t.from, t.to, t.reason)).collect()
+    }
+
+    fn communities(&self) -> Vec<String> {
+        self.group.desired()[0].attributes.communities.iter().map(ToString::to_string).collect()
+    }
+}
+
+use ReachState::{Announced, DePreferred};
+
+#[test]
+fn nothing_is_announced_before_all_first_verdicts() {
+    let mut world = World::new(config());
+    assert_eq!(world.group.desired(), []);
+    assert_eq!(world.input(Input::Score(partly_unknown(0.95, 1.0))), [""; 0]);
+    assert!(!world.group.is_settled());
+    assert_eq!(world.score(1.0), ["withdrawn → announced: first verdicts known: score 1.00"]);
+    assert_eq!(world.group.desired().len(), 2);
+    assert_eq!(world.group.desired()[0].attributes, config().attributes);
+}
+
+#[test]
+fn at_the_start_the_lower_bounds_alone_decide() {
+    for (share, state) in [(0.0, ReachState::Withdrawn), (0.39, ReachState::Withdrawn)] {
+        assert_eq!(World::at(share).group.state(), state, "{share}");
+    }
+    for (share, state) in [(0.4, DePreferred), (0.79, DePreferred), (0.8, Announced), (1.0, Announced)] {
+        assert_eq!(World::at(share).group.state(), state, "{share}");
+    }
+}
+
+#[test]
+fn each_state_is_left_only_beyond_its_bound() {
+    let mut world = World::at(1.0);
+    assert_eq!(world.score(0.8), [""; 0]);
+    assert_eq!(world.score(0.75), ["announced → de-preferred: score below 0.80: 0.75"]);
+    assert_eq!(world.group.desired()[1].attributes, config().degraded.unwrap().attributes);
+    assert_eq!(world.score(0.89), [""; 0]);
+    assert_eq!(world.score(0.9), ["de-preferred → announced: score not below 0.90: 0.90"]);
+    assert_eq!(world.score(0.3), ["announced → withdrawn: score below 0.40: 0.30"]);
+    assert_eq!(world.group.desired(), []);
+    world.wait(HOLD_DOWN);
+    assert_eq!(world.score(0.59), [""; 0]);
+    assert_eq!(world.score(0.6), ["withdrawn → de-preferred: score not below 0.60: 0.60"]);
+    assert_eq!(world.score(0.0), ["de-preferred → withdrawn: score at zero: 0.00"]);
+    world.wait(HOLD_DOWN);
+    assert_eq!(world.score(1.0), ["withdrawn → announced: score not below 0.60: 1.00"]);
+}
+
+#[test]
+fn the_hold_down_is_waited_for_and_then_ends_by_itself() {
+    let mut world = World::at(1.0);
+    world.score(0.0);
+    assert_eq!(world.score(1.0), [""; 0]);
+    assert_eq!(world.group.poll_timeout(), Some(world.now + HOLD_DOWN));
+    assert_eq!(world.wait(HOLD_DOWN.checked_sub(Duration::from_nanos(1)).unwrap()), [""; 0]);
+    assert_eq!(world.wait(Duration::from_nanos(1)), ["withdrawn → announced: score not below 0.60: 1.00"]);
+    assert_eq!(world.group.poll_timeout(), None);
+}
+
+#[test]
+fn a_new_backend_without_a_verdict_moves_nothing_by_itself() {
+    let mut world = World::at(1.0);
+    assert_eq!(world.input(Input::Score(partly_unknown(0.3, 1.0))), [""; 0]);
+    assert_eq!(world.input(Input::Score(partly_unknown(0.0, 0.3))).len(), 1, "even at best it is too low");
+    world.wait(HOLD_DOWN);
+    assert_eq!(world.input(Input::Score(partly_unknown(0.5, 1.0))), [""; 0]);
+    assert_eq!(
+        world.input(Input::Score(partly_unknown(0.9, 1.0))).len(),
+        1,
+        "even at worst it is high enough"
+    );
+}
+
+#[test]
+fn a_group_that_stays_is_never_withdrawn_by_health() {
+    let mut world = World::new(GroupConfig { when_down: WhenDown::Stay, ..config() });
+    assert_eq!(world.input(Input::Score(partly_unknown(0.0, 1.0))), [""; 0]);
+    assert_eq!(world.score(0.0), ["withdrawn → de-preferred: first verdicts known: score 0.00"]);
+    assert_eq!(world.score(1.0), ["de-preferred → announced: score not below 0.90: 1.00"]);
+    let mut world = World::new(GroupConfig { when_down: WhenDown::Stay, degraded: None, ..config() });
+    assert_eq!(world.score(0.0), ["withdrawn → announced: first verdicts known: score 0.00"]);
+}
+
+#[test]
+fn a_fault_withdraws_even_a_group_that_stays() {
+    for when_down in [WhenDown::Stay, config().when_down] {
+        let mut world = World::new(GroupConfig { when_down, ..config() });
+        world.score(1.0);
+        let fault = Input::Fault(Some("worker 1 is stuck".to_owned()));
+        assert_eq!(world.input(fault), ["announced → withdrawn: worker 1 is stuck"]);
+        assert_eq!(world.score(0.9), [""; 0]);
+        world.input(Input::Fault(None));
+        world.wait(HOLD_DOWN);
+        assert_eq!(world.group.state(), Announced);
+    }
+    let mut world = World::new(config());
+    world.input(Input::Fault(Some("no workers yet".to_owned())));
+    assert_eq!(world.score(1.0), [""; 0]);
+    assert_eq!(world.input(Input::Fault(None)), ["withdrawn → announced: first verdicts known: score 1.00"]);
+}
+
+#[test]
+fn a_drain_announces_graceful_shutdown_and_then_withdraws_until_the_next_order() {
+    let mut world = World::at(1.0);
+    let drain = Override::Drain { graceful_shutdown: GRACEFUL };
+    assert_eq!(world.order(drain), ["announced → de-preferred: ordered by the operator: drain"]);
+    assert_eq!(world.communities(), ["64512:100", "64512:666", "65535:0"]);
+    assert_eq!(world.group.poll_timeout(), Some(world.now + GRACEFUL));
+    assert_eq!(world.score(0.7), [""; 0]);
+    assert_eq!(
+        world.wait(GRACEFUL),
+        ["de-preferred → withdrawn: drained: GRACEFUL_SHUTDOWN announced for 5s"]
+    );
+    assert_eq!(world.score(1.0), [""; 0]);
+    assert_eq!(world.order(Override::Auto), ["withdrawn → announced: ordered by the operator: auto"]);
+    assert_eq!(world.communities(), ["64512:100"]);
+}
+
+#[test]
+fn a_drain_of_a_de_preferred_group_changes_what_is_desired_without_a_transition() {
+    let mut world = World::at(0.7);
+    assert_eq!(world.order(Override::Drain { graceful_shutdown: GRACEFUL }), [""; 0]);
+    assert_eq!(world.communities().last().unwrap(), "65535:0");
+}
+
+#[test]
+fn a_drain_ends_at_once_when_nothing_serves_and_does_not_come_back() {
+    let mut world = World::at(1.0);
+    world.order(Override::Drain { graceful_shutdown: GRACEFUL });
+    assert_eq!(world.score(0.0), ["de-preferred → withdrawn: score at zero: 0.00"]);
+    world.score(1.0);
+    assert_eq!(world.wait(HOLD_DOWN), [""; 0]);
+    assert_eq!(world.order(Override::Drain { graceful_shutdown: GRACEFUL }), [""; 0]);
+    assert_eq!(world.order(Override::Auto).len(), 1);
+}
+
+#[test]
+fn the_operator_outranks_health_and_auto_returns_to_it() {
+    let mut world = World::new(config());
+    assert_eq!(world.order(Override::Announce), ["withdrawn → announced: ordered by the operator: announce"]);
+    assert_eq!(world.score(0.0), [""; 0]);
+    assert_eq!(world.order(Override::Auto), ["announced → withdrawn: ordered by the operator: auto"]);
+    assert_eq!(world.score(1.0), ["withdrawn → announced: score not below 0.60: 1.00"]);
+    assert_eq!(world.order(Override::Withdraw), ["announced → withdrawn: ordered by the operator: withdraw"]);
+    assert_eq!(world.score(0.95), [""; 0]);
+    assert_eq!(
+        world.order(Override::Auto),
+        ["withdrawn → announced: ordered by the operator: auto"],
+        "no hold-down after an order"
+    );
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Input(Input),
+    Wait(Duration),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let share = || proptest::sample::select(vec![0.0, 0.2, 0.4, 0.5, 0.6, 0.79, 0.85, 0.9, 1.0]);
+    let order = proptest::sample::select(vec![
+        Override::Auto,
+        Override::Auto,
+        Override::Announce,
+        Override::Withdraw,
+        Override::Drain { graceful_shutdown: GRACEFUL },
+    ]);
+    prop_oneof![
+        8 => share().prop_map(|share| Step::Input(Input::Score(score(share)))),
+        1 => (share(), share()).prop_map(|(a, b)| Step::Input(Input::Score(partly_unknown(a.min(b), a.max(b))))),
+        1 => proptest::option::of(Just("stuck".to_owned())).prop_map(|fault| Step::Input(Input::Fault(fault))),
+        1 => order.prop_map(|order| Step::Input(Input::Override(order))),
+        4 => (0u64..12_000).prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
+    ]
+}
+
+fn any_config() -> impl Strategy<Value = GroupConfig> {
+    (any::<bool>(), any::<bool>()).prop_map(|(stay, degrades)| GroupConfig {
+        when_down: if stay { WhenDown::Stay } else { config().when_down },
+        degraded: config().degraded.filter(|_| degrades),
+        ..config()
+    })
+}
+
+/// A driver: calls the timeouts when they are due on the way to `until`.
+fn run_to(group: &mut Group, now: &mut Instant, until: Instant) {
+    while let Some(due) = group.poll_timeout().filter(|due| *due <= until) {
+        *now = (*now).max(due);
+        group.handle_timeout(*now);
+        assert_ne!(group.poll_timeout(), Some(due), "a timeout that was handled must not come again");
+    }
+    *now = until;
+}
+
+proptest! {
+    #[test]
+    fn every_history_keeps_the_promises(
+        config in any_config(),
+        steps in proptest::collection::vec(any_step(), 1..120),
+    ) {
+        let World { mut group, mut now } = World::new(config.clone());
+        let mut state = ReachState::Withdrawn;
+        let mut withdrawn_by_health_at = None;
+        for step in steps {
+            match step {
+                Step::Input(input) => group.handle(now, input),
+                Step::Wait(time) => {
+                    let until = now + time;
+                    run_to(&mut group, &mut now, until);
+                }
+            }
+            while let Some(transition) = group.poll_output() {
+                prop_assert_eq!(transition.from, state);
+                prop_assert_ne!(transition.to, state, "never two transitions to the same state");
+                state = transition.to;
+                let by_operator = matches!(transition.reason, Reason::Operator { .. } | Reason::Drained { .. });
+                if let WhenDown::Withdraw(withdrawn) = config.when_down {
+                    if transition.from == ReachState::Withdrawn && !by_operator
+                        && let Some(at) = withdrawn_by_health_at
+                    {
+                        prop_assert!(transition.at >= at + withdrawn.hold_down, "hold-down is respected");
+                    }
+                    if let Reason::Score { score, bound: Bound::Above(_) } = &transition.reason {
+                        prop_assert!(score.score >= withdrawn.above);
+                    }
+                }
+                if transition.to == ReachState::Withdrawn {
+                    withdrawn_by_health_at = (!by_operator).then_some(transition.at);
+                    let by_score = matches!(transition.reason, Reason::Score { .. });
+                    prop_assert!(!(by_score && config.when_down == WhenDown::Stay));
+                }
+            }
+            prop_assert_eq!(group.state(), state);
+            let desired = group.desired();
+            prop_assert_eq!(desired.is_empty(), state == ReachState::Withdrawn);
+            for announcement in &desired {
+                prop_assert!(config.prefixes.contains(&announcement.prefix));
+                let communities = &announcement.attributes.communities;
+                prop_assert!(communities.is_sorted());
+                let graceful = communities.contains(&Community::GRACEFUL_SHUTDOWN);
+                prop_assert_eq!(graceful, group.is_draining());
+            }
+            let dead = group.score().is_some_and(|score| score.at_best == Score::ZERO);
+            if dead && group.order() != Override::Announce && config.when_down != WhenDown::Stay {
+                prop_assert_eq!(state, ReachState::Withdrawn, "nothing serves: withdrawn at once");
+            }
+        }
+        group.handle(now, Input::Override(Override::Auto));
+        group.handle(now, Input::Fault(None));
+        group.handle(now, Input::Score(score(1.0)));
+        let later = now + HOLD_DOWN;
+        run_to(&mut group, &mut now, later);
+        prop_assert_eq!(group.state(), Announced, "healthy for long enough: announced");
+        prop_assert_eq!(group.poll_timeout(), None);
+    }
+}
