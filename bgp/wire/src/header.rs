@@ -1,0 +1,130 @@
+//! The 19 octets before every message, and framing by them (RFC 4271 §4.1, §6.1; RFC 8654).
+
+use bytes::{BufMut, BytesMut};
+
+use crate::{DecodeError, ErrorCode, Notification};
+
+/// Octets of marker, length and type.
+pub const HEADER_LEN: usize = 19;
+/// The most octets of a message without the extended message capability.
+pub const MAX_LEN: usize = 4096;
+/// The most octets of a message with it (RFC 8654).
+pub const EXTENDED_MAX_LEN: usize = 65535;
+
+const MARKER: [u8; 16] = [0xff; 16];
+
+/// A KEEPALIVE, ready to send.
+pub const KEEPALIVE: [u8; HEADER_LEN] = {
+    let mut message = [0xff; HEADER_LEN];
+    message[16] = 0;
+    message[17] = HEADER_LEN as u8;
+    message[18] = MessageType::Keepalive as u8;
+    message
+};
+
+/// The type octet of the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum MessageType {
+    /// RFC 4271 §4.2.
+    Open = 1,
+    /// RFC 4271 §4.3.
+    Update = 2,
+    /// RFC 4271 §4.5.
+    Notification = 3,
+    /// RFC 4271 §4.4.
+    Keepalive = 4,
+    /// RFC 2918.
+    RouteRefresh = 5,
+}
+
+impl MessageType {
+    fn from_octet(octet: u8) -> Option<Self> {
+        [Self::Open, Self::Update, Self::Notification, Self::Keepalive, Self::RouteRefresh]
+            .into_iter()
+            .find(|kind| *kind as u8 == octet)
+    }
+
+    /// The lengths such a message may have.
+    fn lengths(self, max_len: usize) -> std::ops::RangeInclusive<usize> {
+        match self {
+            Self::Open => 29..=MAX_LEN,
+            Self::Update | Self::RouteRefresh => 23..=max_len,
+            Self::Notification => 21..=max_len,
+            Self::Keepalive => HEADER_LEN..=HEADER_LEN,
+        }
+    }
+}
+
+/// A header that ends the session (RFC 4271 §6.1).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The marker is not all ones.
+    #[error("the marker is not all ones: the peer does not speak BGP, or the stream is out of step")]
+    NotSynchronized,
+    /// A length that no message, or not this type of message, may have.
+    #[error("a message of {0} octets is too short or too long for its type")]
+    BadLength(u16),
+    /// A type we do not know.
+    #[error("message type {0} is unknown")]
+    BadType(u8),
+}
+
+impl HeaderError {
+    /// The NOTIFICATION for it.
+    pub fn to_notification(&self) -> Notification {
+        match self {
+            Self::NotSynchronized => Notification::new(ErrorCode::CONNECTION_NOT_SYNCHRONIZED, []),
+            Self::BadLength(length) => Notification::new(ErrorCode::BAD_MESSAGE_LENGTH, length.to_be_bytes()),
+            Self::BadType(octet) => Notification::new(ErrorCode::BAD_MESSAGE_TYPE, [*octet]),
+        }
+    }
+}
+
+/// The length of the message at the front of `buf`, `None` while it is not yet there in full.
+///
+/// `max_len` is [`Negotiated::max_len`](crate::Negotiated::max_len). A bad header is reported as soon as its octets
+/// are there, without waiting for the rest of the message.
+pub fn frame(buf: &[u8], max_len: usize) -> Result<Option<usize>, DecodeError> {
+    Ok(parse(buf, max_len)?.filter(|(_, length)| *length <= buf.len()).map(|(_, length)| length))
+}
+
+/// Type and body of a message that is there in full and has nothing behind it.
+pub(crate) fn split(message: &[u8], max_len: usize) -> Result<(MessageType, &[u8]), DecodeError> {
+    match parse(message, max_len)? {
+        Some((kind, length)) if length == message.len() => Ok((kind, &message[HEADER_LEN..])),
+        Some((_, length)) => Err(HeaderError::BadLength(length as u16).into()),
+        None => Err(HeaderError::BadLength(message.len() as u16).into()),
+    }
+}
+
+fn parse(buf: &[u8], max_len: usize) -> Result<Option<(MessageType, usize)>, HeaderError> {
+    let marker = buf.len().min(MARKER.len());
+    if buf[..marker] != MARKER[..marker] {
+        return Err(HeaderError::NotSynchronized);
+    }
+    let [.., high, low, octet] = *buf.first_chunk::<HEADER_LEN>().map_or(&[][..], |header| header) else {
+        return Ok(None);
+    };
+    let length = u16::from_be_bytes([high, low]);
+    if !(HEADER_LEN..=max_len).contains(&usize::from(length)) {
+        return Err(HeaderError::BadLength(length));
+    }
+    let kind = MessageType::from_octet(octet).ok_or(HeaderError::BadType(octet))?;
+    if !kind.lengths(max_len).contains(&usize::from(length)) {
+        return Err(HeaderError::BadLength(length));
+    }
+    Ok(Some((kind, usize::from(length))))
+}
+
+/// Appends a message of `kind` whose body `write` appends. The caller keeps it within 65535 octets.
+pub(crate) fn write_message(buf: &mut BytesMut, kind: MessageType, write: impl FnOnce(&mut BytesMut)) {
+    let start = buf.len();
+    buf.put_slice(&MARKER);
+    buf.put_u16(0);
+    buf.put_u8(kind as u8);
+    write(buf);
+    let length = buf.len() - start;
+    debug_assert!(length <= EXTENDED_MAX_LEN, "a {kind:?} of {length} octets");
+    buf[start + 16..start + 18].copy_from_slice(&(length as u16).to_be_bytes());
+}

@@ -1,0 +1,217 @@
+//! OPEN: who a speaker is and what it offers (RFC 4271 §4.2, §6.2; RFC 5492; RFC 6793; RFC 9072).
+
+use std::net::Ipv4Addr;
+
+use bytes::{BufMut, BytesMut};
+use proxima_types::Asn;
+
+use crate::{
+    Capability, EncodeError, ErrorCode, ExtendedNextHop, Families, HEADER_LEN, MAX_LEN, MessageType,
+    Notification, header::write_message, reader::Reader,
+};
+
+/// The version of BGP.
+const VERSION: u8 = 4;
+/// The optional parameter that holds capabilities (RFC 5492).
+const PARAMETER_CAPABILITIES: u8 = 2;
+/// The first parameter type, and length, that announces parameters with two-octet lengths (RFC 9072).
+const PARAMETER_EXTENDED: u8 = 255;
+/// Octets of an OPEN's body before its parameters.
+const FIXED_LEN: usize = 10;
+
+/// An OPEN message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// Always 4 in an OPEN that was decoded.
+    pub version: u8,
+    /// The speaker's AS: the one of the four-octet capability if it was offered. Never 0 in a decoded OPEN.
+    pub asn: Asn,
+    /// Proposed hold time in seconds: 0 for none, otherwise at least 3.
+    pub hold_time: u16,
+    /// BGP identifier; never 0.0.0.0 in a decoded OPEN.
+    pub router_id: Ipv4Addr,
+    /// What is offered, in the order given, duplicates kept. Encoding writes exactly these.
+    pub capabilities: Vec<Capability>,
+}
+
+/// An OPEN that ends the session (RFC 4271 §6.2).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// A version other than 4.
+    #[error("the peer speaks BGP version {0}; only 4 is supported")]
+    UnsupportedVersion(u8),
+    /// AS 0 (RFC 7607).
+    #[error("the peer says its AS is 0, which is reserved")]
+    AsZero,
+    /// 0.0.0.0 (RFC 6286).
+    #[error("the peer's BGP identifier is 0.0.0.0; give it a router ID")]
+    BadIdentifier,
+    /// An optional parameter other than capabilities.
+    #[error("the peer sent optional parameter {0}, which is unknown")]
+    UnsupportedParameter(u8),
+    /// 1 or 2 seconds.
+    #[error("the peer proposes a hold time of {0} s; it must be 0 or at least 3")]
+    UnacceptableHoldTime(u16),
+    /// Lengths that do not add up.
+    #[error("the optional parameters or capabilities of the peer's OPEN are malformed")]
+    Malformed,
+}
+
+impl OpenError {
+    /// The NOTIFICATION for it.
+    pub fn to_notification(&self) -> Notification {
+        match self {
+            Self::UnsupportedVersion(_) => {
+                Notification::new(ErrorCode::UNSUPPORTED_VERSION_NUMBER, u16::from(VERSION).to_be_bytes())
+            }
+            Self::AsZero => Notification::new(ErrorCode::BAD_PEER_AS, []),
+            Self::BadIdentifier => Notification::new(ErrorCode::BAD_BGP_IDENTIFIER, []),
+            Self::UnsupportedParameter(_) => Notification::new(ErrorCode::UNSUPPORTED_OPTIONAL_PARAMETER, []),
+            Self::UnacceptableHoldTime(_) => Notification::new(ErrorCode::UNACCEPTABLE_HOLD_TIME, []),
+            Self::Malformed => Notification::new(ErrorCode::OPEN_UNSPECIFIC, []),
+        }
+    }
+}
+
+impl Open {
+    /// An OPEN of version 4. `capabilities` should hold [`Capability::FourOctetAs`] with the same `asn`.
+    pub fn new(asn: Asn, hold_time: u16, router_id: Ipv4Addr, capabilities: Vec<Capability>) -> Self {
+        Self { version: VERSION, asn, hold_time, router_id, capabilities }
+    }
+
+    /// Whether exactly this capability is offered.
+    pub fn offers(&self, capability: &Capability) -> bool {
+        self.capabilities.contains(capability)
+    }
+
+    /// The families offered; IPv4 when there is no multiprotocol capability at all (RFC 4760 §8).
+    pub fn families(&self) -> Families {
+        let mut offered = self.capabilities.iter().filter_map(|capability| match capability {
+            Capability::Multiprotocol(family) => Some(*family),
+            _ => None,
+        });
+        let Some(first) = offered.next() else { return Families::IPV4 };
+        std::iter::once(first).chain(offered).filter_map(crate::AfiSafi::family).collect()
+    }
+
+    /// The AS number of the four-octet capability, if it is offered.
+    pub fn four_octet_as(&self) -> Option<Asn> {
+        self.capabilities.iter().find_map(|capability| match capability {
+            Capability::FourOctetAs(asn) => Some(*asn),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn offers_ipv6_next_hop_for_ipv4(&self) -> bool {
+        self.capabilities.iter().any(|capability| match capability {
+            Capability::ExtendedNextHop(families) => families.contains(&ExtendedNextHop::IPV4_OVER_IPV6),
+            _ => false,
+        })
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, OpenError> {
+        let mut reader = Reader::new(body);
+        let version = reader.u8().ok_or(OpenError::Malformed)?;
+        if version != VERSION {
+            return Err(OpenError::UnsupportedVersion(version));
+        }
+        let two_octet_as = reader.u16().ok_or(OpenError::Malformed)?;
+        let hold_time = reader.u16().ok_or(OpenError::Malformed)?;
+        let router_id = reader.array::<4>().map(Ipv4Addr::from).ok_or(OpenError::Malformed)?;
+        let capabilities = capabilities(parameters(reader.rest())?)?;
+
+        let mut open = Self::new(Asn(u32::from(two_octet_as)), hold_time, router_id, capabilities);
+        if let Some(asn) = open.four_octet_as() {
+            open.asn = asn;
+        }
+        if open.asn == Asn(0) || two_octet_as == 0 {
+            return Err(OpenError::AsZero);
+        }
+        if open.router_id.is_unspecified() {
+            return Err(OpenError::BadIdentifier);
+        }
+        if matches!(hold_time, 1 | 2) {
+            return Err(OpenError::UnacceptableHoldTime(hold_time));
+        }
+        Ok(open)
+    }
+
+    /// Appends the message: one parameter holds all capabilities, with extended lengths only above 255 octets.
+    pub(crate) fn encode(&self, buf: &mut BytesMut) -> Result<(), EncodeError> {
+        let too_long = self.capabilities.iter().find(|capability| capability.value_len() > 255);
+        if let Some(capability) = too_long {
+            return Err(EncodeError::CapabilityTooLong {
+                code: capability.code(),
+                len: capability.value_len(),
+            });
+        }
+        let capabilities: usize = self.capabilities.iter().map(|capability| 2 + capability.value_len()).sum();
+        let extended = capabilities + 2 > 255;
+        let parameters = match (capabilities, extended) {
+            (0, _) => 0,
+            (_, false) => 2 + capabilities,
+            (_, true) => 3 + 3 + capabilities,
+        };
+        let len = HEADER_LEN + FIXED_LEN + parameters;
+        if len > MAX_LEN {
+            return Err(EncodeError::OpenTooLong { len });
+        }
+        write_message(buf, MessageType::Open, |buf| {
+            buf.put_u8(self.version);
+            buf.put_u16(self.asn.two_octets());
+            buf.put_u16(self.hold_time);
+            buf.put_slice(&self.router_id.octets());
+            if capabilities == 0 {
+                buf.put_u8(0);
+            } else if extended {
+                buf.put_slice(&[255, PARAMETER_EXTENDED]);
+                buf.put_u16(capabilities as u16 + 3);
+                buf.put_u8(PARAMETER_CAPABILITIES);
+                buf.put_u16(capabilities as u16);
+            } else {
+                buf.put_slice(&[capabilities as u8 + 2, PARAMETER_CAPABILITIES, capabilities as u8]);
+            }
+            for capability in &self.capabilities {
+                capability.encode(buf);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The optional parameters as they stand, with the width of their length fields settled.
+struct Parameters<'a> {
+    reader: Reader<'a>,
+    extended: bool,
+}
+
+/// Reads the length before the optional parameters, which must be all that is left of the message.
+fn parameters(bytes: &[u8]) -> Result<Parameters<'_>, OpenError> {
+    let mut reader = Reader::new(bytes);
+    let mut length = usize::from(reader.u8().ok_or(OpenError::Malformed)?);
+    let extended = length > 0 && reader.rest().first() == Some(&PARAMETER_EXTENDED);
+    if extended {
+        reader.u8();
+        length = usize::from(reader.u16().ok_or(OpenError::Malformed)?);
+    }
+    if length == reader.remaining() { Ok(Parameters { reader, extended }) } else { Err(OpenError::Malformed) }
+}
+
+/// All capabilities of all parameters.
+fn capabilities(Parameters { mut reader, extended }: Parameters<'_>) -> Result<Vec<Capability>, OpenError> {
+    let mut found = Vec::new();
+    while let Some(kind) = reader.u8() {
+        let length = if extended { reader.u16().map(usize::from) } else { reader.u8().map(usize::from) };
+        let value = length.and_then(|length| reader.take(length)).ok_or(OpenError::Malformed)?;
+        if kind != PARAMETER_CAPABILITIES {
+            return Err(OpenError::UnsupportedParameter(kind));
+        }
+        let mut value = Reader::new(value);
+        while let Some(code) = value.u8() {
+            let octets =
+                value.u8().and_then(|length| value.take(usize::from(length))).ok_or(OpenError::Malformed)?;
+            found.push(Capability::decode(code, octets).map_err(|_| OpenError::Malformed)?);
+        }
+    }
+    Ok(found)
+}

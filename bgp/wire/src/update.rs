@@ -1,0 +1,65 @@
+//! UPDATE: routes gone and routes come (RFC 4271 §4.3, RFC 4760, RFC 4724 §2, RFC 7606).
+//!
+//! ```text
+//!  body ─▶ withdrawn │ attributes │ NLRI
+//!              │           │         │
+//!              │       attribute by attribute (decode): MP_REACH, MP_UNREACH ─▶ nlri
+//!              │           │   faults ─▶ problem: discard · treat-as-withdraw · session reset
+//!              ▼           ▼         ▼
+//!           Update { withdrawn, reach, attributes, end_of_rib, problems }
+//! ```
+
+mod as_path;
+mod attributes;
+mod decode;
+mod encode;
+mod nlri;
+mod problem;
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use proxima_types::{Family, Prefix};
+
+pub use as_path::{AsPath, Segment, SegmentKind};
+pub use attributes::{Aggregator, Attributes, LargeCommunity, Origin, RawAttribute};
+pub use encode::{announce, end_of_rib, withdraw};
+pub use problem::{AttributeProblem, Disposition, Fault, UpdateError};
+
+/// What an UPDATE message says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Update {
+    /// Routes of either family that are gone; those of a message to be treated as a withdrawal are among them.
+    pub withdrawn: Vec<Prefix>,
+    /// Routes that have come, all with `attributes`. At most one entry for the NLRI field and one for MP_REACH_NLRI.
+    pub reach: Vec<Reach>,
+    /// The path attributes of `reach`; without meaning when that is empty.
+    pub attributes: Attributes,
+    /// All routes of this family have been sent (RFC 4724 §2).
+    pub end_of_rib: Option<Family>,
+    /// What was wrong with the message, in so far as the session survives it (RFC 7606).
+    pub problems: Vec<AttributeProblem>,
+}
+
+/// Routes that share a next hop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    /// Where to send packets.
+    pub next_hop: NextHop,
+    /// The destinations, all of one family, at least one.
+    pub prefixes: Vec<Prefix>,
+}
+
+/// The next hop of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// The address; for IPv6 the global one if there are two.
+    pub address: IpAddr,
+    /// The link-local address that came along (RFC 2545 §3).
+    pub link_local: Option<Ipv6Addr>,
+}
+
+impl From<IpAddr> for NextHop {
+    fn from(address: IpAddr) -> Self {
+        Self { address, link_local: None }
+    }
+}

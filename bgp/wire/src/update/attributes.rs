@@ -1,0 +1,147 @@
+//! Path attributes by type, and the numbers and flags of their encoding.
+
+use std::{fmt, net::Ipv4Addr};
+
+use proxima_types::{Asn, Community};
+
+use super::AsPath;
+
+/// The path attributes that routes of one UPDATE share, next hops apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Attributes {
+    /// How the route came into BGP. Decoding sees to it that it was there if there are routes.
+    pub origin: Origin,
+    /// The way it has come; likewise. From a two-octet peer it is already merged with AS4_PATH.
+    pub as_path: AsPath,
+    /// MULTI_EXIT_DISC: lower is better among entries to one AS.
+    pub med: Option<u32>,
+    /// LOCAL_PREF: higher is better; iBGP only.
+    pub local_pref: Option<u32>,
+    /// Some of the path was left out by an aggregating router.
+    pub atomic_aggregate: bool,
+    /// Who aggregated.
+    pub aggregator: Option<Aggregator>,
+    /// Communities (RFC 1997) as they came.
+    pub communities: Vec<Community>,
+    /// Large communities (RFC 8092).
+    pub large_communities: Vec<LargeCommunity>,
+    /// Extended communities (RFC 4360), raw.
+    pub extended_communities: Vec<[u8; 8]>,
+    /// ORIGINATOR_ID of a route reflector (RFC 4456); iBGP only.
+    pub originator_id: Option<Ipv4Addr>,
+    /// CLUSTER_LIST of route reflectors; iBGP only.
+    pub cluster_list: Vec<Ipv4Addr>,
+    /// Optional transitive attributes we do not know; encoded with the partial bit set.
+    pub unknown: Vec<RawAttribute>,
+}
+
+/// ORIGIN (RFC 4271 §5.1.1); the lesser is preferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum Origin {
+    /// Interior to the originating AS.
+    Igp = 0,
+    /// Learned by EGP.
+    Egp = 1,
+    /// By other means.
+    #[default]
+    Incomplete = 2,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Igp => "igp",
+            Self::Egp => "egp",
+            Self::Incomplete => "incomplete",
+        })
+    }
+}
+
+/// AGGREGATOR (RFC 4271 §5.1.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Aggregator {
+    /// Its AS.
+    pub asn: Asn,
+    /// Its BGP identifier.
+    pub router_id: Ipv4Addr,
+}
+
+/// A large community (RFC 8092), written `64512:1:2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LargeCommunity {
+    /// Global administrator: the AS that gives it meaning.
+    pub global: u32,
+    /// First local part.
+    pub local_1: u32,
+    /// Second local part.
+    pub local_2: u32,
+}
+
+impl fmt::Display for LargeCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.global, self.local_1, self.local_2)
+    }
+}
+
+/// An attribute as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RawAttribute {
+    /// Flags octet; the extended-length bit is not kept.
+    pub flags: u8,
+    /// Type code.
+    pub code: u8,
+    /// Value.
+    pub value: Vec<u8>,
+}
+
+/// Attribute flags (RFC 4271 §4.3).
+pub(crate) mod flag {
+    pub(crate) const OPTIONAL: u8 = 0x80;
+    pub(crate) const TRANSITIVE: u8 = 0x40;
+    pub(crate) const PARTIAL: u8 = 0x20;
+    pub(crate) const EXTENDED_LENGTH: u8 = 0x10;
+}
+
+/// Attribute type codes.
+pub(crate) mod code {
+    pub(crate) const ORIGIN: u8 = 1;
+    pub(crate) const AS_PATH: u8 = 2;
+    pub(crate) const NEXT_HOP: u8 = 3;
+    pub(crate) const MED: u8 = 4;
+    pub(crate) const LOCAL_PREF: u8 = 5;
+    pub(crate) const ATOMIC_AGGREGATE: u8 = 6;
+    pub(crate) const AGGREGATOR: u8 = 7;
+    pub(crate) const COMMUNITIES: u8 = 8;
+    pub(crate) const ORIGINATOR_ID: u8 = 9;
+    pub(crate) const CLUSTER_LIST: u8 = 10;
+    pub(crate) const MP_REACH: u8 = 14;
+    pub(crate) const MP_UNREACH: u8 = 15;
+    pub(crate) const EXTENDED_COMMUNITIES: u8 = 16;
+    pub(crate) const AS4_PATH: u8 = 17;
+    pub(crate) const AS4_AGGREGATOR: u8 = 18;
+    pub(crate) const LARGE_COMMUNITIES: u8 = 32;
+}
+
+/// The name of an attribute, for people.
+pub(crate) fn name(attribute: u8) -> Option<&'static str> {
+    Some(match attribute {
+        code::ORIGIN => "ORIGIN",
+        code::AS_PATH => "AS_PATH",
+        code::NEXT_HOP => "NEXT_HOP",
+        code::MED => "MULTI_EXIT_DISC",
+        code::LOCAL_PREF => "LOCAL_PREF",
+        code::ATOMIC_AGGREGATE => "ATOMIC_AGGREGATE",
+        code::AGGREGATOR => "AGGREGATOR",
+        code::COMMUNITIES => "COMMUNITIES",
+        code::ORIGINATOR_ID => "ORIGINATOR_ID",
+        code::CLUSTER_LIST => "CLUSTER_LIST",
+        code::MP_REACH => "MP_REACH_NLRI",
+        code::MP_UNREACH => "MP_UNREACH_NLRI",
+        code::EXTENDED_COMMUNITIES => "EXTENDED_COMMUNITIES",
+        code::AS4_PATH => "AS4_PATH",
+        code::AS4_AGGREGATOR => "AS4_AGGREGATOR",
+        code::LARGE_COMMUNITIES => "LARGE_COMMUNITY",
+        _ => return None,
+    })
+}

@@ -1,0 +1,450 @@
+//! Reading an UPDATE, attribute by attribute, with the dispositions of RFC 7606.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proxima_types::{Asn, Community, Family, Prefix};
+
+use super::{
+    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Origin,
+    RawAttribute, Reach, Update, UpdateError,
+    attributes::{code, flag},
+    nlri,
+};
+use crate::{AfiSafi, Negotiated, PeerKind, reader::Reader};
+
+impl Update {
+    pub(crate) fn decode(body: &[u8], negotiated: Negotiated) -> Result<Self, UpdateError> {
+        let mut reader = Reader::new(body);
+        let withdrawn = section(&mut reader).ok_or(UpdateError::Lengths)?;
+        let attributes = section(&mut reader).ok_or(UpdateError::Lengths)?;
+        let nlri = reader.rest();
+        if withdrawn.is_empty() && attributes.is_empty() && nlri.is_empty() {
+            return Ok(Self { end_of_rib: Some(Family::Ipv4), ..Self::default() });
+        }
+        let classic = Classic {
+            withdrawn: nlri::decode(withdrawn, Family::Ipv4).ok_or(UpdateError::InvalidNetworkField)?,
+            announced: nlri::decode(nlri, Family::Ipv4).ok_or(UpdateError::InvalidNetworkField)?,
+        };
+        let mut list = AttributeList::new(negotiated);
+        list.read(attributes)?;
+        list.finish(classic)
+    }
+}
+
+/// A two-octet length and that many octets.
+fn section<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let length = reader.u16()?;
+    reader.take(usize::from(length))
+}
+
+/// The fields of RFC 4271, which hold IPv4 only.
+struct Classic {
+    withdrawn: Vec<Prefix>,
+    announced: Vec<Prefix>,
+}
+
+/// One attribute as it stands in the message.
+#[derive(Clone, Copy)]
+struct Attribute<'a> {
+    flags: u8,
+    code: u8,
+    value: &'a [u8],
+    /// Header and value.
+    octets: &'a [u8],
+}
+
+/// What has been read of the attributes so far.
+struct AttributeList {
+    negotiated: Negotiated,
+    attributes: Attributes,
+    origin: Option<Origin>,
+    as_path: Option<AsPath>,
+    next_hop: Option<Ipv4Addr>,
+    as4_path: Option<AsPath>,
+    as4_aggregator: Option<Aggregator>,
+    reach: Option<Reach>,
+    /// MP_REACH_NLRI had prefixes, of whatever family.
+    announces: bool,
+    unreach: Option<(Family, Vec<Prefix>)>,
+    seen: [bool; 256],
+    problems: Vec<AttributeProblem>,
+}
+
+impl AttributeList {
+    fn new(negotiated: Negotiated) -> Self {
+        Self {
+            negotiated,
+            attributes: Attributes::default(),
+            origin: None,
+            as_path: None,
+            next_hop: None,
+            as4_path: None,
+            as4_aggregator: None,
+            reach: None,
+            announces: false,
+            unreach: None,
+            seen: [false; 256],
+            problems: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Result<(), UpdateError> {
+        let mut reader = Reader::new(bytes);
+        while !reader.is_empty() {
+            let rest = reader.rest();
+            let Some(attribute) = attribute(&mut reader) else {
+                return self.overrun(rest);
+            };
+            self.take(attribute)?;
+        }
+        Ok(())
+    }
+
+    /// The list ends within an attribute (RFC 7606 §4): the NLRI field can still be found, the routes of a
+    /// multiprotocol attribute can't.
+    fn overrun(&mut self, rest: &[u8]) -> Result<(), UpdateError> {
+        let attribute = rest.get(1).copied().unwrap_or(0);
+        if matches!(attribute, code::MP_REACH | code::MP_UNREACH) {
+            return Err(UpdateError::MultiprotocolMalformed { attribute, octets: rest.to_vec() });
+        }
+        self.seen[usize::from(attribute)] = true;
+        self.problem(attribute, Fault::Overrun, Disposition::TreatAsWithdraw, rest);
+        Ok(())
+    }
+
+    fn take(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
+        if std::mem::replace(&mut self.seen[usize::from(attribute.code)], true) {
+            return self.duplicate(attribute);
+        }
+        if let Some(fault) = self.not_for_us(attribute.code) {
+            self.problem(attribute.code, fault, Disposition::AttributeDiscard, attribute.octets);
+            return Ok(());
+        }
+        let Some(expected) = class(attribute.code) else { return self.unknown(attribute) };
+        if attribute.flags & (flag::OPTIONAL | flag::TRANSITIVE) != expected {
+            let fault = Fault::Flags(attribute.flags);
+            self.problem(attribute.code, fault, Disposition::TreatAsWithdraw, attribute.octets);
+            if !matches!(attribute.code, code::MP_REACH | code::MP_UNREACH) {
+                return Ok(());
+            }
+        }
+        match attribute.code {
+            code::MP_REACH => self.mp_reach(attribute),
+            code::MP_UNREACH => self.mp_unreach(attribute),
+            _ => {
+                if let Err(fault) = self.value(attribute.code, attribute.value) {
+                    self.problem(attribute.code, fault, disposition(attribute.code), attribute.octets);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// RFC 7606 §3 (g).
+    fn duplicate(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
+        if matches!(attribute.code, code::MP_REACH | code::MP_UNREACH) {
+            return Err(UpdateError::Repeated(attribute.code));
+        }
+        self.problem(attribute.code, Fault::Duplicate, Disposition::AttributeDiscard, attribute.octets);
+        Ok(())
+    }
+
+    /// Attributes to be dropped unread on this kind of session.
+    fn not_for_us(&self, attribute: u8) -> Option<Fault> {
+        match attribute {
+            code::LOCAL_PREF | code::ORIGINATOR_ID | code::CLUSTER_LIST => {
+                (self.negotiated.peer == PeerKind::External).then_some(Fault::FromExternalPeer)
+            }
+            code::AS4_PATH | code::AS4_AGGREGATOR => {
+                self.negotiated.four_octet_as.then_some(Fault::FromFourOctetPeer)
+            }
+            _ => None,
+        }
+    }
+
+    fn unknown(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
+        let Attribute { flags, code, value, octets } = attribute;
+        if flags & flag::OPTIONAL == 0 {
+            return Err(UpdateError::UnrecognizedWellKnown { attribute: code, octets: octets.to_vec() });
+        }
+        if flags & flag::TRANSITIVE != 0 {
+            let flags = flags & !flag::EXTENDED_LENGTH;
+            self.attributes.unknown.push(RawAttribute { flags, code, value: value.to_vec() });
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, attribute: u8, value: &[u8]) -> Result<(), Fault> {
+        let into = &mut self.attributes;
+        match attribute {
+            code::ORIGIN => self.origin = Some(origin(value)?),
+            code::AS_PATH => {
+                self.as_path = Some(AsPath::decode(value, self.negotiated.four_octet_as)?);
+            }
+            code::NEXT_HOP => self.next_hop = Some(next_hop(value)?),
+            code::MED => into.med = Some(u32::from_be_bytes(fixed(value)?)),
+            code::LOCAL_PREF => into.local_pref = Some(u32::from_be_bytes(fixed(value)?)),
+            code::ATOMIC_AGGREGATE => {
+                fixed::<0>(value)?;
+                into.atomic_aggregate = true;
+            }
+            code::AGGREGATOR => into.aggregator = Some(aggregator(value, self.negotiated.four_octet_as)?),
+            code::COMMUNITIES => {
+                into.communities = list(value)?.map(|octets| Community(u32::from_be_bytes(octets))).collect();
+            }
+            code::ORIGINATOR_ID => into.originator_id = Some(fixed::<4>(value)?.into()),
+            code::CLUSTER_LIST => into.cluster_list = list::<4>(value)?.map(Ipv4Addr::from).collect(),
+            code::EXTENDED_COMMUNITIES => into.extended_communities = list(value)?.collect(),
+            code::AS4_PATH => self.as4_path = Some(AsPath::decode_as4(value)?),
+            code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(value, true)?),
+            code::LARGE_COMMUNITIES => into.large_communities = list(value)?.map(large_community).collect(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// RFC 4760 §3, RFC 7606 §7.11.
+    fn mp_reach(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
+        let malformed = || UpdateError::MultiprotocolMalformed {
+            attribute: attribute.code,
+            octets: attribute.octets.to_vec(),
+        };
+        let mut reader = Reader::new(attribute.value);
+        let afi_safi = afi_safi(&mut reader).ok_or_else(malformed)?;
+        let next_hop =
+            reader.u8().and_then(|length| reader.take(usize::from(length))).ok_or_else(malformed)?;
+        let _reserved = reader.u8().ok_or_else(malformed)?;
+        self.announces |= !reader.is_empty();
+        let Some(family) = self.negotiated_family(afi_safi) else {
+            let fault = Fault::FamilyNotNegotiated(afi_safi);
+            self.problem(attribute.code, fault, Disposition::AttributeDiscard, attribute.octets);
+            return Ok(());
+        };
+        let next_hop =
+            mp_next_hop(family, next_hop, self.negotiated.extended_next_hop).ok_or_else(malformed)?;
+        let prefixes = nlri::decode(reader.rest(), family).ok_or_else(malformed)?;
+        if next_hop.address.is_unspecified() || next_hop.address.is_multicast() {
+            self.problem(attribute.code, Fault::Value, Disposition::TreatAsWithdraw, attribute.octets);
+        }
+        self.reach = Some(Reach { next_hop, prefixes });
+        Ok(())
+    }
+
+    /// RFC 4760 §4, RFC 7606 §7.12.
+    fn mp_unreach(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
+        let malformed = || UpdateError::MultiprotocolMalformed {
+            attribute: attribute.code,
+            octets: attribute.octets.to_vec(),
+        };
+        let mut reader = Reader::new(attribute.value);
+        let afi_safi = afi_safi(&mut reader).ok_or_else(malformed)?;
+        let Some(family) = self.negotiated_family(afi_safi) else {
+            let fault = Fault::FamilyNotNegotiated(afi_safi);
+            self.problem(attribute.code, fault, Disposition::AttributeDiscard, attribute.octets);
+            return Ok(());
+        };
+        self.unreach = Some((family, nlri::decode(reader.rest(), family).ok_or_else(malformed)?));
+        Ok(())
+    }
+
+    fn negotiated_family(&self, afi_safi: AfiSafi) -> Option<Family> {
+        afi_safi.family().filter(|family| self.negotiated.families.contains(*family))
+    }
+
+    fn finish(mut self, classic: Classic) -> Result<Update, UpdateError> {
+        let announces = self.announces || !classic.announced.is_empty();
+        if announces {
+            self.require(code::ORIGIN);
+            self.require(code::AS_PATH);
+        }
+        if !classic.announced.is_empty() {
+            self.require(code::NEXT_HOP);
+        }
+        let end_of_rib = self.end_of_rib(&classic);
+        let fatal = self.problems.iter().find(|problem| problem.disposition == Disposition::TreatAsWithdraw);
+        if let Some(problem) = fatal.filter(|_| !announces && self.has_more_than_unreach()) {
+            return Err(UpdateError::NothingToWithdraw(problem.clone()));
+        }
+        let treat_as_withdraw = fatal.is_some();
+
+        let mut reach = Vec::new();
+        let mut withdrawn = Vec::new();
+        if self.negotiated.families.contains(Family::Ipv4) {
+            withdrawn = classic.withdrawn;
+            // Without a next hop the message is a withdrawal, and the address does not matter.
+            let address = IpAddr::V4(self.next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED));
+            reach.push(Reach { next_hop: address.into(), prefixes: classic.announced });
+        } else if !classic.announced.is_empty() {
+            let fault = Fault::FamilyNotNegotiated(Family::Ipv4.into());
+            self.problem(code::NEXT_HOP, fault, Disposition::AttributeDiscard, &[]);
+        }
+        withdrawn.extend(self.unreach.take().into_iter().flat_map(|(_, prefixes)| prefixes));
+        reach.extend(self.reach.take());
+        reach.retain(|reach| !reach.prefixes.is_empty());
+
+        if treat_as_withdraw {
+            withdrawn.extend(reach.drain(..).flat_map(|reach| reach.prefixes));
+            return Ok(Update { withdrawn, problems: self.problems, ..Update::default() });
+        }
+        let (attributes, problems) = self.into_attributes();
+        Ok(Update { withdrawn, reach, attributes, end_of_rib, problems })
+    }
+
+    /// Notes a mandatory attribute that is missing, unless it was there and faulty.
+    fn require(&mut self, attribute: u8) {
+        if !self.seen[usize::from(attribute)] {
+            self.problem(attribute, Fault::Missing, Disposition::TreatAsWithdraw, &[]);
+        }
+    }
+
+    fn has_more_than_unreach(&self) -> bool {
+        self.seen.iter().zip(0u8..=255).any(|(seen, attribute)| *seen && attribute != code::MP_UNREACH)
+    }
+
+    /// The family whose End-of-RIB this is: nothing but an MP_UNREACH_NLRI without prefixes.
+    fn end_of_rib(&self, classic: &Classic) -> Option<Family> {
+        let (family, prefixes) = self.unreach.as_ref()?;
+        let nothing_else =
+            classic.withdrawn.is_empty() && classic.announced.is_empty() && !self.has_more_than_unreach();
+        (prefixes.is_empty() && nothing_else).then_some(*family)
+    }
+
+    /// The attributes, with those of a two-octet peer made whole (RFC 6793 §4.2.3).
+    fn into_attributes(self) -> (Attributes, Vec<AttributeProblem>) {
+        let mut attributes = self.attributes;
+        attributes.origin = self.origin.unwrap_or_default();
+        attributes.as_path = self.as_path.unwrap_or_default();
+        let aggregated_since = attributes.aggregator.is_some_and(|by| by.asn != Asn::TRANS);
+        if !aggregated_since {
+            if attributes.aggregator.is_some() {
+                attributes.aggregator = self.as4_aggregator.or(attributes.aggregator);
+            }
+            if let Some(as4_path) = self.as4_path {
+                attributes.as_path = attributes.as_path.merged_with(as4_path);
+            }
+        }
+        (attributes, self.problems)
+    }
+
+    fn problem(&mut self, attribute: u8, fault: Fault, disposition: Disposition, octets: &[u8]) {
+        self.problems.push(AttributeProblem { attribute, fault, disposition, octets: octets.to_vec() });
+    }
+}
+
+/// The next attribute; `None` when the list ends within it.
+fn attribute<'a>(reader: &mut Reader<'a>) -> Option<Attribute<'a>> {
+    let whole = reader.rest();
+    let (flags, code) = (reader.u8()?, reader.u8()?);
+    let length = if flags & flag::EXTENDED_LENGTH == 0 {
+        usize::from(reader.u8()?)
+    } else {
+        usize::from(reader.u16()?)
+    };
+    let value = reader.take(length)?;
+    Some(Attribute { flags, code, value, octets: &whole[..whole.len() - reader.remaining()] })
+}
+
+/// The optional and transitive bits an attribute must have; `None` for attributes we do not know.
+fn class(attribute: u8) -> Option<u8> {
+    Some(match attribute {
+        code::ORIGIN | code::AS_PATH | code::NEXT_HOP | code::LOCAL_PREF | code::ATOMIC_AGGREGATE => {
+            flag::TRANSITIVE
+        }
+        code::MED | code::ORIGINATOR_ID | code::CLUSTER_LIST | code::MP_REACH | code::MP_UNREACH => {
+            flag::OPTIONAL
+        }
+        code::AGGREGATOR
+        | code::COMMUNITIES
+        | code::EXTENDED_COMMUNITIES
+        | code::AS4_PATH
+        | code::AS4_AGGREGATOR
+        | code::LARGE_COMMUNITIES => flag::OPTIONAL | flag::TRANSITIVE,
+        _ => return None,
+    })
+}
+
+/// What a bad value of an attribute leads to (RFC 7606 §7; RFC 6793 §6).
+fn disposition(attribute: u8) -> Disposition {
+    match attribute {
+        code::ATOMIC_AGGREGATE | code::AGGREGATOR | code::AS4_PATH | code::AS4_AGGREGATOR => {
+            Disposition::AttributeDiscard
+        }
+        _ => Disposition::TreatAsWithdraw,
+    }
+}
+
+fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], Fault> {
+    value.try_into().map_err(|_| Fault::Length(value.len()))
+}
+
+/// One or more items of `N` octets.
+fn list<const N: usize>(value: &[u8]) -> Result<impl Iterator<Item = [u8; N]>, Fault> {
+    match value.as_chunks() {
+        (items, []) if !items.is_empty() => Ok(items.iter().copied()),
+        _ => Err(Fault::Length(value.len())),
+    }
+}
+
+fn origin(value: &[u8]) -> Result<Origin, Fault> {
+    match fixed(value)? {
+        [0] => Ok(Origin::Igp),
+        [1] => Ok(Origin::Egp),
+        [2] => Ok(Origin::Incomplete),
+        _ => Err(Fault::Value),
+    }
+}
+
+/// An address that can be a host's (RFC 4271 §6.3).
+fn next_hop(value: &[u8]) -> Result<Ipv4Addr, Fault> {
+    let address = Ipv4Addr::from(fixed(value)?);
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        return Err(Fault::Value);
+    }
+    Ok(address)
+}
+
+fn aggregator(value: &[u8], four_octet_as: bool) -> Result<Aggregator, Fault> {
+    let (asn, router_id) = if four_octet_as {
+        let [a, b, c, d, router_id @ ..] = fixed::<8>(value)?;
+        (u32::from_be_bytes([a, b, c, d]), router_id)
+    } else {
+        let [a, b, router_id @ ..] = fixed::<6>(value)?;
+        (u32::from(u16::from_be_bytes([a, b])), router_id)
+    };
+    if asn == 0 {
+        return Err(Fault::Value);
+    }
+    Ok(Aggregator { asn: Asn(asn), router_id: router_id.into() })
+}
+
+fn large_community(octets: [u8; 12]) -> LargeCommunity {
+    let word = |at| u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+    LargeCommunity { global: word(0), local_1: word(4), local_2: word(8) }
+}
+
+fn afi_safi(reader: &mut Reader<'_>) -> Option<AfiSafi> {
+    Some(AfiSafi { afi: reader.u16()?, safi: reader.u8()? })
+}
+
+/// The next hop of MP_REACH_NLRI (RFC 2545 §3, RFC 8950 §3); `None` when its length is not one of the family's.
+fn mp_next_hop(family: Family, octets: &[u8], extended: bool) -> Option<NextHop> {
+    if family == Family::Ipv4 && octets.len() == 4 {
+        return Some(IpAddr::V4(<[u8; 4]>::try_from(octets).ok()?.into()).into());
+    }
+    if family == Family::Ipv4 && !extended {
+        return None;
+    }
+    let (addresses, []) = octets.as_chunks::<16>() else { return None };
+    match *addresses {
+        [address] => Some(IpAddr::V6(address.into()).into()),
+        [address, second] => {
+            let second = Ipv6Addr::from(second);
+            let link_local = Some(second).filter(Ipv6Addr::is_unicast_link_local);
+            // Some speakers on a link without global addresses leave the first one empty.
+            let address = Some(Ipv6Addr::from(address)).filter(|first| !first.is_unspecified());
+            let address = address.or(link_local).unwrap_or(Ipv6Addr::UNSPECIFIED);
+            Some(NextHop { address: IpAddr::V6(address), link_local })
+        }
+        _ => None,
+    }
+}
