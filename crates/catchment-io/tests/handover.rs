@@ -3,7 +3,7 @@
 //! The test runs itself again under unshare(1), so that the namespaces, the TUN devices and the nftables tables
 //! vanish with it, and so that it needs no privilege where user namespaces are allowed. It needs the Debian
 //! packages iproute2, nftables and util-linux.
-#![allow(clippy::disallowed_methods, reason = "deadlines of a test")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test")]
 
 use std::{
     fs::File,
@@ -88,7 +88,7 @@ fn inside() {
     route_to("3");
     for connection in &mut kept {
         exchange(connection, b"after the first change");
-        exchange(connection, &[7; 100_000]);
+        exchange(connection, &vec![7; 100_000]);
     }
     let (at_a, at_b) = (a.stats(), b.stats());
     assert_eq!((at_b.diverted, at_b.released), (2, 0), "{at_b:?}");
