@@ -6,10 +6,47 @@
 //!                                          └──── ConfigErrors ◀───┘    all of them, sorted by position
 //! ```
 
+mod diff;
+mod error;
+mod http;
 mod model;
+mod report;
+mod section;
+mod sections;
+mod suggest;
+mod syntax;
+mod value;
+
+pub use diff::{Changes, Diff, Part};
+pub use error::{ConfigError, ConfigErrors};
 
 pub use model::{
     Admin, Backend, Balance, Bgp, Config, DataPlane, Degraded, Drain, Group, HttpService, HttpTimeouts, Log,
     LogFormat, LogLevel, Match, Metrics, Peer, Pool, Pop, Probe, ProbeKind, Protocol, Region, Route, Service,
     TcpService, TcpTimeouts, Vip, WhenDown, Withdrawn,
 };
+
+use crate::{
+    report::{Report, Source},
+    section::Section,
+    sections::Raw,
+};
+
+impl Config {
+    /// The configuration that `text` describes. `file_name` is only how the file is called in errors.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigErrors> {
+        let source = Source::new(file_name, text);
+        let report = Report::default();
+        let document = syntax::parse(&source, &report);
+        let raw = Raw::read(Section::root(&report, document.get_ref()));
+        raw.check(&report);
+        let config = raw.resolve();
+        match report.close(&source) {
+            Some(errors) => Err(errors),
+            None => Ok(config.expect("what can't be resolved has been reported")),
+        }
+    }
+}

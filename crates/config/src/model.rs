@@ -139,7 +139,7 @@ pub enum Vip {
 pub struct Degraded {
     /// Entered when the score falls below this.
     pub below: Score,
-    /// Left when the score rises above this.
+    /// Left when the score is at least this.
     pub above: Score,
     /// All the attributes of this state: the group's own, with the prepend and MED given here in their place and the
     /// communities given here added. They differ from the group's own and are never more attractive.
@@ -160,7 +160,7 @@ pub enum WhenDown {
 pub struct Withdrawn {
     /// Entered when the score falls below this. Default 0.01.
     pub below: Score,
-    /// Left when the score rises above this. Default 0.02.
+    /// Left when the score is at least this. Default 0.02.
     pub above: Score,
     /// The least time withdrawn, zero to 24 h. Default 10 s.
     pub hold_down: Duration,
@@ -241,7 +241,8 @@ pub struct Route {
 pub struct Match {
     /// The request's host without its port, in lower case.
     pub host: Option<String>,
-    /// The beginning of the request's path, whole segments; begins with `/`.
+    /// The beginning of the request's path, decoded, in whole segments: `/v1` takes `/v1` and `/v1/chat`, not `/v12`.
+    /// Begins with `/`; a `/` at its end has been removed, so that `/` alone is empty here.
     pub path_prefix: Option<String>,
     /// The methods, in upper case; empty: any.
     pub methods: Vec<String>,

@@ -1,0 +1,87 @@
+//! `[pop]` and `[regions.NAME]`: who and where this PoP is.
+
+use std::net::Ipv4Addr;
+
+use proxima_types::{Jurisdiction, PopName, RegionName};
+
+use super::{Place, Raw, refer};
+use crate::{
+    Pop, Region,
+    report::Report,
+    section::{Field, Section},
+    value,
+};
+
+pub(super) struct RawPop {
+    name: Field<PopName>,
+    pub(super) region: Field<RegionName>,
+    router_id: Field<Ipv4Addr>,
+    place: Place,
+}
+
+impl RawPop {
+    pub(super) fn read(file: &mut Section<'_>) -> Field<Self> {
+        match file.section("pop") {
+            Field::Absent => file.missing("pop", "add `[pop]` with `name`, `region` and `router-id`"),
+            found => found.map(|mut pop| {
+                let raw = Self {
+                    name: pop.required("name", "\"fra1\"", value::parsed),
+                    region: pop.required("region", "\"eu\"", value::parsed),
+                    router_id: pop.required("router-id", "\"192.0.2.11\"", value::router_id),
+                    place: Place::of(&pop),
+                };
+                pop.close();
+                raw
+            }),
+        }
+    }
+
+    pub(super) fn resolve(&self) -> Option<Pop> {
+        Some(Pop {
+            name: self.name.value()?.clone(),
+            region: self.region.value()?.clone(),
+            router_id: *self.router_id.value()?,
+        })
+    }
+}
+
+pub(super) struct RawRegion {
+    pub(super) name: Field<RegionName>,
+    pub(super) jurisdiction: Field<Jurisdiction>,
+}
+
+impl RawRegion {
+    pub(super) fn read(file: &mut Section<'_>) -> Vec<Self> {
+        if !file.has("regions") {
+            let hint = "add `[regions.NAME]` with `jurisdiction` for every region, the own one included";
+            let _: Field<()> = file.missing("regions", hint);
+        }
+        file.named("regions")
+            .into_iter()
+            .map(|(name, mut region)| {
+                let jurisdiction = region.required("jurisdiction", "\"EU\"", value::parsed);
+                region.close();
+                Self { name, jurisdiction }
+            })
+            .collect()
+    }
+
+    pub(super) fn resolve(&self) -> Option<(RegionName, Region)> {
+        Some((self.name.value()?.clone(), Region { jurisdiction: self.jurisdiction.value()?.clone() }))
+    }
+}
+
+/// The jurisdiction of a region, when both are known.
+pub(super) fn jurisdiction<'r>(regions: &'r [RawRegion], name: &RegionName) -> Option<&'r Jurisdiction> {
+    regions.iter().find(|region| region.name.value() == Some(name))?.jurisdiction.value()
+}
+
+pub(super) fn check(raw: &Raw, report: &Report) {
+    if let Some(pop) = raw.pop.value()
+        && let Some(region) = pop.region.given()
+        && !raw.regions.is_empty()
+    {
+        let known = raw.regions.iter().filter_map(|region| region.name.value());
+        refer(report, region, &pop.place.key("region"), "region", known);
+    }
+}

@@ -1,0 +1,315 @@
+//! `[services.NAME]` and `[[services.NAME.routes]]`: listeners, and where what they take goes.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use proxima_types::{Jurisdiction, PoolName, ServiceName};
+
+use super::{Place, Raw, distinct, element, place, refer, resolved};
+use crate::{
+    HttpService, HttpTimeouts, Match, Protocol, Route, Service, TcpService, TcpTimeouts, http,
+    report::{Report, Wrong},
+    section::{At, Field, List, Section},
+    value,
+};
+
+const CONNECT: Duration = Duration::from_secs(1);
+const FIRST_BYTE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(60);
+const PROTOCOLS: [(&str, Spoken); 2] = [("tcp", Spoken::Tcp), ("http", Spoken::Http)];
+
+#[derive(Debug, Clone, Copy)]
+enum Spoken {
+    Tcp,
+    Http,
+}
+
+pub(super) struct RawService {
+    pub(super) name: Field<ServiceName>,
+    pub(super) path: String,
+    pub(super) listen: Field<List<SocketAddr>>,
+    protocol: Field<RawProtocol>,
+}
+
+enum RawProtocol {
+    Tcp(RawTcp),
+    Http(Field<Vec<RawRoute>>),
+}
+
+struct RawTcp {
+    target: RawTarget,
+    connect: Field<Duration>,
+    idle: Field<Duration>,
+}
+
+/// A pool behind a fence: what a TCP service and a route have in common.
+struct RawTarget {
+    pool: Field<PoolName>,
+    /// The allow list, when there is a fence.
+    residency: Field<Field<List<Jurisdiction>>>,
+    place: Place,
+}
+
+struct RawRoute {
+    target: RawTarget,
+    host: Field<String>,
+    path_prefix: Field<String>,
+    methods: Field<List<String>>,
+    timeouts: RawTimeouts,
+}
+
+struct RawTimeouts {
+    connect: Field<Duration>,
+    first_byte: Field<Duration>,
+    idle: Field<Duration>,
+    total: Field<Duration>,
+}
+
+impl RawService {
+    pub(super) fn read(file: &mut Section<'_>) -> Vec<Self> {
+        file.named("services")
+            .into_iter()
+            .map(|(name, mut service)| {
+                let listen = service.required_list("listen", "[\"203.0.113.1:80\"]", value::listen);
+                let spoken = service.required("protocol", "\"http\"", value::word(&PROTOCOLS));
+                let path = service.path().to_owned();
+                let protocol = RawProtocol::read(service, spoken);
+                Self { name, path, listen, protocol }
+            })
+            .collect()
+    }
+
+    pub(super) fn listens(&self) -> impl Iterator<Item = &At<SocketAddr>> {
+        self.listen.value().into_iter().flat_map(|list| &list.elements)
+    }
+
+    /// The pools behind the service; nothing when not all of them are known.
+    pub(super) fn pools(&self) -> Option<Vec<&PoolName>> {
+        self.targets()?.into_iter().map(|target| target.pool.value()).collect()
+    }
+
+    fn targets(&self) -> Option<Vec<&RawTarget>> {
+        Some(match self.protocol.value()? {
+            RawProtocol::Tcp(tcp) => vec![&tcp.target],
+            RawProtocol::Http(routes) => routes.value()?.iter().map(|route| &route.target).collect(),
+        })
+    }
+
+    pub(super) fn resolve(&self) -> Option<(ServiceName, Service)> {
+        let name = self.name.value()?.clone();
+        let protocol = match self.protocol.value()? {
+            RawProtocol::Tcp(tcp) => Protocol::Tcp(TcpService {
+                pool: tcp.target.pool.value()?.clone(),
+                residency: tcp.target.fence()?,
+                timeouts: TcpTimeouts { connect: tcp.connect.or(CONNECT)?, idle: tcp.idle.or(IDLE)? },
+            }),
+            RawProtocol::Http(routes) => {
+                let routes = routes.value()?.iter().map(RawRoute::resolve).collect::<Option<_>>()?;
+                Protocol::Http(HttpService { routes })
+            }
+        };
+        Some((name.clone(), Service { name, listen: self.listen.value()?.values()?, protocol }))
+    }
+}
+
+impl RawProtocol {
+    /// Reads what the protocol has, and refuses what only the other has.
+    fn read(mut service: Section<'_>, spoken: Field<Spoken>) -> Field<Self> {
+        match spoken.value() {
+            Some(Spoken::Tcp) => {
+                service.refuse(
+                    "routes",
+                    "in a TCP service",
+                    "a TCP service sees no requests: name its `pool` directly, or write `protocol = \"http\"`",
+                );
+                let target = RawTarget::read(&mut service);
+                let mut timeouts = service.defaulted("timeouts");
+                for key in ["first-byte", "total"] {
+                    timeouts.refuse(key, "in a TCP service", "a TCP service has `connect` and `idle`");
+                }
+                let tcp = RawTcp {
+                    target,
+                    connect: timeouts.optional("connect", timeout),
+                    idle: timeouts.optional("idle", timeout),
+                };
+                timeouts.close();
+                service.close();
+                spoken.map(|_| Self::Tcp(tcp))
+            }
+            Some(Spoken::Http) => {
+                for key in ["pool", "residency", "timeouts"] {
+                    service.refuse(
+                        key,
+                        "in an HTTP service",
+                        &format!("write it in a route: `[[{}.routes]]`", service.path()),
+                    );
+                }
+                let routes = match service.sections("routes") {
+                    Field::Absent => {
+                        let hint = format!("add `[[{}.routes]]` with `pool`", service.path());
+                        service.missing("routes", &hint)
+                    }
+                    found => found.map(|routes| routes.into_iter().map(RawRoute::read).collect()),
+                };
+                service.close();
+                spoken.map(|_| Self::Http(routes))
+            }
+            // Which keys belong is not known: say nothing about them.
+            None => Field::Bad,
+        }
+    }
+}
+
+impl RawTarget {
+    fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            pool: section.required("pool", "\"app\"", value::parsed),
+            residency: section.section("residency").map(|mut residency| {
+                let allow = residency.required_list("allow", "[\"EU\"]", value::parsed);
+                residency.close();
+                allow
+            }),
+            place: Place::of(section),
+        }
+    }
+
+    fn allow(&self) -> Option<&At<List<Jurisdiction>>> {
+        self.residency.value()?.given()
+    }
+
+    fn fence(&self) -> Option<Option<BTreeSet<Jurisdiction>>> {
+        resolved(&self.residency, |allow| Some(allow.value()?.values()?.into_iter().collect()))
+    }
+
+    fn check(&self, raw: &Raw, report: &Report) {
+        if let Some(pool) = self.pool.given() {
+            let known = raw.pools.iter().filter_map(|pool| pool.name.value());
+            refer(report, pool, &self.place.key("pool"), "pool", known);
+        }
+        let Some(allow) = self.allow() else { return };
+        let path = self.place.key("residency");
+        distinct(report, &allow.value.elements, &format!("{path}.allow"));
+        for (index, jurisdiction) in allow.value.elements.iter().enumerate() {
+            let known = raw.regions.iter().filter_map(|region| region.jurisdiction.value());
+            refer(report, jurisdiction, &element(&path, "allow", index), "jurisdiction", known);
+        }
+        self.check_fence(raw, report, allow);
+    }
+
+    /// A fence that no backend is in would answer every request with 503.
+    fn check_fence(&self, raw: &Raw, report: &Report, allow: &At<List<Jurisdiction>>) {
+        let Some(name) = self.pool.value() else { return };
+        let Some(pool) = raw.pools.iter().find(|pool| pool.name.value() == Some(name)) else { return };
+        let Some(allowed) = allow.value.values() else { return };
+        let jurisdictions = pool.backends().and_then(|backends| {
+            let of = |region| place::jurisdiction(&raw.regions, region);
+            backends.iter().map(|backend| of(backend.region.value()?)).collect::<Option<BTreeSet<_>>>()
+        });
+        let Some(jurisdictions) = jurisdictions else { return };
+        let unknown = |name| raw.regions.iter().all(|region| region.jurisdiction.value() != Some(name));
+        if jurisdictions.iter().any(|name| allowed.contains(name)) || allowed.iter().any(unknown) {
+            return;
+        }
+        let list = jurisdictions.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let wrong = Wrong::new(format!(
+            "no backend of pool `{name}` is inside the fence: every request would get a 503"
+        ))
+        .hint(format!("the pool's backends are in {list}; allow one of these, or add a backend inside"));
+        report.elsewhere(allow.span.clone(), &self.place.key("residency.allow"), wrong);
+    }
+}
+
+impl RawRoute {
+    fn read(mut route: Section<'_>) -> Self {
+        let mut matches = route.defaulted("match");
+        let host = matches.optional("host", http::host);
+        let path_prefix = matches.optional("path-prefix", http::path_prefix);
+        let methods = matches.optional_list("methods", http::method);
+        matches.close();
+        let target = RawTarget::read(&mut route);
+        let timeouts = RawTimeouts::read(route.defaulted("timeouts"));
+        route.close();
+        Self { target, host, path_prefix, methods, timeouts }
+    }
+
+    fn matches(&self) -> Option<Match> {
+        Some(Match {
+            host: self.host.maybe()?,
+            path_prefix: self.path_prefix.maybe()?,
+            methods: resolved(&self.methods, List::values)?.unwrap_or_default(),
+        })
+    }
+
+    fn resolve(&self) -> Option<Route> {
+        Some(Route {
+            matches: self.matches()?,
+            pool: self.target.pool.value()?.clone(),
+            residency: self.target.fence()?,
+            timeouts: HttpTimeouts {
+                connect: self.timeouts.connect.or(CONNECT)?,
+                first_byte: self.timeouts.first_byte.or(FIRST_BYTE)?,
+                idle: self.timeouts.idle.or(IDLE)?,
+                total: self.timeouts.total.maybe()?,
+            },
+        })
+    }
+}
+
+impl RawTimeouts {
+    fn read(mut timeouts: Section<'_>) -> Self {
+        let raw = Self {
+            connect: timeouts.optional("connect", timeout),
+            first_byte: timeouts.optional("first-byte", timeout),
+            idle: timeouts.optional("idle", timeout),
+            total: timeouts.optional("total", timeout),
+        };
+        timeouts.close();
+        raw
+    }
+}
+
+pub(super) fn check(raw: &Raw, report: &Report) {
+    for service in &raw.services {
+        for target in service.targets().unwrap_or_default() {
+            target.check(raw, report);
+        }
+        if let Some(RawProtocol::Http(routes)) = service.protocol.value() {
+            check_reachable(report, routes.value().map_or(&[], Vec::as_slice));
+        }
+    }
+}
+
+/// Reports every route that an earlier one leaves nothing for.
+fn check_reachable(report: &Report, routes: &[RawRoute]) {
+    let matches: Vec<Option<Match>> = routes.iter().map(RawRoute::matches).collect();
+    for (index, route) in routes.iter().enumerate() {
+        if let Some(methods) = route.methods.value() {
+            distinct(report, &methods.elements, &route.target.place.key("match.methods"));
+        }
+        let Some(own) = &matches[index] else { continue };
+        let hides = |earlier: &Option<Match>| earlier.as_ref().is_some_and(|earlier| covers(earlier, own));
+        if let Some(earlier) = matches[..index].iter().position(hides) {
+            let wrong = Wrong::new(format!(
+                "no request reaches this route: route {} takes them all",
+                earlier + 1
+            ))
+            .hint("the first route that matches wins: move the narrower route up, or remove one of the two");
+            report.section(route.target.place.span.clone(), &route.target.place.path, wrong);
+        }
+    }
+}
+
+/// Whether every request that `narrow` takes is taken by `wide` as well.
+fn covers(wide: &Match, narrow: &Match) -> bool {
+    let host = wide.host.is_none() || wide.host == narrow.host;
+    let path = match (&wide.path_prefix, &narrow.path_prefix) {
+        (None, _) => true,
+        (Some(wide), narrow) => http::covers(wide, narrow.as_deref().unwrap_or_default()),
+    };
+    let methods = wide.methods.is_empty()
+        || (!narrow.methods.is_empty() && narrow.methods.iter().all(|method| wide.methods.contains(method)));
+    host && path && methods
+}
+
+fn timeout(found: &toml::de::DeValue<'_>) -> crate::section::Read<Duration> {
+    value::duration(Duration::from_millis(1)..=Duration::from_secs(24 * 3600))(found)
+}
