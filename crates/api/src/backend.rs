@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Timestamp, VerdictReason};
 
-/// All backends, in the order of the configuration.
+/// All backends: pools sorted by name, backends in the order of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backends {
     /// The backends.
@@ -22,7 +22,7 @@ pub struct Backend {
     /// Its region.
     pub region: RegionName,
     /// Its region's jurisdiction.
-    pub jurisdiction: Option<Jurisdiction>,
+    pub jurisdiction: Jurisdiction,
     /// Whose it is.
     pub provider: Option<ProviderName>,
     /// Where it is reached.

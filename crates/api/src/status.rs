@@ -20,7 +20,7 @@ pub struct Status {
     /// Its region.
     pub region: RegionName,
     /// Its region's jurisdiction.
-    pub jurisdiction: Option<Jurisdiction>,
+    pub jurisdiction: Jurisdiction,
     /// The daemon's version.
     pub version: String,
     /// Its process.
@@ -37,9 +37,9 @@ pub struct Status {
     pub phase: Phase,
     /// Drained by an operator; absent when not.
     pub drained: Option<Drained>,
-    /// Announcement groups, in the order of the configuration.
+    /// Announcement groups, sorted by name.
     pub groups: Vec<Group>,
-    /// Services, in the order of the configuration.
+    /// Services, sorted by name.
     pub services: Vec<Service>,
     /// Peers in numbers.
     pub peers: PeerCounts,

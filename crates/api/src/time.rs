@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A time in UTC with microseconds, written as RFC 3339: `2026-03-01T12:00:00.000250Z`.
+///
+/// Displayed with fewer digits when a precision is given: `{:.0}` for whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
 
@@ -27,7 +29,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6}", self.0)
+        write!(f, "{:.*}", f.precision().unwrap_or(6), self.0)
     }
 }
 
@@ -72,6 +74,7 @@ mod tests {
         ] {
             let time = Timestamp::from_unix_micros(micros);
             assert_eq!(time.to_string(), text);
+            assert_eq!(format!("{time:.0}"), text.replace(&text[19..26], ""));
             assert_eq!(text.parse::<Timestamp>().unwrap().unix_micros(), micros);
         }
         assert!("yesterday".parse::<Timestamp>().unwrap_err().to_string().contains("RFC 3339"));

@@ -202,7 +202,7 @@ mod tests {
         Status {
             pop: "eu1".parse().unwrap(),
             region: "eu".parse().unwrap(),
-            jurisdiction: None,
+            jurisdiction: "EU".parse().unwrap(),
             version: "0.1.0".into(),
             pid: 1,
             router_id: [10, 2, 0, 2].into(),
@@ -259,7 +259,7 @@ mod tests {
         Backend {
             id: "app/eu-1".parse().unwrap(),
             region: "eu".parse().unwrap(),
-            jurisdiction: None,
+            jurisdiction: "EU".parse().unwrap(),
             provider: None,
             address: "10.2.11.2:8080".parse().unwrap(),
             tier: 0,
