@@ -1,0 +1,57 @@
+//! From routes to UPDATEs: the only place that encodes an announcement, and it takes [`Exportable`]s alone.
+//!
+//! | attribute   | external peer                                   | internal peer          |
+//! |-------------|--------------------------------------------------|------------------------|
+//! | ORIGIN      | IGP                                              | IGP                    |
+//! | AS_PATH     | own AS, then once more per `prepend` (§5.1.2)    | empty                  |
+//! | NEXT_HOP    | configured, or the session's local address       | the same               |
+//! | MED         | as the operator chose                            | as the operator chose  |
+//! | LOCAL_PREF  | never (§5.1.5)                                   | 100                    |
+//! | COMMUNITIES | as the operator chose                            | as the operator chose  |
+//!
+//! (Sections of RFC 4271.) Towards an internal peer `prepend` has no effect: the own AS in the path would be a loop there.
+
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+use proxima_bgp_wire::{AsPath, Attributes, EncodeError, Negotiated, Origin, update};
+use proxima_types::RouteAttributes;
+
+use crate::{Exportable, Settings, settings::LOCAL_PREF};
+
+/// How routes are announced on a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Channel<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) negotiated: Negotiated,
+    pub(crate) next_hop: IpAddr,
+}
+
+/// Announces routes of one family and returns how many messages that took.
+pub(crate) fn announce(
+    channel: Channel<'_>,
+    attributes: &RouteAttributes,
+    routes: &[Exportable],
+    buf: &mut BytesMut,
+) -> Result<usize, EncodeError> {
+    let prefixes = routes.iter().map(|route| route.prefix());
+    let attributes = path_attributes(channel.settings, attributes);
+    update::announce(&attributes, channel.next_hop.into(), prefixes, channel.negotiated, buf)
+}
+
+fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes {
+    let (as_path, local_pref) = if settings.internal() {
+        (AsPath::default(), Some(LOCAL_PREF))
+    } else {
+        let times = 1 + usize::from(chosen.prepend);
+        (AsPath::sequence(std::iter::repeat_n(settings.local_as, times)), None)
+    };
+    Attributes {
+        origin: Origin::Igp,
+        as_path,
+        med: chosen.med,
+        local_pref,
+        communities: chosen.communities.clone(),
+        ..Attributes::default()
+    }
+}

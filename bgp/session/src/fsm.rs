@@ -1,0 +1,561 @@
+//! The state machine of one BGP connection: RFC 4271 §8.2.2, as one exhaustive match.
+//!
+//! ```text
+//!            start, retry              TCP up / OPEN             OPEN / KEEPALIVE
+//!   ┌──────┐ ──────────▶ ┌─────────┐ ──────────────▶ ┌──────────┐ ──────────────▶ ┌─────────────┐
+//!   │ Idle │             │ Connect │                 │ OpenSent │                 │ OpenConfirm │
+//!   └──────┘ ──┐         └─────────┘                 └──────────┘                 └─────────────┘
+//!      ▲       │ passive   │     ▲                     ▲      │                          │ KEEPALIVE
+//!      │       │     fails │     │ retry               │      │ TCP lost                 ▼
+//!      │       │           ▼     │         TCP up      │      │                   ┌─────────────┐
+//!      │       └──────▶ ┌────────┐ ────────────────────┘      │                   │ Established │
+//!      │                │ Active │ ◀──────────────────────────┘                   └─────────────┘
+//!      │                └────────┘                                                       │
+//!      └── any error: NOTIFICATION where one is due, close, wait (IdleHold) ◀────────────┘
+//! ```
+//!
+//! A state carries what exists in it and nothing else: a link from OpenSent on, agreed terms from OpenConfirm on,
+//! and the deadlines of the timers that run in it. Events are those of RFC 4271 §8.1, with their numbers. The
+//! variants of the start event (3 to 7) are expressed by the peer's settings; DelayOpen (12, 20) and the tracking
+//! of half-open connections (14, 15) are options of the RFC that are not taken. Collisions are decided a level
+//! above, in [`crate::Session`], and arrive here as the event OpenCollisionDump.
+//!
+//! Where the RFC leaves a choice or is commonly read otherwise:
+//! - A failed attempt leads from Connect to Active, where an incoming connection is welcome, not to Idle.
+//! - DampPeerOscillations is on: Idle is left by the IdleHold timer, whose wait grows with each failure.
+//! - A message that is out of place gets the subcode of RFC 6608.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use bytes::BytesMut;
+use proxima_bgp_wire::{ErrorCode, Notification, Open};
+
+use crate::{
+    interface::{Cause, ConnectionId, State},
+    settings::{OPEN_HOLD_TIME, STABLE_AFTER},
+    shared::Shared,
+    terms::Terms,
+};
+
+/// An event of RFC 4271 §8.1.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// 1.
+    ManualStart,
+    /// 2, with the shutdown communication (RFC 9003).
+    ManualStop(String),
+    /// 8: the session ends itself with this Cease and for this reason (too many prefixes, an operator's reset).
+    AutomaticStop(Notification, String),
+    /// 9.
+    ConnectRetryTimerExpires,
+    /// 10.
+    HoldTimerExpires,
+    /// 11.
+    KeepaliveTimerExpires,
+    /// 13.
+    IdleHoldTimerExpires,
+    /// 16: the connection we asked for is up.
+    TcpCrAcked(Link),
+    /// 17: the peer connected.
+    TcpConnectionConfirmed(Link),
+    /// 18: the attempt failed or the connection was lost.
+    TcpConnectionFails(String),
+    /// 19: an OPEN that passed every check, and what it leads to.
+    BgpOpen(Arc<Terms>),
+    /// 21, 22 and 28: a message with an error, the NOTIFICATION the RFC wants for it, and words for the operator.
+    MessageErr(Notification, String),
+    /// 23: the collision was lost.
+    OpenCollisionDump,
+    /// 24 and 25.
+    NotifMsg(Notification),
+    /// 26.
+    KeepAliveMsg,
+    /// 27; its routes are taken in a level above.
+    UpdateMsg,
+    /// A ROUTE-REFRESH (RFC 2918), answered a level above.
+    RouteRefreshMsg,
+}
+
+impl Event {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::ManualStart => "ManualStart",
+            Self::ManualStop(_) => "ManualStop",
+            Self::AutomaticStop(..) => "AutomaticStop",
+            Self::ConnectRetryTimerExpires => "ConnectRetryTimer_Expires",
+            Self::HoldTimerExpires => "HoldTimer_Expires",
+            Self::KeepaliveTimerExpires => "KeepaliveTimer_Expires",
+            Self::IdleHoldTimerExpires => "IdleHoldTimer_Expires",
+            Self::TcpCrAcked(_) => "Tcp_CR_Acked",
+            Self::TcpConnectionConfirmed(_) => "TcpConnectionConfirmed",
+            Self::TcpConnectionFails(_) => "TcpConnectionFails",
+            Self::BgpOpen(_) => "BGPOpen",
+            Self::MessageErr(..) => "BGPMsgErr",
+            Self::OpenCollisionDump => "OpenCollisionDump",
+            Self::NotifMsg(_) => "NotifMsg",
+            Self::KeepAliveMsg => "KeepAliveMsg",
+            Self::UpdateMsg => "UpdateMsg",
+            Self::RouteRefreshMsg => "RouteRefreshMsg",
+        }
+    }
+}
+
+/// Which end made the TCP connection; decides collisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Initiator {
+    Local,
+    Remote,
+}
+
+/// A TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) id: ConnectionId,
+    pub(crate) initiator: Initiator,
+    pub(crate) local: IpAddr,
+}
+
+/// The two timers of a connection whose terms are agreed; both absent when the hold time is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Clocks {
+    hold: Option<Instant>,
+    keepalive: Option<Instant>,
+}
+
+impl Clocks {
+    fn start(now: Instant, terms: &Terms) -> Self {
+        Self {
+            hold: terms.hold_time.map(|t| now + t),
+            keepalive: terms.keepalive_interval().map(|t| now + t),
+        }
+    }
+
+    fn heard(self, now: Instant, terms: &Terms) -> Self {
+        Self { hold: terms.hold_time.map(|t| now + t), ..self }
+    }
+
+    fn spoke(self, now: Instant, terms: &Terms) -> Self {
+        Self { keepalive: terms.keepalive_interval().map(|t| now + t), ..self }
+    }
+}
+
+/// A state with all that exists in it.
+#[derive(Debug, Clone)]
+pub(crate) enum Phase {
+    /// `restart` is the IdleHold timer; absent when the operator stopped the session.
+    Idle {
+        restart: Option<Instant>,
+    },
+    /// `retry` is the ConnectRetry timer.
+    Connect {
+        attempt: ConnectionId,
+        retry: Instant,
+    },
+    /// `retry` is the ConnectRetry timer; absent when only the peer may connect.
+    Active {
+        retry: Option<Instant>,
+    },
+    /// `hold` is the large hold time before an OPEN; `ours` is the OPEN we sent.
+    OpenSent {
+        link: Link,
+        hold: Instant,
+        ours: Arc<Open>,
+    },
+    OpenConfirm {
+        link: Link,
+        terms: Arc<Terms>,
+        clocks: Clocks,
+    },
+    Established {
+        link: Link,
+        terms: Arc<Terms>,
+        clocks: Clocks,
+        since: Instant,
+    },
+}
+
+/// The machine of one connection.
+#[derive(Debug)]
+pub(crate) struct Fsm {
+    phase: Phase,
+    /// Bytes received on the link that are not yet a whole message.
+    pub(crate) inbox: BytesMut,
+    /// Why the phase is what it is.
+    cause: Cause,
+}
+
+impl Fsm {
+    /// A machine that has not been started.
+    pub(crate) fn new() -> Self {
+        Self { phase: Phase::Idle { restart: None }, inbox: BytesMut::new(), cause: Cause::Stopped }
+    }
+
+    /// A machine for a connection of the peer beside the first machine's (RFC 4271 §8.2.1).
+    pub(crate) fn listening() -> Self {
+        Self { phase: Phase::Active { retry: None }, ..Self::new() }
+    }
+
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub(crate) fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.phase {
+            Phase::Idle { .. } => State::Idle,
+            Phase::Connect { .. } => State::Connect,
+            Phase::Active { .. } => State::Active,
+            Phase::OpenSent { .. } => State::OpenSent,
+            Phase::OpenConfirm { .. } => State::OpenConfirm,
+            Phase::Established { .. } => State::Established,
+        }
+    }
+
+    pub(crate) fn link(&self) -> Option<Link> {
+        match &self.phase {
+            Phase::Idle { .. } | Phase::Connect { .. } | Phase::Active { .. } => None,
+            Phase::OpenSent { link, .. }
+            | Phase::OpenConfirm { link, .. }
+            | Phase::Established { link, .. } => Some(*link),
+        }
+    }
+
+    pub(crate) fn terms(&self) -> Option<&Arc<Terms>> {
+        match &self.phase {
+            Phase::Idle { .. } | Phase::Connect { .. } | Phase::Active { .. } | Phase::OpenSent { .. } => {
+                None
+            }
+            Phase::OpenConfirm { terms, .. } | Phase::Established { terms, .. } => Some(terms),
+        }
+    }
+
+    /// The next deadline and the event it brings. The hold timer goes before the keepalive timer.
+    pub(crate) fn next_timer(&self) -> Option<(Instant, Event)> {
+        match &self.phase {
+            Phase::Idle { restart } => restart.map(|at| (at, Event::IdleHoldTimerExpires)),
+            Phase::Connect { retry, .. } => Some((*retry, Event::ConnectRetryTimerExpires)),
+            Phase::Active { retry } => retry.map(|at| (at, Event::ConnectRetryTimerExpires)),
+            Phase::OpenSent { hold, .. } => Some((*hold, Event::HoldTimerExpires)),
+            Phase::OpenConfirm { clocks, .. } | Phase::Established { clocks, .. } => {
+                let hold = clocks.hold.map(|at| (at, Event::HoldTimerExpires));
+                let keepalive = clocks.keepalive.map(|at| (at, Event::KeepaliveTimerExpires));
+                [hold, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+            }
+        }
+    }
+
+    /// One transition.
+    #[expect(clippy::match_same_arms, reason = "an arm per state and event, in the order of the RFC")]
+    pub(crate) fn handle(&mut self, now: Instant, event: Event, shared: &mut Shared) {
+        use Event as E;
+        use Phase::{Active, Connect, Established, Idle, OpenConfirm, OpenSent};
+
+        if let Established { since, .. } = self.phase
+            && now >= since + STABLE_AFTER
+        {
+            shared.backoff.reset();
+        }
+        let before = self.state();
+        let name = event.name();
+        let mut cause = Cause::UnexpectedEvent(name);
+        let phase = std::mem::replace(&mut self.phase, Idle { restart: None });
+        self.phase = match (phase, event) {
+            // ---- Idle: no connection, and none is accepted.
+            (Idle { .. }, E::ManualStart) => {
+                shared.forget_failures();
+                cause = Cause::Started;
+                start(now, shared)
+            }
+            (Idle { .. }, E::IdleHoldTimerExpires) => {
+                cause = Cause::RetryTimerExpired;
+                start(now, shared)
+            }
+            (Idle { .. }, E::ManualStop(_)) => {
+                cause = Cause::Stopped;
+                Idle { restart: None }
+            }
+            (idle @ Idle { .. }, E::TcpCrAcked(link) | E::TcpConnectionConfirmed(link)) => {
+                shared.close(link.id);
+                idle
+            }
+            (
+                idle @ Idle { .. },
+                E::AutomaticStop(..)
+                | E::ConnectRetryTimerExpires
+                | E::HoldTimerExpires
+                | E::KeepaliveTimerExpires
+                | E::TcpConnectionFails(_)
+                | E::BgpOpen(_)
+                | E::MessageErr(..)
+                | E::OpenCollisionDump
+                | E::NotifMsg(_)
+                | E::KeepAliveMsg
+                | E::UpdateMsg
+                | E::RouteRefreshMsg,
+            ) => idle,
+
+            // ---- Connect: an attempt is under way.
+            (Connect { attempt, retry }, E::ManualStart) => Connect { attempt, retry },
+            (Connect { attempt, .. }, E::ManualStop(_)) => {
+                shared.close(attempt);
+                cause = Cause::Stopped;
+                Idle { restart: None }
+            }
+            (Connect { attempt, .. }, E::ConnectRetryTimerExpires) => {
+                shared.close(attempt);
+                connect(now, shared)
+            }
+            (Connect { attempt, .. }, E::TcpCrAcked(link)) => {
+                if link.id != attempt {
+                    shared.close(attempt);
+                }
+                cause = Cause::TcpConnected;
+                open(now, link, shared)
+            }
+            (Connect { attempt, .. }, E::TcpConnectionConfirmed(link)) => {
+                shared.close(attempt);
+                cause = Cause::TcpAccepted;
+                open(now, link, shared)
+            }
+            (Connect { attempt, .. }, E::AutomaticStop(_, why)) => {
+                shared.close(attempt);
+                cause = Cause::Ended(why);
+                Idle { restart: Some(now + shared.backoff.pause()) }
+            }
+            (Connect { .. }, E::TcpConnectionFails(error)) => {
+                cause = Cause::ConnectFailed(error);
+                Active { retry: Some(now + shared.backoff.after_failure()) }
+            }
+            (
+                Connect { attempt, .. },
+                E::HoldTimerExpires
+                | E::KeepaliveTimerExpires
+                | E::IdleHoldTimerExpires
+                | E::BgpOpen(_)
+                | E::MessageErr(..)
+                | E::OpenCollisionDump
+                | E::NotifMsg(_)
+                | E::KeepAliveMsg
+                | E::UpdateMsg
+                | E::RouteRefreshMsg,
+            ) => {
+                shared.close(attempt);
+                failed(now, shared)
+            }
+
+            // ---- Active: waiting for the peer or for the next attempt.
+            (Active { retry }, E::ManualStart) => Active { retry },
+            (Active { .. }, E::ManualStop(_)) => {
+                cause = Cause::Stopped;
+                Idle { restart: None }
+            }
+            (Active { .. }, E::ConnectRetryTimerExpires) => {
+                cause = Cause::RetryTimerExpired;
+                start(now, shared)
+            }
+            (Active { .. }, E::AutomaticStop(_, why)) => {
+                cause = Cause::Ended(why);
+                Idle { restart: Some(now + shared.backoff.pause()) }
+            }
+            (Active { .. }, E::TcpCrAcked(link)) => {
+                cause = Cause::TcpConnected;
+                open(now, link, shared)
+            }
+            (Active { .. }, E::TcpConnectionConfirmed(link)) => {
+                cause = Cause::TcpAccepted;
+                open(now, link, shared)
+            }
+            (
+                Active { .. },
+                E::HoldTimerExpires
+                | E::KeepaliveTimerExpires
+                | E::IdleHoldTimerExpires
+                | E::TcpConnectionFails(_)
+                | E::BgpOpen(_)
+                | E::MessageErr(..)
+                | E::OpenCollisionDump
+                | E::NotifMsg(_)
+                | E::KeepAliveMsg
+                | E::UpdateMsg
+                | E::RouteRefreshMsg,
+            ) => failed(now, shared),
+
+            // ---- In every state with a link.
+            (phase @ (OpenSent { .. } | OpenConfirm { .. } | Established { .. }), E::ManualStart) => phase,
+            (
+                phase @ (OpenSent { .. } | OpenConfirm { .. } | Established { .. }),
+                E::TcpCrAcked(second) | E::TcpConnectionConfirmed(second),
+            ) => {
+                // A second connection has a machine of its own (§8.2.1); it is not this one's.
+                shared.close(second.id);
+                phase
+            }
+            (
+                OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
+                E::ManualStop(reason),
+            ) => {
+                cause = shared.notify(link.id, Notification::shutdown(&reason), None);
+                Idle { restart: None }
+            }
+            (
+                OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
+                E::AutomaticStop(notification, why) | E::MessageErr(notification, why),
+            ) => {
+                cause = shared.notify(link.id, notification, Some(why));
+                failed(now, shared)
+            }
+            (
+                OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
+                E::HoldTimerExpires,
+            ) => {
+                cause = shared.notify(link.id, error(ErrorCode::HOLD_TIMER_EXPIRED), None);
+                failed(now, shared)
+            }
+            (
+                OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
+                E::OpenCollisionDump,
+            ) => {
+                cause = shared.notify(link.id, error(ErrorCode::CONNECTION_COLLISION), None);
+                Idle { restart: Some(now + shared.backoff.pause()) }
+            }
+            (
+                OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
+                E::NotifMsg(notification),
+            ) => {
+                shared.close(link.id);
+                let idle = refused(now, &notification, shared);
+                cause = Cause::NotificationReceived(notification);
+                idle
+            }
+
+            // ---- OpenSent: the peer's OPEN is awaited.
+            (OpenSent { link, .. }, E::TcpConnectionFails(error)) => {
+                shared.close(link.id);
+                cause = Cause::TcpLost(error);
+                Active { retry: shared.may_connect().then(|| now + shared.backoff.after_failure()) }
+            }
+            (OpenSent { link, .. }, E::BgpOpen(terms)) => {
+                shared.send_keepalive(link.id);
+                cause = Cause::OpenAccepted;
+                OpenConfirm { link, clocks: Clocks::start(now, &terms), terms }
+            }
+            (
+                OpenSent { link, .. },
+                E::ConnectRetryTimerExpires
+                | E::KeepaliveTimerExpires
+                | E::IdleHoldTimerExpires
+                | E::KeepAliveMsg
+                | E::UpdateMsg
+                | E::RouteRefreshMsg,
+            ) => {
+                cause = shared.notify(
+                    link.id,
+                    error(ErrorCode::FSM_UNEXPECTED_IN_OPEN_SENT),
+                    Some(name.to_owned()),
+                );
+                failed(now, shared)
+            }
+
+            // ---- OpenConfirm: the peer's KEEPALIVE is awaited.
+            (OpenConfirm { link, terms, clocks }, E::KeepaliveTimerExpires) => {
+                shared.send_keepalive(link.id);
+                OpenConfirm { link, clocks: clocks.spoke(now, &terms), terms }
+            }
+            (OpenConfirm { link, terms, clocks }, E::KeepAliveMsg) => {
+                cause = Cause::OpenConfirmed;
+                Established { link, clocks: clocks.heard(now, &terms), terms, since: now }
+            }
+            (
+                OpenConfirm { link, .. },
+                E::ConnectRetryTimerExpires
+                | E::IdleHoldTimerExpires
+                | E::BgpOpen(_)
+                | E::UpdateMsg
+                | E::RouteRefreshMsg,
+            ) => {
+                cause = shared.notify(
+                    link.id,
+                    error(ErrorCode::FSM_UNEXPECTED_IN_OPEN_CONFIRM),
+                    Some(name.to_owned()),
+                );
+                failed(now, shared)
+            }
+
+            // ---- Established: routes are exchanged.
+            (Established { link, terms, clocks, since }, E::KeepaliveTimerExpires) => {
+                shared.send_keepalive(link.id);
+                Established { link, clocks: clocks.spoke(now, &terms), terms, since }
+            }
+            (
+                Established { link, terms, clocks, since },
+                E::KeepAliveMsg | E::UpdateMsg | E::RouteRefreshMsg,
+            ) => Established { link, clocks: clocks.heard(now, &terms), terms, since },
+            (
+                Established { link, .. },
+                E::ConnectRetryTimerExpires | E::IdleHoldTimerExpires | E::BgpOpen(_),
+            ) => {
+                cause = shared.notify(
+                    link.id,
+                    error(ErrorCode::FSM_UNEXPECTED_IN_ESTABLISHED),
+                    Some(name.to_owned()),
+                );
+                failed(now, shared)
+            }
+            (OpenConfirm { link, .. } | Established { link, .. }, E::TcpConnectionFails(error)) => {
+                shared.close(link.id);
+                cause = Cause::TcpLost(error);
+                failed(now, shared)
+            }
+        };
+        if self.state() != before {
+            self.cause = cause;
+        }
+        if self.link().is_none() {
+            self.inbox = BytesMut::new();
+        }
+    }
+}
+
+fn error(code: ErrorCode) -> Notification {
+    Notification::new(code, [])
+}
+
+/// Tries to connect, or waits for the peer if that is all that may be done.
+fn start(now: Instant, shared: &mut Shared) -> Phase {
+    if shared.may_connect() { connect(now, shared) } else { Phase::Active { retry: None } }
+}
+
+/// Begins an attempt. It is given as long as one more failure would have us wait.
+fn connect(now: Instant, shared: &mut Shared) -> Phase {
+    let attempt = shared.connect();
+    Phase::Connect { attempt, retry: now + shared.backoff.attempt_timeout() }
+}
+
+fn open(now: Instant, link: Link, shared: &mut Shared) -> Phase {
+    let ours = shared.send_open(link.id);
+    Phase::OpenSent { link, hold: now + OPEN_HOLD_TIME, ours }
+}
+
+/// Idle until the IdleHold timer expires, which takes longer with each failure.
+fn failed(now: Instant, shared: &mut Shared) -> Phase {
+    Phase::Idle { restart: Some(now + shared.backoff.after_failure()) }
+}
+
+/// Idle after a NOTIFICATION from the peer; what it objected to is not repeated.
+fn refused(now: Instant, notification: &Notification, shared: &mut Shared) -> Phase {
+    match notification.error() {
+        ErrorCode::UNSUPPORTED_OPTIONAL_PARAMETER if !shared.without_capabilities => {
+            shared.without_capabilities = true; // RFC 5492 §3
+            Phase::Idle { restart: Some(now + shared.backoff.pause()) }
+        }
+        ErrorCode::UNSUPPORTED_CAPABILITY => {
+            shared.wait_for_peer = true; // RFC 5492 §3: not re-established automatically
+            failed(now, shared)
+        }
+        ErrorCode::CONNECTION_COLLISION => Phase::Idle { restart: Some(now + shared.backoff.pause()) },
+        _ => failed(now, shared),
+    }
+}

@@ -1,0 +1,112 @@
+//! What the machines of one peer have in common: settings, backoff, the queue of outputs, counters.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use proxima_bgp_wire::{ErrorCode, KEEPALIVE, Message, Negotiated, Notification, Open};
+
+use crate::{
+    Settings,
+    backoff::Backoff,
+    interface::{Cause, ConnectionId, Output},
+    settings::RETRY_CEILING,
+    status::Counters,
+    terms,
+};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) backoff: Backoff,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: Counters,
+    /// The peer refused the optional parameter: OPEN goes without capabilities (RFC 5492 §3).
+    pub(crate) without_capabilities: bool,
+    /// One side lacks a capability the other insists on: the peer may connect, we don't (RFC 5492 §3).
+    pub(crate) wait_for_peer: bool,
+    /// The last NOTIFICATION sent, with what the operator should know.
+    pub(crate) last_sent: Option<Cause>,
+    last_connection: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, seed: u64) -> Self {
+        Self {
+            backoff: Backoff::new(settings.connect_retry, RETRY_CEILING, seed),
+            settings,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            without_capabilities: false,
+            wait_for_peer: false,
+            last_sent: None,
+            last_connection: 0,
+        }
+    }
+
+    /// Whether we may take the first step.
+    pub(crate) fn may_connect(&self) -> bool {
+        !self.settings.passive && !self.wait_for_peer
+    }
+
+    /// Begins afresh, as the operator wishes.
+    pub(crate) fn forget_failures(&mut self) {
+        self.backoff.reset();
+        self.without_capabilities = false;
+        self.wait_for_peer = false;
+    }
+
+    pub(crate) fn next_connection(&mut self) -> ConnectionId {
+        self.last_connection += 1;
+        ConnectionId(self.last_connection)
+    }
+
+    pub(crate) fn connect(&mut self) -> ConnectionId {
+        let connection = self.next_connection();
+        self.outputs.push_back(Output::Connect { connection });
+        connection
+    }
+
+    pub(crate) fn close(&mut self, connection: ConnectionId) {
+        self.outputs.push_back(Output::Close { connection });
+    }
+
+    pub(crate) fn send_open(&mut self, connection: ConnectionId) -> Arc<Open> {
+        let open = terms::our_open(&self.settings, self.without_capabilities);
+        self.send_message(connection, &Message::Open(open.clone()));
+        Arc::new(open)
+    }
+
+    pub(crate) fn send_keepalive(&mut self, connection: ConnectionId) {
+        self.send(connection, Bytes::from_static(&KEEPALIVE));
+    }
+
+    /// Ends a connection with a NOTIFICATION; `detail` is for the operator here.
+    pub(crate) fn notify(
+        &mut self,
+        connection: ConnectionId,
+        notification: Notification,
+        detail: Option<String>,
+    ) -> Cause {
+        if notification.error() == ErrorCode::UNSUPPORTED_CAPABILITY {
+            self.wait_for_peer = true;
+        }
+        self.send_message(connection, &Message::Notification(notification.clone()));
+        self.close(connection);
+        let cause = Cause::NotificationSent { notification, detail };
+        self.last_sent = Some(cause.clone());
+        cause
+    }
+
+    fn send_message(&mut self, connection: ConnectionId, message: &Message) {
+        let mut bytes = BytesMut::new();
+        message.encode(Negotiated::default(), &mut bytes).expect(
+            "an OPEN of five short capabilities and a NOTIFICATION, which is cut to size, always fit",
+        );
+        self.send(connection, bytes.freeze());
+    }
+
+    fn send(&mut self, connection: ConnectionId, bytes: Bytes) {
+        self.counters.messages_sent += 1;
+        self.outputs.push_back(Output::Send { connection, bytes });
+    }
+}
