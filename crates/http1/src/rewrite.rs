@@ -1,0 +1,185 @@
+//! Heads as the next hop gets them.
+//!
+//! Kept field lines are copied as they came, in runs as long as possible; what is left out are the fields for
+//! one hop only (RFC 9110 §7.6.1) and those that `Connection` names. Added are:
+//!
+//! | field | when the client sent one |
+//! |---|---|
+//! | `Via` (RFC 9110 §7.6.3) | ours comes after it, in a line of its own |
+//! | `X-Forwarded-For`, `Forwarded` (RFC 7239) | one line: the client's members first, ours last |
+//! | `X-Forwarded-Proto`, `X-Forwarded-Host` | replaced by ours |
+//!
+//! So a backend may trust the last member of a list, and only that: what stands before it is the client's word.
+
+use std::net::IpAddr;
+
+use crate::{
+    RequestHead, ResponseHead, Version,
+    field::{Field, Name, Section},
+    request::Form,
+};
+
+/// What this hop says about itself and about one client; made once per client connection.
+#[derive(Debug, Clone)]
+pub struct Hop {
+    via: Vec<u8>,
+    client: String,
+    /// `for=…;proto=…;by=…`
+    forwarded: String,
+    /// Everything that is added to a request and does not depend on it, but for the closing quote and line end
+    /// of `Forwarded`.
+    usual: Vec<u8>,
+    /// The same for a request that has `X-Forwarded-For` or `Forwarded` already.
+    chained: Vec<u8>,
+}
+
+impl Hop {
+    /// `name` is the pseudonym of this proxy in `Via` and `Forwarded`: letters, digits, `-`, `_` and `.` only.
+    /// `scheme` is that of the client's connection.
+    pub fn new(name: &str, client: IpAddr, scheme: &str) -> Self {
+        let client = client.to_canonical();
+        let node = match client {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        let forwarded = format!("for={node};proto={scheme};by=_{name}");
+        let via = format!("Via: 1.1 {name}\r\n");
+        let chained = format!("{via}X-Forwarded-Proto: {scheme}\r\n");
+        let usual = format!("{chained}X-Forwarded-For: {client}\r\nForwarded: {forwarded}");
+        Self {
+            via: via.into_bytes(),
+            client: client.to_string(),
+            forwarded,
+            usual: usual.into_bytes(),
+            chained: chained.into_bytes(),
+        }
+    }
+}
+
+/// Appends the head for the upstream to `out`: always HTTP/1.1 in origin form, with `Host`.
+///
+/// `bytes` are those `head` was parsed from.
+pub fn write_request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], hop: &Hop) {
+    let section = &head.section;
+    let authority = head.authority.in_bytes(bytes);
+    let as_it_came = head.form != Form::Absolute && head.version == Version::Http11;
+    let from = if as_it_came {
+        head.start
+    } else {
+        out.extend_from_slice(head.method_name.in_bytes(bytes));
+        out.push(b' ');
+        let target = head.target.in_bytes(bytes);
+        if !matches!(target, [b'/' | b'*', ..]) {
+            out.push(b'/');
+        }
+        out.extend_from_slice(target);
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(authority);
+        out.extend_from_slice(b"\r\n");
+        section.start
+    };
+    copy_fields(out, section, bytes, from, |field| match field.name {
+        Name::Host => as_it_came,
+        Name::Other | Name::ContentLength | Name::TransferEncoding => true,
+        Name::Expect => head.expects_continue(),
+        _ => false,
+    });
+    if section.te_trailers {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+    }
+    if section.forwarded {
+        write_chained(out, section, bytes, hop);
+    } else {
+        out.extend_from_slice(&hop.usual);
+    }
+    if !authority.is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(authority);
+        out.extend_from_slice(b"\"\r\nX-Forwarded-Host: ");
+        out.extend_from_slice(authority);
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// As the usual block, with the client's own members in front.
+fn write_chained(out: &mut Vec<u8>, section: &Section, bytes: &[u8], hop: &Hop) {
+    out.extend_from_slice(&hop.chained);
+    let lines = [
+        ("X-Forwarded-For: ", Name::XForwardedFor, &hop.client, "\r\n"),
+        ("Forwarded: ", Name::Forwarded, &hop.forwarded, ""),
+    ];
+    for (name, known, own, end) in lines {
+        out.extend_from_slice(name.as_bytes());
+        for field in section.fields.iter().filter(|field| field.name == known && !field.value.is_empty()) {
+            out.extend_from_slice(field.value.in_bytes(bytes));
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(own.as_bytes());
+        out.extend_from_slice(end.as_bytes());
+    }
+}
+
+/// What the client is told about its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionOption {
+    /// Nothing: HTTP/1.1 stays open by itself.
+    Omit,
+    /// `Connection: close`.
+    Close,
+    /// `Connection: keep-alive`, for HTTP/1.0.
+    KeepAlive,
+}
+
+/// Appends the head for the client to `out`. `keeps_chunks` is false when a chunked body is passed on as bare
+/// data.
+///
+/// `bytes` are those `head` was parsed from.
+pub fn write_response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    hop: &Hop,
+    connection: ConnectionOption,
+    keeps_chunks: bool,
+) {
+    let section = &head.section;
+    let from = if head.version == Version::Http11 && !head.reason.is_empty() {
+        0
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend(
+            [head.status / 100, head.status / 10 % 10, head.status % 10].map(|digit| b'0' + digit as u8),
+        );
+        out.push(b' ');
+        out.extend_from_slice(head.reason.in_bytes(bytes));
+        out.extend_from_slice(b"\r\n");
+        section.start
+    };
+    let no_content = head.has_no_body() && head.status != 304;
+    copy_fields(out, section, bytes, from, |field| match field.name {
+        Name::ContentLength => !no_content,
+        Name::TransferEncoding => keeps_chunks && !head.has_no_body(),
+        Name::Connection | Name::Hop => false,
+        _ => true,
+    });
+    match connection {
+        ConnectionOption::Omit => {}
+        ConnectionOption::Close => out.extend_from_slice(b"Connection: close\r\n"),
+        ConnectionOption::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+    }
+    out.extend_from_slice(&hop.via);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Copies the bytes from `from` to the end of the field lines, but for the lines that are not kept.
+fn copy_fields(out: &mut Vec<u8>, section: &Section, bytes: &[u8], from: u32, keep: impl Fn(&Field) -> bool) {
+    let mut run = from;
+    for (index, field) in section.fields.iter().enumerate() {
+        if keep(field) && !section.is_nominated(field, bytes) {
+            continue;
+        }
+        out.extend_from_slice(&bytes[run as usize..field.start as usize]);
+        run = section.fields.get(index + 1).map_or(section.end, |next| next.start);
+    }
+    out.extend_from_slice(&bytes[run as usize..section.end as usize]);
+}
