@@ -1,1 +1,25 @@
 //! Whole worlds in network namespaces: harness, link emulator, scenarios, demo.
+//!
+//! ```text
+//! sandbox   one private user/pid/mount/net namespace; when its first process ends, everything in it ends
+//!   netns   network namespaces inside it: the hosts of a world
+//!   link    veth pairs (LAN) and emulated TAP pairs (WAN: delay, jitter, loss, carrier)
+//!   process programs running on a host, their logs and their ends
+//!   world   regions with a router (BIRD), a PoP host (proximad), app servers and a client host
+//!   app     the app server the worlds run
+//! ```
+//!
+//! The harness meets the daemon only at its process boundary: a binary, a config file, a socket.
+#![allow(clippy::disallowed_methods, reason = "a driver: it measures real programs on the real clock")]
+
+pub mod app;
+pub mod error;
+pub mod link;
+pub mod netns;
+pub mod process;
+pub mod sandbox;
+pub mod selftest;
+pub mod wait;
+pub mod world;
+
+pub use error::{Error, Result};

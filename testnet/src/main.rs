@@ -1,0 +1,98 @@
+//! `proxima-testnet`: runs worlds in network namespaces.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use proxima_testnet::{
+    app, sandbox,
+    selftest::{self, Selftest},
+    world::{Options, World, WorldSpec},
+};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Parser)]
+#[command(version, about = "Whole worlds in network namespaces, with real routers.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run an app server on this host.
+    App(app::Options),
+    /// Start a world and keep it until Ctrl-C.
+    Up(Up),
+    /// Check the harness itself.
+    Selftest {
+        /// What to check.
+        check: Selftest,
+    },
+}
+
+#[derive(clap::Args)]
+struct Up {
+    /// A world's description; the built-in three regions if absent.
+    #[arg(long)]
+    world: Option<PathBuf>,
+    /// The daemon to run on the PoP hosts; none if absent.
+    #[arg(long)]
+    proximad: Option<PathBuf>,
+    /// Where configs, logs and sockets go; a directory that vanishes with the world if absent.
+    #[arg(long)]
+    work_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::App(options) => Ok(runtime()?.block_on(app::serve(options))?),
+        Command::Up(arguments) => {
+            let sandbox = sandbox::enter()?;
+            runtime()?.block_on(up(arguments, &sandbox))
+        }
+        Command::Selftest { check } => {
+            let sandbox = sandbox::enter()?;
+            Ok(runtime()?.block_on(selftest::run(check, &sandbox))?)
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")
+}
+
+async fn up(arguments: Up, sandbox: &sandbox::Sandbox) -> anyhow::Result<()> {
+    let spec = match &arguments.world {
+        None => WorldSpec::three_regions(),
+        Some(file) => {
+            std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?.parse()?
+        }
+    };
+    let work_dir = arguments.work_dir.unwrap_or_else(|| sandbox.dir().to_owned());
+    let world = World::start(spec, Options::new(arguments.proximad, work_dir)?).await?;
+    world.wait_converged(Duration::from_secs(30)).await?;
+    tracing::info!("converged; enter a host with: nsenter --target {} --all …", std::process::id());
+    for region in world.regions() {
+        let hosts = [&region.router.host, &region.pop.host, &region.client];
+        for host in hosts.into_iter().chain(region.apps.iter().map(|app| &app.host)) {
+            tracing::info!(host = host.name, address = %host.addresses.v4, netns = host.ns.path());
+        }
+    }
+    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! An app server's host: starting, killing and restarting the program.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use super::{Host, Options, plan};
+use crate::{error::Result, process::Process, wait::wait_until};
+
+/// A start that takes longer has failed.
+const START: Duration = Duration::from_secs(10);
+
+/// An app server on its own host.
+#[derive(Debug)]
+pub struct App {
+    /// The host; its name is the backend's name in the daemons' configs, such as `eu-1`.
+    pub host: Host,
+    region: String,
+    program: PathBuf,
+    log: PathBuf,
+    process: Mutex<Option<Process>>,
+}
+
+impl App {
+    pub(super) fn new(host: Host, region: &str, options: &Options) -> Self {
+        let log = options.work_dir.join("logs").join(format!("{}.log", host.name));
+        let program = options.app_server.clone();
+        Self { host, region: region.to_owned(), program, log, process: Mutex::new(None) }
+    }
+
+    /// Its name, such as `eu-1`.
+    pub fn name(&self) -> &str {
+        &self.host.name
+    }
+
+    /// Where it listens for HTTP.
+    pub fn http_address(&self) -> SocketAddr {
+        (self.host.addresses.v4, plan::APP_HTTP_PORT).into()
+    }
+
+    /// Whether the program runs.
+    pub fn is_running(&self) -> bool {
+        self.process().as_ref().is_some_and(Process::is_running)
+    }
+
+    /// Starts the program unless it runs, and waits until it listens.
+    pub async fn start(&self) -> Result<()> {
+        self.spawn()?;
+        self.wait_listening().await
+    }
+
+    /// Kills the program with SIGKILL; the moment just before.
+    pub fn kill(&self) -> Result<Instant> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Sends the program a signal, such as SIGSTOP; the moment just before.
+    pub fn signal(&self, signal: Signal) -> Result<Instant> {
+        self.process().as_ref().map_or_else(|| Ok(Instant::now()), |process| process.signal(signal))
+    }
+
+    /// The last lines it wrote.
+    pub fn log_tail(&self) -> String {
+        crate::process::tail(&self.log)
+    }
+
+    pub(super) fn spawn(&self) -> Result<()> {
+        let mut process = self.process();
+        if process.as_ref().is_some_and(Process::is_running) {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.program);
+        command
+            .args(["app", "--region", &self.region, "--name", self.name()])
+            .args(["--listen", &format!("[::]:{}", plan::APP_HTTP_PORT)])
+            .args(["--tcp-echo", &plan::APP_ECHO_PORT.to_string()]);
+        *process = Some(Process::start(&self.host.ns, self.name(), command, &self.log)?);
+        Ok(())
+    }
+
+    pub(super) async fn wait_listening(&self) -> Result<()> {
+        let local: [IpAddr; 2] = [self.host.addresses.v4.into(), self.host.addresses.v6.into()];
+        let ports = [plan::APP_HTTP_PORT, plan::APP_ECHO_PORT];
+        wait_until(START, || {
+            if let Some(process) = self.process().as_ref() {
+                process.check()?;
+            }
+            let refused = self.host.ns.run(|| {
+                local
+                    .iter()
+                    .flat_map(|ip| ports.map(|port| SocketAddr::new(*ip, port)))
+                    .find(|address| TcpStream::connect(address).is_err())
+            })?;
+            Ok(refused.map_or_else(String::new, |address| {
+                format!("{} does not listen on {address}\n{}", self.name(), self.log_tail())
+            }))
+        })
+        .await
+    }
+
+    /// Waits for the program's end. `None` when it still runs after `within`, or never ran.
+    pub async fn wait_ended(&self, within: Duration) -> Option<ExitStatus> {
+        let exit = self.process().as_ref().map(Process::exit)?;
+        exit.wait(within).await
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

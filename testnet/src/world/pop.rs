@@ -1,0 +1,321 @@
+//! A region's PoP host: the daemon's configuration, starting and killing it.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use proxima_types::Prefix;
+
+use super::{Host, Options, plan, spec::WorldSpec};
+use crate::{
+    error::{Error, Result},
+    process::Process,
+};
+
+/// A PoP host with its daemon.
+#[derive(Debug)]
+pub struct Pop {
+    /// The host it runs on.
+    pub host: Host,
+    proximad: Option<PathBuf>,
+    config: PathBuf,
+    socket: PathBuf,
+    log: PathBuf,
+    process: Mutex<Option<Process>>,
+}
+
+impl Pop {
+    pub(super) fn new(host: Host, spec: &WorldSpec, number: usize, options: &Options) -> Result<Self> {
+        let dir = &options.work_dir;
+        let config = dir.join("etc").join(format!("{}.toml", host.name));
+        let socket = dir.join("run").join(format!("{}.sock", host.name));
+        fs::write(&config, configuration(spec, number, &socket))
+            .map_err(Error::io(format!("writing {}", config.display())))?;
+        Ok(Self {
+            log: dir.join("logs").join(format!("{}.log", host.name)),
+            proximad: options.proximad.clone(),
+            process: Mutex::new(None),
+            host,
+            config,
+            socket,
+        })
+    }
+
+    /// Starts the daemon unless it runs. It is ready when its routes are in the FIB:
+    /// [`super::World::wait_converged`].
+    pub fn start(&self) -> Result<()> {
+        let mut process = self.process();
+        if process.as_ref().is_some_and(Process::is_running) {
+            return Ok(());
+        }
+        let Some(program) = &self.proximad else {
+            return Err(Error::Spec(format!(
+                "{} has no daemon: none was given in the options",
+                self.host.name
+            )));
+        };
+        let mut command = Command::new(program);
+        command.arg("--config").arg(&self.config);
+        *process = Some(Process::start(&self.host.ns, &self.host.name, command, &self.log)?);
+        Ok(())
+    }
+
+    /// Kills the daemon with a signal; the moment just before.
+    pub fn kill(&self, signal: Signal) -> Result<Instant> {
+        self.process().as_ref().map_or_else(|| Ok(Instant::now()), |process| process.signal(signal))
+    }
+
+    /// Waits for the daemon's end. `None` when it still runs after `within`, or never ran.
+    pub async fn wait_ended(&self, within: Duration) -> Option<ExitStatus> {
+        let exit = self.process().as_ref().map(Process::exit)?;
+        exit.wait(within).await
+    }
+
+    /// Whether the daemon runs.
+    pub fn is_running(&self) -> bool {
+        self.process().as_ref().is_some_and(Process::is_running)
+    }
+
+    /// An error if the daemon has ended, which only [`Pop::kill`] should make it do.
+    pub fn check(&self) -> Result<()> {
+        self.process().as_ref().map_or(Ok(()), Process::check)
+    }
+
+    /// The daemon's admin socket.
+    pub fn admin_socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where the daemon serves its metrics; reachable from inside the host's namespace only.
+    pub fn metrics_address(&self) -> SocketAddr {
+        metrics_address()
+    }
+
+    /// The daemon's configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The file the daemon's output goes to.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The last lines the daemon wrote.
+    pub fn log_tail(&self) -> String {
+        crate::process::tail(&self.log)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn metrics_address() -> SocketAddr {
+    ([127, 0, 0, 1], 9179).into()
+}
+
+/// The daemon's configuration in region `number`.
+fn configuration(spec: &WorldSpec, number: usize, socket: &Path) -> String {
+    let region = &spec.regions[number - 1];
+    let link = plan::pop_link(number);
+    let mut text = format!(
+        "[pop]\nname = \"{name}1\"\nregion = \"{name}\"\nrouter-id = \"{id}\"\n\n",
+        name = region.name,
+        id = plan::pop_id(number),
+    );
+    for region in &spec.regions {
+        let _ = writeln!(text, "[regions.{}]\njurisdiction = \"{}\"", region.name, region.jurisdiction);
+    }
+    let _ = write!(
+        text,
+        "\n[bgp]\n\
+         local-as = {local_as}\n\
+         hold-time = \"9s\"\n\
+         connect-retry = \"1s\"\n\
+         [[bgp.peers]]\n\
+         name = \"router\"\n\
+         address = \"{router}\"\n\
+         remote-as = {remote_as}\n\
+         families = [\"ipv4\", \"ipv6\"]\n\
+         next-hop-ipv6 = \"{next_hop}\"\n",
+        local_as = plan::POP_ASN,
+        router = link.near.v4,
+        remote_as = region.asn,
+        next_hop = link.far.v6,
+    );
+    let pinned: Vec<_> = spec.pinned.iter().filter(|group| group.region == region.name).collect();
+    text += &anycast_group(&spec.anycast.name, &spec.anycast.prefixes);
+    text += &anycast_service(&spec.anycast.name, &spec.anycast.prefixes, &fenced_jurisdictions(spec));
+    for group in pinned {
+        text += &pinned_group(&group.name, &group.prefixes, &region.jurisdiction);
+    }
+    text += &raw_service(&spec.anycast.prefixes);
+    text += &pools(spec);
+    let _ = write!(
+        text,
+        "\n[drain]\ngraceful-shutdown = \"1s\"\nwithdrawn = \"1s\"\nstreams = \"10s\"\n\n\
+         [admin]\nsocket = \"{}\"\n\n\
+         [metrics]\nlisten = \"{}\"\n\n\
+         [log]\nformat = \"text\"\nlevel = \"info\"\n",
+        socket.display(),
+        metrics_address(),
+    );
+    text
+}
+
+fn anycast_group(name: &str, prefixes: &[Prefix]) -> String {
+    format!(
+        "\n[announce.{name}]\n\
+         prefixes = {prefixes}\n\
+         services = [\"{name}\"]\n\
+         communities = [\"64512:100\"]\n\
+         vip = \"anyip\"\n\
+         when-down = \"withdraw\"\n\
+         [announce.{name}.degraded]\n\
+         below = 0.8\nabove = 0.9\nprepend = 2\nmed = 200\ncommunities = [\"64512:666\"]\n\
+         [announce.{name}.withdrawn]\n\
+         below = 0.4\nabove = 0.6\nhold-down = \"1s\"\n",
+        prefixes = quoted(prefixes),
+    )
+}
+
+/// The anycast service: anything goes to the nearest app, `/fenced…` stays in the fence's jurisdiction.
+fn anycast_service(name: &str, prefixes: &[Prefix], fence: &[&str]) -> String {
+    let mut text = format!(
+        "\n[services.{name}]\nlisten = {listen}\nprotocol = \"http\"\n",
+        listen = listen(prefixes, 80),
+    );
+    if !fence.is_empty() {
+        let _ = write!(
+            text,
+            "  [[services.{name}.routes]]\n  \
+               match = {{ path-prefix = \"/fenced\" }}\n  \
+               pool = \"app\"\n  \
+               residency = {{ allow = {} }}\n",
+            quoted(fence),
+        );
+    }
+    let _ = write!(text, "  [[services.{name}.routes]]\n  pool = \"app\"\n");
+    text
+}
+
+/// The jurisdictions of the pinned groups' regions: what `/fenced` allows.
+fn fenced_jurisdictions(spec: &WorldSpec) -> Vec<&str> {
+    let mut fence: Vec<&str> = spec
+        .pinned
+        .iter()
+        .filter_map(|group| spec.regions.iter().find(|region| region.name == group.region))
+        .map(|region| region.jurisdiction.as_str())
+        .collect();
+    fence.dedup();
+    fence
+}
+
+fn pinned_group(name: &str, prefixes: &[Prefix], jurisdiction: &str) -> String {
+    format!(
+        "\n[announce.{name}]\n\
+         prefixes = {prefixes}\n\
+         services = [\"{name}\"]\n\
+         when-down = \"stay\"\n\n\
+         [services.{name}]\n\
+         listen = {listen}\n\
+         protocol = \"http\"\n  \
+           [[services.{name}.routes]]\n  \
+           pool = \"app\"\n  \
+           residency = {{ allow = [\"{jurisdiction}\"] }}\n",
+        prefixes = quoted(prefixes),
+        listen = listen(prefixes, 80),
+    )
+}
+
+fn raw_service(prefixes: &[Prefix]) -> String {
+    format!(
+        "\n[services.raw]\nlisten = {}\nprotocol = \"tcp\"\npool = \"raw\"\n",
+        listen(prefixes, plan::RAW_PORT)
+    )
+}
+
+/// Both pools, with every backend of every region.
+fn pools(spec: &WorldSpec) -> String {
+    let probes = [
+        ("app", "http = \"/healthz\", expect = 200", plan::APP_HTTP_PORT),
+        ("raw", "tcp = true", plan::APP_ECHO_PORT),
+    ];
+    let mut text = String::new();
+    for (pool, probe, port) in probes {
+        let _ = write!(
+            text,
+            "\n[pools.{pool}]\n\
+             probe = {{ {probe}, interval = \"1s\", timeout = \"500ms\", rise = 2, fall = 3 }}\n"
+        );
+        for (number, region) in (1..).zip(&spec.regions) {
+            for app in 1..=region.apps {
+                let _ = write!(
+                    text,
+                    "  [[pools.{pool}.backends]]\n  \
+                       name = \"{name}-{app}\"\n  \
+                       region = \"{name}\"\n  \
+                       address = \"{address}\"\n",
+                    name = region.name,
+                    address = SocketAddr::new(plan::app_link(number, app).far.v4.into(), port),
+                );
+            }
+        }
+    }
+    text
+}
+
+fn listen(prefixes: &[Prefix], port: u16) -> String {
+    let addresses: Vec<SocketAddr> =
+        prefixes.iter().map(|prefix| SocketAddr::new(plan::vip(*prefix), port)).collect();
+    quoted(&addresses)
+}
+
+/// A TOML array of strings.
+fn quoted<T: ToString>(values: &[T]) -> String {
+    let values: Vec<String> = values.iter().map(|value| format!("\"{}\"", value.to_string())).collect();
+    format!("[{}]", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(number: usize) -> toml::Table {
+        let text = configuration(&WorldSpec::three_regions(), number, Path::new("/run/x.sock"));
+        text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    #[test]
+    fn every_pop_lists_all_backends_and_only_eu_announces_the_pinned_group() {
+        for (number, groups) in [(1, vec!["web"]), (2, vec!["web", "eu-only"]), (3, vec!["web"])] {
+            let config = parsed(number);
+            for pool in ["app", "raw"] {
+                assert_eq!(config["pools"][pool]["backends"].as_array().unwrap().len(), 6);
+            }
+            let announced: Vec<_> = config["announce"].as_table().unwrap().keys().cloned().collect();
+            assert_eq!(announced, groups);
+        }
+    }
+
+    #[test]
+    fn fenced_routes_come_first_and_allow_the_eu_only() {
+        let config = parsed(1);
+        let routes = config["services"]["web"]["routes"].as_array().unwrap().clone();
+        assert_eq!(routes[0]["match"]["path-prefix"].as_str(), Some("/fenced"));
+        assert_eq!(routes[0]["residency"]["allow"][0].as_str(), Some("EU"));
+        assert!(routes[1].get("residency").is_none());
+        assert_eq!(
+            parsed(2)["services"]["eu-only"]["routes"][0]["residency"]["allow"][0].as_str(),
+            Some("EU")
+        );
+    }
+}
