@@ -1,3 +1,63 @@
-//! The project's own tasks: cargo xtask demo, test, bench.
+//! The project's own tasks: `cargo xtask demo | test | bench`.
+//!
+//! ```text
+//! demo   packages ─▶ build ─▶ proxima-testnet demo (takes this process's place)
+//! test   packages ─▶ fmt, clippy, arrows, licences, tests, doctests, demo: each a step with its time
+//! bench  packages ─▶ build ─▶ interleaved rounds against nginx
+//! ```
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a program for a person at a terminal")]
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod arrows;
+mod bench;
+mod cargo;
+mod demo;
+mod packages;
+mod supply;
+mod test;
+
+/// The project's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Make a world of three regions, fail one under load, and show what its users noticed.
+    ///
+    /// All arguments go to `proxima-testnet demo`; `cargo xtask demo --help` lists them.
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Arguments of `proxima-testnet demo`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run everything CI runs.
+    Test(test::Options),
+    /// Measure next to other proxies.
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
+}
+
+/// The exit code for "could not run": something is missing.
+const COULD_NOT_RUN: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Demo { arguments } => demo::run(&arguments).map(|never| match never {}),
+        Task::Test(options) => Ok(test::run(&options)),
+        Task::Bench { bench } => bench::run(&bench),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(COULD_NOT_RUN)
+    })
+}

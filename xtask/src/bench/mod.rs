@@ -1,0 +1,45 @@
+//! `cargo xtask bench`: Proxima next to its peers on the same machine, in the same minute.
+//!
+//! Machines differ and so do minutes, so a figure alone says little: each round measures all, in turns of order, and what
+//! counts is the median of the rounds' ratios.
+
+mod cpu;
+mod l7;
+mod programs;
+mod wrk;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// CPU of the proxy process per small HTTP/1.1 request, next to nginx: one worker each, the same backend.
+    L7(Options),
+}
+
+/// Options of a measurement.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Rounds; each measures every proxy once.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of load per proxy and round.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Keep-alive connections of the load.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    /// Write every figure to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Runs a measurement; the exit code is 1 when its claim does not hold.
+pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
+    match bench {
+        Bench::L7(options) => l7::run(options),
+    }
+}

@@ -1,0 +1,143 @@
+//! Debian packages the tasks need: which, what for, and how they come.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// A program that must be there.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+    tasks: &'static [Task],
+}
+
+/// Who needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    Demo,
+    Test,
+    Bench,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        program: "bird",
+        package: "bird2",
+        purpose: "the worlds' routers",
+        tasks: &[Task::Demo, Task::Test],
+    },
+    Need {
+        program: "birdc",
+        package: "bird2",
+        purpose: "asks the routers",
+        tasks: &[Task::Demo, Task::Test],
+    },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        purpose: "network namespaces",
+        tasks: &[Task::Demo, Task::Test],
+    },
+    Need { program: "nft", package: "nftables", purpose: "packet filters", tasks: &[Task::Demo, Task::Test] },
+    Need {
+        program: "unshare",
+        package: "util-linux",
+        purpose: "the sandbox",
+        tasks: &[Task::Demo, Task::Test],
+    },
+    Need { program: "tcpdump", package: "tcpdump", purpose: "captures", tasks: &[Task::Demo, Task::Test] },
+    Need {
+        program: "nginx",
+        package: "nginx-light",
+        purpose: "the peer and the backend",
+        tasks: &[Task::Bench],
+    },
+    Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::Bench] },
+];
+
+/// Installs what `task` needs and is missing; where that is not allowed, says the command.
+pub(crate) fn ensure(task: Task) -> Result<()> {
+    let missing: Vec<_> =
+        NEEDS.iter().filter(|need| need.tasks.contains(&task) && !installed(need.program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<_> =
+        missing.iter().map(|need| format!("{} ({}: {})", need.program, need.package, need.purpose)).collect();
+    let mut names: Vec<_> = missing.iter().map(|need| need.package).collect();
+    names.dedup();
+    let command = format!("apt-get install --no-install-recommends {}", names.join(" "));
+    if !installed("apt-get") {
+        bail!("missing: {}\nhint: install them; on Debian: {command}", list.join(", "));
+    }
+    if !is_root() {
+        bail!("missing: {}\nhint: sudo {command}", list.join(", "));
+    }
+    println!("installing {}", names.join(" "));
+    let _quiet = NoServices::begin()?;
+    // The lists may be absent or old; a failed update is told by the install that follows.
+    apt_get(&["update", "-q"]).ok();
+    apt_get(&[&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat())?;
+    let absent: Vec<_> = missing.iter().filter(|need| !installed(need.program)).collect();
+    ensure!(absent.is_empty(), "`{command}` went well, yet {} is not on the path", absent[0].program);
+    Ok(())
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .output()
+        .context("running apt-get")?;
+    if !output.status.success() {
+        bail!("apt-get {} failed:\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Whether a program is on the path or where Debian puts system programs.
+fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&path).chain(system).any(|directory| directory.join(program).is_file())
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}
+
+/// While it lives, installed packages do not start their services (Debian policy, section 9.3.3): the tasks want the
+/// programs, not a BGP daemon and a web server on this machine.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn begin() -> Result<Self> {
+        if Path::new(Self::POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| fs::set_permissions(Self::POLICY, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("writing {}", Self::POLICY))?;
+        Ok(Self { ours: true })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(Self::POLICY)
+        {
+            eprintln!("warning: remove {} by hand: {error}", Self::POLICY);
+        }
+    }
+}
