@@ -45,6 +45,8 @@ pub enum Part {
     Regions,
     /// `[bgp]` without its peers.
     Bgp,
+    /// `[catchment]`.
+    Catchment,
     /// `[data-plane]`.
     DataPlane,
     /// `[drain]`.
@@ -68,6 +70,7 @@ impl Config {
             (Part::Pop, old.pop != new.pop),
             (Part::Regions, old.regions != new.regions),
             (Part::Bgp, speaker(old) != speaker(new)),
+            (Part::Catchment, old.catchment != new.catchment),
             (Part::DataPlane, old.data_plane != new.data_plane),
             (Part::Drain, old.drain != new.drain),
             (Part::Admin, old.admin != new.admin),
@@ -154,6 +157,7 @@ impl fmt::Display for Part {
             Self::Pop => "pop",
             Self::Regions => "regions",
             Self::Bgp => "bgp",
+            Self::Catchment => "catchment",
             Self::DataPlane => "data-plane",
             Self::Drain => "drain",
             Self::Admin => "admin",

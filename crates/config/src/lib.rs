@@ -21,7 +21,7 @@ pub use diff::{Changes, Diff, Part};
 pub use error::{ConfigError, ConfigErrors};
 
 pub use model::{
-    Admin, Backend, Balance, Bgp, Config, DataPlane, Degraded, Drain, Group, HttpService, HttpTimeouts, Log,
+    Admin, Backend, Balance, Bgp, Catchment, Config, DataPlane, Degraded, Drain, Group, HttpService, HttpTimeouts, Log,
     LogFormat, LogLevel, Match, Metrics, Peer, Pool, Pop, Probe, ProbeKind, Protocol, Region, Route, Service,
     TcpService, TcpTimeouts, Vip, WhenDown, Withdrawn,
 };

@@ -33,6 +33,8 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// Where it is served from.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// The hand-over of running connections between PoPs; absent: none.
+    pub catchment: Option<Catchment>,
     /// The worker threads.
     pub data_plane: DataPlane,
     /// The pace of an orderly stop.
@@ -331,6 +333,20 @@ pub struct Backend {
     pub weight: Weight,
     /// A label for people.
     pub provider: Option<ProviderName>,
+}
+
+/// `[catchment]`: running TCP connections are handed over when routers move their clients between PoPs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catchment {
+    /// The UDP address other PoPs know this one by; never unspecified.
+    pub listen: SocketAddr,
+    /// The other PoPs; not empty, of the family of `listen`, each address once and none the own.
+    pub peers: Vec<SocketAddr>,
+    /// An absolute path of a file with 64 hexadecimal digits, the same on all PoPs.
+    pub key_file: PathBuf,
+    /// How long a reset waits for the other PoPs' answers: at least a round trip to the farthest. 10 ms to 10 s, default
+    /// 500 ms.
+    pub answer_within: Duration,
 }
 
 /// `[data-plane]`.

@@ -6,6 +6,7 @@
 
 mod announce;
 mod bgp;
+mod catchment;
 mod place;
 mod pools;
 mod process;
@@ -28,6 +29,7 @@ pub(crate) struct Raw {
     groups: Vec<announce::RawGroup>,
     services: Vec<services::RawService>,
     pools: Vec<pools::RawPool>,
+    catchment: Field<catchment::RawCatchment>,
     process: process::RawProcess,
 }
 
@@ -41,6 +43,7 @@ impl Raw {
             groups: announce::RawGroup::read(&mut file),
             services: services::RawService::read(&mut file),
             pools: pools::RawPool::read(&mut file),
+            catchment: catchment::RawCatchment::read(&mut file),
             process: process::RawProcess::read(&mut file),
         };
         file.close();
@@ -54,6 +57,7 @@ impl Raw {
         announce::check(self, report);
         services::check(self, report);
         pools::check(self, report);
+        catchment::check(self, report);
         self.check_listen_addresses(report);
     }
 
@@ -66,6 +70,7 @@ impl Raw {
             groups: by_name(&self.groups, announce::RawGroup::resolve)?,
             services: by_name(&self.services, services::RawService::resolve)?,
             pools: by_name(&self.pools, |pool| pool.resolve(&self.regions))?,
+            catchment: resolved(&self.catchment, catchment::RawCatchment::resolve)?,
             data_plane: self.process.data_plane()?,
             drain: self.process.drain()?,
             admin: self.process.admin()?,
