@@ -1,6 +1,8 @@
 //! What holds for every input: no panic, no difference by how the bytes are split, and agreement with a
 //! decoder that is too simple to be wrong.
 
+#![allow(clippy::unwrap_used, clippy::format_push_string, reason = "test helpers")]
+
 use proptest::prelude::*;
 use proxima_http1::{Body, Fault, Framing, Hop, Method, RequestHead, ResponseHead, write_request};
 

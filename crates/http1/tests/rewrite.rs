@@ -1,5 +1,7 @@
 //! What the next hop gets, byte for byte.
 
+#![allow(clippy::unwrap_used, clippy::format_push_string, reason = "test helpers")]
+
 use proxima_http1::{
     ConnectionOption, Framing, Hop, Method, RequestHead, ResponseHead, write_request, write_response,
 };
