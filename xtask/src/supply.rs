@@ -85,7 +85,7 @@ struct Expression<'a> {
     allowed: &'a BTreeSet<String>,
 }
 
-impl Expression<'_> {
+impl<'a> Expression<'a> {
     fn any(&mut self) -> Option<bool> {
         let mut satisfied = self.all()?;
         while self.take("OR") {
@@ -109,12 +109,13 @@ impl Expression<'_> {
         }
         let licence = self.word()?;
         if self.take("WITH") {
-            return Some(self.allowed.contains(&format!("{licence} WITH {}", self.word()?)));
+            let exception = self.word()?;
+            return Some(self.allowed.contains(&format!("{licence} WITH {exception}")));
         }
         Some(self.allowed.contains(licence))
     }
 
-    fn word(&mut self) -> Option<&str> {
+    fn word(&mut self) -> Option<&'a str> {
         let (word, rest) = self.words.split_first()?;
         self.words = rest;
         Some(word)
