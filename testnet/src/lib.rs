@@ -7,6 +7,8 @@
 //!   process programs running on a host, their logs and their ends
 //!   world   regions with a router (BIRD), a PoP host (proximad), app servers and a client host
 //!   app     the app server the worlds run
+//! load      open-loop clients: what users see
+//! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! ```
 //!
 //! The harness meets the daemon only at its process boundary: a binary, a config file, a socket.
@@ -15,7 +17,9 @@
 pub mod app;
 pub mod error;
 pub mod link;
+pub mod load;
 pub mod netns;
+pub mod observe;
 pub mod process;
 pub mod sandbox;
 pub mod selftest;
