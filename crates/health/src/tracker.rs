@@ -79,6 +79,8 @@ pub enum Output {
     Probe,
     /// Connect now, apart from a probe that may be running, and report [`Input::Confirmed`].
     Confirm,
+    /// Drop the running probe: newer evidence has decided. Its outcome is not to be reported.
+    Abandon,
     /// The verdict changed.
     Verdict(Verdict),
 }
@@ -166,6 +168,7 @@ pub struct BackendTracker {
     successes: Option<Streak>,
     failures: Option<Streak>,
     suspicion: Option<(Suspicion, Instant)>,
+    harmless: HarmlessLosses,
     probe: Probe,
     outputs: VecDeque<Output>,
 }
@@ -174,8 +177,8 @@ pub struct BackendTracker {
 enum Probe {
     /// None runs; the next is due at `due`.
     Idle { due: Instant },
-    /// One runs. `outdated`: a verdict was made meanwhile on newer evidence.
-    Running { started: Instant, outdated: bool },
+    /// One runs.
+    Running { started: Instant },
 }
 
 impl BackendTracker {
@@ -188,6 +191,7 @@ impl BackendTracker {
             successes: None,
             failures: None,
             suspicion: None,
+            harmless: HarmlessLosses::default(),
             probe: Probe::Idle { due: now },
             outputs: VecDeque::new(),
         }
@@ -212,7 +216,7 @@ impl BackendTracker {
         if let Probe::Idle { due } = self.probe
             && due <= now
         {
-            self.probe = Probe::Running { started: now, outdated: false };
+            self.probe = Probe::Running { started: now };
             self.outputs.push_back(Output::Probe);
         }
     }
@@ -231,11 +235,10 @@ impl BackendTracker {
     }
 
     fn probed(&mut self, now: Instant, outcome: Result<(), Failure>) {
-        let Probe::Running { started, outdated } = self.probe else {
+        let Probe::Running { started } = self.probe else {
             return;
         };
         match outcome {
-            _ if outdated => {}
             Ok(()) => self.succeeded(now),
             Err(failure) if failure.is_hard() && self.health != Health::Down => {
                 self.suspect(now, Suspicion::Probe(failure));
@@ -289,10 +292,10 @@ impl BackendTracker {
         if self.health != Health::Down {
             self.decide(now, evidence_at, Health::Down, reason);
         }
-        match &mut self.probe {
-            Probe::Running { outdated, .. } => *outdated = true,
-            Probe::Idle { due } => *due = now + self.jitter.around(self.settings.down_interval),
+        if let Probe::Running { .. } = self.probe {
+            self.outputs.push_back(Output::Abandon);
         }
+        self.probe = Probe::Idle { due: now + self.jitter.around(self.settings.down_interval) };
     }
 
     fn decide(&mut self, now: Instant, evidence_at: Instant, to: Health, reason: Reason) {
@@ -300,9 +303,12 @@ impl BackendTracker {
         self.outputs.push_back(Output::Verdict(Verdict { from, to, reason, at: now, evidence_at }));
     }
 
-    /// The app may have restarted behind its listener: look sooner than planned, but not in a tight loop.
+    /// The app may have restarted behind its listener: look sooner than planned, but later each time where an app goes
+    /// on closing connections.
     fn probe_soon(&mut self, now: Instant) {
-        let soon = now + self.jitter.around(self.settings.fast_interval);
+        let doublings = self.harmless.count(now, self.settings.interval);
+        let pause = self.settings.fast_interval.saturating_mul(1 << doublings).min(self.settings.interval);
+        let soon = now + self.jitter.around(pause);
         if let Probe::Idle { due } = &mut self.probe {
             *due = (*due).min(soon);
         }
@@ -316,6 +322,28 @@ impl BackendTracker {
             Health::Down => down_interval,
             Health::Up => interval,
         })
+    }
+}
+
+/// Lost standing connections in a row whose confirming connect succeeded.
+#[derive(Debug, Default)]
+struct HarmlessLosses {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl HarmlessLosses {
+    const MOST: u32 = 16;
+
+    /// How many there were in a row before this one. A row ends when a connection lasted longer than a probe interval
+    /// and a half.
+    fn count(&mut self, now: Instant, interval: Duration) -> u32 {
+        let in_a_row =
+            self.last.is_some_and(|last| now.saturating_duration_since(last) < interval.mul_f64(1.5));
+        let before = if in_a_row { self.count } else { 0 };
+        self.count = (before + 1).min(Self::MOST);
+        self.last = Some(now);
+        before
     }
 }
 

@@ -127,14 +127,21 @@ fn a_lost_standing_connection_and_a_refused_connect_decide_at_once() {
 #[test]
 fn an_app_that_closes_idle_connections_stays_up() {
     let mut world = World::with(Health::Up);
-    for _ in 0..10 {
+    for round in 0..10 {
         assert_eq!(world.input(Input::StandingLost(Loss::Closed)), [Output::Confirm]);
         assert_eq!(world.input(Input::Confirmed(Ok(()))), []);
         let pause = world.tracker.poll_timeout().unwrap() - world.now;
-        assert!(near(pause, Settings::FAST_INTERVAL), "looks again soon: {pause:?}");
+        let expected = (Settings::FAST_INTERVAL * (1 << round)).min(Duration::from_secs(1));
+        assert!(near(pause, expected), "looks again soon, but later each time: {pause:?} in round {round}");
         assert_eq!(world.probe(Ok(())).0, []);
     }
     assert_eq!(world.tracker.health(), Health::Up);
+    world.probe(Ok(()));
+    world.probe(Ok(()));
+    world.input(Input::StandingLost(Loss::Closed));
+    world.input(Input::Confirmed(Ok(())));
+    let pause = world.tracker.poll_timeout().unwrap() - world.now;
+    assert!(near(pause, Settings::FAST_INTERVAL), "a connection that lasted ends the row: {pause:?}");
 }
 
 #[test]
@@ -181,8 +188,9 @@ fn a_success_from_before_the_death_does_not_count() {
     world.tracker.handle_timeout(world.now);
     world.outputs();
     world.input(Input::StandingLost(Loss::Reset));
-    world.input(Input::Confirmed(Err(Failure::Refused)));
-    world.input(Input::Probed(Ok(())));
+    let outputs = world.input(Input::Confirmed(Err(Failure::Refused)));
+    assert_eq!(outputs[1], Output::Abandon);
+    assert_eq!(world.input(Input::Probed(Ok(()))), []);
     let (outputs, _) = world.probe(Ok(()));
     assert_eq!(verdict(&outputs), None);
 }
@@ -238,6 +246,10 @@ proptest! {
                     Output::Confirm => {
                         prop_assert!(!confirming && health != Health::Down);
                         confirming = true;
+                    }
+                    Output::Abandon => {
+                        prop_assert!(probing && health == Health::Down);
+                        probing = false;
                     }
                     Output::Verdict(verdict) => {
                         prop_assert_eq!(verdict.from, health);
