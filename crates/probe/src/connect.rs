@@ -1,0 +1,87 @@
+//! Connecting to a backend, and what a failure to do so says.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use proxima_health::{Failure, Phase};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::standing::end_of;
+
+/// How long a confirming connect waits for a dying listener to reset it. The kernel closes a killed process's sockets
+/// one after the other, so the standing connection may end before the listener does.
+const CONFIRM_GRACE: Duration = Duration::from_millis(2);
+const CONFIRM_ATTEMPTS: usize = 3;
+
+/// A deadline with the time it was derived from, for the words of a timeout.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    after: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(after: Duration) -> Self {
+        Self { at: Instant::now() + after, after }
+    }
+
+    /// Runs `work` until the deadline.
+    pub(crate) async fn run<T>(
+        self,
+        phase: Phase,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        timeout_at(self.at, work).await.unwrap_or(Err(Failure::Timeout { phase, after: self.after }))
+    }
+}
+
+/// A connection, and how long it took.
+pub(crate) async fn connect(
+    address: SocketAddr,
+    deadline: Deadline,
+) -> Result<(TcpStream, Duration), Failure> {
+    deadline
+        .run(Phase::Connect, async {
+            let start = Instant::now();
+            let stream = TcpStream::connect(address).await.map_err(|error| failure(&error))?;
+            let took = start.elapsed();
+            let options = SockRef::from(&stream);
+            let keepalive = TcpKeepalive::new()
+                .with_time(Duration::from_secs(5))
+                .with_interval(Duration::from_secs(2))
+                .with_retries(3);
+            // Both only sharpen the watch; a connection without them is as good a probe.
+            let _ = options.set_tcp_nodelay(true);
+            let _ = options.set_tcp_keepalive(&keepalive);
+            Ok((stream, took))
+        })
+        .await
+}
+
+/// Whether somebody listens, asked after hard evidence. A connection that ends at once is asked for again.
+pub(crate) async fn confirm(address: SocketAddr, deadline: Deadline) -> Result<(), Failure> {
+    for _ in 0..CONFIRM_ATTEMPTS {
+        let (stream, _) = connect(address, deadline).await?;
+        if timeout(CONFIRM_GRACE, end_of(&stream)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What an I/O error says about the backend.
+pub(crate) fn failure(error: &io::Error) -> Failure {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::ConnectionRefused => Failure::Refused,
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Failure::Reset,
+        Kind::UnexpectedEof => Failure::Closed,
+        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::TimedOut => {
+            Failure::Unreachable { error: error.to_string() }
+        }
+        _ => Failure::Local { error: error.to_string() },
+    }
+}

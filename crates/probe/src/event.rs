@@ -1,0 +1,42 @@
+//! What the prober tells.
+
+use std::time::{Duration, Instant};
+
+use proxima_health::Reason;
+use proxima_types::{BackendId, Health};
+
+/// News about a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeEvent {
+    /// The verdict changed.
+    Verdict {
+        /// The backend.
+        backend: BackendId,
+        /// The verdict before.
+        from: Health,
+        /// The verdict from now on.
+        to: Health,
+        /// Why.
+        reason: Reason,
+        /// When it was decided.
+        at: Instant,
+        /// When the first of the evidence that decided came in.
+        evidence_at: Instant,
+    },
+    /// The round-trip time changed by more than a tenth and more than a millisecond, or is known at last.
+    Rtt {
+        /// The backend.
+        backend: BackendId,
+        /// How long a TCP connect takes, smoothed.
+        rtt: Duration,
+    },
+}
+
+impl ProbeEvent {
+    /// The backend it is about.
+    pub fn backend(&self) -> &BackendId {
+        match self {
+            Self::Verdict { backend, .. } | Self::Rtt { backend, .. } => backend,
+        }
+    }
+}
