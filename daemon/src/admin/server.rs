@@ -1,0 +1,264 @@
+//! Turns requests into commands and answers into JSON.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{
+        ConnectInfo, OriginalUri, Path, Query, State, connect_info::Connected, rejection::QueryRejection,
+    },
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use futures_util::stream;
+use proxima_api::{DrainRequest, ErrorBody, EventLine, EventsQuery, Peer, RouteFilter, paths};
+use proxima_telemetry::{EventJournal, Followed, Follower};
+use tokio::{
+    net::{UnixListener, unix::UCred},
+    sync::watch,
+    time::timeout,
+};
+
+use super::{AdminSocket, ControlClient, ControlError};
+
+const LINES_AT_ONCE: usize = 256;
+/// How long streams have to take their last lines when the server stops.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Serves the admin interface until `shutdown`, then ends what is open and removes the socket.
+///
+/// Publish the last event before, so that followers get it.
+pub(crate) async fn serve(
+    socket: AdminSocket,
+    control: ControlClient,
+    journal: Arc<EventJournal>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (listener, _removed_on_drop) = socket.listen()?;
+    let (stop, stopping) = watch::channel(false);
+    let mut stopped = stopping.clone();
+    let router = router(Admin { control, journal, stopping });
+    let server = axum::serve(listener, router.into_make_service_with_connect_info::<Caller>())
+        .with_graceful_shutdown(async move {
+            shutdown.await;
+            stop.send_replace(true);
+        });
+    let mut serving = tokio::spawn(server.into_future());
+    tokio::select! {
+        ended = &mut serving => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+    if timeout(LAST_LINES, &mut serving).await.is_err() {
+        serving.abort();
+    }
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Admin {
+    control: ControlClient,
+    journal: Arc<EventJournal>,
+    stopping: watch::Receiver<bool>,
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route(paths::STATUS, get(status))
+        .route(paths::PEERS, get(peers))
+        .route(&format!("{}/{{name}}", paths::PEERS), get(peer))
+        .route(paths::ADVERTISED, get(advertised))
+        .route(paths::RECEIVED, get(received))
+        .route(paths::BACKENDS, get(backends))
+        .route(paths::EVENTS, get(events))
+        .route(paths::DRAIN, post(drain))
+        .route(paths::UNDRAIN, post(undrain))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(admin)
+}
+
+async fn status(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.status().await?).into_response())
+}
+
+async fn peers(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.peers().await?).into_response())
+}
+
+async fn peer(State(admin): State<Admin>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    Ok(Json(find_peer(&admin.control, &name).await?).into_response())
+}
+
+async fn advertised(State(admin): State<Admin>, filter: Asked<RouteFilter>) -> Result<Response, Refusal> {
+    let filter = checked(&admin.control, filter).await?;
+    Ok(Json(admin.control.advertised(filter).await?).into_response())
+}
+
+async fn received(State(admin): State<Admin>, filter: Asked<RouteFilter>) -> Result<Response, Refusal> {
+    let filter = checked(&admin.control, filter).await?;
+    Ok(Json(admin.control.received(filter).await?).into_response())
+}
+
+async fn backends(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.backends().await?).into_response())
+}
+
+async fn events(State(admin): State<Admin>, query: Asked<EventsQuery>) -> Result<Response, Refusal> {
+    let Query(EventsQuery { since, follow }) = query?;
+    if !follow {
+        return Ok(Json(admin.journal.since(since)).into_response());
+    }
+    let lines = lines(admin.journal.follow(since), admin.stopping);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+async fn drain(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let request = if body.is_empty() { DrainRequest::default() } else { parse_drain(&body)? };
+    tracing::info!(%caller, reason = request.reason.as_deref(), "drain asked for");
+    Ok(Json(admin.control.drain(request).await?).into_response())
+}
+
+async fn undrain(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Result<Response, Refusal> {
+    tracing::info!(%caller, "undrain asked for");
+    Ok(Json(admin.control.undrain().await?).into_response())
+}
+
+async fn no_such_path(OriginalUri(uri): OriginalUri) -> Refusal {
+    let hint = "paths begin with /v1; are proxima and proximad of one version?";
+    Refusal::new(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()), hint)
+}
+
+async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Refusal {
+    let hint = "GET reads; POST is for /v1/drain and /v1/undrain";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), hint)
+}
+
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+async fn checked(control: &ControlClient, filter: Asked<RouteFilter>) -> Result<RouteFilter, Refusal> {
+    let Query(filter) = filter?;
+    if let Some(name) = &filter.peer {
+        find_peer(control, name.as_str()).await?;
+    }
+    Ok(filter)
+}
+
+async fn find_peer(control: &ControlClient, name: &str) -> Result<Peer, Refusal> {
+    let peers = control.peers().await?.peers;
+    if let Some(peer) = peers.iter().find(|peer| peer.name.as_str() == name) {
+        return Ok(peer.clone());
+    }
+    let known: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+    let hint = if known.is_empty() {
+        "none is configured".to_owned()
+    } else {
+        format!("peers: {}", known.join(", "))
+    };
+    Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no peer `{name}`"), hint))
+}
+
+fn parse_drain(body: &[u8]) -> Result<DrainRequest, Refusal> {
+    serde_json::from_slice(body).map_err(|error| {
+        let hint = r#"send {"reason": "..."}, or nothing"#;
+        Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not a drain request: {error}"), hint)
+    })
+}
+
+/// One JSON line for each event, as they come; ends with the journal or the server.
+fn lines(follower: Follower, stopping: watch::Receiver<bool>) -> Body {
+    Body::from_stream(stream::unfold((follower, stopping), |(mut follower, mut stopping)| async move {
+        let first = tokio::select! {
+            biased;
+            followed = follower.next() => followed,
+            _ = stopping.wait_for(|stopping| *stopping) => follower.try_next(),
+        }?;
+        let mut text = Vec::new();
+        let mut next = Some(first);
+        for _ in 0..LINES_AT_ONCE {
+            let Some(followed) = next else { break };
+            write_line(&mut text, followed);
+            next = follower.try_next();
+        }
+        if let Some(followed) = next {
+            write_line(&mut text, followed);
+        }
+        Some((Ok::<_, Infallible>(Bytes::from(text)), (follower, stopping)))
+    }))
+}
+
+fn write_line(text: &mut Vec<u8>, followed: Followed) {
+    let line = match followed {
+        Followed::Event(event) => EventLine::Event(Arc::unwrap_or_clone(event)),
+        Followed::Lost(lost) => EventLine::Lost { lost },
+    };
+    serde_json::to_writer(&mut *text, &line).expect("events have string keys only");
+    text.push(b'\n');
+}
+
+/// An answer that is not 2xx.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    body: ErrorBody,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { status, body: ErrorBody { error: error.into(), hint: Some(hint.into()) } }
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Self {
+        let hint = match error {
+            ControlError::Stopping => "ask again when it runs anew",
+            ControlError::Stuck => "its control thread is stuck or starved; see its log",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), hint)
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        let hint = "routes take peer=NAME and prefix=PREFIX; events take since=SEQ and follow=true";
+        Self::new(StatusCode::BAD_REQUEST, rejection.body_text(), hint)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+/// Who is at the other end of the socket, for the log.
+#[derive(Debug, Clone, Copy)]
+struct Caller(Option<UCred>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok())
+    }
+}
+
+impl std::fmt::Display for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(caller) => write!(f, "uid {} pid {}", caller.uid(), caller.pid().unwrap_or_default()),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The Prometheus endpoint: `GET /metrics` over TCP.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use proxima_telemetry::{Prometheus, metrics};
+
+use crate::admin::{ControlClient, ControlError};
+
+/// Why the endpoint can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address} for metrics: {error}; free the address, or name another `metrics.listen`")]
+pub(crate) struct MetricsBindError {
+    address: SocketAddr,
+    error: io::Error,
+}
+
+/// Opens the endpoint's listener.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, MetricsBindError> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| MetricsBindError { address, error })
+}
+
+/// Serves what `render` gives, until `shutdown`.
+pub(crate) async fn serve<R, F>(
+    listener: TcpListener,
+    render: R,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()>
+where
+    R: Fn() -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = String> + Send,
+{
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let page = move || async move {
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render().await)
+    };
+    let router = Router::new().route("/metrics", get(page)).fallback(elsewhere);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+}
+
+async fn elsewhere() -> impl IntoResponse {
+    (StatusCode::NOT_FOUND, "the metrics are at /metrics\n")
+}
+
+/// Brings the gauges up to date with the control task's view and renders them all. When the control task does not answer,
+/// the gauges stay as they were: the counters still tell.
+pub(crate) async fn scrape(control: &ControlClient, prometheus: &Prometheus) -> String {
+    if let Err(error) = refresh(control).await {
+        tracing::warn!(%error, "metrics are rendered as they were");
+    }
+    prometheus.render()
+}
+
+async fn refresh(control: &ControlClient) -> Result<(), ControlError> {
+    metrics::record_status(&control.status().await?);
+    metrics::record_peers(&control.peers().await?);
+    metrics::record_backends(&control.backends().await?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::oneshot,
+    };
+
+    use super::*;
+
+    async fn fetch(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn metrics_are_rendered_anew_for_each_scrape() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let render = move || {
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            async move { format!("proxima_test {number}\n") }
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(serve(listener, render, async {
+            let _ = stopped.await;
+        }));
+        for number in 0..2 {
+            let answer = fetch(address, "/metrics").await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
+            assert!(answer.ends_with(&format!("proxima_test {number}\n")), "{answer}");
+        }
+        assert!(fetch(address, "/").await.starts_with("HTTP/1.1 404"));
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_the_remedy() {
+        let taken = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = bind(taken.local_addr().unwrap()).unwrap_err().to_string();
+        assert!(
+            error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("metrics.listen"),
+            "{error}"
+        );
+    }
+}
