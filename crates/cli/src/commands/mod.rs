@@ -1,0 +1,32 @@
+//! One module per command.
+
+mod backends;
+mod check;
+mod drain;
+mod events;
+mod peers;
+mod routes;
+mod status;
+
+use std::process::ExitCode;
+
+use crate::{args::Command, client::Client, failure::Failure, output::Output};
+
+/// Does what was asked.
+pub(crate) async fn run(
+    command: &Command,
+    client: &Client,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Check(args) => return check::run(args, output),
+        Command::Status => status::run(client, output).await?,
+        Command::Events(args) => events::run(args, client, output).await?,
+        Command::Peers(args) => peers::run(args, client, output).await?,
+        Command::Routes(command) => routes::run(command, client, output).await?,
+        Command::Backends => backends::run(client, output).await?,
+        Command::Drain(args) => drain::drain(args, client, output).await?,
+        Command::Undrain => drain::undrain(client, output).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,109 @@
+//! `proxima status`.
+
+use proxima_api::{Status, paths};
+
+use crate::{
+    client::Client,
+    failure::Failure,
+    output::{Align, Cell, Output, Table, Tone, span, words},
+};
+
+pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let answer = client.get::<Status>(paths::STATUS).await?;
+    if output.json() {
+        return Ok(output.raw(&answer.json)?);
+    }
+    let status = answer.value;
+    heading(&status, output)?;
+    groups(&status, output)?;
+    services(&status, output)?;
+    let (peers, backends) = (status.peers, status.backends);
+    output.line(format_args!(
+        "\npeers: {} of {} established; backends: {} up, {} down, {} unknown",
+        peers.established, peers.total, backends.up, backends.down, backends.unknown
+    ))?;
+    Ok(())
+}
+
+fn heading(status: &Status, output: &mut Output) -> Result<(), Failure> {
+    let pop = output.toned(Tone::Heading, &status.pop);
+    output.line(format_args!(
+        "{pop} in {} ({}): {} for {}, AS {}, router ID {}, {} workers, proximad {}, pid {}",
+        status.region,
+        status.jurisdiction,
+        status.phase,
+        span(status.uptime_ms),
+        status.local_as,
+        status.router_id,
+        status.workers,
+        status.version,
+        status.pid
+    ))?;
+    if let Some(drained) = &status.drained {
+        let word = output.toned(Tone::Doubtful, "drained");
+        let reason = drained.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        output.line(format_args!("{word} since {:.0}{reason}", drained.since))?;
+    }
+    Ok(())
+}
+
+fn groups(status: &Status, output: &mut Output) -> Result<(), Failure> {
+    let mut table = Table::new([
+        ("GROUP", Align::Left),
+        ("STATE", Align::Left),
+        ("SINCE", Align::Left),
+        ("SCORE", Align::Right),
+        ("PREFIXES", Align::Left),
+        ("REASON", Align::Left),
+    ]);
+    for group in &status.groups {
+        table.row([
+            (&group.name).into(),
+            Cell::toned(group.state),
+            format!("{:.0}", group.since).into(),
+            Cell::or_dash(group.score),
+            words(&group.prefixes).into(),
+            if group.overridden { format!("{} (operator)", group.reason) } else { group.reason.to_string() }
+                .into(),
+        ]);
+    }
+    titled(&table, output)
+}
+
+fn services(status: &Status, output: &mut Output) -> Result<(), Failure> {
+    let mut table = Table::new([
+        ("SERVICE", Align::Left),
+        ("PROTOCOL", Align::Left),
+        ("CONNECTIONS", Align::Right),
+        ("EXCHANGES", Align::Right),
+        ("LISTENS ON", Align::Left),
+    ]);
+    for service in &status.services {
+        table.row([
+            (&service.name).into(),
+            service.protocol.into(),
+            service.connections.into(),
+            service.exchanges.into(),
+            words(service.listeners.iter().filter(|listener| listener.error.is_none()).map(|it| it.address))
+                .into(),
+        ]);
+    }
+    titled(&table, output)?;
+    for service in &status.services {
+        for listener in &service.listeners {
+            if let Some(error) = &listener.error {
+                let text = format!("service {} can't listen on {}: {error}", service.name, listener.address);
+                output.line(output.toned(Tone::Bad, text))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn titled(table: &Table, output: &mut Output) -> Result<(), Failure> {
+    if !table.is_empty() {
+        output.line("")?;
+        output.table(table)?;
+    }
+    Ok(())
+}

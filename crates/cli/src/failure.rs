@@ -1,0 +1,52 @@
+//! What went wrong, and how it is told.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+};
+
+use crate::{client::ClientError, output};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The daemon can't be asked, or refuses.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Standard output, or what the runtime needs of the system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Failure {
+    /// Whoever read our output has seen enough.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Prints it to standard error, the remedy on a line of its own.
+    pub(crate) fn tell(&self) {
+        let hint = match self {
+            Self::Client(error) => error.hint(),
+            Self::Io(_) => None,
+        };
+        tell(&self.to_string(), hint.as_deref());
+    }
+}
+
+/// Prints a whole report to standard error.
+pub(crate) fn print(report: &impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{report}");
+}
+
+/// Prints an error and its remedy to standard error.
+pub(crate) fn tell(message: &str, hint: Option<&str>) {
+    let mut stderr = io::stderr().lock();
+    let (red, reset) =
+        if output::colours_wanted(stderr.is_terminal()) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    // Nobody is left to tell when standard error fails.
+    let _ = writeln!(stderr, "{red}error:{reset} {message}");
+    if let Some(hint) = hint {
+        let _ = writeln!(stderr, "  hint: {hint}");
+    }
+}
