@@ -103,9 +103,7 @@ fn parse(buf: &[u8], max_len: usize) -> Result<Option<(MessageType, usize)>, Hea
     if buf[..marker] != MARKER[..marker] {
         return Err(HeaderError::NotSynchronized);
     }
-    let [.., high, low, octet] = *buf.first_chunk::<HEADER_LEN>().map_or(&[][..], |header| header) else {
-        return Ok(None);
-    };
+    let Some(&[.., high, low, octet]) = buf.first_chunk::<HEADER_LEN>() else { return Ok(None) };
     let length = u16::from_be_bytes([high, low]);
     if !(HEADER_LEN..=max_len).contains(&usize::from(length)) {
         return Err(HeaderError::BadLength(length));

@@ -100,6 +100,8 @@ pub struct Notification {
 
 /// The most octets of a shutdown message (RFC 9003 §2).
 const MAX_SHUTDOWN_MESSAGE: usize = 255;
+/// The most octets of data shown to a person.
+const SHOWN_DATA: usize = 32;
 
 impl Notification {
     /// A NOTIFICATION of this code with this data.
@@ -162,6 +164,25 @@ impl Notification {
         }
     }
 
+    /// The data, for a person.
+    fn fmt_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(message) = self.shutdown_message() {
+            // The peer chose these characters; control characters must not reach a terminal.
+            return write!(f, ": \"{}\"", message.escape_debug());
+        }
+        if self.data.is_empty() {
+            return Ok(());
+        }
+        f.write_str(", data")?;
+        for octet in self.data.iter().take(SHOWN_DATA) {
+            write!(f, " {octet:02x}")?;
+        }
+        if self.data.len() > SHOWN_DATA {
+            write!(f, " … ({} octets)", self.data.len())?;
+        }
+        Ok(())
+    }
+
     /// Reads a body; framing has seen to it that code and subcode are there.
     pub(crate) fn decode(body: &[u8]) -> Self {
         let (code, rest) = body.split_first().unwrap_or((&0, &[]));
@@ -190,22 +211,13 @@ fn communication(message: &str) -> Vec<u8> {
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error().fmt(f)?;
-        if let Some(reason) = self.hard_reset_reason() {
-            return write!(f, ": {reason}");
-        }
-        if let Some(message) = self.shutdown_message() {
-            // The peer chose these characters; control characters must not reach a terminal.
-            return write!(f, ": \"{}\"", message.escape_debug());
-        }
-        if !self.data.is_empty() {
-            f.write_str(", data")?;
-            for octet in self.data.iter().take(32) {
-                write!(f, " {octet:02x}")?;
+        match self.hard_reset_reason() {
+            // A reason that is again a hard reset shows its data as it is: the peer chooses how deep they nest.
+            Some(reason) => {
+                write!(f, ": {}", reason.error())?;
+                reason.fmt_details(f)
             }
-            if self.data.len() > 32 {
-                write!(f, " … ({} octets)", self.data.len())?;
-            }
+            None => self.fmt_details(f),
         }
-        Ok(())
     }
 }

@@ -189,7 +189,8 @@ struct Parameters<'a> {
 fn parameters(bytes: &[u8]) -> Result<Parameters<'_>, OpenError> {
     let mut reader = Reader::new(bytes);
     let mut length = usize::from(reader.u8().ok_or(OpenError::Malformed)?);
-    let extended = length > 0 && reader.rest().first() == Some(&PARAMETER_EXTENDED);
+    // Of the one-octet length nothing counts then, not even zero (RFC 9072 §2).
+    let extended = reader.rest().first() == Some(&PARAMETER_EXTENDED);
     if extended {
         reader.u8();
         length = usize::from(reader.u16().ok_or(OpenError::Malformed)?);

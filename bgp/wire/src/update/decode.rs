@@ -314,11 +314,11 @@ impl AttributeList {
         let mut attributes = self.attributes;
         attributes.origin = self.origin.unwrap_or_default();
         attributes.as_path = self.as_path.unwrap_or_default();
-        let aggregated_since = attributes.aggregator.is_some_and(|by| by.asn != Asn::TRANS);
-        if !aggregated_since {
-            if attributes.aggregator.is_some() {
-                attributes.aggregator = self.as4_aggregator.or(attributes.aggregator);
-            }
+        // An old speaker that aggregated later left the AS4 attributes of before; they no longer hold then.
+        let outdated =
+            self.as4_aggregator.is_some() && attributes.aggregator.is_some_and(|by| by.asn != Asn::TRANS);
+        if !outdated {
+            attributes.aggregator = attributes.aggregator.map(|by| self.as4_aggregator.unwrap_or(by));
             if let Some(as4_path) = self.as4_path {
                 attributes.as_path = attributes.as_path.merged_with(as4_path);
             }

@@ -277,7 +277,7 @@ fn write_attributes(attributes: &Attributes, carrier: &Carrier, negotiated: Nego
         large.map(|c| [c.global.to_be_bytes(), c.local_1.to_be_bytes(), c.local_2.to_be_bytes()].concat());
     write_list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, large, buf);
     for raw in &attributes.unknown {
-        write_attribute(raw.flags | flag::PARTIAL, raw.code, &raw.value, buf);
+        write_attribute(OPTIONAL_TRANSITIVE | flag::PARTIAL, raw.code, &raw.value, buf);
     }
 }
 
