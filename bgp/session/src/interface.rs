@@ -182,6 +182,12 @@ pub enum Problem {
          it out of `families`"
     )]
     FamilyNotOffered(Family),
+    /// An attempt to connect was given up.
+    #[error(
+        "no answer to the attempt to connect, trying again; check that the peer is up, its `address`, and firewalls \
+         between here and there"
+    )]
+    NoAnswer,
     /// There is no next hop for a family.
     #[error("no {0} next hop on this session: no {0} route is announced; set `next-hop-{0}` for the peer")]
     NoNextHop(Family),

@@ -128,6 +128,10 @@ impl Session {
             while let Some((at, event)) = self.fsm(slot).and_then(Fsm::next_timer)
                 && at <= now
             {
+                if self.fsm(slot).is_some_and(|fsm| fsm.state() == State::Connect) {
+                    self.last_transport_error = Some(Problem::NoAnswer.to_string());
+                    self.shared.outputs.push_back(Output::Problem(Problem::NoAnswer));
+                }
                 self.event(now, slot, event);
             }
         }
@@ -146,18 +150,28 @@ impl Session {
         self.shared.outputs.pop_front()
     }
 
-    /// The next UPDATEs to write on the established connection. To be called after [`Self::poll_output`] has
+    /// The next UPDATEs to write on [`Self::established`]. To be called after [`Self::poll_output`] has
     /// returned None, and only when there is room for a few messages.
-    pub fn poll_update(&mut self) -> Option<(ConnectionId, UpdateBatch)> {
-        let Phase::Established { link, .. } = self.primary.phase() else { return None };
-        let connection = link.id;
+    pub fn poll_update(&mut self) -> Option<UpdateBatch> {
         let mut problems = Vec::new();
         let batch = self.adj_rib_out.next_batch(&self.shared.settings, &mut problems);
         self.shared.outputs.extend(problems.into_iter().map(Output::Problem));
         let batch = batch?;
         self.shared.counters.messages_sent += batch.messages as u64;
         self.shared.counters.updates_sent += batch.messages as u64;
-        Some((connection, batch))
+        Some(batch)
+    }
+
+    /// The connection on which UPDATEs go.
+    pub fn established(&self) -> Option<ConnectionId> {
+        match self.primary.phase() {
+            Phase::Established { link, .. } => Some(link.id),
+            Phase::Idle { .. }
+            | Phase::Connect { .. }
+            | Phase::Active { .. }
+            | Phase::OpenSent { .. }
+            | Phase::OpenConfirm { .. } => None,
+        }
     }
 
     /// The state reported last by [`Output::StateChanged`].
@@ -320,7 +334,7 @@ impl Session {
 
     fn update(&mut self, now: Instant, slot: Slot, update: Update) {
         self.shared.counters.updates_received += 1;
-        let established = self.established(slot);
+        let established = self.is_established(slot);
         self.event(now, slot, Event::UpdateMsg);
         if !established {
             return;
@@ -337,7 +351,7 @@ impl Session {
     }
 
     fn route_refresh(&mut self, now: Instant, slot: Slot, refresh: RouteRefresh) {
-        let established = self.established(slot);
+        let established = self.is_established(slot);
         self.event(now, slot, Event::RouteRefreshMsg);
         if let (true, RefreshKind::Request, Some(family)) =
             (established, refresh.kind, refresh.family.family())
@@ -414,7 +428,7 @@ impl Session {
         }
     }
 
-    fn established(&self, slot: Slot) -> bool {
+    fn is_established(&self, slot: Slot) -> bool {
         self.fsm(slot).is_some_and(|fsm| fsm.state() == State::Established)
     }
 

@@ -1,0 +1,53 @@
+//! A peer at one moment, for people.
+
+use std::{net::SocketAddr, time::Instant};
+
+use proxima_bgp_session::{Status, Terms};
+use proxima_bgp_wire::Capability;
+use proxima_types::{Asn, Family, PeerName};
+
+/// A peer at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: PeerName,
+    /// Its configured address and port.
+    pub configured: SocketAddr,
+    /// Its configured AS number.
+    pub remote_as: Asn,
+    /// Since when the session is in its state.
+    pub since: Instant,
+    /// The local end of the connection, if there is one.
+    pub local: Option<SocketAddr>,
+    /// The far end of the connection.
+    pub remote: Option<SocketAddr>,
+    /// The session: state, cause, terms, errors both ways, counts.
+    pub session: Status,
+}
+
+impl PeerStatus {
+    /// The families in use; none before OPENs were exchanged.
+    pub fn families(&self) -> Vec<Family> {
+        self.terms().map(|terms| terms.negotiated.families.iter().collect()).unwrap_or_default()
+    }
+
+    /// The peer's capabilities, as it sent them.
+    pub fn capabilities(&self) -> &[Capability] {
+        self.terms().map_or(&[], |terms| &terms.peer.capabilities)
+    }
+
+    /// What was agreed on, from OpenConfirm on.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.session.terms.as_deref()
+    }
+
+    /// The last error we reported to the peer.
+    pub fn last_error_sent(&self) -> Option<String> {
+        self.session.last_sent.as_ref().map(ToString::to_string)
+    }
+
+    /// The last error the peer reported to us.
+    pub fn last_error_received(&self) -> Option<String> {
+        self.session.last_received.as_ref().map(ToString::to_string)
+    }
+}
