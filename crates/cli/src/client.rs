@@ -225,3 +225,23 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_socket_names_the_group_to_join() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("admin.sock");
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(connect_hint(&socket, &denied()).contains("`admin.group`"));
+        std::fs::write(&socket, "").unwrap();
+        let gid = Gid::from_raw(std::fs::metadata(&socket).unwrap().gid());
+        let hint = connect_hint(&socket, &denied());
+        match Group::from_gid(gid).unwrap().filter(|_| gid.as_raw() != 0) {
+            Some(group) => assert!(hint.contains(&format!("usermod -aG {} $USER", group.name)), "{hint}"),
+            None => assert!(hint.contains("run this as root"), "{hint}"),
+        }
+    }
+}

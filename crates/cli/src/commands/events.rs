@@ -1,7 +1,7 @@
 //! `proxima events`: what happened, and with `--follow` what happens.
 
 use proxima_api::{Event, EventLine, Events, paths};
-use tokio::signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     args::EventsArgs,
@@ -28,10 +28,14 @@ pub(crate) async fn run(args: &EventsArgs, client: &Client, output: &mut Output)
 }
 
 async fn follow(args: &EventsArgs, client: &Client, output: &mut Output) -> Result<(), Failure> {
-    let lines = client.lines(&format!("{}?since={}&follow=true", paths::EVENTS, args.since)).await?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let following = async {
+        let lines = client.lines(&format!("{}?since={}&follow=true", paths::EVENTS, args.since)).await?;
+        stream(lines, output).await
+    };
     tokio::select! {
-        ended = stream(lines, output) => ended,
-        interrupted = signal::ctrl_c() => Ok(interrupted?),
+        ended = following => ended,
+        _ = interrupt.recv() => Ok(()),
     }
 }
 

@@ -1,0 +1,115 @@
+//! Each command's request and its text, letter by letter.
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::RawQuery,
+    routing::{get, post},
+};
+use proxima_api::{AdvertisedRoutes, Backends, DrainRequest, Events, Peer, Peers, ReceivedRoutes, Status};
+use serde::de::DeserializeOwned;
+
+use crate::support::Place;
+
+/// A daemon that answers one path with the JSON of a file, which must be what the interface defines.
+fn answering<T: DeserializeOwned>(path: &str, body: &'static str) -> Place {
+    serde_json::from_str::<T>(body).unwrap();
+    Place::new().serve(Router::new().route(path, get(async move || body)))
+}
+
+/// The text is the golden one, `--json` is the daemon's own.
+async fn shows<T: DeserializeOwned>(path: &str, args: &[&str], body: &'static str, golden: &str) {
+    let daemon = answering::<T>(path, body);
+    let text = daemon.proxima(args).await;
+    assert_eq!((text.code, text.stderr.as_str()), (0, ""));
+    assert_eq!(text.stdout, golden);
+    let json = daemon.proxima(&[args, &["--json"]].concat()).await;
+    assert_eq!((json.code, json.stdout.as_str()), (0, body));
+}
+
+#[tokio::test]
+async fn status_shows_groups_services_and_what_does_not_listen() {
+    let golden = include_str!("golden/status.txt");
+    shows::<Status>("/v1/status", &["status"], include_str!("golden/status.json"), golden).await;
+}
+
+#[tokio::test]
+async fn peers_shows_a_line_for_each() {
+    let golden = include_str!("golden/peers.txt");
+    shows::<Peers>("/v1/peers", &["peers"], include_str!("golden/peers.json"), golden).await;
+}
+
+#[tokio::test]
+async fn a_peer_by_name_is_shown_in_full() {
+    let golden = include_str!("golden/peer.txt");
+    shows::<Peer>("/v1/peers/router", &["peers", "router"], include_str!("golden/peer.json"), golden).await;
+}
+
+#[tokio::test]
+async fn advertised_routes_show_their_group_and_attributes() {
+    let golden = include_str!("golden/advertised.txt");
+    let body = include_str!("golden/advertised.json");
+    shows::<AdvertisedRoutes>("/v1/routes/advertised", &["routes", "advertised"], body, golden).await;
+}
+
+#[tokio::test]
+async fn received_routes_show_their_path() {
+    let golden = include_str!("golden/received.txt");
+    let body = include_str!("golden/received.json");
+    shows::<ReceivedRoutes>("/v1/routes/received", &["routes", "received"], body, golden).await;
+}
+
+#[tokio::test]
+async fn backends_show_the_verdict_and_its_reason() {
+    let golden = include_str!("golden/backends.txt");
+    shows::<Backends>("/v1/backends", &["backends"], include_str!("golden/backends.json"), golden).await;
+}
+
+#[tokio::test]
+async fn events_are_a_line_each_after_what_was_lost() {
+    let golden = include_str!("golden/events.txt");
+    shows::<Events>("/v1/events", &["events"], include_str!("golden/events.json"), golden).await;
+}
+
+#[tokio::test]
+async fn filters_reach_the_daemon() {
+    let echo = async |RawQuery(query): RawQuery| Json(serde_json::json!({ "routes": [], "query": query }));
+    let router =
+        Router::new().route("/v1/routes/advertised", get(echo)).route("/v1/routes/received", get(echo));
+    let daemon = Place::new().serve(router);
+    for (args, query) in [
+        (&["advertised"][..], "null"),
+        (&["received", "--peer", "router"], r#""peer=router""#),
+        (&["received", "--prefix", "2001:db8::/32"], r#""prefix=2001:db8::/32""#),
+        (&["advertised", "--peer", "router", "--prefix", "10.0.0.0/8"], r#""peer=router&prefix=10.0.0.0/8""#),
+    ] {
+        let outcome = daemon.proxima(&[&["--json", "routes"], args].concat()).await;
+        assert!(outcome.stdout.contains(&format!(r#""query":{query}"#)), "{args:?}: {outcome:?}");
+    }
+    let outcome = daemon.proxima(&["routes", "received"]).await;
+    assert_eq!(outcome.stdout, "no such routes are received\n");
+}
+
+#[tokio::test]
+async fn drain_sends_its_reason_and_tells_what_changed() {
+    let drain = async |body: Bytes| {
+        let request: DrainRequest = serde_json::from_slice(&body).unwrap();
+        let changed = request.reason.as_deref() == Some("new kernel");
+        Json(serde_json::json!({
+            "changed": changed,
+            "drained": { "since": "2026-03-01T12:00:00.000000Z", "reason": "new kernel" },
+        }))
+    };
+    let undrain = async || Json(serde_json::json!({ "changed": true, "drained": null }));
+    let router = Router::new().route("/v1/drain", post(drain)).route("/v1/undrain", post(undrain));
+    let daemon = Place::new().serve(router);
+    for (args, text) in [
+        (&["drain", "--reason", "new kernel"][..], "drained: new kernel\n"),
+        (&["drain"], "already drained since 2026-03-01T12:00:00Z: new kernel\n"),
+        (&["undrain"], "undrained: groups are announced as health allows\n"),
+        (&["undrain", "--json"], "{\"changed\":true,\"drained\":null}\n"),
+    ] {
+        let outcome = daemon.proxima(args).await;
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, text), "{args:?}: {}", outcome.stderr);
+    }
+}
