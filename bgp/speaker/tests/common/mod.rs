@@ -1,0 +1,102 @@
+//! What the tests share: a configuration to begin with, and addresses of their own on the loopback.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use proxima_bgp_speaker::{AllowList, PeerConfig, SpeakerConfig, SpeakerEvent};
+use proxima_types::{Announcement, Asn, Community, Family, Prefix, RouteAttributes};
+use tokio::{sync::mpsc, time::timeout};
+
+/// Everything a test waits for comes within this time, or the test fails.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+pub const OUR_AS: Asn = Asn(64512);
+pub const V4: &str = "203.0.113.0/24";
+pub const V6: &str = "2001:db8:ac::/48";
+
+/// A loopback address no other test of this run has. (All of 127.0.0.0/8 is local on Linux.)
+pub fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    IpAddr::V4(Ipv4Addr::new(127, 64 | (high & 0x3f), low, next))
+}
+
+/// A port nothing listens on at `address`.
+pub fn free_port(address: IpAddr) -> u16 {
+    std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
+}
+
+pub fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+pub fn announcement(text: &str, attributes: RouteAttributes) -> Announcement {
+    Announcement { prefix: prefix(text), attributes }
+}
+
+pub fn plain(text: &str) -> Announcement {
+    announcement(text, RouteAttributes::default())
+}
+
+pub fn attributes(prepend: u8, med: Option<u32>, communities: &[&str]) -> RouteAttributes {
+    let communities = communities.iter().map(|text| text.parse::<Community>().unwrap()).collect();
+    RouteAttributes { prepend, med, communities }
+}
+
+/// A speaker in AS 64512 that may announce [`V4`] and [`V6`].
+pub fn speaker(peers: Vec<PeerConfig>) -> SpeakerConfig {
+    SpeakerConfig {
+        local_as: OUR_AS,
+        router_id: Ipv4Addr::new(192, 0, 2, 11),
+        hold_time: Duration::from_secs(9),
+        connect_retry: Duration::from_millis(200),
+        listen: Vec::new(),
+        peers,
+        allow_list: AllowList::new([prefix(V4), prefix(V6)]),
+    }
+}
+
+/// A peer at `remote` that we reach from `source`.
+pub fn peer(name: &str, remote: SocketAddr, remote_as: u32, source: IpAddr) -> PeerConfig {
+    PeerConfig {
+        name: name.parse().unwrap(),
+        address: remote.ip(),
+        port: remote.port(),
+        remote_as: Asn(remote_as),
+        families: vec![Family::Ipv4, Family::Ipv6],
+        passive: false,
+        source: Some(source),
+        next_hop_ipv4: None,
+        next_hop_ipv6: Some("fd00::2".parse().unwrap()),
+        max_prefixes: None,
+    }
+}
+
+/// Fails the test when `future` takes longer than [`DEADLINE`].
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// The first event `wanted` accepts.
+pub async fn event<T>(
+    what: &str,
+    events: &mut mpsc::Receiver<SpeakerEvent>,
+    mut wanted: impl FnMut(SpeakerEvent) -> Option<T>,
+) -> T {
+    within(what, async {
+        loop {
+            let event = events.recv().await.expect("the speaker lives");
+            if let Some(found) = wanted(event) {
+                return found;
+            }
+        }
+    })
+    .await
+}
