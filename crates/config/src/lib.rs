@@ -6,6 +6,8 @@
 //!                                          └──── ConfigErrors ◀───┘    all of them, sorted by position
 //! ```
 
+#![allow(clippy::option_option, reason = "the outer one: could it be read; the inner one: is it there")]
+
 mod diff;
 mod error;
 mod http;
@@ -21,9 +23,9 @@ pub use diff::{Changes, Diff, Part};
 pub use error::{ConfigError, ConfigErrors};
 
 pub use model::{
-    Admin, Backend, Balance, Bgp, Catchment, Config, DataPlane, Degraded, Drain, Group, HttpService, HttpTimeouts, Log,
-    LogFormat, LogLevel, Match, Metrics, Peer, Pool, Pop, Probe, ProbeKind, Protocol, Region, Route, Service,
-    TcpService, TcpTimeouts, Vip, WhenDown, Withdrawn,
+    Admin, Backend, Balance, Bgp, Catchment, Config, DataPlane, Degraded, Drain, Group, HttpService,
+    HttpTimeouts, Log, LogFormat, LogLevel, Match, Metrics, Peer, Pool, Pop, Probe, ProbeKind, Protocol,
+    Region, Route, Service, TcpService, TcpTimeouts, Vip, WhenDown, Withdrawn,
 };
 
 use crate::{

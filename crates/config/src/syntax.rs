@@ -11,24 +11,37 @@ pub(crate) fn parse<'t>(source: &Source<'t>, report: &Report) -> Spanned<DeTable
     errors.sort_by_key(|error| place(error).start);
     let mut lists = Vec::new();
     outermost_lists(document.get_ref(), &mut lists);
-    let mut broken: Option<Span> = None;
-    for error in errors {
-        let span = place(&error);
-        // A list that is not closed swallows what follows: its first error stands for the others.
-        if broken.as_ref().is_some_and(|list| list.contains(&span.start) || list.end == span.start) {
-            continue;
-        }
-        let mut covered = span.clone();
-        if error.message().contains("array")
-            && let Some(list) = lists.iter().find(|list| list.contains(&span.start) || list.end == span.start)
-        {
-            covered = list.clone();
-            broken = Some(list.clone());
-        }
-        let wrong = explain(error.message(), source.slice(&span));
-        report.syntax(span, covered, wrong);
+    let mut rest = errors.as_slice();
+    while let Some((error, after)) = rest.split_first() {
+        let span = place(error);
+        let inside = |list: &&Span| (list.start..=list.end).contains(&span.start);
+        let list = lists.iter().find(inside).filter(|_| error.message().contains("array"));
+        rest = if let Some(list) = list {
+            let (same, other) = rest.split_at(rest.partition_point(|error| place(error).start <= list.end));
+            report_list(report, source, list, same);
+            other
+        } else {
+            report.syntax(span.clone(), span.clone(), explain(error.message(), source.slice(&span)));
+            after
+        };
     }
     document
+}
+
+/// A list that is not closed swallows what follows, with an error for each thing that has no place in a list.
+/// One error stands for all of them.
+fn report_list(report: &Report, source: &Source<'_>, list: &Span, errors: &[Error]) {
+    let swallowed = |error: &Error| {
+        error.message().starts_with("unclosed array")
+            || error.message().starts_with("unexpected `=` in array")
+    };
+    if errors.iter().any(swallowed) {
+        let wrong = Wrong::new("this list is not closed").hint("close it with `]`");
+        report.syntax(list.clone(), list.clone(), wrong);
+    } else if let Some(first) = errors.first() {
+        let span = place(first);
+        report.syntax(span.clone(), list.clone(), explain(first.message(), source.slice(&span)));
+    }
 }
 
 fn place(error: &Error) -> Span {
@@ -62,5 +75,15 @@ fn explain(message: &str, found: &str) -> Wrong {
         return Wrong::new(format!("`{found}` is not a value"))
             .hint(format!("write strings in quotes: `\"{found}\"`"));
     }
-    Wrong::new(message)
+    let wrong = Wrong::new(message);
+    if message.starts_with("unclosed table") {
+        return wrong.hint("close the header, as in `[pop]`");
+    }
+    if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
+        return wrong.hint("close the string on the line it begins on; write `\\\\` for a backslash");
+    }
+    if message.starts_with("missing comma") {
+        return wrong.hint("add a comma before this element");
+    }
+    wrong
 }

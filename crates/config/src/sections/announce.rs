@@ -219,7 +219,7 @@ impl RawWithdrawn {
             below: withdrawn.optional("below", threshold),
             above: withdrawn.optional("above", threshold),
             hold_down: withdrawn
-                .optional("hold-down", value::duration(Duration::ZERO..=Duration::from_secs(24 * 3600))),
+                .optional("hold-down", value::duration(Duration::ZERO..=Duration::from_hours(24))),
             place: Place::of(&withdrawn),
         };
         withdrawn.close();
@@ -335,6 +335,7 @@ fn check_services(raw: &Raw, report: &Report, group: &RawGroup) {
 /// Whether some backend behind the service counts towards the own region's score; nothing when that is not known.
 fn scores(raw: &Raw, service: &RawService) -> Option<bool> {
     let own = raw.pop.value()?.region.value()?;
+    raw.regions.iter().find(|region| region.name.value() == Some(own))?;
     let mut known = true;
     for name in service.pools()? {
         let pool = raw.pools.iter().find(|pool| pool.name.value() == Some(name))?;

@@ -58,7 +58,7 @@ impl RawBgp {
                     hold_time: bgp.optional("hold-time", value::hold_time),
                     connect_retry: bgp.optional(
                         "connect-retry",
-                        value::duration(Duration::from_millis(10)..=Duration::from_secs(3600)),
+                        value::duration(Duration::from_millis(10)..=Duration::from_hours(1)),
                     ),
                     listen: bgp.optional_list("listen", value::listen),
                     peers: bgp.sections("peers").map(|peers| peers.into_iter().map(RawPeer::read).collect()),

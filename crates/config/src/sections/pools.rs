@@ -110,14 +110,14 @@ impl RawProbe {
                 pool.missing("probe", "add `probe = { http = \"/healthz\" }` or `probe = { tcp = true }`")
             }
             found => found.map(|mut probe| {
-                let limits = Duration::from_millis(10)..=Duration::from_secs(3600);
+                let limits = Duration::from_millis(10)..=Duration::from_hours(1);
                 let http = probe.optional("http", http::target);
                 let raw = Self {
                     tcp: probe.optional("tcp", value::boolean),
                     interval: probe.optional("interval", value::duration(limits)),
                     timeout: probe.optional(
                         "timeout",
-                        value::duration(Duration::from_millis(1)..=Duration::from_secs(3600)),
+                        value::duration(Duration::from_millis(1)..=Duration::from_hours(1)),
                     ),
                     rise: probe.optional("rise", value::integer(1..=65535)).map(non_zero),
                     fall: probe.optional("fall", value::integer(1..=65535)).map(non_zero),

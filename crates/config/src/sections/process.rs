@@ -43,7 +43,7 @@ pub(super) struct RawProcess {
 
 impl RawProcess {
     pub(super) fn read(file: &mut Section<'_>) -> Self {
-        let wait = || value::duration(Duration::ZERO..=Duration::from_secs(24 * 3600));
+        let wait = || value::duration(Duration::ZERO..=Duration::from_hours(24));
         let mut data_plane = file.defaulted("data-plane");
         let mut drain = file.defaulted("drain");
         let mut admin = file.defaulted("admin");

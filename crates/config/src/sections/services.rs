@@ -14,7 +14,7 @@ use crate::{
 
 const CONNECT: Duration = Duration::from_secs(1);
 const FIRST_BYTE: Duration = Duration::from_secs(30);
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const PROTOCOLS: [(&str, Spoken); 2] = [("tcp", Spoken::Tcp), ("http", Spoken::Http)];
 
 #[derive(Debug, Clone, Copy)]
@@ -311,5 +311,5 @@ fn covers(wide: &Match, narrow: &Match) -> bool {
 }
 
 fn timeout(found: &toml::de::DeValue<'_>) -> crate::section::Read<Duration> {
-    value::duration(Duration::from_millis(1)..=Duration::from_secs(24 * 3600))(found)
+    value::duration(Duration::from_millis(1)..=Duration::from_hours(24))(found)
 }

@@ -1,0 +1,57 @@
+//! What a reload is told.
+
+use proxima_config::{Config, Diff};
+
+mod common;
+
+use common::{SOUND, with};
+
+fn diff(new: &str) -> Diff {
+    let parse = |text: &str| Config::parse(text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    Config::diff(&parse(SOUND), &parse(new))
+}
+
+#[test]
+fn the_same_meaning_in_other_words_is_no_difference() {
+    let reworded = with("\"9s\"", "\"9000ms\"")
+        .replacen("[pop]", "# a comment\n[pop]", 1)
+        .replacen("weight = 100\n", "", 1)
+        .replacen("mode = \"0660\"\n", "mode = \"660\"\nsocket = \"/run/proximad/admin.sock\"\n", 1)
+        .replacen(
+            "[\"203.0.113.0/24\", \"2001:db8:ac::/48\"]",
+            "[\"2001:0db8:00ac::/48\", \"203.0.113.0/24\"]",
+            1,
+        );
+    let diff = diff(&reworded);
+    assert!(diff.is_empty(), "{diff}");
+    assert_eq!(diff.to_string(), "nothing changes");
+}
+
+#[test]
+fn each_change_is_named_where_it_belongs() {
+    for (from, to, expected) in [
+        ("remote-as = 65000", "remote-as = 65001", "peers: ~tor1"),
+        ("name = \"tor1\"", "name = \"tor2\"", "peers: +tor2 -tor1"),
+        ("hold-time = \"9s\"", "hold-time = \"3s\"", "other: ~bgp"),
+        ("prepend = 2", "prepend = 3", "groups: ~web"),
+        ("[services.raw]", "[services.row]", "services: +row -raw"),
+        ("first-byte = \"10s\"", "first-byte = \"11s\"", "services: ~api"),
+        ("tier = 1", "tier = 2", "pools: ~app"),
+        ("interval = \"1s\"", "interval = \"2s\"", "pools: ~app"),
+        ("name = \"fra1\"", "name = \"fra2\"", "other: ~pop"),
+        ("level = \"info\"", "level = \"warn\"", "other: ~log"),
+        ("[metrics]\nlisten = \"127.0.0.1:9179\"\n", "[drain]\nstreams = \"1s\"\n", "other: ~drain ~metrics"),
+        ("[admin]\n", "[data-plane]\nworkers = 3\n[admin]\ngroup = \"ops\"\n", "other: ~data-plane ~admin"),
+        // A region's jurisdiction is part of every backend in it.
+        ("jurisdiction = \"US\"", "jurisdiction = \"CA\"", "pools: ~app\nother: ~regions"),
+    ] {
+        assert_eq!(diff(&with(from, to)).to_string(), expected, "{to}");
+    }
+}
+
+#[test]
+fn a_diff_is_readable_by_programs() {
+    let json = serde_json::to_value(diff(&with("name = \"tor1\"", "name = \"tor2\""))).unwrap();
+    assert_eq!(json["peers"], serde_json::json!({ "added": ["tor2"], "removed": ["tor1"], "changed": [] }));
+    assert_eq!(json["other"], serde_json::json!([]));
+}

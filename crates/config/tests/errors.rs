@@ -1,0 +1,335 @@
+//! What is said about each mistake: where, what, and what to do.
+
+use std::fmt::Write as _;
+
+use proxima_config::{Config, ConfigErrors};
+
+mod common;
+
+use common::{SOUND, with};
+
+fn errors(text: &str) -> ConfigErrors {
+    Config::parse(text, "proxima.toml").expect_err("the file is wrong")
+}
+
+/// A mistake made in the sound file, which has to give exactly one error.
+struct Mistake {
+    /// Text of the sound file; its first occurrence is replaced.
+    from: &'static str,
+    /// What it is replaced by. `«` is not part of it: the caret has to stand there.
+    to: &'static str,
+    message: &'static str,
+    /// Empty where there is none.
+    hint: &'static str,
+}
+
+const fn mistake(from: &'static str, to: &'static str, message: &'static str, hint: &'static str) -> Mistake {
+    Mistake { from, to, message, hint }
+}
+
+#[rustfmt::skip]
+const MISTAKES: &[Mistake] = &[
+    // Keys and types.
+    mistake("hold-time =", "«hold-tme =", "unknown key `hold-tme` in `bgp`",
+        "did you mean `hold-time`? The keys here are `connect-retry`, `hold-time`, `listen`, `local-as`, `peers`"),
+    mistake("[log]", "[«logs]", "unknown key `logs` in the file",
+        "did you mean `log`? The keys here are `admin`, `announce`, `bgp`, `catchment`, `data-plane`, `drain`, `log`, `metrics`, `pools`, `pop`, `regions`, `services`"),
+    mistake("[[bgp.peers]]", "«[bgp.peers]", "expected a list of tables, found a table", "write each as `[[bgp.peers]]`"),
+    mistake("probe = { tcp = true }", "probe = «\"tcp\"", "expected a table, found a string", "write `[pools.raw.probe]` and its settings on the lines below"),
+    mistake("[bgp]\nlocal-as = 64512\n", "«[bgp]\n", "`local-as` is missing in `bgp`", "add `local-as = 64512`"),
+    mistake("[pools.raw]\nprobe = { tcp = true }\n", "«[pools.raw]\n", "`probe` is missing in `pools.raw`", "add `probe = { http = \"/healthz\" }` or `probe = { tcp = true }`"),
+    mistake("name = \"fra1\"", "name = «5", "expected a string, found an integer", "write it in quotes: `\"5\"`"),
+    mistake("prefixes = [\"203.0.113.0/24\", \"2001:db8:ac::/48\"]", "prefixes = «\"203.0.113.0/24\"", "expected a list, found a string", "write it in brackets, as in `[\"…\"]`"),
+    mistake("services = [\"api\"]", "services = «[]", "`services` is empty", "name at least one, or leave the key out if it has a default"),
+    mistake("[pools.raw]", "[data-plane]\nworkers = 2\n[pools.«\"r w\"]\nprobe = { tcp = true }\nbackends = [{ name = \"a\", region = \"eu\", address = \"10.0.0.9:1\" }]\n[pools.raw]",
+        "`r w` can't be a name: use 1 to 63 letters, digits, `-`, `_` and `.`, beginning with a letter or a digit", ""),
+    mistake("[admin]", "[data-plane]\nworkers = «0\n[admin]", "`0` is out of range", "write a whole number from 1 to 1024"),
+    // Values.
+    mistake("\"9s\"", "«9", "expected a duration, found an integer", "a duration has a unit; for seconds write `\"9s\"`"),
+    mistake("\"9s\"", "«\"2s\"", "a hold time can't be 2s", "write \"0s\" for none, or whole seconds from \"3s\" to \"65535s\" (RFC 4271 §4.2)"),
+    mistake("\"9s\"", "«\"3500ms\"", "a hold time can't be 3500ms", "write \"0s\" for none, or whole seconds from \"3s\" to \"65535s\" (RFC 4271 §4.2)"),
+    mistake("\"10s\"", "«\"1.5s\"", "`1.5s` is not a duration", "write whole numbers: `\"1500ms\"`"),
+    mistake("\"10s\"", "«\"10 sec\"", "`10 sec` is not a duration", "write a whole number and a unit, as in \"500ms\", \"9s\", \"5m\" or \"1h\""),
+    mistake("\"10s\"", "«\"99h\"", "99h is out of range", "write 1ms to 24h"),
+    mistake("\"192.0.2.11\"", "«\"0.0.0.0\"", "`0.0.0.0` can't be a BGP identifier (RFC 6286 §2.1)",
+        "write it as an IPv4 address that no other router of the AS uses, as in \"192.0.2.11\""),
+    mistake("remote-as = 65000", "remote-as = «0", "AS 0 is reserved (RFC 7607)", "write an AS number from 1 to 4294967294"),
+    mistake("local-as = 64512", "local-as = «23456", "AS 23456 stands for AS numbers of four octets (RFC 6793) and is nobody's own",
+        "write the real AS number, even if it is above 65535"),
+    mistake("local-as = 64512", "local-as = «\"64512\"", "expected a whole number, found a string", "write a whole number from 0 to 4294967295, without quotes"),
+    mistake("\"10.0.0.1\"", "«\"tor1.example\"", "`tor1.example` is not an IP address",
+        "write an address such as \"192.0.2.1\" or \"2001:db8::1\"; names are not looked up here"),
+    mistake("\"10.0.0.1\"", "«\"10.0.0.1:179\"", "`10.0.0.1:179` is not an IP address", "write the address alone; the port has its own key"),
+    mistake("\"10.0.0.1\"", "«\"fe80::1%eth0\"", "`fe80::1%eth0` is not an IP address",
+        "link-local addresses need an interface, which can't be given here; use a global or unique local address"),
+    mistake("\"10.0.0.1\"", "«\"224.0.0.5\"", "224.0.0.5 is a multicast address", "write the address of one host"),
+    mistake("[\"ipv4\", \"ipv6\"]", "[\"ipv4\", «\"ip6\"]", "`ip6` is none of the choices", "did you mean `ipv6`? The choices are `ipv4`, `ipv6`"),
+    mistake("\"203.0.113.0/24\"", "«\"203.0.113.0\"", "`203.0.113.0` has no prefix length; write `203.0.113.0/32` for one address", ""),
+    mistake("\"203.0.113.0/24\"", "«\"203.0.113.1/24\"", "203.0.113.1/24 has host bits set; did you mean 203.0.113.0/24?", ""),
+    mistake("\"2001:db8:ac::/48\"", "«\"::/0\"", "::/0 is every IPv6 address: announcing it would attract all traffic", "write the prefix that holds the service's addresses"),
+    mistake("\"64512:100\"", "«\"64512:70000\"", "`64512:70000` is not a community; write two numbers from 0 to 65535 as in `64512:100`", ""),
+    mistake("below = 0.8", "below = «80", "a share of capacity goes from 0 to 1", "for 80 % write `0.8`"),
+    mistake("below = 0.8", "below = «-0.1", "a share of capacity goes from 0 to 1", "write a share from 0 to 1, as in `0.8`"),
+    mistake("below = 0.4", "below = «0", "a threshold of 0 is never crossed: no score is below it",
+        "write a share above 0; to keep health from withdrawing a group write `when-down = \"stay\"`"),
+    mistake("\"203.0.113.1:80\"", "«\"203.0.113.1\"", "`203.0.113.1` is not an address and port", "add the port, as in `\"203.0.113.1:8080\"`"),
+    mistake("\"[2001:db8:ac::1]:80\"", "«\"2001:db8:ac::1\"", "`2001:db8:ac::1` is not an address and port", "add the port, as in `\"[2001:db8:ac::1]:8080\"`"),
+    mistake("\"10.1.0.10:8080\"", "«\"app.internal:8080\"", "`app.internal:8080` is not an address and port",
+        "write address and port, as in \"192.0.2.1:8080\" or \"[2001:db8::1]:8080\"; names are not looked up"),
+    mistake("\"10.1.0.10:8080\"", "«\"0.0.0.0:8080\"", "nothing can be reached at 0.0.0.0:8080", "write the address of one host"),
+    mistake("\"203.0.113.1:5000\"", "«\"203.0.113.1:0\"", "the port is 0", "write a port from 1 to 65535"),
+    mistake("weight = 100", "weight = «65536", "`65536` is out of range", "write a whole number from 0 to 65535"),
+    mistake("tier = 1", "tier = «-1", "`-1` is out of range", "write a whole number from 0 to 255"),
+    mistake("\"least-request\"", "«\"least-requests\"", "`least-requests` is none of the choices", "did you mean `least-request`? The choices are `least-request`, `round-robin`"),
+    mistake("\"/healthz\"", "«\"healthz\"", "`healthz` can't be asked for", "write a path that begins with `/`, as in \"/healthz\", other characters percent-encoded"),
+    mistake("\"POST\"", "«\"post\"", "`post` is not `POST`: methods are case-sensitive", "write \"POST\""),
+    mistake("\"api.example.com\"", "«\"api.example.com:80\"", "`api.example.com:80` is not a host", "write it without the port: `\"api.example.com\"`"),
+    mistake("\"/v1\"", "«\"/v1/../x\"", "`/v1/../x` never matches", "paths are matched with `//`, `.` and `..` resolved: write it without them"),
+    mistake("\"0660\"", "«\"0666\"", "everyone on this host could drain the PoP", "let the mode end with 0, as in \"0660\", and name those who may with `group`"),
+    mistake("\"0660\"", "«\"0060\"", "the owner could not use the socket", "let the mode begin with 6, as in \"0660\""),
+    mistake("\"0660\"", "«660", "expected a string, found an integer", "write permission bits as a string of octal digits, as in \"0660\""),
+    mistake("\"0660\"", "«\"rw-rw----\"", "`rw-rw----` is not a mode", "write permission bits as a string of octal digits, as in \"0660\""),
+    mistake("mode =", "socket = «\"admin.sock\"\nmode =", "`admin.sock` is not an absolute path of a file", "write one such as \"/run/proximad/admin.sock\""),
+    mistake("\"info\"", "«\"verbose\"", "`verbose` is none of the choices", "the choices are `debug`, `error`, `info`, `trace`, `warn`"),
+    // References.
+    mistake("region = \"eu\"", "region = «\"eur\"", "there is no region `eur`", "did you mean `eu`? The regions are `eu`, `us-east`"),
+    mistake("region = \"us-east\"", "region = «\"us-west\"", "there is no region `us-west`", "did you mean `us-east`? The regions are `eu`, `us-east`"),
+    mistake("services = [\"api\"]", "services = [«\"apo\"]", "there is no service `apo`", "did you mean `api`? The services are `api`, `raw`"),
+    mistake("pool = \"raw\"", "pool = «\"row\"", "there is no pool `row`", "did you mean `raw`? The pools are `app`, `raw`"),
+    mistake("allow = [\"EU\"]", "allow = [\"EU\", «\"CH\"]", "there is no jurisdiction `CH`", "the jurisdictions are `EU`, `US`"),
+    // BGP.
+    mistake("families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"fd00::11\"\n", "families = «[\"ipv4\", \"ipv6\"]\n", "ipv6 routes on an ipv4 session need a next hop",
+        "add `next-hop-ipv6 = \"…\"` with the ipv6 address of this host towards the peer"),
+    mistake("next-hop-ipv6 = \"fd00::11\"", "next-hop-ipv6 = «\"10.0.0.2\"", "10.0.0.2 is not an IPv6 address", "write an IPv6 address here"),
+    mistake("remote-as = 65000", "remote-as = 65000\nsource = «\"fd00::12\"", "fd00::12 can't be the source of a session with 10.0.0.1", "write an ipv4 address of this host"),
+    mistake("[announce.web]", "[[bgp.peers]]\nname = «\"tor1\"\naddress = \"10.0.0.2\"\nremote-as = 65000\n[announce.web]", "two peers are named `tor1`", "give each peer its own name"),
+    mistake("[announce.web]", "[[bgp.peers]]\nname = \"tor2\"\naddress = «\"10.0.0.1\"\nremote-as = 65000\n[announce.web]", "peer `tor1` has the address 10.0.0.1 already",
+        "one session per address: put both families on it with `families = [\"ipv4\", \"ipv6\"]`"),
+    mistake("[announce.web]", "[[bgp.peers]]\nname = \"tor2\"\naddress = \"10.0.0.2\"\nremote-as = 65000\nnext-hop-ipv6 = «\"fd00::12\"\n[announce.web]",
+        "`next-hop-ipv6` is given, but the session does not carry ipv6", "add \"ipv6\" to `families`, or remove `next-hop-ipv6`"),
+    mistake("families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"fd00::11\"\n\n[announce.web]\nprefixes = [\"203.0.113.0/24\", \"2001:db8:ac::/48\"]", "\n[announce.web]\nprefixes = [\"203.0.113.0/24\", «\"2001:db8:ac::/48\"]",
+        "no peer carries ipv6, so 2001:db8:ac::/48 would never be announced", "add \"ipv6\" to the `families` of a peer"),
+    mistake("[bgp]\nlocal-as = 64512\nhold-time = \"9s\"\n[[bgp.peers]]\nname = \"tor1\"\naddress = \"10.0.0.1\"\nremote-as = 65000\nfamilies = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"fd00::11\"\n", "«[bgp]\nlocal-as = 64512\n",
+        "there is something to announce, but no peer to announce it to", "add `[[bgp.peers]]` with `name`, `address` and `remote-as`"),
+    // Announcement.
+    mistake("\"2001:db8:ac::/48\"", "\"2001:db8:ac::/48\", «\"203.0.113.0/24\"", "`203.0.113.0/24` is listed twice", "remove one of the two"),
+    mistake("[services.api]", "[announce.more]\nprefixes = [«\"203.0.113.0/25\"]\nservices = [\"api\"]\n[services.api]", "203.0.113.0/25 overlaps 203.0.113.0/24 of `announce.web`",
+        "each address belongs to one group, or withdrawing one would leave the other attracting its traffic"),
+    mistake("[services.api]", "[announce.more]\nprefixes = [«\"203.0.113.0/24\"]\nservices = [\"api\"]\n[services.api]", "203.0.113.0/24 is announced by `announce.web` already",
+        "each address belongs to one group, or withdrawing one would leave the other attracting its traffic"),
+    mistake("below = 0.8\nabove = 0.9", "below = «0.95\nabove = 0.9", "`below = 0.95` is more than `above = 0.9`",
+        "the state is entered below the one and left at the other: `above` is the higher, or both are the same"),
+    mistake("below = 0.8\nabove = 0.9", "below = «0.3\nabove = 0.9", "the group would be withdrawn before it is de-preferred: `withdrawn` has `below = 0.4`",
+        "write at least 0.4 here, or lower `announce.web.withdrawn`"),
+    mistake("below = 0.4\nabove = 0.6", "below = «0.4", "`below` is given without `above`", "hysteresis needs both thresholds: add `above`"),
+    mistake("[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2\n", "«[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\n",
+        "the degraded state is announced just like the healthy one", "add `prepend`, `med` or `communities` that make it less attractive"),
+    mistake("[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2", "prepend = 3\n[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = «2",
+        "a shorter path attracts more traffic, and the healthy state has prepend 3", "write at least 3"),
+    mistake("[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2", "med = 50\n[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2\nmed = «0",
+        "a lower MED attracts more traffic, and the healthy state has 50", "write at least 50"),
+    mistake("[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2\n[announce.web.withdrawn]", "when-down = \"stay\"\n[announce.web.«withdrawn]",
+        "`withdrawn` has no place beside `when-down = \"stay\"`", "health never withdraws this group: remove the section, or `when-down`"),
+    mistake("\"2001:db8:ac::/48\"", "\"2001:db8:ac::/48\", «\"198.51.100.0/24\"", "no service listens inside 198.51.100.0/24: its traffic would find nobody",
+        "add an address of it to the `listen` of a service, or write `vip = \"none\"` if others serve it"),
+    mistake("services = [\"api\"]\n", "services = [«\"far\", \"api\"]\n[services.far]\nlisten = [\"192.0.2.1:80\"]\nprotocol = \"tcp\"\npool = \"app\"\n[announce.more]\nvip = \"none\"\nprefixes = [\"192.0.2.0/24\"]\nservices = [\"far\"]\n",
+        "service `far` listens on no address of this group", "add an address inside `prefixes` to its `listen`, or write `vip = \"none\"`"),
+    mistake("services = [\"api\"]\n", "services = [\"api\", «\"far\"]\n[pools.far]\nprobe = { tcp = true }\nbackends = [{ name = \"a\", region = \"us-east\", address = \"10.0.0.9:1\" }, { name = \"b\", region = \"eu\", address = \"10.0.0.8:1\", weight = 0 }]\n[services.far]\nlisten = [\"203.0.113.2:80\"]\nprotocol = \"tcp\"\npool = \"far\"\n[announce.more]\nvip = \"none\"\nprefixes = [\"192.0.2.0/24\"]\nservices = [\"api\"]\n",
+        "service `far` has no backend in the own region `eu`: the score would always be 0", "add a backend of the own region with a weight above 0 to its pools, or gate the group by another service"),
+    // Services and pools.
+    mistake("\"tcp\"", "«\"udp\"", "`udp` is none of the choices", "the choices are `http`, `tcp`"),
+    mistake("pool = \"raw\"", "pool = \"raw\"\ntimeouts = { «first-byte = \"1s\" }", "`first-byte` has no place in a TCP service", "a TCP service has `connect` and `idle`"),
+    mistake("pool = \"raw\"", "pool = \"raw\"\n«routes = [{ pool = \"raw\" }]", "`routes` has no place in a TCP service", "a TCP service sees no requests: name its `pool` directly, or write `protocol = \"http\"`"),
+    mistake("protocol = \"http\"", "protocol = \"http\"\n«pool = \"app\"", "`pool` has no place in an HTTP service", "write it in a route: `[[services.api.routes]]`"),
+    mistake("[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"tcp\"\npool = \"raw\"\n", "«[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"http\"\n",
+        "`routes` is missing in `services.raw`", "add `[[services.raw.routes]]` with `pool`"),
+    mistake("\"203.0.113.1:5000\"", "«\"203.0.113.1:80\"", "203.0.113.1:80 is listened on twice; `services.api` has it already", "give each listener its own address or port"),
+    mistake("listen = [\"203.0.113.1:5000\"]", "listen = [\"203.0.113.1:5000\"]\nresidency = «{}", "`allow` is missing in `services.raw.residency`", "add `allow = [\"EU\"]`"),
+    mistake("\"127.0.0.1:9179\"", "«\"203.0.113.1:5000\"", "203.0.113.1:5000 is listened on twice; `services.raw` has it already", "give each listener its own address or port"),
+    mistake("allow = [\"EU\"]", "allow = [\"EU\", «\"EU\"]", "`EU` is listed twice", "remove one of the two"),
+    mistake("pool = \"raw\"\n", "pool = \"raw\"\nresidency = { allow = «[\"US\"] }\n", "no backend of pool `raw` is inside the fence: every request would get a 503",
+        "the pool's backends are in `EU`; allow one of these, or add a backend inside"),
+    mistake("match = { host = \"api.example.com\", path-prefix = \"/v1\", methods = [\"POST\"] }\npool = \"app\"\nresidency = { allow = [\"EU\"] }\n[[services.api.routes]]", "pool = \"app\"\n«[[services.api.routes]]",
+        "no request reaches this route: route 1 takes them all", "the first route that matches wins: move the narrower route up, or remove one of the two"),
+    mistake("name = \"us-1\"", "name = «\"eu-1\"", "two backends of the pool are named `eu-1`", "give each backend its own name"),
+    mistake("\"10.2.0.10:8080\"", "«\"10.1.0.10:8080\"", "two backends of the pool have the address 10.1.0.10:8080",
+        "its capacity would count twice: remove one, and give the other the weight of both"),
+    mistake("[pools.raw]\nprobe = { tcp = true }\n[[pools.raw.backends]]\n", "«[pools.raw]\nprobe = { tcp = true }\n[[pools.raw.backends]]\nweight = 0\n", "no backend of the pool has a weight above 0, so none would get any traffic",
+        "give at least one backend a `weight`, or leave the key out for 100"),
+    mistake("timeout = \"500ms\"", "timeout = «\"2s\"", "the timeout of 2s is longer than the interval of 1s",
+        "a probe ends before the next one begins: shorten `timeout` or lengthen `interval`"),
+    mistake("{ tcp = true }", "{ tcp = «true, http = \"/\" }", "a probe is either `http` or `tcp`, not both", "remove one of the two"),
+    mistake("{ tcp = true }", "«{ tcp = false }", "the probe does not say what to ask", "add `http = \"/healthz\"` or `tcp = true`"),
+    mistake("{ tcp = true }", "{ tcp = true, expect = «200 }", "`expect` means nothing to a TCP probe", "remove `expect`, or probe with `http = \"/healthz\"`"),
+    mistake("[admin]", "[catchment]\nlisten = \"192.0.2.11:7078\"\nkey-file = \"/etc/key\"\npeers = [«\"192.0.2.11:7079\"]\n[admin]", "192.0.2.11:7079 is this PoP itself", "name the other PoPs' addresses"),
+    mistake("[admin]", "[catchment]\nlisten = «\"0.0.0.0:7078\"\nkey-file = \"/etc/key\"\npeers = [\"192.0.2.21:7078\"]\n[admin]", "0.0.0.0:7078 is no address the other PoPs could name", "write the address of this host that they reach"),
+    // TOML itself.
+    mistake("\"fra1\"", "«fra1", "`fra1` is not a value", "write strings in quotes: `\"fra1\"`"),
+    mistake("region = \"eu\"", "region = \"eu\"\n«name = \"x\"", "`name` is given twice", "remove one of the two, or join them"),
+    mistake("[pop]", "[pop«", "unclosed table, expected `]`", "close the header, as in `[pop]`"),
+    mistake("[\"64512:100\"]", "«[\"64512:100\"", "this list is not closed", "close it with `]`"),
+    mistake("[\"ipv4\", \"ipv6\"]", "[\"ipv4\" «\"ipv6\"]", "missing comma between array elements, expected `,`", "add a comma before this element"),
+    mistake("\"info\"", "\"info«", "invalid basic string, expected `\"`", "close the string on the line it begins on; write `\\\\` for a backslash"),
+];
+
+#[test]
+fn each_mistake_gets_one_error_at_its_place_with_the_remedy() {
+    let mut failures = String::new();
+    for mistake in MISTAKES {
+        let marked = with(mistake.from, mistake.to);
+        let before = marked.split_once('«').expect("the place is marked").0;
+        let place = (before.split('\n').count(), before.rsplit('\n').next().unwrap().chars().count() + 1);
+        let text = marked.replacen('«', "", 1);
+        let Err(errors) = Config::parse(&text, "proxima.toml") else {
+            writeln!(failures, "accepted: {}\n", mistake.to).unwrap();
+            continue;
+        };
+        let [error] = errors.errors() else {
+            writeln!(failures, "for {} not one error, but:\n{errors}\n", mistake.to).unwrap();
+            continue;
+        };
+        let hint = error.hint.as_deref().unwrap_or_default();
+        if ((error.line, error.column), error.message.as_str(), hint)
+            != (place, mistake.message, mistake.hint)
+        {
+            writeln!(failures, "for {} at {place:?}:\n{error}\n", mistake.to).unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+#[test]
+fn the_sound_file_is_sound() {
+    Config::parse(SOUND, "proxima.toml").unwrap_or_else(|errors| panic!("{errors}"));
+}
+
+/// Ten mistakes of ten kinds, some in sections that others depend on.
+const TEN: &str = r#"[pop]
+name = "fra 1"
+region = "ue"
+router-id = "192.0.2.11"
+[regions.eu]
+jurisdiction = "EU"
+[bgp]
+local-as = 0
+hold-time = 9
+[[bgp.peers]]
+name = "tor1"
+address = "10.0.0.1"
+remote-as = 65000
+[announce.web]
+prefixes = ["203.0.113.5/24"]
+services = ["ap"]
+[services.api]
+listen = ["203.0.113.1:80"]
+protocol = "http"
+[[services.api.routes]]
+pool = "apps"
+[pools.app]
+probe = { http = "/healthz", timeout = "2s" }
+[[pools.app.backends]]
+name = "eu-1"
+region = "eu"
+address = "10.1.0.10"
+	wieght = 100
+"#;
+
+#[test]
+fn a_file_with_ten_mistakes_reports_all_ten_in_order() {
+    let errors = errors(TEN);
+    let places: Vec<_> =
+        errors.errors().iter().map(|error| (error.line, error.column, error.path.as_str())).collect();
+    assert_eq!(
+        places,
+        [
+            (2, 8, "pop.name"),
+            (3, 10, "pop.region"),
+            (8, 12, "bgp.local-as"),
+            (9, 13, "bgp.hold-time"),
+            (15, 13, "announce.web.prefixes[0]"),
+            (16, 13, "announce.web.services[0]"),
+            (21, 8, "services.api.routes[0].pool"),
+            (23, 40, "pools.app.probe.timeout"),
+            (27, 11, "pools.app.backends[0].address"),
+            (28, 2, "pools.app.backends[0].wieght"),
+        ],
+        "{errors}"
+    );
+}
+
+#[test]
+fn errors_look_like_a_compilers() {
+    let text = with("\"9s\"", "\"2s\"").replace("weight = 100", "\twieght = 100");
+    assert_eq!(
+        errors(&text).to_string(),
+        r#"proxima.toml:13:13: error: a hold time can't be 2s
+    |
+ 13 | hold-time = "2s"
+    |             ^^^^
+    = help: write "0s" for none, or whole seconds from "3s" to "65535s" (RFC 4271 §4.2)
+
+proxima.toml:57:2: error: unknown key `wieght` in `pools.app.backends[0]`
+    |
+ 57 | 	wieght = 100
+    | 	^^^^^^
+    = help: did you mean `weight`? The keys here are `address`, `name`, `provider`, `region`, `tier`, `weight`
+
+2 errors in proxima.toml"#
+    );
+}
+
+#[test]
+fn programs_get_the_same_as_json() {
+    let errors = errors(&with("\"9s\"", "\"2s\"").replacen("local-as = 64512\n", "", 1));
+    assert_eq!(
+        serde_json::to_value(&errors).unwrap(),
+        serde_json::json!({ "errors": [
+            {
+                "file": "proxima.toml", "line": 11, "column": 1, "path": "bgp.local-as", "value": null,
+                "message": "`local-as` is missing in `bgp`", "hint": "add `local-as = 64512`",
+            },
+            {
+                "file": "proxima.toml", "line": 12, "column": 13, "path": "bgp.hold-time", "value": "\"2s\"",
+                "message": "a hold time can't be 2s",
+                "hint": "write \"0s\" for none, or whole seconds from \"3s\" to \"65535s\" (RFC 4271 §4.2)",
+            },
+        ]})
+    );
+}
+
+#[test]
+fn columns_count_characters_not_bytes() {
+    let errors = errors(&with("name = \"fra1\"", "name = { \"größe\" = 1, x = 2 }"));
+    assert_eq!((errors.errors()[0].line, errors.errors()[0].column), (2, 8));
+    let errors = self::errors(&with("{ tcp = true }", "{ tcp = true, \"größe\" = 1, x = 2 }"));
+    let columns: Vec<_> = errors.errors().iter().map(|error| error.column).collect();
+    assert_eq!(columns, [23, 36]);
+}
+
+#[test]
+fn windows_line_ends_and_a_missing_last_one_change_no_place() {
+    let text = with("\"info\"", "\"inf\"");
+    let expected = errors(&text);
+    assert_eq!(errors(&text.replace('\n', "\r\n")), expected);
+    assert_eq!(errors(text.trim_end()), expected);
+}
+
+#[test]
+fn an_empty_file_is_told_what_it_lacks() {
+    let errors = errors("");
+    let paths: Vec<_> = errors.errors().iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(paths, ["bgp", "pop", "regions"], "{errors}");
+    assert!(errors.errors().iter().all(|error| (error.line, error.column) == (1, 1)), "{errors}");
+}
+
+#[test]
+fn broken_toml_does_not_hide_other_mistakes_nor_invent_any() {
+    let text = with("name = \"fra1\"", "name = fra1").replacen("\"9s\"", "\"2s\"", 1).replacen(
+        "[pools.raw]",
+        "[pools.raw",
+        1,
+    );
+    let errors = errors(&text);
+    let lines: Vec<_> = errors.errors().iter().map(|error| error.line).collect();
+    assert_eq!(lines, [2, 13, 64], "{errors}");
+}
