@@ -303,7 +303,9 @@ fn covers(wide: &Match, narrow: &Match) -> bool {
     let host = wide.host.is_none() || wide.host == narrow.host;
     let path = match (&wide.path_prefix, &narrow.path_prefix) {
         (None, _) => true,
-        (Some(wide), narrow) => http::covers(wide, narrow.as_deref().unwrap_or_default()),
+        // `OPTIONS *` has no path.
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => http::covers(wide, narrow),
     };
     let methods = wide.methods.is_empty()
         || (!narrow.methods.is_empty() && narrow.methods.iter().all(|method| wide.methods.contains(method)));
