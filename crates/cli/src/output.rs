@@ -125,10 +125,11 @@ impl Output {
             for (cell, (column, width)) in row.iter().zip(table.columns.iter().zip(&widths)) {
                 let gap = " ".repeat(width - cell.width());
                 let text = self.toned(if index == 0 { Tone::Heading } else { cell.tone }, &cell.text);
-                line += &match column {
-                    Align::Left => format!("{text}{gap}  "),
-                    Align::Right => format!("{gap}{text}  "),
+                let (first, second) = match column {
+                    Align::Left => (text, gap),
+                    Align::Right => (gap, text),
                 };
+                line.extend([&first, &second, "  "]);
             }
             writeln!(self.sink, "{}", line.trim_end())?;
         }

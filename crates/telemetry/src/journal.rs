@@ -13,7 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 use proxima_api::{Event, EventKind, Events, Severity, Timestamp};
 use tokio::sync::watch;
 
-use crate::metrics;
+use crate::metrics::{self, table};
 
 /// The last events.
 pub struct EventJournal {
@@ -168,7 +168,7 @@ impl Follower {
             Followed::Event(event) => self.cursor = event.seq,
             Followed::Lost(missed) => {
                 self.cursor += missed;
-                metrics::events_lost(*missed);
+                table::EVENTS_LOST.add(&[], *missed);
             }
         }
         Some(followed)

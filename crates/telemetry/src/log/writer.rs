@@ -17,7 +17,7 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::LogFormat;
-use crate::metrics;
+use crate::metrics::table;
 
 const QUEUED_LINES: usize = 4096;
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line.into())) {
             self.lost.fetch_add(1, Ordering::Relaxed);
-            metrics::log_line_lost();
+            table::LOG_LINES_LOST.add(&[], 1);
         }
         Ok(line.len())
     }

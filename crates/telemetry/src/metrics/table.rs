@@ -1,0 +1,169 @@
+//! Every metric there is: its name, what it means, its labels in braces. Base units.
+#![allow(missing_docs, reason = "each has its help beside it")]
+
+use super::{Counter, Gauge, Histogram};
+
+// The process.
+pub const BUILD_INFO: Gauge = Gauge::new("proxima_build_info", "1; what runs here {version, pop, region}");
+pub const START_TIME: Gauge =
+    Gauge::new("proxima_start_time_seconds", "When the process started, in seconds since 1970");
+pub const DRAINED: Gauge = Gauge::new("proxima_drained", "1 when an operator drained this PoP");
+pub const WORKERS: Gauge = Gauge::new("proxima_workers", "Data-plane workers");
+pub const EVENTS: Counter = Counter::new("proxima_events_total", "Events published {kind}");
+pub const EVENTS_LOST: Counter =
+    Counter::new("proxima_events_lost_total", "Events that followers were too slow to read");
+pub const LOG_LINES_LOST: Counter =
+    Counter::new("proxima_log_lines_lost_total", "Log lines dropped because standard error was not read");
+
+// Announcement groups.
+pub const GROUP_SCORE: Gauge = Gauge::new(
+    "proxima_group_score_ratio",
+    "The region's healthy share of capacity for the group, 0 to 1; absent before the first verdicts {group}",
+);
+pub const GROUP_STATE: Gauge =
+    Gauge::new("proxima_group_state", "1 for the state the group stands in {group, state}");
+pub const GROUP_TRANSITIONS: Counter =
+    Counter::new("proxima_group_transitions_total", "State changes of the group {group, to}");
+
+// BGP peers.
+pub const PEER_ESTABLISHED: Gauge =
+    Gauge::new("proxima_bgp_peer_established", "1 when the session is established {peer}");
+pub const PEER_LOSSES: Counter =
+    Counter::new("proxima_bgp_session_losses_total", "How often an established session ended {peer}");
+pub const PEER_UPDATES: Counter = Counter::new(
+    "proxima_bgp_updates_sent_total",
+    "UPDATE messages that announce or withdraw, sent to the peer {peer}",
+);
+pub const PEER_ADVERTISED: Gauge =
+    Gauge::new("proxima_bgp_routes_advertised", "Routes the peer was sent and that stand {peer}");
+pub const PEER_RECEIVED: Gauge =
+    Gauge::new("proxima_bgp_routes_received", "Routes the peer sent and that stand {peer}");
+
+// Backends.
+pub const BACKEND_UP: Gauge = Gauge::new(
+    "proxima_backend_up",
+    "1 when the backend is up, 0 when it is down or unknown {backend, region}",
+);
+pub const BACKEND_RTT: Gauge = Gauge::new(
+    "proxima_backend_rtt_seconds",
+    "Round trip to the backend as probes measure it {backend, region}",
+);
+pub const BACKEND_VERDICTS: Counter =
+    Counter::new("proxima_backend_verdicts_total", "New verdicts on the backend {backend, to}");
+pub const BACKEND_PENDING: Gauge =
+    Gauge::new("proxima_backend_pending_exchanges", "Exchanges under way with the backend {backend}");
+pub const BACKEND_ATTEMPTS: Counter =
+    Counter::new("proxima_backend_attempts_total", "Exchanges tried with the backend {backend}");
+pub const BACKEND_CONNECTS: Counter =
+    Counter::new("proxima_backend_connects_total", "Connections made to the backend {backend}");
+pub const BACKEND_REUSES: Counter =
+    Counter::new("proxima_backend_reuses_total", "Exchanges on a connection that was kept alive {backend}");
+pub const BACKEND_FAILURES: Counter =
+    Counter::new("proxima_backend_failures_total", "Exchanges that failed at the backend {backend, reason}");
+pub const BACKEND_SERVER_ERRORS: Counter = Counter::new(
+    "proxima_backend_server_errors_total",
+    "Responses of the backend with a 5xx status {backend}",
+);
+
+// Services.
+pub const LISTENER_UP: Gauge =
+    Gauge::new("proxima_listener_up", "1 when the listener accepts connections {service, address}");
+pub const ACCEPT_ERRORS: Counter = Counter::new(
+    "proxima_accept_errors_total",
+    "Connections not accepted, for want of file descriptors or memory",
+);
+pub const SERVICE_OPEN: Gauge =
+    Gauge::new("proxima_service_open_connections", "Client connections open now {service}");
+pub const SERVICE_CONNECTIONS: Counter =
+    Counter::new("proxima_service_connections_total", "Client connections accepted {service}");
+pub const SERVICE_REQUESTS: Counter =
+    Counter::new("proxima_service_requests_total", "Requests with a good head {service}");
+pub const SERVICE_RESPONSES: Counter =
+    Counter::new("proxima_service_responses_total", "Responses sent, our own included {service, class}");
+pub const SERVICE_RECEIVED: Counter =
+    Counter::new("proxima_service_received_bytes_total", "Read from clients {service}");
+pub const SERVICE_SENT: Counter =
+    Counter::new("proxima_service_sent_bytes_total", "Written to clients {service}");
+pub const SERVICE_FAILOVERS: Counter = Counter::new(
+    "proxima_service_failovers_total",
+    "Attempts after the first one of a request, by why the one before failed {service, reason}",
+);
+pub const SERVICE_FAILURES: Counter = Counter::new(
+    "proxima_service_failures_total",
+    "Requests and connections given up, by why the last attempt failed {service, reason}",
+);
+pub const SERVICE_UNSERVED: Counter = Counter::new(
+    "proxima_service_unserved_total",
+    "Requests and connections without a backend to try {service, reason}",
+);
+pub const SERVICE_BUDGET: Counter = Counter::new(
+    "proxima_service_retry_budget_exhausted_total",
+    "Failures not tried again because the retry budget was used up {service}",
+);
+pub const SERVICE_REFUSED: Counter = Counter::new(
+    "proxima_service_malformed_requests_total",
+    "Requests refused as malformed {service, fault}",
+);
+pub const SERVICE_MALFORMED: Counter = Counter::new(
+    "proxima_service_malformed_responses_total",
+    "Responses of backends refused as malformed {service, fault}",
+);
+pub const SERVICE_UNROUTED: Counter =
+    Counter::new("proxima_service_unrouted_total", "Requests that no route takes {service}");
+pub const SERVICE_CANCELLED: Counter =
+    Counter::new("proxima_service_cancelled_total", "Exchanges that ended because the client left {service}");
+pub const SERVICE_SLOW: Counter =
+    Counter::new("proxima_service_slow_clients_total", "Clients too slow with a head or a body {service}");
+pub const FIRST_BYTE: Histogram = Histogram::new(
+    "proxima_first_byte_seconds",
+    "From a request's head to the first byte of its response {service, region of the backend}",
+);
+
+/// All gauges.
+pub(super) const GAUGES: [Gauge; 14] = [
+    BUILD_INFO,
+    START_TIME,
+    DRAINED,
+    WORKERS,
+    GROUP_SCORE,
+    GROUP_STATE,
+    PEER_ESTABLISHED,
+    PEER_ADVERTISED,
+    PEER_RECEIVED,
+    BACKEND_UP,
+    BACKEND_RTT,
+    BACKEND_PENDING,
+    LISTENER_UP,
+    SERVICE_OPEN,
+];
+
+/// All counters.
+pub(super) const COUNTERS: [Counter; 27] = [
+    EVENTS,
+    EVENTS_LOST,
+    LOG_LINES_LOST,
+    GROUP_TRANSITIONS,
+    PEER_LOSSES,
+    PEER_UPDATES,
+    BACKEND_VERDICTS,
+    BACKEND_ATTEMPTS,
+    BACKEND_CONNECTS,
+    BACKEND_REUSES,
+    BACKEND_FAILURES,
+    BACKEND_SERVER_ERRORS,
+    ACCEPT_ERRORS,
+    SERVICE_CONNECTIONS,
+    SERVICE_REQUESTS,
+    SERVICE_RESPONSES,
+    SERVICE_RECEIVED,
+    SERVICE_SENT,
+    SERVICE_FAILOVERS,
+    SERVICE_FAILURES,
+    SERVICE_UNSERVED,
+    SERVICE_BUDGET,
+    SERVICE_REFUSED,
+    SERVICE_MALFORMED,
+    SERVICE_UNROUTED,
+    SERVICE_CANCELLED,
+    SERVICE_SLOW,
+];

@@ -1,0 +1,186 @@
+use std::collections::BTreeSet;
+
+use proxima_api::{
+    Backend, BackendCounts, Backends, EventKind, Group, GroupReason, Listener, Peer, PeerCounts, Peers,
+    Phase, ProbeFailure, Protocol, Service, SessionState, Status, Timestamp, VerdictReason,
+};
+use proxima_types::{Asn, Health, ReachState, Score, Weight};
+
+use super::*;
+
+fn status() -> Status {
+    let at = Timestamp::from_unix_micros(1_772_366_400_000_000);
+    Status {
+        pop: "eu1".parse().unwrap(),
+        region: "eu".parse().unwrap(),
+        jurisdiction: "EU".parse().unwrap(),
+        version: "0.1.0".into(),
+        pid: 1,
+        router_id: [10, 2, 0, 2].into(),
+        local_as: Asn(64512),
+        started_at: at,
+        uptime_ms: 5,
+        phase: Phase::Running,
+        drained: None,
+        groups: vec![Group {
+            name: "web".parse().unwrap(),
+            state: ReachState::DePreferred,
+            since: at,
+            score: Some(Score::new(0.5)),
+            reason: GroupReason::ScoreBelow { score: Score::new(0.5), threshold: Score::new(0.8) },
+            overridden: false,
+            prefixes: vec![],
+            services: vec![],
+        }],
+        services: vec![Service {
+            name: "web".parse().unwrap(),
+            protocol: Protocol::Http,
+            listeners: vec![Listener { address: "203.0.113.1:80".parse().unwrap(), error: None }],
+            connections: 3,
+            exchanges: 12,
+        }],
+        peers: PeerCounts { total: 1, established: 1 },
+        backends: BackendCounts { up: 1, down: 0, unknown: 0 },
+        workers: 2,
+        last_event: 0,
+    }
+}
+
+fn peer() -> Peer {
+    Peer {
+        name: "router".parse().unwrap(),
+        address: [10, 2, 1, 1].into(),
+        port: 179,
+        remote_as: Asn(65002),
+        state: SessionState::Established,
+        since: Timestamp::from_unix_micros(0),
+        last_error: None,
+        remote_router_id: None,
+        hold_time_s: Some(9),
+        families: vec![],
+        advertised: 4,
+        received: 6,
+        updates_sent: 2,
+        updates_received: 3,
+        established_count: 1,
+    }
+}
+
+fn backend() -> Backend {
+    Backend {
+        id: "app/eu-1".parse().unwrap(),
+        region: "eu".parse().unwrap(),
+        jurisdiction: "EU".parse().unwrap(),
+        provider: None,
+        address: "10.2.11.2:8080".parse().unwrap(),
+        tier: 0,
+        weight: Weight(100),
+        health: Health::Up,
+        since: Timestamp::from_unix_micros(0),
+        reason: None,
+        rtt_us: Some(250),
+    }
+}
+
+fn events() -> [EventKind; 4] {
+    [
+        EventKind::BackendVerdict {
+            backend: "app/eu-1".parse().unwrap(),
+            region: "eu".parse().unwrap(),
+            from: Health::Up,
+            to: Health::Down,
+            reason: VerdictReason::Hard { evidence: ProbeFailure::Refused },
+            rtt_us: None,
+        },
+        EventKind::GroupTransition {
+            group: "web".parse().unwrap(),
+            from: ReachState::Announced,
+            to: ReachState::Withdrawn,
+            reason: GroupReason::Stopping,
+        },
+        EventKind::PeerState {
+            peer: "router".parse().unwrap(),
+            from: SessionState::Established,
+            to: SessionState::Idle,
+            reason: None,
+        },
+        EventKind::UpdateSent {
+            peer: "router".parse().unwrap(),
+            announced: vec![],
+            withdrawn: vec![],
+            attributes: None,
+        },
+    ]
+}
+
+fn rendered() -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let prometheus = Prometheus(recorder.handle());
+    metrics::with_local_recorder(&recorder, || {
+        describe();
+        events().iter().for_each(count_event);
+        table::EVENTS_LOST.add(&[], 2);
+        table::LOG_LINES_LOST.add(&[], 1);
+        record_status(&status());
+        record_peers(&Peers { peers: vec![peer()] });
+        record_backends(&Backends { backends: vec![backend()] });
+    });
+    prometheus.render()
+}
+
+fn names() -> Vec<&'static str> {
+    let gauges = table::GAUGES.iter().map(|gauge| gauge.name);
+    gauges.chain(table::COUNTERS.iter().map(|counter| counter.name)).collect()
+}
+
+#[test]
+fn names_are_unique_and_tell_counters_by_their_end() {
+    let all = names();
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    for name in all {
+        assert!(name.starts_with("proxima_"), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert_eq!(
+            table::COUNTERS.iter().any(|counter| counter.name == name),
+            name.ends_with("_total"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_rendered_metric_is_in_the_table_with_its_help() {
+    let text = rendered();
+    let families = |keyword: &str| -> BTreeSet<String> {
+        text.lines()
+            .filter_map(|line| Some(line.strip_prefix(keyword)?.split(' ').next()?.to_owned()))
+            .collect()
+    };
+    let (helped, typed) = (families("# HELP "), families("# TYPE "));
+    assert_eq!(helped, typed);
+    let table: BTreeSet<String> = names().into_iter().map(str::to_owned).collect();
+    assert!(typed.is_subset(&table), "{typed:?}");
+}
+
+#[test]
+fn values_bear_base_units_and_states_are_one_hot() {
+    let text = rendered();
+    for line in [
+        r#"proxima_build_info{version="0.1.0",pop="eu1",region="eu"} 1"#,
+        "proxima_start_time_seconds 1772366400",
+        r#"proxima_group_score_ratio{group="web"} 0.5"#,
+        r#"proxima_group_state{group="web",state="de-preferred"} 1"#,
+        r#"proxima_group_state{group="web",state="withdrawn"} 0"#,
+        r#"proxima_group_transitions_total{group="web",to="withdrawn"} 1"#,
+        r#"proxima_backend_up{backend="app/eu-1",region="eu"} 1"#,
+        r#"proxima_backend_rtt_seconds{backend="app/eu-1",region="eu"} 0.00025"#,
+        r#"proxima_backend_verdicts_total{backend="app/eu-1",to="down"} 1"#,
+        r#"proxima_bgp_session_losses_total{peer="router"} 1"#,
+        r#"proxima_bgp_routes_received{peer="router"} 6"#,
+        r#"proxima_listener_up{service="web",address="203.0.113.1:80"} 1"#,
+        r#"proxima_events_total{kind="update-sent"} 1"#,
+        "proxima_events_lost_total 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
