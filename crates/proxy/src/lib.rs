@@ -1,1 +1,37 @@
-//! The data plane: workers, TCP relay, HTTP/1.1 reverse proxy.
+//! The data plane: TCP relay and HTTP/1.1 reverse proxy.
+//!
+//! ```text
+//!  control thread                    worker 0 … n-1 (threads of their own)
+//!  ──────────────                    ──────────────────────────────────────────────────────────────
+//!  ArcSwap<Snapshot> ── read by ───▶ view: routes, levels, backends with idle connections
+//!  DataPlane ──────── phase ───────▶ main task: beat, phase, sweep of idle connections
+//!  stats, beats ◀── read from ────── one task per listener: accept
+//!                                    one task per connection: client and upstream of an exchange
+//! ```
+//!
+//! A worker is one thread with a current-thread runtime, its own listeners (`SO_REUSEPORT`), connection pools,
+//! coarse timer and counters: nothing on the way of a request is shared with another thread, and no task hands a
+//! request to another one. All tasks may be dropped at any await: what they hold is closed or counted by guards.
+//!
+//! What is tried, in which order and how often is the business of `proxima-balance`; where data may go was
+//! decided by `proxima-residency` before the snapshot was made. The data plane only walks the list.
+
+#![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
+
+mod backend;
+mod buffer;
+mod data_plane;
+mod http;
+mod listener;
+mod retry;
+mod snapshot;
+mod stats;
+mod tcp;
+mod timer;
+mod view;
+mod worker;
+
+pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, StartError};
+pub use listener::BindError;
+pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
+pub use stats::{BackendStats, LatencyHistogram, Reason, ServiceStats, Stats, Unserved};

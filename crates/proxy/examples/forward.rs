@@ -1,0 +1,59 @@
+//! The data plane alone, in front of one backend: `forward --listen 127.0.0.1:8005 --backend 127.0.0.1:9000`
+//! (`--tcp` relays bytes, `--workers N`). For measurements beside other proxies; it serves until it is killed.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use proxima_balance::{Candidate, Levels, PolicyKind};
+use proxima_proxy::{
+    DataPlane, DataPlaneConfig, Listener, Match, Protocol, Route, Service, Snapshot, Timeouts, Upstream,
+};
+use proxima_residency::Fence;
+use proxima_types::{BackendId, Health, Jurisdiction, RegionName, ServiceName, Weight};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), AnyError> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let value =
+        |name: &str| arguments.iter().position(|argument| argument == name).map(|at| &arguments[at + 1]);
+    let listen: SocketAddr = value("--listen").map_or("127.0.0.1:8005", String::as_str).parse()?;
+    let address: SocketAddr = value("--backend").map_or("127.0.0.1:9000", String::as_str).parse()?;
+    let workers = value("--workers").map_or("1", String::as_str).parse()?;
+    let is_tcp = arguments.iter().any(|argument| argument == "--tcp");
+
+    let region: RegionName = "here".parse()?;
+    let candidate = Candidate {
+        backend: "app/one".parse::<BackendId>()?,
+        address,
+        region: region.clone(),
+        jurisdiction: "EU".parse::<Jurisdiction>()?,
+        tier: 0,
+        weight: Weight::default(),
+        health: Health::Up,
+        rtt: None,
+    };
+    let fence = Fence::new(Some(vec!["EU".parse()?]));
+    let upstream = Upstream {
+        levels: Arc::new(Levels::new(fence.admit([candidate]), &region)),
+        policy: PolicyKind::default(),
+        timeouts: Timeouts::default(),
+    };
+    let service: ServiceName = "web".parse()?;
+    let kind = if is_tcp {
+        Service::Tcp(upstream)
+    } else {
+        Service::Http(vec![Route { matches: Match::default(), upstream }])
+    };
+    let snapshot = Snapshot { services: [(service.clone(), kind)].into() };
+    let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Http };
+    let listeners = vec![Listener { service, address: listen, protocol }];
+    let config = DataPlaneConfig::new(workers, listeners, "bench1".parse()?);
+    let _plane = DataPlane::start(config, &Arc::new(ArcSwap::from_pointee(snapshot)))?;
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,122 @@
+//! A backend as one worker knows it: its connections at rest, and how busy it is.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use proxima_types::BackendId;
+use tokio::net::TcpStream;
+
+use crate::{
+    stats::BackendCounters,
+    timer::{Deadline, Timers},
+};
+
+/// How long a connection to a backend may rest before it is closed.
+const IDLE: Duration = Duration::from_secs(30);
+/// How many may rest.
+const MAX_IDLE: usize = 512;
+
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) id: BackendId,
+    pub(crate) address: SocketAddr,
+    pub(crate) counters: Arc<BackendCounters>,
+    pending: Cell<u32>,
+    /// The most recently used last.
+    idle: RefCell<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: TcpStream,
+    until: Deadline,
+}
+
+impl Backend {
+    pub(crate) fn new(id: BackendId, address: SocketAddr, counters: Arc<BackendCounters>) -> Self {
+        Self { id, address, counters, pending: Cell::new(0), idle: RefCell::default() }
+    }
+
+    /// How many exchanges and relayed connections this worker has under way on it.
+    pub(crate) fn pending(&self) -> u32 {
+        self.pending.get()
+    }
+
+    /// Counts an attempt as under way until the guard is dropped.
+    pub(crate) fn begin(self: &Rc<Self>) -> Pending {
+        self.pending.set(self.pending.get() + 1);
+        self.counters.pending.add(1);
+        self.counters.requests.add(1);
+        Pending(self.clone())
+    }
+
+    /// The connection used last of those at rest. What the kernel is known to have closed, or to hold bytes nobody
+    /// asked for on, is dropped.
+    pub(crate) fn reuse(&self) -> Option<TcpStream> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { stream, .. }) = idle.pop() {
+            if is_quiet(&stream) {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        self.counters.connects.add(1);
+        Ok(stream)
+    }
+
+    /// Lets `stream` rest for the next exchange.
+    pub(crate) fn rest(&self, stream: TcpStream, timers: &Timers) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { stream, until: timers.deadline(IDLE) });
+        }
+    }
+
+    /// Closes what rested too long or was closed by the backend.
+    pub(crate) fn sweep(&self, timers: &Timers) {
+        let now = timers.deadline(Duration::ZERO);
+        self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
+    }
+
+    /// Closes all connections at rest.
+    pub(crate) fn forget_idle(&self) {
+        self.idle.borrow_mut().clear();
+    }
+}
+
+/// Whether nothing has arrived on a connection at rest: no bytes, no end. Asks what the event loop has seen so far,
+/// not the kernel.
+fn is_quiet(stream: &TcpStream) -> bool {
+    matches!(stream.poll_read_ready(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+}
+
+/// As above, and asks the kernel: for requests that must not be sent twice.
+pub(crate) fn is_quiet_in_kernel(stream: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let peeked = socket2::SockRef::from(stream).peek(&mut byte);
+    matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// An attempt under way on a backend.
+#[derive(Debug)]
+pub(crate) struct Pending(Rc<Backend>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.pending.set(self.0.pending.get() - 1);
+        self.0.counters.pending.sub(1);
+    }
+}

@@ -1,0 +1,211 @@
+//! The data plane as the daemon sees it: start, look at, drain, stop.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use proxima_types::{PopName, ServiceName};
+use tokio::sync::watch;
+
+use crate::{
+    Snapshot, Stats,
+    listener::{self, BindError},
+    stats::WorkerCounters,
+    worker::{self, Phase, Socket, Start},
+};
+
+/// What the data plane is started with.
+#[derive(Debug, Clone)]
+pub struct DataPlaneConfig {
+    /// How many worker threads.
+    pub workers: NonZeroUsize,
+    /// Where they listen.
+    pub listeners: Vec<Listener>,
+    /// Names this proxy in `Via`, `Forwarded` and `Proxy-Status`.
+    pub pop: PopName,
+    /// How long a client may take for a request's head, from its first byte.
+    pub header_timeout: Duration,
+    /// How long a client's connection may rest between two requests, and before the first.
+    pub keep_alive: Duration,
+}
+
+impl DataPlaneConfig {
+    /// The usual deadlines: 15 s for a head, 75 s between requests.
+    pub fn new(workers: NonZeroUsize, listeners: Vec<Listener>, pop: PopName) -> Self {
+        let (header_timeout, keep_alive) = (Duration::from_secs(15), Duration::from_secs(75));
+        Self { workers, listeners, pop, header_timeout, keep_alive }
+    }
+}
+
+/// A service's place to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The service, by its name in the snapshot.
+    pub service: ServiceName,
+    /// The address; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// What is spoken.
+    pub protocol: Protocol,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Bytes, relayed as they are.
+    Tcp,
+    /// HTTP/1.1.
+    Http,
+}
+
+/// Why the data plane did not start. Nothing of it is left then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error("service `{service}`: {error}")]
+    Bind {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        error: BindError,
+    },
+    /// A worker thread or its runtime could not be made.
+    #[error("worker {worker} does not start: {error}; look at the limits of processes and open files")]
+    Worker {
+        /// Its number.
+        worker: usize,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// A running data plane. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct DataPlane {
+    phase: watch::Sender<Phase>,
+    workers: Vec<Worker>,
+    listeners: Vec<Listener>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    counters: Arc<WorkerCounters>,
+    /// True when it is draining and its last connection has ended.
+    drained: watch::Receiver<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Counts the beats of the workers: each grows about 20 times a second while its worker is alive and not stuck.
+#[derive(Debug, Clone)]
+pub struct Beats(Vec<Arc<WorkerCounters>>);
+
+impl Beats {
+    /// The beats so far, by worker.
+    pub fn read(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().map(|counters| counters.beats.read())
+    }
+}
+
+impl DataPlane {
+    /// Listens everywhere, starts the workers, and serves what `snapshot` holds at the time of each request.
+    ///
+    /// # Errors
+    /// When an address can't be listened on or a thread can't be made.
+    pub fn start(config: DataPlaneConfig, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Self, StartError> {
+        let workers = config.workers.get();
+        let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut listeners = config.listeners.clone();
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let (address, bound) = listener::bind(listener.address, workers)
+                .map_err(|error| StartError::Bind { service: listener.service.clone(), error })?;
+            listener.address = address;
+            for (own, socket) in sockets.iter_mut().zip(bound) {
+                own.push(Socket { listener: index, socket });
+            }
+        }
+        let config = Arc::new(config);
+        let (phase, _) = watch::channel(Phase::Serving);
+        // Built up in place: should a worker fail, dropping it stops the others.
+        let mut plane = Self { phase, workers: Vec::with_capacity(workers), listeners };
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let failed = |error| StartError::Worker { worker: number, error };
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            let counters = Arc::<WorkerCounters>::default();
+            let (drained_sender, drained) = watch::channel(false);
+            let start = Start {
+                number,
+                sockets,
+                config: config.clone(),
+                snapshot: snapshot.clone(),
+                counters: counters.clone(),
+                phase: plane.phase.subscribe(),
+                drained: drained_sender,
+            };
+            let thread = thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker::run(&runtime, start))
+                .map_err(failed)?;
+            plane.workers.push(Worker { counters, drained, thread: Some(thread) });
+        }
+        Ok(plane)
+    }
+
+    /// Where it listens, with the ports the kernel chose.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// A handle to watch the workers with.
+    pub fn beats(&self) -> Beats {
+        Beats(self.workers.iter().map(|worker| worker.counters.clone()).collect())
+    }
+
+    /// The counters of all workers, added up.
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        self.workers.iter().for_each(|worker| worker.counters.add_to(&mut sum));
+        sum
+    }
+
+    /// Stops listening, lets the exchanges under way end and tells their clients to come back on another
+    /// connection; waits for that for `deadline` at most. Returns how many connections are still open.
+    ///
+    /// Connections the kernel has already completed are still taken before the listeners close.
+    pub async fn drain(&self, deadline: Duration) -> u64 {
+        self.phase.send_if_modified(|phase| {
+            let begins = *phase == Phase::Serving;
+            *phase = (*phase).max(Phase::Draining);
+            begins
+        });
+        let all_drained = async {
+            for worker in &self.workers {
+                let mut drained = worker.drained.clone();
+                // An error means that the worker is gone, and its connections with it.
+                let _ = drained.wait_for(|drained| *drained).await;
+            }
+        };
+        let _ = tokio::time::timeout(deadline, all_drained).await;
+        self.workers.iter().map(|worker| worker.counters.open.read()).sum()
+    }
+
+    /// Closes every connection and ends the workers. Takes no longer than what each of them is doing right now.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Stopped);
+        for worker in &mut self.workers {
+            if let Some(Err(_)) = worker.thread.take().map(JoinHandle::join) {
+                tracing::error!("a worker thread had panicked");
+            }
+        }
+    }
+}

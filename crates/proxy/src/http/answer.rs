@@ -1,0 +1,93 @@
+//! Answers of our own: what went wrong, for people in the body, for machines in `Proxy-Status` (RFC 9209).
+
+use std::borrow::Cow;
+
+use proxima_http1::Fault;
+
+use crate::stats::Reason;
+
+/// A response that no backend gave.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The error type of RFC 9209 §2.3.
+    error: &'static str,
+    details: Cow<'static, str>,
+}
+
+impl Answer {
+    pub(super) fn refusal(fault: Fault) -> Self {
+        Self { status: fault.status(), error: "http_request_error", details: fault.to_string().into() }
+    }
+
+    pub(super) fn slow_client() -> Self {
+        Self {
+            status: 408,
+            error: "http_request_error",
+            details: "the request did not arrive in time".into(),
+        }
+    }
+
+    pub(super) fn unrouted() -> Self {
+        Self { status: 404, error: "destination_not_found", details: "no route takes this request".into() }
+    }
+
+    pub(super) fn unserved(why: String) -> Self {
+        Self { status: 503, error: "destination_unavailable", details: why.into() }
+    }
+
+    /// Every attempt failed, the last one for `reason`.
+    pub(super) fn failure(reason: Reason) -> Self {
+        let (status, error, details) = match reason {
+            Reason::Connect => (502, "connection_refused", "no backend could be reached"),
+            Reason::ConnectTimeout => (504, "connection_timeout", "no backend took the connection in time"),
+            Reason::Stale | Reason::Closed | Reason::Broken => {
+                (502, "connection_terminated", "the backend closed the connection before it had answered")
+            }
+            Reason::FirstByte => (504, "connection_read_timeout", "the backend did not answer in time"),
+            Reason::Malformed => (502, "http_protocol_error", "the backend's answer is malformed"),
+            Reason::Idle => (504, "connection_write_timeout", "the backend did not take the request in time"),
+            Reason::Total => (504, "http_response_timeout", "the request took too long"),
+        };
+        Self { status, error, details: details.into() }
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>, pop: &str, keep: bool, to_head: bool) {
+        use std::io::Write;
+
+        let Self { status, error, details } = self;
+        let reason = reason_phrase(*status);
+        let retry = if *status == 503 { "Retry-After: 1\r\n" } else { "" };
+        let close = if keep { "" } else { "Connection: close\r\n" };
+        // `details` holds neither quotes nor backslashes nor line ends, but may one day.
+        let quoted = details.replace(['"', '\\', '\r', '\n'], "'");
+        let length = details.len() + 1;
+        write!(
+            out,
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
+             Cache-Control: no-store\r\nProxy-Status: {pop}; error={error}; details=\"{quoted}\"\r\n{retry}{close}\
+             Via: 1.1 {pop}\r\n\r\n"
+        )
+        .expect("a Vec takes everything");
+        if !to_head {
+            out.extend_from_slice(details.as_bytes());
+            out.push(b'\n');
+        }
+    }
+}
+
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}

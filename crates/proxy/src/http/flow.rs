@@ -1,0 +1,440 @@
+//! The bytes of one exchange: request to the backend, response to the client, both driven by one task.
+//!
+//! ```text
+//! client ──▶ input ──▶ request (head and first bytes of the body), then straight from input ──▶ backend
+//! client ◀── response (head and first bytes of the body), then straight from reply ◀── reply ◀── backend
+//! ```
+//!
+//! Each read is passed on before the next one: nothing waits for a buffer to fill. While there is nothing to read
+//! from the client for the exchange itself, its socket is watched all the same, so that the backend's connection
+//! closes with the client's.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use proxima_http1::{Body, ConnectionOption, Fault, Framing, Version, write_response};
+use tokio::{io::AsyncWrite, net::TcpStream};
+
+use super::{
+    Connection, Scratch,
+    exchange::{Deadlines, Stop},
+};
+use crate::{buffer::Buffer, stats::Reason};
+
+pub(super) struct Flow<'a> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) scratch: &'a mut Scratch,
+    deadlines: Deadlines,
+    up: Upload,
+    down: Download,
+    /// Bytes of a response went to the client: the exchange can't begin again.
+    pub(super) committed: bool,
+}
+
+/// From the client to the backend.
+struct Upload {
+    body: Body,
+    /// How much of `request` this attempt has sent.
+    sent: usize,
+    window: Window,
+    /// The body went beyond what `request` holds: the request can't be sent again.
+    streamed: bool,
+    trailers: bool,
+    /// The backend does not take more. It may have answered all the same.
+    broken: bool,
+    done: bool,
+}
+
+/// From the backend to the client.
+struct Download {
+    body: Body,
+    /// How much of `response` was written.
+    written: usize,
+    window: Window,
+    trailers: bool,
+    /// Something came from the backend on this attempt.
+    replied: bool,
+}
+
+/// What of a buffer's front is being written, and what is left out behind it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    forward: usize,
+    drop: usize,
+}
+
+impl Window {
+    /// Looks at the next bytes of `buffer`, which must not be empty.
+    fn open(body: &mut Body, buffer: &mut Buffer) -> Result<Self, Fault> {
+        let stretch = body.stretch(buffer.bytes())?;
+        buffer.consume(stretch.skip);
+        let mut window = Self { forward: stretch.forward, drop: stretch.drop };
+        window.advance(buffer, 0);
+        Ok(window)
+    }
+
+    fn advance(&mut self, buffer: &mut Buffer, count: usize) {
+        self.forward -= count;
+        buffer.consume(count);
+        if self.forward == 0 {
+            buffer.consume(std::mem::take(&mut self.drop));
+        }
+    }
+}
+
+impl Download {
+    fn new() -> Self {
+        Self {
+            body: Body::new(Framing::None, true),
+            written: 0,
+            window: Window::default(),
+            trailers: false,
+            replied: false,
+        }
+    }
+}
+
+impl<'a> Flow<'a> {
+    pub(super) fn new(
+        connection: &'a mut Connection,
+        scratch: &'a mut Scratch,
+        body: Body,
+        deadlines: Deadlines,
+    ) -> Self {
+        let trailers = body.is_complete();
+        let up = Upload {
+            body,
+            sent: 0,
+            window: Window::default(),
+            streamed: false,
+            trailers,
+            broken: false,
+            done: false,
+        };
+        Self { connection, scratch, deadlines, up, down: Download::new(), committed: false }
+    }
+
+    /// Begins an attempt.
+    pub(super) fn begin(&mut self) {
+        self.up.sent = 0;
+        self.up.broken = false;
+        self.up.done = false;
+        self.down = Download::new();
+        self.scratch.reply.clear();
+        self.scratch.response.clear();
+        self.arm(self.deadlines.idle);
+    }
+
+    /// Sets the deadline, or that of the whole exchange if it is sooner.
+    pub(super) fn arm(&self, after: Duration) {
+        let deadline = self.connection.worker.timers.deadline(after);
+        self.connection.timer.arm(deadline.min(self.deadlines.total));
+    }
+
+    pub(super) fn is_past_total(&self) -> bool {
+        self.connection.timer.is_past(self.deadlines.total)
+    }
+
+    /// The request as a whole can still be sent to another backend.
+    pub(super) fn is_replayable(&self) -> bool {
+        !self.up.streamed && !self.committed
+    }
+
+    pub(super) fn has_sent_nothing(&self) -> bool {
+        self.up.sent == 0
+    }
+
+    pub(super) fn has_reply(&self) -> bool {
+        self.down.replied
+    }
+
+    pub(super) fn is_uploaded(&self) -> bool {
+        self.up.done
+    }
+
+    /// Whether the client's next bytes are its next request.
+    pub(super) fn may_keep_client(&self) -> bool {
+        let whole = self.up.body.is_complete() && self.up.window.forward == 0;
+        whole && self.scratch.request_head.keeps_alive()
+    }
+
+    /// Whether the backend's connection is as good as new after the exchange.
+    pub(super) fn leaves_clean(&self) -> bool {
+        self.up.done
+            && self.scratch.reply.is_empty()
+            && self.scratch.response_head.keeps_alive()
+            && !self.connection.worker.is_draining()
+    }
+
+    /// Sends the request and reads until the head of the final response is there; its length.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut TcpStream,
+    ) -> Poll<Result<usize, Stop>> {
+        loop {
+            if !self.up.done
+                && let Poll::Ready(result) = self.poll_upload(cx, stream)
+            {
+                result?;
+                self.arm(self.deadlines.first_byte);
+            }
+            // An interim response may wait to be passed on.
+            if let Poll::Ready(result) = self.poll_flush(cx) {
+                result?;
+                match self.scratch.reply.poll_fill(stream, cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop::Upstream(Reason::Closed))),
+                    Poll::Ready(Ok(_)) => {
+                        self.down.replied = true;
+                        if let Some(length) = self.parse_reply()? {
+                            return Poll::Ready(Ok(length));
+                        }
+                        continue;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            let reason = if self.up.done { Reason::FirstByte } else { Reason::Idle };
+            return self.poll_stop(cx, reason).map(Err);
+        }
+    }
+
+    /// Parses what came from the backend. Interim responses go to clients that know them (RFC 9110 §15.2).
+    fn parse_reply(&mut self) -> Result<Option<usize>, Stop> {
+        let method = self.scratch.request_head.method();
+        loop {
+            let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
+            let parsed = if reply.is_empty() { Ok(None) } else { response_head.parse(reply.bytes(), method) };
+            let length = match parsed {
+                Ok(Some(length)) => length,
+                Ok(None) => return Ok(None),
+                Err(fault) => return Err(self.malformed(fault)),
+            };
+            if !response_head.is_interim() {
+                return Ok(Some(length));
+            }
+            if request_head.version() == Version::Http11 {
+                let omit = ConnectionOption::Omit;
+                write_response(response, response_head, reply.bytes(), &self.connection.hop, omit, true);
+                self.connection.counters.response(response_head.status());
+            }
+            reply.consume(length);
+        }
+    }
+
+    /// Turns the final response's head of `length` bytes into the client's. Whether the client's connection goes on.
+    pub(super) fn begin_response(&mut self, length: usize) -> bool {
+        let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
+        let framing = response_head.framing();
+        let is_old = request_head.version() == Version::Http10;
+        let ends_by_close = framing == Framing::UntilClose || (framing == Framing::Chunked && is_old);
+        let keep = request_head.keeps_alive()
+            && self.up.done
+            && !ends_by_close
+            && !self.connection.worker.is_draining();
+        let option = match (keep, is_old) {
+            (true, false) => ConnectionOption::Omit,
+            (true, true) => ConnectionOption::KeepAlive,
+            (false, _) => ConnectionOption::Close,
+        };
+        write_response(response, response_head, reply.bytes(), &self.connection.hop, option, !is_old);
+        reply.consume(length);
+        self.connection.counters.response(response_head.status());
+        self.down.body = Body::new(framing, !is_old);
+        self.arm(self.deadlines.idle);
+        keep
+    }
+
+    /// Passes the response on to its end.
+    pub(super) fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut TcpStream,
+    ) -> Poll<Result<(), Stop>> {
+        if let Poll::Ready(result) = self.poll_download(cx, stream) {
+            return Poll::Ready(result);
+        }
+        if !self.up.done
+            && let Poll::Ready(result) = self.poll_upload(cx, stream)
+        {
+            result?;
+        }
+        self.poll_stop(cx, Reason::Idle).map(Err)
+    }
+
+    fn poll_download(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<Result<(), Stop>> {
+        loop {
+            self.gather()?;
+            if let Poll::Ready(result) = self.poll_flush(cx) {
+                result?;
+            } else {
+                return Poll::Pending;
+            }
+            if self.down.window.forward > 0 {
+                let bytes = &self.scratch.reply.bytes()[..self.down.window.forward];
+                match Pin::new(&mut self.connection.client).poll_write(cx, bytes) {
+                    Poll::Ready(Ok(count)) => {
+                        self.wrote(count);
+                        self.down.window.advance(&mut self.scratch.reply, count);
+                        continue;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.down.body.is_complete() {
+                if std::mem::replace(&mut self.down.trailers, true) || self.down.body.trailers().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.scratch.response.extend_from_slice(self.down.body.trailers());
+                continue;
+            }
+            if !self.scratch.reply.is_empty() {
+                let window = Window::open(&mut self.down.body, &mut self.scratch.reply);
+                self.down.window = window.map_err(|fault| self.malformed(fault))?;
+                continue;
+            }
+            match self.scratch.reply.poll_fill(stream, cx) {
+                Poll::Ready(Ok(0)) if self.down.body.close() => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop::Upstream(Reason::Broken))),
+                Poll::Ready(Ok(_)) => self.arm(self.deadlines.idle),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Lets what of the body came with the head travel with it, in one write.
+    fn gather(&mut self) -> Result<(), Stop> {
+        let Scratch { reply, response, .. } = &mut *self.scratch;
+        if self.down.written > 0 || response.is_empty() {
+            return Ok(());
+        }
+        while !reply.is_empty() && !self.down.body.is_complete() {
+            match self.down.body.stretch(reply.bytes()) {
+                Ok(stretch) => {
+                    response.extend_from_slice(stretch.forwarded(reply.bytes()));
+                    reply.consume(stretch.length());
+                }
+                Err(fault) => return Err(self.malformed(fault)),
+            }
+        }
+        if self.down.body.is_complete() && !std::mem::replace(&mut self.down.trailers, true) {
+            response.extend_from_slice(self.down.body.trailers());
+        }
+        Ok(())
+    }
+
+    /// Writes `response` to the client.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        while self.down.written < self.scratch.response.len() {
+            let bytes = &self.scratch.response[self.down.written..];
+            match Pin::new(&mut self.connection.client).poll_write(cx, bytes) {
+                Poll::Ready(Ok(count)) => {
+                    self.down.written += count;
+                    self.wrote(count);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.scratch.response.clear();
+        self.down.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.committed = true;
+        self.connection.counters.bytes_out.add(count as u64);
+        self.arm(self.deadlines.idle);
+    }
+
+    /// Sends the request on as far as it has come. Pending for good once the backend takes no more.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<Result<(), Stop>> {
+        let Self { connection, scratch, up, deadlines, .. } = self;
+        let Scratch { input, request, .. } = &mut **scratch;
+        let arm = |connection: &Connection| {
+            connection.timer.arm(connection.worker.timers.deadline(deadlines.idle).min(deadlines.total));
+        };
+        while !up.broken {
+            let head_left = &request[up.sent..];
+            let bytes = if head_left.is_empty() { &input.bytes()[..up.window.forward] } else { head_left };
+            if !bytes.is_empty() {
+                match Pin::new(&mut *stream).poll_write(cx, bytes) {
+                    Poll::Ready(Ok(count)) if head_left.is_empty() => up.window.advance(input, count),
+                    Poll::Ready(Ok(count)) => up.sent += count,
+                    Poll::Ready(Err(_)) => up.broken = true,
+                    Poll::Pending => return Poll::Pending,
+                }
+                continue;
+            }
+            if up.body.is_complete() {
+                if !std::mem::replace(&mut up.trailers, true) && !up.body.trailers().is_empty() {
+                    request.clear();
+                    request.extend_from_slice(up.body.trailers());
+                    up.sent = 0;
+                    continue;
+                }
+                up.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            if input.is_empty() {
+                match poll_read(connection, input, cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
+                    Poll::Ready(Ok(_)) => arm(connection),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            up.streamed = true;
+            up.window = Window::open(&mut up.body, input).map_err(Stop::ClientFault)?;
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the exchange is to stop though nothing has happened on it: the client left, or the deadline passed,
+    /// which is the backend's fault for `reason` unless the client is what was waited for.
+    pub(super) fn poll_stop(&mut self, cx: &mut Context<'_>, reason: Reason) -> Poll<Stop> {
+        let uploading = !self.up.done && !self.up.broken;
+        let awaits_body =
+            uploading && self.up.sent == self.scratch.request.len() && self.up.window.forward == 0;
+        // Where the body is awaited, `poll_upload` watches the client.
+        while !awaits_body && !self.scratch.input.is_full() {
+            match poll_read(self.connection, &mut self.scratch.input, cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Stop::ClientGone),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        if !self.connection.timer.has_expired() {
+            return Poll::Pending;
+        }
+        let awaits_client =
+            awaits_body || self.down.written < self.scratch.response.len() || self.down.window.forward > 0;
+        Poll::Ready(match () {
+            () if self.is_past_total() => Stop::Upstream(Reason::Total),
+            () if awaits_client => Stop::ClientSlow,
+            () => Stop::Upstream(reason),
+        })
+    }
+
+    fn malformed(&self, fault: Fault) -> Stop {
+        self.connection.counters.malformed(fault);
+        Stop::Upstream(Reason::Malformed)
+    }
+}
+
+/// Reads once from the client.
+fn poll_read(
+    connection: &mut Connection,
+    input: &mut Buffer,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let polled = input.poll_fill(&mut connection.client, cx);
+    if let Poll::Ready(Ok(count)) = polled {
+        connection.counters.bytes_in.add(count as u64);
+    }
+    polled
+}

@@ -1,0 +1,276 @@
+//! HTTP/1.1 connections of clients.
+//!
+//! One task per connection. It waits for a request without holding a buffer, reads the head, runs the exchange
+//! (`exchange`, `flow`) and begins again; pipelined requests are served one after the other.
+
+mod answer;
+mod exchange;
+mod flow;
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use proxima_http1::{Fault, Hop, MAX_HEAD, RequestHead, ResponseHead};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use self::answer::Answer;
+use crate::{
+    buffer::Buffer,
+    stats::ServiceCounters,
+    timer::Timer,
+    worker::{Open, Worker},
+};
+
+/// Room for what comes from a backend.
+const REPLY: usize = 32 * 1024;
+/// How long a refused client may still send before its connection is closed for good.
+const LINGER: Duration = Duration::from_secs(2);
+/// How much it may still send.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// What one exchange works with. Pooled, so that a request allocates nothing.
+pub(crate) struct Scratch {
+    /// From the client.
+    input: Buffer,
+    /// From the backend.
+    reply: Buffer,
+    /// To the backend: the head, and what of the body came along with it.
+    request: Vec<u8>,
+    /// To the client: the head, and what of the body came along with it.
+    response: Vec<u8>,
+    request_head: RequestHead,
+    response_head: ResponseHead,
+}
+
+impl Scratch {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            input: Buffer::new(MAX_HEAD),
+            reply: Buffer::new(REPLY),
+            request: Vec::with_capacity(MAX_HEAD),
+            response: Vec::with_capacity(MAX_HEAD),
+            request_head: RequestHead::default(),
+            response_head: ResponseHead::default(),
+        })
+    }
+}
+
+/// A client's connection.
+struct Connection {
+    worker: Rc<Worker>,
+    listener: usize,
+    counters: Arc<ServiceCounters>,
+    client: TcpStream,
+    timer: Timer,
+    hop: Hop,
+}
+
+/// What comes after a request.
+enum Turn {
+    /// The next one.
+    Next,
+    /// Nothing more.
+    End(End),
+}
+
+/// How a connection ends.
+enum End {
+    /// Everything that was sent has been read.
+    Close,
+    /// The client may still be sending: a close would reset the connection and could destroy our answer.
+    Linger,
+    /// The client must see that its response is not whole.
+    Reset,
+}
+
+enum Head {
+    Complete(usize),
+    Refused(Fault),
+    TooSlow,
+    Gone,
+}
+
+/// Serves the requests of one connection until it ends.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    _open: Open,
+    listener: usize,
+    client: TcpStream,
+    peer: SocketAddr,
+) {
+    if client.set_nodelay(true).is_err() {
+        return;
+    }
+    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
+    let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
+    let counters = worker.services[listener].clone();
+    let mut connection = Connection { worker, listener, counters, client, timer, hop };
+    let mut scratch = None;
+    let end = loop {
+        if let Turn::End(end) = connection.turn(&mut scratch).await {
+            break end;
+        }
+    };
+    if let Some(scratch) = scratch {
+        connection.give_back(scratch);
+    }
+    match end {
+        End::Close => {}
+        End::Linger => connection.linger().await,
+        End::Reset => reset_on_close(&connection.client),
+    }
+}
+
+impl Connection {
+    /// Serves one request. `kept` holds the scratch between two turns only if bytes of the next request are in it.
+    async fn turn(&mut self, kept: &mut Option<Box<Scratch>>) -> Turn {
+        if kept.is_none() && !self.wait_for_request().await {
+            return Turn::End(End::Close);
+        }
+        let scratch = kept.get_or_insert_with(|| self.worker.scratch.take().unwrap_or_else(Scratch::new));
+        let turn = match self.read_head(scratch).await {
+            Head::Complete(length) => exchange::run(self, scratch, length).await,
+            Head::Refused(fault) => self.refuse(scratch, fault).await,
+            Head::TooSlow => {
+                self.counters.slow_clients.add(1);
+                self.answer(scratch, &Answer::slow_client(), false, false).await
+            }
+            Head::Gone => Turn::End(End::Close),
+        };
+        if scratch.input.is_empty()
+            && let Some(scratch) = kept.take()
+        {
+            self.give_back(scratch);
+        }
+        turn
+    }
+
+    fn give_back(&self, mut scratch: Box<Scratch>) {
+        scratch.input.clear();
+        scratch.reply.clear();
+        self.worker.scratch.put(scratch);
+    }
+
+    /// Waits until there is something to read; false when the connection is not needed any more.
+    async fn wait_for_request(&mut self) -> bool {
+        self.timer.arm_after(self.worker.config.keep_alive);
+        poll_fn(|cx| match self.client.poll_read_ready(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
+            Poll::Pending if self.worker.is_draining() || self.timer.has_expired() => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Reads until the head is complete. What is left of the request before is there already.
+    async fn read_head(&mut self, scratch: &mut Scratch) -> Head {
+        self.timer.arm_after(self.worker.config.header_timeout);
+        let mut worth_parsing = !scratch.input.is_empty();
+        loop {
+            if worth_parsing {
+                match scratch.request_head.parse(scratch.input.bytes()) {
+                    Ok(Some(length)) => return Head::Complete(length),
+                    Ok(None) => {}
+                    Err(fault) => return Head::Refused(fault),
+                }
+            }
+            let before = scratch.input.bytes().len();
+            match poll_fn(|cx| self.poll_read(scratch, cx)).await {
+                Ok(0) | Err(_) => return Head::Gone,
+                Ok(_) if self.timer.has_expired() => {
+                    return if before == 0 { Head::Gone } else { Head::TooSlow };
+                }
+                Ok(_) => {}
+            }
+            // A head that trickles in byte by byte is parsed once per line, not once per byte.
+            let more = &scratch.input.bytes()[before..];
+            worth_parsing = before == 0 || more.contains(&b'\n') || scratch.input.is_full();
+        }
+    }
+
+    /// Reads once. An expired timer ends the wait like a byte would.
+    fn poll_read(&mut self, scratch: &mut Scratch, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match scratch.input.poll_fill(&mut self.client, cx) {
+            Poll::Ready(Ok(count)) => {
+                self.counters.bytes_in.add(count as u64);
+                Poll::Ready(Ok(count))
+            }
+            Poll::Pending if self.timer.has_expired() => Poll::Ready(Ok(usize::MAX)),
+            other => other,
+        }
+    }
+
+    async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault) -> Turn {
+        self.counters.refused(fault);
+        tracing::debug!(listener = self.listener, fault = fault.name(), "request refused");
+        self.answer(scratch, &Answer::refusal(fault), false, false).await
+    }
+
+    /// Sends an answer of our own. Without `keep` the connection ends after it.
+    async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, keep: bool, to_head: bool) -> Turn {
+        self.counters.response(answer.status);
+        let keep = keep && !self.worker.is_draining();
+        scratch.response.clear();
+        answer.write(&mut scratch.response, self.worker.config.pop.as_str(), keep, to_head);
+        self.timer.arm_after(LINGER);
+        let mut written = 0;
+        let sent = poll_fn(|cx| {
+            while written < scratch.response.len() {
+                match Pin::new(&mut self.client).poll_write(cx, &scratch.response[written..]) {
+                    Poll::Ready(Ok(count)) => written += count,
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    Poll::Pending if self.timer.has_expired() => return Poll::Ready(false),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(true)
+        })
+        .await;
+        self.counters.bytes_out.add(written as u64);
+        match (sent, keep) {
+            (true, true) => Turn::Next,
+            (true, false) => Turn::End(End::Linger),
+            (false, _) => Turn::End(End::Close),
+        }
+    }
+
+    /// RFC 9112 §9.6: ends our side, and reads on for a while so that the close does not reset the connection
+    /// before the client has read our answer.
+    async fn linger(&mut self) {
+        if self.client.shutdown().await.is_err() {
+            return;
+        }
+        self.timer.arm_after(LINGER);
+        let mut scratch = self.worker.scratch.take().unwrap_or_else(Scratch::new);
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            loop {
+                match scratch.input.poll_fill(&mut self.client, cx) {
+                    Poll::Ready(Ok(count)) if count > 0 && count < left => left -= count,
+                    Poll::Pending if !self.timer.has_expired() => return Poll::Pending,
+                    _ => return Poll::Ready(()),
+                }
+                scratch.input.clear();
+            }
+        })
+        .await;
+        self.give_back(scratch);
+    }
+}
+
+/// Makes the coming close of `stream` a reset.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    // It fails only on a connection that is reset already.
+    let _ = stream.set_zero_linger();
+}

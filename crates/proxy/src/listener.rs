@@ -1,0 +1,125 @@
+//! Listening sockets: one per worker and address, with the load spread by the kernel (`SO_REUSEPORT`).
+
+use std::{io, net::SocketAddr};
+
+use socket2::{Domain, Socket, Type};
+
+/// As much as the kernel allows; `net.core.somaxconn` is the true limit.
+const BACKLOG: i32 = 65_535;
+
+/// Why an address can't be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// EADDRINUSE.
+    #[error(
+        "{address} is taken: something listens there already; find it with `ss -ltnp 'sport = :{port}'`, stop it or \
+         choose another port",
+        port = .address.port()
+    )]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// EACCES.
+    #[error(
+        "no permission to listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE \
+         (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+    )]
+    Permission {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// EADDRNOTAVAIL.
+    #[error(
+        "{ip} is not an address of this host; add it to an interface, let a VIP bring it (`vip = \"anyip\"`), or \
+         listen on another address",
+        ip = .address.ip()
+    )]
+    NotLocal {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("can't listen on {address}: {error}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+impl BindError {
+    fn of(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken { address },
+            io::ErrorKind::PermissionDenied => Self::Permission { address },
+            io::ErrorKind::AddrNotAvailable => Self::NotLocal { address },
+            _ => Self::Other { address, error },
+        }
+    }
+}
+
+/// Sockets listening on `address`, one for each of `workers`. Port 0 lets the kernel choose one for all of them.
+///
+/// # Errors
+/// When one of them can't be had; none stays open then.
+pub(crate) fn bind(
+    mut address: SocketAddr,
+    workers: usize,
+) -> Result<(SocketAddr, Vec<std::net::TcpListener>), BindError> {
+    let failed = |error| BindError::of(address, error);
+    if address.port() != 0 {
+        // With SO_REUSEPORT a second daemon of the same user would share the port without a word.
+        bound(address, false).map_err(failed)?;
+    }
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let failed = |error| BindError::of(address, error);
+        let socket = bound(address, true).map_err(failed)?;
+        let actual = socket.local_addr().ok().and_then(|local| local.as_socket());
+        address = actual.unwrap_or(address);
+        sockets.push(socket);
+    }
+    let failed = |error| BindError::of(address, error);
+    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)).map_err(failed)?;
+    Ok((address, sockets.into_iter().map(Into::into).collect()))
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_an_error_even_if_its_owner_would_share_it() {
+        let (address, _owner) = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let error = bind(address, 2).unwrap_err();
+        assert!(matches!(error, BindError::Taken { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("ss -ltnp 'sport = :{}'", address.port())), "{error}");
+    }
+
+    #[test]
+    fn a_port_is_free_again_after_its_owner() {
+        let (address, owner) = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        drop(owner);
+        bind(address, 3).unwrap();
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_an_error_that_names_the_remedy() {
+        let error = bind("192.0.2.1:8080".parse().unwrap(), 1).unwrap_err();
+        assert!(error.to_string().starts_with("192.0.2.1 is not an address of this host; add it"), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Counters.
+//!
+//! Every worker writes its own, with plain loads and stores: nobody else writes them, so no atomic
+//! read-modify-write and no shared cache line stands in a request's way. A reader adds the workers up.
+
+mod counters;
+mod histogram;
+
+use std::collections::BTreeMap;
+
+use proxima_http1::Fault;
+use proxima_types::{BackendId, RegionName, ServiceName};
+
+pub use self::histogram::LatencyHistogram;
+pub(crate) use self::{
+    counters::{BackendCounters, Counter, ServiceCounters, WorkerCounters},
+    histogram::Histogram,
+};
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The backend refused the connection or could not be reached.
+    Connect,
+    /// The connection was not there in time.
+    ConnectTimeout,
+    /// A kept-alive connection had been closed by the backend.
+    Stale,
+    /// The backend closed or reset the connection before the head of its response was whole.
+    Closed,
+    /// The first byte of the response was not there in time.
+    FirstByte,
+    /// The response was malformed.
+    Malformed,
+    /// The connection broke in the middle of the response.
+    Broken,
+    /// Nothing moved for too long.
+    Idle,
+    /// The exchange took too long.
+    Total,
+}
+
+impl Reason {
+    /// Every reason, in the order of the enum.
+    pub const ALL: [Self; 9] = [
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Stale,
+        Self::Closed,
+        Self::FirstByte,
+        Self::Malformed,
+        Self::Broken,
+        Self::Idle,
+        Self::Total,
+    ];
+
+    /// A short name for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Stale => "stale",
+            Self::Closed => "closed",
+            Self::FirstByte => "first-byte",
+            Self::Malformed => "malformed",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// Why a request or connection was answered with 503 before anything was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unserved {
+    /// The pool has no backends, or the service no snapshot.
+    NoBackends,
+    /// Every backend lies outside the fence.
+    AllOutside,
+    /// Backends lie inside the fence, and none is up.
+    NoneUsable,
+}
+
+impl Unserved {
+    /// Every kind, in the order of the enum.
+    pub const ALL: [Self; 3] = [Self::NoBackends, Self::AllOutside, Self::NoneUsable];
+
+    /// A short name for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoBackends => "no-backends",
+            Self::AllOutside => "all-outside",
+            Self::NoneUsable => "none-usable",
+        }
+    }
+}
+
+/// The counters of all workers, added up. All grow from the start of the process but those said to be gauges.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// By service.
+    pub services: BTreeMap<ServiceName, ServiceStats>,
+    /// By backend, for those that were ever in a snapshot.
+    pub backends: BTreeMap<BackendId, BackendStats>,
+    /// From a request's head to the first byte of its response, by service and the backend's region.
+    pub first_byte: BTreeMap<(ServiceName, RegionName), LatencyHistogram>,
+    /// Failures of `accept`, for want of file descriptors or memory.
+    pub accept_errors: u64,
+}
+
+/// Counters of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceStats {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Gauge: connections open now.
+    pub open: u64,
+    /// Requests whose head was good.
+    pub requests: u64,
+    /// Responses by the first digit of their status: 1xx to 5xx. Ours count too.
+    pub responses: [u64; 5],
+    /// Bytes read from clients.
+    pub bytes_in: u64,
+    /// Bytes written to clients.
+    pub bytes_out: u64,
+    /// Attempts after the first one of a request, by what the one before failed for.
+    pub failovers: BTreeMap<Reason, u64>,
+    /// Requests and connections given up, by what the last attempt failed for.
+    pub failures: BTreeMap<Reason, u64>,
+    /// Failures that were not tried again because the retry budget was used up.
+    pub budget_exhausted: u64,
+    /// Malformed requests, by [`Fault`].
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Malformed responses, by [`Fault`].
+    pub malformed: BTreeMap<&'static str, u64>,
+    /// Answered 503 or closed before anything was tried.
+    pub unserved: BTreeMap<Unserved, u64>,
+    /// Requests no route takes.
+    pub unrouted: u64,
+    /// Exchanges that ended because the client left.
+    pub cancelled: u64,
+    /// Clients that were too slow with a head or a body.
+    pub slow_clients: u64,
+}
+
+/// Counters of a backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackendStats {
+    /// Gauge: exchanges or relayed connections under way.
+    pub pending: u64,
+    /// Attempts.
+    pub requests: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Attempts on a kept-alive connection.
+    pub reuses: u64,
+    /// Failed attempts, by reason.
+    pub failures: BTreeMap<Reason, u64>,
+    /// Responses of status 5xx.
+    pub server_errors: u64,
+}
+
+pub(crate) const FAULTS: usize = Fault::ALL.len();

@@ -1,0 +1,200 @@
+//! The counters one worker writes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use proxima_http1::Fault;
+use proxima_types::{BackendId, RegionName, ServiceName};
+
+use super::{BackendStats, FAULTS, Histogram, Reason, ServiceStats, Stats, Unserved};
+
+/// A number with a single writer, readable from other threads.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Only the owning worker may call this: it is no atomic addition.
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// As [`Counter::add`].
+    pub(crate) fn sub(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One counter for each value of an enum.
+#[derive(Debug)]
+struct Counters<const N: usize>([Counter; N]);
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self([const { Counter::new() }; N])
+    }
+}
+
+impl<const N: usize> Counters<N> {
+    fn add(&self, index: usize) {
+        self.0[index].add(1);
+    }
+
+    /// Adds those that are not zero under their keys.
+    fn add_to<K: Ord>(&self, sums: &mut BTreeMap<K, u64>, keys: [K; N]) {
+        for (key, count) in keys.into_iter().zip(self.0.iter().map(Counter::read)) {
+            if count > 0 {
+                *sums.entry(key).or_default() += count;
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ServiceCounters {
+    pub(crate) connections: Counter,
+    pub(crate) open: Counter,
+    pub(crate) requests: Counter,
+    responses: Counters<5>,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    failovers: Counters<{ Reason::ALL.len() }>,
+    failures: Counters<{ Reason::ALL.len() }>,
+    pub(crate) budget_exhausted: Counter,
+    refused: Counters<FAULTS>,
+    malformed: Counters<FAULTS>,
+    unserved: Counters<{ Unserved::ALL.len() }>,
+    pub(crate) unrouted: Counter,
+    pub(crate) cancelled: Counter,
+    pub(crate) slow_clients: Counter,
+}
+
+impl ServiceCounters {
+    pub(crate) fn response(&self, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.responses.add(class);
+    }
+
+    pub(crate) fn failover(&self, reason: Reason) {
+        self.failovers.add(reason as usize);
+    }
+
+    pub(crate) fn failure(&self, reason: Reason) {
+        self.failures.add(reason as usize);
+    }
+
+    pub(crate) fn refused(&self, fault: Fault) {
+        self.refused.add(fault as usize);
+    }
+
+    pub(crate) fn malformed(&self, fault: Fault) {
+        self.malformed.add(fault as usize);
+    }
+
+    pub(crate) fn unserved(&self, kind: Unserved) {
+        self.unserved.add(kind as usize);
+    }
+
+    fn add_to(&self, sum: &mut ServiceStats) {
+        sum.connections += self.connections.read();
+        sum.open += self.open.read();
+        sum.requests += self.requests.read();
+        for (total, own) in sum.responses.iter_mut().zip(&self.responses.0) {
+            *total += own.read();
+        }
+        sum.bytes_in += self.bytes_in.read();
+        sum.bytes_out += self.bytes_out.read();
+        self.failovers.add_to(&mut sum.failovers, Reason::ALL);
+        self.failures.add_to(&mut sum.failures, Reason::ALL);
+        sum.budget_exhausted += self.budget_exhausted.read();
+        self.refused.add_to(&mut sum.refused, Fault::ALL.map(Fault::name));
+        self.malformed.add_to(&mut sum.malformed, Fault::ALL.map(Fault::name));
+        self.unserved.add_to(&mut sum.unserved, Unserved::ALL);
+        sum.unrouted += self.unrouted.read();
+        sum.cancelled += self.cancelled.read();
+        sum.slow_clients += self.slow_clients.read();
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct BackendCounters {
+    pub(crate) pending: Counter,
+    pub(crate) requests: Counter,
+    pub(crate) connects: Counter,
+    pub(crate) reuses: Counter,
+    failures: Counters<{ Reason::ALL.len() }>,
+    pub(crate) server_errors: Counter,
+}
+
+impl BackendCounters {
+    pub(crate) fn failure(&self, reason: Reason) {
+        self.failures.add(reason as usize);
+    }
+
+    fn add_to(&self, sum: &mut BackendStats) {
+        sum.pending += self.pending.read();
+        sum.requests += self.requests.read();
+        sum.connects += self.connects.read();
+        sum.reuses += self.reuses.read();
+        self.failures.add_to(&mut sum.failures, Reason::ALL);
+        sum.server_errors += self.server_errors.read();
+    }
+}
+
+type Registry<K, V> = Mutex<HashMap<K, Arc<V>>>;
+
+/// All counters of one worker. The registries are locked only when a snapshot is taken over, and by readers.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCounters {
+    /// Grows with each beat of the worker's timer.
+    pub(crate) beats: Counter,
+    pub(crate) accept_errors: Counter,
+    /// Open connections of all services.
+    pub(crate) open: Counter,
+    services: Registry<ServiceName, ServiceCounters>,
+    backends: Registry<BackendId, BackendCounters>,
+    first_byte: Registry<(ServiceName, RegionName), Histogram>,
+}
+
+impl WorkerCounters {
+    pub(crate) fn service(&self, name: &ServiceName) -> Arc<ServiceCounters> {
+        entry(&self.services, name)
+    }
+
+    pub(crate) fn backend(&self, id: &BackendId) -> Arc<BackendCounters> {
+        entry(&self.backends, id)
+    }
+
+    pub(crate) fn first_byte(&self, service: &ServiceName, region: &RegionName) -> Arc<Histogram> {
+        entry(&self.first_byte, &(service.clone(), region.clone()))
+    }
+
+    pub(crate) fn add_to(&self, sum: &mut Stats) {
+        sum.accept_errors += self.accept_errors.read();
+        for (name, counters) in self.services.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            counters.add_to(sum.services.entry(name.clone()).or_default());
+        }
+        for (id, counters) in self.backends.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            counters.add_to(sum.backends.entry(id.clone()).or_default());
+        }
+        for (key, histogram) in self.first_byte.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            histogram.add_to(sum.first_byte.entry(key.clone()).or_default());
+        }
+    }
+}
+
+fn entry<K: Clone + Eq + std::hash::Hash, V: Default>(registry: &Registry<K, V>, key: &K) -> Arc<V> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone()
+}

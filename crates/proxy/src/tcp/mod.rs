@@ -1,0 +1,307 @@
+//! Relayed TCP connections.
+//!
+//! One task per connection drives both directions. A direction ends by itself: its end of stream goes on as one
+//! (half-close), and the connection closes when both have ended. A reset, on either side, goes on as a reset.
+
+mod splice;
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use proxima_balance::Tried;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+pub(crate) use self::splice::Pipe;
+use crate::{
+    backend::{Backend, Pending},
+    http::reset_on_close,
+    stats::{Counter, Reason, Unserved},
+    timer::Timer,
+    view::{ServiceView, UpstreamView},
+    worker::{Open, Worker},
+};
+
+/// Bytes of a direction after which it goes on by `splice(2)`: below, the pipe costs more than the copy.
+const SPLICE_AFTER: u64 = 64 * 1024;
+const ROOM: usize = 64 * 1024;
+
+/// Where the bytes of all relayed connections of a worker pass through. What can't be written on at once moves out of
+/// it before another connection's turn, so one is enough.
+pub(crate) struct Passage(RefCell<Box<[u8]>>);
+
+impl Passage {
+    pub(crate) fn new() -> Self {
+        Self(RefCell::new(vec![0; ROOM].into_boxed_slice()))
+    }
+}
+
+/// Relays one connection until it ends.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    _open: Open,
+    listener: usize,
+    client: TcpStream,
+    peer: SocketAddr,
+) {
+    let counters = worker.services[listener].clone();
+    let service = worker.service(listener);
+    let Some(ServiceView::Tcp(upstream)) = service.as_deref() else {
+        counters.unserved(Unserved::NoBackends);
+        return;
+    };
+    if upstream.levels.is_empty() {
+        let (kind, why) = upstream.unserved();
+        counters.unserved(kind);
+        tracing::debug!(%peer, %why, "connection refused");
+        return reset_on_close(&client);
+    }
+    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
+    let upstream = upstream.clone();
+    let (backend, stream, _pending) = match connect(&worker, listener, &upstream, &timer).await {
+        Ok(connected) => connected,
+        Err(reason) => {
+            counters.failure(reason);
+            return reset_on_close(&client);
+        }
+    };
+    if client.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut relay = Relay {
+        worker: &worker,
+        client,
+        stream,
+        up: Direction::new(&counters.bytes_in),
+        down: Direction::new(&counters.bytes_out),
+        timer,
+        idle: upstream.timeouts.idle,
+    };
+    relay.timer.arm_after(relay.idle);
+    let result = poll_fn(|cx| relay.poll(cx)).await;
+    if let Err(error) = result {
+        if error.kind() == io::ErrorKind::TimedOut {
+            backend.counters.failure(Reason::Idle);
+            counters.failure(Reason::Idle);
+        }
+        reset_on_close(&relay.client);
+        reset_on_close(&relay.stream);
+    }
+    relay.give_back();
+}
+
+/// A connection to the first candidate that takes one.
+async fn connect(
+    worker: &Worker,
+    listener: usize,
+    upstream: &UpstreamView,
+    timer: &Timer,
+) -> Result<(Rc<Backend>, TcpStream, Pending), Reason> {
+    let mut tried = Tried::new();
+    let mut failed = None;
+    while let Some(index) = upstream.pick(&tried) {
+        if let Some(reason) = failed {
+            worker.services[listener].failover(reason);
+        }
+        let backend = upstream.backends[index].clone();
+        let pending = backend.begin();
+        timer.arm_after(upstream.timeouts.connect);
+        let mut connecting = std::pin::pin!(backend.connect());
+        let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(|_| Reason::Connect)),
+            Poll::Pending if timer.has_expired() => Poll::Ready(Err(Reason::ConnectTimeout)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        match connected {
+            Ok(stream) => return Ok((backend.clone(), stream, pending)),
+            Err(reason) => {
+                backend.counters.failure(reason);
+                failed = Some(reason);
+                tried.add(index);
+            }
+        }
+    }
+    Err(failed.unwrap_or(Reason::Connect))
+}
+
+struct Relay<'a> {
+    worker: &'a Worker,
+    client: TcpStream,
+    stream: TcpStream,
+    up: Direction<'a>,
+    down: Direction<'a>,
+    timer: Timer,
+    idle: std::time::Duration,
+}
+
+impl Relay<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.up.moved + self.down.moved;
+        let up = self.up.poll(self.worker, &mut self.client, &mut self.stream, cx)?;
+        let down = self.down.poll(self.worker, &mut self.stream, &mut self.client, cx)?;
+        if up.is_ready() && down.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.up.moved + self.down.moved > before {
+            self.timer.arm_after(self.idle);
+        } else if self.timer.has_expired() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+
+    fn give_back(&mut self) {
+        for direction in [&mut self.up, &mut self.down] {
+            if let Gear::Splice { pipe, filled: 0 } = std::mem::replace(&mut direction.gear, Gear::Copy) {
+                self.worker.pipes.put(pipe);
+            }
+        }
+    }
+}
+
+/// One way of a relayed connection.
+struct Direction<'a> {
+    gear: Gear,
+    /// Read, and not yet written.
+    held: Vec<u8>,
+    /// How much of `held` is written.
+    written: usize,
+    moved: u64,
+    counter: &'a Counter,
+    /// The source has ended.
+    ended: bool,
+    /// The destination has been told.
+    closed: bool,
+    may_splice: bool,
+}
+
+enum Gear {
+    Copy,
+    /// `filled` bytes are in the pipe.
+    Splice {
+        pipe: Pipe,
+        filled: usize,
+    },
+}
+
+impl<'a> Direction<'a> {
+    fn new(counter: &'a Counter) -> Self {
+        Self {
+            gear: Gear::Copy,
+            held: Vec::new(),
+            written: 0,
+            moved: 0,
+            counter,
+            ended: false,
+            closed: false,
+            may_splice: true,
+        }
+    }
+
+    /// Moves what can be moved; ready when the direction has ended and its destination knows.
+    fn poll(
+        &mut self,
+        worker: &Worker,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.closed {
+                return Poll::Ready(Ok(()));
+            }
+            if let Gear::Splice { .. } = self.gear {
+                ready!(self.poll_splice(from, to, cx))?;
+            } else {
+                ready!(self.poll_copy(worker, from, to, cx))?;
+            }
+            if self.ended {
+                // What the source sent before its end is out: `ended` is the last thing a gear reports.
+                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                self.closed = true;
+            } else if self.may_splice && self.moved >= SPLICE_AFTER && matches!(self.gear, Gear::Copy) {
+                self.shift_up(worker);
+            }
+        }
+    }
+
+    /// One read and its write. Returns with nothing held.
+    fn poll_copy(
+        &mut self,
+        worker: &Worker,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            let mut room = worker.passage.0.borrow_mut();
+            let mut into = ReadBuf::new(&mut room);
+            ready!(Pin::new(from).poll_read(cx, &mut into))?;
+            let bytes = into.filled();
+            if bytes.is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            let count = match Pin::new(&mut *to).poll_write(cx, bytes)? {
+                Poll::Ready(count) => count,
+                Poll::Pending => 0,
+            };
+            self.held.extend_from_slice(&bytes[count..]);
+            self.note(count);
+        }
+        while self.written < self.held.len() {
+            let count = ready!(Pin::new(&mut *to).poll_write(cx, &self.held[self.written..]))?;
+            self.written += count;
+            self.note(count);
+        }
+        // Room that was needed once is not kept for the life of the connection.
+        self.held = Vec::new();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn shift_up(&mut self, worker: &Worker) {
+        match worker.pipes.take().map_or_else(Pipe::new, Ok) {
+            Ok(pipe) => self.gear = Gear::Splice { pipe, filled: 0 },
+            Err(error) => {
+                tracing::debug!(%error, "no pipe to splice through; copying on");
+                self.may_splice = false;
+            }
+        }
+    }
+
+    /// Fills the pipe once or empties it as far as it goes. Returns with the pipe empty, or just filled.
+    fn poll_splice(
+        &mut self,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Gear::Splice { pipe, filled } = &mut self.gear else { return Poll::Ready(Ok(())) };
+        if *filled == 0 {
+            let count = ready!(pipe.poll_fill(from, cx))?;
+            *filled = count;
+            self.ended = count == 0;
+        } else {
+            let count = ready!(pipe.poll_empty(to, *filled, cx))?;
+            *filled -= count;
+            self.note(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn note(&mut self, count: usize) {
+        self.moved += count as u64;
+        self.counter.add(count as u64);
+    }
+}

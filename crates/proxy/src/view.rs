@@ -1,0 +1,142 @@
+//! A snapshot as one worker uses it: with its own balancing state, backends and counters beside each route.
+
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc};
+
+use proxima_balance::{Levels, Policy, Tried};
+use proxima_http1::RequestHead;
+use proxima_types::{BackendId, ServiceName};
+
+use crate::{
+    Match, Service, Snapshot, Timeouts, Upstream,
+    backend::Backend,
+    stats::{Histogram, Unserved, WorkerCounters},
+};
+
+/// The services of one snapshot.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// What it was made of, to see whether there is a newer one.
+    source: Arc<Snapshot>,
+    /// By listener.
+    services: Vec<Option<Rc<ServiceView>>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum ServiceView {
+    Http(Vec<(Match, Rc<UpstreamView>)>),
+    Tcp(Rc<UpstreamView>),
+}
+
+/// An upstream with what this worker keeps for it.
+#[derive(Debug)]
+pub(crate) struct UpstreamView {
+    pub(crate) levels: Arc<Levels>,
+    pub(crate) timeouts: Timeouts,
+    policy: RefCell<Policy>,
+    /// By candidate, as in `levels`.
+    pub(crate) backends: Vec<Rc<Backend>>,
+    pub(crate) first_byte: Vec<Arc<Histogram>>,
+}
+
+impl UpstreamView {
+    /// The next candidate to try.
+    pub(crate) fn pick(&self, tried: &Tried) -> Option<usize> {
+        self.levels.pick(&mut self.policy.borrow_mut(), tried, |index| self.backends[index].pending())
+    }
+
+    /// Why there is nothing to try at all.
+    pub(crate) fn unserved(&self) -> (Unserved, String) {
+        use proxima_residency::Unavailable;
+
+        let why = self.levels.unavailable();
+        let kind = match why {
+            Unavailable::NoBackends => Unserved::NoBackends,
+            Unavailable::AllOutside { .. } => Unserved::AllOutside,
+            Unavailable::NoneUsable { .. } => Unserved::NoneUsable,
+        };
+        (kind, why.to_string())
+    }
+}
+
+impl ServiceView {
+    /// The upstream of the first route that takes the request; `path` as in [`Match::takes`].
+    pub(crate) fn route(&self, head: &RequestHead, bytes: &[u8], path: &[u8]) -> Option<&Rc<UpstreamView>> {
+        match self {
+            Self::Http(routes) => routes
+                .iter()
+                .find(|(matches, _)| matches.takes(head, bytes, path))
+                .map(|(_, upstream)| upstream),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+/// Makes views, and keeps what outlives them: the backends with their connections.
+#[derive(Debug)]
+pub(crate) struct Viewer {
+    listeners: Vec<ServiceName>,
+    counters: Arc<WorkerCounters>,
+    backends: RefCell<HashMap<(BackendId, SocketAddr), Rc<Backend>>>,
+    /// Differs from worker to worker and from policy to policy.
+    seed: std::cell::Cell<u64>,
+}
+
+impl Viewer {
+    pub(crate) fn new(listeners: Vec<ServiceName>, counters: Arc<WorkerCounters>, seed: u64) -> Self {
+        Self { listeners, counters, backends: RefCell::default(), seed: seed.into() }
+    }
+
+    /// The view of `snapshot`. Backends that were in the last one keep their connections; those that are in none
+    /// any more lose theirs with the view before.
+    pub(crate) fn view(&self, snapshot: &Arc<Snapshot>) -> View {
+        let services = self.listeners.iter().map(|name| self.service(name, snapshot)).collect();
+        View { source: snapshot.clone(), services }
+    }
+
+    fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Option<Rc<ServiceView>> {
+        let view = match snapshot.services.get(name)? {
+            Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream)),
+            Service::Http(routes) => {
+                let view =
+                    |route: &crate::Route| (route.matches.clone(), self.upstream(name, &route.upstream));
+                ServiceView::Http(routes.iter().map(view).collect())
+            }
+        };
+        Some(Rc::new(view))
+    }
+
+    fn upstream(&self, service: &ServiceName, upstream: &Upstream) -> Rc<UpstreamView> {
+        let candidates = upstream.levels.candidates();
+        self.seed.set(self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        Rc::new(UpstreamView {
+            levels: upstream.levels.clone(),
+            timeouts: upstream.timeouts,
+            policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
+            backends: candidates.iter().map(|c| self.backend(&c.backend, c.address)).collect(),
+            first_byte: candidates.iter().map(|c| self.counters.first_byte(service, &c.region)).collect(),
+        })
+    }
+
+    fn backend(&self, id: &BackendId, address: SocketAddr) -> Rc<Backend> {
+        let make = || Rc::new(Backend::new(id.clone(), address, self.counters.backend(id)));
+        self.backends.borrow_mut().entry((id.clone(), address)).or_insert_with(make).clone()
+    }
+
+    /// Calls `each` for every backend, and lets go of those that no view uses any more.
+    pub(crate) fn sweep(&self, each: impl Fn(&Backend)) {
+        self.backends.borrow_mut().retain(|_, backend| {
+            each(backend);
+            Rc::strong_count(backend) > 1
+        });
+    }
+}
+
+impl View {
+    pub(crate) fn is_of(&self, snapshot: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(&self.source, snapshot)
+    }
+
+    pub(crate) fn service(&self, listener: usize) -> Option<&Rc<ServiceView>> {
+        self.services[listener].as_ref()
+    }
+}

@@ -1,0 +1,286 @@
+//! One worker: a thread, its runtime, its listeners and everything the connections on it share.
+//!
+//! Tasks of a worker: the main one (beats, phases, sweeps), one per listener, one per connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::{ArcSwap, Cache};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::LocalSet,
+};
+
+use crate::{
+    DataPlaneConfig, Protocol, Snapshot,
+    buffer::Pool,
+    http::{self, Scratch},
+    retry::RetryBudget,
+    stats::{ServiceCounters, WorkerCounters},
+    tcp::{self, Passage, Pipe},
+    timer::{BEAT, Timers},
+    view::{ServiceView, View, Viewer},
+};
+
+/// Where the data plane is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    Draining,
+    Stopped,
+}
+
+/// What a worker begins with.
+pub(crate) struct Start {
+    pub(crate) number: usize,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) config: Arc<DataPlaneConfig>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) drained: watch::Sender<bool>,
+}
+
+/// A worker's own socket of a listener.
+pub(crate) struct Socket {
+    pub(crate) listener: usize,
+    pub(crate) socket: std::net::TcpListener,
+}
+
+/// How many buffers of each kind a worker keeps for the next exchange.
+const POOLED: usize = 128;
+/// From sweep to sweep of the connections at rest.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the tasks of a worker share.
+pub(crate) struct Worker {
+    pub(crate) config: Arc<DataPlaneConfig>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) retries: RetryBudget,
+    pub(crate) counters: Arc<WorkerCounters>,
+    /// By listener.
+    pub(crate) services: Vec<Arc<ServiceCounters>>,
+    pub(crate) scratch: Pool<Box<Scratch>>,
+    pub(crate) passage: Passage,
+    pub(crate) pipes: Pool<Pipe>,
+    draining: Cell<bool>,
+    drained: watch::Sender<bool>,
+    snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    viewer: Viewer,
+    view: RefCell<View>,
+}
+
+/// Runs a worker on this thread until the data plane stops. Dropping its tasks closes their connections.
+pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
+    let tasks = LocalSet::new();
+    tasks.block_on(runtime, serve(start));
+}
+
+async fn serve(start: Start) {
+    let Start { number, sockets, config, snapshot, counters, mut phase, drained } = start;
+    let worker = Rc::new(Worker::new(number, config, snapshot, counters, drained));
+    let accepting: Vec<_> = sockets
+        .into_iter()
+        .map(|socket| tokio::task::spawn_local(accept(worker.clone(), socket, phase.clone())))
+        .collect();
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut next_sweep = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            changed = phase.changed() => {
+                let now = *phase.borrow_and_update();
+                if changed.is_err() || now == Phase::Stopped {
+                    return;
+                }
+                worker.begin_drain();
+            }
+            _ = beat.tick() => {
+                let now = Instant::now();
+                worker.timers.beat(now);
+                worker.counters.beats.add(1);
+                if now >= next_sweep {
+                    next_sweep = now + SWEEP;
+                    worker.sweep();
+                }
+                if worker.is_draining() && accepting.iter().all(tokio::task::JoinHandle::is_finished) {
+                    worker.note_drained();
+                }
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn new(
+        number: usize,
+        config: Arc<DataPlaneConfig>,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        counters: Arc<WorkerCounters>,
+        drained: watch::Sender<bool>,
+    ) -> Self {
+        let names: Vec<_> = config.listeners.iter().map(|listener| listener.service.clone()).collect();
+        let services = names.iter().map(|name| counters.service(name)).collect();
+        // The hasher's keys are random; the cores get their randomness from here.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
+        let viewer = Viewer::new(names, counters.clone(), seed);
+        let view = RefCell::new(viewer.view(&snapshot.load_full()));
+        Self {
+            config,
+            timers: Timers::new(Instant::now()),
+            retries: RetryBudget::new(),
+            counters,
+            services,
+            scratch: Pool::new(POOLED),
+            passage: Passage::new(),
+            pipes: Pool::new(POOLED),
+            draining: Cell::new(false),
+            drained,
+            snapshot: RefCell::new(Cache::new(snapshot)),
+            viewer,
+            view,
+        }
+    }
+
+    /// What `listener` serves now. Looks for a newer snapshot first, which costs one load when there is none.
+    pub(crate) fn service(&self, listener: usize) -> Option<Rc<ServiceView>> {
+        let mut cache = self.snapshot.borrow_mut();
+        let snapshot = cache.load();
+        if !self.view.borrow().is_of(snapshot) {
+            let view = self.viewer.view(snapshot);
+            self.view.replace(view);
+            self.viewer.sweep(|_| {});
+        }
+        self.view.borrow().service(listener).cloned()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    fn begin_drain(&self) {
+        self.draining.set(true);
+        self.viewer.sweep(|backend| backend.forget_idle());
+        self.timers.wake_all();
+    }
+
+    fn note_drained(&self) {
+        if self.counters.open.read() == 0 {
+            self.drained.send_if_modified(|drained| !std::mem::replace(drained, true));
+        }
+    }
+
+    fn sweep(&self) {
+        self.retries.next_second();
+        self.viewer.sweep(|backend| backend.sweep(&self.timers));
+    }
+}
+
+/// Counts a connection as open until it is dropped.
+pub(crate) struct Open {
+    worker: Rc<Worker>,
+    listener: usize,
+}
+
+impl Open {
+    fn new(worker: Rc<Worker>, listener: usize) -> Self {
+        let service = &worker.services[listener];
+        service.connections.add(1);
+        service.open.add(1);
+        worker.counters.open.add(1);
+        Self { worker, listener }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.services[self.listener].open.sub(1);
+        self.worker.counters.open.sub(1);
+    }
+}
+
+/// Accepts until the data plane drains; then takes what the kernel has already completed, and closes.
+async fn accept(worker: Rc<Worker>, socket: Socket, mut phase: watch::Receiver<Phase>) {
+    let Socket { listener, socket } = socket;
+    let address = worker.config.listeners[listener].address;
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%address, %error, "the event loop does not take the listener");
+            return;
+        }
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                backoff = Backoff::default();
+                spawn(&worker, listener, stream, peer);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                worker.counters.accept_errors.add(1);
+                backoff.wait(address, &error).await;
+            }
+        }
+    }
+    while let Some(Ok((stream, peer))) = ready_now(socket.accept()).await {
+        spawn(&worker, listener, stream, peer);
+    }
+}
+
+/// The output of `future` if it is ready at once.
+async fn ready_now<F: Future>(future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = std::future::ready(()) => None,
+    }
+}
+
+fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+    let open = Open::new(worker.clone(), listener);
+    let worker = worker.clone();
+    match worker.config.listeners[listener].protocol {
+        Protocol::Http => tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer)),
+        Protocol::Tcp => tokio::task::spawn_local(tcp::serve(worker, open, listener, stream, peer)),
+    };
+}
+
+/// Whether only the connection that was to be accepted is lost.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::WouldBlock)
+}
+
+/// Out of descriptors or memory: trying again at once would only burn the CPU that might free some.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    async fn wait(&mut self, address: SocketAddr, error: &io::Error) {
+        if self.failures == 0 {
+            tracing::warn!(
+                %address, %error,
+                "can't accept connections; for `too many open files` raise LimitNOFILE. Trying on"
+            );
+        }
+        let pause = Duration::from_millis(10 << self.failures.min(6));
+        self.failures += 1;
+        tokio::time::sleep(pause).await;
+    }
+}
