@@ -9,12 +9,14 @@
 //!   app     the app server the worlds run
 //! load      open-loop clients: what users see
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
+//! demo      a region fails under load; what its users notice
 //! ```
 //!
 //! The harness meets the daemon only at its process boundary: a binary, a config file, a socket.
 #![allow(clippy::disallowed_methods, reason = "a driver: it measures real programs on the real clock")]
 
 pub mod app;
+pub mod demo;
 pub mod error;
 pub mod link;
 pub mod load;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, sandbox,
+    app, demo, sandbox,
     selftest::{self, Selftest},
     world::{Options, World, WorldSpec},
 };
@@ -24,6 +24,8 @@ enum Command {
     App(app::Options),
     /// Start a world and keep it until Ctrl-C.
     Up(Up),
+    /// Fail a region under load and show what its users notice.
+    Demo(demo::Options),
     /// Check the harness itself.
     Selftest {
         /// What to check.
@@ -45,31 +47,39 @@ struct Up {
 }
 
 fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    // The demo tells its own story on the terminal.
+    let level = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level)))
         .init();
-    match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(command).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::App(options) => Ok(runtime()?.block_on(app::serve(options))?),
+        Command::App(options) => runtime()?.block_on(app::serve(options))?,
         Command::Up(arguments) => {
             let sandbox = sandbox::enter()?;
-            runtime()?.block_on(up(arguments, &sandbox))
+            runtime()?.block_on(up(arguments, &sandbox))?;
+        }
+        Command::Demo(options) => {
+            let code = match sandbox::enter() {
+                Ok(sandbox) => runtime()?.block_on(demo::run(options, &sandbox)),
+                Err(error) => demo::could_not(&error),
+            };
+            return Ok(code);
         }
         Command::Selftest { check } => {
             let sandbox = sandbox::enter()?;
-            Ok(runtime()?.block_on(selftest::run(check, &sandbox))?)
+            runtime()?.block_on(selftest::run(check, &sandbox))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

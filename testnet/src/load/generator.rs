@@ -149,6 +149,7 @@ struct Message {
 
 impl Sender {
     async fn send(&self, intended: Instant, number: usize) {
+        let started = Instant::now();
         let message = &self.messages[number % self.messages.len()];
         let streaming = self.kind == Kind::Stream;
         let request =
@@ -172,6 +173,7 @@ impl Sender {
             kind: self.kind,
             family: self.family,
             intended,
+            started,
             first_byte: head.map(|head| head.first_byte),
             done,
             attempts: exchange.attempts,

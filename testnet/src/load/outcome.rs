@@ -22,6 +22,8 @@ pub struct Outcome {
     pub family: Family,
     /// Its place in the arrivals.
     pub intended: Instant,
+    /// When it was really started; much later only when this machine is overloaded.
+    pub started: Instant,
     /// First byte of an answer.
     pub first_byte: Option<Instant>,
     /// End of the answer, or of hope.

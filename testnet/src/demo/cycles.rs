@@ -1,0 +1,273 @@
+//! What is done to the world, and what is measured of it.
+//!
+//! ```text
+//! warm-up ─▶ steady ─▶ ┌ kill apps ─▶ outage ─▶ restore ─▶ settle ┐ ─▶ ┌ kill daemon ─▶ outage ─▶ restart ─▶ settle ┐
+//!                      └──────────────── × N ────────────────────┘    └──────────────────── × N ──────────────────┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use proxima_api::EventKind;
+use proxima_types::{Health, ReachState};
+use tokio::time::{sleep, sleep_until};
+
+use super::{FAILING, screen::Screen, stage::Stage};
+use crate::{
+    error::{Error, Result},
+    load::{Kind, Outcome},
+};
+
+const WARM_UP: Duration = Duration::from_secs(2);
+/// How long a region stays without apps.
+const APP_OUTAGE: Duration = Duration::from_secs(4);
+/// How long a PoP stays without daemon.
+const DAEMON_OUTAGE: Duration = Duration::from_secs(2);
+/// After the routes are back: longer than a token stream, so that none spans two kills.
+const SETTLE: Duration = Duration::from_millis(2500);
+/// What has not happened by then counts as not happened.
+const REACTION_LIMIT: Duration = Duration::from_secs(3);
+const RETURN_LIMIT: Duration = Duration::from_secs(20);
+
+/// Everything that was done and measured.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Time of steady health in which no UPDATE may be sent.
+    pub(super) steady: Steady,
+    pub(super) app_kills: Vec<AppKill>,
+    pub(super) daemon_kills: Vec<DaemonKill>,
+}
+
+/// A time and the UPDATEs each PoP sent in it.
+#[derive(Debug)]
+pub(super) struct Steady {
+    pub(super) from: Instant,
+    pub(super) until: Instant,
+    pub(super) updates: Vec<(String, usize)>,
+}
+
+/// All apps of a region killed and restored.
+#[derive(Debug, Clone)]
+pub(super) struct AppKill {
+    pub(super) killed: Instant,
+    /// First verdict that an app of the region is down.
+    pub(super) detected: Option<Instant>,
+    /// The group's transition to withdrawn.
+    pub(super) decided: Option<Instant>,
+    /// The withdrawal on the wire, IPv4 and IPv6.
+    pub(super) withdrawn: [Option<Instant>; 2],
+    /// The router's kernel no longer sends to the PoP, IPv4 and IPv6.
+    pub(super) fib_left: [Option<Instant>; 2],
+    /// The first answer from another region to a client of this one.
+    pub(super) served_elsewhere: Option<Instant>,
+    /// The apps were started again.
+    pub(super) restored: Instant,
+    pub(super) announced: [Option<Instant>; 2],
+    pub(super) fib_back: [Option<Instant>; 2],
+    /// The end of what belongs to this kill.
+    pub(super) settled: Instant,
+}
+
+/// A daemon killed and restarted.
+#[derive(Debug, Clone)]
+pub(super) struct DaemonKill {
+    pub(super) killed: Instant,
+    pub(super) fib_left: [Option<Instant>; 2],
+    pub(super) served_elsewhere: Option<Instant>,
+    pub(super) restarted: Instant,
+    /// When each gating backend of the region had its first verdict: the last of them.
+    pub(super) first_verdicts: Option<Instant>,
+    /// First UPDATE that announces anything.
+    pub(super) first_announcement: Option<Instant>,
+    pub(super) fib_back: [Option<Instant>; 2],
+    pub(super) settled: Instant,
+}
+
+/// Performs the whole demo.
+pub(super) async fn perform(stage: &mut Stage, screen: &Screen, kills: u32, steady: Duration) -> Result<Run> {
+    screen.headline("warming up");
+    sleep(WARM_UP).await;
+    check_load(stage)?;
+    let steady = stay_steady(stage, screen, steady).await;
+    let (mut app_kills, mut daemon_kills) = (Vec::new(), Vec::new());
+    for number in 1..=kills {
+        screen.step(&format!("{FAILING} apps, kill {number} of {kills}"));
+        app_kills.push(kill_apps(stage, screen).await?);
+    }
+    for number in 1..=kills {
+        screen.step(&format!("{FAILING} daemon, kill {number} of {kills}"));
+        daemon_kills.push(kill_daemon(stage, screen).await?);
+    }
+    screen.step("done");
+    Ok(Run { steady, app_kills, daemon_kills })
+}
+
+/// The clients must be served before anything is killed, or the demo would show nothing.
+fn check_load(stage: &Stage) -> Result<()> {
+    let (served, failed) = stage.outcomes().read(0, |all| {
+        let work = all.iter().filter(|outcome| outcome.kind == Kind::Work);
+        let (served, failed): (Vec<&Outcome>, Vec<&Outcome>) = work.partition(|outcome| outcome.succeeded());
+        (served.len(), failed.first().map(|outcome| (failed.len(), outcome.result.clone())))
+    });
+    match failed {
+        _ if served == 0 => Err(Error::Claim("no request was served before anything was killed".to_owned())),
+        Some((count, first)) => Err(Error::Claim(format!(
+            "{count} requests failed before anything was killed ({served} were served); the first: {first:?}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+async fn stay_steady(stage: &Stage, screen: &Screen, length: Duration) -> Steady {
+    screen.headline(&format!("steady health for {} s", length.as_secs()));
+    let from = Instant::now();
+    sleep(length).await;
+    let until = Instant::now();
+    let wires = stage.wires().iter();
+    let updates: Vec<_> =
+        wires.map(|(region, wire)| (region.clone(), wire.updates(from, until).len())).collect();
+    let sum: usize = updates.iter().map(|(_, count)| count).sum();
+    screen.say(&format!("{} s of steady health: {sum} UPDATEs from the PoPs", length.as_secs()));
+    Steady { from, until, updates }
+}
+
+async fn kill_apps(stage: &Stage, screen: &Screen) -> Result<AppKill> {
+    let region = stage.failing()?;
+    let (wire, fib, [v4, v6]) = (stage.wire()?, stage.fib(), stage.prefixes());
+    let seen = stage.outcomes().len();
+    let killed = region.kill_apps()?;
+    screen.mark(killed, &format!("every app of {FAILING} is killed (SIGKILL)"));
+    let deadline = killed + REACTION_LIMIT;
+    let (detected, decided, withdrawn_v4, withdrawn_v6, left_v4, left_v6, served_elsewhere) = tokio::join!(
+        screen.first("detected by the standing connection", killed, detected(stage, killed, deadline)),
+        screen.first("decided: withdraw", killed, decided(stage, killed, deadline)),
+        screen.first("IPv4 withdrawal on the wire", killed, wire.withdrawn(v4, killed, deadline)),
+        screen.first("IPv6 withdrawal on the wire", killed, wire.withdrawn(v6, killed, deadline)),
+        screen.first("IPv4 gone from the router's FIB", killed, fib.left_pop(v4, killed, deadline)),
+        screen.first("IPv6 gone from the router's FIB", killed, fib.left_pop(v6, killed, deadline)),
+        screen.first(
+            "first answer from another region",
+            killed,
+            served_elsewhere(stage, seen, killed, deadline)
+        ),
+    );
+    sleep_until((killed + APP_OUTAGE).into()).await;
+    let restored = Instant::now();
+    screen.mark(restored, &format!("the apps of {FAILING} are started again"));
+    region.start_apps().await?;
+    let deadline = restored + RETURN_LIMIT;
+    let (announced_v4, announced_v6, back_v4, back_v6) = tokio::join!(
+        screen.first("IPv4 announced again", restored, wire.announced(v4, restored, deadline)),
+        screen.first("IPv6 announced again", restored, wire.announced(v6, restored, deadline)),
+        screen.first("IPv4 back in the router's FIB", restored, fib.reached_pop(v4, restored, deadline)),
+        screen.first("IPv6 back in the router's FIB", restored, fib.reached_pop(v6, restored, deadline)),
+    );
+    sleep(SETTLE).await;
+    Ok(AppKill {
+        killed,
+        detected,
+        decided,
+        withdrawn: [withdrawn_v4, withdrawn_v6],
+        fib_left: [left_v4, left_v6],
+        served_elsewhere,
+        restored,
+        announced: [announced_v4, announced_v6],
+        fib_back: [back_v4, back_v6],
+        settled: Instant::now(),
+    })
+}
+
+async fn kill_daemon(stage: &Stage, screen: &Screen) -> Result<DaemonKill> {
+    let region = stage.failing()?;
+    let (wire, fib, [v4, v6]) = (stage.wire()?, stage.fib(), stage.prefixes());
+    let seen = stage.outcomes().len();
+    let killed = region.pop.kill(Signal::SIGKILL)?;
+    screen.mark(killed, &format!("the daemon of {FAILING} is killed (SIGKILL)"));
+    let deadline = killed + REACTION_LIMIT;
+    let (left_v4, left_v6, served_elsewhere) = tokio::join!(
+        screen.first("IPv4 gone from the router's FIB", killed, fib.left_pop(v4, killed, deadline)),
+        screen.first("IPv6 gone from the router's FIB", killed, fib.left_pop(v6, killed, deadline)),
+        screen.first(
+            "first answer from another region",
+            killed,
+            served_elsewhere(stage, seen, killed, deadline)
+        ),
+    );
+    region.pop.wait_ended(REACTION_LIMIT).await;
+    sleep_until((killed + DAEMON_OUTAGE).into()).await;
+    let restarted = Instant::now();
+    screen.mark(restarted, &format!("the daemon of {FAILING} is started again"));
+    region.pop.start()?;
+    let deadline = restarted + RETURN_LIMIT;
+    let (first_verdicts, first_announcement, back_v4, back_v6) = tokio::join!(
+        screen.first("first verdicts", restarted, first_verdicts(stage, restarted, deadline)),
+        screen.first(
+            "first announcement on the wire",
+            restarted,
+            wire.first_update(restarted, deadline, |update| !update.announced.is_empty())
+        ),
+        screen.first("IPv4 back in the router's FIB", restarted, fib.reached_pop(v4, restarted, deadline)),
+        screen.first("IPv6 back in the router's FIB", restarted, fib.reached_pop(v6, restarted, deadline)),
+    );
+    region.pop.check()?;
+    sleep(SETTLE).await;
+    Ok(DaemonKill {
+        killed,
+        fib_left: [left_v4, left_v6],
+        served_elsewhere,
+        restarted,
+        first_verdicts,
+        first_announcement,
+        fib_back: [back_v4, back_v6],
+        settled: Instant::now(),
+    })
+}
+
+async fn detected(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {
+    let down = |kind: &EventKind| match kind {
+        EventKind::BackendVerdict { region, to: Health::Down, .. } if region.as_str() == FAILING => Some(()),
+        _ => None,
+    };
+    stage.events().first(since, deadline, down).await.map(|(at, ())| at)
+}
+
+async fn decided(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {
+    let withdrawn = |kind: &EventKind| match kind {
+        EventKind::GroupTransition { group, to: ReachState::Withdrawn, .. }
+            if group.as_str() == stage.group() =>
+        {
+            Some(())
+        }
+        _ => None,
+    };
+    stage.events().first(since, deadline, withdrawn).await.map(|(at, ())| at)
+}
+
+/// When the last of the region's apps had its first verdict of a new daemon.
+async fn first_verdicts(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {
+    let apps = stage.failing().ok()?.apps.iter();
+    let verdicts = apps.map(|app| async {
+        let ending = format!("app/{}", app.name());
+        let of_app = |kind: &EventKind| match kind {
+            EventKind::BackendVerdict { backend, from: Health::Unknown, .. } => {
+                (backend.to_string() == ending).then_some(())
+            }
+            _ => None,
+        };
+        stage.events().first(since, deadline, of_app).await.map(|(at, ())| at)
+    });
+    let verdicts = futures_util::future::join_all(verdicts).await;
+    verdicts.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+async fn served_elsewhere(stage: &Stage, from: usize, since: Instant, deadline: Instant) -> Option<Instant> {
+    let elsewhere = |outcome: &&Outcome| {
+        outcome.kind == Kind::Work
+            && &*outcome.region == FAILING
+            && outcome.done >= since
+            && outcome.succeeded()
+            && outcome.served.as_ref().is_some_and(|served| &*served.region != FAILING)
+    };
+    let outcomes = stage.outcomes();
+    outcomes.wait(from, deadline, |all| all.iter().find(elsewhere).map(|outcome| outcome.done)).await
+}
