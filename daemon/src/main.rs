@@ -1,3 +1,87 @@
-//! The per-PoP daemon proximad: composition, signals, reload, admin server.
+//! `proximad`: the per-PoP daemon. This is the only place where the parts meet.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`start`] | brings everything up, in order, and takes it back |
+//! | [`control`] | the task that owns every decision |
+//! | [`groups`] | verdicts → scores → what is announced |
+//! | [`routing`] | verdicts → what the workers serve |
+//! | [`watchdog`] | beats of the workers |
+//! | [`stop`] | the order of a stop |
+//! | [`report`], [`words`] | answers of the admin interface |
+//! | [`admin`], [`metrics_server`] | the servers themselves |
+#![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
-fn main() {}
+mod admin;
+mod args;
+mod control;
+mod groups;
+mod metrics_server;
+mod report;
+mod routing;
+mod signals;
+mod start;
+mod stop;
+mod watchdog;
+mod words;
+
+use std::{fs, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use proxima_config::{Config, ConfigErrors};
+use proxima_telemetry::{LogFormat, LogOptions};
+
+use crate::{args::Args, start::Daemon};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ConfigErrors>() => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("proximad: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let file = args.config.display();
+    let text = fs::read_to_string(&args.config)
+        .with_context(|| format!("can't read {file}; name the configuration with --config FILE"))?;
+    let config = Config::parse(&text, &file.to_string())?;
+    let _log = proxima_telemetry::log::install(&LogOptions {
+        format: match config.log.format {
+            proxima_config::LogFormat::Text => LogFormat::Text,
+            proxima_config::LogFormat::Json => LogFormat::Json,
+        },
+        filter: config.log.level.to_string(),
+    })?;
+    let prometheus = proxima_telemetry::metrics::install()?;
+    die_with_the_control_thread();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't make the control thread's runtime")?;
+    runtime.block_on(async { Ok(Daemon::start(config, prometheus).await?.run().await) })
+}
+
+/// A panic in any task of the control thread ends the process: half a control plane would keep routes alive that
+/// nobody watches any more.
+fn die_with_the_control_thread() {
+    let control = std::thread::current().id();
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if std::thread::current().id() == control {
+            std::process::abort();
+        }
+    }));
+}

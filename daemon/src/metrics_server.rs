@@ -1,5 +1,7 @@
 //! The Prometheus endpoint: `GET /metrics` over TCP.
 
+mod traffic;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -54,16 +56,18 @@ async fn elsewhere() -> impl IntoResponse {
     (StatusCode::NOT_FOUND, "the metrics are at /metrics\n")
 }
 
-/// Brings the gauges up to date with the control task's view and renders them all. When the control task does not answer,
-/// the gauges stay as they were: the counters still tell.
+/// Takes over what the control task and the data plane say, and renders it all. When the control task does not answer, the
+/// metrics it feeds stay as they were: those counted elsewhere still tell.
 pub(crate) async fn scrape(control: &ControlClient, prometheus: &Prometheus) -> String {
-    if let Err(error) = refresh(control).await {
+    let mut histograms = String::new();
+    if let Err(error) = refresh(control, &mut histograms).await {
         tracing::warn!(%error, "metrics are rendered as they were");
     }
-    prometheus.render()
+    prometheus.render() + &histograms
 }
 
-async fn refresh(control: &ControlClient) -> Result<(), ControlError> {
+async fn refresh(control: &ControlClient, histograms: &mut String) -> Result<(), ControlError> {
+    traffic::record(&control.traffic().await?, histograms);
     metrics::record_status(&control.status().await?);
     metrics::record_peers(&control.peers().await?);
     metrics::record_backends(&control.backends().await?);

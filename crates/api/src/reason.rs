@@ -92,6 +92,25 @@ impl fmt::Display for VerdictReason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "kebab-case")]
 pub enum GroupReason {
+    /// The first verdicts of everything that gates the group are known.
+    FirstVerdicts {
+        /// The score then.
+        score: Score,
+    },
+    /// Nothing of the region's capacity is up.
+    NothingUp,
+    /// This PoP can't serve, whatever its backends do.
+    Fault {
+        /// What is wrong.
+        fault: String,
+    },
+    /// That fault is over.
+    FaultOver {
+        /// The score now.
+        score: Score,
+    },
+    /// The operator has ended the drain.
+    Undrained,
     /// Some backends of a gating service have no verdict yet; nothing is announced before.
     AwaitingVerdicts {
         /// These.
@@ -149,6 +168,11 @@ impl fmt::Display for GroupReason {
                     write!(f, "awaiting the first verdicts on {first} and {} more", rest.len())
                 }
             },
+            Self::FirstVerdicts { score } => write!(f, "the first verdicts are known, score {score}"),
+            Self::NothingUp => f.write_str("nothing is up"),
+            Self::Fault { fault } => f.write_str(fault),
+            Self::FaultOver { score } => write!(f, "able to serve again, score {score}"),
+            Self::Undrained => f.write_str("undrained"),
             Self::ScoreBelow { score, threshold } => write!(f, "score {score} is below {threshold}"),
             Self::ScoreAbove { score, threshold } => write!(f, "score {score} is at or above {threshold}"),
             Self::HoldDown { score, remaining_ms } => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proxima_api::{
     AdvertisedRoutes, Backends, DrainRequest, DrainStatus, Peers, ReceivedRoutes, RouteFilter, Status,
 };
+use proxima_proxy::Stats;
 use tokio::{
     sync::{
         mpsc::{self, Receiver, Sender},
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Received(RouteFilter, Reply<ReceivedRoutes>),
     /// All backends.
     Backends(Reply<Backends>),
+    /// What the data plane counted.
+    Traffic(Reply<Stats>),
     /// Take this PoP out of anycast.
     Drain(DrainRequest, Reply<DrainStatus>),
     /// Put it back.
@@ -80,6 +83,10 @@ impl ControlClient {
 
     pub(crate) async fn backends(&self) -> Result<Backends, ControlError> {
         self.ask(Command::Backends).await
+    }
+
+    pub(crate) async fn traffic(&self) -> Result<Stats, ControlError> {
+        self.ask(Command::Traffic).await
     }
 
     pub(crate) async fn drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {

@@ -4,6 +4,7 @@ use proxima_api::{
     AdvertisedRoutes, BackendCounts, Backends, DrainStatus, Drained, Event, EventKind, Events, PeerCounts,
     Peers, Phase, ReceivedRoutes, SessionState, Status, Timestamp,
 };
+use proxima_proxy::Stats;
 use proxima_types::Asn;
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -58,6 +59,7 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
             reply.send(ReceivedRoutes { routes: vec![] }).unwrap();
         }
         Command::Backends(reply) => reply.send(Backends { backends: vec![] }).unwrap(),
+        Command::Traffic(reply) => reply.send(Stats::default()).unwrap(),
         Command::Drain(request, reply) => {
             let changed = drained.is_none();
             drained.get_or_insert(Drained { since: Timestamp::from_unix_micros(0), reason: request.reason });

@@ -1,0 +1,329 @@
+//! The control task: it owns every decision and takes one event at a time.
+//!
+//! ```text
+//! probes ───┐                           ┌─▶ groups ─▶ speaker (UPDATEs)
+//! speaker ──┤   handle one, then        ├─▶ snapshot (workers)
+//! admin ────┼─▶ settle: transitions, ───┤
+//! signals ──┤   desired routes          └─▶ journal (log, metrics, followers)
+//! beats ────┘
+//! ```
+//!
+//! On each change the routes go out before the journal is written: what an observer reads about has happened.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use proxima_announce::Override;
+use proxima_api::{DrainRequest, DrainStatus, Drained, EventKind, Phase, Timestamp, VerdictReason};
+use proxima_bgp_speaker::{SpeakerEvent, SpeakerHandle, UpdateContent};
+use proxima_config::Config;
+use proxima_probe::ProbeEvent;
+use proxima_proxy::{Beats, DataPlane, Snapshot};
+use proxima_telemetry::EventJournal;
+use proxima_types::{Announcement, BackendId};
+use tokio::sync::mpsc;
+
+use crate::{
+    admin::Command,
+    groups::{Groups, drain_order},
+    routing::{self, Observed},
+    signals::{Signal, Signals},
+    stop::{Stage, Stop},
+    watchdog::{Change, Watchdog},
+    words::{self, Ordered},
+};
+
+/// How often the workers' beats are looked at.
+const BEAT_CHECK: Duration = Duration::from_millis(100);
+
+/// Where the control task's events come from.
+pub(crate) struct Inputs {
+    pub(crate) probes: mpsc::Receiver<ProbeEvent>,
+    pub(crate) speaker: mpsc::Receiver<SpeakerEvent>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) signals: Signals,
+}
+
+/// The state of the daemon.
+pub(crate) struct Control {
+    pub(crate) config: Config,
+    pub(crate) journal: Arc<EventJournal>,
+    pub(crate) started: (Instant, Timestamp),
+    pub(crate) observed: BTreeMap<BackendId, Observed>,
+    pub(crate) verdicts: BTreeMap<BackendId, (Timestamp, VerdictReason)>,
+    pub(crate) groups: Groups,
+    pub(crate) group_since: BTreeMap<proxima_types::GroupName, Timestamp>,
+    pub(crate) speaker: SpeakerHandle,
+    pub(crate) data_plane: Arc<DataPlane>,
+    pub(crate) drained: Option<Drained>,
+    pub(crate) ordered: Option<Ordered>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    desired: Vec<Announcement>,
+    ready: bool,
+    beats: Beats,
+    watchdog: Watchdog,
+    last_check: Instant,
+    stop: Option<Stop>,
+}
+
+/// The running parts the control task steers.
+pub(crate) struct Parts {
+    pub(crate) journal: Arc<EventJournal>,
+    pub(crate) speaker: SpeakerHandle,
+    pub(crate) data_plane: Arc<DataPlane>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+}
+
+impl Control {
+    pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
+        let Parts { journal, speaker, data_plane, snapshot } = parts;
+        let beats = data_plane.beats();
+        let watchdog = Watchdog::new(now, beats.read().count());
+        let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
+        let wall =
+            journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
+        let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
+        Self {
+            groups: Groups::new(&config),
+            config,
+            journal,
+            started: (now, wall),
+            observed: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            group_since,
+            speaker,
+            data_plane,
+            drained: None,
+            ordered: None,
+            snapshot,
+            desired: Vec::new(),
+            ready: false,
+            beats,
+            watchdog,
+            last_check: now,
+            stop: None,
+        }
+    }
+
+    /// Runs until the daemon has stopped in order, or was told twice.
+    pub(crate) async fn run(&mut self, mut inputs: Inputs) {
+        let mut beat_check = tokio::time::interval(BEAT_CHECK);
+        beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.rescore(Instant::now());
+        loop {
+            self.settle(Instant::now());
+            let timeout = self.poll_timeout();
+            tokio::select! {
+                biased;
+                Some(event) = inputs.probes.recv() => self.handle_probe(event),
+                Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
+                signal = inputs.signals.next() => {
+                    if self.handle_signal(signal) {
+                        return;
+                    }
+                }
+                Some(command) = inputs.commands.recv() => self.handle_command(command),
+                _ = beat_check.tick() => self.check_workers(Instant::now()),
+                () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
+            }
+            if self.stop.as_ref().is_some_and(Stop::is_over) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match (&self.stop, self.ready) {
+            (Some(_), _) => Phase::Stopping,
+            (None, true) => Phase::Running,
+            (None, false) => Phase::Starting,
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let stop = self.stop.as_ref().and_then(Stop::poll_timeout);
+        [self.groups.poll_timeout(), stop].into_iter().flatten().min()
+    }
+
+    /// Carries out what the last event has changed.
+    fn settle(&mut self, now: Instant) {
+        let desired = self.groups.desired();
+        if desired != self.desired {
+            if let Err(error) = self.speaker.set_desired(desired.clone()) {
+                tracing::error!(%error, "a group asked for a prefix that is not configured; nothing was announced");
+            }
+            self.desired = desired;
+        }
+        while let Some(transition) = self.groups.poll_transition() {
+            let reason = words::group_reason(&transition, self.ordered.as_ref());
+            let (group, from, to) = (transition.group, transition.from, transition.to);
+            let kind = EventKind::GroupTransition { group: group.clone(), from, to, reason };
+            let event = self.journal.publish_at(kind, transition.at);
+            self.group_since.insert(group, event.at);
+        }
+        if !self.ready && self.groups.are_settled() {
+            self.ready = true;
+            self.speaker.release_end_of_rib();
+            let after_ms = u64::try_from((now - self.started.0).as_millis()).unwrap_or(u64::MAX);
+            self.journal.publish(EventKind::DaemonReady { after_ms });
+        }
+        if let Some(stop) = &mut self.stop {
+            stop.advance(now, &self.config.drain, self.groups.are_withdrawn(), &self.data_plane);
+        }
+    }
+
+    fn rescore(&mut self, now: Instant) {
+        self.groups.score(now, &self.config, &self.observed);
+        self.snapshot.store(Arc::new(routing::snapshot(&self.config, &self.observed)));
+    }
+
+    fn handle_probe(&mut self, event: ProbeEvent) {
+        let now = Instant::now();
+        match event {
+            ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at: _ } => {
+                let observed = self.observed.entry(backend.clone()).or_default();
+                observed.health = to;
+                let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
+                self.rescore(now);
+                self.settle(now);
+                let reason = words::verdict_reason(&reason);
+                let region = self.region_of(&backend);
+                let kind = EventKind::BackendVerdict {
+                    backend: backend.clone(),
+                    region,
+                    from,
+                    to,
+                    reason: reason.clone(),
+                    rtt_us,
+                };
+                let event = self.journal.publish_at(kind, at);
+                self.verdicts.insert(backend, (event.at, reason));
+            }
+            ProbeEvent::Rtt { backend, rtt } => {
+                self.observed.entry(backend).or_default().rtt = Some(rtt);
+                self.rescore(now);
+            }
+        }
+    }
+
+    fn region_of(&self, backend: &BackendId) -> proxima_types::RegionName {
+        let listed = self.config.pools[backend.pool()].backends.iter().find(|listed| listed.id == *backend);
+        listed.map_or_else(|| self.config.pop.region.clone(), |backend| backend.region.clone())
+    }
+
+    fn handle_speaker(&mut self, event: SpeakerEvent) {
+        let (kind, at) = match event {
+            SpeakerEvent::StateChanged { peer, from, to, cause, at } => {
+                let (from, to) = (words::session_state(from), words::session_state(to));
+                (EventKind::PeerState { peer, from, to, reason: words::session_reason(&cause) }, at)
+            }
+            SpeakerEvent::UpdateSent { peer, content, at } => {
+                let (announced, withdrawn, attributes) = match content {
+                    UpdateContent::Announced { prefixes, attributes } => {
+                        (prefixes, Vec::new(), Some(attributes.as_ref().clone()))
+                    }
+                    UpdateContent::Withdrawn(prefixes) => (Vec::new(), prefixes, None),
+                    UpdateContent::EndOfRib(family) => {
+                        self.journal.publish_at(EventKind::EndOfRibSent { peer, family }, at);
+                        return;
+                    }
+                };
+                (EventKind::UpdateSent { peer, announced, withdrawn, attributes }, at)
+            }
+            SpeakerEvent::RoutesReceived { peer, routes, .. } => {
+                tracing::debug!(%peer, total = routes.total, "routes received");
+                return;
+            }
+            SpeakerEvent::Problem { peer, problem, at } => {
+                (EventKind::PeerFault { peer, fault: problem.to_string() }, at)
+            }
+        };
+        self.journal.publish_at(kind, at);
+    }
+
+    /// True when the daemon has to end at once.
+    fn handle_signal(&mut self, signal: Signal) -> bool {
+        match signal {
+            Signal::Reload => {
+                tracing::warn!("SIGHUP: this version does not reload; restart to take a new configuration");
+                false
+            }
+            Signal::Stop(_) if self.stop.is_some() => true,
+            Signal::Stop(name) => {
+                self.journal.publish(EventKind::DaemonStopping { cause: name.to_owned() });
+                self.ordered = Some(Ordered::Stop);
+                if self.drained.is_none() {
+                    self.groups.order(Instant::now(), drain_order(self.config.drain.graceful_shutdown));
+                }
+                self.stop = Some(Stop::new(Stage::Graceful));
+                false
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        // A reply that nobody waits for any more is nobody's loss.
+        match command {
+            Command::Status(reply) => drop(reply.send(self.status(Instant::now()))),
+            Command::Peers(reply) => drop(reply.send(self.peers())),
+            Command::Backends(reply) => drop(reply.send(self.backends())),
+            Command::Traffic(reply) => drop(reply.send(self.data_plane.stats())),
+            Command::Advertised(filter, reply) => self.advertised(filter, reply),
+            Command::Received(filter, reply) => self.received(filter, reply),
+            Command::Drain(request, reply) => drop(reply.send(self.drain(request))),
+            Command::Undrain(reply) => drop(reply.send(self.undrain())),
+        }
+    }
+
+    fn drain(&mut self, request: DrainRequest) -> DrainStatus {
+        let changed = self.drained.is_none() && self.stop.is_none();
+        if changed {
+            let event = self.journal.publish(EventKind::Drain { reason: request.reason.clone() });
+            self.ordered = Some(Ordered::Drain(request.reason.clone()));
+            self.drained = Some(Drained { since: event.at, reason: request.reason });
+            self.groups.order(Instant::now(), drain_order(self.config.drain.graceful_shutdown));
+        }
+        DrainStatus { changed, drained: self.drained.clone() }
+    }
+
+    fn undrain(&mut self) -> DrainStatus {
+        let changed = self.drained.is_some() && self.stop.is_none();
+        if changed {
+            self.drained = None;
+            self.ordered = None;
+            self.journal.publish(EventKind::Undrain);
+            self.groups.order(Instant::now(), Override::Auto);
+        }
+        DrainStatus { changed, drained: self.drained.clone() }
+    }
+
+    fn check_workers(&mut self, now: Instant) {
+        let changes = self.watchdog.check(now, self.last_check, self.beats.read());
+        self.last_check = now;
+        if changes.is_empty() {
+            return;
+        }
+        self.groups.fault(now, self.watchdog.fault().as_deref());
+        self.settle(now);
+        for change in changes {
+            self.journal.publish(match change {
+                Change::Stalled { worker, silent } => EventKind::WorkerStalled {
+                    worker,
+                    silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+                },
+                Change::Recovered { worker } => EventKind::WorkerRecovered { worker },
+            });
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

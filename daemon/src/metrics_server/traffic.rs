@@ -1,0 +1,142 @@
+//! From the data plane's counters to metrics.
+
+use proxima_proxy::{BackendStats, LatencyHistogram, ServiceStats, Stats};
+use proxima_telemetry::metrics::{Counter, Series, table};
+
+/// Every other bucket: two for each doubling.
+const BUCKET_STEP: usize = 2;
+
+/// Takes over the counters, and appends the histograms to `text`.
+pub(super) fn record(stats: &Stats, text: &mut String) {
+    let Stats { services, backends, first_byte, accept_errors } = stats;
+    table::ACCEPT_ERRORS.set(&[], *accept_errors);
+    for (name, counted) in services {
+        record_service(name.as_str(), counted);
+    }
+    for (id, counted) in backends {
+        record_backend(id.as_str(), counted);
+    }
+    let labelled: Vec<_> = first_byte
+        .iter()
+        .map(|((service, region), latency)| {
+            ([("service", service.as_str()), ("region", region.as_str())], latency)
+        })
+        .collect();
+    table::FIRST_BYTE.render(labelled.iter().map(|(labels, latency)| series(labels, latency)), text);
+}
+
+fn record_service(name: &str, counted: &ServiceStats) {
+    let labels = [("service", name)];
+    table::SERVICE_OPEN.set(&labels, counted.open as f64);
+    for (counter, total) in [
+        (table::SERVICE_CONNECTIONS, counted.connections),
+        (table::SERVICE_REQUESTS, counted.requests),
+        (table::SERVICE_RECEIVED, counted.bytes_in),
+        (table::SERVICE_SENT, counted.bytes_out),
+        (table::SERVICE_BUDGET, counted.budget_exhausted),
+        (table::SERVICE_UNROUTED, counted.unrouted),
+        (table::SERVICE_CANCELLED, counted.cancelled),
+        (table::SERVICE_SLOW, counted.slow_clients),
+    ] {
+        counter.set(&labels, total);
+    }
+    for (class, total) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(counted.responses) {
+        table::SERVICE_RESPONSES.set(&[("service", name), ("class", class)], total);
+    }
+    let by = |counter: Counter, label: &'static str, why: &str, total: u64| {
+        counter.set(&[("service", name), (label, why)], total);
+    };
+    for (why, total) in &counted.failovers {
+        by(table::SERVICE_FAILOVERS, "reason", why.name(), *total);
+    }
+    for (why, total) in &counted.failures {
+        by(table::SERVICE_FAILURES, "reason", why.name(), *total);
+    }
+    for (why, total) in &counted.unserved {
+        by(table::SERVICE_UNSERVED, "reason", why.name(), *total);
+    }
+    for (fault, total) in &counted.refused {
+        by(table::SERVICE_REFUSED, "fault", fault, *total);
+    }
+    for (fault, total) in &counted.malformed {
+        by(table::SERVICE_MALFORMED, "fault", fault, *total);
+    }
+}
+
+fn record_backend(id: &str, counted: &BackendStats) {
+    let labels = [("backend", id)];
+    table::BACKEND_PENDING.set(&labels, counted.pending as f64);
+    for (counter, total) in [
+        (table::BACKEND_ATTEMPTS, counted.requests),
+        (table::BACKEND_CONNECTS, counted.connects),
+        (table::BACKEND_REUSES, counted.reuses),
+        (table::BACKEND_SERVER_ERRORS, counted.server_errors),
+    ] {
+        counter.set(&labels, total);
+    }
+    for (why, total) in &counted.failures {
+        table::BACKEND_FAILURES.set(&[("backend", id), ("reason", why.name())], *total);
+    }
+}
+
+fn series<'a>(labels: &'a [(&'static str, &'a str)], latency: &LatencyHistogram) -> Series<'a> {
+    Series {
+        labels,
+        buckets: latency
+            .cumulative()
+            .step_by(BUCKET_STEP)
+            .map(|(end, below)| (end.as_secs_f64(), below))
+            .collect(),
+        sum: latency.sum().as_secs_f64(),
+        count: latency.count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_proxy::{Reason, Unserved};
+
+    use super::*;
+
+    #[test]
+    fn counters_of_the_data_plane_bear_their_service_backend_and_reason() {
+        let service = ServiceStats {
+            connections: 5,
+            open: 2,
+            requests: 40,
+            responses: [0, 37, 0, 1, 2],
+            failovers: [(Reason::Connect, 3)].into(),
+            unserved: [(Unserved::AllOutside, 2)].into(),
+            refused: [("head-too-large", 1)].into(),
+            ..ServiceStats::default()
+        };
+        let backend = BackendStats {
+            requests: 43,
+            failures: [(Reason::FirstByte, 1)].into(),
+            ..BackendStats::default()
+        };
+        let (web, eu) = ("web".parse().unwrap(), "eu".parse().unwrap());
+        let stats = Stats {
+            services: [("web".parse().unwrap(), service)].into(),
+            backends: [("app/eu-1".parse().unwrap(), backend)].into(),
+            first_byte: [((web, eu), LatencyHistogram::default())].into(),
+            accept_errors: 0,
+        };
+        let (prometheus, mut text) = (proxima_telemetry::metrics::install().unwrap(), String::new());
+        record(&stats, &mut text);
+        text += &prometheus.render();
+        for line in [
+            r#"proxima_service_open_connections{service="web"} 2"#,
+            r#"proxima_service_connections_total{service="web"} 5"#,
+            r#"proxima_service_responses_total{service="web",class="5xx"} 2"#,
+            r#"proxima_service_failovers_total{service="web",reason="connect"} 3"#,
+            r#"proxima_service_unserved_total{service="web",reason="all-outside"} 2"#,
+            r#"proxima_service_malformed_requests_total{service="web",fault="head-too-large"} 1"#,
+            r#"proxima_backend_failures_total{backend="app/eu-1",reason="first-byte"} 1"#,
+            r#"proxima_first_byte_seconds_bucket{service="web",region="eu",le="0.000064"} 0"#,
+            r#"proxima_first_byte_seconds_count{service="web",region="eu"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Brings the daemon up: everything that can fail fails here, before anything is announced.
+//!
+//! Order: admin socket (another daemon?) → metrics → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! the control task has the first verdicts.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, anyhow};
+use arc_swap::ArcSwap;
+use proxima_api::EventKind;
+use proxima_bgp_speaker::{AllowList, PeerConfig, Speaker, SpeakerConfig};
+use proxima_catchment::Key;
+use proxima_catchment_io::{CatchmentConfig, CatchmentHandle};
+use proxima_config::{Config, Protocol, Vip};
+use proxima_netlink::{Changes, KernelVips, Vips};
+use proxima_probe::{Prober, ProberHandle};
+use proxima_proxy::{DataPlane, DataPlaneConfig, Listener};
+use proxima_telemetry::{EventJournal, Prometheus};
+use proxima_types::Prefix;
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    admin::{self, AdminSocket},
+    control::{Control, Inputs, Parts},
+    metrics_server,
+    signals::Signals,
+};
+
+/// How many events are kept for those who ask later.
+const JOURNAL: usize = 16_384;
+
+/// A daemon that is up.
+pub(crate) struct Daemon {
+    pub(crate) control: Control,
+    pub(crate) inputs: Inputs,
+    journal: Arc<EventJournal>,
+    vips: Option<KernelVips>,
+    prober: ProberHandle,
+    _catchment: Option<CatchmentHandle>,
+    servers: Vec<JoinHandle<()>>,
+    servers_end: watch::Sender<bool>,
+}
+
+impl Daemon {
+    /// Starts everything `config` asks for.
+    ///
+    /// # Errors
+    /// The first thing that can't be had, with the remedy; what was begun is undone.
+    pub(crate) async fn start(config: Config, prometheus: Prometheus) -> Result<Self> {
+        let signals = Signals::listen().context("can't listen to signals")?;
+        let socket =
+            admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
+        let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
+        let journal = EventJournal::new(JOURNAL);
+
+        let vips = add_vips(&config, &journal).await?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(crate::routing::snapshot(&config, &BTreeMap::new())));
+        let data_plane = match DataPlane::start(data_plane_config(&config), &snapshot) {
+            Ok(data_plane) => Arc::new(data_plane),
+            Err(error) => {
+                remove_vips(vips.as_ref(), &journal).await;
+                return Err(error.into());
+            }
+        };
+        for Listener { service, address, .. } in data_plane.listeners() {
+            journal.publish(EventKind::ListenerBound { service: service.clone(), address: *address });
+        }
+        let rest = start_catchment(&config)
+            .and_then(|catchment| Ok((catchment, Speaker::start(speaker_config(&config))?)));
+        let (catchment, (speaker, speaker_events)) = match rest {
+            Ok(rest) => rest,
+            Err(error) => {
+                remove_vips(vips.as_ref(), &journal).await;
+                return Err(error);
+            }
+        };
+        let (prober, probes) = Prober::start(probe_targets(&config), seed());
+
+        let (client, commands) = admin::commands();
+        let (servers_end, ending) = watch::channel(false);
+        let servers = serve(socket, metrics, &client, &journal, prometheus, &ending);
+        let parts = Parts { journal: Arc::clone(&journal), speaker, data_plane, snapshot };
+        let control = Control::new(Instant::now(), config, parts);
+        let inputs = Inputs { probes, speaker: speaker_events, commands, signals };
+        Ok(Self { control, inputs, journal, vips, prober, _catchment: catchment, servers, servers_end })
+    }
+
+    /// Runs until told to stop, then takes everything back.
+    pub(crate) async fn run(self) {
+        let Self { mut control, inputs, journal, vips, prober, _catchment: catchment, servers, servers_end } =
+            self;
+        control.run(inputs).await;
+        control.speaker.stop("proximad stops").await;
+        prober.stop().await;
+        drop(control);
+        drop(catchment);
+        remove_vips(vips.as_ref(), &journal).await;
+        journal.close();
+        servers_end.send_replace(true);
+        for server in servers {
+            if let Err(error) = server.await {
+                tracing::warn!(%error, "a server did not end in order");
+            }
+        }
+    }
+}
+
+async fn add_vips(config: &Config, journal: &EventJournal) -> Result<Option<KernelVips>> {
+    let wanted: Vec<Prefix> = config
+        .groups
+        .values()
+        .filter(|group| group.vip == Vip::AnyIp)
+        .flat_map(|group| group.prefixes.iter().copied())
+        .collect();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let vips = KernelVips::open()?;
+    let changes = vips.set(&wanted).await;
+    publish_vips(&changes, journal);
+    match changes.errors.into_iter().next() {
+        None => Ok(Some(vips)),
+        Some(error) => {
+            remove_vips(Some(&vips), journal).await;
+            Err(error.into())
+        }
+    }
+}
+
+async fn remove_vips(vips: Option<&KernelVips>, journal: &EventJournal) {
+    let Some(vips) = vips else { return };
+    let changes = vips.set(&[]).await;
+    publish_vips(&changes, journal);
+    for error in changes.errors {
+        tracing::error!(%error, "a VIP stays behind");
+    }
+}
+
+fn publish_vips(changes: &Changes, journal: &EventJournal) {
+    for prefix in &changes.added {
+        journal.publish(EventKind::VipAdded { prefix: *prefix });
+    }
+    for prefix in &changes.removed {
+        journal.publish(EventKind::VipRemoved { prefix: *prefix });
+    }
+}
+
+fn start_catchment(config: &Config) -> Result<Option<CatchmentHandle>> {
+    let Some(catchment) = &config.catchment else { return Ok(None) };
+    let file = catchment.key_file.display();
+    let text = fs::read_to_string(&catchment.key_file).with_context(|| {
+        format!("catchment: can't read the key in {file}; make one with `openssl rand -hex 32`")
+    })?;
+    let key = Key::from_hex(&text).map_err(|error| anyhow!("catchment: {file}: {error}"))?;
+    let handle = proxima_catchment_io::start(CatchmentConfig {
+        listen: catchment.listen,
+        peers: catchment.peers.clone(),
+        key,
+        vips: config.prefixes(),
+        answer_within: catchment.answer_within,
+    })?;
+    Ok(Some(handle))
+}
+
+fn data_plane_config(config: &Config) -> DataPlaneConfig {
+    let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let workers = config
+        .data_plane
+        .workers
+        .and_then(|workers| NonZeroUsize::new(usize::try_from(workers.get()).ok()?))
+        .unwrap_or_else(cores);
+    let listeners = config.services.values().flat_map(|service| {
+        let protocol = match service.protocol {
+            Protocol::Tcp(_) => proxima_proxy::Protocol::Tcp,
+            Protocol::Http(_) => proxima_proxy::Protocol::Http,
+        };
+        service.listen.iter().map(move |address| Listener {
+            service: service.name.clone(),
+            address: *address,
+            protocol,
+        })
+    });
+    DataPlaneConfig::new(workers, listeners.collect(), config.pop.name.clone())
+}
+
+fn speaker_config(config: &Config) -> SpeakerConfig {
+    let bgp = &config.bgp;
+    let peer = |peer: &proxima_config::Peer| PeerConfig {
+        name: peer.name.clone(),
+        address: peer.address,
+        port: peer.port,
+        remote_as: peer.remote_as,
+        families: peer.families.clone(),
+        passive: peer.passive,
+        source: peer.source,
+        next_hop_ipv4: peer.next_hop_ipv4,
+        next_hop_ipv6: peer.next_hop_ipv6,
+        max_prefixes: Some(peer.max_prefixes),
+    };
+    SpeakerConfig {
+        local_as: bgp.local_as,
+        router_id: config.pop.router_id,
+        hold_time: bgp.hold_time,
+        connect_retry: bgp.connect_retry,
+        listen: bgp.listen.clone(),
+        peers: bgp.peers.iter().map(peer).collect(),
+        allow_list: AllowList::new(config.prefixes()),
+    }
+}
+
+/// The backends of all pools as probe targets.
+fn probe_targets(config: &Config) -> Vec<proxima_probe::ProbeTarget> {
+    let target =
+        |pool: &proxima_config::Pool, backend: &proxima_config::Backend| proxima_probe::ProbeTarget {
+            backend: backend.id.clone(),
+            address: backend.address,
+            kind: match &pool.probe.kind {
+                proxima_config::ProbeKind::Tcp => proxima_probe::ProbeKind::Tcp,
+                proxima_config::ProbeKind::Http { path, host, expect } => {
+                    proxima_probe::ProbeKind::Http { path: path.clone(), host: host.clone(), expect: *expect }
+                }
+            },
+            interval: pool.probe.interval,
+            timeout: pool.probe.timeout,
+            rise: pool.probe.rise,
+            fall: pool.probe.fall,
+        };
+    config
+        .pools
+        .values()
+        .flat_map(|pool| pool.backends.iter().map(move |backend| target(pool, backend)))
+        .collect()
+}
+
+/// The admin interface and the metrics endpoint, each a task that ends when `ending` turns true.
+fn serve(
+    socket: AdminSocket,
+    metrics: Option<std::net::TcpListener>,
+    client: &admin::ControlClient,
+    journal: &Arc<EventJournal>,
+    prometheus: Prometheus,
+    ending: &watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
+    let ended = || {
+        let mut ending = ending.clone();
+        async move {
+            // The sender is gone only when the daemon is.
+            ending.wait_for(|ending| *ending).await.ok();
+        }
+    };
+    let mut servers = Vec::new();
+    let admin = admin::serve(socket, client.clone(), Arc::clone(journal), ended());
+    servers.push(tokio::spawn(async move {
+        if let Err(error) = admin.await {
+            tracing::error!(%error, "the admin interface ended; the rest goes on");
+        }
+    }));
+    if let Some(listener) = metrics {
+        let client = client.clone();
+        let render = move || {
+            let (client, prometheus) = (client.clone(), prometheus.clone());
+            async move { metrics_server::scrape(&client, &prometheus).await }
+        };
+        let endpoint = metrics_server::serve(listener, render, ended());
+        servers.push(tokio::spawn(async move {
+            if let Err(error) = endpoint.await {
+                tracing::error!(%error, "the metrics endpoint ended; the rest goes on");
+            }
+        }));
+    }
+    servers
+}
+
+/// Jitter need not be secret, only different from PoP to PoP and from start to start.
+fn seed() -> u64 {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default()
+        ^ u64::from(std::process::id()).rotate_left(32)
+}

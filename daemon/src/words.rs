@@ -1,0 +1,141 @@
+//! From the cores' words to the admin interface's.
+
+use proxima_announce::{Bound, Override, Reason, Transition};
+use proxima_api::{
+    AsPath, AsPathElement, GroupReason, ProbeFailure, SessionReason, SessionState, VerdictReason,
+};
+use proxima_bgp_speaker::{Cause, State};
+use proxima_bgp_wire::SegmentKind;
+use proxima_health::{Failure, Loss};
+use proxima_types::Score;
+
+/// Why a backend's verdict changed.
+pub(crate) fn verdict_reason(reason: &proxima_health::Reason) -> VerdictReason {
+    match reason {
+        proxima_health::Reason::Rose { successes } => VerdictReason::Rise { passes: u32::from(*successes) },
+        proxima_health::Reason::Fell { failures, last } => {
+            VerdictReason::Fall { failures: u32::from(*failures), last: probe_failure(last) }
+        }
+        proxima_health::Reason::Refused { probe, .. } => {
+            VerdictReason::Hard { evidence: probe_failure(probe) }
+        }
+        proxima_health::Reason::Lost { loss, .. } => VerdictReason::Hard {
+            evidence: match loss {
+                Loss::Closed => ProbeFailure::Closed,
+                Loss::Reset => ProbeFailure::Reset,
+                Loss::TimedOut => ProbeFailure::Io { error: loss.to_string() },
+            },
+        },
+    }
+}
+
+fn probe_failure(failure: &Failure) -> ProbeFailure {
+    match failure {
+        Failure::Refused => ProbeFailure::Refused,
+        Failure::Reset => ProbeFailure::Reset,
+        Failure::Closed => ProbeFailure::Closed,
+        Failure::Timeout { after, .. } => {
+            ProbeFailure::Timeout { after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }
+        }
+        Failure::Status { expected, received } => {
+            ProbeFailure::Status { status: *received, expected: *expected }
+        }
+        Failure::Malformed { detail } => ProbeFailure::Malformed { detail: detail.clone() },
+        Failure::Unreachable { error } | Failure::Local { error } => {
+            ProbeFailure::Io { error: error.clone() }
+        }
+    }
+}
+
+/// What the operator or the process ordered when a group's reason is an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ordered {
+    /// `proxima drain`, with the operator's words.
+    Drain(Option<String>),
+    /// The process stops.
+    Stop,
+}
+
+/// Why a group changed. `ordered` tells whose order a drain is.
+pub(crate) fn group_reason(transition: &Transition, ordered: Option<&Ordered>) -> GroupReason {
+    match &transition.reason {
+        Reason::FirstVerdicts { score } => GroupReason::FirstVerdicts { score: score.score },
+        Reason::Score { score, bound } => match *bound {
+            Bound::Zero => GroupReason::NothingUp,
+            Bound::Below(threshold) => GroupReason::ScoreBelow { score: score.score, threshold },
+            Bound::Above(threshold) => GroupReason::ScoreAbove { score: score.score, threshold },
+        },
+        Reason::Fault { fault } => GroupReason::Fault { fault: fault.clone() },
+        Reason::FaultOver { score } => GroupReason::FaultOver { score: score.score },
+        Reason::Operator { order: Override::Auto | Override::Announce } => GroupReason::Undrained,
+        Reason::Operator { order: Override::Drain { .. } | Override::Withdraw } | Reason::Drained { .. } => {
+            match ordered {
+                Some(Ordered::Stop) => GroupReason::Stopping,
+                Some(Ordered::Drain(reason)) => GroupReason::Drain { reason: reason.clone() },
+                None => GroupReason::Drain { reason: None },
+            }
+        }
+    }
+}
+
+/// The score to show; none before the first verdicts.
+pub(crate) fn shown_score(group: &proxima_announce::Group) -> Option<Score> {
+    group.score().filter(|_| group.is_settled()).map(|score| score.score)
+}
+
+/// A state of RFC 4271.
+pub(crate) fn session_state(state: State) -> SessionState {
+    match state {
+        State::Idle => SessionState::Idle,
+        State::Connect => SessionState::Connect,
+        State::Active => SessionState::Active,
+        State::OpenSent => SessionState::OpenSent,
+        State::OpenConfirm => SessionState::OpenConfirm,
+        State::Established => SessionState::Established,
+    }
+}
+
+/// Why a session left a state; none for the ordinary steps forward.
+pub(crate) fn session_reason(cause: &Cause) -> Option<SessionReason> {
+    match cause {
+        Cause::Started
+        | Cause::RetryTimerExpired
+        | Cause::TcpConnected
+        | Cause::TcpAccepted
+        | Cause::OpenAccepted
+        | Cause::OpenConfirmed => None,
+        Cause::ConnectFailed(error) => Some(SessionReason::ConnectFailed { error: error.clone() }),
+        Cause::TcpLost(error) => Some(SessionReason::ConnectionLost { error: Some(error.clone()) }),
+        Cause::NotificationSent { notification: sent, detail } => {
+            let meaning = match detail {
+                Some(detail) => format!("{sent}: {detail}"),
+                None => sent.to_string(),
+            };
+            Some(SessionReason::NotificationSent { code: sent.code, subcode: sent.subcode, meaning })
+        }
+        Cause::NotificationReceived(received) => Some(notification_received(received)),
+        Cause::Stopped => Some(SessionReason::Stopped),
+        Cause::Ended(why) => Some(SessionReason::ConnectionLost { error: Some(why.clone()) }),
+        Cause::UnexpectedEvent(event) => {
+            Some(SessionReason::ConnectionLost { error: Some(format!("unexpected {event}")) })
+        }
+    }
+}
+
+/// The peer's last word.
+pub(crate) fn notification_received(n: &proxima_bgp_wire::Notification) -> SessionReason {
+    SessionReason::NotificationReceived { code: n.code, subcode: n.subcode, meaning: n.to_string() }
+}
+
+/// An AS path, its sets as sets.
+pub(crate) fn as_path(path: &proxima_bgp_wire::AsPath) -> AsPath {
+    AsPath(
+        path.segments
+            .iter()
+            .flat_map(|segment| match segment.kind {
+                SegmentKind::Sequence => segment.asns.iter().copied().map(AsPathElement::As).collect(),
+                SegmentKind::Set => vec![AsPathElement::Set(segment.asns.clone())],
+            })
+            .collect(),
+    )
+}
