@@ -25,16 +25,16 @@ impl Backoff {
 
     /// The wait after one more failure: 0.75 to 1.0 of `base × 2^failures`, at most the ceiling.
     pub(crate) fn after_failure(&mut self) -> Duration {
-        let wait =
-            self.base.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.ceiling);
+        let wait = self.wait();
         self.failures = self.failures.saturating_add(1).min(31);
         self.jittered(wait)
     }
 
-    /// How long an attempt may take before it is given up: as long as the next wait, but never less than
-    /// [`LEAST_ATTEMPT`]. The ceiling is reached as attempts fail, so a slow path gets its time.
+    /// How long an attempt may take before it is given up: as long as a failure would now have us wait, but never
+    /// less than [`LEAST_ATTEMPT`]. Attempts that are given up count as failures, so a slow path gets its time.
     pub(crate) fn attempt_timeout(&mut self) -> Duration {
-        self.after_failure().max(LEAST_ATTEMPT)
+        let wait = self.wait().max(LEAST_ATTEMPT);
+        self.jittered(wait)
     }
 
     /// The shortest wait, which counts as no failure: a lost collision, an operator's reset.
@@ -45,6 +45,10 @@ impl Backoff {
     /// Begins again with the shortest wait.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
+    }
+
+    fn wait(&self) -> Duration {
+        self.base.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.ceiling)
     }
 
     fn jittered(&mut self, wait: Duration) -> Duration {

@@ -306,6 +306,7 @@ impl Fsm {
             }
             (Connect { attempt, .. }, E::ConnectRetryTimerExpires) => {
                 shared.close(attempt);
+                shared.backoff.after_failure();
                 connect(now, shared)
             }
             (Connect { attempt, .. }, E::TcpCrAcked(link)) => {
@@ -528,7 +529,7 @@ fn start(now: Instant, shared: &mut Shared) -> Phase {
     if shared.may_connect() { connect(now, shared) } else { Phase::Active { retry: None } }
 }
 
-/// Begins an attempt. It is given as long as one more failure would have us wait.
+/// Begins an attempt.
 fn connect(now: Instant, shared: &mut Shared) -> Phase {
     let attempt = shared.connect();
     Phase::Connect { attempt, retry: now + shared.backoff.attempt_timeout() }
@@ -559,3 +560,6 @@ fn refused(now: Instant, notification: &Notification, shared: &mut Shared) -> Ph
         _ => failed(now, shared),
     }
 }
+
+#[cfg(test)]
+mod tests;
