@@ -6,15 +6,19 @@ use proxima_health::{Failure, Phase};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::standing::end_of;
 
-/// How long a confirming connect waits for a dying listener to reset it. The kernel closes a killed process's sockets
-/// one after the other, so the standing connection may end before the listener does.
-const CONFIRM_GRACE: Duration = Duration::from_millis(2);
-const CONFIRM_ATTEMPTS: usize = 3;
+/// How long a confirming connection is watched. The kernel closes a killed process's sockets one after the other, often
+/// the listener last; on a busy host that takes a while. A connection it still took is reset with it.
+const CONFIRM_WATCH: Duration = Duration::from_millis(100);
+/// A process may have many listeners on one port (SO_REUSEPORT), each of which may take one more connection.
+const CONFIRM_ATTEMPTS: u32 = 32;
+/// From then on the attempts are [`CONFIRM_PAUSE`] apart.
+const UNPAUSED_ATTEMPTS: u32 = 4;
+const CONFIRM_PAUSE: Duration = Duration::from_millis(1);
 
 /// A deadline with the time it was derived from, for the words of a timeout.
 #[derive(Debug, Clone, Copy)]
@@ -61,12 +65,17 @@ pub(crate) async fn connect(
         .await
 }
 
-/// Whether somebody listens, asked after hard evidence. A connection that ends at once is asked for again.
+/// Whether somebody listens, asked after hard evidence: fails as soon as nobody does, and succeeds when a connection
+/// lasts, or when connection after connection is taken and closed.
 pub(crate) async fn confirm(address: SocketAddr, deadline: Deadline) -> Result<(), Failure> {
-    for _ in 0..CONFIRM_ATTEMPTS {
+    let watched_until = Instant::now() + CONFIRM_WATCH;
+    for attempt in 1..=CONFIRM_ATTEMPTS {
         let (stream, _) = connect(address, deadline).await?;
-        if timeout(CONFIRM_GRACE, end_of(&stream)).await.is_err() {
+        if timeout_at(watched_until, end_of(&stream)).await.is_err() {
             break;
+        }
+        if attempt >= UNPAUSED_ATTEMPTS {
+            sleep(CONFIRM_PAUSE).await;
         }
     }
     Ok(())

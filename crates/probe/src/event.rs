@@ -27,7 +27,7 @@ pub enum ProbeEvent {
     Rtt {
         /// The backend.
         backend: BackendId,
-        /// How long a TCP connect takes, smoothed.
+        /// How long a TCP connect takes, the median of the last few.
         rtt: Duration,
     },
 }

@@ -168,7 +168,7 @@ impl Task {
         if let Some(rtt) = self.rtt.sample(sample) {
             let event = ProbeEvent::Rtt { backend: self.backend.clone(), rtt };
             if self.events.try_send(event).is_ok() {
-                self.rtt.told();
+                self.rtt.told(rtt);
             }
         }
     }
