@@ -4,11 +4,9 @@ use std::{fmt, time::Duration, time::Instant};
 
 use proxima_health::RegionScore;
 use proxima_types::{GroupName, ReachState, Score};
-use serde::{Deserialize, Serialize};
 
 /// What the operator orders for a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(tag = "override", rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Override {
     /// Health decides.
     #[default]
@@ -51,8 +49,7 @@ pub struct Transition {
 }
 
 /// Why a group's state changed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reason {
     /// All first verdicts are known.
     FirstVerdicts {
@@ -89,8 +86,7 @@ pub enum Reason {
 }
 
 /// The bound that a score crossed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
     /// It fell below.
     Below(Score),

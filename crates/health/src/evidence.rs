@@ -2,11 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use serde::Serialize;
-
 /// Why a probe or a connection attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "failure", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// The connection was refused: nobody listens.
     Refused,
@@ -69,8 +66,7 @@ impl fmt::Display for Failure {
 }
 
 /// What a probe waited for when its deadline passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// The connection.
     Connect,
@@ -88,8 +84,7 @@ impl fmt::Display for Phase {
 }
 
 /// How a standing connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Loss {
     /// With a FIN: the process died, or closes idle connections.
     Closed,

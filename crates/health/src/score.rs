@@ -3,7 +3,6 @@
 use std::{collections::HashSet, fmt};
 
 use proxima_types::{BackendId, Health, Score, ServiceName, Weight};
-use serde::Serialize;
 
 /// A backend of the own region behind a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub struct Member<'a> {
 }
 
 /// The healthy share of capacity behind one service.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServiceScore {
     /// The service.
     pub service: ServiceName,
@@ -35,7 +34,7 @@ pub struct ServiceScore {
 }
 
 /// The score of a region for an announcement group: the least of its services'.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RegionScore {
     /// With Unknown counted as not up.
     pub score: Score,

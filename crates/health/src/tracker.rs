@@ -24,7 +24,6 @@ use std::{
 };
 
 use proxima_types::Health;
-use serde::Serialize;
 
 use crate::{Failure, Loss};
 
@@ -101,8 +100,7 @@ pub struct Verdict {
 }
 
 /// Why a verdict changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// Enough probes in a row succeeded.
     Rose {
