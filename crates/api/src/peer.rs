@@ -75,9 +75,9 @@ pub struct Peer {
     pub advertised: u64,
     /// Routes it sent and that stand.
     pub received: u64,
-    /// UPDATE messages sent since the session is established, End-of-RIB included.
+    /// UPDATE messages sent since the daemon started, End-of-RIB included.
     pub updates_sent: u64,
-    /// UPDATE messages received since the session is established, End-of-RIB included.
+    /// UPDATE messages received since the daemon started, End-of-RIB included.
     pub updates_received: u64,
     /// How often the session was established since the daemon started.
     pub established_count: u64,
