@@ -92,6 +92,8 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+        // Unlike IPv4, a local route for a prefix does not make its IPv6 addresses ones that can be bound.
+        socket.set_freebind_v6(true)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
