@@ -19,6 +19,11 @@ use crate::{
     process::Process,
 };
 
+/// Where PoPs hand over running connections, on UDP.
+const CATCHMENT_PORT: u16 = 7078;
+/// An octet of the secret all PoPs of a world share.
+const CATCHMENT_KEY: &str = "7a";
+
 /// A PoP host with its daemon.
 #[derive(Debug)]
 pub struct Pop {
@@ -36,8 +41,12 @@ impl Pop {
         let dir = &options.work_dir;
         let config = dir.join("etc").join(format!("{}.toml", host.name));
         let socket = dir.join("run").join(format!("{}.sock", host.name));
-        fs::write(&config, configuration(spec, number, &socket))
-            .map_err(Error::io(format!("writing {}", config.display())))?;
+        let key = dir.join("etc").join("catchment.key");
+        for (file, text) in
+            [(&config, configuration(spec, number, &socket, &key)), (&key, CATCHMENT_KEY.repeat(32))]
+        {
+            fs::write(file, text).map_err(Error::io(format!("writing {}", file.display())))?;
+        }
         Ok(Self {
             log: dir.join("logs").join(format!("{}.log", host.name)),
             proximad: options.proximad.clone(),
@@ -123,7 +132,7 @@ fn metrics_address() -> SocketAddr {
 }
 
 /// The daemon's configuration in region `number`.
-fn configuration(spec: &WorldSpec, number: usize, socket: &Path) -> String {
+fn configuration(spec: &WorldSpec, number: usize, socket: &Path, key: &Path) -> String {
     let region = &spec.regions[number - 1];
     let link = plan::pop_link(number);
     let mut text = format!(
@@ -159,6 +168,7 @@ fn configuration(spec: &WorldSpec, number: usize, socket: &Path) -> String {
     }
     text += &raw_service(&spec.anycast.prefixes);
     text += &pools(spec);
+    text += &catchment(spec, number, key);
     let _ = write!(
         text,
         "\n[drain]\ngraceful-shutdown = \"1s\"\nwithdrawn = \"1s\"\nstreams = \"10s\"\n\n\
@@ -169,6 +179,22 @@ fn configuration(spec: &WorldSpec, number: usize, socket: &Path) -> String {
         metrics_address(),
     );
     text
+}
+
+/// Running connections are handed over to and from every other PoP.
+fn catchment(spec: &WorldSpec, number: usize, key: &Path) -> String {
+    let address = |number| SocketAddr::new(plan::pop_link(number).far.v4.into(), CATCHMENT_PORT);
+    let others = (1..=spec.regions.len()).filter(|other| *other != number).map(address);
+    let others: Vec<_> = others.map(|address| address.to_string()).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n[catchment]\nlisten = \"{}\"\npeers = {}\nkey-file = \"{}\"\n",
+        address(number),
+        quoted(&others),
+        key.display()
+    )
 }
 
 fn anycast_group(name: &str, prefixes: &[Prefix]) -> String {
@@ -290,7 +316,12 @@ mod tests {
     use super::*;
 
     fn parsed(number: usize) -> toml::Table {
-        let text = configuration(&WorldSpec::three_regions(), number, Path::new("/run/x.sock"));
+        let text = configuration(
+            &WorldSpec::three_regions(),
+            number,
+            Path::new("/run/x.sock"),
+            Path::new("/etc/x.key"),
+        );
         text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
