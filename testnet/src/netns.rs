@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     future::Future,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     process::{Child, Command},
     sync::Arc,
@@ -138,6 +138,22 @@ impl NetNs {
         Ok(NsRuntime { handle, stop: Some(stop_tx), thread: Some(thread) })
     }
 
+    /// Sends a packet nobody listens for to each neighbour, so that its link address gets resolved.
+    pub(crate) fn greet(&self, neighbours: &[IpAddr]) -> Result<()> {
+        const DISCARD: u16 = 9;
+        let doing = format!("greeting the neighbours of {}", self.name);
+        let greet = || {
+            neighbours.iter().try_for_each(|neighbour| {
+                let any: IpAddr = match neighbour {
+                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                UdpSocket::bind((any, 0))?.send_to(&[0], (*neighbour, DISCARD)).map(drop)
+            })
+        };
+        self.run(greet)?.map_err(Error::io(doing))
+    }
+
     /// Writes a sysctl below `/proc/sys`, such as `net/ipv4/ip_forward`.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         self.run(|| fs::write(format!("/proc/sys/{key}"), value))?
@@ -194,11 +210,11 @@ impl NetNs {
         let doing = format!("routing {prefix} by {gateway} in {}", self.name);
         self.netlink(move |handle| async move {
             let message = match (prefix.address(), gateway) {
-                (IpAddr::V4(to), IpAddr::V4(by)) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                (IpAddr::V4(to), IpAddr::V4(by)) => RouteMessageBuilder::<Ipv4Addr>::new()
                     .destination_prefix(to, prefix.length())
                     .gateway(by)
                     .build(),
-                (IpAddr::V6(to), IpAddr::V6(by)) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                (IpAddr::V6(to), IpAddr::V6(by)) => RouteMessageBuilder::<Ipv6Addr>::new()
                     .destination_prefix(to, prefix.length())
                     .gateway(by)
                     .build(),

@@ -147,7 +147,7 @@ pub fn tail(log: &Path) -> String {
             let text = String::from_utf8_lossy(&bytes);
             let lines: Vec<&str> = text.lines().collect();
             let from = lines.len().saturating_sub(TAIL_LINES);
-            lines[from..].iter().map(|line| format!("  | {line}\n")).collect()
+            lines[from..].iter().flat_map(|line| ["  | ", line, "\n"]).collect()
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => "  | (no log)\n".to_owned(),
         Err(error) => format!("  | (unreadable: {error})\n"),

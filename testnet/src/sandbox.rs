@@ -12,7 +12,7 @@
 
 use std::{
     env, fs,
-    io::{self, Read as _},
+    io::{self, BufReader, Read as _},
     os::{
         fd::OwnedFd,
         unix::process::{CommandExt, ExitStatusExt},
@@ -181,6 +181,8 @@ fn exit_code(status: ExitStatus) -> i32 {
 // ---- init
 
 fn init() -> Result<Sandbox> {
+    // The outer process had them blocked, and a mask is inherited.
+    watched_signals().thread_unblock().map_err(Error::io("unblocking signals"))?;
     let run = Path::new("/run");
     mount(Some("tmpfs"), run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))
         .map_err(Error::io("mounting a private /run"))?;
@@ -188,7 +190,9 @@ fn init() -> Result<Sandbox> {
     fs::create_dir(&dir).map_err(Error::io(format!("creating {}", dir.display())))?;
 
     let mut command = this_program()?;
-    command.env(STAGE, "inner").env("TMPDIR", &dir).stdin(Stdio::null());
+    // Where Debian keeps bird, nft and others, and a user's PATH may not lead.
+    let path = env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
+    command.env(STAGE, "inner").env("PATH", path).env("TMPDIR", &dir).stdin(Stdio::null());
     let inner = command.spawn().map_err(Error::io("starting the inner program"))?;
     let inner = Pid::from_raw(inner.id().cast_signed());
     thread::Builder::new()
@@ -202,7 +206,7 @@ fn init() -> Result<Sandbox> {
 /// process is gone.
 fn pass_signals_on(inner: Pid) {
     let mut got_one = false;
-    for byte in io::stdin().bytes() {
+    for byte in BufReader::new(io::stdin()).bytes() {
         let signal = byte.ok().and_then(|number| Signal::try_from(i32::from(number)).ok());
         let Some(signal) = signal.filter(|_| !got_one) else { break };
         got_one = true;

@@ -204,7 +204,7 @@ async fn link_delay() -> Result<()> {
 }
 
 async fn link_loss() -> Result<()> {
-    const COUNT: u32 = 1000;
+    const COUNT: usize = 1000;
     const LOSS: f64 = 0.2;
     let shape = Shape::delay(Duration::from_millis(1));
     let pair = Pair::connect(shape)?;
@@ -214,18 +214,11 @@ async fn link_loss() -> Result<()> {
     for _ in 0..2 {
         // Only the way forth loses, so each packet is one draw.
         pair.line.set_shape(Direction::Forth, shape.with_loss(LOSS))?;
-        let mut arrived = BTreeSet::new();
-        let mut buffer = [0; 64];
-        for number in 0..COUNT {
-            socket.send(&number.to_be_bytes()).await.map_err(Error::io("sending"))?;
-            while let Ok(length) = socket.try_recv(&mut buffer) {
-                arrived.insert(buffer[..length].to_vec());
-            }
-        }
+        let mut arrived = send_numbers(&pair, &socket, COUNT).await?;
         // Sent without loss and never overtaking: when it is back, so is everything before it.
-        wait_for_all_read(&pair, COUNT, runs.len() as u64 + 1).await?;
         pair.line.set_shape(Direction::Forth, shape)?;
         socket.send(b"end").await.map_err(Error::io("sending"))?;
+        let mut buffer = [0; 64];
         loop {
             let length = timeout(Duration::from_secs(5), socket.recv(&mut buffer))
                 .await
@@ -238,21 +231,37 @@ async fn link_loss() -> Result<()> {
         }
         runs.push(arrived);
     }
-    let lost = f64::from(COUNT) - runs[0].len() as f64;
+    let lost = COUNT - runs[0].len();
     tracing::info!(lost, of = COUNT, "loss");
-    claim((lost / f64::from(COUNT) - LOSS).abs() < 0.05, || format!("{lost} of {COUNT} lost at {LOSS}"))?;
+    let share = lost as f64 / COUNT as f64;
+    claim((share - LOSS).abs() < 0.05, || format!("{lost} of {COUNT} lost at {LOSS}"))?;
     claim(runs[0] == runs[1], || "the same seed lost other packets the second time".to_owned())
 }
 
-/// Waits until the line has taken in everything sent so far, so that no packet meets a shape set after it.
-async fn wait_for_all_read(pair: &Pair, per_run: u32, runs: u64) -> Result<()> {
-    let sent = u64::from(per_run) * runs;
-    wait_until(Duration::from_secs(5), || {
+/// Sends numbered packets, no faster than sockets can hold them, until the line has taken in all of them. The ones
+/// that have come back by then.
+async fn send_numbers(pair: &Pair, socket: &UdpSocket, count: usize) -> Result<BTreeSet<Vec<u8>>> {
+    let seen = || {
         let counters = pair.line.counters(Direction::Forth);
-        let seen = counters.delivered + counters.lost + counters.dropped;
-        Ok(if seen < sent { format!("the line has seen {seen} of {sent} packets") } else { String::new() })
-    })
-    .await
+        counters.delivered + counters.lost + counters.dropped
+    };
+    let before = seen();
+    let mut arrived = BTreeSet::new();
+    let mut buffer = [0; 64];
+    for number in 0..count {
+        socket.send(&number.to_be_bytes()).await.map_err(Error::io("sending"))?;
+        if number % 50 == 49 {
+            wait_until(Duration::from_secs(5), || {
+                let passed = (seen() - before) as usize;
+                Ok(if passed > number { String::new() } else { format!("{} packets", number + 1 - passed) })
+            })
+            .await?;
+            while let Ok(length) = socket.try_recv(&mut buffer) {
+                arrived.insert(buffer[..length].to_vec());
+            }
+        }
+    }
+    Ok(arrived)
 }
 
 async fn link_rate() -> Result<()> {

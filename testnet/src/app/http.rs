@@ -146,11 +146,16 @@ impl App {
     }
 }
 
-/// The same answer, broken off after the first part of its body.
+/// The same answer, broken off after the first part of its body, and after a pause in which that part leaves.
 fn cut_short(answer: Answer) -> Answer {
+    const PAUSE: Duration = Duration::from_millis(10);
     answer.map(|body| {
         let first = body.into_data_stream().take(1).map(|part| part.map(Frame::data));
-        BodyExt::boxed(StreamBody::new(first.chain(stream::once(async { Err(broken_off()) }))))
+        let end = stream::once(async {
+            sleep(PAUSE).await;
+            Err(broken_off())
+        });
+        BodyExt::boxed(StreamBody::new(first.chain(end)))
     })
 }
 

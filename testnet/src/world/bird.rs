@@ -72,7 +72,7 @@ pub(super) fn check_installed() -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::Missing {
             what: "bird (BIRD 2, the routers of a world)".to_owned(),
-            remedy: "apt-get install bird2; it lives in /usr/sbin, which must be in PATH".to_owned(),
+            remedy: "apt-get install bird2".to_owned(),
         }),
         Err(error) => Err(Error::Io { doing: "running bird --version".to_owned(), source: error }),
     }
@@ -322,7 +322,7 @@ fn anycast(spec: &WorldSpec) -> impl Iterator<Item = Prefix> {
 }
 
 /// The regions linked with region `number`, the one with the shortest line first.
-fn neighbours(spec: &WorldSpec, number: usize) -> Vec<usize> {
+pub(super) fn neighbours(spec: &WorldSpec, number: usize) -> Vec<usize> {
     let name = &spec.regions[number - 1].name;
     let mut linked: Vec<(Duration, usize)> = spec
         .wan

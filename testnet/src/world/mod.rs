@@ -138,6 +138,7 @@ impl World {
             .map(|number| build_region(&spec, &options, number))
             .collect::<Result<Vec<_>>>()?;
         let wans = build_wans(&spec, &regions, options.seed)?;
+        introduce_neighbours(&spec, &regions)?;
         for region in &regions {
             region.router.start()?;
             for app in &region.apps {
@@ -223,41 +224,21 @@ impl World {
 
     /// What `region` still lacks, a line each; empty when nothing.
     fn missing_in(&self, region: &Region) -> Result<String> {
-        let mut missing: Vec<String> = Vec::new();
-        let with_daemon = region.pop.is_running();
         region.router.check()?;
         region.pop.check()?;
+        let router = &region.router.host.name;
+        let with_daemon = region.pop.is_running();
+        let mut missing = Vec::new();
         for session in region.router.sessions()? {
             if !session.established && (with_daemon || session.name != bird::POP_SESSION) {
-                missing.push(format!(
-                    "{}: session {} is {}",
-                    region.router.host.name, session.name, session.state
-                ));
+                missing.push(format!("{router}: session {} is {}", session.name, session.state));
             }
         }
-        let pop = region.pop.host.addresses;
-        let expected: Vec<(Prefix, Option<IpAddr>)> = if with_daemon {
-            self.spec
-                .anycast
-                .prefixes
-                .iter()
-                .copied()
-                .chain(self.pinned_prefixes(&region.name))
-                .map(|prefix| (prefix, Some(pop.of_family(prefix.address()))))
-                .collect()
-        } else {
-            self.regions
-                .iter()
-                .filter(|other| other.number != region.number)
-                .flat_map(|other| plan::pop_link(other.number).networks())
-                .map(|prefix| (prefix, None))
-                .collect()
-        };
-        for (prefix, by) in expected {
+        for (prefix, by) in self.expected_routes(region) {
             match (region.router.fib_gateway(prefix)?, by) {
-                (None, _) => missing.push(format!("{}: no route to {prefix}", region.router.host.name)),
+                (None, _) => missing.push(format!("{router}: no route to {prefix}")),
                 (Some(got), Some(by)) if got != by => {
-                    missing.push(format!("{}: {prefix} goes by {got}, not {by}", region.router.host.name));
+                    missing.push(format!("{router}: {prefix} goes by {got}, not {by}"));
                 }
                 _ => {}
             }
@@ -265,11 +246,26 @@ impl World {
         if missing.is_empty() {
             return Ok(String::new());
         }
-        let mut text = missing.join("\n") + "\n" + &region.router.log_tail();
+        missing.push(format!("log of {router}:\n{}", region.router.log_tail()));
         if with_daemon {
-            text += &format!("{}:\n{}", region.pop.host.name, region.pop.log_tail());
+            missing.push(format!("log of {}:\n{}", region.pop.host.name, region.pop.log_tail()));
         }
-        Ok(text)
+        Ok(missing.join("\n") + "\n")
+    }
+
+    /// The routes a region's router must have, and by which gateway if that matters.
+    fn expected_routes(&self, region: &Region) -> Vec<(Prefix, Option<IpAddr>)> {
+        if region.pop.is_running() {
+            let own = self.pinned_prefixes(&region.name);
+            let pop = region.pop.host.addresses;
+            let all = self.spec.anycast.prefixes.iter().copied().chain(own);
+            return all.map(|prefix| (prefix, Some(pop.of_family(prefix.address())))).collect();
+        }
+        let others = self.regions.iter().filter(|other| other.number != region.number);
+        others
+            .flat_map(|other| plan::pop_link(other.number).networks())
+            .map(|prefix| (prefix, None))
+            .collect()
     }
 
     fn pinned_prefixes(&self, region: &str) -> impl Iterator<Item = Prefix> {
@@ -316,6 +312,21 @@ fn attach(router: &NetNs, interface: &str, name: &str, ends: plan::Ends) -> Resu
     ns.add_route(Prefix::truncating(Ipv4Addr::UNSPECIFIED.into(), 0), ends.near.v4.into())?;
     ns.add_route(Prefix::truncating(Ipv6Addr::UNSPECIFIED.into(), 0), ends.near.v6.into())?;
     Ok(Host { name: name.to_owned(), ns, addresses: ends.far })
+}
+
+/// Has the routers resolve each other's addresses now, which would cost the first IPv6 packet over a WAN link up to
+/// two more round trips: the sessions run over IPv4 and resolve only that.
+fn introduce_neighbours(spec: &WorldSpec, regions: &[Region]) -> Result<()> {
+    for region in regions {
+        let ends = bird::neighbours(spec, region.number).into_iter().map(|other| {
+            let ends = plan::wan_link(region.number, other);
+            if region.number < other { ends.far } else { ends.near }
+        });
+        let addresses: Vec<IpAddr> = ends.flat_map(|end| [end.v4.into(), end.v6.into()]).collect();
+        region.router.host.ns.greet(&addresses)?;
+        region.pop.host.ns.greet(&[plan::pop_link(region.number).near.v6.into()])?;
+    }
+    Ok(())
 }
 
 fn build_wans(spec: &WorldSpec, regions: &[Region], seed: u64) -> Result<Vec<Wan>> {
