@@ -149,8 +149,8 @@ impl Control {
         [self.groups.poll_timeout(), stop].into_iter().flatten().min()
     }
 
-    /// Carries out what the last event has changed.
-    fn settle(&mut self, now: Instant) {
+    /// Hands the speaker what the peers should hold, when that has changed.
+    fn announce(&mut self) {
         let desired = self.groups.desired();
         if desired != self.desired {
             if let Err(error) = self.speaker.set_desired(desired.clone()) {
@@ -158,6 +158,11 @@ impl Control {
             }
             self.desired = desired;
         }
+    }
+
+    /// Carries out and tells what the last event has changed.
+    fn settle(&mut self, now: Instant) {
+        self.announce();
         while let Some(transition) = self.groups.poll_transition() {
             let reason = words::group_reason(&transition, self.ordered.as_ref());
             let (group, from, to) = (transition.group, transition.from, transition.to);
@@ -189,7 +194,7 @@ impl Control {
                 observed.health = to;
                 let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
                 self.rescore(now);
-                self.settle(now);
+                self.announce();
                 let reason = words::verdict_reason(&reason);
                 let region = self.region_of(&backend);
                 let kind = EventKind::BackendVerdict {
@@ -308,7 +313,7 @@ impl Control {
             return;
         }
         self.groups.fault(now, self.watchdog.fault().as_deref());
-        self.settle(now);
+        self.announce();
         for change in changes {
             self.journal.publish(match change {
                 Change::Stalled { worker, silent } => EventKind::WorkerStalled {
