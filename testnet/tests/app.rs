@@ -1,4 +1,5 @@
 //! The app server answers like an AI product's backend and misbehaves when told to.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, helpers and all")]
 
 use std::{
     io::{Read, Write},

@@ -2,6 +2,7 @@
 //!
 //! Each test runs a check of `proxima-testnet selftest` in a sandbox of its own. Needs root or user namespaces,
 //! util-linux, BIRD 2 and /dev/net/tun.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, helpers and all")]
 
 use std::{
     fs,
