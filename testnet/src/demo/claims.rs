@@ -169,10 +169,14 @@ fn fenced_answers(traffic: &Traffic) -> Claim {
     let all: u64 = seen.values().sum();
     let refused = seen.get("503").copied().unwrap_or(0);
     let list: Vec<_> = seen.iter().map(|(what, n)| format!("{n} x {what}")).collect();
+    let before: Vec<_> =
+        traffic.fenced_before_detection.iter().map(|(what, n)| format!("{n} x {what}")).collect();
+    let before =
+        if before.is_empty() { String::new() } else { format!("; before detection {}", before.join(", ")) };
     let mut claim = count(
         "fenced requests not answered 503 in the outage",
         all - refused,
-        format!("of {all}: {}", list.join(", ")),
+        format!("of {all}: {}{before}", list.join(", ")),
     );
     claim.holds &= refused > 0;
     claim

@@ -139,17 +139,25 @@ async fn kill_apps(stage: &Stage, screen: &Screen) -> Result<AppKill> {
     screen.mark(killed, &format!("every app of {FAILING} is killed (SIGKILL)"));
     let deadline = killed + REACTION_LIMIT;
     let (detected, decided, withdrawn_v4, withdrawn_v6, left_v4, left_v6, served_elsewhere) = tokio::join!(
-        screen.first("detected by the standing connection", killed, detected(stage, killed, deadline)),
-        screen.first("decided: withdraw", killed, decided(stage, killed, deadline)),
-        screen.first("IPv4 withdrawal on the wire", killed, wire.withdrawn(v4, killed, deadline)),
-        screen.first("IPv6 withdrawal on the wire", killed, wire.withdrawn(v6, killed, deadline)),
-        screen.first("IPv4 gone from the router's FIB", killed, fib.left_pop(v4, killed, deadline)),
-        screen.first("IPv6 gone from the router's FIB", killed, fib.left_pop(v6, killed, deadline)),
-        screen.first(
-            "first answer from another region",
-            killed,
-            served_elsewhere(stage, seen, killed, deadline)
-        ),
+        detected(stage, killed, deadline),
+        decided(stage, killed, deadline),
+        wire.withdrawn(v4, killed, deadline),
+        wire.withdrawn(v6, killed, deadline),
+        fib.left_pop(v4, killed, deadline),
+        fib.left_pop(v6, killed, deadline),
+        served_elsewhere(stage, seen, killed, deadline),
+    );
+    screen.reactions(
+        killed,
+        &[
+            ("detected by the standing connection", detected),
+            ("decided: withdraw", decided),
+            ("IPv4 withdrawal on the wire", withdrawn_v4),
+            ("IPv6 withdrawal on the wire", withdrawn_v6),
+            ("IPv4 gone from the router's FIB", left_v4),
+            ("IPv6 gone from the router's FIB", left_v6),
+            ("first answer from another region", served_elsewhere),
+        ],
     );
     sleep_until((killed + APP_OUTAGE).into()).await;
     let restored = Instant::now();
@@ -157,10 +165,19 @@ async fn kill_apps(stage: &Stage, screen: &Screen) -> Result<AppKill> {
     region.start_apps().await?;
     let deadline = restored + RETURN_LIMIT;
     let (announced_v4, announced_v6, back_v4, back_v6) = tokio::join!(
-        screen.first("IPv4 announced again", restored, wire.announced(v4, restored, deadline)),
-        screen.first("IPv6 announced again", restored, wire.announced(v6, restored, deadline)),
-        screen.first("IPv4 back in the router's FIB", restored, fib.reached_pop(v4, restored, deadline)),
-        screen.first("IPv6 back in the router's FIB", restored, fib.reached_pop(v6, restored, deadline)),
+        wire.announced(v4, restored, deadline),
+        wire.announced(v6, restored, deadline),
+        fib.reached_pop(v4, restored, deadline),
+        fib.reached_pop(v6, restored, deadline),
+    );
+    screen.reactions(
+        restored,
+        &[
+            ("IPv4 announced again", announced_v4),
+            ("IPv6 announced again", announced_v6),
+            ("IPv4 back in the router's FIB", back_v4),
+            ("IPv6 back in the router's FIB", back_v6),
+        ],
     );
     sleep(SETTLE).await;
     Ok(AppKill {
@@ -185,13 +202,17 @@ async fn kill_daemon(stage: &Stage, screen: &Screen) -> Result<DaemonKill> {
     screen.mark(killed, &format!("the daemon of {FAILING} is killed (SIGKILL)"));
     let deadline = killed + REACTION_LIMIT;
     let (left_v4, left_v6, served_elsewhere) = tokio::join!(
-        screen.first("IPv4 gone from the router's FIB", killed, fib.left_pop(v4, killed, deadline)),
-        screen.first("IPv6 gone from the router's FIB", killed, fib.left_pop(v6, killed, deadline)),
-        screen.first(
-            "first answer from another region",
-            killed,
-            served_elsewhere(stage, seen, killed, deadline)
-        ),
+        fib.left_pop(v4, killed, deadline),
+        fib.left_pop(v6, killed, deadline),
+        served_elsewhere(stage, seen, killed, deadline),
+    );
+    screen.reactions(
+        killed,
+        &[
+            ("IPv4 gone from the router's FIB", left_v4),
+            ("IPv6 gone from the router's FIB", left_v6),
+            ("first answer from another region", served_elsewhere),
+        ],
     );
     region.pop.wait_ended(REACTION_LIMIT).await;
     sleep_until((killed + DAEMON_OUTAGE).into()).await;
@@ -200,14 +221,19 @@ async fn kill_daemon(stage: &Stage, screen: &Screen) -> Result<DaemonKill> {
     region.pop.start()?;
     let deadline = restarted + RETURN_LIMIT;
     let (first_verdicts, first_announcement, back_v4, back_v6) = tokio::join!(
-        screen.first("first verdicts", restarted, first_verdicts(stage, restarted, deadline)),
-        screen.first(
-            "first announcement on the wire",
-            restarted,
-            wire.first_update(restarted, deadline, |update| !update.announced.is_empty())
-        ),
-        screen.first("IPv4 back in the router's FIB", restarted, fib.reached_pop(v4, restarted, deadline)),
-        screen.first("IPv6 back in the router's FIB", restarted, fib.reached_pop(v6, restarted, deadline)),
+        first_verdicts(stage, restarted, deadline),
+        wire.first_update(restarted, deadline, |update| !update.announced.is_empty()),
+        fib.reached_pop(v4, restarted, deadline),
+        fib.reached_pop(v6, restarted, deadline),
+    );
+    screen.reactions(
+        restarted,
+        &[
+            ("first verdicts on its apps", first_verdicts),
+            ("first announcement on the wire", first_announcement),
+            ("IPv4 back in the router's FIB", back_v4),
+            ("IPv6 back in the router's FIB", back_v6),
+        ],
     );
     region.pop.check()?;
     sleep(SETTLE).await;
@@ -264,7 +290,9 @@ async fn served_elsewhere(stage: &Stage, from: usize, since: Instant, deadline: 
     let elsewhere = |outcome: &&Outcome| {
         outcome.kind == Kind::Work
             && &*outcome.region == FAILING
-            && outcome.done >= since
+            && outcome.intended >= since
+            // Connections that were opened to another PoP earlier stay with it.
+            && outcome.fresh
             && outcome.succeeded()
             && outcome.served.as_ref().is_some_and(|served| &*served.region != FAILING)
     };

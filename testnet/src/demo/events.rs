@@ -1,6 +1,7 @@
 //! The daemon's own account: its event journal, followed over the admin socket across restarts.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -59,18 +60,23 @@ impl Drop for Follower {
 
 async fn follow(socket: PathBuf, journal: Arc<Journal<Told>>) {
     const RETRY: Duration = Duration::from_millis(20);
-    // The monotonic clock is one for all processes, so events of before a lost connection are known by their time.
-    let mut newest = 0;
+    // After a lost connection the same daemon tells everything again. Number and time know an event; neither does
+    // alone: another daemon counts anew, and an event may be told later than a younger one.
+    let mut known = HashSet::new();
     loop {
         // The daemon is not there while it is killed: the next attempt tells.
-        if let Err(error) = follow_once(&socket, &journal, &mut newest).await {
+        if let Err(error) = follow_once(&socket, &journal, &mut known).await {
             tracing::debug!(%error, "following events");
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn follow_once(socket: &Path, journal: &Journal<Told>, newest: &mut u64) -> anyhow::Result<()> {
+async fn follow_once(
+    socket: &Path,
+    journal: &Journal<Told>,
+    known: &mut HashSet<(u64, u64)>,
+) -> anyhow::Result<()> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
@@ -85,7 +91,7 @@ async fn follow_once(socket: &Path, journal: &Journal<Told>, newest: &mut u64) -
         while let Some(end) = text.iter().position(|octet| *octet == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             if let Ok(EventLine::Event(event)) = serde_json::from_slice(&line) {
-                record(event, journal, newest);
+                record(event, journal, known);
             }
         }
     }
@@ -93,9 +99,8 @@ async fn follow_once(socket: &Path, journal: &Journal<Told>, newest: &mut u64) -
     Ok(())
 }
 
-fn record(event: Event, journal: &Journal<Told>, newest: &mut u64) {
-    if event.mono_ns > *newest {
-        *newest = event.mono_ns;
+fn record(event: Event, journal: &Journal<Told>, known: &mut HashSet<(u64, u64)>) {
+    if known.insert((event.seq, event.mono_ns)) {
         journal.push(Told { at: instant(event.mono_ns), kind: event.kind });
     }
 }

@@ -13,7 +13,6 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    future::Future,
     io::{IsTerminal, Write as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -162,22 +161,18 @@ impl Screen {
         self.line(at, &self.style.bold(text));
     }
 
-    /// Waits for something and says how long after `since` it happened, or that it did not.
-    pub(super) async fn first(
-        &self,
-        what: &str,
-        since: Instant,
-        happens: impl Future<Output = Option<Instant>>,
-    ) -> Option<Instant> {
-        let at = happens.await;
-        match at {
-            Some(at) => {
-                let after = at.saturating_duration_since(since).as_secs_f64() * 1e3;
-                self.line(at, &format!("  +{after:>8.1} ms  {what}"));
-            }
-            None => self.line(Instant::now(), &self.style.bad(&format!("  not in time: {what}"))),
+    /// What followed from what happened at `since`, in the order in which it happened; last what did not happen.
+    pub(super) fn reactions(&self, since: Instant, reactions: &[(&str, Option<Instant>)]) {
+        let mut happened: Vec<_> =
+            reactions.iter().filter_map(|(what, at)| at.map(|at| (at, *what))).collect();
+        happened.sort_unstable();
+        for (at, what) in happened {
+            let after = at.saturating_duration_since(since).as_secs_f64() * 1e3;
+            self.line(at, &format!("  +{after:>8.1} ms  {what}"));
         }
-        at
+        for (what, _) in reactions.iter().filter(|(_, at)| at.is_none()) {
+            self.line(Instant::now(), &self.style.bad(&format!("  not in time: {what}")));
+        }
     }
 
     fn line(&self, at: Instant, text: &str) {
@@ -320,6 +315,7 @@ mod tests {
             first_byte: None,
             done: at,
             attempts: 1,
+            fresh: true,
             reconnects: 0,
             local_port: 1,
             result: Ok(200),

@@ -22,8 +22,11 @@ pub(super) struct Traffic {
     pub(super) rate_during_app_kills: f64,
     /// Token streams.
     pub(super) streams: Streams,
-    /// Fenced requests begun after the apps were killed and ended before they were restored, by what became of them.
+    /// Fenced requests begun after the last app was known to be down and ended before the restore, by what became of
+    /// them.
     pub(super) fenced_during_outage: BTreeMap<String, u64>,
+    /// Those begun after the kill but before that: they may meet an app in the moment of its death.
+    pub(super) fenced_before_detection: BTreeMap<String, u64>,
     /// Latency of idempotent requests by the client's region, while all was well.
     pub(super) latency_steady: BTreeMap<String, Quantiles>,
     /// The same from the kill of the apps until all had settled.
@@ -95,6 +98,13 @@ enum Cause {
     Unexplained,
 }
 
+/// What the PoP knew of its apps' death when a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outage {
+    NotYetKnown,
+    Known,
+}
+
 /// When what happened to the failing region.
 struct Moments<'a> {
     run: &'a Run,
@@ -110,6 +120,7 @@ impl Traffic {
             rate_during_app_kills: moments.rate_during_app_kills(outcomes),
             streams: Streams::default(),
             fenced_during_outage: BTreeMap::new(),
+            fenced_before_detection: BTreeMap::new(),
             latency_steady: latencies(outcomes, |at| run.steady.from <= at && at < run.steady.until),
             latency_during_app_kills: latencies(outcomes, |at| {
                 run.app_kills.iter().any(|kill| kill.killed <= at && at < kill.settled)
@@ -127,10 +138,14 @@ impl Traffic {
                     all[usize::from(outcome.family == Family::Ipv6)].count(outcome, &moments);
                 }
                 Kind::Stream => traffic.streams.count(outcome, &moments),
-                Kind::Fenced if moments.in_outage(outcome) => {
-                    *traffic.fenced_during_outage.entry(what(outcome)).or_default() += 1;
+                Kind::Fenced => {
+                    let seen = match moments.outage(outcome) {
+                        Some(Outage::Known) => &mut traffic.fenced_during_outage,
+                        Some(Outage::NotYetKnown) => &mut traffic.fenced_before_detection,
+                        None => continue,
+                    };
+                    *seen.entry(what(outcome)).or_default() += 1;
                 }
-                Kind::Fenced => {}
             }
         }
         traffic
@@ -183,8 +198,13 @@ impl Moments<'_> {
     }
 
     /// Begun after the apps were killed, ended before they were restored.
-    fn in_outage(&self, outcome: &Outcome) -> bool {
-        self.run.app_kills.iter().any(|kill| outcome.intended >= kill.killed && outcome.done <= kill.restored)
+    fn outage(&self, outcome: &Outcome) -> Option<Outage> {
+        let mut kills = self.run.app_kills.iter();
+        let kill = kills.find(|kill| outcome.intended >= kill.killed && outcome.done <= kill.restored)?;
+        match kill.decided {
+            Some(decided) if outcome.intended < decided => Some(Outage::NotYetKnown),
+            _ => Some(Outage::Known),
+        }
     }
 
     /// Under way when the failing region's route of its family moved to another PoP.
@@ -303,6 +323,7 @@ pub(super) mod tests {
             first_byte: None,
             done: seconds(start, until),
             attempts: 1,
+            fresh: true,
             reconnects: 0,
             local_port: 1,
             result: Ok(200),
@@ -363,7 +384,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn fenced_requests_count_only_when_wholly_within_the_outage() {
+    fn fenced_requests_count_when_wholly_within_the_outage_and_apart_before_it_is_known() {
         let start = Instant::now();
         let run = run(start);
         let fenced = |from: f64, until: f64, status: u16| Outcome {
@@ -374,11 +395,13 @@ pub(super) mod tests {
         };
         let outcomes = [
             fenced(9.99, 10.001, 502),
+            fenced(10.0005, 10.002, 502),
             fenced(10.001, 10.002, 503),
             fenced(13.0, 13.1, 503),
             fenced(13.9, 14.1, 200),
         ];
-        let seen = Traffic::new(&run, &outcomes).fenced_during_outage;
-        assert_eq!(seen, BTreeMap::from([("503".to_owned(), 2)]));
+        let traffic = Traffic::new(&run, &outcomes);
+        assert_eq!(traffic.fenced_during_outage, BTreeMap::from([("503".to_owned(), 2)]));
+        assert_eq!(traffic.fenced_before_detection, BTreeMap::from([("502".to_owned(), 1)]));
     }
 }

@@ -44,13 +44,22 @@ pub struct Exchange {
     pub attempts: u32,
     /// Repeats on a new connection.
     pub reconnects: u32,
+    /// Whether the last connection was opened for this request.
+    pub fresh: bool,
     /// The last connection's local port.
     pub local_port: u16,
 }
 
 impl Default for Exchange {
     fn default() -> Self {
-        Self { head: None, result: Err(Failure::TimedOut), attempts: 0, reconnects: 0, local_port: 0 }
+        Self {
+            head: None,
+            result: Err(Failure::TimedOut),
+            attempts: 0,
+            reconnects: 0,
+            fresh: false,
+            local_port: 0,
+        }
     }
 }
 
@@ -85,6 +94,7 @@ impl Client {
                     return;
                 }
             };
+            exchange.fresh = connection.requests == 0;
             exchange.local_port = connection.local_port();
             match connection.exchange(request.octets, &mut exchange.head, &mut body).await {
                 Ok(reusable) => {

@@ -178,6 +178,7 @@ impl Sender {
             done,
             attempts: exchange.attempts,
             reconnects: exchange.reconnects,
+            fresh: exchange.fresh,
             local_port: exchange.local_port,
             served: head.and_then(served),
             result,

@@ -32,6 +32,8 @@ pub struct Outcome {
     pub attempts: u32,
     /// Of those, repeats because the connection died before any byte of an answer.
     pub reconnects: u32,
+    /// The last connection was opened for it.
+    pub fresh: bool,
     /// The local port of the last connection, to find it in a capture.
     pub local_port: u16,
     /// Status, or why there is none.
