@@ -21,9 +21,9 @@ use proxima_types::{Family, Prefix, RouteAttributes};
 
 use crate::{Desired, Exportable, Settings, export, interface::Problem};
 
-/// How many prefixes go into one step: what one message of 4096 octets holds at any rate, so that a KEEPALIVE never
-/// waits behind more than a few messages.
-const PREFIXES_PER_STEP: usize = 200;
+/// How many prefixes go into one step: about one message of IPv4 routes, a few of IPv6 ones. A KEEPALIVE never waits
+/// behind more.
+const PREFIXES_PER_STEP: usize = 800;
 
 /// UPDATEs to write, with what they tell the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Whatever happens to two sessions, they do not panic, and once they are left alone the peer holds what is desired.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod world;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -111,7 +113,7 @@ fn happen(world: &mut World, wanted: &mut [Desired; 2], fate: Fate) {
         }
         Fate::Garbage(node, which, bytes) => inject(world, node, which, bytes.into()),
         Fate::Message(node, which, message) => {
-            inject(world, node, which, Bytes::from_static(MESSAGES[message]))
+            inject(world, node, which, Bytes::from_static(MESSAGES[message]));
         }
         Fate::Pass(span) => world.run(span),
     }

@@ -4,6 +4,7 @@ mod world;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -38,9 +39,8 @@ fn set(world: &mut World, routes: &[&str]) {
 fn an_active_and_a_passive_side_establish_in_the_order_of_the_rfc() {
     let world = World::established(first(), second());
     let states = |node: usize| world.states[node].iter().map(|(state, _)| *state).collect::<Vec<_>>();
-    use State::{Active, Connect, Established, OpenConfirm, OpenSent};
-    assert_eq!(states(0), [Connect, OpenSent, OpenConfirm, Established]);
-    assert_eq!(states(1), [Active, OpenSent, OpenConfirm, Established]);
+    assert_eq!(states(0), [State::Connect, State::OpenSent, State::OpenConfirm, State::Established]);
+    assert_eq!(states(1), [State::Active, State::OpenSent, State::OpenConfirm, State::Established]);
     let status = world.nodes[0].status();
     let terms = status.terms.expect("agreed");
     assert_eq!(terms.hold_time, Some(Duration::from_secs(9)));
@@ -58,7 +58,7 @@ fn the_lesser_hold_time_counts_and_zero_turns_it_off() {
         let mut world = World::established(hold(first(), ours), hold(second(), theirs));
         let terms = world.nodes[0].status().terms.unwrap();
         assert_eq!(terms.hold_time, agreed.map(Duration::from_secs), "{ours} and {theirs}");
-        world.run(Duration::from_mins(60));
+        world.run(Duration::from_hours(1));
         assert_eq!(world.state(), [State::Established; 2]);
     }
 }
@@ -260,7 +260,7 @@ fn stop_says_why_and_stays_stopped() {
     let mut world = World::established(first(), second());
     world.input(0, Input::ManualStop { reason: "maintenance".to_owned() });
     assert_eq!(world.notifications(0), [(6, 2, b"\x0bmaintenance".to_vec())]);
-    world.run(Duration::from_mins(60));
+    world.run(Duration::from_hours(1));
     assert_eq!(world.nodes[0].state(), State::Idle);
     assert_eq!(world.nodes[0].poll_timeout(), None);
     let received = world.nodes[1].status().last_received.unwrap();
@@ -477,7 +477,7 @@ fn only_the_difference_is_sent_and_withdrawals_go_first() {
     set(&mut world, &[V4, V6]);
     world.updates[0].clear();
     set(&mut world, &[V4_B, V6]);
-    let announced = UpdateContent::Announced { prefixes: vec![prefix(V4_B)], attributes: Default::default() };
+    let announced = UpdateContent::Announced { prefixes: vec![prefix(V4_B)], attributes: Arc::default() };
     assert_eq!(world.updates[0], [UpdateContent::Withdrawn(vec![prefix(V4)]), announced]);
 }
 
@@ -560,7 +560,7 @@ fn a_peer_that_asks_gets_its_family_again() {
     let connection = world.nodes[0].established().unwrap();
     let request = Bytes::from(message(5, &[0, 2, 0, 1]));
     world.input(0, Input::Received { connection, bytes: request });
-    let again = UpdateContent::Announced { prefixes: vec![prefix(V6)], attributes: Default::default() };
+    let again = UpdateContent::Announced { prefixes: vec![prefix(V6)], attributes: Arc::default() };
     assert_eq!(world.updates[0], [again]);
 }
 
@@ -603,6 +603,6 @@ fn thousands_of_routes_leave_in_small_batches_and_the_latest_state_wins() {
     session.handle(epoch(), wanted(4990..5000));
     let rest: Vec<_> = std::iter::from_fn(|| session.poll_update()).map(|batch| batch.content).collect();
     assert!(matches!(&rest[..], [UpdateContent::Withdrawn(gone), UpdateContent::Announced { prefixes, .. }]
-        if gone.len() == 200 && prefixes.len() == 10));
+        if gone.len() == 800 && prefixes.len() == 10));
     assert!(session.adj_rib_out().converged());
 }

@@ -12,6 +12,8 @@ use crate::PeerConfig;
 
 /// Internetwork control (RFC 791, RFC 4594 CS6): routing before other traffic.
 const TRAFFIC_CLASS: u32 = 0xc0;
+/// Octets the kernel may hold beyond those in flight.
+const UNSENT: u32 = 16 * 1024;
 /// Connections the kernel keeps for us to accept.
 const BACKLOG: i32 = 64;
 
@@ -31,12 +33,16 @@ pub(crate) async fn connect(peer: PeerConfig) -> Result<TcpStream, String> {
     Ok(stream)
 }
 
-/// No delay for small messages, and the priority of routing. A kernel that refuses the latter costs nothing.
+/// No delay for small messages, little that is unsent in the kernel, so that a withdrawal does not wait behind stale
+/// announcements to a slow peer, and the priority of routing. A kernel that refuses any of it costs no session.
 pub(crate) fn set_up(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let socket = SockRef::from(stream);
+    if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
+    }
     let marked = match stream.peer_addr() {
         Ok(SocketAddr::V6(_)) => socket.set_tclass_v6(TRAFFIC_CLASS),
         Ok(SocketAddr::V4(_)) => socket.set_tos_v4(TRAFFIC_CLASS),

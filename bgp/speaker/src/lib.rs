@@ -17,7 +17,7 @@
 //! - commands (16 per peer): the caller waits;
 //! - accepted connections (4 per peer): more are closed at once;
 //! - events ([`EVENT_QUEUE`]): more are dropped and counted, a slow reader never delays a session;
-//! - bytes to a peer: UPDATEs are made only while less than [`peer::WATERMARK`] octets wait, so a KEEPALIVE waits
+//! - bytes to a peer: UPDATEs are made only while less than `peer::WATERMARK` octets wait, so a KEEPALIVE waits
 //!   behind a few messages at most.
 //!
 //! From [`SpeakerHandle::set_desired`] to the bytes in the socket there is one task switch and no timer.

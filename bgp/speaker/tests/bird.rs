@@ -2,6 +2,8 @@
 //!
 //! "Established" proves nothing: each test asserts what is in BIRD's table.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
 mod common;
 
 use std::{
@@ -15,7 +17,10 @@ use std::{
 use common::{
     DEADLINE, OUR_AS, V4, V6, announcement, attributes, event, free_port, own_address, peer, plain, prefix,
 };
-use proxima_bgp_speaker::{Speaker, SpeakerConfig, SpeakerEvent, SpeakerHandle, State, UpdateContent};
+use proxima_bgp_speaker::{
+    Problem, Speaker, SpeakerConfig, SpeakerEvent, SpeakerHandle, State, UpdateContent,
+};
+use proxima_types::{Asn, Family};
 use tokio::process::{Child, Command};
 
 const BIRD_AS: u32 = 65002;
@@ -30,13 +35,30 @@ struct Bird {
     our_port: u16,
 }
 
+/// How a BIRD differs from the usual one.
+struct Setup<'a> {
+    /// Its AS and ours.
+    ases: (u32, u32),
+    /// Goes into both channels.
+    channel: &'a str,
+    /// Goes into the BGP protocol.
+    protocol: &'a str,
+    /// Goes into the file.
+    extra: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { ases: (BIRD_AS, OUR_AS.0), channel: "import all; export none;", protocol: "", extra: "" }
+    }
+}
+
 impl Bird {
     async fn start() -> Self {
-        Self::start_with("import all; export none;", "").await
+        Self::start_with(Setup::default()).await
     }
 
-    /// `channel` goes into both channels, `extra` into the file.
-    async fn start_with(channel: &str, extra: &str) -> Self {
+    async fn start_with(Setup { ases: (theirs, ours), channel, protocol, extra }: Setup<'_>) -> Self {
         let (bird, us) = (own_address(), own_address());
         let address = SocketAddr::new(bird, free_port(bird));
         let our_port = free_port(us);
@@ -51,8 +73,9 @@ impl Bird {
             {extra}
             protocol bgp proxima {{
                 debug all;
-                local {bird} port {port} as {BIRD_AS};
-                neighbor {us} port {our_port} as {OUR_AS};
+                local {bird} port {port} as {theirs};
+                neighbor {us} port {our_port} as {ours};
+                {protocol}
                 multihop; strict bind yes;
                 connect delay time 1; connect retry time 1; error wait time 1, 2;
                 ipv4 {{ {channel} }};
@@ -179,12 +202,12 @@ async fn bird_holds_exactly_what_is_desired_with_its_attributes() {
     assert!(route.contains("BGP.next_hop: fd00::2"), "{route}");
 
     // De-preferred.
-    let worse = attributes(2, Some(200), &["64512:666"]);
+    let worse = attributes(2, Some(200), &["64512:666", "graceful-shutdown"]);
     handle.set_desired(vec![announcement(V4, worse.clone()), announcement(V6, worse)]).unwrap();
     for prefix in [V4, V6] {
         let route = bird.until_route(prefix, |route| route.contains("BGP.med: 200")).await;
         assert!(route.contains("BGP.as_path: 64512 64512 64512\n"), "{route}");
-        assert!(route.contains("BGP.community: (64512,666)"), "{route}");
+        assert!(route.contains("BGP.community: (64512,666) (65535,0)"), "{route}");
     }
 
     // One withdrawn, the other untouched.
@@ -272,7 +295,12 @@ async fn routes_of_another_pop_of_our_as_are_seen_and_do_no_harm() {
         protocol static v6 { ipv6; route 2001:db8:e::/48 unreachable; }
         filter looping { if net = 203.0.113.0/24 then bgp_path.prepend(64512); accept; }
     ";
-    let bird = Bird::start_with("import all; export filter looping;", routes).await;
+    let bird = Bird::start_with(Setup {
+        channel: "import all; export filter looping;",
+        extra: routes,
+        ..Setup::default()
+    })
+    .await;
     let (handle, mut events) = Speaker::start(bird.speaker()).unwrap();
     handle.set_desired(vec![plain(V4)]).unwrap();
     let all = handle.wait_for("bird", |status| status.session.received == 3);
@@ -292,6 +320,48 @@ async fn routes_of_another_pop_of_our_as_are_seen_and_do_no_harm() {
     assert_eq!(advertised.iter().map(|(prefix, _)| *prefix).collect::<Vec<_>>(), [prefix(V4)]);
     event("routes", &mut events, |event| matches!(event, SpeakerEvent::RoutesReceived { .. }).then_some(()))
         .await;
+}
+
+#[tokio::test]
+async fn an_internal_bird_gets_local_pref_and_an_empty_path() {
+    let bird = Bird::start_with(Setup { ases: (OUR_AS.0, OUR_AS.0), ..Setup::default() }).await;
+    let mut config = bird.speaker();
+    config.peers[0].remote_as = OUR_AS;
+    let (handle, _events) = Speaker::start(config).unwrap();
+    handle.set_desired(vec![announcement(V4, attributes(3, Some(7), &[]))]).unwrap();
+    let route = bird.until_route(V4, |_| true).await;
+    assert!(route.contains("BGP.as_path: \n") && route.contains("BGP.local_pref: 100"), "{route}");
+    assert!(route.contains("BGP.med: 7"), "{route}");
+}
+
+#[tokio::test]
+async fn four_octet_as_numbers_reach_bird_unchanged() {
+    let ours = 4_200_000_001;
+    let bird = Bird::start_with(Setup { ases: (4_200_000_002, ours), ..Setup::default() }).await;
+    let mut config = bird.speaker();
+    config.local_as = Asn(ours);
+    config.peers[0].remote_as = Asn(4_200_000_002);
+    let (handle, _events) = Speaker::start(config).unwrap();
+    handle.set_desired(vec![announcement(V4, attributes(1, None, &[])), plain(V6)]).unwrap();
+    let route = bird.until_route(V4, |_| true).await;
+    assert!(route.contains("BGP.as_path: 4200000001 4200000001\n"), "{route}");
+    bird.until_route(V6, |_| true).await;
+}
+
+#[tokio::test]
+async fn a_bird_without_capabilities_still_gets_ipv4() {
+    let bird = Bird::start_with(Setup { protocol: "capabilities off;", ..Setup::default() }).await;
+    let (handle, mut events) = Speaker::start(bird.speaker()).unwrap();
+    handle.set_desired(vec![plain(V4), plain(V6)]).unwrap();
+    let route = bird.until_route(V4, |_| true).await;
+    assert!(route.contains("BGP.as_path: 64512\n"), "{route}");
+    let problem = event("the missing family", &mut events, |event| match event {
+        SpeakerEvent::Problem { problem, .. } => Some(problem),
+        _ => None,
+    });
+    assert_eq!(problem.await, Problem::FamilyNotOffered(Family::Ipv6));
+    assert_eq!(handle.peers()[0].families(), [Family::Ipv4]);
+    bird.until_no_route(V6).await;
 }
 
 #[tokio::test]

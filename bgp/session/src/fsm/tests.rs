@@ -210,16 +210,18 @@ fn waits_grow_while_sessions_are_short_and_begin_again_after_a_stable_one() {
     let mut now = epoch();
     let (mut fsm, mut shared) = in_state(State::Established, now);
     let mut last = Duration::ZERO;
+    let moment = Duration::from_millis(1);
+    let short = STABLE_AFTER.checked_sub(moment).unwrap();
     for _ in 0..12 {
         let wait = idle_after_loss(&mut fsm, &mut shared, now);
         assert!(wait > last || wait >= RETRY_CEILING.mul_f64(0.75), "{wait:?} after {last:?}");
         last = wait;
         now += wait;
         reestablish(&mut fsm, &mut shared, now);
-        now += STABLE_AFTER - Duration::from_millis(1);
+        now += short;
     }
     assert!(last >= RETRY_CEILING.mul_f64(0.75) && last <= RETRY_CEILING, "{last:?}");
-    now += Duration::from_millis(1);
+    now += moment;
     assert!(idle_after_loss(&mut fsm, &mut shared, now) <= Duration::from_secs(1));
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Bytes and closings take [`LATENCY`] and keep their order. Nothing is random but the seeds of the sessions.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its part")]
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,6 +1,6 @@
 //! What the tests share: a configuration to begin with, and addresses of their own on the loopback.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its part")]
 
 use std::{
     future::Future,

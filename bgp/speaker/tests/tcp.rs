@@ -1,0 +1,429 @@
+//! Speakers over real TCP on loopback addresses: with each other, with hostile bytes, with nobody.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use common::{OUR_AS, V4, V6, attributes, event, free_port, own_address, peer, plain, prefix, within};
+use proxima_bgp_speaker::{
+    AllowList, Cause, CommandError, Speaker, SpeakerConfig, SpeakerEvent, SpeakerHandle, StartError, State,
+    UpdateContent,
+};
+use proxima_types::Asn;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::mpsc,
+};
+
+const THEIR_AS: u32 = 65000;
+const KEEPALIVE: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x13\x04";
+
+/// An OPEN of AS 65000, hold time 0 since a raw peer sends no KEEPALIVEs, identifier 192.0.2.22, no parameters.
+const OPEN: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x1d\x01\
+    \x04\xfd\xe8\x00\x00\xc0\x00\x02\x16\x00";
+
+/// The other side: AS 65000, passive, listening at `listen` for peers at `us`.
+fn router(listen: SocketAddr, us: &[IpAddr]) -> SpeakerConfig {
+    let towards = |(index, address): (usize, &IpAddr)| {
+        let mut peer = peer(&format!("pop{index}"), SocketAddr::new(*address, 179), OUR_AS.0, listen.ip());
+        peer.passive = true;
+        peer
+    };
+    SpeakerConfig {
+        local_as: Asn(THEIR_AS),
+        router_id: Ipv4Addr::new(192, 0, 2, 22),
+        listen: vec![listen],
+        peers: us.iter().enumerate().map(towards).collect(),
+        ..common::speaker(Vec::new())
+    }
+}
+
+async fn until(handle: &SpeakerHandle, peer: &str, state: State) {
+    within(&format!("{peer} {state}"), handle.wait_for(peer, |status| status.session.state == state))
+        .await
+        .unwrap();
+}
+
+async fn until_received(handle: &SpeakerHandle, peer: &str, count: usize) {
+    within(&format!("{count} prefixes from {peer}"), handle.wait_for(peer, |s| s.session.received == count))
+        .await
+        .unwrap();
+}
+
+/// One message from a raw connection; None at its end.
+async fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut message = vec![0; 19];
+    within("a message", stream.read_exact(&mut message)).await.ok()?;
+    let length = usize::from(u16::from_be_bytes([message[16], message[17]]));
+    message.resize(length, 0);
+    within("its body", stream.read_exact(&mut message[19..])).await.ok()?;
+    Some(message)
+}
+
+/// Reads until a NOTIFICATION, and asserts that the end of the stream follows it.
+async fn read_notification(stream: &mut TcpStream) -> Vec<u8> {
+    loop {
+        let message = read_message(stream).await.expect("a NOTIFICATION before the end");
+        if message[18] == 3 {
+            assert_eq!(read_message(stream).await, None, "the connection ends with it");
+            return message[19..].to_vec();
+        }
+    }
+}
+
+async fn connect_from(source: IpAddr, remote: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(source, 0)).unwrap();
+    within("connect", socket.connect(remote)).await.unwrap()
+}
+
+/// A raw peer that completes the handshake on a connection.
+async fn handshake(stream: &mut TcpStream) {
+    stream.write_all(OPEN).await.unwrap();
+    assert_eq!(read_message(stream).await.expect("OPEN")[18], 1);
+    stream.write_all(KEEPALIVE).await.unwrap();
+    assert_eq!(read_message(stream).await.expect("KEEPALIVE"), KEEPALIVE);
+}
+
+#[tokio::test]
+async fn two_speakers_exchange_routes_both_ways_and_take_leave() {
+    let (us, them) = (own_address(), own_address());
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let (pop, mut events) =
+        Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
+    pop.set_desired(vec![plain(V4), plain(V6)]).unwrap();
+    pop.release_end_of_rib();
+    router.set_desired(vec![plain(V6)]).unwrap();
+    until_received(&router, "pop0", 2).await;
+    until_received(&pop, "router", 1).await;
+
+    let status = pop.peers().remove(0);
+    assert_eq!(status.session.state, State::Established);
+    assert_eq!(status.local.map(|address| address.ip()), Some(us));
+    assert_eq!(status.remote, Some(router.listening()[0]));
+    assert_eq!(status.terms().unwrap().hold_time, Some(Duration::from_secs(9)));
+    assert_eq!(status.session.advertised, 2);
+    let received = pop.received("router").await.unwrap();
+    assert_eq!(received[0].0, prefix(V6));
+    assert_eq!(received[0].1.attributes.as_path.to_string(), "65000");
+    assert_eq!(pop.advertised("router").await.unwrap().len(), 2);
+
+    // Each change is told, with what was sent.
+    let mut sent = Vec::new();
+    event("both End-of-RIBs", &mut events, |event| {
+        if let SpeakerEvent::UpdateSent { content, .. } = event {
+            sent.push(content);
+        }
+        (sent.iter().filter(|content| matches!(content, UpdateContent::EndOfRib(_))).count() == 2)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(sent.len(), 4);
+
+    within("stop", pop.stop("maintenance")).await;
+    until(&router, "pop0", State::Idle).await;
+    let status = router.peers().remove(0);
+    assert_eq!(status.session.received, 0);
+    let last = status.last_error_received().unwrap();
+    assert!(last.contains("administrative shutdown (6/2)") && last.contains("maintenance"), "{last}");
+    assert_eq!(pop.reset("router").await, Err(CommandError::Stopped));
+}
+
+#[tokio::test]
+async fn a_session_over_ipv6_carries_both_families() {
+    let loopback = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(loopback, 0), &[loopback])).unwrap();
+    let mut towards = peer("router", router.listening()[0], THEIR_AS, loopback);
+    towards.next_hop_ipv4 = Some(Ipv4Addr::new(10, 0, 0, 9));
+    towards.next_hop_ipv6 = None;
+    let (pop, _events) = Speaker::start(common::speaker(vec![towards])).unwrap();
+    pop.set_desired(vec![plain(V4), plain(V6)]).unwrap();
+    until_received(&router, "pop0", 2).await;
+    let received = router.received("pop0").await.unwrap();
+    let next_hops: Vec<_> = received.iter().map(|(_, route)| route.next_hop.address.to_string()).collect();
+    assert_eq!(next_hops, ["10.0.0.9", "::1"], "as configured, and the local address of the session");
+}
+
+#[tokio::test]
+async fn reset_begins_a_new_session() {
+    let (us, them) = (own_address(), own_address());
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let (pop, _events) =
+        Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
+    pop.set_desired(vec![plain(V4)]).unwrap();
+    until_received(&router, "pop0", 1).await;
+    pop.reset("router").await.unwrap();
+    within("the flap", router.wait_for("pop0", |status| status.session.counters.flaps == 1)).await.unwrap();
+    until_received(&router, "pop0", 1).await;
+    let error = pop.reset("rooter").await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no BGP peer `rooter`; there are: router");
+}
+
+#[tokio::test]
+async fn a_prefix_outside_the_allow_list_cannot_be_sent() {
+    let (us, them) = (own_address(), own_address());
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let (pop, _events) =
+        Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
+    pop.set_desired(vec![plain(V4)]).unwrap();
+    until_received(&router, "pop0", 1).await;
+    let error = pop.set_desired(vec![plain(V6), plain("0.0.0.0/0"), plain("203.0.113.0/25")]).unwrap_err();
+    assert_eq!(error.0, ["0.0.0.0/0", "203.0.113.0/25"].map(prefix));
+    // Nothing of it was applied: what comes next is the next good state.
+    pop.set_desired(vec![plain(V4), plain(V6)]).unwrap();
+    until_received(&router, "pop0", 2).await;
+    let received = router.received("pop0").await.unwrap();
+    assert_eq!(received.iter().map(|(prefix, _)| *prefix).collect::<Vec<_>>(), [prefix(V4), prefix(V6)]);
+}
+
+#[tokio::test]
+async fn hostile_bytes_are_answered_exactly_and_the_session_comes_back() {
+    let mut garbage = KEEPALIVE.to_vec();
+    garbage[0] = 0;
+    let mut short = KEEPALIVE.to_vec();
+    short[17] = 18;
+    let mut unknown = KEEPALIVE.to_vec();
+    unknown[18] = 9;
+    let mut version = OPEN.to_vec();
+    version[19] = 3;
+    let mut wrong_as = OPEN.to_vec();
+    wrong_as[21] = 1;
+    let http = b"GET / HTTP/1.1\r\nHost: router\r\n\r\n".repeat(2000);
+    let cases: [(&[u8], &[u8]); 6] = [
+        (&garbage, &[1, 1]),
+        (&short, &[1, 2, 0, 18]),
+        (&unknown, &[1, 3, 9]),
+        (&version, &[2, 1, 0, 4]),
+        (&wrong_as, &[2, 2]),
+        (&http, &[1, 1]),
+    ];
+    let (us, them, neighbour) = (own_address(), own_address(), own_address());
+    let hostile = TcpListener::bind(SocketAddr::new(them, 0)).await.unwrap();
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(neighbour, 0), &[us])).unwrap();
+    let mut config = common::speaker(vec![
+        peer("hostile", hostile.local_addr().unwrap(), THEIR_AS, us),
+        peer("router", router.listening()[0], THEIR_AS, us),
+    ]);
+    config.connect_retry = Duration::from_millis(5);
+    let (pop, _events) = Speaker::start(config).unwrap();
+    pop.set_desired(vec![plain(V4)]).unwrap();
+    until_received(&router, "pop0", 1).await;
+
+    for (bytes, expected) in cases {
+        let (mut stream, _) = within("an attempt", hostile.accept()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        assert_eq!(read_notification(&mut stream).await, expected);
+    }
+    // In mid-session: an UPDATE whose lengths do not add up.
+    let (mut stream, _) = within("an attempt", hostile.accept()).await.unwrap();
+    handshake(&mut stream).await;
+    until(&pop, "hostile", State::Established).await;
+    stream
+        .write_all(
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x17\x02\x00\xff\x00\x00",
+        )
+        .await
+        .unwrap();
+    assert_eq!(read_notification(&mut stream).await, [3, 1]);
+    let (mut stream, _) = within("an attempt", hostile.accept()).await.unwrap();
+    handshake(&mut stream).await;
+    until(&pop, "hostile", State::Established).await;
+    let status = pop.peers();
+    assert_eq!(status[0].session.counters.flaps, 1);
+    assert!(status[0].last_error_sent().unwrap().contains("malformed attribute list (3/1)"));
+    // The neighbour noticed nothing.
+    assert_eq!((status[1].session.state, status[1].session.counters.flaps), (State::Established, 0));
+    assert_eq!(router.peers()[0].session.received, 1);
+}
+
+#[tokio::test]
+async fn an_unconfigured_source_is_rejected_and_told_so() {
+    let (us, them, stranger) = (own_address(), own_address(), own_address());
+    let (router, _events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let mut stream = connect_from(stranger, router.listening()[0]).await;
+    assert_eq!(read_notification(&mut stream).await, [6, 5]);
+    // Whom it knows it lets in.
+    let mut stream = connect_from(us, router.listening()[0]).await;
+    assert_eq!(read_message(&mut stream).await.expect("OPEN")[18], 1);
+}
+
+#[tokio::test]
+async fn a_crowd_of_strangers_does_not_keep_a_peer_out() {
+    let (us, them, stranger) = (own_address(), own_address(), own_address());
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(connect_from(stranger, router.listening()[0]).await);
+    }
+    let (pop, _events) =
+        Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
+    until(&pop, "router", State::Established).await;
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_reading_delays_nobody_and_gets_only_the_latest_state() {
+    let (us, them, neighbour) = (own_address(), own_address(), own_address());
+    let slow = TcpSocket::new_v4().unwrap();
+    slow.set_recv_buffer_size(4096).unwrap();
+    slow.bind(SocketAddr::new(them, 0)).unwrap();
+    let slow = slow.listen(1).unwrap();
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(neighbour, 0), &[us])).unwrap();
+    let prefixes: Vec<_> =
+        (0..10_000u32).map(|i| proxima_types::Prefix::host(IpAddr::V4((0x0a00_0000 + i).into()))).collect();
+    let mut config = common::speaker(vec![
+        peer("slow", slow.local_addr().unwrap(), THEIR_AS, us),
+        peer("router", router.listening()[0], THEIR_AS, us),
+    ]);
+    config.allow_list = AllowList::new(prefixes.iter().copied());
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let (mut stream, _) = within("an attempt", slow.accept()).await.unwrap();
+    handshake(&mut stream).await;
+    until(&pop, "slow", State::Established).await;
+    until(&pop, "router", State::Established).await;
+
+    // Many whole states, none of which the slow peer takes; its neighbour gets the last one all the same.
+    for round in 0u32..20 {
+        let attributes = attributes(0, Some(round), &[]);
+        let all = prefixes
+            .iter()
+            .map(|prefix| proxima_types::Announcement { prefix: *prefix, attributes: attributes.clone() });
+        pop.set_desired(all.collect()).unwrap();
+        tokio::task::yield_now().await;
+    }
+    pop.set_desired(vec![proxima_types::Announcement {
+        prefix: prefixes[0],
+        attributes: attributes(0, Some(99), &[]),
+    }])
+    .unwrap();
+    until_received(&router, "pop0", 1).await;
+    let status = pop.peers();
+    let sent: Vec<_> = status.iter().map(|status| status.session.counters.updates_sent).collect();
+    // 10 000 host routes take 13 messages a state; 20 states would be 260.
+    assert!(sent[0] < 80, "UPDATEs are made only as the peer takes them: {sent:?}");
+    assert_eq!(status[0].session.state, State::Established);
+
+    // When it reads again it ends where it should.
+    stream.write_all(KEEPALIVE).await.unwrap();
+    let mut held = std::collections::BTreeSet::new();
+    while held != [prefixes[0]].into() {
+        let message = read_message(&mut stream).await.expect("the session lives");
+        apply_ipv4(&message, &mut held);
+    }
+}
+
+/// Follows withdrawals and announcements of IPv4 host routes, decoded by hand.
+fn apply_ipv4(message: &[u8], held: &mut std::collections::BTreeSet<proxima_types::Prefix>) {
+    if message[18] != 2 {
+        return;
+    }
+    let length = |at: usize| usize::from(u16::from_be_bytes([message[at], message[at + 1]]));
+    let withdrawn = &message[21..21 + length(19)];
+    let attributes = 21 + withdrawn.len();
+    let announced = &message[attributes + 2 + length(attributes)..];
+    let hosts = |bytes: &[u8]| -> Vec<_> {
+        bytes
+            .chunks(5)
+            .map(|host| proxima_types::Prefix::host(Ipv4Addr::new(host[1], host[2], host[3], host[4]).into()))
+            .collect()
+    };
+    for prefix in hosts(withdrawn) {
+        held.remove(&prefix);
+    }
+    held.extend(hosts(announced));
+}
+
+#[tokio::test]
+async fn an_unreachable_router_is_told_with_its_remedy_and_tried_until_it_is_there() {
+    let (us, them) = (own_address(), own_address());
+    let address = SocketAddr::new(them, free_port(them));
+    let (pop, mut events) =
+        Speaker::start(common::speaker(vec![peer("router", address, THEIR_AS, us)])).unwrap();
+    let refused = |event| match event {
+        SpeakerEvent::StateChanged { cause: Cause::ConnectFailed(error), .. } => Some(error),
+        _ => None,
+    };
+    let error = event("a refusal", &mut events, refused).await;
+    assert!(error.contains("nothing listens there: start BGP on the router"), "{error}");
+    event("a second refusal", &mut events, refused).await;
+    let (router, _router_events) = Speaker::start(router(address, &[us])).unwrap();
+    until(&pop, "router", State::Established).await;
+    until(&router, "pop0", State::Established).await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_ours_is_named() {
+    let them = own_address();
+    let config = common::speaker(vec![peer(
+        "router",
+        SocketAddr::new(them, 179),
+        THEIR_AS,
+        "198.51.100.77".parse().unwrap(),
+    )]);
+    let (_pop, mut events) = Speaker::start(config).unwrap();
+    let error = event("the error", &mut events, |event| match event {
+        SpeakerEvent::StateChanged { cause: Cause::ConnectFailed(error), .. } => Some(error),
+        _ => None,
+    })
+    .await;
+    assert!(error.contains("source 198.51.100.77 is not an address of this host"), "{error}");
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_work_says_what_to_do() {
+    let us = own_address();
+    let taken = std::net::TcpListener::bind((us, 0)).unwrap().local_addr().unwrap();
+    let _holder = TcpListener::bind(taken).await.unwrap();
+    let base = || common::speaker(vec![peer("router", SocketAddr::new(own_address(), 179), THEIR_AS, us)]);
+    let error = |config| Speaker::start(config).map(|_| ()).unwrap_err();
+
+    let text = error(SpeakerConfig { listen: vec![taken], ..base() }).to_string();
+    assert!(text.starts_with(&format!("cannot listen for BGP on {taken}")), "{text}");
+    assert!(text.contains("another BGP daemon holds port"), "{text}");
+    let foreign = "198.51.100.77:1790".parse().unwrap();
+    let text = error(SpeakerConfig { listen: vec![foreign], ..base() }).to_string();
+    assert!(text.contains("198.51.100.77 is not an address of this host"), "{text}");
+
+    let error = |change: fn(&mut SpeakerConfig)| {
+        let mut config = base();
+        change(&mut config);
+        error(config)
+    };
+    assert!(matches!(error(|c| c.hold_time = Duration::from_secs(2)), StartError::HoldTime(_)));
+    assert!(matches!(error(|c| c.hold_time = Duration::from_millis(9500)), StartError::HoldTime(_)));
+    assert!(matches!(error(|c| c.local_as = Asn(0)), StartError::ZeroIdentity));
+    assert!(matches!(error(|c| c.peers[0].families.clear()), StartError::NoFamilies(_)));
+    assert!(matches!(error(|c| c.peers.push(c.peers[0].clone())), StartError::DuplicateName(_)));
+    let twin = |c: &mut SpeakerConfig| {
+        c.peers.push(proxima_bgp_speaker::PeerConfig { name: "twin".parse().unwrap(), ..c.peers[0].clone() });
+    };
+    assert!(matches!(error(twin), StartError::DuplicateAddress { .. }));
+    let other_version = |c: &mut SpeakerConfig| c.peers[0].source = Some("::1".parse().unwrap());
+    assert!(matches!(error(other_version), StartError::SourceFamily { .. }));
+}
+
+#[tokio::test]
+async fn a_reader_of_events_that_sleeps_delays_no_session() {
+    let (us, them) = (own_address(), own_address());
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let (pop, events): (_, mpsc::Receiver<SpeakerEvent>) =
+        Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
+    until(&pop, "router", State::Established).await;
+    for round in 0..2000u32 {
+        let attributes = attributes(0, Some(round), &[]);
+        pop.set_desired(vec![common::announcement(V4, attributes)]).unwrap();
+        let sent = move |status: &proxima_bgp_speaker::PeerStatus| {
+            status.session.counters.updates_sent > u64::from(round)
+        };
+        within("the UPDATE", pop.wait_for("router", sent)).await.unwrap();
+    }
+    assert!(pop.events_dropped() > 0);
+    assert!(events.len() <= proxima_bgp_speaker::EVENT_QUEUE);
+    assert_eq!(pop.peers()[0].session.state, State::Established);
+}
