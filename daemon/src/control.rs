@@ -22,7 +22,7 @@ use proxima_api::{DrainRequest, DrainStatus, Drained, EventKind, Phase, Timestam
 use proxima_bgp_speaker::{SpeakerEvent, SpeakerHandle, UpdateContent};
 use proxima_config::Config;
 use proxima_probe::ProbeEvent;
-use proxima_proxy::{Beats, DataPlane, Snapshot};
+use proxima_proxy::{Beats, DataPlane, Listener, Snapshot};
 use proxima_telemetry::EventJournal;
 use proxima_types::{Announcement, BackendId};
 use tokio::sync::mpsc;
@@ -32,7 +32,7 @@ use crate::{
     groups::{Groups, drain_order},
     routing::{self, Observed},
     signals::{Signal, Signals},
-    stop::{Stage, Stop},
+    stop::{self, Stop},
     watchdog::{Change, Watchdog},
     words::{self, Ordered},
 };
@@ -129,9 +129,7 @@ impl Control {
                 Some(command) = inputs.commands.recv() => self.handle_command(command),
                 _ = beat_check.tick() => self.check_workers(Instant::now()),
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
-            }
-            if self.stop.as_ref().is_some_and(Stop::is_over) {
-                return;
+                () = stop::over(self.stop.as_mut()) => return,
             }
         }
     }
@@ -142,6 +140,10 @@ impl Control {
             (None, true) => Phase::Running,
             (None, false) => Phase::Starting,
         }
+    }
+
+    pub(crate) fn accepts(&self) -> bool {
+        self.stop.as_ref().is_none_or(Stop::accepts)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -177,7 +179,14 @@ impl Control {
             self.journal.publish(EventKind::DaemonReady { after_ms });
         }
         if let Some(stop) = &mut self.stop {
+            let accepted = stop.accepts();
             stop.advance(now, &self.config.drain, self.groups.are_withdrawn(), &self.data_plane);
+            if accepted && !stop.accepts() {
+                for Listener { service, address, .. } in self.data_plane.listeners() {
+                    let (service, address) = (service.clone(), *address);
+                    self.journal.publish(EventKind::ListenerClosed { service, address });
+                }
+            }
         }
     }
 
@@ -264,7 +273,7 @@ impl Control {
                 if self.drained.is_none() {
                     self.groups.order(Instant::now(), drain_order(self.config.drain.graceful_shutdown));
                 }
-                self.stop = Some(Stop::new(Stage::Graceful));
+                self.stop = Some(Stop::Graceful);
                 false
             }
         }

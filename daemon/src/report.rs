@@ -78,7 +78,7 @@ impl Control {
                 Protocol::Tcp(_) => (api::Protocol::Tcp, counted.connections),
                 Protocol::Http(_) => (api::Protocol::Http, counted.requests),
             };
-            let listener = |address: &_| api::Listener { address: *address, error: None };
+            let listener = |address: &_| api::Listener { address: *address, open: self.accepts() };
             api::Service {
                 name: service.name.clone(),
                 protocol,

@@ -135,11 +135,8 @@ async fn add_vips(config: &Config, journal: &EventJournal) -> Result<Option<Kern
 }
 
 async fn remove_vips(vips: Option<&KernelVips>, journal: &EventJournal) {
-    let Some(vips) = vips else { return };
-    let changes = vips.set(&[]).await;
-    publish_vips(&changes, journal);
-    for error in changes.errors {
-        tracing::error!(%error, "a VIP stays behind");
+    if let Some(vips) = vips {
+        publish_vips(&vips.set(&[]).await, journal);
     }
 }
 
@@ -149,6 +146,9 @@ fn publish_vips(changes: &Changes, journal: &EventJournal) {
     }
     for prefix in &changes.removed {
         journal.publish(EventKind::VipRemoved { prefix: *prefix });
+    }
+    for error in &changes.errors {
+        journal.publish(EventKind::VipFailed { error: error.to_string() });
     }
 }
 

@@ -3,32 +3,23 @@
 //! The groups' own drain is the first stage; this takes over when nothing is announced any more. Connections that
 //! still arrive meanwhile are served: routers need a moment to forget the way.
 
-use std::{sync::Arc, time::Instant};
+use std::{future::pending, sync::Arc, time::Instant};
 
 use proxima_config::Drain;
 use proxima_proxy::DataPlane;
 use tokio::task::JoinHandle;
 
-/// Where a stop stands.
-pub(crate) enum Stage {
+/// A stop under way.
+pub(crate) enum Stop {
     /// The groups announce GRACEFUL_SHUTDOWN.
     Graceful,
     /// Nothing is announced; still accepting until then.
     Withdrawn(Instant),
-    /// No longer accepting; exchanges end by themselves.
-    Streams(JoinHandle<()>, Instant),
-}
-
-/// A stop under way.
-pub(crate) struct Stop {
-    stage: Stage,
+    /// No longer accepting; exchanges end by themselves, for a limited time.
+    Streams(JoinHandle<()>),
 }
 
 impl Stop {
-    pub(crate) fn new(stage: Stage) -> Self {
-        Self { stage }
-    }
-
     /// Goes on to the next stage when its time has come.
     pub(crate) fn advance(
         &mut self,
@@ -37,41 +28,43 @@ impl Stop {
         withdrawn: bool,
         data_plane: &Arc<DataPlane>,
     ) {
-        match &self.stage {
-            Stage::Graceful if withdrawn => self.stage = Stage::Withdrawn(now + pace.withdrawn),
-            Stage::Withdrawn(until) if *until <= now => {
+        match self {
+            Self::Graceful if withdrawn => *self = Self::Withdrawn(now + pace.withdrawn),
+            Self::Withdrawn(until) if *until <= now => {
                 let (data_plane, deadline) = (Arc::clone(data_plane), pace.streams);
-                let drain = tokio::spawn(async move {
+                *self = Self::Streams(tokio::spawn(async move {
                     let open = data_plane.drain(deadline).await;
                     if open > 0 {
                         tracing::warn!(open, "connections were still open when their time was over");
                     }
-                });
-                // The drain keeps to its deadline; this only looks whether it is over.
-                self.stage = Stage::Streams(drain, now + LOOK);
+                }));
             }
-            Stage::Streams(_, look) if *look <= now => {
-                if let Stage::Streams(_, look) = &mut self.stage {
-                    *look = now + LOOK;
-                }
-            }
-            Stage::Graceful | Stage::Withdrawn(_) | Stage::Streams(..) => {}
+            Self::Graceful | Self::Withdrawn(_) | Self::Streams(_) => {}
         }
     }
 
     /// When [`advance`](Self::advance) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        match &self.stage {
-            Stage::Graceful => None,
-            Stage::Withdrawn(until) => Some(*until),
-            Stage::Streams(_, look) => Some(*look),
+        match self {
+            Self::Withdrawn(until) => Some(*until),
+            Self::Graceful | Self::Streams(_) => None,
         }
     }
 
-    /// Whether the last exchange has ended, or its time is over.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(&self.stage, Stage::Streams(drain, _) if drain.is_finished())
+    /// Whether connections are still accepted.
+    pub(crate) fn accepts(&self) -> bool {
+        !matches!(self, Self::Streams(_))
     }
 }
 
-const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+/// Returns when the last exchange of a stop has ended, or its time is over. Cancel-safe.
+pub(crate) async fn over(stop: Option<&mut Stop>) {
+    match stop {
+        Some(Stop::Streams(drain)) => {
+            if let Err(error) = drain.await {
+                tracing::error!(%error, "the streams were not waited for");
+            }
+        }
+        Some(Stop::Graceful | Stop::Withdrawn(_)) | None => pending().await,
+    }
+}

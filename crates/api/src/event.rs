@@ -163,15 +163,6 @@ pub enum EventKind {
         /// Where.
         address: SocketAddr,
     },
-    /// A listener can't be opened.
-    ListenerFailed {
-        /// The service.
-        service: ServiceName,
-        /// Where.
-        address: SocketAddr,
-        /// Why, with the remedy.
-        error: String,
-    },
     /// A listener takes no new connections.
     ListenerClosed {
         /// The service.
@@ -189,11 +180,9 @@ pub enum EventKind {
         /// The prefix.
         prefix: Prefix,
     },
-    /// The kernel refused the prefix.
+    /// A prefix could not be made local, or that could not be taken back.
     VipFailed {
-        /// The prefix.
-        prefix: Prefix,
-        /// Why, with the remedy.
+        /// Why, with the prefix and the remedy.
         error: String,
     },
     /// A data-plane worker missed its beats.
@@ -237,7 +226,6 @@ impl EventKind {
             Self::Drain { .. } => "drain",
             Self::Undrain => "undrain",
             Self::ListenerBound { .. } => "listener-bound",
-            Self::ListenerFailed { .. } => "listener-failed",
             Self::ListenerClosed { .. } => "listener-closed",
             Self::VipAdded { .. } => "vip-added",
             Self::VipRemoved { .. } => "vip-removed",
@@ -265,9 +253,6 @@ impl EventKind {
             },
             Self::PeerState { reason: Some(reason), .. } if !matches!(reason, SessionReason::Stopped) => {
                 Severity::Warning
-            }
-            Self::ListenerFailed { .. } | Self::VipFailed { .. } | Self::WorkerStalled { .. } => {
-                Severity::Error
             }
             _ => Severity::Info,
         }
@@ -311,13 +296,10 @@ impl fmt::Display for EventKind {
             Self::Drain { reason: None } => f.write_str("drained"),
             Self::Undrain => f.write_str("undrained"),
             Self::ListenerBound { service, address } => write!(f, "service {service}: listens on {address}"),
-            Self::ListenerFailed { service, address, error } => {
-                write!(f, "service {service}: can't listen on {address}: {error}")
-            }
             Self::ListenerClosed { service, address } => write!(f, "service {service}: closed {address}"),
             Self::VipAdded { prefix } => write!(f, "vip {prefix} added"),
             Self::VipRemoved { prefix } => write!(f, "vip {prefix} removed"),
-            Self::VipFailed { prefix, error } => write!(f, "vip {prefix} failed: {error}"),
+            Self::VipFailed { error } => write!(f, "vip failed: {error}"),
             Self::WorkerStalled { worker, silent_ms } => {
                 write!(f, "worker {worker} stalled: silent for {silent_ms} ms")
             }

@@ -130,25 +130,6 @@ pub enum GroupReason {
         /// The threshold.
         threshold: Score,
     },
-    /// The score is high enough again, but the group has not been withdrawn for its hold-down yet.
-    HoldDown {
-        /// The score.
-        score: Score,
-        /// Time left, in milliseconds.
-        remaining_ms: u64,
-    },
-    /// The group is configured to stay announced when its services are down: this PoP answers itself.
-    Stays {
-        /// The score.
-        score: Score,
-    },
-    /// Data-plane workers missed their beats.
-    WorkersStalled {
-        /// How many.
-        stalled: u32,
-        /// Of how many.
-        workers: u32,
-    },
     /// An operator drained the PoP.
     Drain {
         /// Why.
@@ -175,11 +156,6 @@ impl fmt::Display for GroupReason {
             Self::Undrained => f.write_str("undrained"),
             Self::ScoreBelow { score, threshold } => write!(f, "score {score} is below {threshold}"),
             Self::ScoreAbove { score, threshold } => write!(f, "score {score} is at or above {threshold}"),
-            Self::HoldDown { score, remaining_ms } => {
-                write!(f, "score {score}, held down for {remaining_ms} ms more")
-            }
-            Self::Stays { score } => write!(f, "score {score}, stays announced by configuration"),
-            Self::WorkersStalled { stalled, workers } => write!(f, "{stalled} of {workers} workers stalled"),
             Self::Drain { reason: Some(reason) } => write!(f, "drained: {reason}"),
             Self::Drain { reason: None } => f.write_str("drained"),
             Self::Stopping => f.write_str("the daemon stops"),
@@ -219,10 +195,6 @@ pub enum SessionReason {
         /// The system's words; absent when the peer just closed it.
         error: Option<String>,
     },
-    /// The peer was silent for the hold time.
-    HoldTimerExpired,
-    /// The other of two connections won (RFC 4271 §6.8).
-    Collision,
     /// The daemon or an operator stopped it.
     Stopped,
 }
@@ -239,8 +211,6 @@ impl fmt::Display for SessionReason {
             Self::ConnectFailed { error } => write!(f, "can't connect: {error}"),
             Self::ConnectionLost { error: Some(error) } => write!(f, "connection lost: {error}"),
             Self::ConnectionLost { error: None } => f.write_str("the peer closed the connection"),
-            Self::HoldTimerExpired => f.write_str("hold timer expired"),
-            Self::Collision => f.write_str("the other of two connections won"),
             Self::Stopped => f.write_str("stopped"),
         }
     }

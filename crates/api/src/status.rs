@@ -134,9 +134,8 @@ impl fmt::Display for Protocol {
 pub struct Listener {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Why it does not; absent when it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    /// Whether it takes connections; not any more once the daemon stops.
+    pub open: bool,
 }
 
 /// Peers in numbers.

@@ -84,19 +84,10 @@ fn services(status: &Status, output: &mut Output) -> Result<(), Failure> {
             service.protocol.into(),
             service.connections.into(),
             service.exchanges.into(),
-            words(service.listeners.iter().filter(|listener| listener.error.is_none()).map(|it| it.address))
-                .into(),
+            words(service.listeners.iter().filter(|listener| listener.open).map(|it| it.address)).into(),
         ]);
     }
     titled(&table, output)?;
-    for service in &status.services {
-        for listener in &service.listeners {
-            if let Some(error) = &listener.error {
-                let text = format!("service {} can't listen on {}: {error}", service.name, listener.address);
-                output.line(output.toned(Tone::Bad, text))?;
-            }
-        }
-    }
     Ok(())
 }
 

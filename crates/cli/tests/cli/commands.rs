@@ -28,7 +28,7 @@ async fn shows<T: DeserializeOwned>(path: &str, args: &[&str], body: &'static st
 }
 
 #[tokio::test]
-async fn status_shows_groups_services_and_what_does_not_listen() {
+async fn status_shows_groups_services_and_what_listens() {
     let golden = include_str!("golden/status.txt");
     shows::<Status>("/v1/status", &["status"], include_str!("golden/status.json"), golden).await;
 }

@@ -46,7 +46,7 @@ pub fn record_status(status: &Status) {
         for listener in &service.listeners {
             let address = listener.address.to_string();
             let labels = [("service", service.name.as_str()), ("address", address.as_str())];
-            table::LISTENER_UP.set(&labels, flag(listener.error.is_none()));
+            table::LISTENER_UP.set(&labels, flag(listener.open));
         }
     }
 }

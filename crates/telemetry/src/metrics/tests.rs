@@ -35,7 +35,7 @@ fn status() -> Status {
         services: vec![Service {
             name: "web".parse().unwrap(),
             protocol: Protocol::Http,
-            listeners: vec![Listener { address: "203.0.113.1:80".parse().unwrap(), error: None }],
+            listeners: vec![Listener { address: "203.0.113.1:80".parse().unwrap(), open: true }],
             connections: 3,
             exchanges: 12,
         }],
