@@ -1,6 +1,6 @@
 //! `proxima-testnet`: runs worlds in network namespaces.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     let level = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level)))
         .init();
     run(command).unwrap_or_else(|error| {
@@ -96,11 +97,14 @@ async fn up(arguments: Up, sandbox: &sandbox::Sandbox) -> anyhow::Result<()> {
     let work_dir = arguments.work_dir.unwrap_or_else(|| sandbox.dir().to_owned());
     let world = World::start(spec, Options::new(arguments.proximad, work_dir)?).await?;
     world.wait_converged(Duration::from_secs(30)).await?;
-    tracing::info!("converged; enter a host with: nsenter --target {} --all …", std::process::id());
+    tracing::info!("converged; to enter a host, as the user who started this:");
+    // Twice, since a namespace's path means something only inside the sandbox.
+    let sandbox_of_this = "nsenter --target $(pgrep --newest --full 'proxima-testnet up') --all";
     for region in world.regions() {
         let hosts = [&region.router.host, &region.pop.host, &region.client];
         for host in hosts.into_iter().chain(region.apps.iter().map(|app| &app.host)) {
-            tracing::info!(host = host.name, address = %host.addresses.v4, netns = host.ns.path());
+            let (name, address, path) = (&host.name, host.addresses.v4, host.ns.path());
+            tracing::info!("{name:<16} {address:<10}  {sandbox_of_this} nsenter --net={path}");
         }
     }
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;

@@ -16,13 +16,14 @@ pub mod pop;
 pub mod spec;
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use proxima_types::Prefix;
+use proxima_types::{Health, Prefix};
 
 pub use self::{apps::App, bird::Router, plan::Addresses, pop::Pop, spec::WorldSpec};
 use crate::{
@@ -34,6 +35,9 @@ use crate::{
 
 /// The interface every host but a router has.
 pub const HOST_INTERFACE: &str = "eth0";
+
+/// Routers that have not found each other by then never will.
+const ROUTERS: Duration = Duration::from_secs(30);
 
 /// What a world is started with besides its description.
 #[derive(Debug, Clone)]
@@ -126,8 +130,8 @@ pub struct World {
 }
 
 impl World {
-    /// Builds the hosts and links, then starts the routers, the app servers (and waits until they listen) and the
-    /// daemons. Has to be called inside a [`crate::sandbox`] and on a tokio runtime.
+    /// Builds the hosts and links, then starts the routers, the app servers (and waits until they listen) and, once
+    /// the routers have converged, the daemons. Has to be called inside a [`crate::sandbox`] and on a tokio runtime.
     pub async fn start(spec: WorldSpec, options: Options) -> Result<Self> {
         bird::check_installed()?;
         for folder in ["logs", "etc", "run"] {
@@ -148,10 +152,13 @@ impl World {
         for app in regions.iter().flat_map(|region| &region.apps) {
             app.wait_listening().await?;
         }
-        if options.proximad.is_some() {
-            regions.iter().try_for_each(|region| region.pop.start())?;
+        let world = Self { regions, wans, spec, options };
+        if world.options.proximad.is_some() {
+            // So that no daemon's first verdict on a remote backend is about a network that was not there yet.
+            world.wait_converged(ROUTERS).await?;
+            world.regions.iter().try_for_each(|region| region.pop.start())?;
         }
-        Ok(Self { regions, wans, spec, options })
+        Ok(world)
     }
 
     /// The description it was made from.
@@ -204,9 +211,9 @@ impl World {
         self.pinned_prefixes(region).map(plan::vip).collect()
     }
 
-    /// Waits until every BGP session is established and every router's kernel sends the anycast prefixes, and its
-    /// region's pinned ones, to its own PoP. Without daemons: until every router's kernel knows the way to every
-    /// other region.
+    /// Waits until every BGP session is established, every router's kernel sends the anycast prefixes, and its
+    /// region's pinned ones, to its own PoP, and every daemon sees every app that runs as up. Where no daemon runs:
+    /// until the router's kernel knows the way to every other region.
     ///
     /// # Errors
     /// After `within`: all that is missing, with the ends of the logs that explain it. At once when a router or a
@@ -243,6 +250,9 @@ impl World {
                 _ => {}
             }
         }
+        if with_daemon {
+            missing.extend(self.unseen_by(&region.pop));
+        }
         if missing.is_empty() {
             return Ok(String::new());
         }
@@ -251,6 +261,23 @@ impl World {
             missing.push(format!("log of {}:\n{}", region.pop.host.name, region.pop.log_tail()));
         }
         Ok(missing.join("\n") + "\n")
+    }
+
+    /// The running apps that a daemon does not see as up.
+    fn unseen_by(&self, pop: &Pop) -> Vec<String> {
+        let name = &pop.host.name;
+        let backends = match pop.backends() {
+            Ok(answer) => answer.backends,
+            // Not there yet, which time may mend.
+            Err(error) => return vec![format!("{name}: {error}")],
+        };
+        let apps = self.regions.iter().flat_map(|region| &region.apps).filter(|app| app.is_running());
+        let running: BTreeSet<&str> = apps.map(App::name).collect();
+        backends
+            .iter()
+            .filter(|backend| running.contains(backend.id.name()) && backend.health != Health::Up)
+            .map(|backend| format!("{name}: {} is {}", backend.id, backend.health))
+            .collect()
     }
 
     /// The routes a region's router must have, and by which gateway if that matters.

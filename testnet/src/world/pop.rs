@@ -3,7 +3,9 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::{self, Read as _, Write as _},
     net::SocketAddr,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,6 +13,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use proxima_api::{Backends, paths};
 use proxima_types::Prefix;
 
 use super::{Host, Options, plan, spec::WorldSpec};
@@ -23,6 +26,9 @@ use crate::{
 const CATCHMENT_PORT: u16 = 7078;
 /// An octet of the secret all PoPs of a world share.
 const CATCHMENT_KEY: &str = "7a";
+
+/// An admin interface that does not answer in this time is stuck.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A PoP host with its daemon.
 #[derive(Debug)]
@@ -97,6 +103,14 @@ impl Pop {
         self.process().as_ref().map_or(Ok(()), Process::check)
     }
 
+    /// The backends as the daemon sees them, from its admin interface.
+    pub fn backends(&self) -> Result<Backends> {
+        let doing = format!("asking the daemon of {} for its backends", self.host.name);
+        let answer = ask(&self.socket, paths::BACKENDS).map_err(Error::io(doing.clone()))?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str(body).map_err(|error| Error::Io { doing, source: error.into() })
+    }
+
     /// The daemon's admin socket.
     pub fn admin_socket(&self) -> &Path {
         &self.socket
@@ -125,6 +139,16 @@ impl Pop {
     fn process(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sends a GET over a Unix socket; the answer with its head.
+fn ask(socket: &Path, target: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    write!(stream, "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn metrics_address() -> SocketAddr {
