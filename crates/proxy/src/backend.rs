@@ -103,7 +103,7 @@ fn is_quiet(stream: &TcpStream) -> bool {
     matches!(stream.poll_read_ready(&mut Context::from_waker(Waker::noop())), Poll::Pending)
 }
 
-/// As above, and asks the kernel: for requests that must not be sent twice.
+/// Whether nothing has arrived on a connection at rest, as the kernel has it. Where a wrong guess would cost a request.
 pub(crate) fn is_quiet_in_kernel(stream: &TcpStream) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit()];
     let peeked = socket2::SockRef::from(stream).peek(&mut byte);

@@ -133,7 +133,7 @@ mod tests {
         let timers = Timers::new(start);
         let wakes = Arc::new(Wakes::default());
         let timer = timers.timer(&Context::from_waker(&wakes.clone().into()));
-        timers.beat(start + Duration::from_millis(1000));
+        timers.beat(start + Duration::from_secs(1));
         assert!(!timer.has_expired());
         timer.arm_after(Duration::from_millis(100));
         for (at, expired) in [(1050, false), (1100, false), (1149, false), (1150, true)] {

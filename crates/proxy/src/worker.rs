@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     DataPlaneConfig, Protocol, Snapshot,
+    backend::Backend,
     buffer::Pool,
     http::{self, Scratch},
     retry::RetryBudget,
@@ -150,8 +151,14 @@ impl Worker {
         }
     }
 
-    /// What `listener` serves now. Looks for a newer snapshot first, which costs one load when there is none.
+    /// What `listener` serves now.
     pub(crate) fn service(&self, listener: usize) -> Option<Rc<ServiceView>> {
+        self.refresh();
+        self.view.borrow().service(listener).cloned()
+    }
+
+    /// Takes over a newer snapshot. Costs one load when there is none.
+    fn refresh(&self) {
         let mut cache = self.snapshot.borrow_mut();
         let snapshot = cache.load();
         if !self.view.borrow().is_of(snapshot) {
@@ -159,7 +166,6 @@ impl Worker {
             self.view.replace(view);
             self.viewer.sweep(|_| {});
         }
-        self.view.borrow().service(listener).cloned()
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -168,7 +174,7 @@ impl Worker {
 
     fn begin_drain(&self) {
         self.draining.set(true);
-        self.viewer.sweep(|backend| backend.forget_idle());
+        self.viewer.sweep(Backend::forget_idle);
         self.timers.wake_all();
     }
 
@@ -180,6 +186,7 @@ impl Worker {
 
     fn sweep(&self) {
         self.retries.next_second();
+        self.refresh();
         self.viewer.sweep(|backend| backend.sweep(&self.timers));
     }
 }
@@ -236,17 +243,24 @@ async fn accept(worker: Rc<Worker>, socket: Socket, mut phase: watch::Receiver<P
             }
         }
     }
-    while let Some(Ok((stream, peer))) = ready_now(socket.accept()).await {
-        spawn(&worker, listener, stream, peer);
-    }
+    take_completed(&worker, listener, socket).unwrap_or_else(|error| {
+        tracing::warn!(%address, %error, "connections the kernel had completed are lost");
+    });
 }
 
-/// The output of `future` if it is ready at once.
-async fn ready_now<F: Future>(future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = std::future::ready(()) => None,
+/// Takes what waits in the kernel, seen by the event loop or not, and closes the listener.
+fn take_completed(worker: &Rc<Worker>, listener: usize, socket: TcpListener) -> io::Result<()> {
+    let socket = socket.into_std()?;
+    loop {
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                spawn(worker, listener, TcpStream::from_std(stream)?, peer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -262,7 +276,7 @@ fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAd
 /// Whether only the connection that was to be accepted is lost.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as K;
-    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::WouldBlock)
+    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::Interrupted)
 }
 
 /// Out of descriptors or memory: trying again at once would only burn the CPU that might free some.

@@ -126,29 +126,28 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     async fn run(mut self) -> Turn {
         let mut tried = Tried::new();
-        let mut failed = None;
+        let mut failed = Reason::Connect;
         while let Some(index) = self.upstream.pick(&tried) {
-            if let Some(reason) = failed {
-                self.flow.connection.counters.failover(reason);
+            if !tried.is_empty() {
+                if !self.may_go_on(failed) {
+                    break;
+                }
+                self.flow.connection.counters.failover(failed);
             }
             let backend = self.upstream.backends[index].clone();
             let pending = backend.begin();
             let result = self.attempt(&backend, index).await;
             drop(pending);
-            let reason = match result {
+            failed = match result {
                 Ok(turn) => return turn,
                 Err(Stop::Upstream(reason)) => reason,
                 Err(stop) => return self.end_for_client(stop).await,
             };
-            backend.counters.failure(reason);
-            tracing::debug!(backend = %backend.id, reason = reason.name(), "attempt failed");
-            failed = Some(reason);
+            backend.counters.failure(failed);
+            tracing::debug!(backend = %backend.id, reason = failed.name(), "attempt failed");
             tried.add(index);
-            if !self.may_go_on(reason) {
-                break;
-            }
         }
-        self.give_up(failed.unwrap_or(Reason::Connect)).await
+        self.give_up(failed).await
     }
 
     /// One candidate: over a connection at rest if there is one, else, or if that was closed, over a new one.

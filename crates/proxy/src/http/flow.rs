@@ -43,10 +43,17 @@ struct Upload {
     window: Window,
     /// The body went beyond what `request` holds: the request can't be sent again.
     streamed: bool,
-    trailers: bool,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Body,
+    /// The trailers of a streamed body stand in `request`.
+    Trailers,
+    Done,
     /// The backend does not take more. It may have answered all the same.
-    broken: bool,
-    done: bool,
+    Broken,
 }
 
 /// From the backend to the client.
@@ -105,24 +112,14 @@ impl<'a> Flow<'a> {
         body: Body,
         deadlines: Deadlines,
     ) -> Self {
-        let trailers = body.is_complete();
-        let up = Upload {
-            body,
-            sent: 0,
-            window: Window::default(),
-            streamed: false,
-            trailers,
-            broken: false,
-            done: false,
-        };
+        let up = Upload { body, sent: 0, window: Window::default(), streamed: false, stage: Stage::Body };
         Self { connection, scratch, deadlines, up, down: Download::new(), committed: false }
     }
 
     /// Begins an attempt.
     pub(super) fn begin(&mut self) {
         self.up.sent = 0;
-        self.up.broken = false;
-        self.up.done = false;
+        self.up.stage = Stage::Body;
         self.down = Download::new();
         self.scratch.reply.clear();
         self.scratch.response.clear();
@@ -153,7 +150,7 @@ impl<'a> Flow<'a> {
     }
 
     pub(super) fn is_uploaded(&self) -> bool {
-        self.up.done
+        self.up.stage == Stage::Done
     }
 
     /// Whether the client's next bytes are its next request.
@@ -164,7 +161,7 @@ impl<'a> Flow<'a> {
 
     /// Whether the backend's connection is as good as new after the exchange.
     pub(super) fn leaves_clean(&self) -> bool {
-        self.up.done
+        self.is_uploaded()
             && self.scratch.reply.is_empty()
             && self.scratch.response_head.keeps_alive()
             && !self.connection.worker.is_draining()
@@ -177,7 +174,7 @@ impl<'a> Flow<'a> {
         stream: &mut TcpStream,
     ) -> Poll<Result<usize, Stop>> {
         loop {
-            if !self.up.done
+            if !self.is_uploaded()
                 && let Poll::Ready(result) = self.poll_upload(cx, stream)
             {
                 result?;
@@ -198,7 +195,7 @@ impl<'a> Flow<'a> {
                     Poll::Pending => {}
                 }
             }
-            let reason = if self.up.done { Reason::FirstByte } else { Reason::Idle };
+            let reason = if self.is_uploaded() { Reason::FirstByte } else { Reason::Idle };
             return self.poll_stop(cx, reason).map(Err);
         }
     }
@@ -228,12 +225,13 @@ impl<'a> Flow<'a> {
 
     /// Turns the final response's head of `length` bytes into the client's. Whether the client's connection goes on.
     pub(super) fn begin_response(&mut self, length: usize) -> bool {
+        let is_uploaded = self.is_uploaded();
         let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
         let framing = response_head.framing();
         let is_old = request_head.version() == Version::Http10;
         let ends_by_close = framing == Framing::UntilClose || (framing == Framing::Chunked && is_old);
         let keep = request_head.keeps_alive()
-            && self.up.done
+            && is_uploaded
             && !ends_by_close
             && !self.connection.worker.is_draining();
         let option = match (keep, is_old) {
@@ -258,7 +256,7 @@ impl<'a> Flow<'a> {
         if let Poll::Ready(result) = self.poll_download(cx, stream) {
             return Poll::Ready(result);
         }
-        if !self.up.done
+        if !self.is_uploaded()
             && let Poll::Ready(result) = self.poll_upload(cx, stream)
         {
             result?;
@@ -359,26 +357,28 @@ impl<'a> Flow<'a> {
         let arm = |connection: &Connection| {
             connection.timer.arm(connection.worker.timers.deadline(deadlines.idle).min(deadlines.total));
         };
-        while !up.broken {
+        while up.stage != Stage::Broken {
             let head_left = &request[up.sent..];
             let bytes = if head_left.is_empty() { &input.bytes()[..up.window.forward] } else { head_left };
             if !bytes.is_empty() {
                 match Pin::new(&mut *stream).poll_write(cx, bytes) {
                     Poll::Ready(Ok(count)) if head_left.is_empty() => up.window.advance(input, count),
                     Poll::Ready(Ok(count)) => up.sent += count,
-                    Poll::Ready(Err(_)) => up.broken = true,
+                    Poll::Ready(Err(_)) => up.stage = Stage::Broken,
                     Poll::Pending => return Poll::Pending,
                 }
                 continue;
             }
             if up.body.is_complete() {
-                if !std::mem::replace(&mut up.trailers, true) && !up.body.trailers().is_empty() {
+                // The trailers of a body that was not streamed stand in `request` with it.
+                if up.streamed && up.stage == Stage::Body && !up.body.trailers().is_empty() {
                     request.clear();
                     request.extend_from_slice(up.body.trailers());
                     up.sent = 0;
+                    up.stage = Stage::Trailers;
                     continue;
                 }
-                up.done = true;
+                up.stage = Stage::Done;
                 return Poll::Ready(Ok(()));
             }
             if input.is_empty() {
@@ -397,7 +397,7 @@ impl<'a> Flow<'a> {
     /// Ready when the exchange is to stop though nothing has happened on it: the client left, or the deadline passed,
     /// which is the backend's fault for `reason` unless the client is what was waited for.
     pub(super) fn poll_stop(&mut self, cx: &mut Context<'_>, reason: Reason) -> Poll<Stop> {
-        let uploading = !self.up.done && !self.up.broken;
+        let uploading = matches!(self.up.stage, Stage::Body | Stage::Trailers);
         let awaits_body =
             uploading && self.up.sent == self.scratch.request.len() && self.up.window.forward == 0;
         // Where the body is awaited, `poll_upload` watches the client.

@@ -26,6 +26,7 @@ use tokio::{
 
 use self::answer::Answer;
 use crate::{
+    backend::is_quiet_in_kernel,
     buffer::Buffer,
     stats::ServiceCounters,
     timer::Timer,
@@ -38,6 +39,9 @@ const REPLY: usize = 32 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// How much it may still send.
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// How long a connection that was made just before a drain may take for its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// What one exchange works with. Pooled, so that a request allocates nothing.
 pub(crate) struct Scratch {
@@ -74,6 +78,8 @@ struct Connection {
     client: TcpStream,
     timer: Timer,
     hop: Hop,
+    /// No request has come yet.
+    is_fresh: bool,
 }
 
 /// What comes after a request.
@@ -115,7 +121,7 @@ pub(crate) async fn serve(
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
     let counters = worker.services[listener].clone();
-    let mut connection = Connection { worker, listener, counters, client, timer, hop };
+    let mut connection = Connection { worker, listener, counters, client, timer, hop, is_fresh: true };
     let mut scratch = None;
     let end = loop {
         if let Turn::End(end) = connection.turn(&mut scratch).await {
@@ -138,6 +144,7 @@ impl Connection {
         if kept.is_none() && !self.wait_for_request().await {
             return Turn::End(End::Close);
         }
+        self.is_fresh = false;
         let scratch = kept.get_or_insert_with(|| self.worker.scratch.take().unwrap_or_else(Scratch::new));
         let turn = match self.read_head(scratch).await {
             Head::Complete(length) => exchange::run(self, scratch, length).await,
@@ -165,9 +172,21 @@ impl Connection {
     /// Waits until there is something to read; false when the connection is not needed any more.
     async fn wait_for_request(&mut self) -> bool {
         self.timer.arm_after(self.worker.config.keep_alive);
+        let mut last_look = false;
         poll_fn(|cx| match self.client.poll_read_ready(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
-            Poll::Pending if self.worker.is_draining() || self.timer.has_expired() => Poll::Ready(false),
+            Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
+            // A request may be here already and not yet seen by the event loop.
+            Poll::Pending if self.worker.is_draining() && !last_look => {
+                last_look = true;
+                let grace = if self.is_fresh { FIRST_REQUEST } else { Duration::ZERO };
+                self.timer.arm_after(grace);
+                if self.is_fresh || !is_quiet_in_kernel(&self.client) {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(false)
+                }
+            }
             Poll::Pending => Poll::Pending,
         })
         .await

@@ -1,0 +1,354 @@
+//! A data plane in front of scripted backends, and a client that shows every byte.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(unreachable_pub, reason = "a module of test binaries")]
+#![allow(clippy::unwrap_used, reason = "test helpers")]
+#![allow(clippy::disallowed_methods, reason = "drives real sockets")]
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use proxima_balance::{Candidate, Levels, PolicyKind};
+use proxima_proxy::{
+    DataPlane, DataPlaneConfig, Listener, Match, Protocol, Route, Service, ServiceStats, Snapshot, Timeouts,
+    Upstream,
+};
+use proxima_residency::Fence;
+use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinHandle,
+};
+
+/// Long enough for anything that happens at all.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// Waits until `holds`.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    soon(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+pub struct World {
+    pub plane: DataPlane,
+    pub address: SocketAddr,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+}
+
+#[derive(Clone)]
+pub struct Setup {
+    pub protocol: Protocol,
+    /// Address, tier and jurisdiction.
+    pub backends: Vec<(SocketAddr, u8, &'static str)>,
+    pub allow: Option<&'static str>,
+    pub matches: Match,
+    pub timeouts: Timeouts,
+    pub workers: usize,
+    pub header_timeout: Duration,
+    pub keep_alive: Duration,
+}
+
+impl Setup {
+    /// Backends in the order they are tried.
+    pub fn http(backends: &[SocketAddr]) -> Self {
+        let backends = backends.iter().zip(0..).map(|(address, tier)| (*address, tier, "EU")).collect();
+        Self {
+            protocol: Protocol::Http,
+            backends,
+            allow: None,
+            matches: Match::default(),
+            timeouts: Timeouts::default(),
+            workers: 1,
+            header_timeout: PATIENCE,
+            keep_alive: PATIENCE,
+        }
+    }
+
+    pub fn tcp(backends: &[SocketAddr]) -> Self {
+        Self { protocol: Protocol::Tcp, ..Self::http(backends) }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let fence = Fence::new(self.allow.map(|name| vec![name.parse().unwrap()]));
+        let region: RegionName = "eu".parse().unwrap();
+        let candidates =
+            self.backends.iter().enumerate().map(|(index, (address, tier, jurisdiction))| Candidate {
+                backend: format!("app/b{index}").parse::<BackendId>().unwrap(),
+                address: *address,
+                region: region.clone(),
+                jurisdiction: jurisdiction.parse().unwrap(),
+                tier: *tier,
+                weight: Weight::default(),
+                health: Health::Up,
+                rtt: None,
+            });
+        let upstream = Upstream {
+            levels: Arc::new(Levels::new(fence.admit(candidates), &region)),
+            policy: PolicyKind::default(),
+            timeouts: self.timeouts,
+        };
+        let service = match self.protocol {
+            Protocol::Tcp => Service::Tcp(upstream),
+            Protocol::Http => Service::Http(vec![Route { matches: self.matches.clone(), upstream }]),
+        };
+        Snapshot { services: [(service_name(), service)].into() }
+    }
+
+    pub fn start(&self) -> World {
+        let snapshot = Arc::new(ArcSwap::from_pointee(self.snapshot()));
+        let listener = Listener {
+            service: service_name(),
+            address: "127.0.0.1:0".parse().unwrap(),
+            protocol: self.protocol,
+        };
+        let workers = NonZeroUsize::new(self.workers).unwrap();
+        let mut config = DataPlaneConfig::new(workers, vec![listener], "fra1".parse().unwrap());
+        config.header_timeout = self.header_timeout;
+        config.keep_alive = self.keep_alive;
+        let plane = DataPlane::start(config, &snapshot).unwrap();
+        let address = plane.listeners()[0].address;
+        World { plane, address, snapshot }
+    }
+}
+
+pub fn service_name() -> ServiceName {
+    "web".parse().unwrap()
+}
+
+impl World {
+    pub async fn client(&self) -> Peer {
+        Peer::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    pub fn stats(&self) -> ServiceStats {
+        self.plane.stats().services.remove(&service_name()).unwrap_or_default()
+    }
+}
+
+/// An address where nothing listens.
+pub async fn refusing() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// A backend that runs a script on each connection.
+pub struct Backend {
+    pub address: SocketAddr,
+    pub connections: Arc<AtomicUsize>,
+    stop: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Backend {
+    pub async fn start<F, T>(script: F) -> Self
+    where
+        F: Fn(Peer) -> T + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::<AtomicUsize>::default();
+        let stop = Arc::<Notify>::default();
+        let (count, stopped) = (connections.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            let mut scripts = tokio::task::JoinSet::new();
+            loop {
+                tokio::select! {
+                    () = stopped.notified() => break,
+                    accepted = listener.accept() => {
+                        let (stream, _) = accepted.unwrap();
+                        count.fetch_add(1, Ordering::SeqCst);
+                        scripts.spawn(script(Peer::new(stream)));
+                    }
+                }
+            }
+        });
+        Self { address, connections, stop, task }
+    }
+
+    /// Answers every request with `body`.
+    pub async fn fixed(body: &'static str) -> Self {
+        Self::start(move |mut peer| async move {
+            while peer.head().await.is_some() {
+                peer.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+            }
+        })
+        .await
+    }
+
+    /// Sends back the body of each request of known length.
+    pub async fn echo() -> Self {
+        Self::start(|mut peer| async move {
+            while let Some(head) = peer.head().await {
+                let body = peer.body(&head).await;
+                peer.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())).await;
+                peer.write_bytes(&body).await;
+            }
+        })
+        .await
+    }
+
+    pub fn seen(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// As if the process died: the listener and all connections close.
+    pub async fn kill(self) {
+        self.stop.notify_one();
+        let _ = self.task.await;
+    }
+}
+
+/// One end of a connection, with what was read and not yet used.
+pub struct Peer {
+    pub stream: TcpStream,
+    pub buffer: Vec<u8>,
+}
+
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Peer {
+    pub fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    pub async fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes()).await;
+    }
+
+    /// Ignores that the other end may have closed: tests look at what they read.
+    pub async fn write_bytes(&mut self, bytes: &[u8]) {
+        let _ = soon("a write", self.stream.write_all(bytes)).await;
+    }
+
+    pub async fn fill(&mut self) -> std::io::Result<usize> {
+        soon("a read", self.stream.read_buf(&mut self.buffer)).await
+    }
+
+    /// A head with its empty line; `None` when the connection ended before one.
+    pub async fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                let rest = self.buffer.split_off(at + 4);
+                return Some(String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap());
+            }
+            if self.fill().await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count {
+            assert_ne!(self.fill().await.unwrap(), 0, "ended after {} of {count} bytes", self.buffer.len());
+        }
+        let rest = self.buffer.split_off(count);
+        std::mem::replace(&mut self.buffer, rest)
+    }
+
+    /// Everything up to the end, and whether that was a clean one.
+    pub async fn rest(&mut self) -> (Vec<u8>, bool) {
+        let clean = loop {
+            match self.fill().await {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(_) => break false,
+            }
+        };
+        (std::mem::take(&mut self.buffer), clean)
+    }
+
+    /// The body that `head` announces, bare; chunks are taken off.
+    pub async fn body(&mut self, head: &str) -> Vec<u8> {
+        if let Some(length) = field(head, "content-length") {
+            return self.exactly(length.parse().unwrap()).await;
+        }
+        if field(head, "transfer-encoding").is_none() {
+            return Vec::new();
+        }
+        let mut body = Vec::new();
+        loop {
+            let line = self.line().await;
+            let size = usize::from_str_radix(&line, 16).unwrap();
+            if size == 0 {
+                while !self.line().await.is_empty() {}
+                return body;
+            }
+            body.extend(self.exactly(size).await);
+            assert!(self.line().await.is_empty());
+        }
+    }
+
+    pub async fn line(&mut self) -> String {
+        loop {
+            if let Some(at) = self.buffer.windows(2).position(|two| two == b"\r\n") {
+                let line = self.exactly(at + 2).await;
+                return String::from_utf8(line[..at].to_vec()).unwrap();
+            }
+            assert_ne!(self.fill().await.unwrap(), 0);
+        }
+    }
+
+    pub async fn response(&mut self) -> Response {
+        let head = self.head().await.expect("a response");
+        let status = head[9..12].parse().unwrap();
+        let body = if matches!(status, 100..200 | 204 | 304) { Vec::new() } else { self.body(&head).await };
+        Response { status, head, body }
+    }
+
+    pub async fn get(&mut self, path: &str) -> Response {
+        self.write(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        self.response().await
+    }
+
+    pub async fn post(&mut self, path: &str, body: &str) -> Response {
+        self.write(&format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+        self.response().await
+    }
+
+    /// Waits until the other end has closed or reset the connection; what came before is dropped.
+    pub async fn closed(&mut self) {
+        while !matches!(self.fill().await, Ok(0) | Err(_)) {}
+    }
+}
+
+/// A field's value in a head.
+pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+}
