@@ -14,7 +14,7 @@ use proxima_types::{Announcement, Asn, Community, Family, Prefix, RouteAttribute
 use tokio::{sync::mpsc, time::timeout};
 
 /// Everything a test waits for comes within this time, or the test fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 pub const OUR_AS: Asn = Asn(64512);
 pub const V4: &str = "203.0.113.0/24";
