@@ -304,7 +304,7 @@ fn pools(spec: &WorldSpec) -> String {
         let _ = write!(
             text,
             "\n[pools.{pool}]\n\
-             probe = {{ {probe}, interval = \"1s\", timeout = \"500ms\", rise = 2, fall = 3 }}\n"
+             probe = {{ {probe}, interval = \"1s\", timeout = \"1s\", rise = 2, fall = 3 }}\n"
         );
         for (number, region) in (1..).zip(&spec.regions) {
             for app in 1..=region.apps {
