@@ -25,6 +25,10 @@ const APP_OUTAGE: Duration = Duration::from_secs(4);
 const DAEMON_OUTAGE: Duration = Duration::from_secs(2);
 /// After the routes are back: longer than a token stream, so that none spans two kills.
 const SETTLE: Duration = Duration::from_millis(2500);
+/// How long to wait for connections that stay with another PoP to be given up by their clients.
+const CLIENTS_BACK_LIMIT: Duration = Duration::from_secs(8);
+/// A region has its clients back when it serves this many of the last so many answers.
+const BACK: (usize, usize) = (90, 100);
 /// What has not happened by then counts as not happened.
 const REACTION_LIMIT: Duration = Duration::from_secs(3);
 const RETURN_LIMIT: Duration = Duration::from_secs(20);
@@ -64,6 +68,8 @@ pub(super) struct AppKill {
     pub(super) restored: Instant,
     pub(super) announced: [Option<Instant>; 2],
     pub(super) fib_back: [Option<Instant>; 2],
+    /// The region serves its clients again, nearly all of them.
+    pub(super) clients_back: Option<Instant>,
     /// The end of what belongs to this kill.
     pub(super) settled: Instant,
 }
@@ -80,6 +86,7 @@ pub(super) struct DaemonKill {
     /// First UPDATE that announces anything.
     pub(super) first_announcement: Option<Instant>,
     pub(super) fib_back: [Option<Instant>; 2],
+    pub(super) clients_back: Option<Instant>,
     pub(super) settled: Instant,
 }
 
@@ -179,7 +186,7 @@ async fn kill_apps(stage: &Stage, screen: &Screen) -> Result<AppKill> {
             ("IPv6 back in the router's FIB", back_v6),
         ],
     );
-    sleep(SETTLE).await;
+    let clients_back = settle(stage, screen, restored).await;
     Ok(AppKill {
         killed,
         detected,
@@ -190,6 +197,7 @@ async fn kill_apps(stage: &Stage, screen: &Screen) -> Result<AppKill> {
         restored,
         announced: [announced_v4, announced_v6],
         fib_back: [back_v4, back_v6],
+        clients_back,
         settled: Instant::now(),
     })
 }
@@ -236,7 +244,7 @@ async fn kill_daemon(stage: &Stage, screen: &Screen) -> Result<DaemonKill> {
         ],
     );
     region.pop.check()?;
-    sleep(SETTLE).await;
+    let clients_back = settle(stage, screen, restarted).await;
     Ok(DaemonKill {
         killed,
         fib_left: [left_v4, left_v6],
@@ -245,8 +253,31 @@ async fn kill_daemon(stage: &Stage, screen: &Screen) -> Result<DaemonKill> {
         first_verdicts,
         first_announcement,
         fib_back: [back_v4, back_v6],
+        clients_back,
         settled: Instant::now(),
     })
+}
+
+/// Waits until all is as before the kill; returns when the region served its clients again.
+async fn settle(stage: &Stage, screen: &Screen, since: Instant) -> Option<Instant> {
+    let from = stage.outcomes().len();
+    sleep(SETTLE).await;
+    let deadline = Instant::now() + CLIENTS_BACK_LIMIT;
+    let back = stage.outcomes().wait(from, deadline, clients_back).await;
+    screen.reactions(since, &[("9 of 10 clients served in their region again", back)]);
+    back
+}
+
+/// When the failing region served most of its clients' latest requests.
+fn clients_back(outcomes: &[Outcome]) -> Option<Instant> {
+    let (most, of) = BACK;
+    let own = outcomes.iter().filter(|outcome| outcome.kind == Kind::Work && &*outcome.region == FAILING);
+    let own: Vec<_> = own
+        .map(|outcome| (outcome.done, outcome.served.as_ref().is_some_and(|by| &*by.region == FAILING)))
+        .collect();
+    let mut windows = own.windows(of);
+    let back = windows.find(|window| window.iter().filter(|(_, at_home)| *at_home).count() >= most)?;
+    back.last().map(|(done, _)| *done)
 }
 
 async fn detected(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {

@@ -77,6 +77,7 @@ struct AppKillFigures {
     restored_announced_ipv6: Option<f64>,
     restored_fib_ipv4: Option<f64>,
     restored_fib_ipv6: Option<f64>,
+    restored_clients_back: Option<f64>,
 }
 
 /// Times in milliseconds since the kill, or since the restart for what follows it.
@@ -89,6 +90,7 @@ struct DaemonKillFigures {
     restarted_first_announcement: Option<f64>,
     restarted_fib_ipv4: Option<f64>,
     restarted_fib_ipv6: Option<f64>,
+    restarted_clients_back: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -230,7 +232,8 @@ impl Report {
         let mut lines = vec![
             column("detected by the daemon", |kill| kill.detected),
             column("first answer from another region", |kill| kill.served_elsewhere),
-            column("announced again after the restore", |kill| kill.restored_announced_ipv4),
+            column("announced again, since the restore", |kill| kill.restored_announced_ipv4),
+            column("9 of 10 clients back, since the restore", |kill| kill.restored_clients_back),
             format!(
                 "requests sent again because a connection died before any answer: {} (IPv4), {} (IPv6)",
                 v4.reconnects, v6.reconnects
@@ -311,6 +314,7 @@ impl AppKillFigures {
             restored_announced_ipv6: ms(restored, kill.announced[1]),
             restored_fib_ipv4: ms(restored, kill.fib_back[0]),
             restored_fib_ipv6: ms(restored, kill.fib_back[1]),
+            restored_clients_back: ms(restored, kill.clients_back),
         }
     }
 }
@@ -326,6 +330,7 @@ impl DaemonKillFigures {
             restarted_first_announcement: ms(restarted, kill.first_announcement),
             restarted_fib_ipv4: ms(restarted, kill.fib_back[0]),
             restarted_fib_ipv6: ms(restarted, kill.fib_back[1]),
+            restarted_clients_back: ms(restarted, kill.clients_back),
         }
     }
 }

@@ -121,7 +121,8 @@ impl Screen {
             while stopped.recv_timeout(REDRAW) == Err(mpsc::RecvTimeoutError::Timeout) {
                 pulse.update(Instant::now());
                 let mut shared = lock(&shared);
-                let block = pulse.block(&shared, style);
+                let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+                let block = pulse.block(&shared, style).iter().map(|line| fitted(line, width)).collect();
                 shared.redraw(block, None);
             }
             lock(&shared).redraw(Vec::new(), None);
@@ -292,6 +293,26 @@ impl Pulse {
     }
 }
 
+/// A line cut to the terminal's width: one that wraps would not be taken off the screen as a whole.
+fn fitted(line: &str, width: usize) -> String {
+    let (mut fitted, mut shown, mut escape) = (String::new(), 0, false);
+    for character in line.chars() {
+        if character == '\x1b' {
+            escape = true;
+        }
+        if !escape {
+            shown += 1;
+        }
+        if escape || shown <= width {
+            fitted.push(character);
+        }
+        if escape && character == 'm' {
+            escape = false;
+        }
+    }
+    fitted
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -346,6 +367,14 @@ mod tests {
         let mut pulse = Pulse::new(journal, vec!["eu".to_owned()]);
         pulse.update(now + WINDOW);
         assert!(pulse.recent.is_empty());
+    }
+
+    #[test]
+    fn a_line_is_cut_by_what_is_seen_of_it_and_ends_its_colours() {
+        let painted = Style { colours: true }.good("0123456789");
+        assert_eq!(fitted(&painted, 4), "\x1b[32m0123\x1b[0m");
+        assert_eq!(fitted(&painted, 80), painted);
+        assert_eq!(fitted("plain", 0), "");
     }
 
     #[test]

@@ -297,6 +297,7 @@ pub(super) mod tests {
                 restored: at(14.0),
                 announced: both(15.5),
                 fib_back: both(15.6),
+                clients_back: Some(at(17.0)),
                 settled: at(18.0),
             }],
             daemon_kills: vec![DaemonKill {
@@ -307,6 +308,7 @@ pub(super) mod tests {
                 first_verdicts: Some(at(23.0)),
                 first_announcement: Some(at(23.001)),
                 fib_back: both(23.05),
+                clients_back: Some(at(25.0)),
                 settled: at(26.0),
             }],
         }

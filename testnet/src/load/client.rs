@@ -23,8 +23,8 @@ const MAX_RECONNECTS: u32 = 3;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Idle connections kept; a client host stands for many users.
 const MAX_IDLE: usize = 64;
-/// A connection is given up after this many requests, so that new ones are opened all the time.
-const MAX_REQUESTS: u32 = 64;
+/// A connection is given up after this many requests, as users come and go: new ones are opened all the time.
+const MAX_REQUESTS: u32 = 16;
 
 /// Connections to one address.
 #[derive(Debug)]
