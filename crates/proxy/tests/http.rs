@@ -45,6 +45,33 @@ async fn connections_are_kept_on_both_sides_and_the_hop_is_named() {
 }
 
 #[tokio::test]
+async fn ipv6_clients_and_backends_are_served() {
+    let backend = Backend::start_at("[::1]:0", |mut peer| async move {
+        let head = peer.head().await.unwrap();
+        assert_eq!(field(&head, "x-forwarded-for"), Some("::1"));
+        assert!(field(&head, "forwarded").unwrap().starts_with("for=\"[::1]\";proto=http;"));
+        peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        peer.closed().await;
+    })
+    .await;
+    let world = Setup { listen: "[::1]:0", ..Setup::http(&[backend.address]) }.start();
+    assert_eq!(world.client().await.get("/").await.text(), "hi");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_a_close_gets_it_after_its_response() {
+    let backend = Backend::echo().await;
+    let world = Setup::http(&[backend.address]).start();
+    for _ in 0..2 {
+        let mut client = world.client().await;
+        client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(field(&client.response().await.head, "connection"), Some("close"));
+        assert_eq!(client.rest().await, (Vec::new(), true));
+    }
+    assert_eq!(backend.seen(), 1, "the backend's connection is kept");
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_one_after_the_other() {
     let backend = Backend::echo().await;
     let world = Setup::http(&[backend.address]).start();

@@ -7,7 +7,8 @@
 //!
 //! Each read is passed on before the next one: nothing waits for a buffer to fill. While there is nothing to read
 //! from the client for the exchange itself, its socket is watched all the same, so that the backend's connection
-//! closes with the client's.
+//! closes with the client's. A client that ends its side of the connection counts as gone, even if it might still
+//! read: for all a proxy can see it has left, and a model that goes on generating for nobody is the dearer mistake.
 
 use std::{
     io,

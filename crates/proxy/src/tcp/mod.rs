@@ -31,8 +31,12 @@ use crate::{
     worker::{Open, Worker},
 };
 
-/// Bytes of a direction after which it goes on by `splice(2)`: below, the pipe costs more than the copy.
+/// Bytes of a direction after which it may go on by `splice(2)`. Before, the pipe costs more than the copy.
 const SPLICE_AFTER: u64 = 64 * 1024;
+/// It does so when this much arrives at once: a pipe costs small messages more than it saves them.
+const BULK: usize = 16 * 1024;
+/// And goes back to copying when no more than this does.
+const SMALL: usize = 4 * 1024;
 const ROOM: usize = 64 * 1024;
 
 /// Where the bytes of all relayed connections of a worker pass through. What can't be written on at once moves out of
@@ -161,11 +165,8 @@ impl Relay<'_> {
     }
 
     fn give_back(&mut self) {
-        for direction in [&mut self.up, &mut self.down] {
-            if let Gear::Splice { pipe, filled: 0 } = std::mem::replace(&mut direction.gear, Gear::Copy) {
-                self.worker.pipes.put(pipe);
-            }
-        }
+        self.up.shift_down(self.worker);
+        self.down.shift_down(self.worker);
     }
 }
 
@@ -183,6 +184,8 @@ struct Direction<'a> {
     /// The destination has been told.
     closed: bool,
     may_splice: bool,
+    /// How much the source gave last time.
+    last: usize,
 }
 
 enum Gear {
@@ -205,6 +208,7 @@ impl<'a> Direction<'a> {
             ended: false,
             closed: false,
             may_splice: true,
+            last: 0,
         }
     }
 
@@ -225,11 +229,18 @@ impl<'a> Direction<'a> {
             } else {
                 ready!(self.poll_copy(worker, from, to, cx))?;
             }
+            let is_idle_pipe = matches!(self.gear, Gear::Splice { filled: 0, .. });
             if self.ended {
                 // What the source sent before its end is out: `ended` is the last thing a gear reports.
                 ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
                 self.closed = true;
-            } else if self.may_splice && self.moved >= SPLICE_AFTER && matches!(self.gear, Gear::Copy) {
+            } else if is_idle_pipe && self.last <= SMALL {
+                self.shift_down(worker);
+            } else if self.may_splice
+                && self.moved >= SPLICE_AFTER
+                && self.last >= BULK
+                && matches!(self.gear, Gear::Copy)
+            {
                 self.shift_up(worker);
             }
         }
@@ -248,6 +259,7 @@ impl<'a> Direction<'a> {
             let mut into = ReadBuf::new(&mut room);
             ready!(Pin::new(from).poll_read(cx, &mut into))?;
             let bytes = into.filled();
+            self.last = bytes.len();
             if bytes.is_empty() {
                 self.ended = true;
                 return Poll::Ready(Ok(()));
@@ -280,6 +292,13 @@ impl<'a> Direction<'a> {
         }
     }
 
+    /// Back to copying. A pipe with bytes in it, which only a broken connection leaves, is closed.
+    fn shift_down(&mut self, worker: &Worker) {
+        if let Gear::Splice { pipe, filled: 0 } = std::mem::replace(&mut self.gear, Gear::Copy) {
+            worker.pipes.put(pipe);
+        }
+    }
+
     /// Fills the pipe once or empties it as far as it goes. Returns with the pipe empty, or just filled.
     fn poll_splice(
         &mut self,
@@ -291,6 +310,7 @@ impl<'a> Direction<'a> {
         if *filled == 0 {
             let count = ready!(pipe.poll_fill(from, cx))?;
             *filled = count;
+            self.last = count;
             self.ended = count == 0;
         } else {
             let count = ready!(pipe.poll_empty(to, *filled, cx))?;

@@ -57,6 +57,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct Setup {
     pub protocol: Protocol,
+    pub listen: &'static str,
     /// Address, tier and jurisdiction.
     pub backends: Vec<(SocketAddr, u8, &'static str)>,
     pub allow: Option<&'static str>,
@@ -73,6 +74,7 @@ impl Setup {
         let backends = backends.iter().zip(0..).map(|(address, tier)| (*address, tier, "EU")).collect();
         Self {
             protocol: Protocol::Http,
+            listen: "127.0.0.1:0",
             backends,
             allow: None,
             matches: Match::default(),
@@ -117,7 +119,7 @@ impl Setup {
         let snapshot = Arc::new(ArcSwap::from_pointee(self.snapshot()));
         let listener = Listener {
             service: service_name(),
-            address: "127.0.0.1:0".parse().unwrap(),
+            address: self.listen.parse().unwrap(),
             protocol: self.protocol,
         };
         let workers = NonZeroUsize::new(self.workers).unwrap();
@@ -163,7 +165,15 @@ impl Backend {
         F: Fn(Peer) -> T + Send + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    pub async fn start_at<F, T>(address: &str, script: F) -> Self
+    where
+        F: Fn(Peer) -> T + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::<AtomicUsize>::default();
         let stop = Arc::<Notify>::default();
