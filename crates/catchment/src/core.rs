@@ -39,8 +39,16 @@ impl Default for Limits {
             answer_within: Duration::from_millis(500),
             asked: 4096,
             diverted: 65_536,
-            idle: Duration::from_mins(5),
+            idle: Duration::from_mins(10),
         }
+    }
+}
+
+impl Limits {
+    /// How long the packet filter may divert a flow after its last packet: less than [`idle`](Self::idle), because a
+    /// packet of a flow that only the filter remembers would go nowhere.
+    pub fn diverted_for(&self) -> Duration {
+        self.idle / 2
     }
 }
 
@@ -369,7 +377,12 @@ mod tests {
         core.handle(now, Input::Packet(&bytes(RESET_V4)));
         core.handle(now, Input::Message(0, Message::Answer { flow: flow_v4(), owned: true }));
         outputs(&mut core);
-        let later = now + Limits::default().idle;
+        let Limits { idle, .. } = Limits::default();
+        assert!(
+            Limits::default().diverted_for() < idle,
+            "the filter forgets it first, so that there is a reset"
+        );
+        let later = now + idle;
         core.handle_timeout(later);
         core.handle(later, Input::Packet(&bytes(RESET_V4)));
         assert_eq!(outputs(&mut core), [Output::Query(0, flow_v4())]);
