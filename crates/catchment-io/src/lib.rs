@@ -161,13 +161,19 @@ impl Driver {
         let tunnel = Tunnel::open().map_err(|error| StartError::Tunnel { device: tunnel::DEVICE, error })?;
         let connections =
             Connections::open().map_err(|error| StartError::Socket { what: "sock_diag socket", error })?;
-        let filter = Filter::install(&config.vips).await?;
         let limits = Limits { answer_within: config.answer_within, ..Limits::default() };
+        let filter = Filter::install(&config.vips, limits.diverted_for()).await?;
         let core = Catchment::new(config.vips, config.peers.len(), limits);
         Ok(Self { core, key: config.key, peers: config.peers, udp, tunnel, filter, connections, stats })
     }
 
-    async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+    async fn run(mut self, stop: oneshot::Receiver<()>) {
+        self.hand_over(stop).await;
+        self.filter.close().await;
+    }
+
+    /// Returns when told to stop, or when the device is gone.
+    async fn hand_over(&mut self, mut stop: oneshot::Receiver<()>) {
         let mut packet = vec![0; BUFFER];
         let mut datagram = vec![0; BUFFER];
         loop {
@@ -192,13 +198,7 @@ impl Driver {
                     Err(error) => tracing::debug!(%error, "an earlier datagram could not be delivered"),
                 },
                 () = sleep_until(timeout) => self.core.handle_timeout(Instant::now()),
-                complaint = self.filter.complaint() => {
-                    let Some(line) = complaint else {
-                        tracing::error!("the nft process ended; flows are no longer handed over");
-                        return;
-                    };
-                    tracing::warn!(%line, "nft refused a command");
-                }
+                () = self.filter.work() => {}
             }
             self.flush().await;
             *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.core.stats();
@@ -231,9 +231,7 @@ impl Driver {
                 }
                 Output::Divert(flow) => {
                     tracing::debug!(%flow, "handed to the PoP that owns it");
-                    if let Err(error) = self.filter.divert(&flow).await {
-                        tracing::warn!(%error, %flow, "the packet filter could not be told");
-                    }
+                    self.filter.divert(flow);
                 }
                 Output::Inject(packet) => {
                     if let Err(error) = self.tunnel.inject(&packet).await {
