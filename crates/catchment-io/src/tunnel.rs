@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use proxima_catchment::Segment;
@@ -11,6 +11,8 @@ use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
 
 /// The device's name.
 pub(crate) const DEVICE: &str = "proxima0";
+/// The device's own address, link-local and never used.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 112, 121);
 /// The firewall mark of resets that the packet filter has to let pass.
 pub(crate) const RELEASE_MARK: u32 = 0x7078;
 
@@ -31,10 +33,15 @@ impl Tunnel {
             .layer(Layer::L3)
             .packet_information(false)
             .mtu(9000)
+            .ipv4(ADDRESS, 32, None)
             .build_async()?;
-        // Carried packets come from clients, whose addresses are routed elsewhere.
-        if let Err(error) = fs::write(format!("/proc/sys/net/ipv4/conf/{DEVICE}/rp_filter"), "0") {
-            tracing::debug!(%error, "rp_filter of {DEVICE} stays as it is");
+        // Carried packets come from clients, whose addresses are routed elsewhere: the loose check (2) lets them in, if
+        // the device has an address. The kernel takes the larger of this and `all`.
+        if let Err(error) = fs::write(format!("/proc/sys/net/ipv4/conf/{DEVICE}/rp_filter"), "2") {
+            tracing::info!(
+                %error,
+                "rp_filter of {DEVICE} stays as it is; if carried packets are lost, set net.ipv4.conf.default.rp_filter=2"
+            );
         }
         let raw_v4 = raw_socket(Domain::IPV4)?;
         raw_v4.set_header_included_v4(true)?;

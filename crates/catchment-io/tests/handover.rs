@@ -40,6 +40,9 @@ join() {
   ip -n $1 route add default via 10.0.$2.1
   ip -n $1 -6 route add default via fd00:$2::1
 }
+for n in a b; do
+  ip netns exec $n sysctl -qw net.ipv4.conf.all.rp_filter=1
+done
 join client 1
 join a 2
 join b 3
@@ -98,6 +101,16 @@ fn inside() {
     for connection in &mut kept {
         exchange(connection, b"back home");
     }
+
+    shell("ip netns exec b nft list tables | grep proxima && kill -9 $(ip netns pids b)");
+    until("nft runs again in b", || {
+        shell("ip netns exec b nft list ruleset").matches("oifname").count() == 2
+    });
+    route_to("3");
+    for connection in &mut kept {
+        exchange(connection, b"by the filter's second process");
+    }
+    route_to("2");
 
     drop(a);
     let orphans = vips.map(connect);
@@ -173,6 +186,14 @@ fn route_to(pop: &str) {
         "ip -n router route replace 203.0.113.0/24 via 10.0.{pop}.2 &&
          ip -n router -6 route replace 2001:db8:ac::/48 via fd00:{pop}::2"
     ));
+}
+
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !reached() {
+        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+        thread::yield_now();
+    }
 }
 
 fn shell(script: &str) -> String {
