@@ -51,7 +51,6 @@ const NEEDS: &[Need] = &[
         purpose: "the sandbox",
         tasks: &[Task::Demo, Task::Test],
     },
-    Need { program: "tcpdump", package: "tcpdump", purpose: "captures", tasks: &[Task::Demo, Task::Test] },
     Need {
         program: "nginx",
         package: "nginx-light",

@@ -5,7 +5,10 @@
 //!                      └──────────────── × N ────────────────────┘    └──────────────────── × N ──────────────────┘
 //! ```
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
 use proxima_api::EventKind;
@@ -263,21 +266,29 @@ async fn settle(stage: &Stage, screen: &Screen, since: Instant) -> Option<Instan
     let from = stage.outcomes().len();
     sleep(SETTLE).await;
     let deadline = Instant::now() + CLIENTS_BACK_LIMIT;
-    let back = stage.outcomes().wait(from, deadline, clients_back).await;
+    let back = stage.outcomes().wait(from, deadline, clients_back()).await;
     screen.reactions(since, &[("9 of 10 clients served in their region again", back)]);
     back
 }
 
-/// When the failing region served most of its clients' latest requests.
-fn clients_back(outcomes: &[Outcome]) -> Option<Instant> {
+/// Looks for when the failing region served most of its clients' latest requests. Each look goes on where the one before
+/// ended.
+fn clients_back() -> impl FnMut(&[Outcome]) -> Option<Instant> {
     let (most, of) = BACK;
-    let own = outcomes.iter().filter(|outcome| outcome.kind == Kind::Work && &*outcome.region == FAILING);
-    let own: Vec<_> = own
-        .map(|outcome| (outcome.done, outcome.served.as_ref().is_some_and(|by| &*by.region == FAILING)))
-        .collect();
-    let mut windows = own.windows(of);
-    let back = windows.find(|window| window.iter().filter(|(_, at_home)| *at_home).count() >= most)?;
-    back.last().map(|(done, _)| *done)
+    let (mut read, mut latest) = (0, VecDeque::with_capacity(of));
+    move |outcomes| {
+        let new = &outcomes[read..];
+        read = outcomes.len();
+        let of_region = |outcome: &&Outcome| outcome.kind == Kind::Work && &*outcome.region == FAILING;
+        new.iter().filter(of_region).find_map(|outcome| {
+            if latest.len() == of {
+                latest.pop_front();
+            }
+            latest.push_back(outcome.served.as_ref().is_some_and(|by| &*by.region == FAILING));
+            let at_home = latest.iter().filter(|at_home| **at_home).count();
+            (at_home >= most).then_some(outcome.done)
+        })
+    }
 }
 
 async fn detected(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {

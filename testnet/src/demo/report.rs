@@ -115,7 +115,6 @@ impl Setup {
             });
         }
         let bird = version_of("bird", "bird2")?;
-        version_of("tcpdump", "tcpdump")?;
         Ok(Self {
             proximad,
             version: env!("CARGO_PKG_VERSION"),

@@ -101,11 +101,10 @@ impl Stage {
         let borders = borders
             .map(|region| {
                 let interface = wan_interface(&region.name);
-                Ok((region.name.clone(), MarkerWatch::start(&router.ns, &interface, "", &marker)?))
+                Ok((region.name.clone(), MarkerWatch::start(&router.ns, &interface, &marker)?))
             })
             .collect::<Result<Vec<_>>>()?;
-        let pinned = world.pinned_vips(FAILING);
-        let control = MarkerWatch::start(&router.ns, POP_INTERFACE, &filter(&pinned), &marker)?;
+        let control = MarkerWatch::start(&router.ns, POP_INTERFACE, &marker)?;
         let events = Follower::start(failing.pop.admin_socket());
         let prefixes = both_families(&world.spec().anycast.prefixes)?;
         let outcomes = Arc::new(Journal::default());
@@ -199,11 +198,6 @@ impl Border {
 fn watch_wire(region: &Region) -> Result<WireWatch> {
     let pop = region.pop.host.addresses;
     WireWatch::start(&region.router.host.ns, POP_INTERFACE, vec![pop.v4.into(), pop.v6.into()])
-}
-
-fn filter(addresses: &[IpAddr]) -> String {
-    let hosts: Vec<_> = addresses.iter().map(|address| format!("host {address}")).collect();
-    hosts.join(" or ")
 }
 
 fn both_families(prefixes: &[Prefix]) -> Result<[Prefix; 2]> {

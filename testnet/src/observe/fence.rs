@@ -12,9 +12,8 @@ use std::{
 };
 
 use super::{
-    capture::{Capture, Summary},
+    capture::{Capture, Summary, Wanted},
     packet::{Flow, tcp_segment},
-    pcap::{LinkType, Record},
 };
 use crate::{error::Result, netns::NetNs};
 
@@ -38,14 +37,14 @@ pub struct Sightings {
 }
 
 impl MarkerWatch {
-    /// Searches everything that passes `interface` of `host` and matches the pcap filter (empty: everything).
-    pub fn start(host: &NetNs, interface: &str, filter: &str, marker: &str) -> Result<Self> {
+    /// Searches everything that passes `interface` of `host`.
+    pub fn start(host: &NetNs, interface: &str, marker: &str) -> Result<Self> {
         let (hits, octets) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut search = Search::new(marker.as_bytes());
         let (found, searched) = (Arc::clone(&hits), Arc::clone(&octets));
-        let capture = Capture::start(host, interface, filter, move |link, record, _| {
-            found.fetch_add(search.push(link, record), Ordering::Relaxed);
-            searched.fetch_add(record.frame.len() as u64, Ordering::Relaxed);
+        let capture = Capture::start(host, interface, Wanted::Everything, move |frame, _| {
+            found.fetch_add(search.push(frame), Ordering::Relaxed);
+            searched.fetch_add(frame.len() as u64, Ordering::Relaxed);
         })?;
         Ok(Self { hits, octets, capture })
     }
@@ -79,9 +78,9 @@ impl Search {
         Self { marker: marker.to_vec(), tails: HashMap::new() }
     }
 
-    fn push(&mut self, link: LinkType, record: &Record) -> u64 {
-        let within = self.count(&record.frame);
-        let Some(segment) = tcp_segment(link, &record.frame) else { return within };
+    fn push(&mut self, frame: &[u8]) -> u64 {
+        let within = self.count(frame);
+        let Some(segment) = tcp_segment(frame) else { return within };
         if segment.syn || segment.reset {
             self.tails.remove(&segment.flow);
         }
@@ -110,15 +109,12 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::{super::packet::tests::frame, *};
 
     fn push(search: &mut Search, sequence: u32, payload: &[u8]) -> u64 {
         let frame =
             frame("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap(), sequence, 0x18, payload);
-        let record = Record { at: Duration::ZERO, wire_length: frame.len() as u32, frame };
-        search.push(LinkType::Ethernet, &record)
+        search.push(&frame)
     }
 
     #[test]

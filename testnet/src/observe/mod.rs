@@ -17,7 +17,6 @@ pub mod fence;
 pub mod fib;
 pub mod journal;
 pub mod packet;
-pub mod pcap;
 pub mod reassembly;
 pub mod wire;
 

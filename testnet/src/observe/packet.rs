@@ -1,8 +1,6 @@
-//! From a captured frame to a TCP segment: Ethernet or cooked header, IPv4 or IPv6, TCP.
+//! From a captured frame to a TCP segment: Ethernet, IPv4 or IPv6, TCP.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use super::pcap::LinkType;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -33,9 +31,9 @@ pub struct Segment<'a> {
 }
 
 /// The TCP segment in a frame; `None` when it holds something else, a fragment, or too little to tell.
-pub fn tcp_segment(link: LinkType, frame: &[u8]) -> Option<Segment<'_>> {
-    let (ethertype, packet) = network_layer(link, frame)?;
-    let (source, destination, segment) = match ethertype {
+pub fn tcp_segment(frame: &[u8]) -> Option<Segment<'_>> {
+    let packet = frame.get(14..)?;
+    let (source, destination, segment) = match u16::from_be_bytes([frame[12], frame[13]]) {
         ETHERTYPE_IPV4 => ipv4(packet)?,
         ETHERTYPE_IPV6 => ipv6(packet)?,
         _ => return None,
@@ -53,20 +51,6 @@ pub fn tcp_segment(link: LinkType, frame: &[u8]) -> Option<Segment<'_>> {
         reset: fixed[13] & 0x04 != 0,
         payload: segment.get(header_length.max(20)..)?,
     })
-}
-
-fn network_layer(link: LinkType, frame: &[u8]) -> Option<(u16, &[u8])> {
-    let u16_at = |offset: usize| Some(u16::from_be_bytes([*frame.get(offset)?, *frame.get(offset + 1)?]));
-    match link {
-        LinkType::Ethernet => Some((u16_at(12)?, frame.get(14..)?)),
-        LinkType::LinuxCooked => Some((u16_at(14)?, frame.get(16..)?)),
-        LinkType::LinuxCooked2 => Some((u16_at(0)?, frame.get(20..)?)),
-        LinkType::Raw => match frame.first()? >> 4 {
-            4 => Some((ETHERTYPE_IPV4, frame)),
-            6 => Some((ETHERTYPE_IPV6, frame)),
-            _ => None,
-        },
-    }
 }
 
 fn ipv4(packet: &[u8]) -> Option<(IpAddr, IpAddr, &[u8])> {
@@ -154,10 +138,9 @@ pub(crate) mod tests {
         for (from, to) in [("10.2.1.2:4000", "10.2.1.1:179"), ("[fd00::2]:4000", "[fd00::1]:179")] {
             let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
             let frame = frame(from, to, 7, 0x18, b"data");
-            let segment = tcp_segment(LinkType::Ethernet, &frame).unwrap();
+            let segment = tcp_segment(&frame).unwrap();
             assert_eq!(segment.flow, Flow { source: from, destination: to });
             assert_eq!((segment.sequence, segment.syn, segment.payload), (7, false, &b"data"[..]));
-            assert_eq!(tcp_segment(LinkType::Raw, &frame[14..]).unwrap().payload, b"data");
         }
     }
 
@@ -165,20 +148,20 @@ pub(crate) mod tests {
     fn ethernet_padding_is_not_payload() {
         let mut frame = frame("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap(), 1, 0x10, b"");
         frame.resize(60, 0);
-        assert_eq!(tcp_segment(LinkType::Ethernet, &frame).unwrap().payload, b"");
+        assert_eq!(tcp_segment(&frame).unwrap().payload, b"");
     }
 
     #[test]
     fn other_protocols_fragments_and_stumps_are_left_alone() {
         let whole = frame("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap(), 1, 0x10, b"x");
         for cut in 0..whole.len() - 1 {
-            let _ = tcp_segment(LinkType::Ethernet, &whole[..cut]);
+            let _ = tcp_segment(&whole[..cut]);
         }
         let mut udp = whole.clone();
         udp[14 + 9] = 17;
-        assert_eq!(tcp_segment(LinkType::Ethernet, &udp), None);
+        assert_eq!(tcp_segment(&udp), None);
         let mut fragment = whole;
         fragment[14 + 7] = 8;
-        assert_eq!(tcp_segment(LinkType::Ethernet, &fragment), None);
+        assert_eq!(tcp_segment(&fragment), None);
     }
 }

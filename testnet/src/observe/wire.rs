@@ -7,12 +7,13 @@ use proxima_types::Prefix;
 use super::{
     Journal,
     bgp::{Message, Scanner, Update},
-    capture::{Capture, Summary},
+    capture::{Capture, Summary, Wanted},
     packet::{Flow, tcp_segment},
-    pcap::{LinkType, Record},
     reassembly::Streams,
 };
 use crate::{error::Result, netns::NetNs};
+
+const BGP_PORT: u16 = 179;
 
 /// A message seen on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +40,8 @@ impl WireWatch {
         let seen = Arc::new(Journal::default());
         let mut dissector = Dissector::default();
         let sink = Arc::clone(&seen);
-        let capture = Capture::start(router, interface, "tcp port 179", move |link, record, at| {
-            for message in dissector.push(link, record, at) {
+        let capture = Capture::start(router, interface, Wanted::TcpPort(BGP_PORT), move |frame, at| {
+            for message in dissector.push(frame, at) {
                 sink.push(message);
             }
         })?;
@@ -104,8 +105,8 @@ struct Dissector {
 }
 
 impl Dissector {
-    fn push(&mut self, link: LinkType, record: &Record, at: Instant) -> Vec<Seen> {
-        let Some(segment) = tcp_segment(link, &record.frame) else { return Vec::new() };
+    fn push(&mut self, frame: &[u8], at: Instant) -> Vec<Seen> {
+        let Some(segment) = tcp_segment(frame) else { return Vec::new() };
         let progress = self.streams.push(&segment);
         let scanner = self.scanners.entry(segment.flow).or_default();
         if progress.restarted {
@@ -132,9 +133,7 @@ mod tests {
         let mut seen = Vec::new();
         for (sequence, part, millis) in [(1, &update[..20], 3), (21, &update[20..], 8)] {
             let frame = frame(pop, router, sequence, 0x18, part);
-            let record = Record { at: Duration::from_millis(millis), wire_length: frame.len() as u32, frame };
-            let at = start + Duration::from_millis(millis);
-            seen.extend(dissector.push(LinkType::Ethernet, &record, at));
+            seen.extend(dissector.push(&frame, start + Duration::from_millis(millis)));
         }
         let withdrawn = vec!["203.0.113.0/24".parse().unwrap()];
         assert_eq!(
