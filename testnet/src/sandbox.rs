@@ -107,9 +107,7 @@ fn outer() -> Result<Sandbox> {
 fn namespace_flags() -> Vec<&'static str> {
     let mut flags = vec!["--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
     if !geteuid().is_root() || env::var_os(USER_NAMESPACE).is_some_and(|value| value == "1") {
-        // The own uid with all capabilities rather than root: a program that finds itself root may try to become another
-        // user, as tcpdump does, and there is no other inside.
-        flags.extend(["--user", "--map-current-user", "--keep-caps"]);
+        flags.extend(["--user", "--map-root-user"]);
     }
     flags
 }
