@@ -3,7 +3,7 @@
 use proxima_api::{EventKind, Status, paths};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Pop, Port, Router, exchange, get};
+use crate::support::{App, Client, Pop, Port, Router, exchange, get};
 
 const FENCED: &str = r#"
   [[services.web.routes]]
@@ -34,6 +34,69 @@ fn requests_go_to_the_own_region_and_to_the_next_one_when_it_is_down() {
     assert_eq!(get(pop.web(), "/far").body, "us-1 /far", "at once, before any verdict");
     daemon.wait_verdict("app/eu-1", Health::Down);
     assert_eq!(get(pop.web(), "/far").body, "us-1 /far", "and after it");
+}
+
+#[test]
+fn no_idempotent_request_fails_while_all_apps_of_the_region_are_killed_and_come_back() {
+    const EACH: usize = 400;
+    let router = Router::polite();
+    let (mut first, mut second, us) = (App::healthy("eu-1"), App::healthy("eu-2"), App::healthy("us-1"));
+    let pop =
+        Pop::new().peer("router", &router).backend("eu", &first).backend("eu", &second).backend("us", &us);
+    let daemon = pop.start_announced(&router);
+    daemon.wait_verdict("app/us-1", Health::Up);
+    let web = pop.web();
+    let clients = [(); 6].map(|()| {
+        std::thread::spawn(move || {
+            let mut client = Client::connect(web);
+            let mut served_far = 0;
+            // Goes on until the far region has served some, and the near one again after it.
+            for number in 0.. {
+                let answer = client.get("/work").unwrap_or_else(|error| panic!("request {number}: {error}"));
+                assert_eq!(answer.status, 200, "request {number}: {answer:?}");
+                served_far += usize::from(answer.body.starts_with("us-1"));
+                if number >= EACH && served_far > 0 && answer.body.starts_with("eu-") {
+                    return served_far;
+                }
+            }
+            unreachable!("numbers do not end")
+        })
+    });
+    first.wait_request("/work");
+    first.kill();
+    second.kill();
+    us.wait_request("/work");
+    daemon.wait_verdict("app/eu-1", Health::Down);
+    daemon.wait_verdict("app/eu-2", Health::Down);
+    first.restore();
+    second.restore();
+    let far: usize = clients.map(|client| client.join().unwrap()).into_iter().sum();
+    eprintln!("the other region served {far} requests meanwhile");
+}
+
+#[test]
+fn ipv6_clients_are_served_like_ipv4_ones() {
+    let Some(port) = Port::reserve_ipv6() else {
+        eprintln!("nothing to see: this host has no ::1");
+        return;
+    };
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    pop.more = format!(
+        r#"
+[services.six]
+listen = ["{}"]
+protocol = "http"
+  [[services.six.routes]]
+  pool = "app"
+"#,
+        port.address
+    );
+    let _daemon = pop.start_announced(&router);
+    assert_eq!(get(port.address, "/six").body, "eu-1 /six");
+    let head = app.wait_request("/six").to_lowercase();
+    assert!(head.contains("\r\nx-forwarded-for: ::1\r\n") && head.contains("for=\"[::1]\""), "{head}");
 }
 
 #[test]
@@ -115,7 +178,7 @@ residency = {{ allow = ["EU"] }}
     let daemon = pop.start_announced(&router);
     daemon.wait_verdict("app/us-1", Health::Up);
     let asked = b"GET /raw HTTP/1.1\r\nHost: as-it-is\r\n\r\n";
-    let mut client = crate::support::Client::connect(raw.address);
+    let mut client = Client::connect(raw.address);
     client.send(asked);
     assert_eq!(client.response().unwrap().body, "eu-1 /raw");
     assert_eq!(eu.wait_request("/raw").as_bytes(), asked, "not a byte is changed");

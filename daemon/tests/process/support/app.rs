@@ -189,7 +189,9 @@ fn stream_events(stream: &mut TcpStream, state: &State) -> std::io::Result<()> {
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
     )?;
     for event in 1..=STREAM_EVENTS {
-        state.released.wait("a release", |released| (released.len() >= event).then_some(()));
+        if !state.released.reaches(event) {
+            return Ok(());
+        }
         let data = format!("data: {event}\n\n");
         stream.write_all(format!("{:x}\r\n{data}\r\n", data.len()).as_bytes())?;
     }

@@ -87,6 +87,12 @@ impl Daemon {
         self.events.wait(what, find)
     }
 
+    /// Waits until the stream of events has ended, and returns all of them.
+    pub(crate) fn wait_followed(&self) -> Vec<Event> {
+        self.events.wait_closed("the stream of events");
+        self.events.snapshot()
+    }
+
     /// Waits for the first event for which `find` returns something.
     pub(crate) fn wait_event<R>(&self, what: &str, find: impl FnMut(&Event) -> Option<R> + Copy) -> R {
         self.events.wait(what, |events| events.iter().find_map(find))

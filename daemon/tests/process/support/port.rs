@@ -1,7 +1,8 @@
 //! Ports of the loopback device that stay reserved.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::atomic::{AtomicU16, Ordering},
 };
 
@@ -20,22 +21,28 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) fn reserve() -> Self {
-        Self::reserve_at(Ipv4Addr::LOCALHOST)
+        Self::reserve_at(Ipv4Addr::LOCALHOST.into()).unwrap()
+    }
+
+    /// A port of `::1`; none where IPv6 is off.
+    pub(crate) fn reserve_ipv6() -> Option<Self> {
+        Self::reserve_at(Ipv6Addr::LOCALHOST.into()).ok()
     }
 
     /// A port of an address that no other has: BGP tells peers apart by it.
     pub(crate) fn reserve_apart() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        Self::reserve_at(Ipv4Addr::new(127, 1, high, low + 1))
+        Self::reserve_at(Ipv4Addr::new(127, 1, high, low + 1).into()).unwrap()
     }
 
-    fn reserve_at(address: Ipv4Addr) -> Self {
-        let reservation = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        reservation.set_reuse_address(true).unwrap();
-        reservation.bind(&SocketAddr::from((address, 0)).into()).unwrap();
-        let address = reservation.local_addr().unwrap().as_socket().unwrap();
-        Self { address, _reservation: reservation }
+    fn reserve_at(address: IpAddr) -> io::Result<Self> {
+        let address = SocketAddr::new(address, 0);
+        let reservation = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        reservation.set_reuse_address(true)?;
+        reservation.bind(&address.into())?;
+        let address = reservation.local_addr()?.as_socket().unwrap();
+        Ok(Self { address, _reservation: reservation })
     }
 
     pub(crate) fn listen(&self) -> TcpListener {

@@ -61,14 +61,18 @@ impl<T: Clone + Debug> Record<T> {
         }
     }
 
+    /// Waits until there are `count` items; false when it is closed before.
+    pub(crate) fn reaches(&self, count: usize) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |seen: &mut Seen<T>| seen.items.len() < count && !seen.closed;
+        self.grown.wait_while(seen, waiting).unwrap_or_else(PoisonError::into_inner).items.len() >= count
+    }
+
     /// Waits for the end.
     pub(crate) fn wait_closed(&self, what: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        while !seen.closed {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{what} has not ended; seen: {:#?}", seen.items);
-            seen = self.grown.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.grown.wait_timeout_while(seen, PATIENCE, |seen| !seen.closed);
+        let (seen, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(seen.closed, "{what} has not ended; seen: {:#?}", seen.items);
     }
 }
