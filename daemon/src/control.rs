@@ -166,7 +166,7 @@ impl Control {
     fn settle(&mut self, now: Instant) {
         self.announce();
         while let Some(transition) = self.groups.poll_transition() {
-            let reason = words::group_reason(&transition, self.ordered.as_ref());
+            let reason = words::group_reason(&transition.reason, self.ordered.as_ref());
             let (group, from, to) = (transition.group, transition.from, transition.to);
             let kind = EventKind::GroupTransition { group: group.clone(), from, to, reason };
             let event = self.journal.publish_at(kind, transition.at);

@@ -20,7 +20,6 @@ pub(crate) struct Groups {
 struct Gated {
     core: Group,
     services: Vec<ServiceName>,
-    last: Option<Transition>,
 }
 
 impl Groups {
@@ -28,7 +27,6 @@ impl Groups {
         let gated = |group: &proxima_config::Group| Gated {
             core: Group::new(core_config(group)),
             services: group.services.clone(),
-            last: None,
         };
         Self { groups: config.groups.values().map(gated).collect() }
     }
@@ -71,11 +69,7 @@ impl Groups {
 
     /// The next transition of any group.
     pub(crate) fn poll_transition(&mut self) -> Option<Transition> {
-        self.groups.iter_mut().find_map(|gated| {
-            let transition = gated.core.poll_output()?;
-            gated.last = Some(transition.clone());
-            Some(transition)
-        })
+        self.groups.iter_mut().find_map(|gated| gated.core.poll_output())
     }
 
     /// Everything the peers should hold.
@@ -93,9 +87,9 @@ impl Groups {
         self.groups.iter().all(|gated| gated.core.state() == ReachState::Withdrawn)
     }
 
-    /// Each group with the services that gate it and its last transition.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Group, &[ServiceName], Option<&Transition>)> {
-        self.groups.iter().map(|gated| (&gated.core, gated.services.as_slice(), gated.last.as_ref()))
+    /// Each group with the services that gate it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Group, &[ServiceName])> {
+        self.groups.iter().map(|gated| (&gated.core, gated.services.as_slice()))
     }
 
     /// The group that announces `prefix`.

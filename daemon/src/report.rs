@@ -38,15 +38,15 @@ impl Control {
     }
 
     fn group_report(&self) -> Vec<api::Group> {
-        let group = |(core, services, last): (&proxima_announce::Group, &[_], Option<&_>)| {
+        let group = |(core, services): (&proxima_announce::Group, &[_])| {
             let name = core.config().name.clone();
             api::Group {
                 state: core.state(),
                 since: self.group_since[&name],
                 score: words::shown_score(core),
-                reason: last.map_or_else(
+                reason: core.reason().map_or_else(
                     || api::GroupReason::AwaitingVerdicts { undecided: self.undecided(services) },
-                    |transition| words::group_reason(transition, self.ordered.as_ref()),
+                    |reason| words::group_reason(&reason, self.ordered.as_ref()),
                 ),
                 overridden: core.order() != proxima_announce::Override::Auto,
                 prefixes: core.config().prefixes.clone(),

@@ -1,6 +1,6 @@
 //! From the cores' words to the admin interface's.
 
-use proxima_announce::{Bound, Override, Reason, Transition};
+use proxima_announce::{Bound, Override, Reason};
 use proxima_api::{
     AsPath, AsPathElement, GroupReason, ProbeFailure, SessionReason, SessionState, VerdictReason,
 };
@@ -56,9 +56,9 @@ pub(crate) enum Ordered {
     Stop,
 }
 
-/// Why a group changed. `ordered` tells whose order a drain is.
-pub(crate) fn group_reason(transition: &Transition, ordered: Option<&Ordered>) -> GroupReason {
-    match &transition.reason {
+/// Why a group stands where it does. `ordered` tells whose order a drain is.
+pub(crate) fn group_reason(reason: &Reason, ordered: Option<&Ordered>) -> GroupReason {
+    match reason {
         Reason::FirstVerdicts { score } => GroupReason::FirstVerdicts { score: score.score },
         Reason::Score { score, bound } => match *bound {
             Bound::Zero => GroupReason::NothingUp,

@@ -38,6 +38,8 @@ pub struct Group {
     config: GroupConfig,
     state: ReachState,
     by_health: ReachState,
+    /// Why `by_health` is what it is; `None` before all first verdicts.
+    health_reason: Option<Reason>,
     score: Option<RegionScore>,
     /// Whether all first verdicts were known once.
     settled: bool,
@@ -65,6 +67,7 @@ impl Group {
             config,
             state: ReachState::Withdrawn,
             by_health: ReachState::Withdrawn,
+            health_reason: None,
             score: None,
             settled: false,
             held_until: None,
@@ -88,6 +91,15 @@ impl Group {
     /// The state that health alone asks for.
     pub fn by_health(&self) -> ReachState {
         self.by_health
+    }
+
+    /// Why the state is what it is; `None` while first verdicts are awaited and nothing is ordered.
+    pub fn reason(&self) -> Option<Reason> {
+        match (self.order, &self.fault) {
+            (Override::Auto, Some(fault)) => Some(Reason::Fault { fault: fault.clone() }),
+            (Override::Auto, None) => self.health_reason.clone(),
+            (order, _) => Some(Reason::Operator { order }),
+        }
     }
 
     /// The operator's order in force.
@@ -226,16 +238,16 @@ impl Group {
     /// Moves `by_health` and tells why, if it moves.
     fn decide_by_health(&mut self, now: Instant) -> Option<Reason> {
         self.held_until = self.held_until.filter(|until| *until > now);
-        let from = self.by_health;
         let (to, reason) = self.health_asks_for()?;
+        debug_assert_ne!(self.by_health, to, "health_asks_for tells of changes only");
         self.by_health = to;
+        self.health_reason = Some(reason.clone());
         if to == ReachState::Withdrawn {
             self.held_until = match self.config.when_down {
                 WhenDown::Withdraw(withdrawn) => Some(now + withdrawn.hold_down),
                 WhenDown::Stay => None,
             };
         }
-        debug_assert_ne!(from, to, "health_asks_for tells of changes only");
         Some(reason)
     }
 
@@ -251,7 +263,9 @@ impl Group {
             self.settled = !score.unknown;
             let to =
                 self.state_from(ReachState::Announced, &score).map_or(ReachState::Announced, |(to, _)| to);
-            return (self.settled && to != was).then_some((to, Reason::FirstVerdicts { score }));
+            let reason = Reason::FirstVerdicts { score };
+            self.health_reason = self.settled.then(|| reason.clone());
+            return (self.settled && to != was).then_some((to, reason));
         }
         if was == ReachState::Withdrawn && self.held_until.is_some() {
             return None;

@@ -337,3 +337,19 @@ proptest! {
         prop_assert_eq!(group.poll_timeout(), None);
     }
 }
+
+#[test]
+fn the_reason_is_that_of_the_state_also_where_nothing_had_to_change() {
+    let reason = |world: &World| world.group.reason().map(|reason| reason.to_string());
+    let drain = Override::Drain { graceful_shutdown: GRACEFUL };
+    let mut world = World::new(config());
+    assert_eq!(reason(&world), None, "first verdicts are awaited");
+    world.score(0.1);
+    assert_eq!(reason(&world).as_deref(), Some("first verdicts known: score 0.10"));
+    world.order(drain);
+    assert_eq!(reason(&world).as_deref(), Some("ordered by the operator: drain"));
+    world.order(Override::Auto);
+    assert_eq!(reason(&world).as_deref(), Some("first verdicts known: score 0.10"));
+    world.input(Input::Fault(Some("stuck".to_owned())));
+    assert_eq!(reason(&world).as_deref(), Some("stuck"));
+}
