@@ -40,6 +40,10 @@ use crate::{
 /// How often the workers' beats are looked at.
 const BEAT_CHECK: Duration = Duration::from_millis(100);
 
+/// How many probe events make one new score and snapshot: when hundreds of backends fail together, the routes wait for
+/// one look at them, not for hundreds.
+const PROBES_AT_ONCE: usize = 256;
+
 /// Where the control task's events come from.
 pub(crate) struct Inputs {
     pub(crate) probes: mpsc::Receiver<ProbeEvent>,
@@ -119,7 +123,10 @@ impl Control {
             let timeout = self.poll_timeout();
             tokio::select! {
                 biased;
-                Some(event) = inputs.probes.recv() => self.handle_probe(event),
+                Some(event) = inputs.probes.recv() => {
+                    let queued = std::iter::from_fn(|| inputs.probes.try_recv().ok());
+                    self.handle_probes(std::iter::once(event).chain(queued).take(PROBES_AT_ONCE));
+                }
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
                 signal = inputs.signals.next() => {
                     if self.handle_signal(signal) {
@@ -195,31 +202,32 @@ impl Control {
         self.snapshot.store(Arc::new(routing::snapshot(&self.config, &self.observed)));
     }
 
-    fn handle_probe(&mut self, event: ProbeEvent) {
-        let now = Instant::now();
+    fn handle_probes(&mut self, events: impl Iterator<Item = ProbeEvent>) {
+        let verdicts: Vec<_> = events.filter_map(|event| self.observe(event)).collect();
+        self.rescore(Instant::now());
+        self.announce();
+        for (at, kind) in verdicts {
+            let event = self.journal.publish_at(kind, at);
+            if let EventKind::BackendVerdict { backend, reason, .. } = &event.kind {
+                self.verdicts.insert(backend.clone(), (event.at, reason.clone()));
+            }
+        }
+    }
+
+    /// Takes an observation over; returns the verdict it brings, to be told.
+    fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
         match event {
             ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at: _ } => {
                 let observed = self.observed.entry(backend.clone()).or_default();
                 observed.health = to;
                 let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
-                self.rescore(now);
-                self.announce();
                 let reason = words::verdict_reason(&reason);
                 let region = self.region_of(&backend);
-                let kind = EventKind::BackendVerdict {
-                    backend: backend.clone(),
-                    region,
-                    from,
-                    to,
-                    reason: reason.clone(),
-                    rtt_us,
-                };
-                let event = self.journal.publish_at(kind, at);
-                self.verdicts.insert(backend, (event.at, reason));
+                Some((at, EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us }))
             }
             ProbeEvent::Rtt { backend, rtt } => {
                 self.observed.entry(backend).or_default().rtt = Some(rtt);
-                self.rescore(now);
+                None
             }
         }
     }
