@@ -3,11 +3,10 @@
 //! The groups' own drain is the first stage; this takes over when nothing is announced any more. Connections that
 //! still arrive meanwhile are served: routers need a moment to forget the way.
 
-use std::{future::pending, sync::Arc, time::Instant};
+use std::{future::pending, pin::Pin, sync::Arc, time::Instant};
 
 use proxima_config::Drain;
 use proxima_proxy::DataPlane;
-use tokio::task::JoinHandle;
 
 /// A stop under way.
 pub(crate) enum Stop {
@@ -15,8 +14,9 @@ pub(crate) enum Stop {
     Graceful,
     /// Nothing is announced; still accepting until then.
     Withdrawn(Instant),
-    /// No longer accepting; exchanges end by themselves, for a limited time.
-    Streams(JoinHandle<()>),
+    /// No longer accepting; exchanges end by themselves, for a limited time. Tells how many were left; no task of its
+    /// own, so that nothing holds the data plane when a second signal ends the stop.
+    Streams(Pin<Box<dyn Future<Output = u64>>>),
 }
 
 impl Stop {
@@ -32,12 +32,7 @@ impl Stop {
             Self::Graceful if withdrawn => *self = Self::Withdrawn(now + pace.withdrawn),
             Self::Withdrawn(until) if *until <= now => {
                 let (data_plane, deadline) = (Arc::clone(data_plane), pace.streams);
-                *self = Self::Streams(tokio::spawn(async move {
-                    let open = data_plane.drain(deadline).await;
-                    if open > 0 {
-                        tracing::warn!(open, "connections were still open when their time was over");
-                    }
-                }));
+                *self = Self::Streams(Box::pin(async move { data_plane.drain(deadline).await }));
             }
             Self::Graceful | Self::Withdrawn(_) | Self::Streams(_) => {}
         }
@@ -61,8 +56,9 @@ impl Stop {
 pub(crate) async fn over(stop: Option<&mut Stop>) {
     match stop {
         Some(Stop::Streams(drain)) => {
-            if let Err(error) = drain.await {
-                tracing::error!(%error, "the streams were not waited for");
+            let open = drain.await;
+            if open > 0 {
+                tracing::warn!(open, "connections were still open when their time was over");
             }
         }
         Some(Stop::Graceful | Stop::Withdrawn(_)) | None => pending().await,
