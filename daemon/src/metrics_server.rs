@@ -5,6 +5,7 @@ mod traffic;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    time::Duration,
 };
 
 use axum::{
@@ -14,6 +15,7 @@ use axum::{
     routing::get,
 };
 use proxima_telemetry::{Prometheus, metrics};
+use tokio::{sync::oneshot, time::sleep};
 
 use crate::admin::{ControlClient, ControlError};
 
@@ -34,7 +36,11 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, MetricsBindError>
     listener.map_err(|error| MetricsBindError { address, error })
 }
 
-/// Serves what `render` gives, until `shutdown`.
+/// How long scrapes under way may take when the server stops.
+const LAST_SCRAPES: Duration = Duration::from_secs(1);
+
+/// Serves what `render` gives, until `shutdown`. A client that has begun a request and never ends it does not keep the
+/// daemon from ending.
 pub(crate) async fn serve<R, F>(
     listener: TcpListener,
     render: R,
@@ -49,7 +55,15 @@ where
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render().await)
     };
     let router = Router::new().route("/metrics", get(page)).fallback(elsewhere);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+    let (ending, ended) = oneshot::channel::<()>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        shutdown.await;
+        drop(ending);
+    });
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = async { ended.await.ok(); sleep(LAST_SCRAPES).await } => Ok(()),
+    }
 }
 
 async fn elsewhere() -> impl IntoResponse {
@@ -113,6 +127,23 @@ mod tests {
             assert!(answer.ends_with(&format!("proxima_test {number}\n")), "{answer}");
         }
         assert!(fetch(address, "/").await.starts_with("HTTP/1.1 404"));
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_does_not_keep_the_daemon_from_ending() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut idler = TcpStream::connect(address).await.unwrap();
+        idler.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let server = tokio::spawn(serve(listener, || async { String::new() }, shutdown));
+        // Connections are accepted in their order: the idler's is.
+        fetch(address, "/metrics").await;
         stop.send(()).unwrap();
         server.await.unwrap().unwrap();
     }
