@@ -22,7 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_catchment::{Catchment, Input, Key, Limits, Message, Output, Stats};
+pub use proxima_catchment::Stats;
+use proxima_catchment::{Catchment, Input, Key, Limits, Message, Output};
 use proxima_types::Prefix;
 use tokio::{net::UdpSocket, sync::oneshot};
 
@@ -81,14 +82,29 @@ pub enum StartError {
 /// A running driver. Dropping it ends the hand-over and undoes what was set up.
 #[derive(Debug)]
 pub struct CatchmentHandle {
-    stats: Arc<Mutex<Stats>>,
+    counters: Counters,
     thread: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
 }
 
 impl CatchmentHandle {
+    /// What to read the counts with.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+}
+
+/// Reads the core's counts; they stay as they were when the driver has ended.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Arc<Mutex<Stats>>);
+
+impl Counters {
     /// Counts since the start.
-    pub fn stats(&self) -> Stats {
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn read(&self) -> Stats {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, stats: Stats) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 }
 
@@ -108,10 +124,10 @@ impl Drop for CatchmentHandle {
 /// # Errors
 /// When a device, filter, or socket can't be had; each names the remedy.
 pub fn start(config: CatchmentConfig) -> Result<CatchmentHandle, StartError> {
-    let stats = Arc::new(Mutex::new(Stats::default()));
+    let counters = Counters::default();
     let (started_tx, started_rx) = std::sync::mpsc::sync_channel(1);
     let (stop_tx, stop_rx) = oneshot::channel();
-    let shared = Arc::clone(&stats);
+    let shared = counters.clone();
     let body = move || {
         let set_up = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -134,7 +150,7 @@ pub fn start(config: CatchmentConfig) -> Result<CatchmentHandle, StartError> {
         .map_err(|error| StartError::Socket { what: "thread", error })?;
     let ended = || StartError::Socket { what: "thread", error: io::Error::other("it ended while starting") };
     started_rx.recv().unwrap_or_else(|_| Err(ended()))?;
-    Ok(CatchmentHandle { stats, thread: Some((stop_tx, thread)) })
+    Ok(CatchmentHandle { counters, thread: Some((stop_tx, thread)) })
 }
 
 struct Driver {
@@ -145,7 +161,7 @@ struct Driver {
     tunnel: Tunnel,
     filter: Filter,
     connections: Connections,
-    stats: Arc<Mutex<Stats>>,
+    counters: Counters,
 }
 
 /// The largest IP packet, and room for a message's frame.
@@ -154,7 +170,7 @@ const BUFFER: usize = 65_535 + 64;
 const BURST: usize = 64;
 
 impl Driver {
-    async fn set_up(config: CatchmentConfig, stats: Arc<Mutex<Stats>>) -> Result<Self, StartError> {
+    async fn set_up(config: CatchmentConfig, counters: Counters) -> Result<Self, StartError> {
         let udp = UdpSocket::bind(config.listen)
             .await
             .map_err(|error| StartError::Listen { address: config.listen, error })?;
@@ -164,7 +180,7 @@ impl Driver {
         let limits = Limits { answer_within: config.answer_within, ..Limits::default() };
         let filter = Filter::install(&config.vips, limits.diverted_for()).await?;
         let core = Catchment::new(config.vips, config.peers.len(), limits);
-        Ok(Self { core, key: config.key, peers: config.peers, udp, tunnel, filter, connections, stats })
+        Ok(Self { core, key: config.key, peers: config.peers, udp, tunnel, filter, connections, counters })
     }
 
     async fn run(mut self, stop: oneshot::Receiver<()>) {
@@ -176,6 +192,8 @@ impl Driver {
     async fn hand_over(&mut self, mut stop: oneshot::Receiver<()>) {
         let mut packet = vec![0; BUFFER];
         let mut datagram = vec![0; BUFFER];
+        self.core.handle_timeout(Instant::now());
+        self.flush().await;
         loop {
             let timeout = self.core.poll_timeout();
             tokio::select! {
@@ -201,7 +219,7 @@ impl Driver {
                 () = self.filter.work() => {}
             }
             self.flush().await;
-            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.core.stats();
+            self.counters.write(self.core.stats());
         }
     }
 
@@ -222,6 +240,7 @@ impl Driver {
                 Output::Query(peer, flow) => self.send(peer, &Message::Query(flow)).await,
                 Output::Answer(peer, flow, owned) => self.send(peer, &Message::Answer { flow, owned }).await,
                 Output::Carry(peer, packet) => self.send(peer, &Message::Carry(&packet)).await,
+                Output::Beat(peer) => self.send(peer, &Message::Alive).await,
                 Output::LookUp(peer, flow) => {
                     let owned = self.connections.has(&flow).unwrap_or_else(|error| {
                         tracing::warn!(%error, %flow, "the kernel could not be asked for a connection");

@@ -86,14 +86,18 @@ fn inside() {
     for connection in &mut kept {
         exchange(connection, b"before");
     }
-    assert_eq!((a.stats().asked, b.stats().asked), (0, 0), "nobody is asked before the change");
+    assert_eq!(
+        (a.counters().read().asked, b.counters().read().asked),
+        (0, 0),
+        "nobody is asked before the change"
+    );
 
     route_to("3");
     for connection in &mut kept {
         exchange(connection, b"after the first change");
         exchange(connection, &vec![7; 100_000]);
     }
-    let (at_a, at_b) = (a.stats(), b.stats());
+    let (at_a, at_b) = (a.counters().read(), b.counters().read());
     assert_eq!((at_b.diverted, at_b.released), (2, 0), "{at_b:?}");
     assert!(at_b.carried > 2 && at_a.injected > 2, "{at_b:?} {at_a:?}");
 
@@ -110,13 +114,15 @@ fn inside() {
     for connection in &mut kept {
         exchange(connection, b"by the filter's second process");
     }
-    route_to("2");
+    let orphans = {
+        route_to("2");
+        vips.map(connect)
+    };
+    route_to("3");
 
     drop(a);
-    let orphans = vips.map(connect);
-    route_to("3");
-    for mut orphan in orphans {
-        orphan.write_all(b"to a PoP that does not answer for it").unwrap();
+    for mut orphan in orphans.into_iter().chain(kept) {
+        orphan.write_all(b"to a PoP that has fallen silent").unwrap();
         let error = orphan.read(&mut [0; 8]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }

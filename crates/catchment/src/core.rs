@@ -3,6 +3,9 @@
 //! A flow is *local* (this core never hears of it), *asked for* (a reset waits for the other PoPs' answers) or
 //! *diverted* (its packets are carried to the PoP that owns it). A new connection with the addresses and ports
 //! of a diverted flow ends the diversion: the packet filter sees its SYN.
+//!
+//! PoPs tell each other that they run. A PoP that falls silent owns nothing any more: it is not asked, and the next
+//! packet of a flow that was diverted to it goes to the own kernel, whose reset then tells the client.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,6 +34,10 @@ pub struct Limits {
     pub diverted: usize,
     /// A diverted flow without a packet for so long is forgotten; its next packet asks anew.
     pub idle: Duration,
+    /// How often the other PoPs are told that this one runs.
+    pub beat: Duration,
+    /// A PoP that was not heard of for so long owns nothing any more.
+    pub silence: Duration,
 }
 
 impl Default for Limits {
@@ -40,6 +47,8 @@ impl Default for Limits {
             asked: 4096,
             diverted: 65_536,
             idle: Duration::from_mins(10),
+            beat: Duration::from_millis(250),
+            silence: Duration::from_millis(1500),
         }
     }
 }
@@ -75,6 +84,8 @@ pub enum Input<'a> {
 pub enum Output {
     /// Send a query to this PoP.
     Query(PeerIndex, Flow),
+    /// Tell this PoP that we run.
+    Beat(PeerIndex),
     /// Answer this PoP's query.
     Answer(PeerIndex, Flow, bool),
     /// Carry this packet to the PoP that owns its flow.
@@ -110,14 +121,23 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Catchment {
     vips: Vec<Prefix>,
-    peers: usize,
+    peers: Vec<Peer>,
     limits: Limits,
+    /// When the last beats went out, and this core last looked at the clock.
+    beaten: Option<Instant>,
     asked: HashMap<Flow, Asked>,
     deadlines: VecDeque<(Instant, Flow)>,
     diverted: HashMap<Flow, Diverted>,
     swept: Option<Instant>,
     outputs: VecDeque<Output>,
     stats: Stats,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// The last message, or when this core began to listen; none before it has.
+    heard: Option<Instant>,
+    alive: bool,
 }
 
 #[derive(Debug)]
@@ -141,8 +161,9 @@ impl Catchment {
     pub fn new(vips: Vec<Prefix>, peers: usize, limits: Limits) -> Self {
         Self {
             vips,
-            peers,
+            peers: vec![Peer { heard: None, alive: true }; peers],
             limits,
+            beaten: None,
             asked: HashMap::new(),
             deadlines: VecDeque::new(),
             diverted: HashMap::new(),
@@ -156,22 +177,20 @@ impl Catchment {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Packet(packet) => self.handle_packet(now, packet),
-            Input::Message(peer, Message::Query(flow)) if self.is_vip(flow.vip.ip()) => {
-                self.outputs.push_back(Output::LookUp(peer, flow));
+            Input::Message(peer, message) => {
+                self.peers[peer] = Peer { heard: Some(now), alive: true };
+                self.handle_message(now, peer, &message);
             }
-            Input::Message(_, Message::Query(_)) => self.stats.dropped += 1,
-            Input::Message(peer, Message::Answer { flow, owned }) => {
-                self.handle_answer(now, peer, flow, owned);
-            }
-            Input::Message(_, Message::Carry(packet)) => self.handle_carried(packet),
             Input::LookedUp { peer, flow, owned } => {
                 self.outputs.push_back(Output::Answer(peer, flow, owned));
             }
         }
     }
 
-    /// Lets go of resets whose time is over and forgets idle flows.
+    /// Tells the other PoPs that this one runs, gives up those that are silent, lets go of resets whose time is over,
+    /// and forgets idle flows.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.beat(now);
         while self.deadlines.front().is_some_and(|(deadline, _)| *deadline <= now) {
             let Some((deadline, flow)) = self.deadlines.pop_front() else { break };
             if self.asked.get(&flow).is_some_and(|asked| asked.deadline == deadline) {
@@ -188,7 +207,7 @@ impl Catchment {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sweep = self.swept.filter(|_| !self.diverted.is_empty()).map(|swept| swept + self.limits.idle);
         let deadline = self.deadlines.front().map(|(deadline, _)| *deadline);
-        [sweep, deadline].into_iter().flatten().min()
+        [sweep, deadline, self.next_beat()].into_iter().flatten().min()
     }
 
     /// The next thing to do.
@@ -201,6 +220,56 @@ impl Catchment {
         self.stats
     }
 
+    /// `None` before the first: the driver's first call of [`handle_timeout`](Self::handle_timeout) begins them.
+    fn next_beat(&self) -> Option<Instant> {
+        self.beaten.filter(|_| !self.peers.is_empty()).map(|beaten| beaten + self.limits.beat)
+    }
+
+    fn beat(&mut self, now: Instant) {
+        if self.next_beat().is_some_and(|next| now < next) {
+            return;
+        }
+        // Nobody could be heard while this process did not run.
+        let unheard = self.beaten.is_none_or(|beaten| now >= beaten + self.limits.silence);
+        self.beaten = Some(now);
+        self.outputs.extend((0..self.peers.len()).map(Output::Beat));
+        for peer in 0..self.peers.len() {
+            let Peer { heard, alive } = &mut self.peers[peer];
+            if unheard || heard.is_none() {
+                *heard = Some(now);
+            } else if *alive && heard.is_some_and(|heard| now >= heard + self.limits.silence) {
+                *alive = false;
+                self.give_up(peer);
+            }
+        }
+    }
+
+    /// A silent PoP answers no more questions.
+    fn give_up(&mut self, peer: PeerIndex) {
+        let mut unowned = Vec::new();
+        for (flow, asked) in &mut self.asked {
+            asked.unanswered.retain(|waiting| *waiting != peer);
+            if asked.unanswered.is_empty() {
+                unowned.push(*flow);
+            }
+        }
+        for flow in unowned {
+            self.release(&flow);
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, peer: PeerIndex, message: &Message<'_>) {
+        match message {
+            Message::Query(flow) if self.is_vip(flow.vip.ip()) => {
+                self.outputs.push_back(Output::LookUp(peer, *flow));
+            }
+            Message::Query(_) => self.stats.dropped += 1,
+            Message::Answer { flow, owned } => self.handle_answer(now, peer, *flow, *owned),
+            Message::Carry(packet) => self.handle_carried(packet),
+            Message::Alive => {}
+        }
+    }
+
     fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
         let Some(segment) = Segment::parse(packet) else {
             self.stats.dropped += 1;
@@ -211,13 +280,16 @@ impl Catchment {
             return;
         }
         let flow = Flow { client: segment.source, vip: segment.destination };
-        match self.diverted.get_mut(&flow) {
-            Some(diverted) => {
-                diverted.last_packet = now;
-                self.stats.carried += 1;
-                self.outputs.push_back(Output::Carry(diverted.owner, packet.to_vec()));
-            }
-            None => self.stats.dropped += 1,
+        let owner = self.diverted.get_mut(&flow).filter(|diverted| self.peers[diverted.owner].alive);
+        if let Some(diverted) = owner {
+            diverted.last_packet = now;
+            self.stats.carried += 1;
+            self.outputs.push_back(Output::Carry(diverted.owner, packet.to_vec()));
+        } else if self.is_vip(flow.vip.ip()) {
+            self.diverted.remove(&flow);
+            self.outputs.push_back(Output::Inject(packet.to_vec()));
+        } else {
+            self.stats.dropped += 1;
         }
     }
 
@@ -232,14 +304,14 @@ impl Catchment {
             return;
         }
         let full = self.asked.len() >= self.limits.asked || self.diverted.len() >= self.limits.diverted;
-        if self.peers == 0 || full {
+        let unanswered: Vec<_> = (0..self.peers.len()).filter(|peer| self.peers[*peer].alive).collect();
+        if unanswered.is_empty() || full {
             self.stats.released += 1;
             self.outputs.push_back(Output::Release(reset.to_vec()));
             return;
         }
         let deadline = now + self.limits.answer_within;
         self.deadlines.push_back((deadline, flow));
-        let unanswered: Vec<_> = (0..self.peers).collect();
         self.outputs.extend(unanswered.iter().map(|peer| Output::Query(*peer, flow)));
         self.asked.insert(flow, Asked { reset: reset.to_vec(), unanswered, deadline });
         self.stats.asked += 1;
@@ -311,8 +383,10 @@ mod tests {
         packet
     }
 
+    /// All but the beats, which have tests of their own.
     fn outputs(core: &mut Catchment) -> Vec<Output> {
-        std::iter::from_fn(|| core.poll_output()).collect()
+        let beat = |output: &Output| matches!(output, Output::Beat(_));
+        std::iter::from_fn(|| core.poll_output()).filter(|output| !beat(output)).collect()
     }
 
     #[test]
@@ -325,8 +399,72 @@ mod tests {
         assert_eq!(outputs(&mut core), [Output::Divert(flow_v4())]);
         core.handle(now, Input::Packet(&from_client()));
         assert_eq!(outputs(&mut core), [Output::Carry(1, from_client())]);
-        core.handle_timeout(now + Duration::from_secs(2));
+        core.handle_timeout(now + Duration::from_secs(1));
         assert_eq!(outputs(&mut core), []);
+    }
+
+    #[test]
+    fn every_other_pop_is_told_at_each_beat_that_this_one_runs() {
+        let (mut core, start) = (core(2), Instant::now());
+        core.handle_timeout(start);
+        let mut beats = 0;
+        for _ in 0..10 {
+            let due = core.poll_timeout().unwrap();
+            core.handle_timeout(due);
+            core.handle_timeout(due);
+            beats += std::iter::from_fn(|| core.poll_output()).filter(|o| *o == Output::Beat(1)).count();
+        }
+        assert_eq!(beats, 11);
+        assert_eq!(core.poll_timeout(), Some(start + Limits::default().beat * 11));
+    }
+
+    #[test]
+    fn a_pop_that_falls_silent_owns_nothing_and_is_not_waited_for() {
+        let (mut core, start) = (core(2), Instant::now());
+        core.handle_timeout(start);
+        core.handle(start, Input::Packet(&bytes(RESET_V4)));
+        core.handle(start, Input::Message(1, Message::Answer { flow: flow_v4(), owned: true }));
+        core.handle(start, Input::Packet(&from_client()));
+        assert_eq!(outputs(&mut core).last(), Some(&Output::Carry(1, from_client())));
+        let mut now = start;
+        for _ in 0..6 {
+            now += Limits::default().beat;
+            core.handle(now, Input::Message(0, Message::Alive));
+            core.handle_timeout(now);
+        }
+        outputs(&mut core);
+        core.handle(now, Input::Packet(&from_client()));
+        assert_eq!(outputs(&mut core), [Output::Inject(from_client())], "to the own kernel, which resets it");
+        core.handle(now, Input::Packet(&bytes(RESET_V4)));
+        assert_eq!(outputs(&mut core), [Output::Query(0, flow_v4())], "the silent one is not asked");
+        core.handle(now, Input::Message(1, Message::Alive));
+        core.handle(now, Input::Packet(&bytes(RESET_V6)));
+        assert_eq!(outputs(&mut core).len(), 2, "heard again, asked again");
+    }
+
+    #[test]
+    fn a_question_to_a_pop_that_falls_silent_is_answered_by_its_silence() {
+        let limits = Limits { answer_within: Duration::from_mins(1), ..Limits::default() };
+        let (vips, start) = (vec!["10.9.0.2/32".parse().unwrap()], Instant::now());
+        let mut core = Catchment::new(vips, 1, limits);
+        core.handle_timeout(start);
+        core.handle(start, Input::Packet(&bytes(RESET_V4)));
+        let ends = (1..=6).map(|n| start + limits.beat * n).find(|now| {
+            core.handle_timeout(*now);
+            outputs(&mut core).contains(&Output::Release(bytes(RESET_V4)))
+        });
+        assert_eq!(ends, Some(start + limits.silence));
+    }
+
+    #[test]
+    fn silence_while_this_process_did_not_run_is_nobodys_death() {
+        let (mut core, start) = (core(1), Instant::now());
+        core.handle_timeout(start);
+        let thawed = start + Duration::from_mins(1);
+        core.handle_timeout(thawed);
+        outputs(&mut core);
+        core.handle(thawed, Input::Packet(&bytes(RESET_V4)));
+        assert_eq!(outputs(&mut core), [Output::Query(0, flow_v4())]);
     }
 
     #[test]

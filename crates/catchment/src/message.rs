@@ -4,9 +4,10 @@
 //! ┌─────────┬──────┬─────────────────────────────┬──────────────────────┐
 //! │ version │ kind │ body                        │ tag, 16 octets       │
 //! └─────────┴──────┴─────────────────────────────┴──────────────────────┘
-//!   1         0..2   Query:  flow                   HMAC-SHA-256-128 over
+//!   1         0..3   Query:  flow                   HMAC-SHA-256-128 over
 //!                    Answer: flow, owned (0 or 1)   all before it (RFC 4868)
 //!                    Carry:  a whole IP packet
+//!                    Alive:  nothing
 //! flow: family (4 or 6), client address, client port, VIP address, VIP port
 //! ```
 //!
@@ -80,6 +81,8 @@ pub enum Message<'a> {
     },
     /// A packet of a flow that the receiver owns.
     Carry(&'a [u8]),
+    /// The sender runs.
+    Alive,
 }
 
 /// Why a datagram is dropped.
@@ -112,6 +115,7 @@ impl<'a> Message<'a> {
                 datagram.push(2);
                 datagram.extend_from_slice(packet);
             }
+            Self::Alive => datagram.push(3),
         }
         let tag = key.mac(&datagram).finalize().into_bytes();
         datagram.extend_from_slice(&tag[..TAG]);
@@ -124,7 +128,7 @@ impl<'a> Message<'a> {
     /// When it is malformed or not tagged with `key`.
     pub fn decode(datagram: &'a [u8], key: &Key) -> Result<Self, MessageError> {
         let length =
-            datagram.len().checked_sub(TAG).filter(|length| *length > 2).ok_or(MessageError::Malformed)?;
+            datagram.len().checked_sub(TAG).filter(|length| *length >= 2).ok_or(MessageError::Malformed)?;
         let (body, tag) = datagram.split_at(length);
         key.mac(body).verify_truncated_left(tag).map_err(|_| MessageError::Tag)?;
         let ([VERSION, kind], body) = body.split_at(2) else { return Err(MessageError::Malformed) };
@@ -138,6 +142,7 @@ impl<'a> Message<'a> {
                 _ => Err(MessageError::Malformed),
             },
             2 => Ok(Self::Carry(body)),
+            3 if body.is_empty() => Ok(Self::Alive),
             _ => Err(MessageError::Malformed),
         }
     }
@@ -224,11 +229,9 @@ pub(crate) mod tests {
                 client: SocketAddr::new(Ipv6Addr::LOCALHOST.into(), ports[0]),
                 vip: SocketAddr::new(vip.into(), ports[1]),
             };
-            let mut messages = vec![Message::Query(v4), Message::Answer { flow: v6, owned }];
-            if !packet.is_empty() {
-                messages.push(Message::Carry(&packet));
-            }
-            for message in messages {
+            for message in
+                [Message::Query(v4), Message::Answer { flow: v6, owned }, Message::Carry(&packet), Message::Alive]
+            {
                 let datagram = message.encode(&key);
                 prop_assert_eq!(Message::decode(&datagram, &key), Ok(message));
             }
