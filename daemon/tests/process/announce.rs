@@ -65,6 +65,18 @@ fn nothing_is_announced_before_the_first_verdicts_and_then_everything_before_end
 }
 
 #[test]
+fn a_backend_of_another_region_keeps_nobody_waiting() {
+    let router = Router::polite();
+    let (eu, us) = (App::healthy("eu-1"), App::undecided("us-1"));
+    let mut pop = Pop::new().peer("router", &router).backend("us", &us).backend("eu", &eu);
+    pop.probe = r#"{ http = "/healthz", interval = "60s", timeout = "60s", rise = 2, fall = 3 }"#.to_owned();
+    let daemon = pop.start_announced(&router);
+    let status: Status = daemon.ask(paths::STATUS);
+    assert_eq!((status.phase, status.backends.unknown), (Phase::Running, 1));
+    assert_eq!(get(pop.web(), "/").body, "eu-1 /");
+}
+
+#[test]
 fn steady_health_sends_no_update() {
     let router = Router::polite();
     let (first, second) = (App::healthy("eu-1"), App::healthy("eu-2"));

@@ -1,5 +1,7 @@
 //! Routers that are away, silent or talk nonsense: the session pays for it, nobody else.
 
+use std::time::Duration;
+
 use proxima_api::{EventKind, Peer, ReceivedRoutes, SessionReason, SessionState, paths};
 use proxima_types::Health;
 
@@ -137,6 +139,43 @@ fn each_kind_of_nonsense_gets_its_notification_and_the_session_comes_back() {
         router.wait_complete(1);
         assert_eq!(get(pop.web(), "/").status, 200);
     }
+}
+
+#[test]
+fn a_router_that_falls_silent_is_dropped_when_the_hold_time_is_over() {
+    let router = Router::with([Manner::Answers([open(), KEEPALIVE.to_vec()].concat())]);
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let path = pop.write();
+    std::fs::write(&path, pop.text().replace("hold-time = \"9s\"", "hold-time = \"3s\"")).unwrap();
+    let daemon = Daemon::start(&path, &pop.socket());
+    let (opened, expired) = (router.wait_on(0, "open"), router.wait_on(0, "notification"));
+    assert_eq!(expired.bytes, message(3, &[4, 0]));
+    assert!(expired.at.duration_since(opened.at) > Duration::from_millis(2900));
+    assert_eq!(get(pop.web(), "/").status, 200);
+    router.wait_complete(1);
+    assert_eq!(peer(&daemon, "router").established_count, 2);
+}
+
+#[test]
+fn a_router_with_more_prefixes_than_allowed_is_told_the_limit() {
+    let many = update(
+        &[&[0x40, 1, 1, 0], &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9], &[0x40, 3, 4, 127, 0, 0, 1]],
+        &[16, 10, 97, 16, 10, 98, 16, 10, 99],
+    );
+    let router = Router::with([Manner::Established(many)]);
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let path = pop.write();
+    let limited = pop.text().replace("next-hop-ipv6", "max-prefixes = 2\nnext-hop-ipv6");
+    std::fs::write(&path, limited).unwrap();
+    let daemon = Daemon::start(&path, &pop.socket());
+    // RFC 4486 §4: the family and the bound.
+    assert_eq!(router.wait_on(0, "notification").bytes, message(3, &[6, 1, 0, 1, 1, 0, 0, 0, 2]));
+    router.wait_complete(1);
+    assert_eq!(get(pop.web(), "/").status, 200);
+    let ReceivedRoutes { routes } = daemon.ask(paths::RECEIVED);
+    assert_eq!(routes, []);
 }
 
 #[test]

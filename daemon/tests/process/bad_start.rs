@@ -52,6 +52,15 @@ fn all_mistakes_of_a_configuration_are_reported_at_once_with_their_places() {
 }
 
 #[test]
+fn wrong_arguments_are_explained() {
+    let mut command = Daemon::command("unused".as_ref());
+    command.arg("--confg");
+    let failed = Daemon::fail(command);
+    assert_eq!(failed.code, Some(2));
+    assert_says(&failed.stderr, &["--confg", "--config"]);
+}
+
+#[test]
 fn a_missing_configuration_is_named_with_the_option_that_names_one() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("absent.toml");
@@ -75,6 +84,22 @@ fn a_taken_port_is_named_with_the_remedy_and_nothing_is_left_behind() {
     drop(owner);
     let _daemon = pop.start_announced(&router);
     assert_eq!(get(pop.web(), "/").status, 200, "the remedy works");
+}
+
+#[test]
+fn a_second_daemon_does_not_share_the_port_of_the_first() {
+    let (first, _app, router) = sound();
+    let (second, _other_app, other_router) = sound();
+    let _daemon = first.start_announced(&router);
+    let path = second.write();
+    fs::write(&path, second.text().replace(&second.web().to_string(), &first.web().to_string())).unwrap();
+    let failed = Daemon::fail(Daemon::command(&path));
+    assert_eq!(failed.code, Some(1));
+    assert_says(&failed.stderr, &[&first.web().to_string(), "taken", "choose another port"]);
+    assert!(other_router.heard().is_empty(), "what can't serve does not announce");
+    for _ in 0..20 {
+        assert_eq!(get(first.web(), "/").status, 200);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
+use nix::sys::signal::Signal;
 use proxima_api::{
     AdvertisedRoutes, Backends, DrainStatus, EventKind, Events, GroupReason, Peer, Peers, Phase,
     ReceivedRoutes, SessionState, Status, VerdictReason, paths,
@@ -121,6 +122,33 @@ fn drain_warns_then_withdraws_while_requests_are_served_and_undrain_announces_ag
     for line in &announced {
         router.wait_after(before, line);
     }
+}
+
+#[test]
+fn the_log_is_json_where_that_is_asked_for() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    pop.more = "[log]\nformat = \"json\"\n".to_owned();
+    let mut daemon = pop.start_announced(&router);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    let log = daemon.log();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["kind"] == "group-transition" && line["level"] == "INFO"), "{log}");
+}
+
+#[test]
+fn sighup_says_that_there_is_no_reload_and_changes_nothing() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let daemon = pop.start_announced(&router);
+    let before = router.updates();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_log("does not reload; restart");
+    assert_eq!(get(pop.web(), "/").status, 200);
+    assert_eq!(router.updates(), before);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Requests: nearest first, inside the fence.
 
-use proxima_api::{EventKind, Status, paths};
+use std::process::Command;
+
+use proxima_api::{EventKind, Peer, Status, paths};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Client, Pop, Port, Router, exchange, get};
+use crate::support::{App, Client, Daemon, Pop, Port, Router, exchange, get};
 
 const FENCED: &str = r#"
   [[services.web.routes]]
@@ -188,6 +190,39 @@ residency = {{ allow = ["EU"] }}
     assert_eq!(exchange(raw.address, asked).0, "", "nobody inside the fence: the connection ends");
     us.wait_probes(3);
     assert!(!us.received("/raw"));
+}
+
+#[test]
+fn a_client_that_leaves_cancels_its_request_at_the_app() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let _daemon = pop.start_announced(&router);
+    let mut client = Client::connect(pop.web());
+    client.send(b"GET /stream HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    app.wait_request("/stream");
+    drop(client);
+    app.wait_stream_end();
+    assert_eq!(get(pop.web(), "/").status, 200);
+}
+
+#[test]
+fn with_no_descriptors_left_the_session_stays_the_log_names_the_limit_and_service_comes_back() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64 && exec \"$0\" --config \"$1\"", env!("CARGO_BIN_EXE_proximad")]);
+    command.arg(pop.write());
+    let daemon = Daemon::launch(command, &pop.socket());
+    router.wait_complete(0);
+    let crowd: Vec<_> = (0..100).map(|_| Client::connect(pop.web())).collect();
+    daemon.wait_log("too many open files` raise LimitNOFILE");
+    app.wait_probes(5);
+    drop(crowd);
+    assert_eq!(get(pop.web(), "/").status, 200);
+    let peer: Peer = daemon.ask(&format!("{}/router", paths::PEERS));
+    assert_eq!(peer.established_count, 1);
 }
 
 #[test]

@@ -52,7 +52,8 @@ streams = "60s"
     let told = daemon.wait_followed();
     let kinds: Vec<_> = told.iter().map(|event| event.kind.name()).collect();
     let stopping = kinds.iter().position(|kind| *kind == "daemon-stopping").expect("told to followers");
-    assert!(kinds[stopping..].contains(&"group-transition"), "{kinds:?}");
+    let after = &kinds[stopping..];
+    assert!(after.contains(&"group-transition") && after.contains(&"listener-closed"), "{kinds:?}");
     let last: Vec<_> = router.heard().into_iter().rev().take(2).map(|heard| heard.line).collect();
     assert_eq!(last[1], "notification 6/2 \\x0eproximad stops");
     assert_eq!(last[0], "closed");

@@ -23,7 +23,7 @@ pub(crate) type RequestHead = String;
 /// | path | answer |
 /// |---|---|
 /// | `/healthz` | 200, once probes are answered |
-/// | `/stream` | server-sent events in chunks, each when it is released |
+/// | `/stream` | server-sent events in chunks, each when it is released; then the connection closes |
 /// | a scripted one | the bytes of the script, then the connection closes |
 /// | any other | 200 with the app's name and the path |
 #[derive(Debug)]
@@ -42,6 +42,8 @@ struct State {
     verdict_given: Condvar,
     requests: Record<RequestHead>,
     released: Record<()>,
+    /// Connections of streams that have ended.
+    stream_ends: Record<()>,
     scripts: HashMap<&'static str, &'static [u8]>,
     /// Every byte received.
     bytes: Mutex<Vec<u8>>,
@@ -130,6 +132,11 @@ impl App {
         self.state.released.push(());
     }
 
+    /// Waits until the connection of a stream has ended.
+    pub(crate) fn wait_stream_end(&self) {
+        self.state.stream_ends.wait("the end of a stream", |ends| ends.first().copied());
+    }
+
     /// Whether these bytes came in, in whatever form.
     pub(crate) fn received(&self, bytes: &str) -> bool {
         let received = self.state.bytes.lock().unwrap();
@@ -154,7 +161,7 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
     }
 }
 
-fn serve(mut stream: TcpStream, state: &State) {
+fn serve(mut stream: TcpStream, state: &Arc<State>) {
     let mut inbox = Vec::new();
     while let Some(head) = read_head(&mut stream, &mut inbox, state) {
         state.requests.push(head.clone());
@@ -170,7 +177,7 @@ fn serve(mut stream: TcpStream, state: &State) {
                 drop(state.verdict_given.wait_while(state.verdict.lock().unwrap(), unanswered).unwrap());
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             }
-            "/stream" => stream_events(&mut stream, state),
+            "/stream" => return stream_events(&mut stream, state),
             path => {
                 let body = format!("{} {path}", state.name);
                 let length = body.len();
@@ -184,18 +191,24 @@ fn serve(mut stream: TcpStream, state: &State) {
     }
 }
 
-fn stream_events(stream: &mut TcpStream, state: &State) -> std::io::Result<()> {
-    stream.write_all(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
-    )?;
+fn stream_events(stream: &mut TcpStream, state: &Arc<State>) {
+    let (mut watched, watching) = (stream.try_clone().unwrap(), Arc::clone(state));
+    thread::spawn(move || {
+        // Nothing more is asked here: whatever comes of it is the end.
+        watched.read_exact(&mut [0]).ok();
+        watching.stream_ends.push(());
+    });
+    let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut written = stream.write_all(head);
     for event in 1..=STREAM_EVENTS {
-        if !state.released.reaches(event) {
-            return Ok(());
+        if written.is_err() || !state.released.reaches(event) {
+            return;
         }
         let data = format!("data: {event}\n\n");
-        stream.write_all(format!("{:x}\r\n{data}\r\n", data.len()).as_bytes())?;
+        written = stream.write_all(format!("{:x}\r\n{data}\r\n", data.len()).as_bytes());
     }
-    stream.write_all(b"0\r\n\r\n")
+    // The proxy may be gone already.
+    stream.write_all(b"0\r\n\r\n").ok();
 }
 
 /// The next head, without a body behind it; `None` at the end of the connection.

@@ -62,7 +62,12 @@ impl Daemon {
 
     /// Starts a daemon and follows its events.
     pub(crate) fn start(config: &Path, socket: &Path) -> Self {
-        let mut child = Self::command(config).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::launch(Self::command(config), socket)
+    }
+
+    /// The same by a command of one's own.
+    pub(crate) fn launch(mut command: Command, socket: &Path) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = record_log(child.stderr.take().unwrap());
         // From here on a panic kills it.
         let mut daemon = Self { child, socket: socket.to_owned(), log, events: Arc::default() };
@@ -80,6 +85,11 @@ impl Daemon {
     /// Standard error so far.
     pub(crate) fn log(&self) -> String {
         self.log.snapshot().join("\n")
+    }
+
+    /// Waits for a line of standard error with these words.
+    pub(crate) fn wait_log(&self, words: &str) {
+        self.log.wait(words, |lines| lines.iter().any(|line| line.contains(words)).then_some(()));
     }
 
     /// Waits until `find` finds what is looked for in all events so far.
