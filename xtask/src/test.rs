@@ -14,39 +14,54 @@ use crate::{arrows, cargo, demo, packages, supply};
 /// Options of `cargo xtask test`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
+    /// Run this step only; may be given several times.
+    #[arg(long, value_name = "STEP", value_parser = STEPS.map(|step| step.name))]
+    only: Vec<String>,
     /// Leave out the demo, the last and longest step.
     #[arg(long)]
     no_demo: bool,
 }
 
-type Step = (&'static str, fn() -> Result<()>);
+/// One step.
+struct Step {
+    name: &'static str,
+    /// What it is about.
+    about: &'static str,
+    run: fn() -> Result<()>,
+}
 
-const STEPS: &[Step] = &[
-    ("packages: what the tests talk to", || packages::ensure(packages::Task::Test)),
-    ("format: cargo fmt --check", || succeed(cargo::command("fmt").args(["--all", "--check"]))),
-    ("lint: cargo clippy", || {
-        succeed(cargo::command("clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
-    }),
-    ("arrows: who may depend on whom", || none_found(arrows::violations(&cargo::metadata()?))),
-    ("supply: licences, bans, sources", supply_step),
-    ("tests", tests_step),
-    ("doctests: cargo test --doc", || {
-        succeed(cargo::command("test").args(["--workspace", "--doc", "--quiet"]))
-    }),
-    (DEMO, || succeed(&mut demo::prepare(&[])?)),
+const STEPS: [Step; 8] = [
+    Step {
+        name: "packages",
+        about: "what the tests talk to",
+        run: || packages::ensure(packages::Task::Test),
+    },
+    Step { name: "format", about: "cargo fmt --check", run: format_step },
+    Step { name: "lint", about: "cargo clippy, warnings are errors", run: lint_step },
+    Step { name: "arrows", about: "who may depend on whom", run: arrows_step },
+    Step { name: "supply", about: "licences, bans, sources", run: supply_step },
+    Step { name: "tests", about: "every crate's tests", run: tests_step },
+    Step { name: "doctests", about: "the examples in the documentation", run: doctests_step },
+    Step {
+        name: DEMO,
+        about: "a region fails and no user notices",
+        run: || succeed(&mut demo::prepare(&[])?),
+    },
 ];
 
-const DEMO: &str = "demo: a region fails and no user notices";
+const DEMO: &str = "demo";
 
 /// Runs every step; the exit code is 1 when one failed.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let steps: Vec<_> = STEPS.iter().filter(|(name, _)| !(options.no_demo && *name == DEMO)).collect();
+    let chosen = |name| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    let steps: Vec<_> =
+        STEPS.iter().filter(|step| chosen(step.name) && !(options.no_demo && step.name == DEMO)).collect();
     let begin = Instant::now();
     let (mut lines, mut passed, mut failed) = (Vec::new(), 0, 0);
-    for (number, (name, step)) in steps.iter().enumerate() {
-        println!("\n=== {}/{} {name}", number + 1, steps.len());
+    for (number, Step { name, about, run }) in steps.iter().enumerate() {
+        println!("\n=== {}/{} {name}: {about}", number + 1, steps.len());
         let start = Instant::now();
-        let ended = step();
+        let ended = run();
         let took = seconds(start.elapsed());
         let line = match ended {
             Ok(()) => {
@@ -70,10 +85,22 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+fn format_step() -> Result<()> {
+    succeed(cargo::command("fmt").args(["--all", "--check"]))
+}
+
+fn lint_step() -> Result<()> {
+    succeed(cargo::command("clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn arrows_step() -> Result<()> {
+    none_found(&arrows::violations(&cargo::metadata()?))
+}
+
 /// The rules in `deny.toml`, by cargo-deny where it is installed. Advisories need the network and have a run of their own.
 fn supply_step() -> Result<()> {
     let metadata = cargo::metadata()?;
-    none_found(supply::violations(&metadata, &supply::rules(&metadata)?))?;
+    none_found(&supply::violations(&metadata, &supply::rules(&metadata)?))?;
     if has_subcommand("deny") {
         return succeed(cargo::command("deny").args(["check", "bans", "licenses", "sources"]));
     }
@@ -86,6 +113,10 @@ fn tests_step() -> Result<()> {
         return succeed(cargo::command("nextest").args(["run", "--workspace"]));
     }
     succeed(cargo::command("test").args(["--workspace", "--lib", "--bins", "--tests"]))
+}
+
+fn doctests_step() -> Result<()> {
+    succeed(cargo::command("test").args(["--workspace", "--doc", "--quiet"]))
 }
 
 fn has_subcommand(name: &str) -> bool {
@@ -101,7 +132,7 @@ fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn none_found(violations: Vec<String>) -> Result<()> {
+fn none_found(violations: &[String]) -> Result<()> {
     if violations.is_empty() {
         return Ok(());
     }

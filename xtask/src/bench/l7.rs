@@ -43,8 +43,11 @@ struct Report {
 /// Measures, prints, and judges.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     packages::ensure(packages::Task::Bench)?;
-    let programs = cargo::build("release", &["proximad"])?;
-    let report = measure(options, &programs.join("proximad"))?;
+    let proximad = match &options.proximad {
+        Some(program) => program.clone(),
+        None => cargo::build("release", &["proximad"])?.join("proximad"),
+    };
+    let report = measure(options, &proximad)?;
     print(&report);
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;

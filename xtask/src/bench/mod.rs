@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Keep-alive connections of the load.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
+    /// Measure this proximad instead of building one.
+    #[arg(long, value_name = "FILE")]
+    proximad: Option<PathBuf>,
     /// Write every figure to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,

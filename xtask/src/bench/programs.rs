@@ -37,7 +37,7 @@ impl Server {
         Self::nginx(directory, "nginx", &upstream, location)
     }
 
-    /// proximad with one worker and no BGP: a service on the loopback.
+    /// proximad with one worker and no BGP peers: a service on the loopback.
     pub(crate) fn proximad(directory: &Path, program: &Path, backend: u16) -> Result<Self> {
         let port = free_port()?;
         let socket = directory.join("admin.sock");
@@ -48,6 +48,8 @@ region = "here"
 router-id = "192.0.2.1"
 [regions.here]
 jurisdiction = "XX"
+[bgp]
+local-as = 64512
 [services.web]
 listen = ["127.0.0.1:{port}"]
 protocol = "http"
@@ -137,6 +139,9 @@ level = "warn"
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // nginx's worker ends with its master only when the master is asked, not when it is killed.
         let asked = Command::new("kill").arg(self.child.id().to_string()).status();
         if !asked.is_ok_and(|status| status.success()) {
