@@ -72,7 +72,14 @@ async fn elsewhere() -> impl IntoResponse {
 
 /// Takes over what the control task and the data plane say, and renders it all. When the control task does not answer, the
 /// metrics it feeds stay as they were: those counted elsewhere still tell.
-pub(crate) async fn scrape(control: &ControlClient, prometheus: &Prometheus) -> String {
+pub(crate) async fn scrape(
+    control: &ControlClient,
+    catchment: Option<&proxima_catchment_io::Counters>,
+    prometheus: &Prometheus,
+) -> String {
+    if let Some(counters) = catchment {
+        traffic::record_catchment(&counters.read());
+    }
     let mut histograms = String::new();
     if let Err(error) = refresh(control, &mut histograms).await {
         tracing::warn!(%error, "metrics are rendered as they were");

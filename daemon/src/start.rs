@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use proxima_api::EventKind;
 use proxima_bgp_speaker::{AllowList, PeerConfig, Speaker, SpeakerConfig};
 use proxima_catchment::Key;
-use proxima_catchment_io::{CatchmentConfig, CatchmentHandle};
+use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, Protocol, Vip};
 use proxima_netlink::{Changes, KernelVips, Vips};
 use proxima_probe::{Prober, ProberHandle};
@@ -85,7 +85,8 @@ impl Daemon {
 
         let (client, commands) = admin::commands();
         let (servers_end, ending) = watch::channel(false);
-        let servers = serve(socket, metrics, &client, &journal, prometheus, &ending);
+        let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
+        let servers = serve(socket, metrics, &client, &journal, sources, &ending);
         let parts = Parts { journal: Arc::clone(&journal), speaker, data_plane, snapshot };
         let control = Control::new(Instant::now(), config, parts);
         let inputs = Inputs { probes, speaker: speaker_events, commands, signals };
@@ -239,13 +240,20 @@ fn probe_targets(config: &Config) -> Vec<proxima_probe::ProbeTarget> {
         .collect()
 }
 
+/// Where metrics come from, beside the control task.
+#[derive(Clone)]
+struct Sources {
+    prometheus: Prometheus,
+    catchment: Option<Counters>,
+}
+
 /// The admin interface and the metrics endpoint, each a task that ends when `ending` turns true.
 fn serve(
     socket: AdminSocket,
     metrics: Option<std::net::TcpListener>,
     client: &admin::ControlClient,
     journal: &Arc<EventJournal>,
-    prometheus: Prometheus,
+    sources: Sources,
     ending: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
     let ended = || {
@@ -265,8 +273,8 @@ fn serve(
     if let Some(listener) = metrics {
         let client = client.clone();
         let render = move || {
-            let (client, prometheus) = (client.clone(), prometheus.clone());
-            async move { metrics_server::scrape(&client, &prometheus).await }
+            let (client, Sources { prometheus, catchment }) = (client.clone(), sources.clone());
+            async move { metrics_server::scrape(&client, catchment.as_ref(), &prometheus).await }
         };
         let endpoint = metrics_server::serve(listener, render, ended());
         servers.push(tokio::spawn(async move {

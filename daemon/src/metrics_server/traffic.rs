@@ -1,5 +1,6 @@
 //! From the data plane's counters to metrics.
 
+use proxima_catchment_io::Stats as CatchmentStats;
 use proxima_proxy::{BackendStats, LatencyHistogram, ServiceStats, Stats};
 use proxima_telemetry::metrics::{Counter, Series, table};
 
@@ -23,6 +24,21 @@ pub(super) fn record(stats: &Stats, text: &mut String) {
         })
         .collect();
     table::FIRST_BYTE.render(labelled.iter().map(|(labels, latency)| series(labels, latency)), text);
+}
+
+/// Takes over the counts of flows handed over between PoPs.
+pub(super) fn record_catchment(stats: &CatchmentStats) {
+    let CatchmentStats { asked, diverted, carried, injected, released, dropped } = *stats;
+    for (counter, total) in [
+        (table::CATCHMENT_ASKED, asked),
+        (table::CATCHMENT_DIVERTED, diverted),
+        (table::CATCHMENT_CARRIED, carried),
+        (table::CATCHMENT_INJECTED, injected),
+        (table::CATCHMENT_RELEASED, released),
+        (table::CATCHMENT_DROPPED, dropped),
+    ] {
+        counter.set(&[], total);
+    }
 }
 
 fn record_service(name: &str, counted: &ServiceStats) {
@@ -124,6 +140,7 @@ mod tests {
         };
         let (prometheus, mut text) = (proxima_telemetry::metrics::install().unwrap(), String::new());
         record(&stats, &mut text);
+        record_catchment(&CatchmentStats { asked: 7, carried: 3, ..CatchmentStats::default() });
         text += &prometheus.render();
         for line in [
             r#"proxima_service_open_connections{service="web"} 2"#,
@@ -133,6 +150,8 @@ mod tests {
             r#"proxima_service_unserved_total{service="web",reason="all-outside"} 2"#,
             r#"proxima_service_malformed_requests_total{service="web",fault="head-too-large"} 1"#,
             r#"proxima_backend_failures_total{backend="app/eu-1",reason="first-byte"} 1"#,
+            "proxima_catchment_flows_asked_total 7",
+            "proxima_catchment_packets_carried_total 3",
             r#"proxima_first_byte_seconds_bucket{service="web",region="eu",le="0.000064"} 0"#,
             r#"proxima_first_byte_seconds_count{service="web",region="eu"} 0"#,
         ] {

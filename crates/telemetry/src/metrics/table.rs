@@ -119,6 +119,26 @@ pub const FIRST_BYTE: Histogram = Histogram::new(
     "From a request's head to the first byte of its response {service, region of the backend}",
 );
 
+// Flows handed over between PoPs.
+pub const CATCHMENT_ASKED: Counter =
+    Counter::new("proxima_catchment_flows_asked_total", "Flows the other PoPs were asked for");
+pub const CATCHMENT_DIVERTED: Counter =
+    Counter::new("proxima_catchment_flows_diverted_total", "Flows found to be another PoP's");
+pub const CATCHMENT_CARRIED: Counter = Counter::new(
+    "proxima_catchment_packets_carried_total",
+    "Packets carried to the PoPs that own their flows",
+);
+pub const CATCHMENT_INJECTED: Counter = Counter::new(
+    "proxima_catchment_packets_injected_total",
+    "Packets of own flows that other PoPs carried here",
+);
+pub const CATCHMENT_RELEASED: Counter = Counter::new(
+    "proxima_catchment_resets_released_total",
+    "Resets sent after all: no PoP said it owns the flow",
+);
+pub const CATCHMENT_DROPPED: Counter =
+    Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
+
 /// All gauges.
 pub(super) const GAUGES: [Gauge; 14] = [
     BUILD_INFO,
@@ -138,7 +158,7 @@ pub(super) const GAUGES: [Gauge; 14] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 27] = [
+pub(super) const COUNTERS: [Counter; 33] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -166,4 +186,10 @@ pub(super) const COUNTERS: [Counter; 27] = [
     SERVICE_UNROUTED,
     SERVICE_CANCELLED,
     SERVICE_SLOW,
+    CATCHMENT_ASKED,
+    CATCHMENT_DIVERTED,
+    CATCHMENT_CARRIED,
+    CATCHMENT_INJECTED,
+    CATCHMENT_RELEASED,
+    CATCHMENT_DROPPED,
 ];
