@@ -212,7 +212,13 @@ impl Driver {
                     }
                 },
                 received = self.udp.recv_from(&mut datagram) => match received {
-                    Ok((length, from)) => self.take(&datagram[..length], from.ip()),
+                    Ok((length, from)) => {
+                        self.take(&datagram[..length], from.ip());
+                        for _ in 1..BURST {
+                            let Ok((length, from)) = self.udp.try_recv_from(&mut datagram) else { break };
+                            self.take(&datagram[..length], from.ip());
+                        }
+                    }
                     Err(error) => tracing::debug!(%error, "an earlier datagram could not be delivered"),
                 },
                 () = sleep_until(timeout) => self.core.handle_timeout(Instant::now()),
