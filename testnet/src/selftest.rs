@@ -45,6 +45,8 @@ pub enum Selftest {
     Routers,
     /// A killed app refuses connections at once and comes back when started.
     AppRestart,
+    /// Routes, BGP messages and a marker are seen when they come and go.
+    Observers,
 }
 
 /// Runs one check.
@@ -58,6 +60,7 @@ pub async fn run(check: Selftest, sandbox: &Sandbox) -> Result<()> {
         Selftest::LinkCarrier => link_carrier().await,
         Selftest::Routers => routers(sandbox).await,
         Selftest::AppRestart => app_restart(sandbox).await,
+        Selftest::Observers => crate::observe::selfcheck::run().await,
     }
 }
 

@@ -82,6 +82,12 @@ fn a_killed_app_is_noticed_by_its_standing_connection_and_can_come_back() {
     holds(&mut selftest("app-restart"));
 }
 
+#[test]
+fn the_observers_see_routes_messages_and_a_marker_when_they_come_and_go() {
+    holds(&mut selftest("observers"));
+    holds(selftest("observers").env(USER_NAMESPACE, "1"));
+}
+
 /// A sandbox with programs in it, up and holding; `mark` is in the environment of all of them.
 struct Held {
     outer: Child,

@@ -18,6 +18,7 @@ pub mod fib;
 pub mod journal;
 pub mod packet;
 pub mod reassembly;
+pub mod selfcheck;
 pub mod wire;
 
 pub use fence::MarkerWatch;
