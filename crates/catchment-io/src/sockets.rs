@@ -1,6 +1,6 @@
 //! Whether the kernel has a connection for a flow: sock_diag(7), one exact look-up.
 
-use std::io;
+use std::{cell::Cell, io};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
@@ -13,6 +13,7 @@ use proxima_catchment::Flow;
 
 pub(crate) struct Connections {
     netlink: Socket,
+    asked: Cell<u32>,
 }
 
 /// "Any socket": the kernel compares no cookie.
@@ -23,13 +24,17 @@ impl Connections {
         let mut netlink = Socket::new(NETLINK_SOCK_DIAG)?;
         netlink.bind_auto()?;
         netlink.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { netlink })
+        // The answer is there when the question is sent; should it not be, nobody waits for it.
+        netlink.set_non_blocking(true)?;
+        Ok(Self { netlink, asked: Cell::new(0) })
     }
 
     /// Whether there is a connection, in any state but listening. The kernel answers within the call.
     pub(crate) fn has(&self, flow: &Flow) -> io::Result<bool> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST;
+        header.sequence_number = self.asked.get().wrapping_add(1);
+        self.asked.set(header.sequence_number);
         let request = InetRequest {
             family: if flow.vip.is_ipv4() { AF_INET } else { AF_INET6 },
             protocol: IPPROTO_TCP,
@@ -49,8 +54,13 @@ impl Connections {
         let mut octets = vec![0; message.buffer_len()];
         message.serialize(&mut octets);
         self.netlink.send(&octets, 0)?;
-        let (answer, _) = self.netlink.recv_from_full()?;
-        let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer).map_err(io::Error::other)?;
+        let answer = loop {
+            let (answer, _) = self.netlink.recv_from_full()?;
+            let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer).map_err(io::Error::other)?;
+            if answer.header.sequence_number == header.sequence_number {
+                break answer;
+            }
+        };
         match answer.payload {
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
                 Ok(found.header.state != TCP_LISTEN)
