@@ -58,6 +58,8 @@ struct Channel {
     negotiated: Negotiated,
     /// The families routes are announced in, each with its next hop.
     next_hops: BTreeMap<Family, IpAddr>,
+    /// The families of the session without a next hop, until it was told that routes are held back for it.
+    untold: BTreeSet<Family>,
 }
 
 /// Desired and sent state of one peer.
@@ -119,31 +121,24 @@ impl AdjRibOut {
         self.end_of_rib_released = true;
     }
 
-    /// A session is established: everything is to be sent. Returns what can't be.
-    pub(crate) fn open(
-        &mut self,
-        negotiated: Negotiated,
-        local: IpAddr,
-        settings: &Settings,
-    ) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    /// A session is established: everything is to be sent.
+    pub(crate) fn open(&mut self, negotiated: Negotiated, local: IpAddr, settings: &Settings) {
         let mut next_hops = BTreeMap::new();
+        let mut untold = BTreeSet::new();
         for family in negotiated.families.iter() {
             match settings.next_hop(family, local) {
                 Some(next_hop) => {
                     next_hops.insert(family, next_hop);
                 }
-                None if self.desired.iter().any(|(prefix, _)| prefix.prefix().family() == family) => {
-                    problems.push(Problem::NoNextHop(family));
+                None => {
+                    untold.insert(family);
                 }
-                None => {}
             }
         }
         self.close();
         self.end_of_rib_due = negotiated.families.iter().collect();
-        self.channel = Some(Channel { negotiated, next_hops });
+        self.channel = Some(Channel { negotiated, next_hops, untold });
         self.plan();
-        problems
     }
 
     /// The session is lost: the peer holds nothing.
@@ -168,6 +163,7 @@ impl AdjRibOut {
         settings: &Settings,
         problems: &mut Vec<Problem>,
     ) -> Option<UpdateBatch> {
+        self.tell_missing_next_hops(problems);
         loop {
             let channel = self.channel.as_ref()?;
             if !self.withdrawals.is_empty() {
@@ -208,6 +204,14 @@ impl AdjRibOut {
         let mut buf = BytesMut::new();
         update::end_of_rib(family, &mut buf);
         Some(UpdateBatch { bytes: buf.freeze(), messages: 1, content: UpdateContent::EndOfRib(family) })
+    }
+
+    /// Tells once a session which routes wait for a next hop in vain, as soon as there are such routes.
+    fn tell_missing_next_hops(&mut self, problems: &mut Vec<Problem>) {
+        let Some(channel) = &mut self.channel else { return };
+        let desired = &self.desired;
+        let held_back = |family: &Family| desired.iter().any(|(route, _)| route.prefix().family() == *family);
+        problems.extend(channel.untold.extract_if(.., |family| held_back(family)).map(Problem::NoNextHop));
     }
 
     /// Withdraws some prefixes of one family.

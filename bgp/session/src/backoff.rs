@@ -51,7 +51,8 @@ impl Backoff {
         self.base.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.ceiling)
     }
 
-    fn jittered(&mut self, wait: Duration) -> Duration {
+    /// 0.75 to 1.0 of `wait`.
+    pub(crate) fn jittered(&mut self, wait: Duration) -> Duration {
         let unit = (self.next_random() >> 11) as f64 / (1u64 << 53) as f64;
         wait.mul_f64(0.75 + 0.25 * unit)
     }

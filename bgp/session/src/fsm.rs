@@ -23,12 +23,14 @@
 //! Where the RFC leaves a choice or is commonly read otherwise:
 //! - A failed attempt leads from Connect to Active, where an incoming connection is welcome, not to Idle.
 //! - DampPeerOscillations is on: Idle is left by the IdleHold timer, whose wait grows with each failure.
-//! - A message that is out of place gets the subcode of RFC 6608.
+//! - A message that is out of place gets the subcode of RFC 6608, its type in the data; a timer that can't be running
+//!   there gets 5/0.
+//! - A peer that takes nothing of what we send for the send hold time is given up (RFC 9687).
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
-use proxima_bgp_wire::{ErrorCode, Notification, Open};
+use proxima_bgp_wire::{ErrorCode, MessageType, Notification, Open};
 
 use crate::{
     interface::{Cause, ConnectionId, State},
@@ -74,6 +76,10 @@ pub(crate) enum Event {
     UpdateMsg,
     /// A ROUTE-REFRESH (RFC 2918), answered a level above.
     RouteRefreshMsg,
+    /// 29 (RFC 9687).
+    SendHoldTimerExpires,
+    /// The peer takes what we send, which restarts the SendHoldTimer (RFC 9687 §3.2).
+    MessageSent,
 }
 
 impl Event {
@@ -96,7 +102,22 @@ impl Event {
             Self::KeepAliveMsg => "KeepAliveMsg",
             Self::UpdateMsg => "UpdateMsg",
             Self::RouteRefreshMsg => "RouteRefreshMsg",
+            Self::SendHoldTimerExpires => "SendHoldTimer_Expires",
+            Self::MessageSent => "MessageSent",
         }
+    }
+
+    /// What to say of it where it has no place: `unexpected` with the type of the message (RFC 6608 §4), or that
+    /// something is wrong with the machine itself.
+    fn out_of_place(&self, unexpected: ErrorCode) -> Notification {
+        let message = match self {
+            Self::BgpOpen(_) => MessageType::Open,
+            Self::UpdateMsg => MessageType::Update,
+            Self::KeepAliveMsg => MessageType::Keepalive,
+            Self::RouteRefreshMsg => MessageType::RouteRefresh,
+            _ => return error(ErrorCode::FSM_UNSPECIFIC),
+        };
+        Notification::new(unexpected, [message as u8])
     }
 }
 
@@ -115,18 +136,21 @@ pub(crate) struct Link {
     pub(crate) local: IpAddr,
 }
 
-/// The two timers of a connection whose terms are agreed; both absent when the hold time is 0.
+/// The timers of a connection whose terms are agreed; all absent when the hold time is 0. The SendHoldTimer runs
+/// from Established on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clocks {
     hold: Option<Instant>,
     keepalive: Option<Instant>,
+    send_hold: Option<Instant>,
 }
 
 impl Clocks {
-    fn start(now: Instant, terms: &Terms) -> Self {
+    fn start(now: Instant, terms: &Terms, shared: &mut Shared) -> Self {
         Self {
             hold: terms.hold_time.map(|t| now + t),
-            keepalive: terms.keepalive_interval().map(|t| now + t),
+            keepalive: shared.keepalive_wait(terms).map(|t| now + t),
+            send_hold: None,
         }
     }
 
@@ -134,8 +158,12 @@ impl Clocks {
         Self { hold: terms.hold_time.map(|t| now + t), ..self }
     }
 
-    fn spoke(self, now: Instant, terms: &Terms) -> Self {
-        Self { keepalive: terms.keepalive_interval().map(|t| now + t), ..self }
+    fn spoke(self, now: Instant, terms: &Terms, shared: &mut Shared) -> Self {
+        Self { keepalive: shared.keepalive_wait(terms).map(|t| now + t), ..self }
+    }
+
+    fn sent(self, now: Instant, terms: &Terms) -> Self {
+        Self { send_hold: terms.send_hold_time().map(|t| now + t), ..self }
     }
 }
 
@@ -232,7 +260,7 @@ impl Fsm {
         }
     }
 
-    /// The next deadline and the event it brings. The hold timer goes before the keepalive timer.
+    /// The next deadline and the event it brings. The hold timers go before the keepalive timer.
     pub(crate) fn next_timer(&self) -> Option<(Instant, Event)> {
         match &self.phase {
             Phase::Idle { restart } => restart.map(|at| (at, Event::IdleHoldTimerExpires)),
@@ -242,7 +270,8 @@ impl Fsm {
             Phase::OpenConfirm { clocks, .. } | Phase::Established { clocks, .. } => {
                 let hold = clocks.hold.map(|at| (at, Event::HoldTimerExpires));
                 let keepalive = clocks.keepalive.map(|at| (at, Event::KeepaliveTimerExpires));
-                [hold, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+                let send_hold = clocks.send_hold.map(|at| (at, Event::SendHoldTimerExpires));
+                [hold, send_hold, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
             }
         }
     }
@@ -294,7 +323,9 @@ impl Fsm {
                 | E::NotifMsg(_)
                 | E::KeepAliveMsg
                 | E::UpdateMsg
-                | E::RouteRefreshMsg,
+                | E::RouteRefreshMsg
+                | E::SendHoldTimerExpires
+                | E::MessageSent,
             ) => idle,
 
             // ---- Connect: an attempt is under way.
@@ -326,6 +357,10 @@ impl Fsm {
                 cause = Cause::Ended(why);
                 Idle { restart: Some(now + shared.backoff.pause()) }
             }
+            (Connect { attempt, .. }, E::OpenCollisionDump) => {
+                shared.close(attempt);
+                Idle { restart: Some(now + shared.backoff.pause()) }
+            }
             (Connect { .. }, E::TcpConnectionFails(error)) => {
                 cause = Cause::ConnectFailed(error);
                 Active { retry: Some(now + shared.backoff.after_failure()) }
@@ -337,11 +372,12 @@ impl Fsm {
                 | E::IdleHoldTimerExpires
                 | E::BgpOpen(_)
                 | E::MessageErr(..)
-                | E::OpenCollisionDump
                 | E::NotifMsg(_)
                 | E::KeepAliveMsg
                 | E::UpdateMsg
-                | E::RouteRefreshMsg,
+                | E::RouteRefreshMsg
+                | E::SendHoldTimerExpires
+                | E::MessageSent,
             ) => {
                 shared.close(attempt);
                 failed(now, shared)
@@ -381,7 +417,9 @@ impl Fsm {
                 | E::NotifMsg(_)
                 | E::KeepAliveMsg
                 | E::UpdateMsg
-                | E::RouteRefreshMsg,
+                | E::RouteRefreshMsg
+                | E::SendHoldTimerExpires
+                | E::MessageSent,
             ) => failed(now, shared),
 
             // ---- In every state with a link.
@@ -417,6 +455,15 @@ impl Fsm {
             }
             (
                 OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
+                E::SendHoldTimerExpires,
+            ) => {
+                let detail = "the peer takes nothing of what we send, though it still speaks".to_owned();
+                cause = shared.notify(link.id, error(ErrorCode::SEND_HOLD_TIMER_EXPIRED), Some(detail));
+                failed(now, shared)
+            }
+            (phase @ (OpenSent { .. } | OpenConfirm { .. }), E::MessageSent) => phase,
+            (
+                OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
                 E::OpenCollisionDump,
             ) => {
                 cause = shared.notify(link.id, error(ErrorCode::CONNECTION_COLLISION), None);
@@ -441,54 +488,51 @@ impl Fsm {
             (OpenSent { link, .. }, E::BgpOpen(terms)) => {
                 shared.send_keepalive(link.id);
                 cause = Cause::OpenAccepted;
-                OpenConfirm { link, clocks: Clocks::start(now, &terms), terms }
+                OpenConfirm { link, clocks: Clocks::start(now, &terms, shared), terms }
             }
             (
                 OpenSent { link, .. },
-                E::ConnectRetryTimerExpires
+                event @ (E::ConnectRetryTimerExpires
                 | E::KeepaliveTimerExpires
                 | E::IdleHoldTimerExpires
                 | E::KeepAliveMsg
                 | E::UpdateMsg
-                | E::RouteRefreshMsg,
+                | E::RouteRefreshMsg),
             ) => {
-                cause = shared.notify(
-                    link.id,
-                    error(ErrorCode::FSM_UNEXPECTED_IN_OPEN_SENT),
-                    Some(name.to_owned()),
-                );
+                let notification = event.out_of_place(ErrorCode::FSM_UNEXPECTED_IN_OPEN_SENT);
+                cause = shared.notify(link.id, notification, Some(name.to_owned()));
                 failed(now, shared)
             }
 
             // ---- OpenConfirm: the peer's KEEPALIVE is awaited.
             (OpenConfirm { link, terms, clocks }, E::KeepaliveTimerExpires) => {
                 shared.send_keepalive(link.id);
-                OpenConfirm { link, clocks: clocks.spoke(now, &terms), terms }
+                OpenConfirm { link, clocks: clocks.spoke(now, &terms, shared), terms }
             }
             (OpenConfirm { link, terms, clocks }, E::KeepAliveMsg) => {
                 cause = Cause::OpenConfirmed;
-                Established { link, clocks: clocks.heard(now, &terms), terms, since: now }
+                Established { link, clocks: clocks.heard(now, &terms).sent(now, &terms), terms, since: now }
             }
             (
                 OpenConfirm { link, .. },
-                E::ConnectRetryTimerExpires
+                event @ (E::ConnectRetryTimerExpires
                 | E::IdleHoldTimerExpires
                 | E::BgpOpen(_)
                 | E::UpdateMsg
-                | E::RouteRefreshMsg,
+                | E::RouteRefreshMsg),
             ) => {
-                cause = shared.notify(
-                    link.id,
-                    error(ErrorCode::FSM_UNEXPECTED_IN_OPEN_CONFIRM),
-                    Some(name.to_owned()),
-                );
+                let notification = event.out_of_place(ErrorCode::FSM_UNEXPECTED_IN_OPEN_CONFIRM);
+                cause = shared.notify(link.id, notification, Some(name.to_owned()));
                 failed(now, shared)
             }
 
             // ---- Established: routes are exchanged.
             (Established { link, terms, clocks, since }, E::KeepaliveTimerExpires) => {
                 shared.send_keepalive(link.id);
-                Established { link, clocks: clocks.spoke(now, &terms), terms, since }
+                Established { link, clocks: clocks.spoke(now, &terms, shared), terms, since }
+            }
+            (Established { link, terms, clocks, since }, E::MessageSent) => {
+                Established { link, clocks: clocks.sent(now, &terms), terms, since }
             }
             (
                 Established { link, terms, clocks, since },
@@ -496,13 +540,10 @@ impl Fsm {
             ) => Established { link, clocks: clocks.heard(now, &terms), terms, since },
             (
                 Established { link, .. },
-                E::ConnectRetryTimerExpires | E::IdleHoldTimerExpires | E::BgpOpen(_),
+                event @ (E::ConnectRetryTimerExpires | E::IdleHoldTimerExpires | E::BgpOpen(_)),
             ) => {
-                cause = shared.notify(
-                    link.id,
-                    error(ErrorCode::FSM_UNEXPECTED_IN_ESTABLISHED),
-                    Some(name.to_owned()),
-                );
+                let notification = event.out_of_place(ErrorCode::FSM_UNEXPECTED_IN_ESTABLISHED);
+                cause = shared.notify(link.id, notification, Some(name.to_owned()));
                 failed(now, shared)
             }
             (OpenConfirm { link, .. } | Established { link, .. }, E::TcpConnectionFails(error)) => {

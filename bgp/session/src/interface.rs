@@ -100,6 +100,11 @@ pub enum Input {
         /// The bytes, cut anywhere.
         bytes: Bytes,
     },
+    /// The operating system took bytes of a connection: the peer, or the room before it, still takes what we send.
+    Written {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// A connection ended or failed.
     Closed {
         /// The connection.

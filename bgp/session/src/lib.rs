@@ -10,7 +10,7 @@
 //! |---------------|-------------------------------------------------------------------|------------------------|
 //! | `interface`   | [`Input`], [`Output`] and the words they use                      |                        |
 //! | `session`     | [`Session`]: framing, collisions, both RIBs                       | 4271 §6.8, 6286        |
-//! | `fsm`         | the six states of a connection, one exhaustive match              | 4271 §8, 6608          |
+//! | `fsm`         | the six states of a connection, one exhaustive match              | 4271 §8, 6608, 9687    |
 //! | `terms`       | our OPEN, the checks on the peer's, [`Terms`]                     | 4271 §6.2, 5492, 6286  |
 //! | `backoff`     | growing, jittered waits                                           | 4271 §10               |
 //! | `adj_rib_out` | desired against sent, End-of-RIB                                  | 4271 §9.2, 4724, 2918  |
@@ -36,6 +36,6 @@ pub use adj_rib_out::{AdjRibOut, UpdateBatch, UpdateContent};
 pub use allow_list::{AllowList, Desired, Exportable, NotAllowed};
 pub use interface::{Cause, ConnectionId, Input, Output, Problem, RoutesReceived, State};
 pub use session::Session;
-pub use settings::{LOCAL_PREF, OPEN_HOLD_TIME, RETRY_CEILING, STABLE_AFTER, Settings};
+pub use settings::{LOCAL_PREF, OPEN_HOLD_TIME, RETRY_CEILING, SEND_HOLD_TIME, STABLE_AFTER, Settings};
 pub use status::{Counters, Status};
 pub use terms::Terms;

@@ -60,6 +60,7 @@ pub struct Session {
     since: Option<Instant>,
     last_received: Option<Notification>,
     last_transport_error: Option<String>,
+    last_written: Option<Instant>,
 }
 
 impl Session {
@@ -76,6 +77,7 @@ impl Session {
             since: None,
             last_received: None,
             last_transport_error: None,
+            last_written: None,
         }
     }
 
@@ -111,6 +113,12 @@ impl Session {
                 self.accepted(now, Link { id: connection, initiator: Initiator::Remote, local });
             }
             Input::Received { connection, bytes } => self.received(now, connection, &bytes),
+            Input::Written { connection } => {
+                if let Some(slot) = self.slot_of(connection) {
+                    self.last_written = Some(now);
+                    self.event(now, slot, Event::MessageSent);
+                }
+            }
             Input::Closed { connection, error } => {
                 if let Some(slot) = self.slot_of(connection) {
                     self.last_transport_error = Some(error.clone());
@@ -202,6 +210,7 @@ impl Session {
             last_sent: self.shared.last_sent.clone(),
             last_received: self.last_received.clone(),
             last_transport_error: self.last_transport_error.clone(),
+            last_written: self.last_written,
             received: self.adj_rib_in.len(),
             advertised: self.adj_rib_out.len(),
             counters: self.shared.counters,
@@ -415,8 +424,8 @@ impl Session {
         }
         if let Phase::Established { link, terms, .. } = self.primary.phase() {
             let missing = terms.missing(&self.shared.settings).map(Problem::FamilyNotOffered);
-            let problems = self.adj_rib_out.open(terms.negotiated, link.local, &self.shared.settings);
-            self.shared.outputs.extend(missing.chain(problems).map(Output::Problem));
+            self.shared.outputs.extend(missing.map(Output::Problem));
+            self.adj_rib_out.open(terms.negotiated, link.local, &self.shared.settings);
         }
     }
 

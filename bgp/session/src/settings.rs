@@ -16,6 +16,10 @@ pub const RETRY_CEILING: Duration = Duration::from_secs(30);
 /// A session that stood this long has shown itself stable: its loss begins a new backoff.
 pub const STABLE_AFTER: Duration = Duration::from_secs(30);
 
+/// How long a peer may take nothing of what we send before the session ends, unless twice the hold time is longer
+/// (RFC 9687 §3).
+pub const SEND_HOLD_TIME: Duration = Duration::from_mins(8);
+
 /// LOCAL_PREF towards internal peers.
 pub const LOCAL_PREF: u32 = 100;
 

@@ -1,18 +1,21 @@
 //! What the machines of one peer have in common: settings, backoff, the queue of outputs, counters.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use proxima_bgp_wire::{ErrorCode, KEEPALIVE, Message, Negotiated, Notification, Open};
 
 use crate::{
-    Settings,
+    Settings, Terms,
     backoff::Backoff,
     interface::{Cause, ConnectionId, Output},
     settings::RETRY_CEILING,
     status::Counters,
     terms,
 };
+
+/// KEEPALIVEs are never closer together (RFC 4271 §4.4).
+const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -74,6 +77,12 @@ impl Shared {
         let open = terms::our_open(&self.settings, self.without_capabilities);
         self.send_message(connection, &Message::Open(open.clone()));
         Arc::new(open)
+    }
+
+    /// The wait before the next KEEPALIVE: jittered, and never less than a second (RFC 4271 §4.4, §10).
+    pub(crate) fn keepalive_wait(&mut self, terms: &Terms) -> Option<Duration> {
+        let interval = terms.keepalive_interval()?;
+        Some(self.backoff.jittered(interval).max(LEAST_KEEPALIVE))
     }
 
     pub(crate) fn send_keepalive(&mut self, connection: ConnectionId) {

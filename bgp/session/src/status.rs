@@ -45,6 +45,8 @@ pub struct Status {
     pub last_received: Option<Notification>,
     /// The last failure to connect or loss of a connection.
     pub last_transport_error: Option<String>,
+    /// When the operating system last took bytes for the peer.
+    pub last_written: Option<Instant>,
     /// Prefixes in the adj-RIB-in.
     pub received: usize,
     /// Prefixes the peer holds from us.

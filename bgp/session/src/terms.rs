@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxima_bgp_wire::{Capability, ErrorCode, Families, Negotiated, Notification, Open, PeerKind};
 use proxima_types::Family;
 
-use crate::Settings;
+use crate::{Settings, settings::SEND_HOLD_TIME};
 
 /// What both sides agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,14 @@ pub(crate) struct Refusal {
 }
 
 impl Terms {
-    /// A third of the hold time (RFC 4271 §4.4).
+    /// A third of the hold time (RFC 4271 §4.4), before jitter.
     pub fn keepalive_interval(&self) -> Option<Duration> {
         self.hold_time.map(|hold| hold / 3)
+    }
+
+    /// How long the peer may take nothing of what we send (RFC 9687 §3).
+    pub fn send_hold_time(&self) -> Option<Duration> {
+        self.hold_time.map(|hold| SEND_HOLD_TIME.max(hold * 2))
     }
 
     /// The checks the codec can't make, since they depend on the configuration.

@@ -134,6 +134,17 @@ fn a_missing_next_hop_is_reported_and_the_other_family_is_announced() {
     );
 }
 
+#[test]
+fn a_missing_next_hop_is_reported_once_when_there_are_routes_that_need_it() {
+    let world = &mut World::established(Settings { next_hop_ipv6: None, ..first() }, second());
+    set(world, &[V4]);
+    assert_eq!(world.problems[0], []);
+    set(world, &[V4, V6]);
+    assert_eq!(world.problems[0], [Problem::NoNextHop(Family::Ipv6)]);
+    set(world, &[V6]);
+    assert_eq!(world.problems[0].len(), 1);
+}
+
 // ---- Collisions
 
 /// Both connect at once; who made the connection that stays, and who said so.
@@ -253,6 +264,44 @@ fn silence_for_the_hold_time_ends_the_session_on_both_sides() {
     world.run(Duration::from_mins(1));
     assert_eq!(world.state(), [State::Established; 2]);
     assert_eq!(world.nodes[1].adj_rib_in().len(), 1, "and came back");
+}
+
+#[test]
+fn a_peer_that_speaks_but_takes_nothing_is_given_up_after_the_send_hold_time() {
+    let hold = |seconds| Settings { hold_time: Duration::from_secs(seconds), ..first() };
+    for (ours, send_hold) in [(hold(9), 8 * 60), (hold(300), 10 * 60)] {
+        let (mut session, connection) = open_sent(ours);
+        let start = epoch();
+        let mut now = start;
+        let hear = |session: &mut Session, now, bytes: &[u8]| {
+            session.handle(now, Input::Received { connection, bytes: Bytes::copy_from_slice(bytes) });
+        };
+        let open = open(4, 65000, 300, [192, 0, 2, 2], &[]);
+        hear(&mut session, now, &open);
+        hear(&mut session, now, KEEPALIVE);
+        assert_eq!(session.state(), State::Established);
+        // It takes what we send for a minute, then nothing more.
+        while session.state() == State::Established {
+            now += Duration::from_secs(1);
+            session.handle_timeout(now);
+            hear(&mut session, now, KEEPALIVE);
+            if now - start <= Duration::from_mins(1) {
+                session.handle(now, Input::Written { connection });
+            }
+        }
+        assert_eq!(now - start, Duration::from_secs(60 + send_hold));
+        let outputs = drain(&mut session);
+        assert_eq!(notifications(&outputs), [(connection, 8, 0)]);
+        assert_eq!(closed(&outputs), [connection]);
+    }
+}
+
+#[test]
+fn without_a_hold_time_there_is_no_send_hold_time() {
+    let (mut session, connection) = open_sent(Settings { hold_time: Duration::ZERO, ..first() });
+    receive(&mut session, connection, &[open_of_second(), KEEPALIVE.to_vec()].concat());
+    assert_eq!(session.state(), State::Established);
+    assert_eq!(session.poll_timeout(), None);
 }
 
 #[test]
@@ -384,8 +433,8 @@ fn what_is_wrong_with_a_peers_bytes_is_said_exactly() {
         ("our identifier in our AS", internal, open(4, 64512, 9, [192, 0, 2, 1], &[]), &[2, 3]),
         ("hold time 2", first(), open(4, 65000, 2, id, &[]), &[2, 6]),
         ("parameter 1", first(), open(4, 65000, 9, id, &[1, 1, 0]), &[2, 4]),
-        ("KEEPALIVE in OpenSent", first(), KEEPALIVE.to_vec(), &[5, 1]),
-        ("UPDATE in OpenSent", first(), message(2, &[0; 4]), &[5, 1]),
+        ("KEEPALIVE in OpenSent", first(), KEEPALIVE.to_vec(), &[5, 1, 4]),
+        ("UPDATE in OpenSent", first(), message(2, &[0; 4]), &[5, 1, 2]),
     ];
     for (what, settings, bytes, expected) in cases {
         let (mut session, connection) = open_sent(settings);

@@ -25,6 +25,9 @@ use crate::{
 /// No more UPDATEs are made while this many octets wait to be written.
 pub(crate) const WATERMARK: usize = 64 * 1024;
 
+/// Closed connections whose last words may be under way at once; what is beyond is dropped.
+const MAX_LINGERING: usize = 16;
+
 /// What all peers are to hold. The latest wins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
@@ -255,7 +258,9 @@ impl Peer {
         self.attempt.take_if(|attempt| attempt.id == id);
         if let Some(at) = self.connections.iter().position(|connection| connection.id == id) {
             let connection = self.connections.swap_remove(at);
-            self.lingering.spawn(connection.linger());
+            if self.lingering.len() < MAX_LINGERING {
+                self.lingering.spawn(connection.linger());
+            }
         }
     }
 
@@ -271,7 +276,7 @@ impl Peer {
 
     /// Writes on every connection; whether anything came of it.
     fn write(&mut self) -> bool {
-        let mut moved = false;
+        let mut moved = Vec::new();
         let mut broken = Vec::new();
         for connection in &mut self.connections {
             let (events, peer) = (&self.ports.events, &self.config.name);
@@ -280,15 +285,19 @@ impl Peer {
                 events.send(SpeakerEvent::UpdateSent { peer: peer.clone(), content, at });
             });
             match written {
-                Ok(count) => moved |= count > 0,
+                Ok(0) => {}
+                Ok(_) => moved.push(connection.id),
                 Err(error) => broken.push((connection.id, error.to_string())),
             }
         }
-        moved |= !broken.is_empty();
+        let anything = !moved.is_empty() || !broken.is_empty();
+        for connection in moved {
+            self.session.handle(Instant::now(), Input::Written { connection });
+        }
         for (connection, error) in broken {
             self.session.handle(Instant::now(), Input::Closed { connection, error });
         }
-        moved
+        anything
     }
 
     fn problem(&mut self, problem: Problem) {

@@ -409,6 +409,21 @@ async fn a_start_that_cannot_work_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_session_learns_what_the_kernel_takes() {
+    let (us, them) = (own_address(), own_address());
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let (pop, _events) =
+        Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
+    until(&pop, "router", State::Established).await;
+    let before = pop.peers()[0].session.last_written.expect("OPEN and KEEPALIVE were taken");
+    pop.set_desired(vec![plain(V4)]).unwrap();
+    let taken = |status: &proxima_bgp_speaker::PeerStatus| {
+        status.session.counters.updates_sent == 1 && status.session.last_written > Some(before)
+    };
+    within("the UPDATE", pop.wait_for("router", taken)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_reader_of_events_that_sleeps_delays_no_session() {
     let (us, them) = (own_address(), own_address());
     let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();

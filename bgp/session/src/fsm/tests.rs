@@ -14,10 +14,10 @@ const TABLE: &str = "
 ManualStart              | Connect connect | Connect               | Active          | OpenSent                 | OpenConfirm           | Established
 ManualStop               | Stopped         | Stopped close         | Stopped         | Stopped 6/2 close        | Stopped 6/2 close     | Stopped 6/2 close
 AutomaticStop            | Idle            | Idle close            | Idle            | Idle 6/1 close           | Idle 6/1 close        | Idle 6/1 close
-ConnectRetryTimer_Expires| Idle            | Connect close connect | Connect connect | Idle 5/1 close           | Idle 5/2 close        | Idle 5/3 close
+ConnectRetryTimer_Expires| Idle            | Connect close connect | Connect connect | Idle 5/0 close           | Idle 5/0 close        | Idle 5/0 close
 HoldTimer_Expires        | Idle            | Idle close            | Idle            | Idle 4/0 close           | Idle 4/0 close        | Idle 4/0 close
-KeepaliveTimer_Expires   | Idle            | Idle close            | Idle            | Idle 5/1 close           | OpenConfirm keepalive | Established keepalive
-IdleHoldTimer_Expires    | Connect connect | Idle close            | Idle            | Idle 5/1 close           | Idle 5/2 close        | Idle 5/3 close
+KeepaliveTimer_Expires   | Idle            | Idle close            | Idle            | Idle 5/0 close           | OpenConfirm keepalive | Established keepalive
+IdleHoldTimer_Expires    | Connect connect | Idle close            | Idle            | Idle 5/0 close           | Idle 5/0 close        | Idle 5/0 close
 Tcp_CR_Acked             | Idle close      | OpenSent open         | OpenSent open   | OpenSent close           | OpenConfirm close     | Established close
 TcpConnectionConfirmed   | Idle close      | OpenSent close open   | OpenSent open   | OpenSent close           | OpenConfirm close     | Established close
 TcpConnectionFails       | Idle            | Active                | Idle            | Active close             | Idle close            | Idle close
@@ -28,6 +28,8 @@ NotifMsg                 | Idle            | Idle close            | Idle       
 KeepAliveMsg             | Idle            | Idle close            | Idle            | Idle 5/1 close           | Established           | Established
 UpdateMsg                | Idle            | Idle close            | Idle            | Idle 5/1 close           | Idle 5/2 close        | Established
 RouteRefreshMsg          | Idle            | Idle close            | Idle            | Idle 5/1 close           | Idle 5/2 close        | Established
+SendHoldTimer_Expires    | Idle            | Idle close            | Idle            | Idle 8/0 close           | Idle 8/0 close        | Idle 8/0 close
+MessageSent              | Idle            | Idle close            | Idle            | OpenSent                 | OpenConfirm           | Established
 ";
 
 const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -117,6 +119,8 @@ fn event(name: &str, state: State, fsm: &Fsm, shared: &mut Shared) -> Event {
         "KeepAliveMsg" => Event::KeepAliveMsg,
         "UpdateMsg" => Event::UpdateMsg,
         "RouteRefreshMsg" => Event::RouteRefreshMsg,
+        "SendHoldTimer_Expires" => Event::SendHoldTimerExpires,
+        "MessageSent" => Event::MessageSent,
         other => panic!("{other}"),
     }
 }
@@ -147,7 +151,7 @@ fn outcome(fsm: &Fsm, shared: &mut Shared) -> String {
 fn every_event_in_every_state_does_what_the_rfc_says() {
     let now = epoch();
     let rows: Vec<_> = TABLE.trim().lines().collect();
-    assert_eq!(rows.len(), 17, "every event has its row");
+    assert_eq!(rows.len(), 19, "every event has its row");
     for row in rows {
         let mut cells = row.split('|').map(str::trim);
         let name = cells.next().unwrap();
@@ -174,8 +178,50 @@ fn each_state_runs_the_timers_of_the_rfc() {
     assert_eq!(wait(State::Connect).0, "ConnectRetryTimer_Expires");
     assert_eq!(wait(State::Active).0, "ConnectRetryTimer_Expires");
     assert_eq!(wait(State::OpenSent), ("HoldTimer_Expires", Duration::from_mins(4)));
-    assert_eq!(wait(State::OpenConfirm), ("KeepaliveTimer_Expires", Duration::from_secs(3)));
-    assert_eq!(wait(State::Established), ("KeepaliveTimer_Expires", Duration::from_secs(3)));
+    for state in [State::OpenConfirm, State::Established] {
+        let (event, wait) = wait(state);
+        assert_eq!(event, "KeepaliveTimer_Expires");
+        assert!((Duration::from_millis(2250)..=Duration::from_secs(3)).contains(&wait), "{wait:?}");
+    }
+}
+
+/// The waits between KEEPALIVEs with this hold time.
+fn keepalive_waits(hold: Duration) -> Vec<Duration> {
+    let mut now = epoch();
+    let (mut fsm, mut shared) = in_state(State::OpenSent, now);
+    let terms = Terms { hold_time: Some(hold), ..Terms::clone(&terms()) };
+    fsm.handle(now, Event::BgpOpen(Arc::new(terms)), &mut shared);
+    let mut wait = || {
+        let (at, event) = fsm.next_timer().unwrap();
+        assert_eq!(event.name(), "KeepaliveTimer_Expires");
+        let wait = at - now;
+        now = at;
+        fsm.handle(now, event, &mut shared);
+        fsm.handle(now, Event::KeepAliveMsg, &mut shared);
+        fsm.handle(now, Event::MessageSent, &mut shared);
+        wait
+    };
+    (0..50).map(|_| wait()).collect()
+}
+
+#[test]
+fn keepalives_are_jittered_and_never_closer_than_a_second() {
+    let waits = keepalive_waits(Duration::from_secs(90));
+    let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(*least >= Duration::from_millis(22_500) && *most <= Duration::from_secs(30), "{waits:?}");
+    assert!(*most - *least > Duration::from_secs(2), "{waits:?}");
+    assert!(keepalive_waits(Duration::from_secs(3)).iter().all(|wait| *wait == Duration::from_secs(1)));
+}
+
+#[test]
+fn an_attempt_that_loses_to_the_peers_connection_is_no_failure() {
+    let now = epoch();
+    let (mut fsm, mut shared) = in_state(State::Connect, now);
+    for _ in 0..4 {
+        fsm.handle(now, Event::OpenCollisionDump, &mut shared);
+        fsm.handle(now, Event::IdleHoldTimerExpires, &mut shared);
+    }
+    assert!(shared.backoff.after_failure() <= Duration::from_secs(1));
 }
 
 #[test]

@@ -275,6 +275,7 @@ impl World {
         if let Some(peer) = self.ends.get(&(node, connection)) {
             let to = *peer;
             self.send(1 - node, Packet::Data { to, bytes });
+            self.nodes[node].handle(self.now, Input::Written { connection });
         }
     }
 }
