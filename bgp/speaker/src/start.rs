@@ -100,13 +100,19 @@ fn check(config: &SpeakerConfig) -> Result<(), StartError> {
             if earlier.name == peer.name {
                 return Err(StartError::DuplicateName(peer.name.clone()));
             }
-            if earlier.address.to_canonical() == peer.address.to_canonical() {
+            if same_source(config, earlier, peer) {
                 let (first, second) = (earlier.name.clone(), peer.name.clone());
                 return Err(StartError::DuplicateAddress { first, second, address: peer.address });
             }
         }
     }
     Ok(())
+}
+
+/// Whether a connection from their address could be either's. Where nobody listens, or for another port, there is none.
+fn same_source(config: &SpeakerConfig, one: &PeerConfig, other: &PeerConfig) -> bool {
+    one.address.to_canonical() == other.address.to_canonical()
+        && (one.port == other.port || one.passive || other.passive || !config.listen.is_empty())
 }
 
 fn bind(config: &SpeakerConfig) -> Result<Vec<TcpListener>, StartError> {

@@ -404,6 +404,20 @@ async fn a_start_that_cannot_work_says_what_to_do() {
         c.peers.push(proxima_bgp_speaker::PeerConfig { name: "twin".parse().unwrap(), ..c.peers[0].clone() });
     };
     assert!(matches!(error(twin), StartError::DuplicateAddress { .. }));
+    let twin_at_another_port = |listen: Vec<SocketAddr>, passive| {
+        let mut config = SpeakerConfig { listen, ..base() };
+        let mut twin =
+            proxima_bgp_speaker::PeerConfig { name: "twin".parse().unwrap(), ..config.peers[0].clone() };
+        (twin.port, twin.passive) = (1790, passive);
+        config.peers.push(twin);
+        Speaker::start(config).map(|_| ())
+    };
+    assert!(twin_at_another_port(Vec::new(), false).is_ok(), "we connect, and know to whom");
+    for ambiguous in
+        [twin_at_another_port(vec![SocketAddr::new(us, 0)], false), twin_at_another_port(Vec::new(), true)]
+    {
+        assert!(matches!(ambiguous, Err(StartError::DuplicateAddress { .. })));
+    }
     let other_version = |c: &mut SpeakerConfig| c.peers[0].source = Some("::1".parse().unwrap());
     assert!(matches!(error(other_version), StartError::SourceFamily { .. }));
 }

@@ -225,7 +225,7 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         peer.check(report);
         let earlier = &bgp.peers()[..index];
         check_name(report, peer, earlier, &element("bgp", "peers", index));
-        check_address(report, peer, earlier);
+        check_address(report, peer, earlier, !matches!(bgp.listen, Field::Absent));
     }
 }
 
@@ -240,10 +240,10 @@ fn check_name(report: &Report, peer: &RawPeer, earlier: &[RawPeer], path: &str) 
 }
 
 /// Sessions are told apart by the peer's address; where we only connect, also by its port.
-fn check_address(report: &Report, peer: &RawPeer, earlier: &[RawPeer]) {
+fn check_address(report: &Report, peer: &RawPeer, earlier: &[RawPeer], listens: bool) {
     let (Some(address), Some(port)) = (peer.address.given(), peer.port.or(BGP_PORT)) else { return };
     let clash = earlier.iter().find(|other| {
-        let waits = peer.passive.value() == Some(&true) || other.passive.value() == Some(&true);
+        let waits = listens || peer.passive.value() == Some(&true) || other.passive.value() == Some(&true);
         other.address.value() == Some(&address.value) && (waits || other.port.or(BGP_PORT) == Some(port))
     });
     if let Some(other) = clash {
