@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
     num::NonZeroUsize,
     sync::Arc,
     thread,
@@ -21,7 +22,7 @@ use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, Protocol, Vip};
 use proxima_netlink::{Changes, KernelVips, Vips};
 use proxima_probe::{Prober, ProberHandle};
-use proxima_proxy::{DataPlane, DataPlaneConfig, Listener};
+use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
 use proxima_telemetry::{EventJournal, Prometheus};
 use proxima_types::Prefix;
 use tokio::{sync::watch, task::JoinHandle};
@@ -62,7 +63,9 @@ impl Daemon {
 
         let vips = add_vips(&config, &journal).await?;
         let snapshot = Arc::new(ArcSwap::from_pointee(crate::routing::snapshot(&config, &BTreeMap::new())));
-        let data_plane = match DataPlane::start(data_plane_config(&config), &snapshot) {
+        let displaced = Displaced::default();
+        let plane_config = DataPlaneConfig { displaced: displaced.clone(), ..data_plane_config(&config) };
+        let data_plane = match DataPlane::start(plane_config, &snapshot) {
             Ok(data_plane) => Arc::new(data_plane),
             Err(error) => {
                 remove_vips(vips.as_ref(), &journal).await;
@@ -72,7 +75,7 @@ impl Daemon {
         for Listener { service, address, .. } in data_plane.listeners() {
             journal.publish(EventKind::ListenerBound { service: service.clone(), address: *address });
         }
-        let rest = start_catchment(&config)
+        let rest = start_catchment(&config, displaced)
             .and_then(|catchment| Ok((catchment, Speaker::start(speaker_config(&config))?)));
         let (catchment, (speaker, speaker_events)) = match rest {
             Ok(rest) => rest,
@@ -153,21 +156,22 @@ fn publish_vips(changes: &Changes, journal: &EventJournal) {
     }
 }
 
-fn start_catchment(config: &Config) -> Result<Option<CatchmentHandle>> {
+fn start_catchment(config: &Config, displaced: Displaced) -> Result<Option<CatchmentHandle>> {
     let Some(catchment) = &config.catchment else { return Ok(None) };
     let file = catchment.key_file.display();
     let text = fs::read_to_string(&catchment.key_file).with_context(|| {
         format!("catchment: can't read the key in {file}; make one with `openssl rand -hex 32`")
     })?;
     let key = Key::from_hex(&text).map_err(|error| anyhow!("catchment: {file}: {error}"))?;
-    let handle = proxima_catchment_io::start(CatchmentConfig {
+    let config = CatchmentConfig {
         listen: catchment.listen,
         peers: catchment.peers.clone(),
         key,
         vips: config.prefixes(),
         answer_within: catchment.answer_within,
-    })?;
-    Ok(Some(handle))
+    };
+    let on_displaced = move |now, clients: &[SocketAddr]| displaced.note(now, clients);
+    Ok(Some(proxima_catchment_io::start(config, Box::new(on_displaced))?))
 }
 
 fn data_plane_config(config: &Config) -> DataPlaneConfig {

@@ -23,12 +23,15 @@ use std::{
 };
 
 pub use proxima_catchment::Stats;
-use proxima_catchment::{Catchment, Input, Key, Limits, Message, Output};
+use proxima_catchment::{Catchment, Input, Key, Limits, Message, Output, Segment};
 use proxima_types::Prefix;
 use tokio::{net::UdpSocket, sync::oneshot};
 
 pub use crate::filter::FilterError;
 use crate::{filter::Filter, sockets::Connections, tunnel::Tunnel};
+
+/// Is told which clients other PoPs carry packets of to this one, in batches and more than once.
+pub type OnDisplaced = Box<dyn FnMut(Instant, &[SocketAddr]) + Send>;
 
 /// What the driver needs to know.
 #[derive(Debug, Clone)]
@@ -123,7 +126,7 @@ impl Drop for CatchmentHandle {
 ///
 /// # Errors
 /// When a device, filter, or socket can't be had; each names the remedy.
-pub fn start(config: CatchmentConfig) -> Result<CatchmentHandle, StartError> {
+pub fn start(config: CatchmentConfig, on_displaced: OnDisplaced) -> Result<CatchmentHandle, StartError> {
     let counters = Counters::default();
     let (started_tx, started_rx) = std::sync::mpsc::sync_channel(1);
     let (stop_tx, stop_rx) = oneshot::channel();
@@ -133,7 +136,9 @@ pub fn start(config: CatchmentConfig) -> Result<CatchmentHandle, StartError> {
             .enable_all()
             .build()
             .map_err(|error| StartError::Socket { what: "runtime", error })
-            .and_then(|runtime| Ok((runtime.block_on(Driver::set_up(config, shared))?, runtime)));
+            .and_then(|runtime| {
+                Ok((runtime.block_on(Driver::set_up(config, on_displaced, shared))?, runtime))
+            });
         match set_up {
             Ok((driver, runtime)) => {
                 let _ = started_tx.send(Ok(()));
@@ -161,6 +166,9 @@ struct Driver {
     tunnel: Tunnel,
     filter: Filter,
     connections: Connections,
+    /// Clients whose packets came by another PoP since the last flush.
+    displaced: Vec<SocketAddr>,
+    on_displaced: OnDisplaced,
     counters: Counters,
 }
 
@@ -170,7 +178,11 @@ const BUFFER: usize = 65_535 + 64;
 const BURST: usize = 64;
 
 impl Driver {
-    async fn set_up(config: CatchmentConfig, counters: Counters) -> Result<Self, StartError> {
+    async fn set_up(
+        config: CatchmentConfig,
+        on_displaced: OnDisplaced,
+        counters: Counters,
+    ) -> Result<Self, StartError> {
         let udp = UdpSocket::bind(config.listen)
             .await
             .map_err(|error| StartError::Listen { address: config.listen, error })?;
@@ -180,7 +192,8 @@ impl Driver {
         let limits = Limits { answer_within: config.answer_within, ..Limits::default() };
         let filter = Filter::install(&config.vips, limits.diverted_for()).await?;
         let core = Catchment::new(config.vips, config.peers.len(), limits);
-        Ok(Self { core, key: config.key, peers: config.peers, udp, tunnel, filter, connections, counters })
+        let (key, peers, displaced) = (config.key, config.peers, Vec::new());
+        Ok(Self { core, key, peers, udp, tunnel, filter, connections, displaced, on_displaced, counters })
     }
 
     async fn run(mut self, stop: oneshot::Receiver<()>) {
@@ -235,12 +248,21 @@ impl Driver {
             return;
         };
         match Message::decode(datagram, &self.key) {
-            Ok(message) => self.core.handle(Instant::now(), Input::Message(peer, message)),
+            Ok(message) => {
+                if let Message::Carry(packet) = message {
+                    self.displaced.extend(Segment::parse(packet).map(|segment| segment.source));
+                }
+                self.core.handle(Instant::now(), Input::Message(peer, message));
+            }
             Err(error) => tracing::debug!(%from, %error, "a datagram was dropped"),
         }
     }
 
     async fn flush(&mut self) {
+        if !self.displaced.is_empty() {
+            (self.on_displaced)(Instant::now(), &self.displaced);
+            self.displaced.clear();
+        }
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Query(peer, flow) => self.send(peer, &Message::Query(flow)).await,

@@ -143,7 +143,8 @@ fn catchment(namespace: &'static str, own: &str, other: &str) -> CatchmentHandle
         vips: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8:ac::/48".parse().unwrap()],
         answer_within: Duration::from_millis(300),
     };
-    within(namespace, move || proxima_catchment_io::start(config)).expect("the driver starts")
+    within(namespace, move || proxima_catchment_io::start(config, Box::new(|_, _| {})))
+        .expect("the driver starts")
 }
 
 /// Serves every connection on its own thread, forever: the threads end with the process.

@@ -13,7 +13,7 @@ use proxima_types::{PopName, ServiceName};
 use tokio::sync::watch;
 
 use crate::{
-    Snapshot, Stats,
+    Displaced, Snapshot, Stats,
     listener::{self, BindError},
     stats::WorkerCounters,
     worker::{self, Phase, Socket, Start},
@@ -32,13 +32,15 @@ pub struct DataPlaneConfig {
     pub header_timeout: Duration,
     /// How long a client's connection may rest between two requests, and before the first.
     pub keep_alive: Duration,
+    /// Clients that would reach another PoP sooner with a new connection.
+    pub displaced: Displaced,
 }
 
 impl DataPlaneConfig {
     /// The usual deadlines: 15 s for a head, 75 s between requests.
     pub fn new(workers: NonZeroUsize, listeners: Vec<Listener>, pop: PopName) -> Self {
         let (header_timeout, keep_alive) = (Duration::from_secs(15), Duration::from_secs(75));
-        Self { workers, listeners, pop, header_timeout, keep_alive }
+        Self { workers, listeners, pop, header_timeout, keep_alive, displaced: Displaced::default() }
     }
 }
 

@@ -21,6 +21,7 @@
 mod backend;
 mod buffer;
 mod data_plane;
+mod displaced;
 mod http;
 mod listener;
 mod retry;
@@ -32,6 +33,7 @@ mod view;
 mod worker;
 
 pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, StartError};
+pub use displaced::Displaced;
 pub use listener::BindError;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 pub use stats::{BackendStats, LatencyHistogram, Reason, ServiceStats, Stats, Unserved};

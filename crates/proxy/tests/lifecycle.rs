@@ -1,13 +1,17 @@
 //! Start, take over a snapshot, drain, stop.
 
-#![allow(clippy::unwrap_used, reason = "test helpers")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test helpers")]
 
 mod common;
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
-use common::{Backend, PATIENCE, Setup, field, soon, until};
+use common::{Backend, PATIENCE, Peer, Setup, field, soon, until};
 use proxima_proxy::{
     BindError, DataPlane, DataPlaneConfig, Listener, Protocol, Snapshot, StartError, Unserved,
 };
@@ -104,6 +108,23 @@ async fn draining_lets_exchanges_end_and_closes_everything_else() {
     assert_eq!(busy.rest().await, (Vec::new(), true));
     assert_eq!(world.plane.drain(PATIENCE).await, 0);
     world.plane.stop();
+}
+
+#[tokio::test]
+async fn a_displaced_client_is_told_to_come_back_on_another_connection_and_nobody_else() {
+    let backend = Backend::fixed("hi").await;
+    let world = Setup::http(&[backend.address]).start();
+    let detour = TcpStream::connect(world.address).await.unwrap();
+    let displaced = detour.local_addr().unwrap();
+    let (mut detour, mut other) = (Peer::new(detour), world.client().await);
+    assert_eq!(field(&detour.get("/").await.head, "connection"), None);
+    world.displaced.note(Instant::now(), &[displaced]);
+    let last = detour.get("/").await;
+    assert_eq!((field(&last.head, "connection"), last.text()), (Some("close"), "hi"));
+    detour.closed().await;
+    for _ in 0..2 {
+        assert_eq!(field(&other.get("/").await.head, "connection"), None);
+    }
 }
 
 #[tokio::test]

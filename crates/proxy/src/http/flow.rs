@@ -231,10 +231,8 @@ impl<'a> Flow<'a> {
         let framing = response_head.framing();
         let is_old = request_head.version() == Version::Http10;
         let ends_by_close = framing == Framing::UntilClose || (framing == Framing::Chunked && is_old);
-        let keep = request_head.keeps_alive()
-            && is_uploaded
-            && !ends_by_close
-            && !self.connection.worker.is_draining();
+        let keep =
+            request_head.keeps_alive() && is_uploaded && !ends_by_close && !self.connection.has_to_end();
         let option = match (keep, is_old) {
             (true, false) => ConnectionOption::Omit,
             (true, true) => ConnectionOption::KeepAlive,

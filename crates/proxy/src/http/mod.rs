@@ -76,6 +76,7 @@ struct Connection {
     listener: usize,
     counters: Arc<ServiceCounters>,
     client: TcpStream,
+    peer: SocketAddr,
     timer: Timer,
     hop: Hop,
     /// No request has come yet.
@@ -121,7 +122,7 @@ pub(crate) async fn serve(
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
     let counters = worker.services[listener].clone();
-    let mut connection = Connection { worker, listener, counters, client, timer, hop, is_fresh: true };
+    let mut connection = Connection { worker, listener, counters, client, peer, timer, hop, is_fresh: true };
     let mut scratch = None;
     let end = loop {
         if let Turn::End(end) = connection.turn(&mut scratch).await {
@@ -230,6 +231,11 @@ impl Connection {
         }
     }
 
+    /// Whether the client does better with its next request on another connection.
+    fn has_to_end(&self) -> bool {
+        self.worker.is_draining() || self.worker.config.displaced.contains(&self.peer)
+    }
+
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault) -> Turn {
         self.counters.refused(fault);
         tracing::debug!(listener = self.listener, fault = fault.name(), "request refused");
@@ -239,7 +245,7 @@ impl Connection {
     /// Sends an answer of our own. Without `keep` the connection ends after it.
     async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, keep: bool, to_head: bool) -> Turn {
         self.counters.response(answer.status);
-        let keep = keep && !self.worker.is_draining();
+        let keep = keep && !self.has_to_end();
         scratch.response.clear();
         answer.write(&mut scratch.response, self.worker.config.pop.as_str(), keep, to_head);
         self.timer.arm_after(LINGER);

@@ -19,8 +19,8 @@ use std::{
 use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
-    DataPlane, DataPlaneConfig, Listener, Match, Protocol, Route, Service, ServiceStats, Snapshot, Timeouts,
-    Upstream,
+    DataPlane, DataPlaneConfig, Displaced, Listener, Match, Protocol, Route, Service, ServiceStats, Snapshot,
+    Timeouts, Upstream,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -52,6 +52,7 @@ pub struct World {
     pub plane: DataPlane,
     pub address: SocketAddr,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub displaced: Displaced,
 }
 
 #[derive(Clone)]
@@ -126,9 +127,10 @@ impl Setup {
         let mut config = DataPlaneConfig::new(workers, vec![listener], "fra1".parse().unwrap());
         config.header_timeout = self.header_timeout;
         config.keep_alive = self.keep_alive;
+        let displaced = config.displaced.clone();
         let plane = DataPlane::start(config, &snapshot).unwrap();
         let address = plane.listeners()[0].address;
-        World { plane, address, snapshot }
+        World { plane, address, snapshot, displaced }
     }
 }
 
