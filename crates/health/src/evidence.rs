@@ -35,8 +35,9 @@ pub enum Failure {
         /// What was wrong with it.
         detail: String,
     },
-    /// This host could not probe: no free port or file descriptor, no permission. It tells nothing about the backend
-    /// but is counted as a failure, because nothing else shows that the backend serves.
+    /// This host could not probe: no free port, file descriptor or memory. It tells nothing about the backend, so it
+    /// counts for nothing: the verdict and what has been counted towards the next one stay, and the probe is tried
+    /// again soon.
     Local {
         /// The system's words.
         error: String,
@@ -44,9 +45,15 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Hard evidence: the process is likely gone, and one confirming connect decides. All else is soft and counted.
+    /// Hard evidence: the process is likely gone, and one confirming connect decides. All else is soft and
+    /// counted, but for what is [local](Self::is_local).
     pub fn is_hard(&self) -> bool {
         matches!(self, Self::Refused | Self::Reset | Self::Closed)
+    }
+
+    /// No evidence about the backend at all: see [`Failure::Local`].
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Local { .. })
     }
 }
 

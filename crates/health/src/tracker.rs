@@ -13,8 +13,12 @@
 //! succeeds the backend still listens, and only a failed probe counts, as a soft failure. A lost standing connection
 //! whose confirming connect succeeds counts for nothing: many apps close idle connections.
 //!
+//! A [local failure](Failure::Local) is no evidence: this host is short of something, whatever the backend does. It
+//! changes no count, and as the outcome of a confirming connect it confirms nothing.
+//!
 //! Pace: the configured interval while all is settled, [`Settings::fast_interval`] while undecided or rising, and
-//! [`Settings::down_interval`] while down, so that a restart is seen soon. Every pause is jittered by ± 10 %.
+//! [`Settings::down_interval`] while down, so that a restart is seen soon, and while this host can't probe. Every
+//! pause is jittered by ± 10 %.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +38,7 @@ pub struct Settings {
     pub interval: Duration,
     /// The same while the verdict is unknown, or down with a success already.
     pub fast_interval: Duration,
-    /// The same while down.
+    /// The same while down, and after a probe this host could not make.
     pub down_interval: Duration,
     /// Successes in a row that make a backend up.
     pub rise: NonZeroU16,
@@ -236,21 +240,32 @@ impl BackendTracker {
         let Probe::Running { started } = self.probe else {
             return;
         };
+        let is_blind = outcome.as_ref().is_err_and(Failure::is_local);
         match outcome {
             Ok(()) => self.succeeded(now),
             Err(failure) if failure.is_hard() && self.health != Health::Down => {
                 self.suspect(now, Suspicion::Probe(failure));
             }
+            Err(_) if is_blind => {}
             Err(failure) => self.failed(now, failure),
         }
-        self.probe = Probe::Idle { due: now.max(started + self.pause()) };
+        let pause = if is_blind { self.retry_pause() } else { self.pause() };
+        self.probe = Probe::Idle { due: now.max(started + pause) };
     }
 
     fn confirmed(&mut self, now: Instant, outcome: Result<(), Failure>) {
         let Some((suspicion, evidence_at)) = self.suspicion.take() else {
             return;
         };
+        let is_blind = outcome.as_ref().is_err_and(Failure::is_local);
         match (outcome, suspicion) {
+            // What was seen counts as it does without hard evidence; the next probe tells more.
+            (Err(_), suspicion) if is_blind => {
+                if let Suspicion::Probe(failure) = suspicion {
+                    self.failed(now, failure);
+                }
+                self.retry_soon(now);
+            }
             (Err(confirm), Suspicion::Probe(probe)) => {
                 self.down_at_once(now, evidence_at, Reason::Refused { probe, confirm });
             }
@@ -310,6 +325,19 @@ impl BackendTracker {
         if let Probe::Idle { due } = &mut self.probe {
             *due = (*due).min(soon);
         }
+    }
+
+    /// This host could not look: it does so again soon, whatever the verdict.
+    fn retry_soon(&mut self, now: Instant) {
+        let soon = now + self.retry_pause();
+        if let Probe::Idle { due } = &mut self.probe {
+            *due = (*due).min(soon);
+        }
+    }
+
+    fn retry_pause(&mut self) -> Duration {
+        let usual = self.pause();
+        usual.min(self.jitter.around(self.settings.down_interval))
     }
 
     fn pause(&mut self) -> Duration {

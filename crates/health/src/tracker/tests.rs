@@ -17,6 +17,10 @@ fn timeout() -> Failure {
     Failure::Timeout { phase: Phase::Answer, after: Duration::from_millis(500) }
 }
 
+fn local() -> Failure {
+    Failure::Local { error: "Too many open files".to_owned() }
+}
+
 /// A tracker on a virtual clock.
 struct World {
     tracker: BackendTracker,
@@ -205,12 +209,49 @@ fn reports_nobody_asked_for_change_nothing() {
     assert_eq!((world.outputs(), world.tracker.poll_timeout()), (vec![], due));
 }
 
+#[test]
+fn a_host_that_cannot_probe_keeps_its_verdicts_and_looks_again_soon() {
+    for (health, pace) in [
+        (Health::Unknown, Settings::FAST_INTERVAL),
+        (Health::Up, Settings::DOWN_INTERVAL),
+        (Health::Down, Settings::DOWN_INTERVAL),
+    ] {
+        let mut world = if health == Health::Unknown { World::new() } else { World::with(health) };
+        world.probe(Err(local()));
+        for _ in 0..20 {
+            let (outputs, pause) = world.probe(Err(local()));
+            assert_eq!((outputs, world.tracker.health()), (vec![], health));
+            assert!(near(pause, pace), "{health}: {pause:?}");
+        }
+    }
+}
+
+#[test]
+fn a_confirming_connect_this_host_cannot_make_confirms_nothing() {
+    let mut world = World::with(Health::Up);
+    for _ in 0..10 {
+        assert_eq!(world.input(Input::StandingLost(Loss::Reset)), [Output::Confirm]);
+        assert_eq!(world.input(Input::Confirmed(Err(local()))), []);
+        let pause = world.tracker.poll_timeout().unwrap() - world.now;
+        assert!(pause <= Settings::DOWN_INTERVAL.mul_f64(1.1), "looks again soon: {pause:?}");
+    }
+    for n in 1..=3 {
+        assert_eq!(world.probe(Err(Failure::Refused)).0, [Output::Confirm]);
+        let outputs = world.input(Input::Confirmed(Err(local())));
+        assert_eq!(verdict(&outputs).is_some(), n == 3, "what the probe saw counts as soft evidence");
+    }
+}
+
 fn any_failure() -> impl Strategy<Value = Failure> {
     proptest::sample::select(vec![Failure::Refused, Failure::Closed, timeout()])
 }
 
+fn any_probe() -> impl Strategy<Value = Result<(), Failure>> {
+    proptest::option::of(any_failure()).prop_map(|failure| failure.map_or(Ok(()), Err))
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
-    let outcome = || proptest::option::of(any_failure()).prop_map(|failure| failure.map_or(Ok(()), Err));
+    let outcome = || prop_oneof![9 => any_probe(), 1 => Just(Err(local()))];
     prop_oneof![
         4 => outcome().prop_map(Input::Probed),
         2 => outcome().prop_map(Input::Confirmed),
@@ -219,6 +260,32 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
+    #[test]
+    fn any_number_of_local_failures_anywhere_changes_no_verdict(
+        steps in proptest::collection::vec((any_probe(), any_probe(), 0usize..5), 1..60),
+    ) {
+        let (mut seeing, mut blinded) = (World::new(), World::new());
+        for (outcome, confirm, locals) in steps {
+            let before = blinded.tracker.health();
+            for _ in 0..locals {
+                prop_assert_eq!(blinded.probe(Err(local())).0, []);
+                if before != Health::Down {
+                    prop_assert_eq!(blinded.input(Input::StandingLost(Loss::Closed)), [Output::Confirm]);
+                    prop_assert_eq!(blinded.input(Input::Confirmed(Err(local()))), []);
+                }
+                prop_assert_eq!(blinded.tracker.health(), before);
+            }
+            let [expected, found] = [&mut seeing, &mut blinded].map(|world| {
+                let mut outputs = world.probe(outcome.clone()).0;
+                if outputs.contains(&Output::Confirm) {
+                    outputs.extend(world.input(Input::Confirmed(confirm.clone())));
+                }
+                (verdict(&outputs), world.tracker.health())
+            });
+            prop_assert_eq!(expected, found);
+        }
+    }
+
     #[test]
     fn verdicts_form_a_chain_and_probes_never_overlap_or_stop(
         steps in proptest::collection::vec((any_input(), 0u64..1500), 1..200),
