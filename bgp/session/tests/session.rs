@@ -224,6 +224,23 @@ fn both_connections_live_until_an_open_decides() {
 }
 
 #[test]
+fn of_two_connections_that_the_peer_made_the_later_one_stays() {
+    // Whoever has the higher identifier: the peer has given up the earlier one.
+    for router_id in [[192, 0, 2, 1], [192, 0, 2, 9]] {
+        let (mut session, earlier) = open_sent(Settings { router_id: router_id.into(), ..first() });
+        receive(&mut session, earlier, &open_of_second());
+        let later = session.next_connection();
+        session.handle(epoch(), Input::Accepted { connection: later, local: local() });
+        receive(&mut session, later, &open_of_second());
+        let outputs = drain(&mut session);
+        assert_eq!(closed(&outputs), [earlier]);
+        assert_eq!(notifications(&outputs), [(earlier, 6, 7)]);
+        receive(&mut session, later, KEEPALIVE);
+        assert_eq!(session.established(), Some(later));
+    }
+}
+
+#[test]
 fn a_connection_that_becomes_established_ends_the_other_one() {
     let mut session = Session::new(first(), 1);
     session.handle(epoch(), Input::ManualStart);

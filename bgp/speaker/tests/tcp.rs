@@ -437,6 +437,55 @@ async fn a_session_learns_what_the_kernel_takes() {
     within("the UPDATE", pop.wait_for("router", taken)).await.unwrap();
 }
 
+/// A router in a thread of its own: establishes with hold time 3 s on the first connection, then sends a KEEPALIVE every
+/// 100 ms for as long as the connection lives, and never minds what comes back.
+fn chatty_router(address: IpAddr) -> SocketAddr {
+    use std::io::{Read, Write};
+
+    let listener = std::net::TcpListener::bind((address, 0)).unwrap();
+    let listening = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut open = OPEN.to_vec();
+        open[23] = 3; // the hold time
+        stream.write_all(&open).unwrap();
+        let pause = Duration::from_millis(100);
+        stream.set_read_timeout(Some(pause)).unwrap();
+        let mut ignored = [0; 4096];
+        while stream.write_all(KEEPALIVE).is_ok() {
+            while stream.read(&mut ignored).is_ok_and(|count| count > 0) {}
+        }
+    });
+    listening
+}
+
+#[tokio::test]
+async fn what_came_while_the_thread_stood_still_keeps_the_sessions_up() {
+    let us = own_address();
+    let names: Vec<_> = (0..8).map(|n| format!("router{n}")).collect();
+    let peers = names.iter().map(|name| peer(name, chatty_router(own_address()), THEIR_AS, us)).collect();
+    let (pop, _events) = Speaker::start(common::speaker(peers)).unwrap();
+    for name in &names {
+        until(&pop, name, State::Established).await;
+    }
+    stand_still(Duration::from_millis(3500));
+    for (name, before) in names.iter().zip(pop.peers()) {
+        let spoke = |status: &proxima_bgp_speaker::PeerStatus| {
+            status.session.counters.messages_sent > before.session.counters.messages_sent
+        };
+        let status = within("a KEEPALIVE", pop.wait_for(name, spoke)).await.unwrap();
+        assert_eq!(status.session.counters.flaps, 0, "{:?}", status.session.last_sent);
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the thread is to stand still, as it does on a host without CPU time"
+)]
+fn stand_still(span: Duration) {
+    std::thread::sleep(span);
+}
+
 #[tokio::test]
 async fn a_reader_of_events_that_sleeps_delays_no_session() {
     let (us, them) = (own_address(), own_address());

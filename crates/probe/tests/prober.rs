@@ -181,11 +181,14 @@ async fn kill(kind: ProbeKind, others: usize) -> Duration {
 
 async fn kills_are_noticed_at_once(kind: ProbeKind) {
     let mut delays = Vec::new();
-    for _ in 0..5 {
+    // On a busy machine any one of them may have waited for a core.
+    while delays.len() < 20 {
         delays.push(kill(kind.clone(), 0).await);
+        if delays.last() < Some(&Duration::from_millis(5)) {
+            return;
+        }
     }
-    // The best of five: on a busy machine any one of them may have waited for a core.
-    assert!(*delays.iter().min().unwrap() < Duration::from_millis(5), "{delays:?}");
+    panic!("none was noticed within 5 ms: {delays:?}");
 }
 
 #[tokio::test]
@@ -326,7 +329,7 @@ async fn a_wrong_status_and_silence_are_soft_evidence() {
 }
 
 #[tokio::test]
-async fn the_round_trip_time_is_told_once_while_it_does_not_change() {
+async fn the_round_trip_time_is_told_before_the_first_verdict() {
     let app = app(OK).await;
     let (prober, mut events) = Prober::start(vec![target(app.address, Duration::from_millis(10))], 1);
     let first = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
