@@ -5,7 +5,7 @@ use std::{cell::Cell, io};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_LISTEN},
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_LISTEN, TCP_TIME_WAIT},
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
@@ -29,7 +29,7 @@ impl Connections {
         Ok(Self { netlink, asked: Cell::new(0) })
     }
 
-    /// Whether there is a connection, in any state but listening. The kernel answers within the call.
+    /// Whether there is a connection that still has something to do: neither listening nor waiting out its time. The kernel answers within the call.
     pub(crate) fn has(&self, flow: &Flow) -> io::Result<bool> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST;
@@ -63,7 +63,7 @@ impl Connections {
         };
         match answer.payload {
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
-                Ok(found.header.state != TCP_LISTEN)
+                Ok(!matches!(found.header.state, TCP_LISTEN | TCP_TIME_WAIT))
             }
             NetlinkPayload::Error(error) => match error.to_io() {
                 error if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -30,6 +30,9 @@ pub struct Limits {
     pub answer_within: Duration,
     /// How many flows may be asked for at once; a reset beyond goes out at once.
     pub asked: usize,
+    /// How many flows may be asked for within [`WINDOW`], so that a flood of stray packets costs the other PoPs little; a
+    /// reset beyond goes out at once.
+    pub asked_per_window: u32,
     /// How many flows may be diverted at once; a reset beyond goes out at once.
     pub diverted: usize,
     /// A diverted flow without a packet for so long is forgotten; its next packet asks anew.
@@ -40,11 +43,15 @@ pub struct Limits {
     pub silence: Duration,
 }
 
+/// The time [`Limits::asked_per_window`] counts in.
+pub const WINDOW: Duration = Duration::from_millis(100);
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             answer_within: Duration::from_millis(500),
             asked: 4096,
+            asked_per_window: 2000,
             diverted: 65_536,
             idle: Duration::from_mins(10),
             beat: Duration::from_millis(250),
@@ -126,6 +133,8 @@ pub struct Catchment {
     /// When the last beats went out, and this core last looked at the clock.
     beaten: Option<Instant>,
     asked: HashMap<Flow, Asked>,
+    /// When the current window began, and how many flows were asked for in it.
+    window: Option<(Instant, u32)>,
     deadlines: VecDeque<(Instant, Flow)>,
     diverted: HashMap<Flow, Diverted>,
     swept: Option<Instant>,
@@ -165,6 +174,7 @@ impl Catchment {
             limits,
             beaten: None,
             asked: HashMap::new(),
+            window: None,
             deadlines: VecDeque::new(),
             diverted: HashMap::new(),
             swept: None,
@@ -303,7 +313,9 @@ impl Catchment {
             reset.clone_into(&mut asked.reset);
             return;
         }
-        let full = self.asked.len() >= self.limits.asked || self.diverted.len() >= self.limits.diverted;
+        let full = self.asked.len() >= self.limits.asked
+            || self.diverted.len() >= self.limits.diverted
+            || !self.has_question_left(now);
         let unanswered: Vec<_> = (0..self.peers.len()).filter(|peer| self.peers[*peer].alive).collect();
         if unanswered.is_empty() || full {
             self.stats.released += 1;
@@ -315,6 +327,13 @@ impl Catchment {
         self.outputs.extend(unanswered.iter().map(|peer| Output::Query(*peer, flow)));
         self.asked.insert(flow, Asked { reset: reset.to_vec(), unanswered, deadline });
         self.stats.asked += 1;
+    }
+
+    /// Takes one of the window's questions.
+    fn has_question_left(&mut self, now: Instant) -> bool {
+        let (begun, taken) = self.window.filter(|(begun, _)| now < *begun + WINDOW).unwrap_or((now, 0));
+        self.window = Some((begun, taken.saturating_add(1)));
+        taken < self.limits.asked_per_window
     }
 
     fn handle_answer(&mut self, now: Instant, peer: PeerIndex, flow: Flow, owned: bool) {
@@ -507,6 +526,36 @@ mod tests {
         full.handle(now, Input::Packet(&bytes(RESET_V4)));
         full.handle(now, Input::Packet(&bytes(RESET_V6)));
         assert_eq!(outputs(&mut full)[1], Output::Release(bytes(RESET_V6)));
+    }
+
+    #[test]
+    fn a_flood_of_stray_packets_asks_a_bounded_number_of_questions() {
+        let limits = Limits { asked_per_window: 3, ..Limits::default() };
+        let mut core = Catchment::new(vec!["10.9.0.2/32".parse().unwrap()], 1, limits);
+        let start = Instant::now();
+        let mut flood = |now: Instant| {
+            for port in 0..10u8 {
+                let mut reset = bytes(RESET_V4);
+                reset[22] = port;
+                core.handle(now, Input::Packet(&reset));
+            }
+            let (mut questions, mut released) = (0, 0);
+            for output in outputs(&mut core) {
+                match output {
+                    Output::Query(0, flow) => {
+                        questions += 1;
+                        core.handle(now, Input::Message(0, Message::Answer { flow, owned: false }));
+                    }
+                    Output::Release(_) => released += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            outputs(&mut core);
+            (questions, released)
+        };
+        assert_eq!(flood(start), (3, 7));
+        assert_eq!(flood(start + WINDOW / 2), (0, 10));
+        assert_eq!(flood(start + WINDOW), (3, 7));
     }
 
     #[test]
