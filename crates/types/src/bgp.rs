@@ -56,7 +56,8 @@ impl FromStr for Community {
         if let Some((_, community)) = Self::WELL_KNOWN.iter().find(|(name, _)| *name == text) {
             return Ok(*community);
         }
-        let half = |digits: &str| digits.parse::<u16>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+        let half =
+            |digits: &str| digits.parse::<u16>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
         text.split_once(':')
             .and_then(|(high, low)| Some((half(high)?, half(low)?)))
             .map(|(high, low)| Self(u32::from(high) << 16 | u32::from(low)))

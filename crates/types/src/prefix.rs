@@ -189,7 +189,10 @@ mod tests {
     #[test]
     fn an_address_without_a_length_is_refused_with_the_remedy() {
         let error = "203.0.113.1".parse::<Prefix>().unwrap_err();
-        assert_eq!(error.to_string(), "`203.0.113.1` has no prefix length; write `203.0.113.1/32` for one address");
+        assert_eq!(
+            error.to_string(),
+            "`203.0.113.1` has no prefix length; write `203.0.113.1/32` for one address"
+        );
         let error = "2001:db8::1".parse::<Prefix>().unwrap_err();
         assert!(error.to_string().ends_with("write `2001:db8::1/128` for one address"), "{error}");
     }
@@ -217,7 +220,8 @@ mod tests {
 
     #[test]
     fn order_is_family_then_address_then_length() {
-        let mut list = [prefix("2001:db8::/32"), prefix("10.0.0.0/16"), prefix("10.0.0.0/8"), prefix("9.0.0.0/8")];
+        let mut list =
+            [prefix("2001:db8::/32"), prefix("10.0.0.0/16"), prefix("10.0.0.0/8"), prefix("9.0.0.0/8")];
         list.sort();
         assert_eq!(list.map(|p| p.to_string()), ["9.0.0.0/8", "10.0.0.0/8", "10.0.0.0/16", "2001:db8::/32"]);
     }
