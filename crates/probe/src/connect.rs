@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use nix::errno::Errno;
 use proxima_health::{Failure, Phase};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -88,9 +89,40 @@ pub(crate) fn failure(error: &io::Error) -> Failure {
         Kind::ConnectionRefused => Failure::Refused,
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Failure::Reset,
         Kind::UnexpectedEof => Failure::Closed,
-        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::TimedOut => {
-            Failure::Unreachable { error: error.to_string() }
+        _ if is_shortage(error) => Failure::Local { error: error.to_string() },
+        _ => Failure::Unreachable { error: error.to_string() },
+    }
+}
+
+/// Whether this host lacks what an attempt takes. What else keeps it from reaching the backend (no route, an interface
+/// down, a packet filter) stands in the way of requests as well.
+fn is_shortage(error: &io::Error) -> bool {
+    use Errno::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+    let shortages = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM, ENOSPC];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&Errno::from_raw(code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_shortage_of_this_host_says_nothing_about_the_backend() {
+        let local = |error: Errno| failure(&error.into()).is_local();
+        for error in [Errno::EMFILE, Errno::ENFILE, Errno::EADDRNOTAVAIL, Errno::ENOBUFS, Errno::ENOMEM] {
+            assert!(local(error), "{error}");
         }
-        _ => Failure::Local { error: error.to_string() },
+        for error in [
+            Errno::ECONNREFUSED,
+            Errno::ECONNRESET,
+            Errno::EHOSTUNREACH,
+            Errno::ENETUNREACH,
+            Errno::ENETDOWN,
+            Errno::ETIMEDOUT,
+            Errno::EPERM,
+            Errno::EACCES,
+        ] {
+            assert!(!local(error), "{error}");
+        }
     }
 }

@@ -21,6 +21,7 @@ mod event;
 mod http;
 mod prober;
 mod rtt;
+mod shortage;
 mod standing;
 mod target;
 mod task;

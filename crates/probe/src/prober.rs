@@ -3,7 +3,7 @@
 use proxima_health::Settings;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::{ProbeEvent, ProbeTarget, task::Task};
+use crate::{ProbeEvent, ProbeTarget, shortage::Shortage, task::Task};
 
 /// Starts probing.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ impl Prober {
     /// and told with the next sample. Same `seed`, same jitter.
     pub fn start(targets: Vec<ProbeTarget>, seed: u64) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
         let (sender, receiver) = mpsc::channel(64 + 4 * targets.len());
-        let mut tasks = JoinSet::new();
+        let (mut tasks, shortage) = (JoinSet::new(), Shortage::default());
         for (target, n) in targets.into_iter().zip(1u64..) {
             let settings = Settings::new(target.interval, target.rise, target.fall);
             let seed = seed.wrapping_add(n.wrapping_mul(0xd134_2543_de82_ef95));
-            tasks.spawn(Task::new(target, settings, seed, sender.clone()).run());
+            tasks.spawn(Task::new(target, settings, seed, shortage.clone(), sender.clone()).run());
         }
         (ProberHandle { tasks }, receiver)
     }

@@ -19,6 +19,7 @@ use crate::{
     connect::{Deadline, confirm, connect},
     http::{self, Answer, Interrupted},
     rtt::Rtt,
+    shortage::{Shortage, Sight},
     standing::Standing,
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Task {
     probe: Running<Probed>,
     confirm: Running<Result<(), Failure>>,
     rtt: Rtt,
+    shortage: Shortage,
+    sight: Sight,
     events: mpsc::Sender<ProbeEvent>,
 }
 
@@ -66,6 +69,7 @@ impl Task {
         target: ProbeTarget,
         settings: Settings,
         seed: u64,
+        shortage: Shortage,
         events: mpsc::Sender<ProbeEvent>,
     ) -> Self {
         let ProbeTarget { backend, address, kind, timeout, .. } = target;
@@ -85,6 +89,8 @@ impl Task {
             probe: None,
             confirm: None,
             rtt: Rtt::default(),
+            shortage,
+            sight: Sight::default(),
             events,
         }
     }
@@ -96,6 +102,7 @@ impl Task {
                 biased;
                 outcome = finish(&mut self.confirm) => {
                     self.confirm = None;
+                    self.note_sight(&outcome);
                     self.tracker.handle(now(), Input::Confirmed(outcome));
                 }
                 probed = finish(&mut self.probe) => {
@@ -146,6 +153,7 @@ impl Task {
                 if let Err(failure) = &outcome {
                     debug!(backend = %self.backend, %failure, "probe failed");
                 }
+                self.note_sight(&outcome);
                 self.standing = standing.or(self.standing.take());
                 self.tracker.handle(now(), Input::Probed(outcome));
                 if let Some(sample) = connected_in {
@@ -157,6 +165,10 @@ impl Task {
                 self.start_probe(None, deadline);
             }
         }
+    }
+
+    fn note_sight(&mut self, outcome: &Result<(), Failure>) {
+        self.shortage.note(now(), &mut self.sight, &self.backend, outcome);
     }
 
     fn standing_lost(&mut self, loss: Loss) {
