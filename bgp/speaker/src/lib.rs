@@ -16,7 +16,7 @@
 //! - desired state is a watch: the latest wins, nothing queues up;
 //! - commands (16 per peer): the caller waits;
 //! - accepted connections (4 per peer): more are closed at once;
-//! - closed connections that still deliver their last words (16 per peer): more are dropped;
+//! - closed connections that still deliver their last words (16 per peer): more get what can be written at once;
 //! - events ([`EVENT_QUEUE`]): more are dropped and counted, a slow reader never delays a session;
 //! - bytes to a peer: UPDATEs are made only while less than `peer::WATERMARK` octets wait, so a KEEPALIVE waits
 //!   behind a few messages at most.

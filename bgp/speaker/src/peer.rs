@@ -25,7 +25,7 @@ use crate::{
 /// No more UPDATEs are made while this many octets wait to be written.
 pub(crate) const WATERMARK: usize = 64 * 1024;
 
-/// Closed connections whose last words may be under way at once; what is beyond is dropped.
+/// Closed connections whose last words may be under way at once; beyond that, what can't be written now is dropped.
 const MAX_LINGERING: usize = 16;
 
 /// What all peers are to hold. The latest wins.
@@ -257,9 +257,11 @@ impl Peer {
     fn close(&mut self, id: ConnectionId) {
         self.attempt.take_if(|attempt| attempt.id == id);
         if let Some(at) = self.connections.iter().position(|connection| connection.id == id) {
-            let connection = self.connections.swap_remove(at);
+            let mut connection = self.connections.swap_remove(at);
             if self.lingering.len() < MAX_LINGERING {
                 self.lingering.spawn(connection.linger());
+            } else {
+                connection.flush(|_| {}).ok(); // it is closed either way
             }
         }
     }
