@@ -38,7 +38,7 @@ struct Up {
     /// A world's description; the built-in three regions if absent.
     #[arg(long)]
     world: Option<PathBuf>,
-    /// The daemon to run on the PoP hosts; none if absent.
+    /// The daemon to run on the PoP hosts; by default the one beside this program, and none if there is none.
     #[arg(long)]
     proximad: Option<PathBuf>,
     /// Where configs, logs and sockets go; a directory that vanishes with the world if absent.
@@ -95,7 +95,9 @@ async fn up(arguments: Up, sandbox: &sandbox::Sandbox) -> anyhow::Result<()> {
         }
     };
     let work_dir = arguments.work_dir.unwrap_or_else(|| sandbox.dir().to_owned());
-    let world = World::start(spec, Options::new(arguments.proximad, work_dir)?).await?;
+    let beside = std::env::current_exe().context("finding this program")?.with_file_name("proximad");
+    let proximad = arguments.proximad.or_else(|| beside.exists().then_some(beside));
+    let world = World::start(spec, Options::new(proximad, work_dir)?).await?;
     world.wait_converged(Duration::from_secs(30)).await?;
     tracing::info!("converged; to enter a host, as the user who started this:");
     // Twice, since a namespace's path means something only inside the sandbox.
