@@ -14,6 +14,7 @@ use proxima_types::BackendId;
 use tokio::net::TcpStream;
 
 use crate::{
+    descriptors::{Descriptors, Lease},
     stats::BackendCounters,
     timer::{Deadline, Timers},
 };
@@ -28,6 +29,7 @@ pub(crate) struct Backend {
     pub(crate) id: BackendId,
     pub(crate) address: SocketAddr,
     pub(crate) counters: Arc<BackendCounters>,
+    descriptors: Rc<Descriptors>,
     pending: Cell<u32>,
     /// The most recently used last.
     idle: RefCell<Vec<Idle>>,
@@ -37,11 +39,17 @@ pub(crate) struct Backend {
 struct Idle {
     stream: TcpStream,
     until: Deadline,
+    _place: Lease,
 }
 
 impl Backend {
-    pub(crate) fn new(id: BackendId, address: SocketAddr, counters: Arc<BackendCounters>) -> Self {
-        Self { id, address, counters, pending: Cell::new(0), idle: RefCell::default() }
+    pub(crate) fn new(
+        id: BackendId,
+        address: SocketAddr,
+        counters: Arc<BackendCounters>,
+        descriptors: Rc<Descriptors>,
+    ) -> Self {
+        Self { id, address, counters, descriptors, pending: Cell::new(0), idle: RefCell::default() }
     }
 
     /// How many exchanges and relayed connections this worker has under way on it.
@@ -54,7 +62,7 @@ impl Backend {
         self.pending.set(self.pending.get() + 1);
         self.counters.pending.add(1);
         self.counters.requests.add(1);
-        Pending(self.clone())
+        Pending { _place: self.descriptors.attempt(), backend: self.clone() }
     }
 
     /// The connection used last of those at rest. What the kernel is known to have closed, or to hold bytes nobody
@@ -81,7 +89,7 @@ impl Backend {
     pub(crate) fn rest(&self, stream: TcpStream, timers: &Timers) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { stream, until: timers.deadline(IDLE) });
+            idle.push(Idle { stream, until: timers.deadline(IDLE), _place: self.descriptors.resting() });
         }
     }
 
@@ -89,6 +97,19 @@ impl Backend {
     pub(crate) fn sweep(&self, timers: &Timers) {
         let now = timers.deadline(Duration::ZERO);
         self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
+    }
+
+    /// How many connections rest.
+    pub(crate) fn resting(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Closes the connection that has rested longest.
+    pub(crate) fn forget_oldest(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            idle.remove(0);
+        }
     }
 
     /// Closes all connections at rest.
@@ -112,11 +133,14 @@ pub(crate) fn is_quiet_in_kernel(stream: &TcpStream) -> bool {
 
 /// An attempt under way on a backend.
 #[derive(Debug)]
-pub(crate) struct Pending(Rc<Backend>);
+pub(crate) struct Pending {
+    backend: Rc<Backend>,
+    _place: Lease,
+}
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.pending.set(self.0.pending.get() - 1);
-        self.0.counters.pending.sub(1);
+        self.backend.pending.set(self.backend.pending.get() - 1);
+        self.backend.counters.pending.sub(1);
     }
 }

@@ -34,13 +34,19 @@ pub struct DataPlaneConfig {
     pub keep_alive: Duration,
     /// Clients that would reach another PoP sooner with a new connection.
     pub displaced: Displaced,
+    /// How many file descriptors clients and connections to backends may take, all workers together; clients beyond
+    /// are turned away. `None`: as many as the process gets.
+    ///
+    /// Every worker has its share, and goes beyond it by one descriptor for a moment.
+    pub max_descriptors: Option<usize>,
 }
 
 impl DataPlaneConfig {
-    /// The usual deadlines: 15 s for a head, 75 s between requests.
+    /// The usual deadlines, 15 s for a head and 75 s between requests, and no limit of descriptors.
     pub fn new(workers: NonZeroUsize, listeners: Vec<Listener>, pop: PopName) -> Self {
         let (header_timeout, keep_alive) = (Duration::from_secs(15), Duration::from_secs(75));
-        Self { workers, listeners, pop, header_timeout, keep_alive, displaced: Displaced::default() }
+        let displaced = Displaced::default();
+        Self { workers, listeners, pop, header_timeout, keep_alive, displaced, max_descriptors: None }
     }
 }
 

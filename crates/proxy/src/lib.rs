@@ -21,6 +21,7 @@
 mod backend;
 mod buffer;
 mod data_plane;
+mod descriptors;
 mod displaced;
 mod http;
 mod listener;

@@ -141,6 +141,8 @@ pub struct ServiceStats {
     pub cancelled: u64,
     /// Clients that were too slow with a head or a body.
     pub slow_clients: u64,
+    /// Connections turned away for want of file descriptors; they do not count as accepted.
+    pub shed: u64,
 }
 
 /// Counters of a backend.

@@ -9,6 +9,7 @@ use proxima_types::{BackendId, ServiceName};
 use crate::{
     Match, Service, Snapshot, Timeouts, Upstream,
     backend::Backend,
+    descriptors::Descriptors,
     stats::{Histogram, Unserved, WorkerCounters},
 };
 
@@ -76,14 +77,20 @@ impl ServiceView {
 pub(crate) struct Viewer {
     listeners: Vec<ServiceName>,
     counters: Arc<WorkerCounters>,
+    descriptors: Rc<Descriptors>,
     backends: RefCell<HashMap<(BackendId, SocketAddr), Rc<Backend>>>,
     /// Differs from worker to worker and from policy to policy.
     seed: std::cell::Cell<u64>,
 }
 
 impl Viewer {
-    pub(crate) fn new(listeners: Vec<ServiceName>, counters: Arc<WorkerCounters>, seed: u64) -> Self {
-        Self { listeners, counters, backends: RefCell::default(), seed: seed.into() }
+    pub(crate) fn new(
+        listeners: Vec<ServiceName>,
+        counters: Arc<WorkerCounters>,
+        descriptors: Rc<Descriptors>,
+        seed: u64,
+    ) -> Self {
+        Self { listeners, counters, descriptors, backends: RefCell::default(), seed: seed.into() }
     }
 
     /// The view of `snapshot`. Backends that were in the last one keep their connections; those that are in none
@@ -118,8 +125,21 @@ impl Viewer {
     }
 
     fn backend(&self, id: &BackendId, address: SocketAddr) -> Rc<Backend> {
-        let make = || Rc::new(Backend::new(id.clone(), address, self.counters.backend(id)));
+        let (counters, descriptors) = (|| self.counters.backend(id), || self.descriptors.clone());
+        let make = || Rc::new(Backend::new(id.clone(), address, counters(), descriptors()));
         self.backends.borrow_mut().entry((id.clone(), address)).or_insert_with(make).clone()
+    }
+
+    /// Closes connections at rest, first of the backend with most of them, while others need their descriptors.
+    pub(crate) fn make_room(&self) {
+        while self.descriptors.is_crowded() {
+            let backends = self.backends.borrow();
+            let Some(backend) = backends.values().max_by_key(|backend| backend.resting()) else { return };
+            if backend.resting() == 0 {
+                return;
+            }
+            backend.forget_oldest();
+        }
     }
 
     /// Calls `each` for every backend, and lets go of those that no view uses any more.

@@ -19,9 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    DataPlaneConfig, Protocol, Snapshot,
+    DataPlaneConfig, Listener, Protocol, Snapshot,
     backend::Backend,
     buffer::Pool,
+    descriptors::{Descriptors, Lease},
     http::{self, Scratch},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
@@ -59,6 +60,8 @@ pub(crate) struct Socket {
 const POOLED: usize = 128;
 /// From sweep to sweep of the connections at rest.
 const SWEEP: Duration = Duration::from_secs(1);
+/// From one word in the log about clients turned away to the next.
+const SHED_TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// What the tasks of a worker share.
 pub(crate) struct Worker {
@@ -70,7 +73,9 @@ pub(crate) struct Worker {
     pub(crate) services: Vec<Arc<ServiceCounters>>,
     pub(crate) scratch: Pool<Box<Scratch>>,
     pub(crate) passage: Passage,
-    pub(crate) pipes: Pool<Pipe>,
+    pipes: Pool<Pipe>,
+    descriptors: Rc<Descriptors>,
+    shed_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
     drained: watch::Sender<bool>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
@@ -132,7 +137,9 @@ impl Worker {
         let services = names.iter().map(|name| counters.service(name)).collect();
         // The hasher's keys are random; the cores get their randomness from here.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
-        let viewer = Viewer::new(names, counters.clone(), seed);
+        let share = config.max_descriptors.map_or(usize::MAX, |total| total / config.workers);
+        let descriptors = Descriptors::new(share);
+        let viewer = Viewer::new(names, counters.clone(), descriptors.clone(), seed);
         let view = RefCell::new(viewer.view(&snapshot.load_full()));
         Self {
             config,
@@ -143,6 +150,8 @@ impl Worker {
             scratch: Pool::new(POOLED),
             passage: Passage::new(),
             pipes: Pool::new(POOLED),
+            descriptors,
+            shed_told_at: Cell::new(None),
             draining: Cell::new(false),
             drained,
             snapshot: RefCell::new(Cache::new(snapshot)),
@@ -165,6 +174,44 @@ impl Worker {
             let view = self.viewer.view(snapshot);
             self.view.replace(view);
             self.viewer.sweep(|_| {});
+        }
+    }
+
+    /// A place for one more client, if there is one.
+    fn admit(&self) -> Option<Lease> {
+        let place = loop {
+            match self.descriptors.client() {
+                None if self.pipes.take().is_some() => {}
+                place => break place?,
+            }
+        };
+        self.make_room();
+        Some(place)
+    }
+
+    /// To be called before another connection to a backend is opened.
+    pub(crate) fn make_room(&self) {
+        self.viewer.make_room();
+    }
+
+    /// A pipe, if there are descriptors for it.
+    pub(crate) fn pipe(&self) -> io::Result<Option<Pipe>> {
+        match self.pipes.take() {
+            Some(pipe) => Ok(Some(pipe)),
+            None => self.descriptors.pipe().map(Pipe::new).transpose(),
+        }
+    }
+
+    /// Takes an empty pipe back.
+    pub(crate) fn give_back(&self, pipe: Pipe) {
+        self.pipes.put(pipe);
+    }
+
+    fn tell_shed(&self, address: SocketAddr) {
+        let now = Instant::now();
+        if self.shed_told_at.get().is_none_or(|told| now >= told + SHED_TOLD_EVERY) {
+            self.shed_told_at.set(Some(now));
+            tracing::warn!(%address, "more clients than file descriptors: clients are turned away; raise LimitNOFILE");
         }
     }
 
@@ -195,15 +242,16 @@ impl Worker {
 pub(crate) struct Open {
     worker: Rc<Worker>,
     listener: usize,
+    _place: Lease,
 }
 
 impl Open {
-    fn new(worker: Rc<Worker>, listener: usize) -> Self {
+    fn new(worker: Rc<Worker>, listener: usize, place: Lease) -> Self {
         let service = &worker.services[listener];
         service.connections.add(1);
         service.open.add(1);
         worker.counters.open.add(1);
-        Self { worker, listener }
+        Self { worker, listener, _place: place }
     }
 }
 
@@ -265,12 +313,26 @@ fn take_completed(worker: &Rc<Worker>, listener: usize, socket: TcpListener) -> 
 }
 
 fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
-    let open = Open::new(worker.clone(), listener);
+    let Some(place) = worker.admit() else { return shed(worker, listener, stream, peer) };
+    let open = Open::new(worker.clone(), listener, place);
     let worker = worker.clone();
     match worker.config.listeners[listener].protocol {
         Protocol::Http => tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer)),
         Protocol::Tcp => tokio::task::spawn_local(tcp::serve(worker, open, listener, stream, peer)),
     };
+}
+
+/// Turns a client away: with an answer where there is one to give, and not too many get theirs already.
+fn shed(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+    worker.services[listener].shed.add(1);
+    let Listener { address, protocol, .. } = worker.config.listeners[listener];
+    worker.tell_shed(address);
+    match worker.descriptors.refusal() {
+        Some(place) if protocol == Protocol::Http => {
+            tokio::task::spawn_local(http::turn_away(worker.clone(), place, listener, stream, peer));
+        }
+        _ => http::reset_on_close(&stream),
+    }
 }
 
 /// Whether only the connection that was to be accepted is lost.

@@ -35,6 +35,10 @@ impl Answer {
         Self { status: 503, error: "destination_unavailable", details: why.into() }
     }
 
+    pub(super) fn overloaded() -> Self {
+        Self { status: 503, error: "proxy_internal_response", details: "too many clients at once".into() }
+    }
+
     /// Every attempt failed, the last one for `reason`.
     pub(super) fn failure(reason: Reason) -> Self {
         let (status, error, details) = match reason {

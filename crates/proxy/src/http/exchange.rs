@@ -171,6 +171,7 @@ impl Exchange<'_> {
 
     async fn connect(&mut self, backend: &Backend) -> Result<TcpStream, Stop> {
         self.flow.arm(self.upstream.timeouts.connect);
+        self.flow.connection.worker.make_room();
         let mut connecting = std::pin::pin!(backend.connect());
         poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {

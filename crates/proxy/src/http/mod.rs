@@ -28,6 +28,7 @@ use self::answer::Answer;
 use crate::{
     backend::is_quiet_in_kernel,
     buffer::Buffer,
+    descriptors::Lease,
     stats::ServiceCounters,
     timer::Timer,
     worker::{Open, Worker},
@@ -119,10 +120,7 @@ pub(crate) async fn serve(
     if client.set_nodelay(true).is_err() {
         return;
     }
-    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-    let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
-    let counters = worker.services[listener].clone();
-    let mut connection = Connection { worker, listener, counters, client, peer, timer, hop, is_fresh: true };
+    let mut connection = Connection::new(worker, listener, client, peer).await;
     let mut scratch = None;
     let end = loop {
         if let Turn::End(end) = connection.turn(&mut scratch).await {
@@ -139,7 +137,31 @@ pub(crate) async fn serve(
     }
 }
 
+/// Tells a client that there are too many of them.
+pub(crate) async fn turn_away(
+    worker: Rc<Worker>,
+    _place: Lease,
+    listener: usize,
+    client: TcpStream,
+    peer: SocketAddr,
+) {
+    let mut connection = Connection::new(worker, listener, client, peer).await;
+    let mut scratch = connection.worker.scratch.take().unwrap_or_else(Scratch::new);
+    let turn = connection.answer(&mut scratch, &Answer::overloaded(), false, false).await;
+    connection.give_back(scratch);
+    if let Turn::End(End::Linger) = turn {
+        connection.linger().await;
+    }
+}
+
 impl Connection {
+    async fn new(worker: Rc<Worker>, listener: usize, client: TcpStream, peer: SocketAddr) -> Self {
+        let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
+        let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
+        let counters = worker.services[listener].clone();
+        Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }
+    }
+
     /// Serves one request. `kept` holds the scratch between two turns only if bytes of the next request are in it.
     async fn turn(&mut self, kept: &mut Option<Box<Scratch>>) -> Turn {
         if kept.is_none() && !self.wait_for_request().await {

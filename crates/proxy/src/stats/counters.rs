@@ -79,6 +79,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) unrouted: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) slow_clients: Counter,
+    pub(crate) shed: Counter,
 }
 
 impl ServiceCounters {
@@ -125,6 +126,7 @@ impl ServiceCounters {
         sum.unrouted += self.unrouted.read();
         sum.cancelled += self.cancelled.read();
         sum.slow_clients += self.slow_clients.read();
+        sum.shed += self.shed.read();
     }
 }
 

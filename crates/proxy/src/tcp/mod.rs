@@ -119,6 +119,7 @@ async fn connect(
         let backend = upstream.backends[index].clone();
         let pending = backend.begin();
         timer.arm_after(upstream.timeouts.connect);
+        worker.make_room();
         let mut connecting = std::pin::pin!(backend.connect());
         let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|_| Reason::Connect)),
@@ -283,8 +284,9 @@ impl<'a> Direction<'a> {
     }
 
     fn shift_up(&mut self, worker: &Worker) {
-        match worker.pipes.take().map_or_else(Pipe::new, Ok) {
-            Ok(pipe) => self.gear = Gear::Splice { pipe, filled: 0 },
+        match worker.pipe() {
+            Ok(Some(pipe)) => self.gear = Gear::Splice { pipe, filled: 0 },
+            Ok(None) => {}
             Err(error) => {
                 tracing::debug!(%error, "no pipe to splice through; copying on");
                 self.may_splice = false;
@@ -295,7 +297,7 @@ impl<'a> Direction<'a> {
     /// Back to copying. A pipe with bytes in it, which only a broken connection leaves, is closed.
     fn shift_down(&mut self, worker: &Worker) {
         if let Gear::Splice { pipe, filled: 0 } = std::mem::replace(&mut self.gear, Gear::Copy) {
-            worker.pipes.put(pipe);
+            worker.give_back(pipe);
         }
     }
 

@@ -14,6 +14,8 @@ use nix::{
 };
 use tokio::{io::Interest, net::TcpStream};
 
+use crate::descriptors::Lease;
+
 /// How much is asked for at once: what a pipe holds.
 const CAPACITY: usize = 64 * 1024;
 
@@ -22,12 +24,13 @@ const CAPACITY: usize = 64 * 1024;
 pub(crate) struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
+    _place: Lease,
 }
 
 impl Pipe {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new(place: Lease) -> io::Result<Self> {
         let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Self { out, into })
+        Ok(Self { out, into, _place: place })
     }
 
     /// Fills the empty pipe from `stream`; 0 at its end.

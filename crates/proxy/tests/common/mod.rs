@@ -67,6 +67,7 @@ pub struct Setup {
     pub workers: usize,
     pub header_timeout: Duration,
     pub keep_alive: Duration,
+    pub max_descriptors: Option<usize>,
 }
 
 impl Setup {
@@ -83,6 +84,7 @@ impl Setup {
             workers: 1,
             header_timeout: PATIENCE,
             keep_alive: PATIENCE,
+            max_descriptors: None,
         }
     }
 
@@ -127,6 +129,7 @@ impl Setup {
         let mut config = DataPlaneConfig::new(workers, vec![listener], "fra1".parse().unwrap());
         config.header_timeout = self.header_timeout;
         config.keep_alive = self.keep_alive;
+        config.max_descriptors = self.max_descriptors;
         let displaced = config.displaced.clone();
         let plane = DataPlane::start(config, &snapshot).unwrap();
         let address = plane.listeners()[0].address;
