@@ -6,6 +6,7 @@
 //! | [`control`] | the task that owns every decision |
 //! | [`groups`] | verdicts → scores → what is announced |
 //! | [`routing`] | verdicts → what the workers serve |
+//! | [`descriptors`] | which file descriptors clients may take |
 //! | [`watchdog`] | beats of the workers |
 //! | [`stop`] | the order of a stop |
 //! | [`report`], [`words`] | answers of the admin interface |
@@ -15,6 +16,7 @@
 mod admin;
 mod args;
 mod control;
+mod descriptors;
 mod groups;
 mod metrics_server;
 mod report;

@@ -30,7 +30,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     admin::{self, AdminSocket},
     control::{Control, Inputs, Parts},
-    metrics_server,
+    descriptors, metrics_server,
     signals::Signals,
 };
 
@@ -55,6 +55,7 @@ impl Daemon {
     /// # Errors
     /// The first thing that can't be had, with the remedy; what was begun is undone.
     pub(crate) async fn start(config: Config, prometheus: Prometheus) -> Result<Self> {
+        let open_files = descriptors::raise_limit();
         let signals = Signals::listen().context("can't listen to signals")?;
         let socket =
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
@@ -64,7 +65,8 @@ impl Daemon {
         let vips = add_vips(&config, &journal).await?;
         let snapshot = Arc::new(ArcSwap::from_pointee(crate::routing::snapshot(&config, &BTreeMap::new())));
         let displaced = Displaced::default();
-        let plane_config = DataPlaneConfig { displaced: displaced.clone(), ..data_plane_config(&config) };
+        let plane_config =
+            DataPlaneConfig { displaced: displaced.clone(), ..data_plane_config(&config, open_files) };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {
             Ok(data_plane) => Arc::new(data_plane),
             Err(error) => {
@@ -174,7 +176,7 @@ fn start_catchment(config: &Config, displaced: Displaced) -> Result<Option<Catch
     Ok(Some(proxima_catchment_io::start(config, Box::new(on_displaced))?))
 }
 
-fn data_plane_config(config: &Config) -> DataPlaneConfig {
+fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
     let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = config
         .data_plane
@@ -192,7 +194,9 @@ fn data_plane_config(config: &Config) -> DataPlaneConfig {
             protocol,
         })
     });
-    DataPlaneConfig::new(workers, listeners.collect(), config.pop.name.clone())
+    let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
+    let name = config.pop.name.clone();
+    DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
 }
 
 fn speaker_config(config: &Config) -> SpeakerConfig {

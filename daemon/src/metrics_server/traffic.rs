@@ -53,6 +53,7 @@ fn record_service(name: &str, counted: &ServiceStats) {
         (table::SERVICE_UNROUTED, counted.unrouted),
         (table::SERVICE_CANCELLED, counted.cancelled),
         (table::SERVICE_SLOW, counted.slow_clients),
+        (table::SERVICE_SHED, counted.shed),
     ] {
         counter.set(&labels, total);
     }
@@ -119,6 +120,7 @@ mod tests {
         let service = ServiceStats {
             connections: 5,
             open: 2,
+            shed: 4,
             requests: 40,
             responses: [0, 37, 0, 1, 2],
             failovers: [(Reason::Connect, 3)].into(),
@@ -145,6 +147,7 @@ mod tests {
         for line in [
             r#"proxima_service_open_connections{service="web"} 2"#,
             r#"proxima_service_connections_total{service="web"} 5"#,
+            r#"proxima_service_shed_connections_total{service="web"} 4"#,
             r#"proxima_service_responses_total{service="web",class="5xx"} 2"#,
             r#"proxima_service_failovers_total{service="web",reason="connect"} 3"#,
             r#"proxima_service_unserved_total{service="web",reason="all-outside"} 2"#,

@@ -1,11 +1,11 @@
 //! Requests: nearest first, inside the fence.
 
-use std::process::Command;
+use std::{process::Command, time::Instant};
 
 use proxima_api::{EventKind, Peer, Status, paths};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Client, Daemon, Pop, Port, Router, exchange, get};
+use crate::support::{App, Client, Daemon, PATIENCE, Pop, Port, Router, exchange, get};
 
 const FENCED: &str = r#"
   [[services.web.routes]]
@@ -207,22 +207,50 @@ fn a_client_that_leaves_cancels_its_request_at_the_app() {
 }
 
 #[test]
-fn with_no_descriptors_left_the_session_stays_the_log_names_the_limit_and_service_comes_back() {
+fn more_clients_than_descriptors_move_no_route_and_service_comes_back_when_they_leave() {
     let router = Router::polite();
     let app = App::healthy("eu-1");
     let pop = Pop::new().peer("router", &router).backend("eu", &app);
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64 && exec \"$0\" --config \"$1\"", env!("CARGO_BIN_EXE_proximad")]);
+    command.args(["-c", "ulimit -n 128 && exec \"$0\" --config \"$1\"", env!("CARGO_BIN_EXE_proximad")]);
     command.arg(pop.write());
     let daemon = Daemon::launch(command, &pop.socket());
+    daemon.wait_log("limit=128");
     router.wait_complete(0);
-    let crowd: Vec<_> = (0..100).map(|_| Client::connect(pop.web())).collect();
-    daemon.wait_log("too many open files` raise LimitNOFILE");
-    app.wait_probes(5);
+    let updates = router.updates();
+    let mut early = Client::connect(pop.web());
+    assert_eq!(early.get("/").unwrap().status, 200);
+
+    let crowd: Vec<_> = (0..150).filter_map(|_| Client::try_connect(pop.web()).ok()).collect();
+    daemon.wait_log("more clients than file descriptors");
+    // A probe takes a new connection every eleventh time.
+    app.wait_probes(12);
+    assert_eq!(daemon.ask::<Status>(paths::STATUS).groups[0].state, ReachState::Announced);
+    let shed = get(pop.metrics(), "/metrics").body;
+    assert!(shed.contains("proxima_service_shed_connections_total{service=\"web\"} "), "{shed}");
+    assert!(shed.contains("proxima_accept_errors_total 0"), "{shed}");
+
+    assert_eq!(early.get("/").unwrap().status, 200, "who was there before is served on");
     drop(crowd);
-    assert_eq!(get(pop.web(), "/").status, 200);
+    let deadline = Instant::now() + PATIENCE;
+    while !Client::try_connect(pop.web())
+        .and_then(|mut late| late.get("/"))
+        .is_ok_and(|got| got.status == 200)
+    {
+        assert!(Instant::now() < deadline, "nobody is served although the crowd has left");
+    }
+    app.wait_probes(3);
+    assert_eq!(router.updates(), updates);
     let peer: Peer = daemon.ask(&format!("{}/router", paths::PEERS));
     assert_eq!(peer.established_count, 1);
+    daemon.wait_verdict("app/eu-1", Health::Up);
+    let changes = daemon.wait_events("all events", |events| {
+        let changes = events.iter().filter(|event| {
+            matches!(event.kind, EventKind::BackendVerdict { .. } | EventKind::GroupTransition { .. })
+        });
+        Some(changes.map(|event| event.kind.to_string()).collect::<Vec<_>>())
+    });
+    assert_eq!(changes.len(), 2, "up and announced, once: {changes:?}");
 }
 
 #[test]

@@ -114,6 +114,10 @@ pub const SERVICE_CANCELLED: Counter =
     Counter::new("proxima_service_cancelled_total", "Exchanges that ended because the client left {service}");
 pub const SERVICE_SLOW: Counter =
     Counter::new("proxima_service_slow_clients_total", "Clients too slow with a head or a body {service}");
+pub const SERVICE_SHED: Counter = Counter::new(
+    "proxima_service_shed_connections_total",
+    "Connections turned away so that file descriptors are left for the control plane {service}",
+);
 pub const FIRST_BYTE: Histogram = Histogram::new(
     "proxima_first_byte_seconds",
     "From a request's head to the first byte of its response {service, region of the backend}",
@@ -158,7 +162,7 @@ pub(super) const GAUGES: [Gauge; 14] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 33] = [
+pub(super) const COUNTERS: [Counter; 34] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -186,6 +190,7 @@ pub(super) const COUNTERS: [Counter; 33] = [
     SERVICE_UNROUTED,
     SERVICE_CANCELLED,
     SERVICE_SLOW,
+    SERVICE_SHED,
     CATCHMENT_ASKED,
     CATCHMENT_DIVERTED,
     CATCHMENT_CARRIED,

@@ -1,0 +1,98 @@
+//! File descriptors: as many as the process may have, and how many of them are for clients.
+//!
+//! What the control plane needs is set aside first, so that no number of clients takes the descriptors of BGP, probes
+//! and the admin interface.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use proxima_config::Config;
+
+/// Standard streams, sockets of the admin interface and the metrics endpoint and their clients, netlink, the catchment's
+/// devices, timers and the like, with room to spare.
+const BASE: usize = 64;
+/// The standing connection, a probe, a confirming connect, and one being closed.
+const PER_BACKEND: usize = 4;
+/// Listeners and connections under way in both directions.
+const PER_PEER: usize = 8;
+/// The event loop, and a connection that was accepted to be turned away.
+const PER_WORKER: usize = 8;
+
+/// Raises the limit of open files as far as this process may, and returns it.
+pub(crate) fn raise_limit() -> usize {
+    let limit = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+            Ok(()) => {
+                tracing::info!(from = soft, to = hard, "limit of open files raised to the hard limit");
+                hard
+            }
+            Err(error) => {
+                tracing::warn!(soft, hard, %error, "the limit of open files can't be raised to the hard limit");
+                soft
+            }
+        },
+        Ok((soft, hard)) => {
+            tracing::info!(soft, hard, "limit of open files");
+            soft
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files is unknown; taken for unlimited");
+            return usize::MAX;
+        }
+    };
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// How many of `limit` descriptors the data plane of `workers` may take for clients and backends.
+pub(crate) fn for_clients(limit: usize, config: &Config, workers: usize) -> usize {
+    let reserve = Needs {
+        backends: config.pools.values().map(|pool| pool.backends.len()).sum(),
+        peers: config.bgp.peers.len(),
+        listeners: config.services.values().map(|service| service.listen.len()).sum(),
+        workers,
+    }
+    .reserve();
+    let share = share(limit, reserve);
+    if share + reserve > limit {
+        tracing::warn!(
+            limit,
+            reserve,
+            clients = share,
+            "the limit of open files is low for this configuration; raise LimitNOFILE"
+        );
+    } else {
+        tracing::info!(limit, reserve, clients = share, "open files are set aside for the control plane");
+    }
+    share
+}
+
+/// A quarter is for clients even where the control plane's needs would leave none: a reserve is on the safe side.
+fn share(limit: usize, reserve: usize) -> usize {
+    limit.saturating_sub(reserve).max(limit / 4)
+}
+
+struct Needs {
+    backends: usize,
+    peers: usize,
+    listeners: usize,
+    workers: usize,
+}
+
+impl Needs {
+    fn reserve(&self) -> usize {
+        let Self { backends, peers, listeners, workers } = self;
+        BASE + PER_BACKEND * backends + PER_PEER * peers + (PER_WORKER + listeners) * workers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_what_the_control_plane_leaves_and_a_quarter_at_least() {
+        let reserve = Needs { backends: 10, peers: 2, listeners: 3, workers: 4 }.reserve();
+        assert_eq!(reserve, 64 + 40 + 16 + 44);
+        for (limit, expected) in [(1_048_576, 1_048_412), (1024, 860), (200, 50), (64, 16), (0, 0)] {
+            assert_eq!(share(limit, reserve), expected, "of {limit}");
+        }
+    }
+}
