@@ -52,6 +52,11 @@ pub(crate) struct Inputs {
     pub(crate) signals: Signals,
 }
 
+/// Why the daemon ends by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("a worker has died, see the panic above; the daemon ends so that its supervisor starts it anew")]
+pub(crate) struct WorkerLost;
+
 /// The state of the daemon.
 pub(crate) struct Control {
     pub(crate) config: Config,
@@ -114,7 +119,10 @@ impl Control {
     }
 
     /// Runs until the daemon has stopped in order, or was told twice.
-    pub(crate) async fn run(&mut self, mut inputs: Inputs) {
+    ///
+    /// # Errors
+    /// When a worker has died: what it served is gone until the process starts anew.
+    pub(crate) async fn run(&mut self, inputs: &mut Inputs) -> Result<(), WorkerLost> {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
@@ -130,13 +138,13 @@ impl Control {
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
                 signal = inputs.signals.next() => {
                     if self.handle_signal(signal) {
-                        return;
+                        return Ok(());
                     }
                 }
                 Some(command) = inputs.commands.recv() => self.handle_command(command),
-                _ = beat_check.tick() => self.check_workers(Instant::now()),
+                _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
-                () = stop::over(self.stop.as_mut()) => return,
+                () = stop::over(self.stop.as_mut()) => return Ok(()),
             }
         }
     }
@@ -237,7 +245,7 @@ impl Control {
         listed.map_or_else(|| self.config.pop.region.clone(), |backend| backend.region.clone())
     }
 
-    fn handle_speaker(&mut self, event: SpeakerEvent) {
+    pub(crate) fn handle_speaker(&mut self, event: SpeakerEvent) {
         let (kind, at) = match event {
             SpeakerEvent::StateChanged { peer, from, to, cause, at } => {
                 let (from, to) = (words::session_state(from), words::session_state(to));
@@ -323,11 +331,14 @@ impl Control {
         DrainStatus { changed, drained: self.drained.clone() }
     }
 
-    fn check_workers(&mut self, now: Instant) {
+    fn check_workers(&mut self, now: Instant) -> Result<(), WorkerLost> {
+        if self.data_plane.has_lost_a_worker() {
+            return Err(WorkerLost);
+        }
         let changes = self.watchdog.check(now, self.last_check, self.beats.read());
         self.last_check = now;
         if changes.is_empty() {
-            return;
+            return Ok(());
         }
         self.groups.fault(now, self.watchdog.fault().as_deref());
         self.announce();
@@ -340,6 +351,7 @@ impl Control {
                 Change::Recovered { worker } => EventKind::WorkerRecovered { worker },
             });
         }
+        Ok(())
     }
 }
 

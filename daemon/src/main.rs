@@ -72,10 +72,7 @@ fn run(args: &Args) -> Result<()> {
         .enable_all()
         .build()
         .context("can't make the control thread's runtime")?;
-    runtime.block_on(async {
-        Daemon::start(config, prometheus).await?.run().await;
-        Ok(())
-    })
+    runtime.block_on(async { Daemon::start(config, prometheus).await?.run().await })
 }
 
 /// A panic in any task of the control thread ends the process: half a control plane would keep routes alive that

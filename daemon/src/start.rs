@@ -99,11 +99,25 @@ impl Daemon {
     }
 
     /// Runs until told to stop, then takes everything back.
-    pub(crate) async fn run(self) {
-        let Self { mut control, inputs, journal, vips, prober, _catchment: catchment, servers, servers_end } =
-            self;
-        control.run(inputs).await;
+    ///
+    /// # Errors
+    /// When it ends without having been told to.
+    pub(crate) async fn run(self) -> Result<()> {
+        let Self {
+            mut control,
+            mut inputs,
+            journal,
+            vips,
+            prober,
+            _catchment: catchment,
+            servers,
+            servers_end,
+        } = self;
+        let ended = control.run(&mut inputs).await;
         control.speaker.stop("proximad stops").await;
+        while let Ok(event) = inputs.speaker.try_recv() {
+            control.handle_speaker(event);
+        }
         prober.stop().await;
         drop(control);
         drop(catchment);
@@ -115,6 +129,7 @@ impl Daemon {
                 tracing::warn!(%error, "a server did not end in order");
             }
         }
+        Ok(ended?)
     }
 }
 

@@ -1,9 +1,13 @@
 //! The data plane as the daemon sees it: start, look at, drain, stop.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -97,7 +101,12 @@ pub struct DataPlane {
     phase: watch::Sender<Phase>,
     workers: Vec<Worker>,
     listeners: Vec<Listener>,
+    /// Disconnected when every worker's thread has ended.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
 }
+
+/// How long a stop waits for workers that are stuck.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Worker {
@@ -138,7 +147,11 @@ impl DataPlane {
         let config = Arc::new(config);
         let (phase, _) = watch::channel(Phase::Serving);
         // Built up in place: should a worker fail, dropping it stops the others.
-        let mut plane = Self { phase, workers: Vec::with_capacity(workers), listeners };
+        let (alive, ended) = mpsc::channel();
+        let ended = Mutex::new(ended);
+        let mut plane = Self { phase, workers: Vec::with_capacity(workers), listeners, ended };
+        // Dropped before the plane, whose own drop waits for it.
+        let alive = alive;
         for (number, sockets) in sockets.into_iter().enumerate() {
             let failed = |error| StartError::Worker { worker: number, error };
             let runtime =
@@ -154,9 +167,13 @@ impl DataPlane {
                 phase: plane.phase.subscribe(),
                 drained: drained_sender,
             };
+            let alive = alive.clone();
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(&runtime, start))
+                .spawn(move || {
+                    let _alive = alive;
+                    worker::run(&runtime, start);
+                })
                 .map_err(failed)?;
             plane.workers.push(Worker { counters, drained, thread: Some(thread) });
         }
@@ -171,6 +188,11 @@ impl DataPlane {
     /// A handle to watch the workers with.
     pub fn beats(&self) -> Beats {
         Beats(self.workers.iter().map(|worker| worker.counters.clone()).collect())
+    }
+
+    /// Whether a worker has ended although nobody stopped it: it has panicked, and its listeners are gone.
+    pub fn has_lost_a_worker(&self) -> bool {
+        self.workers.iter().filter_map(|worker| worker.thread.as_ref()).any(JoinHandle::is_finished)
     }
 
     /// The counters of all workers, added up.
@@ -201,7 +223,8 @@ impl DataPlane {
         self.workers.iter().map(|worker| worker.counters.open.read()).sum()
     }
 
-    /// Closes every connection and ends the workers. Takes no longer than what each of them is doing right now.
+    /// Closes every connection and ends the workers. Takes no longer than what each of them is doing right now, and at
+    /// most two seconds.
     pub fn stop(self) {
         drop(self);
     }
@@ -210,6 +233,12 @@ impl DataPlane {
 impl Drop for DataPlane {
     fn drop(&mut self) {
         self.phase.send_replace(Phase::Stopped);
+        // Each worker holds a sender until its thread ends.
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("a worker is stuck and is left behind");
+            return;
+        }
         for worker in &mut self.workers {
             if let Some(Err(_)) = worker.thread.take().map(JoinHandle::join) {
                 tracing::error!("a worker thread had panicked");
