@@ -97,11 +97,12 @@ async fn hold() -> Result<()> {
         children.push(host?.spawn(Command::new("sleep").arg("1000"))?);
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("listening for SIGTERM"))?;
-    let interrupt = tokio::signal::ctrl_c();
+    // `ctrl_c` would begin to listen only when it is polled, after the word.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::io("listening for SIGINT"))?;
     println!("ready");
     tokio::select! {
         _ = terminate.recv() => Ok(()),
-        outcome = interrupt => outcome.map_err(Error::io("listening for SIGINT")),
+        _ = interrupt.recv() => Ok(()),
     }
 }
 
