@@ -8,6 +8,8 @@ use std::{
     fs,
     net::SocketAddr,
     num::NonZeroUsize,
+    os::unix::fs::MetadataExt,
+    path::Path,
     sync::Arc,
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -179,16 +181,25 @@ fn start_catchment(config: &Config, displaced: Displaced) -> Result<Option<Catch
     let text = fs::read_to_string(&catchment.key_file).with_context(|| {
         format!("catchment: can't read the key in {file}; make one with `openssl rand -hex 32`")
     })?;
+    warn_if_others_may_read(&catchment.key_file);
     let key = Key::from_hex(&text).map_err(|error| anyhow!("catchment: {file}: {error}"))?;
+    let groups = config.groups.values().filter(|group| group.hand_over);
+    let vips = groups.flat_map(|group| group.prefixes.iter().copied()).collect();
     let config = CatchmentConfig {
         listen: catchment.listen,
         peers: catchment.peers.clone(),
         key,
-        vips: config.prefixes(),
+        vips,
         answer_within: catchment.answer_within,
     };
     let on_displaced = move |now, clients: &[SocketAddr]| displaced.note(now, clients);
     Ok(Some(proxima_catchment_io::start(config, Box::new(on_displaced))?))
+}
+
+fn warn_if_others_may_read(key_file: &Path) {
+    if fs::metadata(key_file).is_ok_and(|found| found.mode() & 0o004 != 0) {
+        tracing::warn!(file = %key_file.display(), "everyone on this host can read the catchment key; chmod o-r it");
+    }
 }
 
 fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {

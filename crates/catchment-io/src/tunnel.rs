@@ -38,7 +38,7 @@ impl Tunnel {
         // Carried packets come from clients, whose addresses are routed elsewhere: the loose check (2) lets them in, if
         // the device has an address. The kernel takes the larger of this and `all`.
         if let Err(error) = fs::write(format!("/proc/sys/net/ipv4/conf/{DEVICE}/rp_filter"), "2") {
-            tracing::info!(
+            tracing::warn!(
                 %error,
                 "rp_filter of {DEVICE} stays as it is; if carried packets are lost, set net.ipv4.conf.default.rp_filter=2"
             );

@@ -119,6 +119,10 @@ pub struct Group {
     pub attributes: RouteAttributes,
     /// How the prefixes' addresses are made local. Default [`Vip::AnyIp`].
     pub vip: Vip,
+    /// Whether running connections to these prefixes may be handed over between PoPs ([`Catchment`]): their packets then
+    /// cross to the PoP they began at, and with them whatever they carry. Default: true, and false where health never
+    /// withdraws the group, as its data may be bound to its place.
+    pub hand_over: bool,
     /// De-preference; absent: never.
     pub degraded: Option<Degraded>,
     /// What health does to the group when its region no longer serves. Default: withdraws it.

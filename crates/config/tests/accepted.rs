@@ -166,3 +166,22 @@ fn a_tcp_service_may_have_a_fence_and_deadlines() {
         (Duration::from_millis(200), Duration::from_hours(1))
     );
 }
+
+#[test]
+fn connections_of_a_group_that_stays_are_not_handed_over_unless_the_file_says_so() {
+    let hands_over =
+        |text: &str| parse(text).groups.values().map(|group| group.hand_over).collect::<Vec<_>>();
+    let file = "[pop]\nname = \"a\"\nregion = \"eu\"\nrouter-id = \"10.0.0.1\"\n[regions.eu]\njurisdiction = \"EU\"\n\
+        [bgp]\nlocal-as = 64512\n[[bgp.peers]]\nname = \"r\"\naddress = \"10.0.0.2\"\nremote-as = 65000\n\
+        [announce.g]\nprefixes = [\"203.0.113.0/24\"]\nservices = [\"s\"]\n# more\n\
+        [services.s]\nlisten = [\"203.0.113.1:80\"]\nprotocol = \"tcp\"\npool = \"p\"\n\
+        [pools.p]\nprobe = { tcp = true }\n[[pools.p.backends]]\nname = \"b\"\nregion = \"eu\"\naddress = \"10.0.1.1:1\"\n";
+    for (more, expected) in [
+        ("", true),
+        ("when-down = \"stay\"", false),
+        ("when-down = \"stay\"\nhand-over = true", true),
+        ("hand-over = false", false),
+    ] {
+        assert_eq!(hands_over(&file.replace("# more", more)), [expected], "{more}");
+    }
+}

@@ -31,6 +31,7 @@ pub(super) struct RawGroup {
     services: Field<List<ServiceName>>,
     attributes: RawAttributes,
     vip: Field<Vip>,
+    hand_over: Field<bool>,
     when_down: Field<Down>,
     degraded: Field<RawDegraded>,
     withdrawn: Field<RawWithdrawn>,
@@ -67,6 +68,7 @@ impl RawGroup {
         let services = group.required_list("services", "[\"web\"]", value::parsed);
         let attributes = RawAttributes::read(&mut group);
         let vip = group.optional("vip", value::word(&VIPS));
+        let hand_over = group.optional("hand-over", value::boolean);
         let when_down = group.optional("when-down", value::word(&WHEN_DOWN));
         let degraded = group.section("degraded").map(RawDegraded::read);
         let withdrawn = if when_down.value() == Some(&Down::Stay) {
@@ -78,7 +80,7 @@ impl RawGroup {
         };
         let place = Place::of(&group);
         group.close();
-        Self { name, prefixes, services, attributes, vip, when_down, degraded, withdrawn, place }
+        Self { name, prefixes, services, attributes, vip, hand_over, when_down, degraded, withdrawn, place }
     }
 
     fn prefixes(&self) -> &[At<Prefix>] {
@@ -108,6 +110,7 @@ impl RawGroup {
             prefixes,
             services: self.services.value()?.values()?,
             vip: self.vip.or(Vip::AnyIp)?,
+            hand_over: self.hand_over.or(when_down != WhenDown::Stay)?,
             degraded: resolved(&self.degraded, |degraded| degraded.resolve(&attributes))?,
             attributes,
             when_down,
