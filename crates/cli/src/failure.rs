@@ -5,6 +5,8 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
+use proxima_api::ErrorBody;
+
 use crate::{client::ClientError, output};
 
 /// Why a command failed.
@@ -24,13 +26,13 @@ impl Failure {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Prints it to standard error, the remedy on a line of its own.
-    pub(crate) fn tell(&self) {
+    /// Prints it to standard error, as [`tell`] does.
+    pub(crate) fn tell(&self, json: bool) {
         let hint = match self {
             Self::Client(error) => error.hint(),
             Self::Io(_) => None,
         };
-        tell(&self.to_string(), hint.as_deref());
+        tell(&self.to_string(), hint.as_deref(), json);
     }
 }
 
@@ -39,9 +41,14 @@ pub(crate) fn print(report: &impl Display) {
     let _ = writeln!(io::stderr().lock(), "{report}");
 }
 
-/// Prints an error and its remedy to standard error.
-pub(crate) fn tell(message: &str, hint: Option<&str>) {
+/// Prints an error and its remedy to standard error: a line each, or both in one JSON object.
+pub(crate) fn tell(message: &str, hint: Option<&str>, json: bool) {
     let mut stderr = io::stderr().lock();
+    if json {
+        let body = ErrorBody { error: message.to_owned(), hint: hint.map(str::to_owned) };
+        let _ = writeln!(stderr, "{}", serde_json::to_string(&body).expect("an error is two strings"));
+        return;
+    }
     let (red, reset) =
         if output::colours_wanted(stderr.is_terminal()) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     // Nobody is left to tell when standard error fails.

@@ -20,6 +20,7 @@ pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> Result<ExitCode, Fai
             failure::tell(
                 &format!("cannot read {file}: {error}"),
                 Some("name a TOML file you may read, in UTF-8"),
+                output.json(),
             );
             return Ok(ExitCode::from(BAD_CONFIG));
         }

@@ -24,6 +24,17 @@ async fn a_daemon_that_does_not_run_is_named_by_its_socket() {
 }
 
 #[tokio::test]
+async fn with_json_an_error_is_an_object_with_its_remedy() {
+    let place = Place::new();
+    let missing = place.directory().join("missing.toml").display().to_string();
+    for command in [&["--json", "status"][..], &["--json", "check", &missing]] {
+        let told = place.proxima(command).await;
+        let body: proxima_api::ErrorBody = serde_json::from_str(&told.stderr).unwrap();
+        assert!(body.error.starts_with("cannot re") && body.hint.is_some(), "{body:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_left_over_socket_is_told_apart() {
     let place = Place::new();
     drop(place.listen());
