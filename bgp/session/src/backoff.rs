@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The least time an attempt to connect gets, so that a SYN lost once can be sent again (RFC 6298: after 1 s).
 const LEAST_ATTEMPT: Duration = Duration::from_secs(3);
 
+/// Failures are counted up to here; a wait that doubled so often has met any ceiling.
+const MOST_FAILURES: u32 = 31;
+
 /// The waits between attempts.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
@@ -26,7 +29,7 @@ impl Backoff {
     /// The wait after one more failure: 0.75 to 1.0 of `base × 2^failures`, at most the ceiling.
     pub(crate) fn after_failure(&mut self) -> Duration {
         let wait = self.wait();
-        self.failures = self.failures.saturating_add(1).min(31);
+        self.failures = self.failures.saturating_add(1).min(MOST_FAILURES);
         self.jittered(wait)
     }
 
@@ -40,6 +43,11 @@ impl Backoff {
     /// The shortest wait, which counts as no failure: a lost collision, an operator's reset.
     pub(crate) fn pause(&mut self) -> Duration {
         self.jittered(self.base)
+    }
+
+    /// Waits the longest from the next failure on: nothing is won by trying soon.
+    pub(crate) fn exhaust(&mut self) {
+        self.failures = MOST_FAILURES;
     }
 
     /// Begins again with the shortest wait.
@@ -80,6 +88,18 @@ mod tests {
         for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
             let wait = backoff.after_failure().as_secs_f64();
             assert!((0.75 * expected..=expected).contains(&wait), "{wait} for {expected}");
+        }
+        backoff.reset();
+        assert!(backoff.after_failure() <= BASE);
+    }
+
+    #[test]
+    fn an_exhausted_backoff_waits_the_longest_until_it_is_reset() {
+        let mut backoff = Backoff::new(BASE, CEILING, 7);
+        backoff.exhaust();
+        for _ in 0..3 {
+            let wait = backoff.after_failure();
+            assert!((CEILING.mul_f64(0.75)..=CEILING).contains(&wait), "{wait:?}");
         }
         backoff.reset();
         assert!(backoff.after_failure() <= BASE);

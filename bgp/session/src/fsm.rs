@@ -25,6 +25,8 @@
 //! - DampPeerOscillations is on: Idle is left by the IdleHold timer, whose wait grows with each failure.
 //! - A message that is out of place gets the subcode of RFC 6608, its type in the data; a timer that can't be running
 //!   there gets 5/0.
+//! - A missing capability (2/7, either way) is tried again at the slowest pace, where RFC 5492 §3 would leave it to the
+//!   operator: a session that nobody else begins must not need a restart.
 //! - A peer that takes nothing of what we send for the send hold time is given up (RFC 9687).
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
@@ -565,7 +567,7 @@ fn error(code: ErrorCode) -> Notification {
     Notification::new(code, [])
 }
 
-/// Tries to connect, or waits for the peer if that is all that may be done.
+/// Tries to connect, or waits for the peer if it is the one to connect.
 fn start(now: Instant, shared: &mut Shared) -> Phase {
     if shared.may_connect() { connect(now, shared) } else { Phase::Active { retry: None } }
 }
@@ -594,7 +596,7 @@ fn refused(now: Instant, notification: &Notification, shared: &mut Shared) -> Ph
             Phase::Idle { restart: Some(now + shared.backoff.pause()) }
         }
         ErrorCode::UNSUPPORTED_CAPABILITY => {
-            shared.wait_for_peer = true; // RFC 5492 §3: not re-established automatically
+            shared.capability_missing();
             failed(now, shared)
         }
         ErrorCode::CONNECTION_COLLISION => Phase::Idle { restart: Some(now + shared.backoff.pause()) },

@@ -25,8 +25,6 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// The peer refused the optional parameter: OPEN goes without capabilities (RFC 5492 §3).
     pub(crate) without_capabilities: bool,
-    /// One side lacks a capability the other insists on: the peer may connect, we don't (RFC 5492 §3).
-    pub(crate) wait_for_peer: bool,
     /// The last NOTIFICATION sent, with what the operator should know.
     pub(crate) last_sent: Option<Cause>,
     last_connection: u64,
@@ -40,7 +38,6 @@ impl Shared {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             without_capabilities: false,
-            wait_for_peer: false,
             last_sent: None,
             last_connection: 0,
         }
@@ -48,14 +45,20 @@ impl Shared {
 
     /// Whether we may take the first step.
     pub(crate) fn may_connect(&self) -> bool {
-        !self.settings.passive && !self.wait_for_peer
+        !self.settings.passive
+    }
+
+    /// One side lacks a capability the other insists on, which only an operator can change. RFC 5492 §3 would not
+    /// have the session re-established by itself; but where the peer doesn't connect to us nobody else would ever
+    /// try, so we go on at the slowest pace there is.
+    pub(crate) fn capability_missing(&mut self) {
+        self.backoff.exhaust();
     }
 
     /// Begins afresh, as the operator wishes.
     pub(crate) fn forget_failures(&mut self) {
         self.backoff.reset();
         self.without_capabilities = false;
-        self.wait_for_peer = false;
     }
 
     pub(crate) fn next_connection(&mut self) -> ConnectionId {
@@ -97,7 +100,7 @@ impl Shared {
         detail: Option<String>,
     ) -> Cause {
         if notification.error() == ErrorCode::UNSUPPORTED_CAPABILITY {
-            self.wait_for_peer = true;
+            self.capability_missing();
         }
         self.send_message(connection, &Message::Notification(notification.clone()));
         self.close(connection);

@@ -5,7 +5,10 @@ use std::time::Duration;
 use proxima_bgp_wire::{Capability, ErrorCode, Families, Negotiated, Notification, Open, PeerKind};
 use proxima_types::Family;
 
-use crate::{Settings, settings::SEND_HOLD_TIME};
+use crate::{
+    Settings,
+    settings::{RETRY_CEILING, SEND_HOLD_TIME},
+};
 
 /// What both sides agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +65,10 @@ impl Terms {
             return Err(Refusal {
                 notification: Notification::unsupported_capabilities(&missing),
                 detail: format!(
-                    "the peer offers none of the families {}; enable one on the peer, then `reset` it",
-                    names.join(", ")
+                    "the peer offers none of the families {}; enable one on the peer; \
+                     the session is tried again at most {} s later",
+                    names.join(", "),
+                    RETRY_CEILING.as_secs()
                 ),
             });
         }

@@ -285,13 +285,30 @@ fn a_peer_that_refuses_parameters_gets_an_open_without_capabilities() {
 }
 
 #[test]
-fn after_an_unsupported_capability_only_the_peer_may_connect() {
+fn after_an_unsupported_capability_either_way_the_longest_wait_comes_first_and_then_an_attempt() {
+    let unsupported = || error(ErrorCode::UNSUPPORTED_CAPABILITY);
+    for event in [Event::NotifMsg(unsupported()), Event::MessageErr(unsupported(), "why".to_owned())] {
+        let now = epoch();
+        let (mut fsm, mut shared) = in_state(State::OpenSent, now);
+        fsm.handle(now, event, &mut shared);
+        let (at, timer) = fsm.next_timer().unwrap();
+        let wait = at - now;
+        assert!((RETRY_CEILING.mul_f64(0.75)..=RETRY_CEILING).contains(&wait), "{wait:?}");
+        fsm.handle(at, timer, &mut shared);
+        assert_eq!(fsm.state(), State::Connect);
+    }
+}
+
+#[test]
+fn after_an_unsupported_capability_a_passive_side_waits_for_the_peer_again() {
     let now = epoch();
     let (mut fsm, mut shared) = in_state(State::OpenSent, now);
+    shared.settings.passive = true;
     fsm.handle(now, Event::NotifMsg(error(ErrorCode::UNSUPPORTED_CAPABILITY)), &mut shared);
-    fsm.handle(now, Event::IdleHoldTimerExpires, &mut shared);
+    let (at, timer) = fsm.next_timer().unwrap();
+    fsm.handle(at, timer, &mut shared);
     assert!(matches!(fsm.phase(), Phase::Active { retry: None }));
     let link = link(&mut shared, Initiator::Remote);
-    fsm.handle(now, Event::TcpConnectionConfirmed(link), &mut shared);
+    fsm.handle(at, Event::TcpConnectionConfirmed(link), &mut shared);
     assert_eq!(fsm.state(), State::OpenSent);
 }
