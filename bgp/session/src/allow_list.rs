@@ -1,8 +1,17 @@
 //! What may be announced at all: an exact-match list, and the only door through it.
 //!
-//! An UPDATE that announces is built from [`Exportable`]s alone, and only an [`AllowList`] makes those. A
-//! received route, or a prefix that some other part computed, has another type, so a route leak (RFC 7908)
-//! is not a mistake to be avoided but a program that does not compile:
+//! An UPDATE that announces is built from [`Exportable`]s alone, and only an [`AllowList`] makes those. What holds
+//! by the types:
+//! - A bare prefix and a received route are of other types, and nothing in this crate turns a [`ReceivedRoute`]
+//!   into an [`Exportable`]: taking routes in can't lead to announcing them (a route leak, RFC 7908).
+//! - A list never changes once it is made.
+//!
+//! What the types can't know is where a list came from: [`AllowList::new`] takes any prefixes. That it is made once,
+//! at the start and from the configuration, is up to the program that uses this crate.
+//!
+//! [`ReceivedRoute`]: crate::ReceivedRoute
+//!
+//! These do not compile:
 //!
 //! ```compile_fail,E0451
 //! use proxima_bgp_session::Exportable;
@@ -45,7 +54,7 @@ use std::{
 
 use proxima_types::{Announcement, Prefix, RouteAttributes};
 
-/// The prefixes the configuration allows to be announced, matched exactly: neither a more specific nor a
+/// The prefixes that may be announced, in the daemon those of the configuration, matched exactly: neither a more specific nor a
 /// less specific prefix passes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList {

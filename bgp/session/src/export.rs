@@ -1,4 +1,5 @@
-//! From routes to UPDATEs: the only place that encodes an announcement, and it takes [`Exportable`]s alone.
+//! From routes to UPDATEs: the only place that encodes an announcement, and it takes [`Exportable`]s alone:
+//! prefixes that stood on the [`AllowList`](crate::AllowList) they were asked of.
 //!
 //! | attribute   | external peer                                   | internal peer          |
 //! |-------------|--------------------------------------------------|------------------------|
