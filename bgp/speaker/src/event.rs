@@ -3,16 +3,16 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
 use proxima_bgp_session::{Cause, Problem, RoutesReceived, State, UpdateContent};
 use proxima_types::PeerName;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
-/// How many events wait for their reader; more are dropped and counted.
+/// How many events wait for their reader; more are dropped, which is logged the first time.
 pub const EVENT_QUEUE: usize = 1024;
 
 /// Something happened on a session.
@@ -64,22 +64,24 @@ pub enum SpeakerEvent {
 #[derive(Debug, Clone)]
 pub(crate) struct EventSink {
     sender: mpsc::Sender<SpeakerEvent>,
-    dropped: Arc<AtomicU64>,
+    overflowed: Arc<AtomicBool>,
 }
 
 impl EventSink {
     pub(crate) fn new() -> (Self, mpsc::Receiver<SpeakerEvent>) {
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
-        (Self { sender, dropped: Arc::default() }, receiver)
+        (Self { sender, overflowed: Arc::default() }, receiver)
     }
 
     pub(crate) fn send(&self, event: SpeakerEvent) {
-        if self.sender.try_send(event).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        // A closed queue is no loss: its reader is gone and asks for nothing.
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(event)
+            && !self.overflowed.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "BGP: {EVENT_QUEUE} events wait to be read, further ones are dropped and not told again; sessions and \
+                 routes are not affected, what is recorded of them has gaps"
+            );
         }
-    }
-
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 }

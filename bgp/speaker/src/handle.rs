@@ -11,7 +11,6 @@ use tokio::{
 
 use crate::{
     CommandError, PeerStatus,
-    event::EventSink,
     peer::{Command, Wanted},
 };
 
@@ -27,7 +26,6 @@ struct Inner {
     listening: Vec<SocketAddr>,
     wanted: watch::Sender<Wanted>,
     peers: Vec<PeerPort>,
-    events: EventSink,
     /// Peers' tasks and listeners' tasks.
     tasks: Mutex<(JoinSet<()>, JoinSet<()>)>,
 }
@@ -46,10 +44,9 @@ impl SpeakerHandle {
         listening: Vec<SocketAddr>,
         wanted: watch::Sender<Wanted>,
         peers: Vec<PeerPort>,
-        events: EventSink,
         tasks: (JoinSet<()>, JoinSet<()>),
     ) -> Self {
-        let inner = Inner { allow_list, listening, wanted, peers, events, tasks: Mutex::new(tasks) };
+        let inner = Inner { allow_list, listening, wanted, peers, tasks: Mutex::new(tasks) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -130,11 +127,6 @@ impl SpeakerHandle {
     /// Where it listens, with the ports the kernel chose.
     pub fn listening(&self) -> &[SocketAddr] {
         &self.inner.listening
-    }
-
-    /// How many events found no room in the queue.
-    pub fn events_dropped(&self) -> u64 {
-        self.inner.events.dropped()
     }
 
     fn peer(&self, name: &str) -> Result<&PeerPort, CommandError> {

@@ -72,8 +72,7 @@ impl Speaker {
         for listener in listeners {
             listener_tasks.spawn(listener::run(listener, by_address.clone()));
         }
-        let handle =
-            SpeakerHandle::new(config.allow_list, listening, wanted, peers, events, (tasks, listener_tasks));
+        let handle = SpeakerHandle::new(config.allow_list, listening, wanted, peers, (tasks, listener_tasks));
         Ok((handle, receiver))
     }
 }

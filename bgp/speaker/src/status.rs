@@ -40,14 +40,4 @@ impl PeerStatus {
     pub fn terms(&self) -> Option<&Terms> {
         self.session.terms.as_deref()
     }
-
-    /// The last error we reported to the peer.
-    pub fn last_error_sent(&self) -> Option<String> {
-        self.session.last_sent.as_ref().map(ToString::to_string)
-    }
-
-    /// The last error the peer reported to us.
-    pub fn last_error_received(&self) -> Option<String> {
-        self.session.last_received.as_ref().map(ToString::to_string)
-    }
 }
