@@ -128,19 +128,12 @@ impl Notification {
         Self::new(ErrorCode::UNSUPPORTED_CAPABILITY, data)
     }
 
-    /// `reason` as a hard reset: the peer must not keep our routes by graceful restart (RFC 8538 §3.1).
-    pub fn hard_reset(reason: &Self) -> Self {
-        let mut data = vec![reason.code, reason.subcode];
-        data.extend_from_slice(&reason.data);
-        Self::new(ErrorCode::HARD_RESET, data)
-    }
-
     /// Code and subcode as one.
     pub fn error(&self) -> ErrorCode {
         ErrorCode(self.code, self.subcode)
     }
 
-    /// The reason inside a hard reset.
+    /// The reason inside a hard reset (RFC 8538 §3.1).
     pub fn hard_reset_reason(&self) -> Option<Self> {
         match (self.error(), self.data.as_slice()) {
             (ErrorCode::HARD_RESET, &[code, subcode, ref data @ ..]) => {

@@ -57,11 +57,6 @@ impl AsPath {
         self.segments.iter().map(Segment::length).sum()
     }
 
-    /// The AS the route was received from, if the path begins with an ordered segment.
-    pub fn neighbor(&self) -> Option<Asn> {
-        self.segments.first().filter(|segment| segment.kind == SegmentKind::Sequence)?.asns.first().copied()
-    }
-
     /// The AS the route began in, if the path ends with an ordered segment.
     pub fn origin(&self) -> Option<Asn> {
         self.segments.last().filter(|segment| segment.kind == SegmentKind::Sequence)?.asns.last().copied()

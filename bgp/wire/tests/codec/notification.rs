@@ -31,8 +31,7 @@ fn what_a_peer_writes_can_not_steer_a_terminal() {
 
 #[test]
 fn a_hard_reset_carries_its_reason() {
-    let reset = Notification::hard_reset(&Notification::shutdown("bye"));
-    assert_eq!((reset.code, reset.subcode, reset.data.clone()), (6, 9, hex("06 02 03 627965")));
+    let reset = Notification::new(ErrorCode::HARD_RESET, hex("06 02 03 627965"));
     assert_eq!(reset.hard_reset_reason(), Some(Notification::shutdown("bye")));
     assert_eq!(reset.to_string(), r#"hard reset (6/9): administrative shutdown (6/2): "bye""#);
     assert_eq!(Notification::new(ErrorCode::HARD_RESET, hex("06")).hard_reset_reason(), None);
