@@ -101,8 +101,8 @@ pub struct Peer {
     pub next_hop_ipv4: Option<Ipv4Addr>,
     /// The next hop of IPv6 routes. Absent only on an IPv6 session: its local address.
     pub next_hop_ipv6: Option<Ipv6Addr>,
-    /// The session is closed when the peer announces more prefixes than this, over all families; 1 or more.
-    /// Default 10 000.
+    /// The session is closed when the peer announces more prefixes of one family than this, counted per family;
+    /// 1 or more. Default 10 000.
     pub max_prefixes: u32,
 }
 
