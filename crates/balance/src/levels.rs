@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_residency::{Decision, Fenced, Unavailable};
+use proxima_residency::{Fenced, Unavailable};
 use proxima_types::RegionName;
 
 use crate::{Candidate, Policy, Tried};
@@ -18,6 +18,28 @@ use crate::{Candidate, Policy, Tried};
 ///
 /// Level order: the own region by tier, then every other region, nearest first, by tier. The distance of a region is
 /// the median round-trip time of its usable backends; regions nobody measured come last, by name.
+///
+/// They are made of what a fence has let in:
+///
+/// ```
+/// # use proxima_balance::{Candidate, Levels};
+/// # use proxima_residency::{Fence, Fenced};
+/// # use proxima_types::RegionName;
+/// fn levels(candidates: Fenced<Candidate>, own_region: &RegionName) -> Levels {
+///     Levels::new(candidates, own_region)
+/// }
+/// ```
+///
+/// and of nothing else:
+///
+/// ```compile_fail,E0308
+/// # use proxima_balance::{Candidate, Levels};
+/// # use proxima_residency::{Fence, Fenced};
+/// # use proxima_types::RegionName;
+/// fn levels(candidates: Vec<Candidate>, own_region: &RegionName) -> Levels {
+///     Levels::new(candidates, own_region)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Levels {
     candidates: Fenced<Candidate>,
@@ -89,11 +111,6 @@ impl Levels {
     /// Whether no candidate is usable.
     pub fn is_empty(&self) -> bool {
         self.candidates.is_empty()
-    }
-
-    /// What the fence decided about the pool.
-    pub fn decision(&self) -> &Decision {
-        self.candidates.decision()
     }
 
     /// Why no request can be served, to be asked when [`Levels::is_empty`].

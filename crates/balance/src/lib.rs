@@ -18,5 +18,5 @@ mod tried;
 
 pub use candidate::Candidate;
 pub use levels::{Level, Levels};
-pub use policy::{Policy, PolicyError, PolicyKind};
+pub use policy::{Policy, PolicyKind};
 pub use tried::Tried;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use proxima_balance::Candidate;
 use proxima_types::BackendId;
 use tokio::net::TcpStream;
 
@@ -43,12 +44,13 @@ struct Idle {
 }
 
 impl Backend {
+    /// Of a candidate, which the fence has let into a level; from nothing else.
     pub(crate) fn new(
-        id: BackendId,
-        address: SocketAddr,
+        candidate: &Candidate,
         counters: Arc<BackendCounters>,
         descriptors: Rc<Descriptors>,
     ) -> Self {
+        let (id, address) = (candidate.backend.clone(), candidate.address);
         Self { id, address, counters, descriptors, pending: Cell::new(0), idle: RefCell::default() }
     }
 

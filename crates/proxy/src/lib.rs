@@ -20,6 +20,7 @@
 
 mod backend;
 mod buffer;
+mod close;
 mod data_plane;
 mod descriptors;
 mod displaced;

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc};
 
-use proxima_balance::{Levels, Policy, Tried};
+use proxima_balance::{Candidate, Levels, Policy, Tried};
 use proxima_http1::RequestHead;
 use proxima_types::{BackendId, ServiceName};
 
@@ -119,15 +119,18 @@ impl Viewer {
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
             policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
-            backends: candidates.iter().map(|c| self.backend(&c.backend, c.address)).collect(),
+            backends: candidates.iter().map(|c| self.backend(c)).collect(),
             first_byte: candidates.iter().map(|c| self.counters.first_byte(service, &c.region)).collect(),
         })
     }
 
-    fn backend(&self, id: &BackendId, address: SocketAddr) -> Rc<Backend> {
-        let (counters, descriptors) = (|| self.counters.backend(id), || self.descriptors.clone());
-        let make = || Rc::new(Backend::new(id.clone(), address, counters(), descriptors()));
-        self.backends.borrow_mut().entry((id.clone(), address)).or_insert_with(make).clone()
+    fn backend(&self, candidate: &Candidate) -> Rc<Backend> {
+        let make = || {
+            let counters = self.counters.backend(&candidate.backend);
+            Rc::new(Backend::new(candidate, counters, self.descriptors.clone()))
+        };
+        let key = (candidate.backend.clone(), candidate.address);
+        self.backends.borrow_mut().entry(key).or_insert_with(make).clone()
     }
 
     /// Closes connections at rest, first of the backend with most of them, while others need their descriptors.

@@ -22,6 +22,7 @@ use crate::{
     DataPlaneConfig, Listener, Protocol, Snapshot,
     backend::Backend,
     buffer::Pool,
+    close::reset_on_close,
     descriptors::{Descriptors, Lease},
     http::{self, Scratch},
     retry::RetryBudget,
@@ -83,7 +84,8 @@ pub(crate) struct Worker {
     view: RefCell<View>,
 }
 
-/// Runs a worker on this thread until the data plane stops. Dropping its tasks closes their connections.
+/// Runs a worker on this thread until the data plane stops. Dropping its tasks closes their connections, and
+/// resets those with something under way.
 pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
     let tasks = LocalSet::new();
     tasks.block_on(runtime, serve(start));
@@ -331,7 +333,7 @@ fn shed(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAdd
         Some(place) if protocol == Protocol::Http => {
             tokio::task::spawn_local(http::turn_away(worker.clone(), place, listener, stream, peer));
         }
-        _ => http::reset_on_close(&stream),
+        _ => reset_on_close(&stream),
     }
 }
 

@@ -161,3 +161,53 @@ async fn stopping_closes_what_is_open_and_frees_the_port() {
     client.closed().await;
     std::net::TcpListener::bind(world.address).unwrap();
 }
+
+#[tokio::test]
+async fn a_response_that_a_stop_cuts_short_ends_with_a_reset() {
+    let backend = Backend::start(|mut peer| async move {
+        peer.head().await;
+        peer.write("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\npart").await;
+        peer.closed().await;
+    })
+    .await;
+    let world = Setup::http(&[backend.address]).start();
+    // A client that knows no chunks takes the end of the connection for the end of the response.
+    let mut client = world.client().await;
+    client.write("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    let head = client.head().await.unwrap();
+    assert_eq!((field(&head, "content-length"), field(&head, "transfer-encoding")), (None, None));
+    assert_eq!(client.exactly(4).await, b"part");
+    world.plane.stop();
+    assert_eq!(client.rest().await, (Vec::new(), false));
+}
+
+#[tokio::test]
+async fn a_relay_that_a_stop_cuts_short_ends_with_a_reset_on_both_sides() {
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let backend = Backend::start(move |mut peer| {
+        let ends = ends.clone();
+        async move {
+            peer.write("part").await;
+            ends.send(peer.rest().await).unwrap();
+        }
+    })
+    .await;
+    let world = Setup::tcp(&[backend.address]).start();
+    let mut client = world.client().await;
+    assert_eq!(client.exactly(4).await, b"part");
+    world.plane.stop();
+    assert_eq!(client.rest().await, (Vec::new(), false));
+    assert_eq!(soon("the backend's end", ended.recv()).await, Some((Vec::new(), false)));
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_ends_in_order_when_the_data_plane_stops() {
+    let backend = Backend::fixed("hi").await;
+    let world = Setup::http(&[backend.address]).start();
+    let (mut used, mut fresh) = (world.client().await, world.client().await);
+    assert_eq!(used.get("/").await.text(), "hi");
+    until("both connections", || world.stats().open == 2).await;
+    world.plane.stop();
+    assert_eq!(used.rest().await, (Vec::new(), true));
+    assert_eq!(fresh.rest().await, (Vec::new(), true));
+}

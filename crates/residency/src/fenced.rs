@@ -1,10 +1,10 @@
 //! A set of candidates that a fence has admitted.
 
-use std::{cmp::Ordering, fmt, ops::Deref};
+use std::{cmp::Ordering, ops::Deref};
 
 use crate::{Fence, Unavailable};
 
-/// What a fence decided about a set of candidates: the record for logs, events and answers.
+/// What a fence decided about a set of candidates: the record that [`Unavailable`] is told from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The fence that decided.
@@ -15,7 +15,7 @@ pub struct Decision {
     pub left_out: usize,
 }
 
-/// Candidates inside a fence. It reads as a slice and can be narrowed, sorted and split.
+/// Candidates inside a fence. It reads as a slice and can be narrowed and sorted.
 ///
 /// Only [`Fence::admit`] makes one. It can't be built by hand:
 ///
@@ -74,12 +74,6 @@ impl<T> Fenced<T> {
         self.candidates.sort_by(compare);
     }
 
-    /// Those that `first` accepts, and the others; both behind the same fence.
-    pub fn split(self, first: impl FnMut(&T) -> bool) -> (Self, Self) {
-        let (accepted, others) = self.candidates.into_iter().partition(first);
-        (Self::behind(self.decision.clone(), accepted), Self::behind(self.decision, others))
-    }
-
     /// Why nothing can be served, to be asked when no candidate is left or usable.
     pub fn unavailable(&self) -> Unavailable {
         let Decision { fence, admitted, left_out } = self.decision.clone();
@@ -96,30 +90,5 @@ impl<T> Deref for Fenced<T> {
 
     fn deref(&self) -> &[T] {
         &self.candidates
-    }
-}
-
-impl<T> IntoIterator for Fenced<T> {
-    type Item = T;
-    type IntoIter = std::vec::IntoIter<T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.candidates.into_iter()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Fenced<T> {
-    type Item = &'a T;
-    type IntoIter = std::slice::Iter<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.candidates.iter()
-    }
-}
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fence, admitted, left_out } = self;
-        write!(f, "allowed: {fence}; {admitted} inside, {left_out} outside")
     }
 }

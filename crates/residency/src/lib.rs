@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Balancing takes a [`Fenced`] set and nothing else. Only [`Fence::admit`] makes one, and a set can be read,
-//! narrowed, sorted and split but never added to, so no later mechanism can widen what the fence allowed.
+//! narrowed and sorted but never added to, so no later mechanism can widen what the fence allowed.
 
 mod fence;
 mod fenced;

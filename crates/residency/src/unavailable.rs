@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Fence;
 
-/// Why no backend can take a request: the text of the 503, and data for logs and metrics.
+/// Why no backend can take a request: the text of the 503, and data for metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unavailable {
     /// The pool has no backends at all.
@@ -25,17 +25,6 @@ pub enum Unavailable {
         /// How many backends the fence left out. They were never tried.
         left_out: usize,
     },
-}
-
-impl Unavailable {
-    /// A short fixed word for metric labels.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::NoBackends => "no-backends",
-            Self::AllOutside { .. } => "all-outside",
-            Self::NoneUsable { .. } => "none-usable",
-        }
-    }
 }
 
 impl fmt::Display for Unavailable {
@@ -82,16 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn narrowing_sorting_and_splitting_keep_the_decision() {
+    fn narrowing_and_sorting_keep_the_decision() {
         let fence = Fence::new(Some(vec!["EU".parse().unwrap(), "UK".parse().unwrap()]));
         let mut fenced = fence.admit(["UK", "US", "EU", "UK"].map(|n| Place(n.parse().unwrap())));
         fenced.sort_by(|a, b| a.0.cmp(&b.0));
         let names = |set: &crate::Fenced<Place>| set.iter().map(|p| p.0.to_string()).collect::<Vec<_>>();
         assert_eq!(names(&fenced), ["EU", "UK", "UK"]);
-        let (eu, mut uk) = fenced.split(|place| place.0.as_str() == "EU");
-        uk.retain(|_| false);
-        assert_eq!((eu.len(), uk.len()), (1, 0));
-        assert_eq!(uk.decision().to_string(), "allowed: EU, UK; 3 inside, 1 outside");
-        assert_eq!(uk.unavailable().label(), "none-usable");
+        fenced.retain(|_| false);
+        assert!(fenced.is_empty());
+        assert_eq!(fenced.unavailable(), Unavailable::NoneUsable { fence, admitted: 3, left_out: 1 });
     }
 }

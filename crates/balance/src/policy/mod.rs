@@ -9,12 +9,10 @@ mod round_robin;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{fmt, str::FromStr};
-
 use self::{least_request::LeastRequest, round_robin::RoundRobin};
 use crate::{Levels, Tried};
 
-/// Which policy a pool uses; written `round-robin` or `least-request`.
+/// Which policy a pool uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PolicyKind {
     /// Smooth weighted round-robin.
@@ -23,10 +21,6 @@ pub enum PolicyKind {
     #[default]
     LeastRequest,
 }
-
-/// A text that names no policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyError(String);
 
 /// A policy with the state of one worker.
 #[derive(Debug, Clone)]
@@ -61,39 +55,3 @@ impl Policy {
         }
     }
 }
-
-impl PolicyKind {
-    /// All kinds.
-    pub const ALL: [Self; 2] = [Self::RoundRobin, Self::LeastRequest];
-
-    /// The name as configured.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round-robin",
-            Self::LeastRequest => "least-request",
-        }
-    }
-}
-
-impl fmt::Display for PolicyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for PolicyKind {
-    type Err = PolicyError;
-
-    fn from_str(text: &str) -> Result<Self, PolicyError> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| PolicyError(text.to_owned()))
-    }
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = PolicyKind::ALL.map(PolicyKind::as_str).join("`, `");
-        write!(f, "`{}` is not a balancing policy; use one of `{names}`", self.0)
-    }
-}
-
-impl std::error::Error for PolicyError {}

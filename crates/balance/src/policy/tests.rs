@@ -7,6 +7,8 @@ use proxima_types::{Health, PoolName, Weight};
 use super::*;
 use crate::Candidate;
 
+const KINDS: [PolicyKind; 2] = [PolicyKind::RoundRobin, PolicyKind::LeastRequest];
+
 pub(crate) fn candidate(name: &str, region: &str, tier: u8, weight: u16) -> Candidate {
     let pool: PoolName = "p".parse().unwrap();
     Candidate {
@@ -41,24 +43,12 @@ fn counts(levels: &Levels, kind: PolicyKind, picks: usize) -> Vec<usize> {
 }
 
 #[test]
-fn names_are_as_configured() {
-    for kind in PolicyKind::ALL {
-        assert_eq!(kind.to_string().parse(), Ok(kind));
-    }
-    let error = "leastconn".parse::<PolicyKind>().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`leastconn` is not a balancing policy; use one of `round-robin`, `least-request`"
-    );
-}
-
-#[test]
 fn shares_follow_the_weights_without_load() {
     let levels = levels(&[&[100, 50, 10, 40]]);
-    for kind in PolicyKind::ALL {
+    for kind in KINDS {
         let counts = counts(&levels, kind, 20_000);
         for (count, expected) in counts.iter().zip([10_000, 5_000, 1_000, 4_000]) {
-            assert!(count.abs_diff(expected) < 200, "{kind}: {counts:?}");
+            assert!(count.abs_diff(expected) < 200, "{kind:?}: {counts:?}");
         }
     }
 }
@@ -66,21 +56,21 @@ fn shares_follow_the_weights_without_load() {
 #[test]
 fn only_the_first_level_is_used_while_it_has_an_untried_candidate() {
     let levels = levels(&[&[1, 1], &[500, 500]]);
-    for kind in PolicyKind::ALL {
-        assert_eq!(counts(&levels, kind, 1000)[2..], [0, 0], "{kind}");
+    for kind in KINDS {
+        assert_eq!(counts(&levels, kind, 1000)[2..], [0, 0], "{kind:?}");
     }
 }
 
 #[test]
 fn attempts_end_at_the_limit() {
     let levels = levels(&[&[1; 40]]);
-    for kind in PolicyKind::ALL {
+    for kind in KINDS {
         let mut policy = Policy::new(kind, 3);
         let mut tried = Tried::new();
         while let Some(index) = levels.pick(&mut policy, &tried, |_| 0) {
             tried.add(index);
         }
-        assert_eq!(tried.len(), Tried::LIMIT, "{kind}");
+        assert_eq!(tried.len(), Tried::LIMIT, "{kind:?}");
     }
 }
 
@@ -133,7 +123,7 @@ proptest! {
     #[test]
     fn failover_visits_every_candidate_once_level_by_level(
         groups in proptest::collection::vec(proptest::collection::vec(1u16..200, 1..5), 1..4),
-        kind in proptest::sample::select(PolicyKind::ALL.to_vec()),
+        kind in proptest::sample::select(KINDS.to_vec()),
         seed: u64,
         loads in proptest::collection::vec(0u32..100, 16),
     ) {

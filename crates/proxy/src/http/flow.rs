@@ -273,7 +273,7 @@ impl<'a> Flow<'a> {
             }
             if self.down.window.forward > 0 {
                 let bytes = &self.scratch.reply.bytes()[..self.down.window.forward];
-                match Pin::new(&mut self.connection.client).poll_write(cx, bytes) {
+                match Pin::new(&mut *self.connection.client).poll_write(cx, bytes) {
                     Poll::Ready(Ok(count)) => {
                         self.wrote(count);
                         self.down.window.advance(&mut self.scratch.reply, count);
@@ -329,7 +329,7 @@ impl<'a> Flow<'a> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         while self.down.written < self.scratch.response.len() {
             let bytes = &self.scratch.response[self.down.written..];
-            match Pin::new(&mut self.connection.client).poll_write(cx, bytes) {
+            match Pin::new(&mut *self.connection.client).poll_write(cx, bytes) {
                 Poll::Ready(Ok(count)) => {
                     self.down.written += count;
                     self.wrote(count);

@@ -28,6 +28,7 @@ use self::answer::Answer;
 use crate::{
     backend::is_quiet_in_kernel,
     buffer::Buffer,
+    close::{Guarded, reset_on_close},
     descriptors::Lease,
     stats::ServiceCounters,
     timer::Timer,
@@ -76,7 +77,7 @@ struct Connection {
     worker: Rc<Worker>,
     listener: usize,
     counters: Arc<ServiceCounters>,
-    client: TcpStream,
+    client: Guarded,
     peer: SocketAddr,
     timer: Timer,
     hop: Hop,
@@ -159,6 +160,7 @@ impl Connection {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
         let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
         let counters = worker.services[listener].clone();
+        let client = Guarded::at_rest(client);
         Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }
     }
 
@@ -169,7 +171,9 @@ impl Connection {
         }
         self.is_fresh = false;
         let scratch = kept.get_or_insert_with(|| self.worker.scratch.take().unwrap_or_else(Scratch::new));
-        let turn = match self.read_head(scratch).await {
+        let head = self.read_head(scratch).await;
+        self.client.begin();
+        let turn = match head {
             Head::Complete(length) => exchange::run(self, scratch, length).await,
             Head::Refused(fault) => self.refuse(scratch, fault).await,
             Head::TooSlow => {
@@ -178,6 +182,7 @@ impl Connection {
             }
             Head::Gone => Turn::End(End::Close),
         };
+        self.client.end();
         if scratch.input.is_empty()
             && let Some(scratch) = kept.take()
         {
@@ -274,7 +279,7 @@ impl Connection {
         let mut written = 0;
         let sent = poll_fn(|cx| {
             while written < scratch.response.len() {
-                match Pin::new(&mut self.client).poll_write(cx, &scratch.response[written..]) {
+                match Pin::new(&mut *self.client).poll_write(cx, &scratch.response[written..]) {
                     Poll::Ready(Ok(count)) => written += count,
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
                     Poll::Pending if self.timer.has_expired() => return Poll::Ready(false),
@@ -314,10 +319,4 @@ impl Connection {
         .await;
         self.give_back(scratch);
     }
-}
-
-/// Makes the coming close of `stream` a reset.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
-    // It fails only on a connection that is reset already.
-    let _ = stream.set_zero_linger();
 }

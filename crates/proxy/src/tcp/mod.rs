@@ -1,7 +1,8 @@
 //! Relayed TCP connections.
 //!
 //! One task per connection drives both directions. A direction ends by itself: its end of stream goes on as one
-//! (half-close), and the connection closes when both have ended. A reset, on either side, goes on as a reset.
+//! (half-close), and the connection closes when both have ended. A reset, on either side, goes on as a reset; so does the
+//! end of the data plane.
 
 mod splice;
 
@@ -24,7 +25,7 @@ use tokio::{
 pub(crate) use self::splice::Pipe;
 use crate::{
     backend::{Backend, Pending},
-    http::reset_on_close,
+    close::Guarded,
     stats::{Counter, Reason, Unserved},
     timer::Timer,
     view::{ServiceView, UpstreamView},
@@ -57,6 +58,7 @@ pub(crate) async fn serve(
     client: TcpStream,
     peer: SocketAddr,
 ) {
+    let client = Guarded::under_way(client);
     let counters = worker.services[listener].clone();
     let service = worker.service(listener);
     let Some(ServiceView::Tcp(upstream)) = service.as_deref() else {
@@ -67,7 +69,7 @@ pub(crate) async fn serve(
         let (kind, why) = upstream.unserved();
         counters.unserved(kind);
         tracing::debug!(%peer, %why, "connection refused");
-        return reset_on_close(&client);
+        return;
     }
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let upstream = upstream.clone();
@@ -75,7 +77,7 @@ pub(crate) async fn serve(
         Ok(connected) => connected,
         Err(reason) => {
             counters.failure(reason);
-            return reset_on_close(&client);
+            return;
         }
     };
     if client.set_nodelay(true).is_err() {
@@ -84,21 +86,23 @@ pub(crate) async fn serve(
     let mut relay = Relay {
         worker: &worker,
         client,
-        stream,
+        stream: Guarded::under_way(stream),
         up: Direction::new(&counters.bytes_in),
         down: Direction::new(&counters.bytes_out),
         timer,
         idle: upstream.timeouts.idle,
     };
     relay.timer.arm_after(relay.idle);
-    let result = poll_fn(|cx| relay.poll(cx)).await;
-    if let Err(error) = result {
-        if error.kind() == io::ErrorKind::TimedOut {
+    match poll_fn(|cx| relay.poll(cx)).await {
+        Ok(()) => {
+            relay.client.end();
+            relay.stream.end();
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             backend.counters.failure(Reason::Idle);
             counters.failure(Reason::Idle);
         }
-        reset_on_close(&relay.client);
-        reset_on_close(&relay.stream);
+        Err(_) => {}
     }
     relay.give_back();
 }
@@ -141,8 +145,8 @@ async fn connect(
 
 struct Relay<'a> {
     worker: &'a Worker,
-    client: TcpStream,
-    stream: TcpStream,
+    client: Guarded,
+    stream: Guarded,
     up: Direction<'a>,
     down: Direction<'a>,
     timer: Timer,
