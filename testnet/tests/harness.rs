@@ -88,6 +88,20 @@ fn the_observers_see_routes_messages_and_a_marker_when_they_come_and_go() {
     holds(selftest("observers").env(USER_NAMESPACE, "1"));
 }
 
+/// The processes that have `mark` in their environment.
+fn marked(mark: &str) -> Vec<String> {
+    let carries_mark = |pid: &String| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(carries_mark)
+        .collect()
+}
+
 /// A sandbox with programs in it, up and holding; `mark` is in the environment of all of them.
 struct Held {
     outer: Child,
@@ -114,16 +128,7 @@ impl Held {
 
     /// The processes that carry the mark: outer, unshare, init, inner and the programs.
     fn processes(&self) -> Vec<String> {
-        let carries_mark = |pid: &String| {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|variable| variable == self.mark.as_bytes())
-        };
-        fs::read_dir("/proc")
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-            .filter(carries_mark)
-            .collect()
+        marked(&self.mark)
     }
 
     fn signal(&self, signal: Signal) {
@@ -165,5 +170,30 @@ fn a_signal_reaches_the_inner_program_and_its_exit_code_comes_back() {
         let held = Held::start(signal.as_str(), !geteuid().is_root());
         held.signal(signal);
         assert_eq!(held.gone(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_demo_whose_daemon_does_not_run_fails_says_why_and_leaves_nothing_behind() {
+    for (daemon, code, says) in [
+        ("/bin/false", 1, ["FAILED: ", "-pop ended on its own (exit status: 1)"]),
+        ("/nowhere/proximad", 2, ["could not run: ", "/nowhere/proximad"]),
+    ] {
+        let mark = format!("HARNESS_TEST_MARK=demo-{code}-{}", std::process::id());
+        let (name, value) = mark.split_once('=').unwrap();
+        // Far more than the demo waits for its world; with 124 as exit code.
+        let output = Command::new("timeout")
+            .args(["60", PROGRAM, "demo", "--proximad", daemon])
+            .env_remove("RUST_LOG")
+            .env("NO_COLOR", "1")
+            .env(name, value)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{daemon}");
+        assert!(says.iter().all(|part| said.contains(part)), "{says:?}");
+        assert_eq!(marked(&mark), Vec::<String>::new(), "left behind");
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{
+    FAILING,
     cycles::{AppKill, DaemonKill, Run},
-    stage::Ended,
+    stage::{Ended, Wire},
     traffic::Traffic,
 };
 
@@ -29,9 +30,20 @@ pub(super) struct Claim {
     pub(super) note: String,
 }
 
+impl Claim {
+    /// The same, but it does not hold when there are `reasons` against it; they are told.
+    fn unless(mut self, reasons: impl Iterator<Item = String>) -> Self {
+        for reason in reasons {
+            self.holds = false;
+            self.note = format!("{}; {reason}", self.note);
+        }
+        self
+    }
+}
+
 /// All claims, in the order of the story.
 pub(super) fn judge(run: &Run, traffic: &Traffic, ended: &Ended, load: f64) -> Vec<Claim> {
-    let mut claims = vec![steady(run)];
+    let mut claims = vec![steady(run, &ended.wires)];
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
         let reaction = |kill: &AppKill| after(kill.killed, kill.withdrawn[family]);
         claims.push(timed(
@@ -53,6 +65,7 @@ pub(super) fn judge(run: &Run, traffic: &Traffic, ended: &Ended, load: f64) -> V
     claims.push(cut_streams(traffic));
     claims.push(untold_cuts(traffic));
     claims.push(fenced_answers(traffic));
+    claims.push(fenced_abroad(traffic));
     claims.push(fenced_octets(ended));
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
         let reaction = |kill: &DaemonKill| after(kill.killed, kill.fib_left[family]);
@@ -62,7 +75,7 @@ pub(super) fn judge(run: &Run, traffic: &Traffic, ended: &Ended, load: f64) -> V
             FIB_LIMIT,
         ));
     }
-    claims.push(too_early(run));
+    claims.push(too_early(run, &ended.wires));
     claims.push(came_back(run));
     claims
 }
@@ -120,11 +133,30 @@ fn count(what: &str, count: u64, note: String) -> Claim {
     }
 }
 
-fn steady(run: &Run) -> Claim {
+fn steady(run: &Run, wires: &[Wire]) -> Claim {
     let sum: usize = run.steady.updates.iter().map(|(_, count)| count).sum();
     let length = run.steady.until.saturating_duration_since(run.steady.from);
-    let note = format!("in {:.0} s, from {} PoPs", length.as_secs_f64(), run.steady.updates.len());
+    let keepalives: usize = run.steady.keepalives.iter().map(|(_, count)| count).sum();
+    let note = format!(
+        "in {:.0} s, from {} PoPs; {keepalives} KEEPALIVEs seen",
+        length.as_secs_f64(),
+        run.steady.updates.len()
+    );
+    let silent = run.steady.keepalives.iter().filter(|(_, count)| *count == 0);
+    let silent = silent.map(|(pop, _)| format!("no KEEPALIVE of {pop} seen"));
+    let none = wires.is_empty().then(|| "no PoP was watched".to_owned());
     count("UPDATEs in steady health", sum as u64, note)
+        .unless(none.into_iter().chain(silent).chain(wires.iter().filter_map(blind)))
+}
+
+/// Why the absence of a message on this wire would prove nothing.
+fn blind(wire: &Wire) -> Option<String> {
+    (wire.frames_dropped > 0 || wire.unreadable > 0).then(|| {
+        format!(
+            "{}: {} frames missed, {} messages unreadable",
+            wire.pop, wire.frames_dropped, wire.unreadable
+        )
+    })
 }
 
 fn failed_requests(traffic: &Traffic) -> Vec<Claim> {
@@ -147,8 +179,17 @@ fn rate(traffic: &Traffic, load: f64) -> Claim {
         worst: format!("{:.0}/s", traffic.rate_during_app_kills),
         limit: format!(">= {least:.0}/s"),
         holds: traffic.rate_during_app_kills >= least,
-        note: format!("requests; started late by {:.1} ms at p99", traffic.lateness.p99_ms),
+        note: format!(
+            "requests; started late by {:.1} ms at p99{}",
+            traffic.lateness.p99_ms,
+            if load < 1.0 { format!("; {}", reduced_load(load)) } else { String::new() }
+        ),
     }
+}
+
+/// What a load below 1 leaves open.
+pub(super) fn reduced_load(load: f64) -> String {
+    format!("the load was reduced to {load}: the claim of {LEAST_RATE:.0} requests/s was not tested")
 }
 
 fn cut_streams(traffic: &Traffic) -> Claim {
@@ -174,12 +215,33 @@ fn fenced_answers(traffic: &Traffic) -> Claim {
     let before =
         if before.is_empty() { String::new() } else { format!("; before detection {}", before.join(", ")) };
     let mut claim = count(
-        "fenced requests not answered 503 in the outage",
+        "EU-only address: fenced requests not 503 in outage",
         all - refused,
         format!("of {all}: {}{before}", list.join(", ")),
     );
     claim.holds &= refused > 0;
     claim
+}
+
+/// Fenced requests to a PoP outside the jurisdiction: answered within it or refused, never answered elsewhere.
+fn fenced_abroad(traffic: &Traffic) -> Claim {
+    let seen = &traffic.fenced_abroad;
+    let note = format!(
+        "of {}: {} answered in {FAILING}, {} x 503 in the outage, {} failed otherwise",
+        seen.sent,
+        seen.by_jurisdiction,
+        seen.refused_during_outage,
+        seen.sent - seen.by_jurisdiction - seen.by_others - seen.refused_during_outage
+    );
+    let lacks = |lack: bool, what: &str| lack.then(|| what.to_owned());
+    count("anycast: fenced requests answered elsewhere", seen.by_others, note).unless(
+        [
+            lacks(seen.by_jurisdiction == 0, "none was ever answered"),
+            lacks(seen.refused_during_outage == 0, "none was refused in the outage"),
+        ]
+        .into_iter()
+        .flatten(),
+    )
 }
 
 fn fenced_octets(ended: &Ended) -> Claim {
@@ -193,13 +255,16 @@ fn fenced_octets(ended: &Ended) -> Claim {
         ended.control.marker_seen,
         if dropped == 0 { String::new() } else { format!("; {dropped} frames missed") }
     );
-    let mut claim = count("fenced requests seen at the border", seen, note);
+    let mut claim = count("EU-only address: requests seen at the border", seen, note);
     // A search that finds nothing where there is something proves nothing.
-    claim.holds &= ended.control.marker_seen > 0 && searched > 0 && dropped == 0;
-    claim
+    claim.holds &= ended.control.marker_seen > 0 && dropped == 0;
+    let unsearched = ended.borders.iter().filter(|border| border.octets == 0);
+    let unsearched = unsearched.map(|border| format!("nothing passed the link to {}", border.towards));
+    let none = ended.borders.is_empty().then(|| "no link was watched".to_owned());
+    claim.unless(none.into_iter().chain(unsearched))
 }
 
-fn too_early(run: &Run) -> Claim {
+fn too_early(run: &Run, wires: &[Wire]) -> Claim {
     let early = |kill: &&DaemonKill| match (kill.first_verdicts, kill.first_announcement) {
         (Some(verdicts), Some(announcement)) => announcement < verdicts,
         _ => true,
@@ -213,7 +278,11 @@ fn too_early(run: &Run) -> Claim {
         run.daemon_kills.len(),
         millis(median)
     );
+    let unseen = run.daemon_kills.iter().filter(|kill| !kill.opened).count();
+    let unseen = (unseen > 0).then(|| format!("{unseen} times no OPEN was seen before"));
+    let wires = wires.iter().filter(|wire| wire.pop == FAILING);
     count("announced before the first verdicts", run.daemon_kills.iter().filter(early).count() as u64, note)
+        .unless(unseen.into_iter().chain(wires.filter_map(blind)))
 }
 
 fn came_back(run: &Run) -> Claim {
@@ -229,7 +298,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::{
-        super::{stage::Border, traffic},
+        super::{
+            stage::Border,
+            traffic::{self, FencedAbroad},
+        },
         *,
     };
     use crate::observe::Journal;
@@ -238,9 +310,14 @@ mod tests {
         Border { towards: "us-east".to_owned(), marker_seen, octets: 1000, frames: 10, frames_dropped: 0 }
     }
 
+    fn wire(unreadable: usize, frames_dropped: u64) -> Wire {
+        Wire { pop: FAILING.to_owned(), unreadable, frames_dropped }
+    }
+
     fn ended(at_border: u64, at_pop: u64) -> Ended {
         Ended {
             outcomes: Arc::new(Journal::default()),
+            wires: vec![wire(0, 0)],
             borders: vec![border(at_border), border(0)],
             control: border(at_pop),
             daemon_log: None,
@@ -266,14 +343,50 @@ mod tests {
         assert!(fenced_octets(&ended(0, 7)).holds);
         assert!(!fenced_octets(&ended(1, 7)).holds);
         assert!(!fenced_octets(&ended(0, 0)).holds);
+        let mut one_link_silent = ended(0, 7);
+        one_link_silent.borders[1].octets = 0;
+        assert!(!fenced_octets(&one_link_silent).holds);
+    }
+
+    #[test]
+    fn no_update_counts_only_where_the_capture_would_have_seen_one() {
+        let mut run = traffic::tests::run(Instant::now());
+        assert!(steady(&run, &[wire(0, 0)]).holds);
+        for wires in [vec![], vec![wire(1, 0)], vec![wire(0, 1)]] {
+            let claim = steady(&run, &wires);
+            assert!(!claim.holds, "{wires:?}: {}", claim.note);
+        }
+        assert!(!too_early(&run, &[wire(0, 1)]).holds);
+        run.steady.keepalives[0].1 = 0;
+        let claim = steady(&run, &[wire(0, 0)]);
+        assert!(!claim.holds && claim.note.contains("no KEEPALIVE of eu"), "{}", claim.note);
+    }
+
+    #[test]
+    fn a_fenced_request_answered_elsewhere_fails_its_claim_and_so_does_one_that_nobody_refused() {
+        let run = traffic::tests::run(Instant::now());
+        let claim = |by_jurisdiction, by_others, refused_during_outage| {
+            let mut traffic = Traffic::new(&run, &[]);
+            traffic.fenced_abroad =
+                FencedAbroad { sent: 9, by_jurisdiction, by_others, refused_during_outage };
+            fenced_abroad(&traffic)
+        };
+        assert!(claim(5, 0, 4).holds);
+        assert!(!claim(5, 1, 3).holds);
+        assert!(!claim(5, 0, 0).holds);
+        assert!(!claim(0, 0, 4).holds);
     }
 
     #[test]
     fn an_announcement_before_the_verdicts_is_caught() {
         let mut run = traffic::tests::run(Instant::now());
-        assert!(too_early(&run).holds);
+        let wires = [wire(0, 0)];
+        assert!(too_early(&run, &wires).holds);
+        run.daemon_kills[0].opened = false;
+        assert!(!too_early(&run, &wires).holds);
+        run.daemon_kills[0].opened = true;
         run.daemon_kills[0].first_announcement = Some(run.daemon_kills[0].restarted);
-        assert!(!too_early(&run).holds);
+        assert!(!too_early(&run, &wires).holds);
     }
 
     #[test]

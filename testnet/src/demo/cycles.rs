@@ -19,6 +19,7 @@ use super::{FAILING, screen::Screen, stage::Stage};
 use crate::{
     error::{Error, Result},
     load::{Kind, Outcome},
+    observe::bgp::Message,
 };
 
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -51,6 +52,8 @@ pub(super) struct Steady {
     pub(super) from: Instant,
     pub(super) until: Instant,
     pub(super) updates: Vec<(String, usize)>,
+    /// KEEPALIVEs each PoP sent meanwhile: the capture saw what there was to see.
+    pub(super) keepalives: Vec<(String, usize)>,
 }
 
 /// All apps of a region killed and restored.
@@ -86,6 +89,8 @@ pub(super) struct DaemonKill {
     pub(super) restarted: Instant,
     /// When each gating backend of the region had its first verdict: the last of them.
     pub(super) first_verdicts: Option<Instant>,
+    /// The new daemon's OPEN was seen before its first announcement.
+    pub(super) opened: bool,
     /// First UPDATE that announces anything.
     pub(super) first_announcement: Option<Instant>,
     pub(super) fib_back: [Option<Instant>; 2],
@@ -133,12 +138,15 @@ async fn stay_steady(stage: &Stage, screen: &Screen, length: Duration) -> Steady
     let from = Instant::now();
     sleep(length).await;
     let until = Instant::now();
-    let wires = stage.wires().iter();
-    let updates: Vec<_> =
-        wires.map(|(region, wire)| (region.clone(), wire.updates(from, until).len())).collect();
+    let sent = |wanted: fn(&Message) -> bool| -> Vec<_> {
+        let wires = stage.wires().iter();
+        wires.map(|(region, wire)| (region.clone(), wire.sent(from, until, wanted))).collect()
+    };
+    let updates = sent(|message| matches!(message, Message::Update(_)));
+    let keepalives = sent(|message| matches!(message, Message::Keepalive));
     let sum: usize = updates.iter().map(|(_, count)| count).sum();
     screen.say(&format!("{} s of steady health: {sum} UPDATEs from the PoPs", length.as_secs()));
-    Steady { from, until, updates }
+    Steady { from, until, updates, keepalives }
 }
 
 async fn kill_apps(stage: &Stage, screen: &Screen) -> Result<AppKill> {
@@ -247,6 +255,8 @@ async fn kill_daemon(stage: &Stage, screen: &Screen) -> Result<DaemonKill> {
         ],
     );
     region.pop.check()?;
+    let opened = first_announcement
+        .is_some_and(|at| wire.sent(restarted, at, |message| matches!(message, Message::Open)) > 0);
     let clients_back = settle(stage, screen, restarted).await;
     Ok(DaemonKill {
         killed,
@@ -254,6 +264,7 @@ async fn kill_daemon(stage: &Stage, screen: &Screen) -> Result<DaemonKill> {
         served_elsewhere,
         restarted,
         first_verdicts,
+        opened,
         first_announcement,
         fib_back: [back_v4, back_v6],
         clients_back,

@@ -64,7 +64,7 @@ pub struct Options {
     /// Fixes arrivals of requests and losses of links.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Multiplies the load: 1 is about 580 requests per second.
+    /// Multiplies the load: 1 is about 590 requests per second.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = load_factor)]
     load: f64,
     /// Keep configurations and logs in this directory; its path must be short.

@@ -15,7 +15,7 @@ use super::{
     claims::{self, Claim, after, median_and_worst, millis},
     cycles::{AppKill, DaemonKill, Run},
     screen::Style,
-    stage::{Border, Ended},
+    stage::{Border, Ended, Wire},
     traffic::{Requests, Traffic},
 };
 use crate::error::{Error, Result};
@@ -55,12 +55,14 @@ pub struct Report {
     daemon_kills: Vec<DaemonKillFigures>,
     traffic: Traffic,
     fence: FenceFigures,
+    wires: Vec<Wire>,
 }
 
 #[derive(Debug, Serialize)]
 struct SteadyFigures {
     seconds: f64,
     updates_by_pop: Vec<(String, usize)>,
+    keepalives_by_pop: Vec<(String, usize)>,
 }
 
 /// Times in milliseconds since the kill, or since the restore for what follows it.
@@ -172,11 +174,13 @@ impl Report {
             steady: SteadyFigures {
                 seconds: run.steady.until.saturating_duration_since(run.steady.from).as_secs_f64(),
                 updates_by_pop: run.steady.updates,
+                keepalives_by_pop: run.steady.keepalives,
             },
             app_kills: run.app_kills.iter().map(AppKillFigures::new).collect(),
             daemon_kills: run.daemon_kills.iter().map(DaemonKillFigures::new).collect(),
             traffic,
             fence: FenceFigures { borders: ended.borders.clone(), control: ended.control.clone() },
+            wires: ended.wires.clone(),
         }
     }
 
@@ -216,6 +220,10 @@ impl Report {
             "\n{verdict}; {:.0} s, {} x {}, Linux {}, seed {}",
             self.took_s, machine.cores, machine.cpu, machine.kernel, self.setup.seed
         );
+        if self.setup.load < 1.0 {
+            let reduced = claims::reduced_load(self.setup.load);
+            let _ = writeln!(text, "{}", style.bad(&reduced));
+        }
         text
     }
 

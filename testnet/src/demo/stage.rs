@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     load::{Generator, Kind, Outcome, Plan, Workload, arrivals::Random},
     netns::NsRuntime,
-    observe::{FibWatch, Journal, MarkerWatch, WireWatch, fence::Sightings},
+    observe::{FibWatch, Journal, MarkerWatch, WireWatch, bgp::Message, fence::Sightings},
     world::{self, Region, World, WorldSpec, bird::wan_interface},
 };
 
@@ -23,6 +23,8 @@ const WORK_RATE_FAILING: f64 = 150.0;
 const WORK_RATE_OTHERS: f64 = 60.0;
 const STREAM_RATE: f64 = 5.0;
 const FENCED_RATE: f64 = 5.0;
+/// Clients here also send fenced requests to the anycast address.
+const FENCED_ABROAD: &str = "us-east";
 /// A stream of two seconds.
 const TOKENS: u32 = 40;
 const TOKEN_INTERVAL: Duration = Duration::from_millis(50);
@@ -58,11 +60,24 @@ struct FenceWatch {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) outcomes: Arc<Journal<Outcome>>,
+    /// BGP of every region's PoP.
+    pub(super) wires: Vec<Wire>,
     pub(super) borders: Vec<Border>,
     /// The marker on the link to the PoP, where it must be seen.
     pub(super) control: Border,
     /// The failing region's daemon's last words.
     pub(super) daemon_log: Option<String>,
+}
+
+/// How well a PoP's BGP session could be followed.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Wire {
+    /// The PoP's region.
+    pub(super) pop: String,
+    /// Messages of either side that made no sense.
+    pub(super) unreadable: usize,
+    /// Frames the capture missed.
+    pub(super) frames_dropped: u64,
 }
 
 /// What a link showed of the fenced requests.
@@ -174,12 +189,23 @@ impl Stage {
         let daemon_log = self.world.region(FAILING).ok().map(|region| region.pop.log_tail());
         let borders =
             self.fence.borders.into_iter().map(|(region, watch)| Ok(Border::new(region, watch.finish()?)));
+        let wires = self.wires.into_iter().map(|(region, watch)| Wire::new(region, watch));
         Ok(Ended {
+            wires: wires.collect::<Result<_>>()?,
             borders: borders.collect::<Result<_>>()?,
             control: Border::new(format!("the PoP of {FAILING}"), self.fence.control.finish()?),
             outcomes: self.outcomes,
             daemon_log,
         })
+    }
+}
+
+impl Wire {
+    fn new(pop: String, watch: WireWatch) -> Result<Self> {
+        let (seen, capture) = watch.finish()?;
+        let unreadable =
+            seen.read(0, |seen| seen.iter().filter(|seen| seen.message == Message::Unreadable).count());
+        Ok(Self { pop, unreadable, frames_dropped: capture.dropped })
     }
 }
 
@@ -243,6 +269,10 @@ fn workloads(world: &World, region: &str, factor: f64, marker: &Arc<str>) -> Vec
     for vip in &world.anycast_vips() {
         all.push(workload(Kind::Work, vip, work, None));
         all.push(workload(Kind::Stream, vip, STREAM_RATE, None));
+    }
+    if region == FENCED_ABROAD {
+        // No marker: with the apps alive these rightly cross the border.
+        all.extend(world.anycast_vips().iter().map(|vip| workload(Kind::Fenced, vip, FENCED_RATE, None)));
     }
     for vip in &world.pinned_vips(region) {
         all.push(workload(Kind::Fenced, vip, FENCED_RATE, Some(Arc::clone(marker))));

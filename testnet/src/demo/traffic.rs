@@ -22,11 +22,13 @@ pub(super) struct Traffic {
     pub(super) rate_during_app_kills: f64,
     /// Token streams.
     pub(super) streams: Streams,
-    /// Fenced requests begun after the last app was known to be down and ended before the restore, by what became of
+    /// Fenced requests to the EU-only address begun after the last app was known to be down and ended before the restore, by what became of
     /// them.
     pub(super) fenced_during_outage: BTreeMap<String, u64>,
     /// Those begun after the kill but before that: they may meet an app in the moment of its death.
     pub(super) fenced_before_detection: BTreeMap<String, u64>,
+    /// Fenced requests from another region to the anycast address.
+    pub(super) fenced_abroad: FencedAbroad,
     /// Latency of idempotent requests by the client's region, while all was well.
     pub(super) latency_steady: BTreeMap<String, Quantiles>,
     /// The same from the kill of the apps until all had settled.
@@ -48,6 +50,19 @@ pub(super) struct Requests {
     pub(super) moved: u64,
     /// What failed, and how often.
     pub(super) failures: BTreeMap<String, u64>,
+}
+
+/// Fenced requests to a PoP outside the jurisdiction, by who answered.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct FencedAbroad {
+    /// How many were sent.
+    pub(super) sent: u64,
+    /// Answered by an app of the jurisdiction.
+    pub(super) by_jurisdiction: u64,
+    /// Answered by an app elsewhere, or by who knows whom.
+    pub(super) by_others: u64,
+    /// Refused with 503 in an outage.
+    pub(super) refused_during_outage: u64,
 }
 
 /// Token streams, by how they ended.
@@ -121,6 +136,7 @@ impl Traffic {
             streams: Streams::default(),
             fenced_during_outage: BTreeMap::new(),
             fenced_before_detection: BTreeMap::new(),
+            fenced_abroad: FencedAbroad::default(),
             latency_steady: latencies(outcomes, |at| run.steady.from <= at && at < run.steady.until),
             latency_during_app_kills: latencies(outcomes, |at| {
                 run.app_kills.iter().any(|kill| kill.killed <= at && at < kill.settled)
@@ -138,6 +154,7 @@ impl Traffic {
                     all[usize::from(outcome.family == Family::Ipv6)].count(outcome, &moments);
                 }
                 Kind::Stream => traffic.streams.count(outcome, &moments),
+                Kind::Fenced if &*outcome.region != FAILING => traffic.fenced_abroad.count(outcome, &moments),
                 Kind::Fenced => {
                     let seen = match moments.outage(outcome) {
                         Some(Outage::Known) => &mut traffic.fenced_during_outage,
@@ -160,6 +177,22 @@ impl Requests {
         if !outcome.succeeded() {
             self.failed += 1;
             *self.failures.entry(what(outcome)).or_default() += 1;
+        }
+    }
+}
+
+impl FencedAbroad {
+    fn count(&mut self, outcome: &Outcome, moments: &Moments<'_>) {
+        self.sent += 1;
+        // What an app answered is its answer, whatever the status.
+        match &outcome.served {
+            Some(served) if &*served.region == FAILING => self.by_jurisdiction += 1,
+            Some(_) => self.by_others += 1,
+            None if outcome.succeeded() => self.by_others += 1,
+            None => {
+                let refused = outcome.result == Ok(503) && moments.outage(outcome).is_some();
+                self.refused_during_outage += u64::from(refused);
+            }
         }
     }
 }
@@ -286,7 +319,12 @@ pub(super) mod tests {
         let at = |t| seconds(start, t);
         let both = |t| [Some(at(t)); 2];
         Run {
-            steady: Steady { from: at(0.0), until: at(5.0), updates: vec![("eu".to_owned(), 0)] },
+            steady: Steady {
+                from: at(0.0),
+                until: at(5.0),
+                updates: vec![("eu".to_owned(), 0)],
+                keepalives: vec![("eu".to_owned(), 2)],
+            },
             app_kills: vec![AppKill {
                 killed: at(10.0),
                 detected: Some(at(10.001)),
@@ -306,6 +344,7 @@ pub(super) mod tests {
                 served_elsewhere: Some(at(20.1)),
                 restarted: at(22.0),
                 first_verdicts: Some(at(23.0)),
+                opened: true,
                 first_announcement: Some(at(23.001)),
                 fib_back: both(23.05),
                 clients_back: Some(at(25.0)),
@@ -405,5 +444,35 @@ pub(super) mod tests {
         let traffic = Traffic::new(&run, &outcomes);
         assert_eq!(traffic.fenced_during_outage, BTreeMap::from([("503".to_owned(), 2)]));
         assert_eq!(traffic.fenced_before_detection, BTreeMap::from([("502".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn fenced_requests_from_abroad_are_told_apart_by_who_answered() {
+        let start = Instant::now();
+        let run = run(start);
+        let fenced = |from: f64, status: u16, app: Option<&str>| {
+            let outcome = stream(start, from, from + 0.1, app.unwrap_or("eu-1"), WHOLE);
+            Outcome {
+                region: "us-east".into(),
+                kind: Kind::Fenced,
+                result: Ok(status),
+                served: outcome.served.clone().filter(|_| app.is_some()),
+                stream: None,
+                ..outcome
+            }
+        };
+        let outcomes = [
+            fenced(9.0, 200, Some("eu-1")),
+            fenced(9.0, 503, None),
+            fenced(13.0, 503, None),
+            fenced(13.0, 200, Some("us-east-1")),
+        ];
+        let traffic = Traffic::new(&run, &outcomes);
+        let seen = &traffic.fenced_abroad;
+        assert_eq!(
+            (seen.sent, seen.by_jurisdiction, seen.by_others, seen.refused_during_outage),
+            (4, 1, 1, 1)
+        );
+        assert!(traffic.fenced_during_outage.is_empty());
     }
 }

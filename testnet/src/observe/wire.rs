@@ -85,6 +85,14 @@ impl WireWatch {
         })
     }
 
+    /// How many messages like `wanted` the PoP sent from `since` until `until`.
+    pub fn sent(&self, since: Instant, until: Instant, wanted: impl Fn(&Message) -> bool) -> usize {
+        let counts = |seen: &&Seen| {
+            seen.at >= since && seen.at < until && self.pop.contains(&seen.from) && wanted(&seen.message)
+        };
+        self.seen.read(0, |seen| seen.iter().filter(counts).count())
+    }
+
     /// Ends the capture; everything captured until now is in [`WireWatch::seen`] afterwards.
     pub fn finish(self) -> Result<(Arc<Journal<Seen>>, Summary)> {
         let summary = self.capture.finish()?;
