@@ -119,15 +119,22 @@ struct NoServices {
 
 impl NoServices {
     const POLICY: &str = "/usr/sbin/policy-rc.d";
+    const SIGNATURE: &str = "# Of `cargo xtask`, while it installs packages.";
 
     fn begin() -> Result<Self> {
-        if Path::new(Self::POLICY).exists() {
+        let foreign = |text: String| !text.contains(Self::SIGNATURE);
+        if Path::new(Self::POLICY).exists() && fs::read_to_string(Self::POLICY).map_or(true, foreign) {
             return Ok(Self { ours: false });
         }
-        fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n")
+        fs::write(Self::POLICY, Self::script(std::process::id()))
             .and_then(|()| fs::set_permissions(Self::POLICY, fs::Permissions::from_mode(0o755)))
             .with_context(|| format!("writing {}", Self::POLICY))?;
         Ok(Self { ours: true })
+    }
+
+    /// Refuses while process `of` lives. Left behind by one that was killed, it allows everything and removes itself.
+    fn script(of: u32) -> String {
+        format!("#!/bin/sh\n{}\n[ -d /proc/{of} ] && exit 101\nrm -f \"$0\"\nexit 0\n", Self::SIGNATURE)
     }
 }
 
@@ -138,5 +145,22 @@ impl Drop for NoServices {
         {
             eprintln!("warning: remove {} by hand: {error}", Self::POLICY);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_left_behind_allows_services_and_removes_itself() {
+        let path = std::env::temp_dir().join(format!("policy-rc.d-{}", std::process::id()));
+        let run = |of: u32| {
+            fs::write(&path, NoServices::script(of)).unwrap();
+            Command::new("sh").arg(&path).status().unwrap().code()
+        };
+        assert_eq!((run(std::process::id()), path.exists()), (Some(101), true));
+        // Above the highest process id there can be.
+        assert_eq!((run(u32::MAX), path.exists()), (Some(0), false));
     }
 }

@@ -97,7 +97,8 @@ fn arrows_step() -> Result<()> {
     none_found(&arrows::violations(&cargo::metadata()?))
 }
 
-/// The rules in `deny.toml`, by cargo-deny where it is installed. Advisories need the network and have a run of their own.
+/// The rules in `deny.toml`, by cargo-deny where it is installed. Advisories need the network and are
+/// not checked here: `cargo deny check advisories`.
 fn supply_step() -> Result<()> {
     let metadata = cargo::metadata()?;
     none_found(&supply::violations(&metadata, &supply::rules(&metadata)?))?;
