@@ -153,11 +153,6 @@ fn an_admin_socket_that_is_another_file_is_left_alone() {
 
 #[test]
 fn a_low_port_without_the_capability_names_it() {
-    let lowest = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
-    if lowest.trim().parse::<u32>().unwrap() <= 80 {
-        eprintln!("nothing to see: this host lets everyone bind port 80");
-        return;
-    }
     let (pop, _app, _router) = sound();
     let path = pop.directory().join("proxima.toml");
     let listen = format!("listen = [\"{}\"]\nprotocol", pop.web());

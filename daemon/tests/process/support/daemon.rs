@@ -42,12 +42,14 @@ impl Daemon {
     }
 
     /// The same without the capabilities to bind low ports and to change routes, whoever runs the tests.
+    /// In a network of its own, where ports below 1024 are the privileged ones whatever this host has set.
     pub(crate) fn unprivileged(config: &Path) -> Command {
+        let mut command = Command::new("unshare");
         if !nix::unistd::geteuid().is_root() {
-            return Self::command(config);
+            command.args(["--user", "--map-root-user"]);
         }
-        let mut command = Command::new("setpriv");
-        command.args(["--bounding-set", "-net_bind_service,-net_admin", env!("CARGO_BIN_EXE_proximad")]);
+        let inner = "ip link set lo up && exec setpriv --bounding-set -net_bind_service,-net_admin \"$@\"";
+        command.args(["--net", "sh", "-c", inner, "sh", env!("CARGO_BIN_EXE_proximad")]);
         with_config(command, config)
     }
 
