@@ -100,7 +100,5 @@ pub(crate) fn build(profile: &str, programs: &[&str]) -> Result<PathBuf> {
     }
     let status = build.status().context("running cargo build")?;
     ensure!(status.success(), "the build failed ({status})");
-    // The one profile whose directory has another name.
-    let directory = if profile == "dev" { "debug" } else { profile };
-    Ok(metadata()?.target_directory.join(directory))
+    Ok(metadata()?.target_directory.join(profile))
 }
