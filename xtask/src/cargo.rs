@@ -100,5 +100,7 @@ pub(crate) fn build(profile: &str, programs: &[&str]) -> Result<PathBuf> {
     }
     let status = build.status().context("running cargo build")?;
     ensure!(status.success(), "the build failed ({status})");
-    Ok(metadata()?.target_directory.join(profile))
+    // The one profile whose directory has another name.
+    let directory = if profile == "dev" { "debug" } else { profile };
+    Ok(metadata()?.target_directory.join(directory))
 }

@@ -6,23 +6,34 @@ use anyhow::{Context, Result};
 
 use crate::{cargo, packages};
 
-/// Fast enough, at a fraction of the build time of a release.
-const PROFILE: &str = "demo";
 const PROGRAMS: &[&str] = &["proximad", "proxima", "proxima-testnet"];
+
+/// How the programs are built.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Build {
+    /// Optimised, in less time than a release: for those who watch.
+    Optimised,
+    /// As the tests are, which have most of it built already.
+    AsTested,
+}
 
 /// Takes this process's place, so that Ctrl-C reaches the demo alone and its exit code is ours.
 pub(crate) fn run(arguments: &[String]) -> Result<Infallible> {
-    let mut demo = prepare(arguments)?;
+    let mut demo = prepare(Build::Optimised, arguments)?;
     let error = demo.exec();
     Err(error).with_context(|| format!("starting {}", demo.get_program().display()))
 }
 
 /// The demo's command, with everything it needs built and installed.
-pub(crate) fn prepare(arguments: &[String]) -> Result<Command> {
+pub(crate) fn prepare(build: Build, arguments: &[String]) -> Result<Command> {
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         packages::ensure(packages::Task::Demo)?;
     }
-    let directory = cargo::build(PROFILE, PROGRAMS)?;
+    let profile = match build {
+        Build::Optimised => "demo",
+        Build::AsTested => "dev",
+    };
+    let directory = cargo::build(profile, PROGRAMS)?;
     let mut demo = Command::new(directory.join("proxima-testnet"));
     demo.arg("demo").args(arguments);
     Ok(demo)

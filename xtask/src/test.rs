@@ -42,11 +42,7 @@ const STEPS: [Step; 8] = [
     Step { name: "supply", about: "licences, bans, sources", run: supply_step },
     Step { name: "tests", about: "every crate's tests", run: tests_step },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests_step },
-    Step {
-        name: DEMO,
-        about: "a region fails and no user notices",
-        run: || succeed(&mut demo::prepare(&[])?),
-    },
+    Step { name: DEMO, about: "a region fails and no user notices", run: demo_step },
 ];
 
 const DEMO: &str = "demo";
@@ -107,6 +103,12 @@ fn supply_step() -> Result<()> {
     }
     println!("cargo-deny is not installed; checked licences, bans and sources of deny.toml without it");
     Ok(())
+}
+
+/// What must hold, in the build the tests have made already. How fast it holds is measured by `cargo xtask demo`, not by a
+/// test on a machine that may be busy: the limits of time are wider here.
+fn demo_step() -> Result<()> {
+    succeed(&mut demo::prepare(demo::Build::AsTested, &["--slack".to_owned(), "5".to_owned()])?)
 }
 
 fn tests_step() -> Result<()> {

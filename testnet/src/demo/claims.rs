@@ -42,14 +42,14 @@ impl Claim {
 }
 
 /// All claims, in the order of the story.
-pub(super) fn judge(run: &Run, traffic: &Traffic, ended: &Ended, load: f64) -> Vec<Claim> {
+pub(super) fn judge(run: &Run, traffic: &Traffic, ended: &Ended, load: f64, slack: u32) -> Vec<Claim> {
     let mut claims = vec![steady(run, &ended.wires)];
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
         let reaction = |kill: &AppKill| after(kill.killed, kill.withdrawn[family]);
         claims.push(timed(
             format!("apps killed -> withdrawal on the wire, {name}"),
             run.app_kills.iter().map(reaction),
-            WITHDRAWAL_LIMIT,
+            WITHDRAWAL_LIMIT * slack,
         ));
     }
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
@@ -57,7 +57,7 @@ pub(super) fn judge(run: &Run, traffic: &Traffic, ended: &Ended, load: f64) -> V
         claims.push(timed(
             format!("apps killed -> gone from the router's FIB, {name}"),
             run.app_kills.iter().map(reaction),
-            FIB_LIMIT,
+            FIB_LIMIT * slack,
         ));
     }
     claims.extend(failed_requests(traffic));
@@ -72,7 +72,7 @@ pub(super) fn judge(run: &Run, traffic: &Traffic, ended: &Ended, load: f64) -> V
         claims.push(timed(
             format!("daemon SIGKILLed -> gone from the FIB, {name}"),
             run.daemon_kills.iter().map(reaction),
-            FIB_LIMIT,
+            FIB_LIMIT * slack,
         ));
     }
     claims.push(too_early(run, &ended.wires));

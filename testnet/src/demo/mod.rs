@@ -67,6 +67,9 @@ pub struct Options {
     /// Multiplies the load: 1 is about 590 requests per second.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = load_factor)]
     load: f64,
+    /// Multiplies the limits of time, 1 to 100: for machines that are busy with other things.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    slack: u32,
     /// Keep configurations and logs in this directory; its path must be short.
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,

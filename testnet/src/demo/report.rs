@@ -29,6 +29,7 @@ pub(super) struct Setup {
     seed: u64,
     kills: u32,
     load: f64,
+    slack: u32,
     machine: Machine,
 }
 
@@ -123,6 +124,7 @@ impl Setup {
             seed: options.seed,
             kills: options.kills,
             load: options.load,
+            slack: options.slack,
             machine: Machine {
                 cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
                 cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -164,7 +166,7 @@ impl Report {
     /// Puts all figures together and judges them.
     pub(super) fn new(setup: Setup, run: Run, ended: &Ended, took: Duration) -> Self {
         let traffic = ended.outcomes.read(0, |outcomes| Traffic::new(&run, outcomes));
-        let claims = claims::judge(&run, &traffic, ended, setup.load);
+        let claims = claims::judge(&run, &traffic, ended, setup.load, setup.slack);
         Self {
             setup,
             failing_region: FAILING,
@@ -223,6 +225,10 @@ impl Report {
         if self.setup.load < 1.0 {
             let reduced = claims::reduced_load(self.setup.load);
             let _ = writeln!(text, "{}", style.bad(&reduced));
+        }
+        if self.setup.slack > 1 {
+            let slack = format!("the limits of time were multiplied by {}", self.setup.slack);
+            let _ = writeln!(text, "{}", style.bad(&slack));
         }
         text
     }
