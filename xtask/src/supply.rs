@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use crate::cargo::{Metadata, Package};
 
-const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+/// Everything has to come from where this does, Cargo's own registry.
+const FROM_THE_REGISTRY: &str = "serde";
 
 /// The part of `deny.toml` used here.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,10 +48,13 @@ pub(crate) fn rules(metadata: &Metadata) -> Result<Rules> {
 pub(crate) fn violations(metadata: &Metadata, rules: &Rules) -> Vec<String> {
     let foreign =
         metadata.packages.iter().filter(|package| !metadata.workspace_members.contains(&package.id));
-    foreign.flat_map(|package| judge(package, rules)).collect()
+    let registry = metadata.packages.iter().find(|package| package.name == FROM_THE_REGISTRY);
+    let registry =
+        registry.and_then(|package| package.source.as_deref()).filter(|from| from.starts_with("registry+"));
+    foreign.flat_map(|package| judge(package, rules, registry)).collect()
 }
 
-fn judge(package: &Package, rules: &Rules) -> Vec<String> {
+fn judge(package: &Package, rules: &Rules, registry: Option<&str>) -> Vec<String> {
     let name = format!("{} {}", package.name, package.version);
     let mut found = Vec::new();
     match package.license.as_deref() {
@@ -63,9 +67,9 @@ fn judge(package: &Package, rules: &Rules) -> Vec<String> {
     if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == package.name) {
         found.push(format!("{name} is banned: {}", ban.reason));
     }
-    if package.source.as_deref() != Some(CRATES_IO) {
+    if registry.is_none() || package.source.as_deref() != registry {
         let source = package.source.as_deref().unwrap_or("a path outside the workspace");
-        found.push(format!("{name} comes from {source}; only crates.io is allowed"));
+        found.push(format!("{name} comes from {source}; only Cargo's own registry is allowed"));
     }
     found
 }
@@ -157,6 +161,8 @@ mod tests {
         }
     }
 
+    const REGISTRY: &str = "registry+https://registry.example.net";
+
     #[test]
     fn licence_ban_and_source_are_each_reported() {
         let rules: Rules = toml::from_str(
@@ -170,13 +176,13 @@ mod tests {
             license: Some("AGPL-3.0-only".to_owned()),
             source: Some("git+ssh://example.net/fork".to_owned()),
         };
-        assert_eq!(judge(&package, &rules).len(), 3);
+        assert_eq!(judge(&package, &rules, Some(REGISTRY)).len(), 3);
         let clean = Package {
             name: "bytes".to_owned(),
             license: Some("MIT".to_owned()),
-            source: Some(CRATES_IO.to_owned()),
+            source: Some(REGISTRY.to_owned()),
             ..package
         };
-        assert_eq!(judge(&clean, &rules), Vec::<String>::new());
+        assert_eq!(judge(&clean, &rules, Some(REGISTRY)), Vec::<String>::new());
     }
 }
