@@ -11,7 +11,7 @@ use std::{
         mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -21,6 +21,7 @@ use crate::metrics::table;
 
 const QUEUED_LINES: usize = 4096;
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+const ROOM_POLL: Duration = Duration::from_millis(1);
 
 enum Message {
     Line(Box<[u8]>),
@@ -45,12 +46,20 @@ impl LineWriter {
         Ok(Self { queue, lost })
     }
 
-    /// Waits until what was logged before is written, for a second at most.
+    /// Waits until what was logged before is written, for about a second at most.
     pub(super) fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_PATIENCE;
         let (done, written) = mpsc::sync_channel(1);
-        if self.queue.try_send(Message::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(FLUSH_PATIENCE);
+        let mut request = Message::Flush(done);
+        // A full queue may only be behind: its reader gets the same time to make room as to write.
+        while let Err(TrySendError::Full(refused)) = self.queue.try_send(request) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            request = refused;
+            thread::sleep(ROOM_POLL);
         }
+        let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
