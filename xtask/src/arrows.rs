@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pure ◀── driver ◀── daemon          cli, testnet ──▶ pure only
+//!             └──▶ system ◀──┘
 //! ```
 //!
 //! - a pure crate depends, by whatever way, on no driver and on no library that does I/O, runs tasks or draws random numbers;
@@ -18,6 +19,8 @@ use crate::cargo::Metadata;
 enum Class {
     Pure,
     Driver,
+    /// System calls behind safe functions, for drivers.
+    System,
     /// Composes everything.
     Daemon,
     /// Meets the daemon at its process boundary.
@@ -28,6 +31,9 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-announce", Class::Pure),
     ("proxima-api", Class::Pure),
     ("proxima-balance", Class::Pure),
+    ("proxima-bfd", Class::Pure),
+    ("proxima-bgp-monitor", Class::Pure),
+    ("proxima-bgp-rib", Class::Pure),
     ("proxima-bgp-session", Class::Pure),
     ("proxima-bgp-wire", Class::Pure),
     ("proxima-catchment", Class::Pure),
@@ -36,12 +42,14 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-http1", Class::Pure),
     ("proxima-residency", Class::Pure),
     ("proxima-types", Class::Pure),
+    ("proxima-bfd-io", Class::Driver),
     ("proxima-bgp-speaker", Class::Driver),
     ("proxima-catchment-io", Class::Driver),
     ("proxima-netlink", Class::Driver),
     ("proxima-probe", Class::Driver),
     ("proxima-proxy", Class::Driver),
     ("proxima-telemetry", Class::Driver),
+    ("proxima-sys", Class::System),
     ("proximad", Class::Daemon),
     ("proxima-cli", Class::Outside),
     ("proxima-testnet", Class::Outside),
@@ -113,7 +121,9 @@ fn class_of(name: &str) -> Option<Class> {
 fn complaint(from: Class, to: Class) -> Option<&'static str> {
     match (from, to) {
         (_, Class::Pure) | (Class::Daemon, Class::Driver) => None,
+        (Class::Driver | Class::Daemon | Class::Outside, Class::System) => None,
         (Class::Pure, _) => Some("a pure crate depends on pure crates only"),
+        (Class::System, _) => Some("system calls depend on nothing of the product's"),
         (Class::Driver, Class::Driver) => {
             Some("drivers never depend on each other; the daemon composes them")
         }
