@@ -35,6 +35,9 @@ struct Ban {
     #[serde(rename = "crate")]
     name: String,
     reason: String,
+    /// Packages that may depend on it all the same.
+    #[serde(default)]
+    wrappers: BTreeSet<String>,
 }
 
 /// Reads `deny.toml`.
@@ -51,10 +54,21 @@ pub(crate) fn violations(metadata: &Metadata, rules: &Rules) -> Vec<String> {
     let registry = metadata.packages.iter().find(|package| package.name == FROM_THE_REGISTRY);
     let registry =
         registry.and_then(|package| package.source.as_deref()).filter(|from| from.starts_with("registry+"));
-    foreign.flat_map(|package| judge(package, rules, registry)).collect()
+    foreign.flat_map(|package| judge(package, &dependents(metadata, package), rules, registry)).collect()
 }
 
-fn judge(package: &Package, rules: &Rules, registry: Option<&str>) -> Vec<String> {
+/// Who depends on a package directly, by whatever kind of dependency.
+fn dependents<'a>(metadata: &'a Metadata, package: &Package) -> Vec<&'a str> {
+    let nodes = metadata.resolve.nodes.iter();
+    let dependents: BTreeSet<&str> = nodes
+        .filter(|node| node.deps.iter().any(|dependency| dependency.pkg == package.id))
+        .map(|node| node.id.as_str())
+        .collect();
+    let packages = metadata.packages.iter();
+    packages.filter(|other| dependents.contains(other.id.as_str())).map(|other| other.name.as_str()).collect()
+}
+
+fn judge(package: &Package, dependents: &[&str], rules: &Rules, registry: Option<&str>) -> Vec<String> {
     let name = format!("{} {}", package.name, package.version);
     let mut found = Vec::new();
     match package.license.as_deref() {
@@ -64,7 +78,8 @@ fn judge(package: &Package, rules: &Rules, registry: Option<&str>) -> Vec<String
         }
         Some(_) => {}
     }
-    if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == package.name) {
+    let ban = rules.bans.deny.iter().find(|ban| ban.name == package.name);
+    if let Some(ban) = ban.filter(|ban| !ban.allows(dependents)) {
         found.push(format!("{name} is banned: {}", ban.reason));
     }
     if registry.is_none() || package.source.as_deref() != registry {
@@ -72,6 +87,13 @@ fn judge(package: &Package, rules: &Rules, registry: Option<&str>) -> Vec<String
         found.push(format!("{name} comes from {source}; only Cargo's own registry is allowed"));
     }
     found
+}
+
+impl Ban {
+    /// Whether none but its wrappers depend on the banned package.
+    fn allows(&self, dependents: &[&str]) -> bool {
+        !self.wrappers.is_empty() && dependents.iter().all(|name| self.wrappers.contains(*name))
+    }
 }
 
 /// Whether the allowed licences satisfy an SPDX expression (also the old form with slashes). `WITH` is part of a licence's
@@ -176,13 +198,28 @@ mod tests {
             license: Some("AGPL-3.0-only".to_owned()),
             source: Some("git+ssh://example.net/fork".to_owned()),
         };
-        assert_eq!(judge(&package, &rules, Some(REGISTRY)).len(), 3);
+        assert_eq!(judge(&package, &[], &rules, Some(REGISTRY)).len(), 3);
         let clean = Package {
             name: "bytes".to_owned(),
             license: Some("MIT".to_owned()),
             source: Some(REGISTRY.to_owned()),
             ..package
         };
-        assert_eq!(judge(&clean, &rules, Some(REGISTRY)), Vec::<String>::new());
+        assert_eq!(judge(&clean, &[], &rules, Some(REGISTRY)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_banned_package_is_let_be_below_its_wrappers_only() {
+        let ban: Ban =
+            toml::from_str("crate = 'chrono'\nwrappers = ['bgpkit-parser']\nreason = 'jiff'\n").unwrap();
+        for (dependents, allowed) in [
+            (&["bgpkit-parser"][..], true),
+            (&["bgpkit-parser", "proximad"], false),
+            (&["proximad"], false),
+        ] {
+            assert_eq!(ban.allows(dependents), allowed, "{dependents:?}");
+        }
+        let ban: Ban = toml::from_str("crate = 'openssl'\nreason = 'one TLS library'\n").unwrap();
+        assert!(!ban.allows(&[]), "without wrappers a ban has no exception");
     }
 }
