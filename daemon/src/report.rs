@@ -284,7 +284,7 @@ fn received_route(
         as_path: words::as_path(&attributes.as_path),
         med: attributes.med,
         local_pref: attributes.local_pref,
-        communities: attributes.communities.clone(),
+        communities: attributes.communities.to_vec(),
         since: Some(wall(started, route.received_at)),
     }
 }

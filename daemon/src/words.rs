@@ -130,11 +130,10 @@ pub(crate) fn notification_received(n: &proxima_bgp_wire::Notification) -> Sessi
 /// An AS path, its sets as sets.
 pub(crate) fn as_path(path: &proxima_bgp_wire::AsPath) -> AsPath {
     AsPath(
-        path.segments
-            .iter()
+        path.segments()
             .flat_map(|segment| match segment.kind {
                 SegmentKind::Sequence => segment.asns.iter().copied().map(AsPathElement::As).collect(),
-                SegmentKind::Set => vec![AsPathElement::Set(segment.asns.clone())],
+                SegmentKind::Set => vec![AsPathElement::Set(segment.asns.to_vec())],
             })
             .collect(),
     )

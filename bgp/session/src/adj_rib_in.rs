@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use proxima_bgp_wire::{AfiSafi, Attributes, ErrorCode, NextHop, Notification, Update};
+use proxima_bgp_wire::{AfiSafi, Attributes, ErrorCode, NextHop, Nlri, Notification, Update};
 use proxima_types::{Asn, Family, Prefix};
 
 use crate::{interface::RoutesReceived, terms::Refusal};
@@ -65,7 +65,7 @@ impl AdjRibIn {
     /// Takes an UPDATE in: withdrawals first, so that a prefix in both lists stays.
     pub(crate) fn apply(&mut self, now: Instant, update: Update, local_as: Asn) -> RoutesReceived {
         let mut summary = RoutesReceived { end_of_rib: update.end_of_rib, ..RoutesReceived::default() };
-        for prefix in update.withdrawn {
+        for Nlri { prefix, .. } in update.withdrawn {
             if self.routes.remove(&prefix).is_some() {
                 self.counts[index(prefix.family())] -= 1;
                 summary.withdrawn.push(prefix);
@@ -74,7 +74,7 @@ impl AdjRibIn {
         let as_loop = update.attributes.as_path.contains(local_as);
         let attributes = Arc::new(update.attributes);
         for reach in update.reach {
-            for prefix in reach.prefixes {
+            for Nlri { prefix, .. } in reach.nlri {
                 let attributes = attributes.clone();
                 let route = ReceivedRoute { attributes, next_hop: reach.next_hop, received_at: now, as_loop };
                 if self.routes.insert(prefix, route).is_none() {

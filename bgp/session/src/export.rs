@@ -52,7 +52,7 @@ fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes 
         as_path,
         med: chosen.med,
         local_pref,
-        communities: chosen.communities.clone(),
+        communities: chosen.communities.as_slice().into(),
         ..Attributes::default()
     }
 }

@@ -124,7 +124,7 @@ fn held(world: &World, node: usize) -> BTreeMap<Prefix, (usize, Option<u32>, Vec
     let routes = world.nodes[node].adj_rib_in().iter();
     let key = |prefix, route: &proxima_bgp_session::ReceivedRoute| {
         let attributes = &route.attributes;
-        (prefix, (attributes.as_path.length() - 1, attributes.med, attributes.communities.clone()))
+        (prefix, (attributes.as_path.length() - 1, attributes.med, attributes.communities.to_vec()))
     };
     routes.map(|(prefix, route)| key(prefix, route)).collect()
 }

@@ -50,6 +50,6 @@ pub use notification::{ErrorCode, Notification};
 pub use open::{Open, OpenError};
 pub use route_refresh::{RefreshKind, RouteRefresh, RouteRefreshError};
 pub use update::{
-    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Origin,
-    RawAttribute, Reach, Segment, SegmentKind, Update, UpdateError,
+    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Nlri,
+    Origin, Rare, RareAttributes, RawAttribute, Reach, Segment, SegmentKind, Segments, Update, UpdateError,
 };

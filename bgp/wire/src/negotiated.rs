@@ -4,7 +4,7 @@ use std::fmt;
 
 use proxima_types::Family;
 
-use crate::{Capability, EXTENDED_MAX_LEN, MAX_LEN, Open};
+use crate::{AddPathMode, Capability, EXTENDED_MAX_LEN, MAX_LEN, Open};
 
 /// An address family and subsequent family by number (RFC 4760), known to us or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ impl fmt::Display for AfiSafi {
 }
 
 /// A set of address families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Families {
     ipv4: bool,
     ipv6: bool,
@@ -113,8 +113,14 @@ pub struct Negotiated {
     pub extended_messages: bool,
     /// IPv4 routes may have an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
+    /// Families in which the peer's prefixes have path identifiers (RFC 7911).
+    pub add_path_receive: Families,
+    /// Families in which our prefixes have path identifiers; empty as long as we only offer to receive.
+    pub add_path_send: Families,
     /// ROUTE-REFRESH may be sent to the peer (RFC 2918).
     pub route_refresh: bool,
+    /// Marks go around the answer to a ROUTE-REFRESH (RFC 7313).
+    pub enhanced_refresh: bool,
     /// eBGP or iBGP.
     pub peer: PeerKind,
 }
@@ -126,7 +132,10 @@ impl Default for Negotiated {
             families: Families::IPV4,
             extended_messages: false,
             extended_next_hop: false,
+            add_path_receive: Families::NONE,
+            add_path_send: Families::NONE,
             route_refresh: false,
+            enhanced_refresh: false,
             peer: PeerKind::External,
         }
     }
@@ -136,12 +145,22 @@ impl Negotiated {
     /// What the OPEN we sent and the one we received agree on. The set of families may come out empty.
     pub fn between(ours: &Open, theirs: &Open) -> Self {
         let both = |capability: &Capability| ours.offers(capability) && theirs.offers(capability);
+        let families = ours.families().intersection(theirs.families());
+        let paths = |from: &Open, to: &Open| {
+            let sends = from.add_path_families(|mode| matches!(mode, AddPathMode::Send | AddPathMode::Both));
+            let receives =
+                to.add_path_families(|mode| matches!(mode, AddPathMode::Receive | AddPathMode::Both));
+            sends.intersection(receives).intersection(families)
+        };
         Self {
             four_octet_as: ours.four_octet_as().is_some() && theirs.four_octet_as().is_some(),
-            families: ours.families().intersection(theirs.families()),
+            families,
             extended_messages: both(&Capability::ExtendedMessage),
             extended_next_hop: ours.offers_ipv6_next_hop_for_ipv4() && theirs.offers_ipv6_next_hop_for_ipv4(),
+            add_path_receive: paths(theirs, ours),
+            add_path_send: paths(ours, theirs),
             route_refresh: both(&Capability::RouteRefresh),
+            enhanced_refresh: both(&Capability::RouteRefresh) && both(&Capability::EnhancedRouteRefresh),
             peer: if ours.asn == theirs.asn { PeerKind::Internal } else { PeerKind::External },
         }
     }

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use bytes::{BufMut, BytesMut};
-use proxima_types::Asn;
+use proxima_types::{Asn, Family};
 
 use crate::{
-    Capability, EncodeError, ErrorCode, ExtendedNextHop, Families, HEADER_LEN, MAX_LEN, MessageType,
-    Notification, header::write_message, reader::Reader,
+    AddPathMode, AfiSafi, Capability, EncodeError, ErrorCode, ExtendedNextHop, Families, HEADER_LEN, MAX_LEN,
+    MessageType, Notification, header::write_message, reader::Reader,
 };
 
 /// The version of BGP.
@@ -91,7 +91,7 @@ impl Open {
             _ => None,
         });
         let Some(first) = offered.next() else { return Families::IPV4 };
-        std::iter::once(first).chain(offered).filter_map(crate::AfiSafi::family).collect()
+        std::iter::once(first).chain(offered).filter_map(AfiSafi::family).collect()
     }
 
     /// The AS number of the four-octet capability, if it is offered.
@@ -100,6 +100,23 @@ impl Open {
             Capability::FourOctetAs(asn) => Some(*asn),
             _ => None,
         })
+    }
+
+    /// The families in which the speaker would send or receive several paths (RFC 7911 §4). A family listed more
+    /// than once counts as it is listed last.
+    pub(crate) fn add_path_families(&self, wanted: impl Fn(AddPathMode) -> bool) -> Families {
+        let listed = self.capabilities.iter().filter_map(|capability| match capability {
+            Capability::AddPath(families) => Some(families),
+            _ => None,
+        });
+        let listed: Vec<_> = listed.flatten().collect();
+        Family::ALL
+            .into_iter()
+            .filter(|family| {
+                let entry = listed.iter().rev().find(|entry| entry.family == AfiSafi::from(*family));
+                entry.is_some_and(|entry| wanted(entry.mode))
+            })
+            .collect()
     }
 
     pub(crate) fn offers_ipv6_next_hop_for_ipv4(&self) -> bool {

@@ -20,8 +20,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use proxima_types::{Family, Prefix};
 
-pub use as_path::{AsPath, Segment, SegmentKind};
-pub use attributes::{Aggregator, Attributes, LargeCommunity, Origin, RawAttribute};
+pub use as_path::{AsPath, Segment, SegmentKind, Segments};
+pub use attributes::{Aggregator, Attributes, LargeCommunity, Origin, Rare, RareAttributes, RawAttribute};
 pub use encode::{announce, end_of_rib, withdraw};
 pub use problem::{AttributeProblem, Disposition, Fault, UpdateError};
 
@@ -29,7 +29,7 @@ pub use problem::{AttributeProblem, Disposition, Fault, UpdateError};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Update {
     /// Routes of either family that are gone; those of a message to be treated as a withdrawal are among them.
-    pub withdrawn: Vec<Prefix>,
+    pub withdrawn: Vec<Nlri>,
     /// Routes that have come, all with `attributes`. At most one entry for the NLRI field and one for MP_REACH_NLRI.
     pub reach: Vec<Reach>,
     /// The path attributes of `reach`; without meaning when that is empty.
@@ -46,7 +46,22 @@ pub struct Reach {
     /// Where to send packets.
     pub next_hop: NextHop,
     /// The destinations, all of one family, at least one.
-    pub prefixes: Vec<Prefix>,
+    pub nlri: Vec<Nlri>,
+}
+
+/// A destination, and which of several paths to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nlri {
+    /// The destination.
+    pub prefix: Prefix,
+    /// The path identifier (RFC 7911 §3); 0 where add-path is not negotiated.
+    pub path_id: u32,
+}
+
+impl From<Prefix> for Nlri {
+    fn from(prefix: Prefix) -> Self {
+        Self { prefix, path_id: 0 }
+    }
 }
 
 /// The next hop of a route.

@@ -1,12 +1,21 @@
 //! Path attributes by type, and the numbers and flags of their encoding.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    net::Ipv4Addr,
+    ops::{Deref, DerefMut},
+    sync::LazyLock,
+};
 
 use proxima_types::{Asn, Community};
 
 use super::AsPath;
 
 /// The path attributes that routes of one UPDATE share, next hops apart.
+///
+/// A RIB holds hundreds of thousands of these: lists are without spare room, and what few routes have is apart, in
+/// [`Rare`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Attributes {
     /// How the route came into BGP. Decoding sees to it that it was there if there are routes.
@@ -19,20 +28,73 @@ pub struct Attributes {
     pub local_pref: Option<u32>,
     /// Some of the path was left out by an aggregating router.
     pub atomic_aggregate: bool,
+    /// Communities (RFC 1997) as they came.
+    pub communities: Box<[Community]>,
+    /// Large communities (RFC 8092).
+    pub large_communities: Box<[LargeCommunity]>,
+    /// ONLY_TO_CUSTOMER (RFC 9234 §5): the AS that sent the route down or sideways; it may go to customers only.
+    pub only_to_customer: Option<Asn>,
+    /// What few routes have: `attributes.rare.aggregator` and so on.
+    pub rare: Rare,
+}
+
+/// Path attributes that few routes have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct RareAttributes {
     /// Who aggregated.
     pub aggregator: Option<Aggregator>,
-    /// Communities (RFC 1997) as they came.
-    pub communities: Vec<Community>,
-    /// Large communities (RFC 8092).
-    pub large_communities: Vec<LargeCommunity>,
     /// Extended communities (RFC 4360), raw.
-    pub extended_communities: Vec<[u8; 8]>,
+    pub extended_communities: Box<[[u8; 8]]>,
     /// ORIGINATOR_ID of a route reflector (RFC 4456); iBGP only.
     pub originator_id: Option<Ipv4Addr>,
     /// CLUSTER_LIST of route reflectors; iBGP only.
-    pub cluster_list: Vec<Ipv4Addr>,
-    /// Optional transitive attributes we do not know; encoded with the partial bit set.
-    pub unknown: Vec<RawAttribute>,
+    pub cluster_list: Box<[Ipv4Addr]>,
+    /// Optional transitive attributes we do not know, in the order they came; encoded with the partial bit set.
+    pub unknown: Box<[RawAttribute]>,
+}
+
+/// [`RareAttributes`], which take up room only where one of them is set.
+#[derive(Debug, Clone, Default)]
+pub struct Rare(Option<Box<RareAttributes>>);
+
+static NONE: LazyLock<RareAttributes> = LazyLock::new(RareAttributes::default);
+
+impl From<RareAttributes> for Rare {
+    fn from(attributes: RareAttributes) -> Self {
+        Self((attributes != *NONE).then(|| Box::new(attributes)))
+    }
+}
+
+impl Deref for Rare {
+    type Target = RareAttributes;
+
+    fn deref(&self) -> &RareAttributes {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Rare {
+    fn deref_mut(&mut self) -> &mut RareAttributes {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for Rare {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.is_none() && other.0.is_none()) || **self == **other
+    }
+}
+
+impl Eq for Rare {}
+
+impl Hash for Rare {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let set = self.0.as_deref().filter(|attributes| **attributes != *NONE);
+        set.is_some().hash(state);
+        if let Some(attributes) = set {
+            attributes.hash(state);
+        }
+    }
 }
 
 /// ORIGIN (RFC 4271 §5.1.1); the lesser is preferred.
@@ -92,7 +154,7 @@ pub struct RawAttribute {
     /// Type code.
     pub code: u8,
     /// Value.
-    pub value: Vec<u8>,
+    pub value: Box<[u8]>,
 }
 
 /// Attribute flags (RFC 4271 §4.3).
@@ -121,6 +183,7 @@ pub(crate) mod code {
     pub(crate) const AS4_PATH: u8 = 17;
     pub(crate) const AS4_AGGREGATOR: u8 = 18;
     pub(crate) const LARGE_COMMUNITIES: u8 = 32;
+    pub(crate) const ONLY_TO_CUSTOMER: u8 = 35;
 }
 
 /// The name of an attribute, for people.
@@ -142,6 +205,7 @@ pub(crate) fn name(attribute: u8) -> Option<&'static str> {
         code::AS4_PATH => "AS4_PATH",
         code::AS4_AGGREGATOR => "AS4_AGGREGATOR",
         code::LARGE_COMMUNITIES => "LARGE_COMMUNITY",
+        code::ONLY_TO_CUSTOMER => "ONLY_TO_CUSTOMER",
         _ => return None,
     })
 }

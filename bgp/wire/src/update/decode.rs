@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use proxima_types::{Asn, Community, Family, Prefix};
+use proxima_types::{Asn, Community, Family};
 
 use super::{
-    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Origin,
-    RawAttribute, Reach, Update, UpdateError,
+    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Nlri,
+    Origin, RawAttribute, Reach, Update, UpdateError,
     attributes::{code, flag},
     nlri,
 };
@@ -21,10 +21,10 @@ impl Update {
         if withdrawn.is_empty() && attributes.is_empty() && nlri.is_empty() {
             return Ok(Self { end_of_rib: Some(Family::Ipv4), ..Self::default() });
         }
-        let classic = Classic {
-            withdrawn: nlri::decode(withdrawn, Family::Ipv4).ok_or(UpdateError::InvalidNetworkField)?,
-            announced: nlri::decode(nlri, Family::Ipv4).ok_or(UpdateError::InvalidNetworkField)?,
-        };
+        let add_path = negotiated.add_path_receive.contains(Family::Ipv4);
+        let field =
+            |bytes| nlri::decode(bytes, Family::Ipv4, add_path).ok_or(UpdateError::InvalidNetworkField);
+        let classic = Classic { withdrawn: field(withdrawn)?, announced: field(nlri)? };
         let mut list = AttributeList::new(negotiated);
         list.read(attributes)?;
         list.finish(classic)
@@ -39,8 +39,8 @@ fn section<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
 
 /// The fields of RFC 4271, which hold IPv4 only.
 struct Classic {
-    withdrawn: Vec<Prefix>,
-    announced: Vec<Prefix>,
+    withdrawn: Vec<Nlri>,
+    announced: Vec<Nlri>,
 }
 
 /// One attribute as it stands in the message.
@@ -65,7 +65,8 @@ struct AttributeList {
     reach: Option<Reach>,
     /// MP_REACH_NLRI had prefixes, of whatever family.
     announces: bool,
-    unreach: Option<(Family, Vec<Prefix>)>,
+    unreach: Option<(Family, Vec<Nlri>)>,
+    unknown: Vec<RawAttribute>,
     seen: [bool; 256],
     problems: Vec<AttributeProblem>,
 }
@@ -83,6 +84,7 @@ impl AttributeList {
             reach: None,
             announces: false,
             unreach: None,
+            unknown: Vec::new(),
             seen: [false; 256],
             problems: Vec::new(),
         }
@@ -169,7 +171,7 @@ impl AttributeList {
         }
         if flags & flag::TRANSITIVE != 0 {
             let flags = flags & !flag::EXTENDED_LENGTH;
-            self.attributes.unknown.push(RawAttribute { flags, code, value: value.to_vec() });
+            self.unknown.push(RawAttribute { flags, code, value: value.into() });
         }
         Ok(())
     }
@@ -188,15 +190,18 @@ impl AttributeList {
                 fixed::<0>(value)?;
                 into.atomic_aggregate = true;
             }
-            code::AGGREGATOR => into.aggregator = Some(aggregator(value, self.negotiated.four_octet_as)?),
+            code::AGGREGATOR => {
+                into.rare.aggregator = Some(aggregator(value, self.negotiated.four_octet_as)?)
+            }
             code::COMMUNITIES => {
                 into.communities = list(value)?.map(|octets| Community(u32::from_be_bytes(octets))).collect();
             }
-            code::ORIGINATOR_ID => into.originator_id = Some(fixed::<4>(value)?.into()),
-            code::CLUSTER_LIST => into.cluster_list = list::<4>(value)?.map(Ipv4Addr::from).collect(),
-            code::EXTENDED_COMMUNITIES => into.extended_communities = list(value)?.collect(),
+            code::ORIGINATOR_ID => into.rare.originator_id = Some(fixed::<4>(value)?.into()),
+            code::CLUSTER_LIST => into.rare.cluster_list = list::<4>(value)?.map(Ipv4Addr::from).collect(),
+            code::EXTENDED_COMMUNITIES => into.rare.extended_communities = list(value)?.collect(),
             code::AS4_PATH => self.as4_path = Some(AsPath::decode_as4(value)?),
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(value, true)?),
+            code::ONLY_TO_CUSTOMER => into.only_to_customer = Some(Asn(u32::from_be_bytes(fixed(value)?))),
             code::LARGE_COMMUNITIES => into.large_communities = list(value)?.map(large_community).collect(),
             _ => {}
         }
@@ -222,11 +227,11 @@ impl AttributeList {
         };
         let next_hop =
             mp_next_hop(family, next_hop, self.negotiated.extended_next_hop).ok_or_else(malformed)?;
-        let prefixes = nlri::decode(reader.rest(), family).ok_or_else(malformed)?;
+        let nlri = self.nlri(reader.rest(), family).ok_or_else(malformed)?;
         if next_hop.address.is_unspecified() || next_hop.address.is_multicast() {
             self.problem(attribute.code, Fault::Value, Disposition::TreatAsWithdraw, attribute.octets);
         }
-        self.reach = Some(Reach { next_hop, prefixes });
+        self.reach = Some(Reach { next_hop, nlri });
         Ok(())
     }
 
@@ -243,8 +248,12 @@ impl AttributeList {
             self.problem(attribute.code, fault, Disposition::AttributeDiscard, attribute.octets);
             return Ok(());
         };
-        self.unreach = Some((family, nlri::decode(reader.rest(), family).ok_or_else(malformed)?));
+        self.unreach = Some((family, self.nlri(reader.rest(), family).ok_or_else(malformed)?));
         Ok(())
+    }
+
+    fn nlri(&self, bytes: &[u8], family: Family) -> Option<Vec<Nlri>> {
+        nlri::decode(bytes, family, self.negotiated.add_path_receive.contains(family))
     }
 
     fn negotiated_family(&self, afi_safi: AfiSafi) -> Option<Family> {
@@ -273,17 +282,17 @@ impl AttributeList {
             withdrawn = classic.withdrawn;
             // Without a next hop the message is a withdrawal, and the address does not matter.
             let address = IpAddr::V4(self.next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED));
-            reach.push(Reach { next_hop: address.into(), prefixes: classic.announced });
+            reach.push(Reach { next_hop: address.into(), nlri: classic.announced });
         } else if !classic.announced.is_empty() {
             let fault = Fault::FamilyNotNegotiated(Family::Ipv4.into());
             self.problem(code::NEXT_HOP, fault, Disposition::AttributeDiscard, &[]);
         }
-        withdrawn.extend(self.unreach.take().into_iter().flat_map(|(_, prefixes)| prefixes));
+        withdrawn.extend(self.unreach.take().into_iter().flat_map(|(_, nlri)| nlri));
         reach.extend(self.reach.take());
-        reach.retain(|reach| !reach.prefixes.is_empty());
+        reach.retain(|reach| !reach.nlri.is_empty());
 
         if treat_as_withdraw {
-            withdrawn.extend(reach.drain(..).flat_map(|reach| reach.prefixes));
+            withdrawn.extend(reach.drain(..).flat_map(|reach| reach.nlri));
             return Ok(Update { withdrawn, problems: self.problems, ..Update::default() });
         }
         let (attributes, problems) = self.into_attributes();
@@ -312,14 +321,19 @@ impl AttributeList {
     /// The attributes, with those of a two-octet peer made whole (RFC 6793 §4.2.3).
     fn into_attributes(self) -> (Attributes, Vec<AttributeProblem>) {
         let mut attributes = self.attributes;
+        if !self.unknown.is_empty() {
+            attributes.rare.unknown = self.unknown.into();
+        }
         attributes.origin = self.origin.unwrap_or_default();
         attributes.as_path = self.as_path.unwrap_or_default();
         // An old speaker that aggregated later left the AS4 attributes of before; they no longer hold then.
-        let outdated =
-            self.as4_aggregator.is_some() && attributes.aggregator.is_some_and(|by| by.asn != Asn::TRANS);
+        let outdated = self.as4_aggregator.is_some()
+            && attributes.rare.aggregator.is_some_and(|by| by.asn != Asn::TRANS);
         if !outdated {
-            attributes.aggregator = attributes.aggregator.map(|by| self.as4_aggregator.unwrap_or(by));
-            if let Some(as4_path) = self.as4_path {
+            if let (Some(by), true) = (self.as4_aggregator, attributes.rare.aggregator.is_some()) {
+                attributes.rare.aggregator = Some(by);
+            }
+            if let Some(as4_path) = &self.as4_path {
                 attributes.as_path = attributes.as_path.merged_with(as4_path);
             }
         }
@@ -358,7 +372,8 @@ fn class(attribute: u8) -> Option<u8> {
         | code::EXTENDED_COMMUNITIES
         | code::AS4_PATH
         | code::AS4_AGGREGATOR
-        | code::LARGE_COMMUNITIES => flag::OPTIONAL | flag::TRANSITIVE,
+        | code::LARGE_COMMUNITIES
+        | code::ONLY_TO_CUSTOMER => flag::OPTIONAL | flag::TRANSITIVE,
         _ => return None,
     })
 }

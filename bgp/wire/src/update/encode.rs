@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::{BufMut, BytesMut};
-use proxima_types::{Asn, Family, Prefix};
+use proxima_types::{Asn, Family};
 
 use super::{
-    AsPath, Attributes, NextHop, Update,
+    AsPath, Attributes, NextHop, Nlri, Update,
     attributes::{code, flag},
     nlri,
 };
@@ -34,7 +34,7 @@ const OPTIONAL_TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
 pub fn announce(
     attributes: &Attributes,
     next_hop: NextHop,
-    prefixes: impl IntoIterator<Item = Prefix>,
+    prefixes: impl IntoIterator<Item = impl Into<Nlri>>,
     negotiated: Negotiated,
     buf: &mut BytesMut,
 ) -> Result<usize, EncodeError> {
@@ -49,27 +49,28 @@ pub fn announce(
 fn try_announce(
     attributes: &Attributes,
     next_hop: NextHop,
-    prefixes: impl IntoIterator<Item = Prefix>,
+    prefixes: impl IntoIterator<Item = impl Into<Nlri>>,
     negotiated: Negotiated,
     buf: &mut BytesMut,
 ) -> Result<usize, EncodeError> {
-    let mut prefixes = prefixes.into_iter().peekable();
-    let Some(family) = prefixes.peek().map(Prefix::family) else { return Ok(0) };
-    let carrier = Carrier::of(family, next_hop, negotiated).ok_or_else(|| EncodeError::NextHopFamily {
-        prefix: prefixes.peek().copied().expect("peeked above"),
-        next_hop: next_hop.address,
-    })?;
+    let mut prefixes = prefixes.into_iter().map(Into::into).peekable();
+    let Some(Nlri { prefix: first, .. }) = prefixes.peek().copied() else { return Ok(0) };
+    let family = first.family();
+    let add_path = negotiated.add_path_send.contains(family);
+    let carrier = Carrier::of(family, next_hop, negotiated)
+        .ok_or(EncodeError::NextHopFamily { prefix: first, next_hop: next_hop.address })?;
     let mut shared = BytesMut::new();
     write_attributes(attributes, &carrier, negotiated, &mut shared);
 
     let fixed = EMPTY_LEN + shared.len() + carrier.overhead();
     let mut messages = 0;
     let mut pending = BytesMut::new();
-    for prefix in prefixes {
+    for nlri in prefixes {
+        let prefix = nlri.prefix;
         if prefix.family() != family {
             return Err(EncodeError::MixedFamilies { prefix, family });
         }
-        let len = nlri::encoded_len(prefix);
+        let len = nlri::encoded_len(nlri, add_path);
         if fixed + len > negotiated.max_len() {
             return Err(EncodeError::AttributesTooLong {
                 len: shared.len(),
@@ -82,7 +83,7 @@ fn try_announce(
             messages += 1;
             pending.clear();
         }
-        nlri::encode(prefix, &mut pending);
+        nlri::encode(nlri, add_path, &mut pending);
     }
     carrier.write(&shared, &pending, buf);
     Ok(messages + 1)
@@ -91,25 +92,28 @@ fn try_announce(
 /// Appends UPDATEs that withdraw `prefixes` of either family, and returns how many messages that took: IPv4 in the
 /// withdrawn routes field, IPv6 in MP_UNREACH_NLRI.
 pub fn withdraw(
-    prefixes: impl IntoIterator<Item = Prefix>,
+    prefixes: impl IntoIterator<Item = impl Into<Nlri>>,
     negotiated: Negotiated,
     buf: &mut BytesMut,
 ) -> usize {
-    let (ipv4, ipv6): (Vec<_>, Vec<_>) =
-        prefixes.into_iter().partition(|prefix| prefix.family() == Family::Ipv4);
+    let (ipv4, ipv6): (Vec<Nlri>, Vec<Nlri>) =
+        prefixes.into_iter().map(Into::into).partition(|nlri| nlri.prefix.family() == Family::Ipv4);
     let mut messages = 0;
-    for (prefixes, overhead, write) in [
-        (ipv4, EMPTY_LEN, write_withdrawn as fn(&[u8], &mut BytesMut)),
-        (ipv6, EMPTY_LEN + ATTRIBUTE_HEADER_LEN + 3, |nlri, buf| write_unreach(Family::Ipv6, nlri, buf)),
+    for (family, prefixes, overhead, write) in [
+        (Family::Ipv4, ipv4, EMPTY_LEN, write_withdrawn as fn(&[u8], &mut BytesMut)),
+        (Family::Ipv6, ipv6, EMPTY_LEN + ATTRIBUTE_HEADER_LEN + 3, |nlri, buf| {
+            write_unreach(Family::Ipv6, nlri, buf);
+        }),
     ] {
+        let add_path = negotiated.add_path_send.contains(family);
         let mut pending = BytesMut::new();
-        for prefix in prefixes {
-            if overhead + pending.len() + nlri::encoded_len(prefix) > negotiated.max_len() {
+        for nlri in prefixes {
+            if overhead + pending.len() + nlri::encoded_len(nlri, add_path) > negotiated.max_len() {
                 write(&pending, buf);
                 messages += 1;
                 pending.clear();
             }
-            nlri::encode(prefix, &mut pending);
+            nlri::encode(nlri, add_path, &mut pending);
         }
         if !pending.is_empty() {
             write(&pending, buf);
@@ -132,7 +136,7 @@ impl Update {
         let start = buf.len();
         withdraw(self.withdrawn.iter().copied(), negotiated, buf);
         for reach in &self.reach {
-            announce(&self.attributes, reach.next_hop, reach.prefixes.iter().copied(), negotiated, buf)
+            announce(&self.attributes, reach.next_hop, reach.nlri.iter().copied(), negotiated, buf)
                 .inspect_err(|_| buf.truncate(start))?;
         }
         if let Some(family) = self.end_of_rib {
@@ -239,7 +243,7 @@ fn write_attributes(attributes: &Attributes, carrier: &Carrier, negotiated: Nego
         write_attribute(WELL_KNOWN, code::ATOMIC_AGGREGATE, &[], buf);
     }
     let aggregator = |wide| {
-        attributes.aggregator.map(|by| {
+        attributes.rare.aggregator.map(|by| {
             let mut value = BytesMut::new();
             put_asn(by.asn, wide, &mut value);
             value.put_slice(&by.router_id.octets());
@@ -255,20 +259,25 @@ fn write_attributes(attributes: &Attributes, carrier: &Carrier, negotiated: Nego
         attributes.communities.iter().map(|c| c.0.to_be_bytes()),
         buf,
     );
-    if let Some(originator) = attributes.originator_id.filter(|_| internal) {
+    if let Some(originator) = attributes.rare.originator_id.filter(|_| internal) {
         write_attribute(OPTIONAL, code::ORIGINATOR_ID, &originator.octets(), buf);
     }
     if internal {
-        write_list(OPTIONAL, code::CLUSTER_LIST, attributes.cluster_list.iter().map(Ipv4Addr::octets), buf);
+        write_list(
+            OPTIONAL,
+            code::CLUSTER_LIST,
+            attributes.rare.cluster_list.iter().map(Ipv4Addr::octets),
+            buf,
+        );
     }
-    let extended = attributes.extended_communities.iter().copied();
+    let extended = attributes.rare.extended_communities.iter().copied();
     write_list(OPTIONAL_TRANSITIVE, code::EXTENDED_COMMUNITIES, extended, buf);
     let fits = |asn: Asn| u16::try_from(asn.0).is_ok();
     if !wide && !attributes.as_path.asns().all(fits) {
         write_attribute(OPTIONAL_TRANSITIVE, code::AS4_PATH, &as_path(&attributes.as_path, true), buf);
     }
     if let Some(value) =
-        aggregator(true).filter(|_| !wide && !attributes.aggregator.is_none_or(|by| fits(by.asn)))
+        aggregator(true).filter(|_| !wide && !attributes.rare.aggregator.is_none_or(|by| fits(by.asn)))
     {
         write_attribute(OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, &value, buf);
     }
@@ -276,7 +285,10 @@ fn write_attributes(attributes: &Attributes, carrier: &Carrier, negotiated: Nego
     let large =
         large.map(|c| [c.global.to_be_bytes(), c.local_1.to_be_bytes(), c.local_2.to_be_bytes()].concat());
     write_list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, large, buf);
-    for raw in &attributes.unknown {
+    if let Some(asn) = attributes.only_to_customer {
+        write_attribute(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &asn.0.to_be_bytes(), buf);
+    }
+    for raw in &attributes.rare.unknown {
         write_attribute(OPTIONAL_TRANSITIVE | flag::PARTIAL, raw.code, &raw.value, buf);
     }
 }
@@ -306,7 +318,7 @@ fn write_attribute(flags: u8, code: u8, value: &[u8], buf: &mut BytesMut) {
 
 fn as_path(path: &AsPath, wide: bool) -> BytesMut {
     let mut value = BytesMut::new();
-    for segment in &path.segments {
+    for segment in path.segments() {
         for asns in segment.asns.chunks(MAX_SEGMENT) {
             value.put_slice(&[segment.kind as u8, asns.len() as u8]);
             for asn in asns {

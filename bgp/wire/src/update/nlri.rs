@@ -5,18 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytes::{BufMut, BytesMut};
 use proxima_types::{Family, Prefix};
 
+use super::Nlri;
 use crate::reader::Reader;
 
 /// All prefixes in `bytes`; `None` when a length is too large for the family or a prefix is cut short. Bits beyond
 /// the mask mean nothing and are cleared.
-pub(super) fn decode(bytes: &[u8], family: Family) -> Option<Vec<Prefix>> {
+pub(super) fn decode(bytes: &[u8], family: Family, add_path: bool) -> Option<Vec<Nlri>> {
     let mut reader = Reader::new(bytes);
-    let mut prefixes = Vec::new();
-    while let Some(length) = reader.u8() {
+    let mut nlri = Vec::new();
+    while !reader.is_empty() {
+        let path_id = if add_path { reader.u32()? } else { 0 };
+        let length = reader.u8()?;
         let octets = reader.take(usize::from(length).div_ceil(8))?;
-        prefixes.push(Prefix::truncating(address(octets, family)?, length));
+        nlri.push(Nlri { prefix: Prefix::truncating(address(octets, family)?, length), path_id });
     }
-    Some(prefixes)
+    Some(nlri)
 }
 
 /// The address that begins with `octets`; `None` when they are too many.
@@ -32,12 +35,15 @@ fn address(octets: &[u8], family: Family) -> Option<IpAddr> {
     })
 }
 
-/// Octets of `prefix` on the wire.
-pub(super) fn encoded_len(prefix: Prefix) -> usize {
-    1 + usize::from(prefix.length()).div_ceil(8)
+/// Octets of `nlri` on the wire.
+pub(super) fn encoded_len(nlri: Nlri, add_path: bool) -> usize {
+    usize::from(add_path) * 4 + 1 + usize::from(nlri.prefix.length()).div_ceil(8)
 }
 
-pub(super) fn encode(prefix: Prefix, buf: &mut BytesMut) {
+pub(super) fn encode(Nlri { prefix, path_id }: Nlri, add_path: bool, buf: &mut BytesMut) {
+    if add_path {
+        buf.put_u32(path_id);
+    }
     buf.put_u8(prefix.length());
     let octets = usize::from(prefix.length()).div_ceil(8);
     match prefix.address() {
