@@ -138,8 +138,13 @@ impl Control {
         let configured = self.config.bgp.peers.iter().find(|configured| configured.name == peer.name);
         api::Peer {
             name: peer.name.clone(),
-            address: peer.configured.ip(),
-            port: peer.configured.port(),
+            address: match peer.configured {
+                proxima_bgp_speaker::Remote::Address { address, .. } => address,
+                proxima_bgp_speaker::Remote::Range { .. } | proxima_bgp_speaker::Remote::Interface { .. } => {
+                    peer.remote.map_or(std::net::Ipv6Addr::UNSPECIFIED.into(), |remote| remote.ip())
+                }
+            },
+            port: peer.port,
             remote_as: peer.remote_as,
             state: words::session_state(session.state),
             since: self.wall(peer.since),

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use proxima_api::EventKind;
-use proxima_bgp_speaker::{AllowList, PeerConfig, Speaker, SpeakerConfig};
+use proxima_bgp_speaker::{AllowList, MaxPrefixes, PeerConfig, Remote, Speaker, SpeakerConfig};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, Protocol, Vip};
@@ -228,16 +228,14 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
 fn speaker_config(config: &Config) -> SpeakerConfig {
     let bgp = &config.bgp;
     let peer = |peer: &proxima_config::Peer| PeerConfig {
-        name: peer.name.clone(),
-        address: peer.address,
         port: peer.port,
-        remote_as: peer.remote_as,
         families: peer.families.clone(),
         passive: peer.passive,
         source: peer.source,
         next_hop_ipv4: peer.next_hop_ipv4,
         next_hop_ipv6: peer.next_hop_ipv6,
-        max_prefixes: Some(peer.max_prefixes),
+        max_prefixes: Some(MaxPrefixes::new(peer.max_prefixes)),
+        ..PeerConfig::new(peer.name.clone(), Remote::address(peer.address), peer.remote_as)
     };
     SpeakerConfig {
         local_as: bgp.local_as,
@@ -247,6 +245,8 @@ fn speaker_config(config: &Config) -> SpeakerConfig {
         listen: bgp.listen.clone(),
         peers: bgp.peers.iter().map(peer).collect(),
         allow_list: AllowList::new(config.prefixes()),
+        bmp: Vec::new(),
+        mrt: None,
     }
 }
 

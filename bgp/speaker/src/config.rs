@@ -1,12 +1,22 @@
-//! What a speaker is told at its start.
+//! What a speaker is told at its start, and of one peer while it runs.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU8,
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use proxima_bgp_session::{AllowList, Settings};
-use proxima_types::{Asn, Family, PeerName};
+use proxima_bgp_wire::Role;
+use proxima_types::{Asn, Family, PeerName, Prefix};
+
+/// The port BGP listens on by custom.
+pub const BGP_PORT: u16 = 179;
+/// How many peers a range makes at most when nothing else is said.
+pub const MAX_DYNAMIC: u16 = 100;
 
 /// The speaker as a whole.
 #[derive(Debug, Clone)]
@@ -21,40 +31,129 @@ pub struct SpeakerConfig {
     pub connect_retry: Duration,
     /// Where to listen; empty for not at all. An IPv6 address takes IPv6 only.
     pub listen: Vec<SocketAddr>,
-    /// The peers, each with a name and an address of its own.
+    /// The peers, each with a name of its own, and none that another could be taken for.
     pub peers: Vec<PeerConfig>,
     /// What may be announced.
     pub allow_list: AllowList,
+    /// Who is told of sessions and received routes by BMP (RFC 7854).
+    pub bmp: Vec<BmpConfig>,
+    /// Where the routing table is written from time to time (RFC 6396).
+    pub mrt: Option<MrtConfig>,
 }
 
-/// One peer.
+/// A BMP collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BmpConfig {
+    /// Its name in logs.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The wait between two attempts to connect; doubles up to sixteen times as much.
+    pub retry: Duration,
+    /// How often the collector gets a report of statistics; never when absent.
+    pub statistics: Option<Duration>,
+}
+
+/// Table dumps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MrtConfig {
+    /// The folder the files go to; it has to be there.
+    pub directory: PathBuf,
+    /// The time from one to the next; more than 0.
+    pub interval: Duration,
+}
+
+/// One peer, or a kind of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerConfig {
-    /// Its name in logs, events and commands.
+    /// Its name in logs, events and commands. The peers of a range are named `RANGE/ADDRESS`.
     pub name: PeerName,
-    /// Its address.
-    pub address: IpAddr,
-    /// The port it listens on, 179 by custom.
+    /// Who it is.
+    pub remote: Remote,
+    /// The port it listens on.
     pub port: u16,
     /// Its AS number; the own one makes it an internal peer.
     pub remote_as: Asn,
     /// The families to exchange; at least one.
     pub families: Vec<Family>,
-    /// Wait for it to connect, never connect to it.
+    /// Wait for it to connect, never connect to it. The peers of a range are passive whatever this says.
     pub passive: bool,
     /// The local address to connect from; the kernel chooses when absent.
     pub source: Option<IpAddr>,
+    /// Instead of the speaker's.
+    pub hold_time: Option<Duration>,
+    /// Instead of the speaker's.
+    pub connect_retry: Option<Duration>,
     /// Next hop of IPv4 routes; the local address of the session when absent.
     pub next_hop_ipv4: Option<Ipv4Addr>,
     /// Next hop of IPv6 routes; the local address of the session when absent.
     pub next_hop_ipv6: Option<Ipv6Addr>,
-    /// The most prefixes it may send of each family.
-    pub max_prefixes: Option<u32>,
+    /// The most prefixes it may send of each family, and what happens beyond that.
+    pub max_prefixes: Option<MaxPrefixes>,
+    /// The key of the TCP MD5 signatures (RFC 2385).
+    pub password: Option<Password>,
+    /// Which way packets may have come.
+    pub distance: Distance,
+    /// How long sent data may stay unacknowledged before the kernel gives the connection up (RFC 5482); its own way of doing
+    /// so when absent.
+    pub tcp_user_timeout: Option<Duration>,
+    /// Whether the kernel asks a silent peer for a sign of life.
+    pub keepalive: bool,
+    /// What we are to the peer (RFC 9234).
+    pub role: Option<Role>,
+    /// The peer has to say its role too.
+    pub role_strict: bool,
+    /// Graceful restart (RFC 4724, RFC 8538); not offered when absent.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Take several paths for one prefix (RFC 7911).
+    pub add_path: bool,
+    /// Offer IPv4 routes with IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Offer messages beyond 4096 octets (RFC 8654).
+    pub extended_messages: bool,
+    /// Paths of an external peer have to begin with its AS (RFC 4271 §6.3).
+    pub enforce_first_as: bool,
+    /// The session starts down, for this reason, until [`SpeakerHandle::up`](crate::SpeakerHandle::up).
+    pub shutdown: Option<String>,
 }
 
 impl PeerConfig {
-    pub(crate) fn remote(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.port)
+    /// A peer with nothing but defaults: both families, no limit, no signature.
+    pub fn new(name: PeerName, remote: Remote, remote_as: Asn) -> Self {
+        Self {
+            name,
+            remote,
+            port: BGP_PORT,
+            remote_as,
+            families: Family::ALL.to_vec(),
+            passive: false,
+            source: None,
+            hold_time: None,
+            connect_retry: None,
+            next_hop_ipv4: None,
+            next_hop_ipv6: None,
+            max_prefixes: None,
+            password: None,
+            distance: Distance::Usual,
+            tcp_user_timeout: None,
+            keepalive: true,
+            role: None,
+            role_strict: false,
+            graceful_restart: None,
+            add_path: false,
+            extended_next_hop: false,
+            extended_messages: true,
+            enforce_first_as: true,
+            shutdown: None,
+        }
+    }
+
+    /// The address and port to connect to, where they are known beforehand.
+    pub(crate) fn socket_address(&self) -> Option<SocketAddr> {
+        match self.remote {
+            Remote::Address { address, .. } => Some(SocketAddr::new(address, self.port)),
+            Remote::Range { .. } | Remote::Interface { .. } => None,
+        }
     }
 
     pub(crate) fn settings(&self, speaker: &SpeakerConfig) -> Settings {
@@ -62,13 +161,141 @@ impl PeerConfig {
             local_as: speaker.local_as,
             router_id: speaker.router_id,
             remote_as: self.remote_as,
-            hold_time: speaker.hold_time,
-            connect_retry: speaker.connect_retry,
+            hold_time: self.hold_time.unwrap_or(speaker.hold_time),
+            connect_retry: self.connect_retry.unwrap_or(speaker.connect_retry),
             passive: self.passive,
             families: self.families.clone(),
             next_hop_ipv4: self.next_hop_ipv4,
             next_hop_ipv6: self.next_hop_ipv6,
-            max_prefixes: self.max_prefixes,
+            max_prefixes: self.max_prefixes.map(|max| max.limit),
         }
+    }
+}
+
+/// Who a peer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// A router with an address.
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// The interface to reach it by; needed for a link-local address, which means nothing without one.
+        interface: Option<String>,
+    },
+    /// Whoever connects from this range becomes a peer while the connection lasts, and a while longer.
+    Range {
+        /// The range.
+        prefix: Prefix,
+        /// How many such peers there may be at once; 1 or more.
+        max: u16,
+    },
+    /// The router at the other end of a link, found by its router advertisements (RFC 4861).
+    Interface {
+        /// The interface.
+        interface: String,
+    },
+}
+
+impl Remote {
+    /// The router with this address.
+    pub fn address(address: IpAddr) -> Self {
+        Self::Address { address, interface: None }
+    }
+
+    /// The interface connections are bound to.
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Address { interface, .. } => interface.as_deref(),
+            Self::Interface { interface } => Some(interface),
+            Self::Range { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, interface: None } => address.fmt(f),
+            Self::Address { address, interface: Some(interface) } => write!(f, "{address}%{interface}"),
+            Self::Range { prefix, .. } => prefix.fmt(f),
+            Self::Interface { interface } => f.write_str(interface),
+        }
+    }
+}
+
+/// Which way packets to and from a peer may come: the TTL, or hop limit, of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Distance {
+    /// An external peer on a shared subnet (TTL 1), an internal one anywhere (TTL 64).
+    #[default]
+    Usual,
+    /// Up to so many hops away: packets are sent with this TTL, those of the peer may have any.
+    Multihop(NonZeroU8),
+    /// GTSM (RFC 5082): packets are sent with TTL 255; what comes from more than so many hops away is dropped by the
+    /// kernel. 1 is the shared subnet.
+    Security(NonZeroU8),
+}
+
+/// A limit on received prefixes, per family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPrefixes {
+    /// The most there may be; 1 or more.
+    pub limit: u32,
+    /// Says so once when this share of the limit is reached, in percent (1 to 100).
+    pub warn_at: u8,
+    /// Goes on beyond the limit, with a warning, instead of closing the session with Cease 6/1 (RFC 4486 §4).
+    pub warn_only: bool,
+    /// A session closed for it is tried again after this time; stays down until an operator's `up` or `reset` when absent.
+    pub restart: Option<Duration>,
+}
+
+impl MaxPrefixes {
+    /// Closes the session beyond `limit`, warns at 80 %.
+    pub fn new(limit: u32) -> Self {
+        Self { limit, warn_at: 80, warn_only: false, restart: None }
+    }
+}
+
+/// Graceful restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// How long the peer may keep our routes while we are gone; up to 4095 s.
+    pub restart_time: Duration,
+    /// How long we keep the peer's routes once it is back, until its End-of-RIB.
+    pub stale_time: Duration,
+    /// The data plane goes on forwarding while we restart (the F bit).
+    pub forwarding: bool,
+}
+
+/// The key of TCP MD5 signatures: 1 to 80 octets. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Arc<[u8]>);
+
+/// A text that can't be the key of TCP MD5 signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a password has 1 to {max} octets, not {0}", max = proxima_sys::MAX_MD5_KEY)]
+pub struct PasswordError(usize);
+
+impl Password {
+    /// This key.
+    ///
+    /// # Errors
+    /// When it is empty or longer than the kernel takes.
+    pub fn new(key: &[u8]) -> Result<Self, PasswordError> {
+        if (1..=proxima_sys::MAX_MD5_KEY).contains(&key.len()) {
+            Ok(Self(key.into()))
+        } else {
+            Err(PasswordError(key.len()))
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
     }
 }

@@ -19,8 +19,8 @@ const BACKLOG: i32 = 64;
 
 /// Connects to a peer, from its configured source. The error is for a person.
 pub(crate) async fn connect(peer: PeerConfig) -> Result<TcpStream, String> {
-    let remote = peer.remote();
-    let socket = match peer.address {
+    let remote = peer.socket_address().ok_or("its address is not known")?;
+    let socket = match remote.ip() {
         IpAddr::V4(_) => TcpSocket::new_v4(),
         IpAddr::V6(_) => TcpSocket::new_v6(),
     }

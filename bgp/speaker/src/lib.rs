@@ -36,7 +36,10 @@ mod peer;
 mod start;
 mod status;
 
-pub use config::{PeerConfig, SpeakerConfig};
+pub use config::{
+    BGP_PORT, BmpConfig, Distance, GracefulRestart, MAX_DYNAMIC, MaxPrefixes, MrtConfig, Password,
+    PasswordError, PeerConfig, Remote, SpeakerConfig,
+};
 pub use error::{CommandError, StartError};
 pub use event::{EVENT_QUEUE, SpeakerEvent};
 pub use handle::SpeakerHandle;

@@ -310,13 +310,13 @@ impl Peer {
             }
             self.warned = Some(text.clone());
         }
-        tracing::warn!(peer = %self.config.name, address = %self.config.remote(), "BGP: {text}");
+        tracing::warn!(peer = %self.config.name, address = %self.config.remote, "BGP: {text}");
         let peer = self.config.name.clone();
         self.tell(SpeakerEvent::Problem { peer, problem, at: Instant::now() });
     }
 
     fn log_state(&mut self, from: State, to: State, cause: &str) {
-        let (peer, address) = (&self.config.name, self.config.remote());
+        let (peer, address) = (&self.config.name, &self.config.remote);
         match (from, to) {
             (_, State::Established) => {
                 self.warned = None;
@@ -345,7 +345,8 @@ impl Peer {
         let connection = self.connections.iter().find(|connection| Some(connection.id) == session.connection);
         self.ports.status.send_replace(PeerStatus {
             name: self.config.name.clone(),
-            configured: self.config.remote(),
+            configured: self.config.remote.clone(),
+            port: self.config.port,
             remote_as: self.config.remote_as,
             since: session.since.unwrap_or(self.created),
             local: connection.and_then(|connection| connection.local),

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hasher, RandomState},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -57,7 +58,9 @@ impl Speaker {
             let now = Instant::now();
             let session = Session::new(peer.settings(&config), random_seed());
             let (status, status_receiver) = watch::channel(initial_status(peer, session.status(), now));
-            by_address.insert(peer.address.to_canonical(), (peer.name.clone(), accepted_sender));
+            if let Some(address) = peer.socket_address() {
+                by_address.insert(address.ip().to_canonical(), (peer.name.clone(), accepted_sender));
+            }
             peers.push(PeerPort {
                 name: peer.name.clone(),
                 commands: command_sender,
@@ -90,28 +93,31 @@ fn check(config: &SpeakerConfig) -> Result<(), StartError> {
         if peer.families.is_empty() {
             return Err(StartError::NoFamilies(peer.name.clone()));
         }
-        if let Some(source_address) = peer.source.filter(|source| source.is_ipv4() != peer.address.is_ipv4())
+        if let (Some(source_address), Some(address)) = (peer.source, peer.socket_address())
+            && source_address.is_ipv4() != address.is_ipv4()
         {
-            let (peer, address) = (peer.name.clone(), peer.address);
+            let (peer, address) = (peer.name.clone(), address.ip());
             return Err(StartError::SourceFamily { peer, source_address, address });
         }
         for earlier in &config.peers[..index] {
             if earlier.name == peer.name {
                 return Err(StartError::DuplicateName(peer.name.clone()));
             }
-            if same_source(config, earlier, peer) {
+            if let Some(address) = same_source(config, earlier, peer) {
                 let (first, second) = (earlier.name.clone(), peer.name.clone());
-                return Err(StartError::DuplicateAddress { first, second, address: peer.address });
+                return Err(StartError::DuplicateAddress { first, second, address });
             }
         }
     }
     Ok(())
 }
 
-/// Whether a connection from their address could be either's. Where nobody listens, or for another port, there is none.
-fn same_source(config: &SpeakerConfig, one: &PeerConfig, other: &PeerConfig) -> bool {
-    one.address.to_canonical() == other.address.to_canonical()
-        && (one.port == other.port || one.passive || other.passive || !config.listen.is_empty())
+/// The address from which a connection could be either's. Where nobody listens, or for another port, there is none.
+fn same_source(config: &SpeakerConfig, one: &PeerConfig, other: &PeerConfig) -> Option<IpAddr> {
+    let (one_address, other_address) = (one.socket_address()?, other.socket_address()?);
+    let same = one_address.ip().to_canonical() == other_address.ip().to_canonical()
+        && (one.port == other.port || one.passive || other.passive || !config.listen.is_empty());
+    same.then_some(one_address.ip())
 }
 
 fn bind(config: &SpeakerConfig) -> Result<Vec<TcpListener>, StartError> {
@@ -122,7 +128,8 @@ fn bind(config: &SpeakerConfig) -> Result<Vec<TcpListener>, StartError> {
 fn initial_status(peer: &PeerConfig, session: Status, now: Instant) -> PeerStatus {
     PeerStatus {
         name: peer.name.clone(),
-        configured: peer.remote(),
+        configured: peer.remote.clone(),
+        port: peer.port,
         remote_as: peer.remote_as,
         since: now,
         local: None,

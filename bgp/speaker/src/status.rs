@@ -6,13 +6,17 @@ use proxima_bgp_session::{Status, Terms};
 use proxima_bgp_wire::Capability;
 use proxima_types::{Asn, Family, PeerName};
 
+use crate::Remote;
+
 /// A peer at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
     /// Its name.
     pub name: PeerName,
-    /// Its configured address and port.
-    pub configured: SocketAddr,
+    /// Who it is by configuration.
+    pub configured: Remote,
+    /// The configured port.
+    pub port: u16,
     /// Its configured AS number.
     pub remote_as: Asn,
     /// Since when the session is in its state.

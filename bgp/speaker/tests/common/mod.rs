@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use proxima_bgp_speaker::{AllowList, PeerConfig, SpeakerConfig, SpeakerEvent};
-use proxima_types::{Announcement, Asn, Community, Family, Prefix, RouteAttributes};
+use proxima_bgp_speaker::{AllowList, PeerConfig, Remote, SpeakerConfig, SpeakerEvent};
+use proxima_types::{Announcement, Asn, Community, Prefix, RouteAttributes};
 use tokio::{sync::mpsc, time::timeout};
 
 /// Everything a test waits for comes within this time, or the test fails.
@@ -60,22 +60,18 @@ pub fn speaker(peers: Vec<PeerConfig>) -> SpeakerConfig {
         listen: Vec::new(),
         peers,
         allow_list: AllowList::new([prefix(V4), prefix(V6)]),
+        bmp: Vec::new(),
+        mrt: None,
     }
 }
 
 /// A peer at `remote` that we reach from `source`.
 pub fn peer(name: &str, remote: SocketAddr, remote_as: u32, source: IpAddr) -> PeerConfig {
     PeerConfig {
-        name: name.parse().unwrap(),
-        address: remote.ip(),
         port: remote.port(),
-        remote_as: Asn(remote_as),
-        families: vec![Family::Ipv4, Family::Ipv6],
-        passive: false,
         source: Some(source),
-        next_hop_ipv4: None,
         next_hop_ipv6: Some("fd00::2".parse().unwrap()),
-        max_prefixes: None,
+        ..PeerConfig::new(name.parse().unwrap(), Remote::address(remote.ip()), Asn(remote_as))
     }
 }
 
