@@ -1,0 +1,78 @@
+//! Who routes come from.
+
+use std::{fmt, net::IpAddr, net::Ipv4Addr};
+
+use proxima_bgp_wire::{PeerKind, Role};
+use proxima_types::{Asn, Family};
+
+/// A peer by number; whoever runs the sessions gives the numbers out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u32);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peer {}", self.0)
+    }
+}
+
+/// What a session knows about its two ends, as far as routes are judged by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathSource {
+    /// eBGP or iBGP.
+    pub kind: PeerKind,
+    /// The peer's AS.
+    pub asn: Asn,
+    /// The peer's BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// The peer's address on this session.
+    pub address: IpAddr,
+    /// Our AS towards this peer: a loop if it is in a path.
+    pub local_as: Asn,
+    /// Our BGP identifier: a loop if a reflected route bears it.
+    pub local_router_id: Ipv4Addr,
+    /// Our role towards this peer, if one is configured (RFC 9234 §3); without one no route is a leak.
+    pub local_role: Option<Role>,
+}
+
+/// The peer never was up, or is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} has sent routes without a session; tell of the session first")]
+pub struct UnknownPeer(pub PeerId);
+
+/// How many paths of a family a peer has here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// All, those of no use among them; what a limit on prefixes is held against.
+    pub paths: usize,
+    /// Of them, those kept from before a restart or refresh and not yet announced again.
+    pub stale: usize,
+    /// Of them, those with our own AS or identifier.
+    pub loops: usize,
+    /// Of them, those that somebody leaked to us (RFC 9234 §5).
+    pub leaks: usize,
+}
+
+/// What became of an UPDATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Paths that were not here before.
+    pub announced: usize,
+    /// Paths that came with other attributes than before.
+    pub replaced: usize,
+    /// Paths that came just as they were: duplicates, or stale ones confirmed.
+    pub unchanged: usize,
+    /// Paths that are gone.
+    pub withdrawn: usize,
+    /// Withdrawals of what was not here.
+    pub unknown: usize,
+    /// Paths not taken in: the peer already has [`crate::MAX_PATHS_PER_PREFIX`] to that prefix.
+    pub refused: usize,
+}
+
+/// A position in arrays with one entry per family.
+pub(crate) fn index(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 0,
+        Family::Ipv6 => 1,
+    }
+}
