@@ -8,6 +8,7 @@
 //!   world   regions with a router (BIRD), a PoP host (proximad), app servers and a client host
 //!   app     the app server the worlds run
 //! load      open-loop clients: what users see
+//! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
 //! ```
@@ -25,6 +26,7 @@ pub mod observe;
 pub mod process;
 pub mod sandbox;
 pub mod selftest;
+pub mod table;
 pub mod wait;
 pub mod world;
 

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use proxima_testnet::{
     app, demo, sandbox,
     selftest::{self, Selftest},
+    table,
     world::{Options, World, WorldSpec},
 };
 use tracing_subscriber::EnvFilter;
@@ -26,6 +27,8 @@ enum Command {
     Up(Up),
     /// Fail a region under load and show what its users notice.
     Demo(demo::Options),
+    /// Give a full table to this daemon and to others, and show how long they take.
+    Table(table::Options),
     /// Check the harness itself.
     Selftest {
         /// What to check.
@@ -74,6 +77,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Err(error) => demo::could_not(&error),
             };
             return Ok(code);
+        }
+        Command::Table(options) => {
+            let sandbox = sandbox::enter()?;
+            return Ok(runtime()?.block_on(table::run(options, &sandbox))?);
         }
         Command::Selftest { check } => {
             let sandbox = sandbox::enter()?;

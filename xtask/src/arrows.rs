@@ -120,8 +120,9 @@ fn class_of(name: &str) -> Option<Class> {
 
 fn complaint(from: Class, to: Class) -> Option<&'static str> {
     match (from, to) {
-        (_, Class::Pure) | (Class::Daemon, Class::Driver) => None,
-        (Class::Driver | Class::Daemon | Class::Outside, Class::System) => None,
+        (_, Class::Pure)
+        | (Class::Daemon, Class::Driver)
+        | (Class::Driver | Class::Daemon | Class::Outside, Class::System) => None,
         (Class::Pure, _) => Some("a pure crate depends on pure crates only"),
         (Class::System, _) => Some("system calls depend on nothing of the product's"),
         (Class::Driver, Class::Driver) => {

@@ -22,7 +22,8 @@ struct Need {
 pub(crate) enum Task {
     Demo,
     Test,
-    Bench,
+    BenchL7,
+    BenchBgp,
 }
 
 const NEEDS: &[Need] = &[
@@ -30,7 +31,7 @@ const NEEDS: &[Need] = &[
         program: "bird",
         package: "bird2",
         purpose: "the worlds' routers",
-        tasks: &[Task::Demo, Task::Test],
+        tasks: &[Task::Demo, Task::Test, Task::BenchBgp],
     },
     Need {
         program: "birdc",
@@ -49,15 +50,30 @@ const NEEDS: &[Need] = &[
         program: "unshare",
         package: "util-linux",
         purpose: "the sandbox",
-        tasks: &[Task::Demo, Task::Test],
+        tasks: &[Task::Demo, Task::Test, Task::BenchBgp],
     },
     Need {
         program: "nginx",
         package: "nginx-light",
         purpose: "the peer and the backend",
-        tasks: &[Task::Bench],
+        tasks: &[Task::BenchL7],
     },
-    Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::Bench] },
+    Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
+    Need {
+        program: "vtysh",
+        package: "frr",
+        purpose: "a router to talk with",
+        tasks: &[Task::Test, Task::BenchBgp],
+    },
+    Need {
+        program: "gobgpd",
+        package: "gobgpd",
+        purpose: "a router to talk with",
+        tasks: &[Task::Test, Task::BenchBgp],
+    },
+    Need { program: "bgpctl", package: "openbgpd", purpose: "a router to talk with", tasks: &[Task::Test] },
+    Need { program: "exabgp", package: "exabgp", purpose: "a router to talk with", tasks: &[Task::Test] },
+    Need { program: "bgpdump", package: "bgpdump", purpose: "reads MRT files", tasks: &[Task::Test] },
 ];
 
 /// Installs what `task` needs and is missing; where that is not allowed, says the command.

@@ -212,11 +212,9 @@ mod tests {
     fn a_banned_package_is_let_be_below_its_wrappers_only() {
         let ban: Ban =
             toml::from_str("crate = 'chrono'\nwrappers = ['bgpkit-parser']\nreason = 'jiff'\n").unwrap();
-        for (dependents, allowed) in [
-            (&["bgpkit-parser"][..], true),
-            (&["bgpkit-parser", "proximad"], false),
-            (&["proximad"], false),
-        ] {
+        for (dependents, allowed) in
+            [(&["bgpkit-parser"][..], true), (&["bgpkit-parser", "proximad"], false), (&["proximad"], false)]
+        {
             assert_eq!(ban.allows(dependents), allowed, "{dependents:?}");
         }
         let ban: Ban = toml::from_str("crate = 'openssl'\nreason = 'one TLS library'\n").unwrap();

@@ -199,7 +199,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 
 /// BIRD's control protocol: lines of a four-digit code, `-` when more follow and a space on the last one; a line
 /// that starts with a space goes on with the same code.
-fn converse(socket: &std::path::Path, command: &str) -> std::io::Result<(bool, String)> {
+pub(crate) fn converse(socket: &std::path::Path, command: &str) -> std::io::Result<(bool, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER))?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -215,7 +215,8 @@ fn read_reply(reader: &mut impl BufRead) -> std::io::Result<(bool, String)> {
         if reader.read_line(&mut line)? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        let line = line.trim_end();
+        // An empty line of the answer is a space.
+        let line = line.trim_end_matches('\n');
         if let Some(more) = line.strip_prefix(' ') {
             text += more;
             text.push('\n');

@@ -142,7 +142,7 @@ impl Pop {
 }
 
 /// Sends a GET over a Unix socket; the answer with its head.
-fn ask(socket: &Path, target: &str) -> io::Result<String> {
+pub(crate) fn ask(socket: &Path, target: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER))?;
     write!(stream, "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;

@@ -42,7 +42,7 @@ struct Report {
 
 /// Measures, prints, and judges.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    packages::ensure(packages::Task::Bench)?;
+    packages::ensure(packages::Task::BenchL7)?;
     let proximad = match &options.proximad {
         Some(program) => program.clone(),
         None => cargo::build("release", &["proximad"])?.join("proximad"),

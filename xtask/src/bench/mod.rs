@@ -3,6 +3,7 @@
 //! Machines differ and so do minutes, so a figure alone says little: each round measures all, in turns of order, and what
 //! counts is the median of the rounds' ratios.
 
+mod bgp;
 mod cpu;
 mod l7;
 mod programs;
@@ -18,6 +19,15 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// CPU of the proxy process per small HTTP/1.1 request, next to nginx: one worker each, the same backend.
     L7(Options),
+    /// A full table of IPv4 routes: time until all are selected, CPU and peak memory, next to BIRD, FRR and GoBGP.
+    ///
+    /// All arguments go to `proxima-testnet table`; `cargo xtask bench bgp --help` lists them.
+    #[command(disable_help_flag = true)]
+    Bgp {
+        /// Arguments of `proxima-testnet table`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// Options of a measurement.
@@ -44,5 +54,6 @@ pub(crate) struct Options {
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::L7(options) => l7::run(options),
+        Bench::Bgp { arguments } => bgp::run(arguments).map(|never| match never {}),
     }
 }
