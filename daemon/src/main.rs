@@ -8,6 +8,7 @@
 //! | [`routing`] | verdicts → what the workers serve |
 //! | [`descriptors`] | which file descriptors clients may take |
 //! | [`watchdog`] | beats of the workers |
+//! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
 //! | [`report`], [`words`] | answers of the admin interface |
 //! | [`admin`], [`metrics_server`] | the servers themselves |
@@ -21,7 +22,9 @@ mod groups;
 mod metrics_server;
 mod report;
 mod routing;
+mod secret;
 mod signals;
+mod speaker;
 mod start;
 mod stop;
 mod watchdog;

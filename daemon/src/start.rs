@@ -8,8 +8,6 @@ use std::{
     fs,
     net::SocketAddr,
     num::NonZeroUsize,
-    os::unix::fs::MetadataExt,
-    path::Path,
     sync::Arc,
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -18,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use proxima_api::EventKind;
-use proxima_bgp_speaker::{AllowList, MaxPrefixes, PeerConfig, Remote, Speaker, SpeakerConfig};
+use proxima_bgp_speaker::Speaker;
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, Protocol, Vip};
@@ -32,8 +30,9 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     admin::{self, AdminSocket},
     control::{Control, Inputs, Parts},
-    descriptors, metrics_server,
+    descriptors, metrics_server, secret,
     signals::Signals,
+    speaker::speaker_config,
 };
 
 /// How many events are kept for those who ask later.
@@ -80,7 +79,7 @@ impl Daemon {
             journal.publish(EventKind::ListenerBound { service: service.clone(), address: *address });
         }
         let rest = start_catchment(&config, displaced)
-            .and_then(|catchment| Ok((catchment, Speaker::start(speaker_config(&config))?)));
+            .and_then(|catchment| Ok((catchment, Speaker::start(speaker_config(&config)?)?)));
         let (catchment, (speaker, speaker_events)) = match rest {
             Ok(rest) => rest,
             Err(error) => {
@@ -181,7 +180,7 @@ fn start_catchment(config: &Config, displaced: Displaced) -> Result<Option<Catch
     let text = fs::read_to_string(&catchment.key_file).with_context(|| {
         format!("catchment: can't read the key in {file}; make one with `openssl rand -hex 32`")
     })?;
-    warn_if_others_may_read(&catchment.key_file);
+    secret::warn_if_others_may_read("catchment key", &catchment.key_file);
     let key = Key::from_hex(&text).map_err(|error| anyhow!("catchment: {file}: {error}"))?;
     let groups = config.groups.values().filter(|group| group.hand_over);
     let vips = groups.flat_map(|group| group.prefixes.iter().copied()).collect();
@@ -194,12 +193,6 @@ fn start_catchment(config: &Config, displaced: Displaced) -> Result<Option<Catch
     };
     let on_displaced = move |now, clients: &[SocketAddr]| displaced.note(now, clients);
     Ok(Some(proxima_catchment_io::start(config, Box::new(on_displaced))?))
-}
-
-fn warn_if_others_may_read(key_file: &Path) {
-    if fs::metadata(key_file).is_ok_and(|found| found.mode() & 0o004 != 0) {
-        tracing::warn!(file = %key_file.display(), "everyone on this host can read the catchment key; chmod o-r it");
-    }
 }
 
 fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
@@ -223,31 +216,6 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
     let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
     let name = config.pop.name.clone();
     DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
-}
-
-fn speaker_config(config: &Config) -> SpeakerConfig {
-    let bgp = &config.bgp;
-    let peer = |peer: &proxima_config::Peer| PeerConfig {
-        port: peer.port,
-        families: peer.families.clone(),
-        passive: peer.passive,
-        source: peer.source,
-        next_hop_ipv4: peer.next_hop_ipv4,
-        next_hop_ipv6: peer.next_hop_ipv6,
-        max_prefixes: Some(MaxPrefixes::new(peer.max_prefixes)),
-        ..PeerConfig::new(peer.name.clone(), Remote::address(peer.address), peer.remote_as)
-    };
-    SpeakerConfig {
-        local_as: bgp.local_as,
-        router_id: config.pop.router_id,
-        hold_time: bgp.hold_time,
-        connect_retry: bgp.connect_retry,
-        listen: bgp.listen.clone(),
-        peers: bgp.peers.iter().map(peer).collect(),
-        allow_list: AllowList::new(config.prefixes()),
-        bmp: Vec::new(),
-        mrt: None,
-    }
 }
 
 /// The backends of all pools as probe targets.

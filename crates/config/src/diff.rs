@@ -4,16 +4,19 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use proxima_types::{GroupName, PeerName, PoolName, ServiceName};
+use proxima_types::{GroupName, PeerName, PoolName, ServiceName, StationName};
 use serde::Serialize;
 
-use crate::{Config, Peer};
+use crate::{Bmp, Config, Peer};
 
 /// The difference of two configurations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diff {
-    /// Sessions. A change of what all of them share ([`Part::Pop`], [`Part::Bgp`]) is not repeated here.
+    /// Sessions. One that takes a default from `[bgp]` changes with it; what can't be otherwise for one alone
+    /// ([`Part::Pop`], [`Part::LocalAs`], …) is not repeated here.
     pub peers: Changes<PeerName>,
+    /// Monitoring stations.
+    pub bmp: Changes<StationName>,
     /// Announcement groups.
     pub groups: Changes<GroupName>,
     /// Services.
@@ -43,8 +46,18 @@ pub enum Part {
     Pop,
     /// `[regions]`.
     Regions,
-    /// `[bgp]` without its peers.
-    Bgp,
+    /// `local-as` of `[bgp]`.
+    #[serde(rename = "bgp.local-as")]
+    LocalAs,
+    /// `listen` of `[bgp]`, or what follows from the peers when it is left out.
+    #[serde(rename = "bgp.listen")]
+    BgpListen,
+    /// `best-path` of `[bgp]`.
+    #[serde(rename = "bgp.best-path")]
+    BestPath,
+    /// `[bgp.mrt]`.
+    #[serde(rename = "bgp.mrt")]
+    Mrt,
     /// `[catchment]`.
     Catchment,
     /// `[data-plane]`.
@@ -62,14 +75,13 @@ pub enum Part {
 impl Config {
     /// What has to be done to get from `old` to `new`.
     pub fn diff(old: &Self, new: &Self) -> Diff {
-        let speaker = |config: &Self| {
-            let bgp = &config.bgp;
-            (bgp.local_as, bgp.hold_time, bgp.connect_retry, bgp.listen.clone())
-        };
         let differs = [
             (Part::Pop, old.pop != new.pop),
             (Part::Regions, old.regions != new.regions),
-            (Part::Bgp, speaker(old) != speaker(new)),
+            (Part::LocalAs, old.bgp.local_as != new.bgp.local_as),
+            (Part::BgpListen, old.bgp.listen != new.bgp.listen),
+            (Part::BestPath, old.bgp.best_path != new.bgp.best_path),
+            (Part::Mrt, old.bgp.mrt != new.bgp.mrt),
             (Part::Catchment, old.catchment != new.catchment),
             (Part::DataPlane, old.data_plane != new.data_plane),
             (Part::Drain, old.drain != new.drain),
@@ -79,6 +91,7 @@ impl Config {
         ];
         Diff {
             peers: Changes::between(&peers(old), &peers(new)),
+            bmp: Changes::between(&stations(old), &stations(new)),
             groups: Changes::between(&old.groups, &new.groups),
             services: Changes::between(&old.services, &new.services),
             pools: Changes::between(&old.pools, &new.pools),
@@ -91,10 +104,15 @@ fn peers(config: &Config) -> BTreeMap<PeerName, &Peer> {
     config.bgp.peers.iter().map(|peer| (peer.name.clone(), peer)).collect()
 }
 
+fn stations(config: &Config) -> BTreeMap<StationName, &Bmp> {
+    config.bgp.bmp.iter().map(|station| (station.name.clone(), station)).collect()
+}
+
 impl Diff {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
+            && self.bmp.is_empty()
             && self.groups.is_empty()
             && self.services.is_empty()
             && self.pools.is_empty()
@@ -127,6 +145,7 @@ impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
         lines.extend(self.peers.line("peers"));
+        lines.extend(self.bmp.line("bmp"));
         lines.extend(self.groups.line("groups"));
         lines.extend(self.services.line("services"));
         lines.extend(self.pools.line("pools"));
@@ -156,7 +175,10 @@ impl fmt::Display for Part {
         f.pad(match self {
             Self::Pop => "pop",
             Self::Regions => "regions",
-            Self::Bgp => "bgp",
+            Self::LocalAs => "bgp.local-as",
+            Self::BgpListen => "bgp.listen",
+            Self::BestPath => "bgp.best-path",
+            Self::Mrt => "bgp.mrt",
             Self::Catchment => "catchment",
             Self::DataPlane => "data-plane",
             Self::Drain => "drain",

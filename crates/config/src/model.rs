@@ -4,18 +4,24 @@
 //! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
 //! [`Config`] is [`Config::parse`].
 
+mod bgp;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     num::{NonZeroU16, NonZeroU32},
     path::PathBuf,
     time::Duration,
 };
 
 use proxima_types::{
-    Asn, BackendId, Family, GroupName, Jurisdiction, PeerName, PoolName, PopName, Prefix, ProviderName,
-    RegionName, RouteAttributes, Score, ServiceName, Weight,
+    BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, RouteAttributes,
+    Score, ServiceName, Weight,
+};
+
+pub use bgp::{
+    BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
 
 /// Everything the daemon is told.
@@ -63,47 +69,6 @@ pub struct Pop {
 pub struct Region {
     /// The jurisdiction that data in this region is under.
     pub jurisdiction: Jurisdiction,
-}
-
-/// `[bgp]`: the speaker and its sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bgp {
-    /// The own AS; never 0 or AS_TRANS.
-    pub local_as: Asn,
-    /// The hold time offered: zero (no keepalives) or 3 s to 65535 s, whole seconds. Default 90 s.
-    pub hold_time: Duration,
-    /// The first interval of the backoff between connection attempts, 10 ms to 1 h. Default 5 s.
-    pub connect_retry: Duration,
-    /// Where incoming sessions are taken. Default: nowhere, or port 179 of both families when a peer is passive.
-    pub listen: Vec<SocketAddr>,
-    /// The sessions, as written. Not empty when there are groups. Names differ, and so do address and port.
-    pub peers: Vec<Peer>,
-}
-
-/// `[[bgp.peers]]`: one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// The peer's name.
-    pub name: PeerName,
-    /// The peer's address.
-    pub address: IpAddr,
-    /// The TCP port to connect to. Default 179.
-    pub port: u16,
-    /// The peer's AS; never 0 or AS_TRANS. The own AS makes it iBGP.
-    pub remote_as: Asn,
-    /// The families offered; not empty, IPv4 first. Default: the family of `address`.
-    pub families: Vec<Family>,
-    /// Waits for the peer to connect instead of connecting. Default false.
-    pub passive: bool,
-    /// The local address to connect from, of the family of `address`. Default: the kernel's choice.
-    pub source: Option<IpAddr>,
-    /// NEXT_HOP of IPv4 routes. Absent only on an IPv4 session: its local address.
-    pub next_hop_ipv4: Option<Ipv4Addr>,
-    /// The next hop of IPv6 routes. Absent only on an IPv6 session: its local address.
-    pub next_hop_ipv6: Option<Ipv6Addr>,
-    /// The session is closed when the peer announces more prefixes of one family than this, counted per family;
-    /// 1 or more. Default 10 000.
-    pub max_prefixes: u32,
 }
 
 /// `[announce.NAME]`: prefixes that share a fate.

@@ -130,6 +130,11 @@ impl<'d> Section<'d> {
         self.find(key).is_some()
     }
 
+    /// Whether the key holds a table, where it may hold a plain value instead.
+    pub(crate) fn has_table(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
     /// A value that may be left out.
     pub(crate) fn optional<T>(
         &mut self,

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -182,16 +183,26 @@ pub(crate) fn show(duration: Duration) -> String {
 
 /// An address of one host.
 pub(crate) fn address(value: &DeValue<'_>) -> Read<IpAddr> {
+    let address = scoped_address(value)?;
+    if link_local(address) {
+        return Err(Wrong::new(format!("{address} is link-local and would need an interface"))
+            .hint("write the address of one host"));
+    }
+    Ok(address)
+}
+
+/// An address of one host, which may be one that means nothing without its interface.
+pub(crate) fn scoped_address(value: &DeValue<'_>) -> Read<IpAddr> {
     let text = text(value)?;
     let address: IpAddr = text.parse().map_err(|_| {
-        let hint = if text.contains('%') {
-            "link-local addresses need an interface, which can't be given here; use a global or unique local address"
+        let hint = if let Some((address, zone)) = text.split_once('%') {
+            format!("where an interface is asked for, it has its own key: `\"{address}\"` and `interface = \"{zone}\"`")
         } else if text.contains('/') {
-            "write the address alone, without a prefix length"
+            "write the address alone, without a prefix length".to_owned()
         } else if text.parse::<SocketAddr>().is_ok() {
-            "write the address alone; the port has its own key"
+            "write the address alone; the port has its own key".to_owned()
         } else {
-            "write an address such as \"192.0.2.1\" or \"2001:db8::1\"; names are not looked up here"
+            "write an address such as \"192.0.2.1\" or \"2001:db8::1\"; names are not looked up here".to_owned()
         };
         Wrong::new(format!("`{text}` is not an IP address")).hint(hint)
     })?;
@@ -199,14 +210,78 @@ pub(crate) fn address(value: &DeValue<'_>) -> Read<IpAddr> {
         Some("stands for any address")
     } else if address.is_multicast() {
         Some("is a multicast address")
-    } else if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
-        Some("is link-local and would need an interface")
+    } else if address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        Some("is the broadcast address")
+    } else if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        Some("is an IPv4 address in the clothes of IPv6")
     } else {
         None
     };
     match unusable {
         Some(why) => Err(Wrong::new(format!("{address} {why}")).hint("write the address of one host")),
         None => Ok(address),
+    }
+}
+
+/// Whether an address means nothing without its interface.
+pub(crate) fn link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// The name of a network interface.
+pub(crate) fn interface(value: &DeValue<'_>) -> Read<String> {
+    /// IFNAMSIZ of the kernel, without the NUL at its end.
+    const LONGEST: usize = 15;
+    let text = text(value)?;
+    let fits = (1..=LONGEST).contains(&text.len())
+        && !matches!(text.as_str(), "." | "..")
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    if fits {
+        Ok(text)
+    } else {
+        Err(Wrong::new(format!("`{text}` can't be an interface"))
+            .hint("write a name of at most 15 characters, as `ip link` shows it"))
+    }
+}
+
+/// The path of a file or directory, from the root.
+pub(crate) fn absolute_path(value: &DeValue<'_>) -> Read<PathBuf> {
+    let text = text(value)?;
+    if text.contains('\0') || !text.starts_with('/') {
+        return Err(Wrong::new(format!("`{}` is not an absolute path", text.escape_debug()))
+            .hint("begin it with /, as in \"/etc/proxima/secret.key\""));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Words for a peer's operator (RFC 9003 §2).
+pub(crate) fn shutdown_reason(value: &DeValue<'_>) -> Read<String> {
+    /// What one octet of length can say.
+    const LONGEST: usize = 255;
+    if matches!(value, DeValue::Boolean(_)) {
+        return Err(expected("a string", value).hint("write why, for the peer's operator: `\"maintenance\"`"));
+    }
+    let text = text(value)?;
+    if text.len() > LONGEST {
+        return Err(Wrong::new(format!(
+            "the text has {} octets, and at most {LONGEST} go to a peer",
+            text.len()
+        ))
+        .hint("shorten it (RFC 9003 §2)"));
+    }
+    Ok(text)
+}
+
+/// A duration in whole seconds within a range.
+pub(crate) fn seconds(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Read<Duration> {
+    let within = duration(Duration::from_secs(*range.start())..=Duration::from_secs(*range.end()));
+    move |value| {
+        let duration = within(value)?;
+        if duration.subsec_nanos() == 0 {
+            return Ok(duration);
+        }
+        Err(Wrong::new(format!("{} is no whole number of seconds", show(duration)))
+            .hint("write whole seconds"))
     }
 }
 

@@ -32,7 +32,28 @@ fn each_change_is_named_where_it_belongs() {
     for (from, to, expected) in [
         ("remote-as = 65000", "remote-as = 65001", "peers: ~tor1"),
         ("name = \"tor1\"", "name = \"tor2\"", "peers: +tor2 -tor1"),
-        ("hold-time = \"9s\"", "hold-time = \"3s\"", "other: ~bgp"),
+        // A default of `[bgp]` is a setting of each peer that has none of its own.
+        ("hold-time = \"9s\"", "hold-time = \"3s\"", "peers: ~tor1"),
+        ("remote-as = 65000", "remote-as = 65000\nbfd = { interval = \"50ms\" }", "peers: ~tor1"),
+        ("remote-as = 65000", "remote-as = 65000\nshutdown = \"maintenance\"", "peers: ~tor1"),
+        ("remote-as = 65000", "remote-as = 65000\npassive = true", "peers: ~tor1\nother: ~bgp.listen"),
+        ("local-as = 64512", "local-as = 64513", "other: ~bgp.local-as"),
+        ("local-as = 64512", "local-as = 64512\nlisten = [\"10.0.0.11:179\"]", "other: ~bgp.listen"),
+        (
+            "local-as = 64512",
+            "local-as = 64512\nbest-path = { compare-router-id = true }",
+            "other: ~bgp.best-path",
+        ),
+        (
+            "[announce.web]",
+            "[[bgp.bmp]]\nname = \"collector\"\naddress = \"192.0.2.50:11019\"\n[announce.web]",
+            "bmp: +collector",
+        ),
+        (
+            "[announce.web]",
+            "[bgp.mrt]\ndirectory = \"/var/lib/proximad/mrt\"\n[announce.web]",
+            "other: ~bgp.mrt",
+        ),
         ("prepend = 2", "prepend = 3", "groups: ~web"),
         ("[services.raw]", "[services.row]", "services: +row -raw"),
         ("first-byte = \"10s\"", "first-byte = \"11s\"", "services: ~api"),

@@ -13,6 +13,6 @@ pub use bgp::{Asn, Community, CommunityError, Family};
 pub use health::{Health, Score, Weight};
 pub use name::{
     BackendId, GroupName, Jurisdiction, NameError, PeerName, PoolName, PopName, ProviderName, RegionName,
-    ServiceName,
+    ServiceName, StationName,
 };
 pub use prefix::{Prefix, PrefixError};

@@ -83,6 +83,8 @@ names! {
     PopName;
     /// A BGP peer.
     PeerName;
+    /// A monitoring station (RFC 7854).
+    StationName;
     /// An announcement group: prefixes that share a fate.
     GroupName;
     /// A service: listeners and what they serve.

@@ -1,15 +1,31 @@
-//! `[bgp]` and `[[bgp.peers]]`: the speaker and its sessions.
+//! `[bgp]` and what is below it: the speaker, its sessions, and what watches them.
+//!
+//! | module | part |
+//! |---|---|
+//! | `peer` | `[[bgp.peers]]`: read and resolved |
+//! | `peer_check` | what a peer's settings say about each other and about the other peers |
+//! | `options` | the tables of a peer: `max-prefixes`, `graceful-restart`, `bfd` |
+//! | `monitor` | `[[bgp.bmp]]` and `[bgp.mrt]` |
+
+mod monitor;
+mod options;
+mod peer;
+mod peer_check;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use proxima_types::{Asn, Family, PeerName};
+use proxima_types::{Asn, Family};
 
-use super::{Place, Raw, distinct, element, resolved};
+use self::{
+    monitor::{RawBmp, RawMrt},
+    peer::{Defaults, RawPeer},
+};
+use super::{Place, Raw, element, resolved};
 use crate::{
-    Bgp, Peer,
+    BestPath, Bgp, Peer, Remote,
     report::{Report, Wrong},
     section::{At, Field, List, Section},
     value,
@@ -18,8 +34,6 @@ use crate::{
 const BGP_PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(90);
 const CONNECT_RETRY: Duration = Duration::from_secs(5);
-const MAX_PREFIXES: u32 = 10_000;
-const FAMILIES: [(&str, Family); 2] = [("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
 
 pub(super) struct RawBgp {
     pub(super) path: String,
@@ -27,21 +41,10 @@ pub(super) struct RawBgp {
     hold_time: Field<Duration>,
     connect_retry: Field<Duration>,
     listen: Field<List<SocketAddr>>,
+    best_path: Option<BestPath>,
     peers: Field<Vec<RawPeer>>,
-    place: Place,
-}
-
-struct RawPeer {
-    name: Field<PeerName>,
-    address: Field<IpAddr>,
-    port: Field<u16>,
-    remote_as: Field<Asn>,
-    families: Field<List<Family>>,
-    passive: Field<bool>,
-    source: Field<IpAddr>,
-    next_hop_ipv4: Field<Ipv4Addr>,
-    next_hop_ipv6: Field<Ipv6Addr>,
-    max_prefixes: Field<u32>,
+    bmp: Field<Vec<RawBmp>>,
+    mrt: Field<RawMrt>,
     place: Place,
 }
 
@@ -56,12 +59,12 @@ impl RawBgp {
                     path: bgp.path().to_owned(),
                     local_as: bgp.required("local-as", "64512", value::asn),
                     hold_time: bgp.optional("hold-time", value::hold_time),
-                    connect_retry: bgp.optional(
-                        "connect-retry",
-                        value::duration(Duration::from_millis(10)..=Duration::from_hours(1)),
-                    ),
+                    connect_retry: bgp.optional("connect-retry", value::duration(peer::RETRY)),
                     listen: bgp.optional_list("listen", value::listen),
+                    best_path: read_best_path(&mut bgp),
                     peers: bgp.sections("peers").map(|peers| peers.into_iter().map(RawPeer::read).collect()),
+                    bmp: bgp.sections("bmp").map(|bmp| bmp.into_iter().map(RawBmp::read).collect()),
+                    mrt: bgp.section("mrt").map(RawMrt::read),
                     place: Place::of(&bgp),
                 };
                 bgp.close();
@@ -79,125 +82,59 @@ impl RawBgp {
     }
 
     pub(super) fn resolve(&self) -> Option<Bgp> {
-        let peers: Vec<Peer> = match &self.peers {
-            Field::Absent => Vec::new(),
-            Field::Bad => return None,
-            Field::Given(at) => at.value.iter().map(RawPeer::resolve).collect::<Option<_>>()?,
-        };
-        let listen = match resolved(&self.listen, List::values)? {
-            Some(listen) => listen,
-            None if peers.iter().any(|peer| peer.passive) => {
-                vec![
-                    SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), BGP_PORT),
-                    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), BGP_PORT),
-                ]
-            }
-            None => Vec::new(),
-        };
-        Some(Bgp {
-            local_as: *self.local_as.value()?,
+        let local_as = *self.local_as.value()?;
+        let defaults = Defaults {
+            local_as,
             hold_time: self.hold_time.or(HOLD_TIME)?,
             connect_retry: self.connect_retry.or(CONNECT_RETRY)?,
-            listen,
+        };
+        let peers = all(&self.peers, |peer| peer.resolve(&defaults))?;
+        Some(Bgp {
+            local_as,
+            hold_time: defaults.hold_time,
+            connect_retry: defaults.connect_retry,
+            listen: resolved(&self.listen, List::values)?.unwrap_or_else(|| default_listen(&peers)),
+            best_path: self.best_path?,
             peers,
+            bmp: all(&self.bmp, RawBmp::resolve)?,
+            mrt: resolved(&self.mrt, RawMrt::resolve)?,
         })
     }
 }
 
-impl RawPeer {
-    fn read(mut peer: Section<'_>) -> Self {
-        let raw = Self {
-            name: peer.required("name", "\"tor1\"", value::parsed),
-            address: peer.required("address", "\"10.0.0.1\"", value::address),
-            port: peer.optional("port", value::integer(1..=65535)),
-            remote_as: peer.required("remote-as", "65000", value::asn),
-            families: peer.optional_list("families", value::word(&FAMILIES)),
-            passive: peer.optional("passive", value::boolean),
-            source: peer.optional("source", value::address),
-            next_hop_ipv4: peer.optional("next-hop-ipv4", value::ipv4),
-            next_hop_ipv6: peer.optional("next-hop-ipv6", value::ipv6),
-            max_prefixes: peer.optional("max-prefixes", value::integer(1..=u32::MAX)),
-            place: Place::of(&peer),
-        };
-        peer.close();
-        raw
-    }
+/// The resolved tables of a list that may be left out; nothing when one is wrong.
+fn all<R, T>(sections: &Field<Vec<R>>, resolve: impl Fn(&R) -> Option<T>) -> Option<Vec<T>> {
+    Some(resolved(sections, |sections| sections.iter().map(resolve).collect())?.unwrap_or_default())
+}
 
-    /// The families offered, IPv4 first; nothing when they are not known.
-    fn offered(&self) -> Option<Vec<Family>> {
-        match &self.families {
-            Field::Absent => self.address.value().map(|address| vec![family_of(*address)]),
-            Field::Bad => None,
-            Field::Given(at) => {
-                let mut families = at.value.values()?;
-                families.sort_unstable();
-                families.dedup();
-                Some(families)
-            }
-        }
+/// The standard port where someone may connect to us, and no port else.
+fn default_listen(peers: &[Peer]) -> Vec<SocketAddr> {
+    let waits = |peer: &Peer| peer.passive || matches!(peer.remote, Remote::Interface(_));
+    if !peers.iter().any(waits) {
+        return Vec::new();
     }
+    vec![
+        SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), BGP_PORT),
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), BGP_PORT),
+    ]
+}
 
-    fn resolve(&self) -> Option<Peer> {
-        Some(Peer {
-            name: self.name.value()?.clone(),
-            address: *self.address.value()?,
-            port: self.port.or(BGP_PORT)?,
-            remote_as: *self.remote_as.value()?,
-            families: self.offered()?,
-            passive: self.passive.or(false)?,
-            source: self.source.maybe()?,
-            next_hop_ipv4: self.next_hop_ipv4.maybe()?,
-            next_hop_ipv6: self.next_hop_ipv6.maybe()?,
-            max_prefixes: self.max_prefixes.or(MAX_PREFIXES)?,
-        })
-    }
-
-    /// What the peer's own settings say about each other.
-    fn check(&self, report: &Report) {
-        if let Some(families) = self.families.value() {
-            distinct(report, &families.elements, &self.place.key("families"));
-        }
-        let Some(address) = self.address.value() else { return };
-        let session = family_of(*address);
-        if let Some(source) = self.source.given()
-            && family_of(source.value) != session
-        {
-            let wrong =
-                Wrong::new(format!("{} can't be the source of a session with {address}", source.value))
-                    .hint(format!("write an {session} address of this host"));
-            report.here(source.span.clone(), &self.place.key("source"), wrong);
-        }
-        let Some(offered) = self.offered() else { return };
-        self.check_next_hop(report, session, &offered, Family::Ipv4, &self.next_hop_ipv4);
-        self.check_next_hop(report, session, &offered, Family::Ipv6, &self.next_hop_ipv6);
-    }
-
-    fn check_next_hop<A>(
-        &self,
-        report: &Report,
-        session: Family,
-        offered: &[Family],
-        family: Family,
-        next_hop: &Field<A>,
-    ) {
-        let key = format!("next-hop-{family}");
-        match next_hop {
-            Field::Given(at) if !offered.contains(&family) => {
-                let wrong = Wrong::new(format!("`{key}` is given, but the session does not carry {family}"))
-                    .hint(format!("add \"{family}\" to `families`, or remove `{key}`"));
-                report.elsewhere(at.span.clone(), &self.place.key(&key), wrong);
-            }
-            Field::Absent if family != session && offered.contains(&family) => {
-                let span = self.families.given().map_or(self.place.span.clone(), |at| at.span.clone());
-                let wrong = Wrong::new(format!("{family} routes on an {session} session need a next hop"))
-                    .hint(format!(
-                        "add `{key} = \"…\"` with the {family} address of this host towards the peer"
-                    ));
-                report.elsewhere(span, &self.place.key(&key), wrong);
-            }
-            Field::Given(_) | Field::Absent | Field::Bad => {}
-        }
-    }
+fn read_best_path(bgp: &mut Section<'_>) -> Option<BestPath> {
+    let mut section = bgp.defaulted("best-path");
+    let mut switch = |key| section.optional(key, value::boolean).or(false);
+    let (always_compare_med, missing_med_worst, ignore_as_path_length, compare_router_id) = (
+        switch("always-compare-med"),
+        switch("missing-med-worst"),
+        switch("ignore-as-path-length"),
+        switch("compare-router-id"),
+    );
+    section.close();
+    Some(BestPath {
+        always_compare_med: always_compare_med?,
+        missing_med_worst: missing_med_worst?,
+        ignore_as_path_length: ignore_as_path_length?,
+        compare_router_id: compare_router_id?,
+    })
 }
 
 /// Whether some peer carries `family`; nothing when that is not known.
@@ -221,42 +158,10 @@ pub(super) fn check(raw: &Raw, report: &Report) {
             .hint("add `[[bgp.peers]]` with `name`, `address` and `remote-as`");
         report.section(bgp.place.span.clone(), &bgp.place.key("peers"), wrong);
     }
+    let listens = !matches!(bgp.listen, Field::Absent);
     for (index, peer) in bgp.peers().iter().enumerate() {
-        peer.check(report);
-        let earlier = &bgp.peers()[..index];
-        check_name(report, peer, earlier, &element("bgp", "peers", index));
-        check_address(report, peer, earlier, !matches!(bgp.listen, Field::Absent));
+        peer.check(report, bgp.local_as.value().copied());
+        peer.check_beside(report, &bgp.peers()[..index], &element("bgp", "peers", index), listens);
     }
-}
-
-fn check_name(report: &Report, peer: &RawPeer, earlier: &[RawPeer], path: &str) {
-    if let Some(name) = peer.name.given()
-        && earlier.iter().any(|other| other.name.value() == Some(&name.value))
-    {
-        let wrong =
-            Wrong::new(format!("two peers are named `{}`", name.value)).hint("give each peer its own name");
-        report.elsewhere(name.span.clone(), &format!("{path}.name"), wrong);
-    }
-}
-
-/// Sessions are told apart by the peer's address; where we only connect, also by its port.
-fn check_address(report: &Report, peer: &RawPeer, earlier: &[RawPeer], listens: bool) {
-    let (Some(address), Some(port)) = (peer.address.given(), peer.port.or(BGP_PORT)) else { return };
-    let clash = earlier.iter().find(|other| {
-        let waits = listens || peer.passive.value() == Some(&true) || other.passive.value() == Some(&true);
-        other.address.value() == Some(&address.value) && (waits || other.port.or(BGP_PORT) == Some(port))
-    });
-    if let Some(other) = clash {
-        let name = other.name.value().map_or("another peer".to_owned(), |name| format!("peer `{name}`"));
-        let wrong = Wrong::new(format!("{name} has the address {} already", address.value))
-            .hint("one session per address: put both families on it with `families = [\"ipv4\", \"ipv6\"]`");
-        report.elsewhere(address.span.clone(), &peer.place.key("address"), wrong);
-    }
-}
-
-fn family_of(address: IpAddr) -> Family {
-    match address {
-        IpAddr::V4(_) => Family::Ipv4,
-        IpAddr::V6(_) => Family::Ipv6,
-    }
+    monitor::check(report, bgp.bmp.value().map_or(&[], Vec::as_slice));
 }

@@ -27,7 +27,11 @@ impl RawCatchment {
             let raw = Self {
                 listen: catchment.required("listen", "\"192.0.2.11:7078\"", listen),
                 peers: catchment.required_list("peers", "[\"192.0.2.21:7078\"]", value::endpoint),
-                key_file: catchment.required("key-file", "\"/etc/proxima/catchment.key\"", absolute_path),
+                key_file: catchment.required(
+                    "key-file",
+                    "\"/etc/proxima/catchment.key\"",
+                    value::absolute_path,
+                ),
                 answer_within: catchment.optional(
                     "answer-within",
                     value::duration(Duration::from_millis(10)..=Duration::from_secs(10)),
@@ -77,14 +81,4 @@ fn listen(found: &DeValue<'_>) -> Read<SocketAddr> {
             .hint("write the address of this host that they reach"));
     }
     Ok(address)
-}
-
-fn absolute_path(found: &DeValue<'_>) -> Read<PathBuf> {
-    let path = PathBuf::from(value::text(found)?);
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(Wrong::new(format!("`{}` is not an absolute path", path.display()))
-            .hint("begin it with /, as in \"/etc/proxima/catchment.key\""))
-    }
 }
