@@ -3,7 +3,7 @@
 //! Each kind has its own type, so that a region can't be handed where a jurisdiction is asked for. All are
 //! cheap to clone: they are copied into events, metrics and snapshots.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,8 +21,16 @@ fn checked(text: &str) -> Result<Arc<str>, NameError> {
     if fits { Ok(text.into()) } else { Err(NameError(text.to_owned())) }
 }
 
+/// A name, or that of a member of a range: `range/10.0.0.7`.
+fn checked_peer(text: &str) -> Result<Arc<str>, NameError> {
+    let Some((range, member)) = text.split_once('/') else { return checked(text) };
+    let fits =
+        checked(range).is_ok() && member.parse::<IpAddr>().is_ok_and(|address| address.to_string() == member);
+    if fits { Ok(text.into()) } else { Err(NameError(text.to_owned())) }
+}
+
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($check:ident: $($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -38,7 +46,7 @@ macro_rules! names {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, NameError> {
-                checked(text).map(Self)
+                $check(text).map(Self)
             }
         }
 
@@ -74,15 +82,13 @@ macro_rules! names {
     )*};
 }
 
-names! {
+names! { checked:
     /// A region such as `eu` or `us-east`: one place, one fate.
     RegionName;
     /// A jurisdiction such as `EU`: data may be bound to it.
     Jurisdiction;
     /// A point of presence such as `fra1`.
     PopName;
-    /// A BGP peer.
-    PeerName;
     /// A monitoring station (RFC 7854).
     StationName;
     /// An announcement group: prefixes that share a fate.
@@ -93,6 +99,25 @@ names! {
     PoolName;
     /// A provider of backends, such as an LLM vendor.
     ProviderName;
+}
+
+names! { checked_peer:
+    /// A BGP peer; `range/10.0.0.7` where it is one of those that a range of addresses has made.
+    PeerName;
+}
+
+impl PeerName {
+    /// The peer at `address`, made by `range`.
+    #[must_use]
+    pub fn member(range: &Self, address: IpAddr) -> Self {
+        Self(format!("{range}/{address}").into())
+    }
+
+    /// The range that made it, and its address.
+    pub fn as_member(&self) -> Option<(Self, IpAddr)> {
+        let (range, address) = self.0.split_once('/')?;
+        Some((Self(range.into()), address.parse().ok()?))
+    }
 }
 
 /// A backend, named within its pool and written `pool/backend`.
@@ -173,6 +198,22 @@ mod tests {
         let long = "x".repeat(64);
         for bad in ["", "-a", ".", "a b", "a/b", "é", "a\n", long.as_str()] {
             assert!(bad.parse::<RegionName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_of_a_range_is_named_by_its_address() {
+        let range: PeerName = "leaves".parse().unwrap();
+        for address in ["10.0.0.7", "2001:db8::7"] {
+            let address: IpAddr = address.parse().unwrap();
+            let member = PeerName::member(&range, address);
+            assert_eq!(member.as_str(), format!("leaves/{address}"));
+            assert_eq!(member.as_str().parse::<PeerName>().unwrap(), member);
+            assert_eq!(member.as_member(), Some((range.clone(), address)));
+        }
+        assert_eq!(range.as_member(), None);
+        for bad in ["leaves/", "leaves/x", "/10.0.0.7", "leaves/10.0.0.7/8", "leaves/2001:0db8::7"] {
+            assert!(bad.parse::<PeerName>().is_err(), "{bad}");
         }
     }
 
