@@ -1,5 +1,7 @@
 //! Capabilities offered in OPEN (RFC 5492), those we know by type, the others as they came.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 use proxima_types::{Asn, Family};
 
@@ -67,6 +69,40 @@ pub enum Role {
     Peer = 4,
 }
 
+impl Role {
+    pub(crate) const CAPABILITY: u8 = ROLE;
+
+    /// The role the other side of the session has.
+    #[must_use]
+    pub fn counterpart(self) -> Self {
+        match self {
+            Self::Provider => Self::Customer,
+            Self::Customer => Self::Provider,
+            Self::RouteServer => Self::RouteServerClient,
+            Self::RouteServerClient => Self::RouteServer,
+            Self::Peer => Self::Peer,
+        }
+    }
+
+    /// Whether a peer may have the role `other` when ours is this one (RFC 9234 §4.2).
+    pub fn goes_with(self, other: Self) -> bool {
+        self.counterpart() == other
+    }
+}
+
+/// As configurations write it: `route-server-client`.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Provider => "provider",
+            Self::RouteServer => "route-server",
+            Self::RouteServerClient => "route-server-client",
+            Self::Customer => "customer",
+            Self::Peer => "peer",
+        })
+    }
+}
+
 /// Graceful restart (RFC 4724 §3, RFC 8538 §2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GracefulRestart {
@@ -123,6 +159,8 @@ const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ADD_PATH: u8 = 69;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
+const FQDN: u8 = 73;
+const SOFTWARE_VERSION: u8 = 75;
 
 /// Flags of graceful restart, in the upper four bits of its first two octets.
 const GR_RESTARTED: u16 = 0x8000;
@@ -150,6 +188,11 @@ impl Capability {
             Self::EnhancedRouteRefresh => ENHANCED_ROUTE_REFRESH,
             Self::Unknown { code, .. } => *code,
         }
+    }
+
+    /// What the IANA registry calls the capability, if its code is registered.
+    pub fn name(&self) -> Option<&'static str> {
+        name(self.code())
     }
 
     /// One capability from its code and value.
@@ -296,4 +339,124 @@ fn graceful_restart(value: &[u8]) -> Option<GracefulRestart> {
         restart_time: flags_and_time & GR_RESTART_TIME,
         families,
     })
+}
+
+/// Registered capabilities, for people.
+fn name(code: u8) -> Option<&'static str> {
+    Some(match code {
+        MULTIPROTOCOL => "multiprotocol",
+        ROUTE_REFRESH => "route refresh",
+        3 => "outbound route filtering",
+        4 => "multiple routes to a destination",
+        EXTENDED_NEXT_HOP => "extended next hop",
+        EXTENDED_MESSAGE => "extended message",
+        7 => "BGPsec",
+        8 => "multiple labels",
+        ROLE => "role",
+        GRACEFUL_RESTART => "graceful restart",
+        FOUR_OCTET_AS => "four-octet AS number",
+        67 => "dynamic capability",
+        68 => "multisession",
+        ADD_PATH => "add-path",
+        ENHANCED_ROUTE_REFRESH => "enhanced route refresh",
+        71 => "long-lived graceful restart",
+        72 => "routing policy distribution",
+        FQDN => "FQDN",
+        74 => "BFD",
+        SOFTWARE_VERSION => "software version",
+        76 => "paths limit",
+        128 => "route refresh (before RFC 2918)",
+        130 => "outbound route filtering (before RFC 5291)",
+        _ => return None,
+    })
+}
+
+/// `graceful restart: 120 s, ipv4, ipv6 (forwarding)`.
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name)?,
+            None => write!(f, "capability {}", self.code())?,
+        }
+        let details = self.details();
+        if details.is_empty() { Ok(()) } else { write!(f, ": {details}") }
+    }
+}
+
+impl Capability {
+    /// What its value says, for people; empty when it says nothing.
+    pub fn details(&self) -> String {
+        match self {
+            Self::Multiprotocol(family) => family.to_string(),
+            Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => String::new(),
+            Self::ExtendedNextHop(families) => listed(families),
+            Self::Role(role) => role.to_string(),
+            Self::GracefulRestart(restart) => restart.to_string(),
+            Self::FourOctetAs(asn) => asn.to_string(),
+            Self::AddPath(families) => listed(families),
+            Self::Unknown { code, value } => unknown(*code, value),
+        }
+    }
+}
+
+fn listed<T: fmt::Display>(entries: &[T]) -> String {
+    entries.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Two capabilities hold text that names the peer; of others the octets are shown.
+fn unknown(code: u8, value: &[u8]) -> String {
+    let mut reader = Reader::new(value);
+    let mut text = || {
+        let length = reader.u8()?;
+        // The peer chose these characters; control characters must not reach a terminal.
+        Some(String::from_utf8_lossy(reader.take(length.into())?).escape_debug().to_string())
+    };
+    let names = match code {
+        FQDN => text().zip(text()).map(
+            |(host, domain)| {
+                if domain.is_empty() { host } else { format!("{host}.{domain}") }
+            },
+        ),
+        SOFTWARE_VERSION => text(),
+        _ => None,
+    };
+    names.unwrap_or_else(|| crate::explain::octets(value))
+}
+
+impl fmt::Display for ExtendedNextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match u8::try_from(self.safi) {
+            Ok(safi) => write!(f, "{}", AfiSafi { afi: self.afi, safi })?,
+            Err(_) => write!(f, "AFI {} SAFI {}", self.afi, self.safi)?,
+        }
+        match self.next_hop_afi {
+            1 => f.write_str(" over ipv4"),
+            2 => f.write_str(" over ipv6"),
+            afi => write!(f, " over AFI {afi}"),
+        }
+    }
+}
+
+impl fmt::Display for AddPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            AddPathMode::Receive => "receive",
+            AddPathMode::Send => "send",
+            AddPathMode::Both => "send and receive",
+        };
+        write!(f, "{} {mode}", self.family)
+    }
+}
+
+impl fmt::Display for GracefulRestart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.restart_time)?;
+        f.write_str(if self.restarted { ", restarted" } else { "" })?;
+        f.write_str(if self.notification { ", also after a NOTIFICATION" } else { "" })?;
+        for entry in &self.families {
+            let kept = if entry.forwarding { " (forwarding)" } else { "" };
+            write!(f, ", {}{kept}", entry.family)?;
+        }
+        Ok(())
+    }
 }

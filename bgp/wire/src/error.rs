@@ -24,6 +24,16 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// The RFC, and its section, that ends the session for it.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Header(_) => "RFC 4271 §6.1",
+            Self::Open(error) => error.rule(),
+            Self::Update(error) => error.rule(),
+            Self::RouteRefresh(_) => "RFC 7313 §5",
+        }
+    }
+
     /// The NOTIFICATION the RFCs ask for, data included.
     pub fn to_notification(&self) -> Notification {
         match self {

@@ -45,6 +45,17 @@ impl MessageType {
             .find(|kind| *kind as u8 == octet)
     }
 
+    /// Its name as the RFCs write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "OPEN",
+            Self::Update => "UPDATE",
+            Self::Notification => "NOTIFICATION",
+            Self::Keepalive => "KEEPALIVE",
+            Self::RouteRefresh => "ROUTE-REFRESH",
+        }
+    }
+
     /// The lengths such a message may have.
     fn lengths(self, max_len: usize) -> std::ops::RangeInclusive<usize> {
         match self {
@@ -65,6 +76,9 @@ pub enum HeaderError {
     /// A length that no message, or not this type of message, may have.
     #[error("a message of {0} octets is too short or too long for its type")]
     BadLength(u16),
+    /// The octets end before the message does. In a stream they are awaited; see [`frame`].
+    #[error("the message ends after {0} octets, before its length says so")]
+    CutShort(usize),
     /// A type we do not know.
     #[error("message type {0} is unknown")]
     BadType(u8),
@@ -76,6 +90,9 @@ impl HeaderError {
         match self {
             Self::NotSynchronized => Notification::new(ErrorCode::CONNECTION_NOT_SYNCHRONIZED, []),
             Self::BadLength(length) => Notification::new(ErrorCode::BAD_MESSAGE_LENGTH, length.to_be_bytes()),
+            Self::CutShort(length) => {
+                Notification::new(ErrorCode::BAD_MESSAGE_LENGTH, (*length as u16).to_be_bytes())
+            }
             Self::BadType(octet) => Notification::new(ErrorCode::BAD_MESSAGE_TYPE, [*octet]),
         }
     }
@@ -89,12 +106,17 @@ pub fn frame(buf: &[u8], max_len: usize) -> Result<Option<usize>, DecodeError> {
     Ok(parse(buf, max_len)?.filter(|(_, length)| *length <= buf.len()).map(|(_, length)| length))
 }
 
+/// The type of the message at the front of `bytes`, whatever else is wrong with it.
+pub(crate) fn type_of(bytes: &[u8]) -> Option<MessageType> {
+    bytes.get(HEADER_LEN - 1).and_then(|octet| MessageType::from_octet(*octet))
+}
+
 /// Type and body of a message that is there in full and has nothing behind it.
 pub(crate) fn split(message: &[u8], max_len: usize) -> Result<(MessageType, &[u8]), DecodeError> {
     match parse(message, max_len)? {
         Some((kind, length)) if length == message.len() => Ok((kind, &message[HEADER_LEN..])),
-        Some((_, length)) => Err(HeaderError::BadLength(length as u16).into()),
-        None => Err(HeaderError::BadLength(message.len() as u16).into()),
+        Some((_, length)) if length < message.len() => Err(HeaderError::BadLength(length as u16).into()),
+        Some(_) | None => Err(HeaderError::CutShort(message.len()).into()),
     }
 }
 

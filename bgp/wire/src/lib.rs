@@ -30,6 +30,7 @@
 
 mod capability;
 mod error;
+pub mod explain;
 mod header;
 mod message;
 mod negotiated;
@@ -47,7 +48,7 @@ pub use header::{EXTENDED_MAX_LEN, HEADER_LEN, HeaderError, KEEPALIVE, MAX_LEN, 
 pub use message::Message;
 pub use negotiated::{AfiSafi, Families, Negotiated, PeerKind};
 pub use notification::{ErrorCode, Notification};
-pub use open::{Open, OpenError};
+pub use open::{Open, OpenError, RoleMismatch};
 pub use route_refresh::{RefreshKind, RouteRefresh, RouteRefreshError};
 pub use update::{
     Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Nlri,

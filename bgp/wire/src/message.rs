@@ -9,7 +9,6 @@ use crate::{
 
 /// A BGP message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and most are UPDATEs")]
 pub enum Message {
     /// Who the peer is and what it offers.
     Open(Open),

@@ -68,6 +68,15 @@ impl Families {
         self == Self::NONE
     }
 
+    /// The set but for `family`.
+    #[must_use]
+    pub fn without(self, family: Family) -> Self {
+        match family {
+            Family::Ipv4 => Self { ipv4: false, ..self },
+            Family::Ipv6 => Self { ipv6: false, ..self },
+        }
+    }
+
     /// The families in both sets.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {
@@ -121,6 +130,10 @@ pub struct Negotiated {
     pub route_refresh: bool,
     /// Marks go around the answer to a ROUTE-REFRESH (RFC 7313).
     pub enhanced_refresh: bool,
+    /// A misshapen multiprotocol attribute costs its family only, not the session, where another family is left
+    /// ([`Disposition::DisableFamily`](crate::Disposition::DisableFamily)). No capability: for a session that drops and
+    /// ignores that family's routes from then on.
+    pub disable_families: bool,
     /// eBGP or iBGP.
     pub peer: PeerKind,
 }
@@ -136,6 +149,7 @@ impl Default for Negotiated {
             add_path_send: Families::NONE,
             route_refresh: false,
             enhanced_refresh: false,
+            disable_families: false,
             peer: PeerKind::External,
         }
     }
@@ -160,6 +174,7 @@ impl Negotiated {
             add_path_receive: paths(theirs, ours),
             add_path_send: paths(ours, theirs),
             route_refresh: both(&Capability::RouteRefresh),
+            disable_families: false,
             enhanced_refresh: both(&Capability::RouteRefresh) && both(&Capability::EnhancedRouteRefresh),
             peer: if ours.asn == theirs.asn { PeerKind::Internal } else { PeerKind::External },
         }

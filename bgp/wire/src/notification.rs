@@ -1,4 +1,8 @@
-//! NOTIFICATION: why a session ends (RFC 4271 §4.5; codes also of RFC 4486, 6608, 7313, 8203, 8538, 9003, 9234, 9384, 9687).
+//! NOTIFICATION: why a session ends (RFC 4271 §4.5).
+//!
+//! Codes and subcodes are all of IANA's registry, those of RFC 4486, 5492, 6608, 7313, 8538, 9234, 9384 and 9687 included,
+//! and the retired ones too, as old speakers still send them. Shutdown messages are those of RFC 9003, hard resets those
+//! of RFC 8538.
 
 use std::fmt;
 
@@ -15,8 +19,8 @@ macro_rules! error_codes {
         impl ErrorCode {
             $(#[doc = $text] pub const $name: Self = Self($code, $subcode);)*
 
-            /// What the IANA registry calls it.
-            fn text(self) -> Option<&'static str> {
+            /// What the IANA registry calls code and subcode together, if they are registered.
+            pub fn name(self) -> Option<&'static str> {
                 match (self.0, self.1) {
                     $(($code, $subcode) => Some($text),)*
                     _ => None,
@@ -36,6 +40,7 @@ error_codes! {
     BAD_PEER_AS = 2 / 2, "bad peer AS";
     BAD_BGP_IDENTIFIER = 2 / 3, "bad BGP identifier";
     UNSUPPORTED_OPTIONAL_PARAMETER = 2 / 4, "unsupported optional parameter";
+    AUTHENTICATION_FAILURE = 2 / 5, "authentication failure";
     UNACCEPTABLE_HOLD_TIME = 2 / 6, "unacceptable hold time";
     UNSUPPORTED_CAPABILITY = 2 / 7, "unsupported capability";
     ROLE_MISMATCH = 2 / 11, "role mismatch";
@@ -46,6 +51,7 @@ error_codes! {
     ATTRIBUTE_FLAGS_ERROR = 3 / 4, "attribute flags error";
     ATTRIBUTE_LENGTH_ERROR = 3 / 5, "attribute length error";
     INVALID_ORIGIN = 3 / 6, "invalid ORIGIN attribute";
+    AS_ROUTING_LOOP = 3 / 7, "AS routing loop";
     INVALID_NEXT_HOP = 3 / 8, "invalid NEXT_HOP attribute";
     OPTIONAL_ATTRIBUTE_ERROR = 3 / 9, "optional attribute error";
     INVALID_NETWORK_FIELD = 3 / 10, "invalid network field";
@@ -66,13 +72,16 @@ error_codes! {
     OUT_OF_RESOURCES = 6 / 8, "out of resources";
     HARD_RESET = 6 / 9, "hard reset";
     BFD_DOWN = 6 / 10, "BFD down";
+    ROUTE_REFRESH_UNSPECIFIC = 7 / 0, "ROUTE-REFRESH message error";
     ROUTE_REFRESH_INVALID_LENGTH = 7 / 1, "invalid ROUTE-REFRESH length";
     SEND_HOLD_TIMER_EXPIRED = 8 / 0, "send hold timer expired";
+    LSDB_SYNCHRONIZATION_LOST = 9 / 0, "loss of LSDB synchronization";
 }
 
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.text().unwrap_or(match self.0 {
+impl ErrorCode {
+    /// What the IANA registry calls the code, whatever the subcode.
+    pub fn code_name(self) -> Option<&'static str> {
+        Some(match self.0 {
             1 => "message header error",
             2 => "OPEN message error",
             3 => "UPDATE message error",
@@ -81,8 +90,16 @@ impl fmt::Display for ErrorCode {
             6 => "cease",
             7 => "ROUTE-REFRESH message error",
             8 => "send hold timer expired",
-            _ => "unknown error",
-        });
+            9 => "loss of LSDB synchronization",
+            _ => return None,
+        })
+    }
+}
+
+/// `administrative shutdown (6/2)`.
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.name().or(self.code_name()).unwrap_or("unknown error");
         write!(f, "{text} ({}/{})", self.0, self.1)
     }
 }
@@ -117,6 +134,17 @@ impl Notification {
     /// Cease, administrative reset, with a message as in [`Notification::shutdown`].
     pub fn reset(message: &str) -> Self {
         Self::new(ErrorCode::ADMINISTRATIVE_RESET, communication(message))
+    }
+
+    /// Cease, hard reset: `reason`, whole, to a peer that would otherwise keep our routes through a graceful restart
+    /// (RFC 8538 §3.1). A reason that is a hard reset already stays as it is.
+    pub fn hard_reset(reason: Self) -> Self {
+        if reason.error() == ErrorCode::HARD_RESET {
+            return reason;
+        }
+        let mut data = vec![reason.code, reason.subcode];
+        data.extend_from_slice(&reason.data);
+        Self::new(ErrorCode::HARD_RESET, data)
     }
 
     /// The session can't do without these capabilities (RFC 5492 §5): they are listed in the data.

@@ -6,8 +6,8 @@ use bytes::{BufMut, BytesMut};
 use proxima_types::{Asn, Family};
 
 use crate::{
-    AddPathMode, AfiSafi, Capability, EncodeError, ErrorCode, ExtendedNextHop, Families, HEADER_LEN, MAX_LEN,
-    MessageType, Notification, header::write_message, reader::Reader,
+    AddPathMode, AfiSafi, Capability, EncodeError, ErrorCode, ExtendedNextHop, Families, GracefulRestart,
+    HEADER_LEN, MAX_LEN, MessageType, Notification, Role, header::write_message, reader::Reader,
 };
 
 /// The version of BGP.
@@ -52,12 +52,53 @@ pub enum OpenError {
     /// 1 or 2 seconds.
     #[error("the peer proposes a hold time of {0} s; it must be 0 or at least 3")]
     UnacceptableHoldTime(u16),
+    /// The roles of the two sides do not fit together, or the peer names more than one (RFC 9234 §4.2).
+    #[error("{0}")]
+    RoleMismatch(RoleMismatch),
     /// Lengths that do not add up.
     #[error("the optional parameters or capabilities of the peer's OPEN are malformed")]
     Malformed,
 }
 
+/// Roles that do not go together (RFC 9234 §4.2).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoleMismatch {
+    /// Both name one.
+    #[error("our role is {ours}, so the peer's must be {}, but it says {theirs}", ours.counterpart())]
+    Pair {
+        /// Ours.
+        ours: Role,
+        /// The peer's.
+        theirs: Role,
+    },
+    /// The peer names none, and we insist.
+    #[error("our role is {ours} and strict, but the peer names no role; it must be {}", ours.counterpart())]
+    Missing {
+        /// Ours.
+        ours: Role,
+    },
+    /// The peer names different ones.
+    #[error("the peer names more than one role")]
+    Several,
+    /// A value that is no role.
+    #[error("the peer's role {0:02x?} does not exist")]
+    NotARole(Vec<u8>),
+}
+
 impl OpenError {
+    /// The RFC, and its section, that ends the session for it.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::AsZero => "RFC 7607 §2",
+            Self::BadIdentifier => "RFC 6286 §2.2",
+            Self::RoleMismatch(_) => "RFC 9234 §4.2",
+            Self::UnsupportedVersion(_)
+            | Self::UnsupportedParameter(_)
+            | Self::UnacceptableHoldTime(_)
+            | Self::Malformed => "RFC 4271 §6.2",
+        }
+    }
+
     /// The NOTIFICATION for it.
     pub fn to_notification(&self) -> Notification {
         match self {
@@ -68,6 +109,7 @@ impl OpenError {
             Self::BadIdentifier => Notification::new(ErrorCode::BAD_BGP_IDENTIFIER, []),
             Self::UnsupportedParameter(_) => Notification::new(ErrorCode::UNSUPPORTED_OPTIONAL_PARAMETER, []),
             Self::UnacceptableHoldTime(_) => Notification::new(ErrorCode::UNACCEPTABLE_HOLD_TIME, []),
+            Self::RoleMismatch(_) => Notification::new(ErrorCode::ROLE_MISMATCH, []),
             Self::Malformed => Notification::new(ErrorCode::OPEN_UNSPECIFIC, []),
         }
     }
@@ -126,7 +168,57 @@ impl Open {
         })
     }
 
+    /// The graceful restart offered: of several the last (RFC 4724 §3).
+    pub fn graceful_restart(&self) -> Option<&GracefulRestart> {
+        self.capabilities.iter().rev().find_map(|capability| match capability {
+            Capability::GracefulRestart(restart) => Some(restart),
+            _ => None,
+        })
+    }
+
+    /// The speaker's role, if it names one. The same role twice is one role.
+    ///
+    /// # Errors
+    /// When it names several, or one that does not exist: no role of ours fits these (RFC 9234 §4.2).
+    pub fn role(&self) -> Result<Option<Role>, RoleMismatch> {
+        let mut named = None;
+        for capability in &self.capabilities {
+            match capability {
+                Capability::Role(role) if named.is_none_or(|other| other == *role) => named = Some(*role),
+                Capability::Role(_) => return Err(RoleMismatch::Several),
+                Capability::Unknown { code, value } if *code == Role::CAPABILITY => {
+                    return Err(RoleMismatch::NotARole(value.clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(named)
+    }
+
+    /// Whether the peer's `theirs` goes with our role (RFC 9234 §4.2). Of no concern between speakers of one AS.
+    ///
+    /// # Errors
+    /// When the roles do not fit together, or, if `strict`, the peer names none.
+    pub fn check_roles(ours: Option<Role>, theirs: &Self, strict: bool) -> Result<(), OpenError> {
+        let Some(ours) = ours else { return Ok(()) };
+        match theirs.role() {
+            Ok(Some(theirs)) if ours.goes_with(theirs) => Ok(()),
+            Ok(None) if !strict => Ok(()),
+            Ok(Some(theirs)) => Err(RoleMismatch::Pair { ours, theirs }),
+            Ok(None) => Err(RoleMismatch::Missing { ours }),
+            Err(mismatch) => Err(mismatch),
+        }
+        .map_err(OpenError::RoleMismatch)
+    }
+
     pub(crate) fn decode(body: &[u8]) -> Result<Self, OpenError> {
+        let open = Self::parse(body)?;
+        open.check(body)?;
+        Ok(open)
+    }
+
+    /// Reads what stands there, lawful or not.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, OpenError> {
         let mut reader = Reader::new(body);
         let version = reader.u8().ok_or(OpenError::Malformed)?;
         if version != VERSION {
@@ -141,16 +233,30 @@ impl Open {
         if let Some(asn) = open.four_octet_as() {
             open.asn = asn;
         }
-        if open.asn == Asn(0) || two_octet_as == 0 {
+        Ok(open)
+    }
+
+    /// The number in the field of two octets: AS_TRANS or the AS itself.
+    pub(crate) fn two_octet_as(body: &[u8]) -> u16 {
+        body.get(1..3).and_then(|octets| octets.try_into().ok()).map_or(0, u16::from_be_bytes)
+    }
+
+    /// Whether the optional parameters in `body` have lengths of two octets.
+    pub(crate) fn has_extended_parameters(body: &[u8]) -> bool {
+        body.get(FIXED_LEN) == Some(&PARAMETER_EXTENDED)
+    }
+
+    fn check(&self, body: &[u8]) -> Result<(), OpenError> {
+        if self.asn == Asn(0) || Self::two_octet_as(body) == 0 {
             return Err(OpenError::AsZero);
         }
-        if open.router_id.is_unspecified() {
+        if self.router_id.is_unspecified() {
             return Err(OpenError::BadIdentifier);
         }
-        if matches!(hold_time, 1 | 2) {
-            return Err(OpenError::UnacceptableHoldTime(hold_time));
+        if matches!(self.hold_time, 1 | 2) {
+            return Err(OpenError::UnacceptableHoldTime(self.hold_time));
         }
-        Ok(open)
+        Ok(())
     }
 
     /// Appends the message: one parameter holds all capabilities, with extended lengths only above 255 octets.

@@ -16,13 +16,19 @@ mod encode;
 mod nlri;
 mod problem;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use proxima_types::{Family, Prefix};
 
 pub use as_path::{AsPath, Segment, SegmentKind, Segments};
 pub use attributes::{Aggregator, Attributes, LargeCommunity, Origin, Rare, RareAttributes, RawAttribute};
+pub(crate) use attributes::{code, name as attribute_name};
+pub(crate) use decode::raw_attributes;
 pub use encode::{announce, end_of_rib, withdraw};
+pub(crate) use nlri::decode as decode_nlri;
 pub use problem::{AttributeProblem, Disposition, Fault, UpdateError};
 
 /// What an UPDATE message says.
@@ -38,6 +44,21 @@ pub struct Update {
     pub end_of_rib: Option<Family>,
     /// What was wrong with the message, in so far as the session survives it (RFC 7606).
     pub problems: Vec<AttributeProblem>,
+}
+
+impl Update {
+    /// The hardest of what became of the message for its problems.
+    pub fn disposition(&self) -> Option<Disposition> {
+        self.problems.iter().map(|problem| problem.disposition).max()
+    }
+
+    /// The family the peer has lost with this message ([`Disposition::DisableFamily`]).
+    pub fn disabled_family(&self) -> Option<Family> {
+        self.problems.iter().find_map(|problem| match problem.disposition {
+            Disposition::DisableFamily(family) => Some(family),
+            _ => None,
+        })
+    }
 }
 
 /// Routes that share a next hop.
@@ -58,6 +79,14 @@ pub struct Nlri {
     pub path_id: u32,
 }
 
+/// `203.0.113.0/24`, with its path identifier if that is not 0: `203.0.113.0/24 path 7`.
+impl fmt::Display for Nlri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.prefix.fmt(f)?;
+        if self.path_id == 0 { Ok(()) } else { write!(f, " path {}", self.path_id) }
+    }
+}
+
 impl From<Prefix> for Nlri {
     fn from(prefix: Prefix) -> Self {
         Self { prefix, path_id: 0 }
@@ -71,6 +100,16 @@ pub struct NextHop {
     pub address: IpAddr,
     /// The link-local address that came along (RFC 2545 §3).
     pub link_local: Option<Ipv6Addr>,
+}
+
+/// `2001:db8::1 (fe80::1)`.
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.link_local {
+            Some(link_local) => write!(f, "{} ({link_local})", self.address),
+            None => self.address.fmt(f),
+        }
+    }
 }
 
 impl From<IpAddr> for NextHop {

@@ -117,11 +117,13 @@ impl AsPath {
     /// Reads AS_PATH. Confederation segments are a fault, as we are in no confederation (RFC 5065 §5), and so is
     /// AS 0 (RFC 7607).
     pub(super) fn decode(value: &[u8], four_octet_as: bool) -> Result<Self, Fault> {
-        let mut words = Vec::with_capacity(value.len() / if four_octet_as { 4 } else { 2 } + 1);
+        // Exactly what one segment takes, or two.
+        let room = if four_octet_as { value.len() / 4 + 1 } else { value.len() / 2 };
+        let mut words = Vec::with_capacity(room);
         let mut reader = Reader::new(value);
         while !reader.is_empty() {
             if !segment(&mut reader, four_octet_as, &mut words)? {
-                return Err(Fault::Value);
+                return Err(Fault::Confederation);
             }
         }
         Ok(Self { words: words.into() })
@@ -134,7 +136,7 @@ impl AsPath {
         while !reader.is_empty() {
             segment(&mut reader, true, &mut words)?;
         }
-        if words.is_empty() { Err(Fault::Length(value.len())) } else { Ok(Self { words: words.into() }) }
+        if value.is_empty() { Err(Fault::Length(0)) } else { Ok(Self { words: words.into() }) }
     }
 
     /// This path of a two-octet speaker, its far end replaced by `as4_path` (RFC 6793 §4.2.3). A longer `as4_path`
@@ -186,7 +188,7 @@ fn segment(reader: &mut Reader<'_>, four_octet_as: bool, words: &mut Vec<Asn>) -
         words.extend(octets.as_chunks().0.iter().map(|octets| Asn(u16::from_be_bytes(*octets).into())));
     }
     if words[start..].contains(&Asn(0)) {
-        return Err(Fault::Value);
+        return Err(Fault::AsZero);
     }
     if kind.is_none() {
         words.truncate(start);

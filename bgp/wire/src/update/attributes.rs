@@ -1,6 +1,7 @@
 //! Path attributes by type, and the numbers and flags of their encoding.
 
 use std::{
+    collections::HashSet,
     fmt,
     hash::{Hash, Hasher},
     net::Ipv4Addr,
@@ -140,6 +141,35 @@ pub struct LargeCommunity {
     pub local_2: u32,
 }
 
+impl LargeCommunity {
+    /// Its wire form.
+    pub(super) fn octets(self) -> [u8; 12] {
+        let mut octets = [0; 12];
+        for (chunk, word) in octets.chunks_exact_mut(4).zip([self.global, self.local_1, self.local_2]) {
+            chunk.copy_from_slice(&word.to_be_bytes());
+        }
+        octets
+    }
+
+    /// Each once, where it stands first: repetitions are dropped on receipt and never sent (RFC 8092 §3).
+    pub(super) fn distinct(communities: Box<[Self]>) -> Box<[Self]> {
+        let mut sorted = communities.to_vec();
+        sorted.sort_unstable();
+        if sorted.is_sorted_by(|a, b| a < b) {
+            return communities;
+        }
+        let mut seen = HashSet::new();
+        communities.into_iter().filter(|community| seen.insert(*community)).collect()
+    }
+}
+
+impl From<[u8; 12]> for LargeCommunity {
+    fn from(octets: [u8; 12]) -> Self {
+        let word = |at| u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+        Self { global: word(0), local_1: word(4), local_2: word(8) }
+    }
+}
+
 impl fmt::Display for LargeCommunity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.global, self.local_1, self.local_2)
@@ -180,6 +210,7 @@ pub(crate) mod code {
     pub(crate) const MP_REACH: u8 = 14;
     pub(crate) const MP_UNREACH: u8 = 15;
     pub(crate) const EXTENDED_COMMUNITIES: u8 = 16;
+    pub(crate) const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
     pub(crate) const AS4_PATH: u8 = 17;
     pub(crate) const AS4_AGGREGATOR: u8 = 18;
     pub(crate) const LARGE_COMMUNITIES: u8 = 32;
@@ -204,6 +235,26 @@ pub(crate) fn name(attribute: u8) -> Option<&'static str> {
         code::EXTENDED_COMMUNITIES => "EXTENDED_COMMUNITIES",
         code::AS4_PATH => "AS4_PATH",
         code::AS4_AGGREGATOR => "AS4_AGGREGATOR",
+        code::IPV6_EXTENDED_COMMUNITIES => "IPV6_EXTENDED_COMMUNITIES",
+        11 => "DPA",
+        12 => "ADVERTISER",
+        13 => "RCID_PATH",
+        19 => "SAFI_SPECIFIC_ATTRIBUTE",
+        20 => "CONNECTOR",
+        21 => "AS_PATHLIMIT",
+        22 => "PMSI_TUNNEL",
+        23 => "TUNNEL_ENCAPSULATION",
+        24 => "TRAFFIC_ENGINEERING",
+        26 => "AIGP",
+        27 => "PE_DISTINGUISHER_LABELS",
+        28 => "ENTROPY_LABEL_CAPABILITY",
+        29 => "BGP-LS",
+        33 => "BGPSEC_PATH",
+        36 => "D-PATH",
+        37 => "SFP",
+        38 => "BFD_DISCRIMINATOR",
+        40 => "PREFIX-SID",
+        128 => "ATTR_SET",
         code::LARGE_COMMUNITIES => "LARGE_COMMUNITY",
         code::ONLY_TO_CUSTOMER => "ONLY_TO_CUSTOMER",
         _ => return None,

@@ -10,7 +10,7 @@ use super::{
     attributes::{code, flag},
     nlri,
 };
-use crate::{AfiSafi, Negotiated, PeerKind, reader::Reader};
+use crate::{AfiSafi, Families, Negotiated, PeerKind, reader::Reader};
 
 impl Update {
     pub(crate) fn decode(body: &[u8], negotiated: Negotiated) -> Result<Self, UpdateError> {
@@ -45,29 +45,51 @@ struct Classic {
 
 /// One attribute as it stands in the message.
 #[derive(Clone, Copy)]
-struct Attribute<'a> {
-    flags: u8,
-    code: u8,
-    value: &'a [u8],
+pub(crate) struct Attribute<'a> {
+    pub(crate) flags: u8,
+    pub(crate) code: u8,
+    pub(crate) value: &'a [u8],
     /// Header and value.
     octets: &'a [u8],
+}
+
+/// A set of type codes.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Codes([u64; 4]);
+
+impl Codes {
+    fn contains(self, code: u8) -> bool {
+        self.0[usize::from(code >> 6)] & 1 << (code & 63) != 0
+    }
+
+    /// Whether `code` is new to the set.
+    fn insert(&mut self, code: u8) -> bool {
+        let new = !self.contains(code);
+        self.0[usize::from(code >> 6)] |= 1 << (code & 63);
+        new
+    }
+
+    fn has_other_than(mut self, code: u8) -> bool {
+        self.0[usize::from(code >> 6)] &= !(1 << (code & 63));
+        self != Self::default()
+    }
 }
 
 /// What has been read of the attributes so far.
 struct AttributeList {
     negotiated: Negotiated,
     attributes: Attributes,
-    origin: Option<Origin>,
-    as_path: Option<AsPath>,
     next_hop: Option<Ipv4Addr>,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<Aggregator>,
+    unknown: Vec<RawAttribute>,
     reach: Option<Reach>,
-    /// MP_REACH_NLRI had prefixes, of whatever family.
+    /// MP_REACH_NLRI had prefixes, of whatever family, as far as can be told.
     announces: bool,
     unreach: Option<(Family, Vec<Nlri>)>,
-    unknown: Vec<RawAttribute>,
-    seen: [bool; 256],
+    /// The family whose routes could not be read ([`Disposition::DisableFamily`]).
+    disabled: Option<Family>,
+    seen: Codes,
     problems: Vec<AttributeProblem>,
 }
 
@@ -76,16 +98,15 @@ impl AttributeList {
         Self {
             negotiated,
             attributes: Attributes::default(),
-            origin: None,
-            as_path: None,
             next_hop: None,
             as4_path: None,
             as4_aggregator: None,
+            unknown: Vec::new(),
             reach: None,
             announces: false,
             unreach: None,
-            unknown: Vec::new(),
-            seen: [false; 256],
+            disabled: None,
+            seen: Codes::default(),
             problems: Vec::new(),
         }
     }
@@ -109,13 +130,13 @@ impl AttributeList {
         if matches!(attribute, code::MP_REACH | code::MP_UNREACH) {
             return Err(UpdateError::MultiprotocolMalformed { attribute, octets: rest.to_vec() });
         }
-        self.seen[usize::from(attribute)] = true;
+        self.seen.insert(attribute);
         self.problem(attribute, Fault::Overrun, Disposition::TreatAsWithdraw, rest);
         Ok(())
     }
 
     fn take(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
-        if std::mem::replace(&mut self.seen[usize::from(attribute.code)], true) {
+        if !self.seen.insert(attribute.code) {
             return self.duplicate(attribute);
         }
         if let Some(fault) = self.not_for_us(attribute.code) {
@@ -134,7 +155,7 @@ impl AttributeList {
             code::MP_REACH => self.mp_reach(attribute),
             code::MP_UNREACH => self.mp_unreach(attribute),
             _ => {
-                if let Err(fault) = self.value(attribute.code, attribute.value) {
+                if let Err(fault) = self.value(attribute) {
                     self.problem(attribute.code, fault, disposition(attribute.code), attribute.octets);
                 }
                 Ok(())
@@ -165,44 +186,58 @@ impl AttributeList {
     }
 
     fn unknown(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
-        let Attribute { flags, code, value, octets } = attribute;
+        let Attribute { flags, code, octets, .. } = attribute;
         if flags & flag::OPTIONAL == 0 {
             return Err(UpdateError::UnrecognizedWellKnown { attribute: code, octets: octets.to_vec() });
         }
         if flags & flag::TRANSITIVE != 0 {
-            let flags = flags & !flag::EXTENDED_LENGTH;
-            self.unknown.push(RawAttribute { flags, code, value: value.into() });
+            self.keep_raw(attribute);
         }
         Ok(())
     }
 
-    fn value(&mut self, attribute: u8, value: &[u8]) -> Result<(), Fault> {
+    fn keep_raw(&mut self, Attribute { flags, code, value, .. }: Attribute<'_>) {
+        let flags = flags & !flag::EXTENDED_LENGTH;
+        self.unknown.push(RawAttribute { flags, code, value: value.into() });
+    }
+
+    fn value(&mut self, attribute: Attribute<'_>) -> Result<(), Fault> {
+        let value = attribute.value;
+        let wide = self.negotiated.four_octet_as;
         let into = &mut self.attributes;
-        match attribute {
-            code::ORIGIN => self.origin = Some(origin(value)?),
-            code::AS_PATH => {
-                self.as_path = Some(AsPath::decode(value, self.negotiated.four_octet_as)?);
-            }
+        match attribute.code {
+            code::ORIGIN => into.origin = origin(value)?,
+            code::AS_PATH => into.as_path = AsPath::decode(value, wide)?,
             code::NEXT_HOP => self.next_hop = Some(next_hop(value)?),
-            code::MED => into.med = Some(u32::from_be_bytes(fixed(value)?)),
-            code::LOCAL_PREF => into.local_pref = Some(u32::from_be_bytes(fixed(value)?)),
+            code::MED => into.med = Some(number(value)?),
+            code::LOCAL_PREF => into.local_pref = Some(number(value)?),
             code::ATOMIC_AGGREGATE => {
                 fixed::<0>(value)?;
                 into.atomic_aggregate = true;
             }
-            code::AGGREGATOR => {
-                into.rare.aggregator = Some(aggregator(value, self.negotiated.four_octet_as)?)
-            }
+            code::AGGREGATOR => into.rare.aggregator = Some(aggregator(value, wide)?),
             code::COMMUNITIES => {
-                into.communities = list(value)?.map(|octets| Community(u32::from_be_bytes(octets))).collect();
+                into.communities =
+                    list(value)?.iter().map(|octets| Community(u32::from_be_bytes(*octets))).collect();
             }
             code::ORIGINATOR_ID => into.rare.originator_id = Some(fixed::<4>(value)?.into()),
-            code::CLUSTER_LIST => into.rare.cluster_list = list::<4>(value)?.map(Ipv4Addr::from).collect(),
-            code::EXTENDED_COMMUNITIES => into.rare.extended_communities = list(value)?.collect(),
+            code::CLUSTER_LIST => {
+                into.rare.cluster_list =
+                    list::<4>(value)?.iter().map(|octets| Ipv4Addr::from(*octets)).collect();
+            }
+            code::EXTENDED_COMMUNITIES => into.rare.extended_communities = list(value)?.into(),
+            code::IPV6_EXTENDED_COMMUNITIES => {
+                list::<20>(value)?;
+                self.keep_raw(attribute);
+            }
             code::AS4_PATH => self.as4_path = Some(AsPath::decode_as4(value)?),
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(value, true)?),
-            code::ONLY_TO_CUSTOMER => into.only_to_customer = Some(Asn(u32::from_be_bytes(fixed(value)?))),
-            code::LARGE_COMMUNITIES => into.large_communities = list(value)?.map(large_community).collect(),
+            code::LARGE_COMMUNITIES => {
+                into.large_communities = LargeCommunity::distinct(
+                    list(value)?.iter().copied().map(LargeCommunity::from).collect(),
+                );
+            }
+            code::ONLY_TO_CUSTOMER => into.only_to_customer = Some(Asn(number(value)?)),
             _ => {}
         }
         Ok(())
@@ -210,24 +245,14 @@ impl AttributeList {
 
     /// RFC 4760 §3, RFC 7606 §7.11.
     fn mp_reach(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
-        let malformed = || UpdateError::MultiprotocolMalformed {
-            attribute: attribute.code,
-            octets: attribute.octets.to_vec(),
-        };
         let mut reader = Reader::new(attribute.value);
-        let afi_safi = afi_safi(&mut reader).ok_or_else(malformed)?;
-        let next_hop =
-            reader.u8().and_then(|length| reader.take(usize::from(length))).ok_or_else(malformed)?;
-        let _reserved = reader.u8().ok_or_else(malformed)?;
-        self.announces |= !reader.is_empty();
-        let Some(family) = self.negotiated_family(afi_safi) else {
-            let fault = Fault::FamilyNotNegotiated(afi_safi);
-            self.problem(attribute.code, fault, Disposition::AttributeDiscard, attribute.octets);
-            return Ok(());
+        let afi_safi = afi_safi(&mut reader).ok_or_else(|| misshapen(attribute))?;
+        self.announces = true;
+        let Some(family) = self.exchanged(afi_safi, attribute) else { return Ok(()) };
+        let Some((next_hop, nlri)) = self.routes(&mut reader, family) else {
+            return self.unreadable(attribute, family);
         };
-        let next_hop =
-            mp_next_hop(family, next_hop, self.negotiated.extended_next_hop).ok_or_else(malformed)?;
-        let nlri = self.nlri(reader.rest(), family).ok_or_else(malformed)?;
+        self.announces = !nlri.is_empty();
         if next_hop.address.is_unspecified() || next_hop.address.is_multicast() {
             self.problem(attribute.code, Fault::Value, Disposition::TreatAsWithdraw, attribute.octets);
         }
@@ -235,86 +260,147 @@ impl AttributeList {
         Ok(())
     }
 
+    /// Next hop and prefixes of MP_REACH_NLRI.
+    fn routes(&self, reader: &mut Reader<'_>, family: Family) -> Option<(NextHop, Vec<Nlri>)> {
+        let length = reader.u8()?;
+        let next_hop = reader.take(usize::from(length))?;
+        let _reserved = reader.u8()?;
+        let next_hop = mp_next_hop(family, next_hop, self.negotiated.extended_next_hop)?;
+        Some((next_hop, self.nlri(reader.rest(), family)?))
+    }
+
     /// RFC 4760 §4, RFC 7606 §7.12.
     fn mp_unreach(&mut self, attribute: Attribute<'_>) -> Result<(), UpdateError> {
-        let malformed = || UpdateError::MultiprotocolMalformed {
-            attribute: attribute.code,
-            octets: attribute.octets.to_vec(),
-        };
         let mut reader = Reader::new(attribute.value);
-        let afi_safi = afi_safi(&mut reader).ok_or_else(malformed)?;
-        let Some(family) = self.negotiated_family(afi_safi) else {
+        let afi_safi = afi_safi(&mut reader).ok_or_else(|| misshapen(attribute))?;
+        let Some(family) = self.exchanged(afi_safi, attribute) else { return Ok(()) };
+        let Some(nlri) = self.nlri(reader.rest(), family) else {
+            return self.unreadable(attribute, family);
+        };
+        self.unreach = Some((family, nlri));
+        Ok(())
+    }
+
+    /// The family by these numbers if its routes are exchanged; otherwise the attribute is dropped unread.
+    fn exchanged(&mut self, afi_safi: AfiSafi, attribute: Attribute<'_>) -> Option<Family> {
+        let family = afi_safi.family().filter(|family| self.negotiated.families.contains(*family));
+        if family.is_none() {
             let fault = Fault::FamilyNotNegotiated(afi_safi);
             self.problem(attribute.code, fault, Disposition::AttributeDiscard, attribute.octets);
-            return Ok(());
-        };
-        self.unreach = Some((family, self.nlri(reader.rest(), family).ok_or_else(malformed)?));
-        Ok(())
+        }
+        family
     }
 
     fn nlri(&self, bytes: &[u8], family: Family) -> Option<Vec<Nlri>> {
         nlri::decode(bytes, family, self.negotiated.add_path_receive.contains(family))
     }
 
-    fn negotiated_family(&self, afi_safi: AfiSafi) -> Option<Family> {
-        afi_safi.family().filter(|family| self.negotiated.families.contains(*family))
+    /// The routes of `family` can't be told any more: the session ends, or does without the family.
+    fn unreadable(&mut self, attribute: Attribute<'_>, family: Family) -> Result<(), UpdateError> {
+        let left = self.negotiated.families.without(family).is_empty();
+        if !self.negotiated.disable_families || left || self.disabled.is_some_and(|other| other != family) {
+            return Err(misshapen(attribute));
+        }
+        self.disabled = Some(family);
+        let disposition = Disposition::DisableFamily(family);
+        self.problem(attribute.code, Fault::Value, disposition, attribute.octets);
+        Ok(())
     }
 
     fn finish(mut self, classic: Classic) -> Result<Update, UpdateError> {
-        let announces = self.announces || !classic.announced.is_empty();
-        if announces {
-            self.require(code::ORIGIN);
-            self.require(code::AS_PATH);
-        }
-        if !classic.announced.is_empty() {
-            self.require(code::NEXT_HOP);
-        }
         let end_of_rib = self.end_of_rib(&classic);
+        self.require_mandatory(&classic);
+        let families = match self.disabled {
+            Some(family) => self.negotiated.families.without(family),
+            None => self.negotiated.families,
+        };
         let fatal = self.problems.iter().find(|problem| problem.disposition == Disposition::TreatAsWithdraw);
-        if let Some(problem) = fatal.filter(|_| !announces && self.has_more_than_unreach()) {
+        let announces = self.announces || !classic.announced.is_empty();
+        if let Some(problem) = fatal
+            && !announces
+            && self.seen.has_other_than(code::MP_UNREACH)
+        {
             return Err(UpdateError::NothingToWithdraw(problem.clone()));
         }
         let treat_as_withdraw = fatal.is_some();
 
-        let mut reach = Vec::new();
-        let mut withdrawn = Vec::new();
-        if self.negotiated.families.contains(Family::Ipv4) {
-            withdrawn = classic.withdrawn;
-            // Without a next hop the message is a withdrawal, and the address does not matter.
-            let address = IpAddr::V4(self.next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED));
-            reach.push(Reach { next_hop: address.into(), nlri: classic.announced });
-        } else if !classic.announced.is_empty() {
+        if !families.contains(Family::Ipv4) && self.disabled.is_none() && !classic.announced.is_empty() {
             let fault = Fault::FamilyNotNegotiated(Family::Ipv4.into());
             self.problem(code::NEXT_HOP, fault, Disposition::AttributeDiscard, &[]);
         }
-        withdrawn.extend(self.unreach.take().into_iter().flat_map(|(_, nlri)| nlri));
-        reach.extend(self.reach.take());
-        reach.retain(|reach| !reach.nlri.is_empty());
-
+        let mut withdrawn = self.withdrawn(classic.withdrawn, families);
+        let reach = self.reach(classic.announced, families);
         if treat_as_withdraw {
-            withdrawn.extend(reach.drain(..).flat_map(|reach| reach.nlri));
+            withdrawn.extend(reach.into_iter().flat_map(|reach| reach.nlri));
             return Ok(Update { withdrawn, problems: self.problems, ..Update::default() });
         }
         let (attributes, problems) = self.into_attributes();
         Ok(Update { withdrawn, reach, attributes, end_of_rib, problems })
     }
 
-    /// Notes a mandatory attribute that is missing, unless it was there and faulty.
+    /// Notes mandatory attributes that are missing (those that are there and faulty have been noted), and forgives
+    /// a NEXT_HOP that no route needs (RFC 4760 §3).
+    fn require_mandatory(&mut self, classic: &Classic) {
+        let multiprotocol = self.reach.as_ref().is_some_and(|reach| !reach.nlri.is_empty());
+        if classic.announced.is_empty() {
+            if self.announces {
+                for problem in &mut self.problems {
+                    if problem.attribute == code::NEXT_HOP && problem.fault != Fault::Overrun {
+                        problem.disposition = Disposition::AttributeDiscard;
+                    }
+                }
+            }
+        } else {
+            self.require(code::NEXT_HOP);
+        }
+        if multiprotocol || !classic.announced.is_empty() {
+            self.require(code::ORIGIN);
+            self.require(code::AS_PATH);
+        }
+    }
+
     fn require(&mut self, attribute: u8) {
-        if !self.seen[usize::from(attribute)] {
+        if !self.seen.contains(attribute) {
             self.problem(attribute, Fault::Missing, Disposition::TreatAsWithdraw, &[]);
         }
     }
 
-    fn has_more_than_unreach(&self) -> bool {
-        self.seen.iter().zip(0u8..=255).any(|(seen, attribute)| *seen && attribute != code::MP_UNREACH)
+    /// What both fields withdraw.
+    fn withdrawn(&mut self, classic: Vec<Nlri>, families: Families) -> Vec<Nlri> {
+        let mut withdrawn = if families.contains(Family::Ipv4) { classic } else { Vec::new() };
+        if let Some((_, nlri)) = self.unreach.take().filter(|(family, _)| families.contains(*family)) {
+            if withdrawn.is_empty() {
+                return nlri;
+            }
+            withdrawn.extend(nlri);
+        }
+        withdrawn
+    }
+
+    /// What both fields announce.
+    fn reach(&mut self, classic: Vec<Nlri>, families: Families) -> Vec<Reach> {
+        let ipv4 = (!classic.is_empty() && families.contains(Family::Ipv4)).then(|| {
+            // Without a next hop the message is a withdrawal, and the address does not matter.
+            let address = IpAddr::V4(self.next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED));
+            Reach { next_hop: address.into(), nlri: classic }
+        });
+        let multiprotocol = self
+            .reach
+            .take()
+            .filter(|reach| reach.nlri.first().is_some_and(|first| families.contains(first.prefix.family())));
+        match (ipv4, multiprotocol) {
+            (None, None) => Vec::new(),
+            (Some(reach), None) | (None, Some(reach)) => vec![reach],
+            (Some(ipv4), Some(multiprotocol)) => vec![ipv4, multiprotocol],
+        }
     }
 
     /// The family whose End-of-RIB this is: nothing but an MP_UNREACH_NLRI without prefixes.
     fn end_of_rib(&self, classic: &Classic) -> Option<Family> {
         let (family, prefixes) = self.unreach.as_ref()?;
-        let nothing_else =
-            classic.withdrawn.is_empty() && classic.announced.is_empty() && !self.has_more_than_unreach();
+        let nothing_else = classic.withdrawn.is_empty()
+            && classic.announced.is_empty()
+            && !self.seen.has_other_than(code::MP_UNREACH);
         (prefixes.is_empty() && nothing_else).then_some(*family)
     }
 
@@ -324,14 +410,12 @@ impl AttributeList {
         if !self.unknown.is_empty() {
             attributes.rare.unknown = self.unknown.into();
         }
-        attributes.origin = self.origin.unwrap_or_default();
-        attributes.as_path = self.as_path.unwrap_or_default();
         // An old speaker that aggregated later left the AS4 attributes of before; they no longer hold then.
-        let outdated = self.as4_aggregator.is_some()
-            && attributes.rare.aggregator.is_some_and(|by| by.asn != Asn::TRANS);
+        let aggregator = attributes.rare.aggregator;
+        let outdated = self.as4_aggregator.is_some() && aggregator.is_some_and(|by| by.asn != Asn::TRANS);
         if !outdated {
-            if let (Some(by), true) = (self.as4_aggregator, attributes.rare.aggregator.is_some()) {
-                attributes.rare.aggregator = Some(by);
+            if let (Some(as4_aggregator), Some(_)) = (self.as4_aggregator, aggregator) {
+                attributes.rare.aggregator = Some(as4_aggregator);
             }
             if let Some(as4_path) = &self.as4_path {
                 attributes.as_path = attributes.as_path.merged_with(as4_path);
@@ -340,15 +424,21 @@ impl AttributeList {
         (attributes, self.problems)
     }
 
+    #[cold]
     fn problem(&mut self, attribute: u8, fault: Fault, disposition: Disposition, octets: &[u8]) {
         self.problems.push(AttributeProblem { attribute, fault, disposition, octets: octets.to_vec() });
     }
 }
 
+#[cold]
+fn misshapen(attribute: Attribute<'_>) -> UpdateError {
+    UpdateError::MultiprotocolMalformed { attribute: attribute.code, octets: attribute.octets.to_vec() }
+}
+
 /// The next attribute; `None` when the list ends within it.
 fn attribute<'a>(reader: &mut Reader<'a>) -> Option<Attribute<'a>> {
     let whole = reader.rest();
-    let (flags, code) = (reader.u8()?, reader.u8()?);
+    let [flags, code] = reader.array()?;
     let length = if flags & flag::EXTENDED_LENGTH == 0 {
         usize::from(reader.u8()?)
     } else {
@@ -356,6 +446,26 @@ fn attribute<'a>(reader: &mut Reader<'a>) -> Option<Attribute<'a>> {
     };
     let value = reader.take(length)?;
     Some(Attribute { flags, code, value, octets: &whole[..whole.len() - reader.remaining()] })
+}
+
+/// The attributes of an UPDATE's body as they stand, as far as they can be told apart; a last one that is cut short
+/// has what is there of its value.
+pub(crate) fn raw_attributes(body: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
+    let mut reader = Reader::new(body);
+    let attributes = section(&mut reader).and_then(|_| {
+        let length = usize::from(reader.u16()?);
+        Some(&reader.rest()[..length.min(reader.remaining())])
+    });
+    let mut reader = Reader::new(attributes.unwrap_or_default());
+    std::iter::from_fn(move || {
+        let rest = reader.rest();
+        let &[flags, code, ..] = rest else { return None };
+        attribute(&mut reader).or_else(|| {
+            reader = Reader::new(&[]);
+            let header = if flags & flag::EXTENDED_LENGTH == 0 { 3 } else { 4 };
+            Some(Attribute { flags, code, value: rest.get(header..).unwrap_or_default(), octets: rest })
+        })
+    })
 }
 
 /// The optional and transitive bits an attribute must have; `None` for attributes we do not know.
@@ -370,6 +480,7 @@ fn class(attribute: u8) -> Option<u8> {
         code::AGGREGATOR
         | code::COMMUNITIES
         | code::EXTENDED_COMMUNITIES
+        | code::IPV6_EXTENDED_COMMUNITIES
         | code::AS4_PATH
         | code::AS4_AGGREGATOR
         | code::LARGE_COMMUNITIES
@@ -392,10 +503,14 @@ fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], Fault> {
     value.try_into().map_err(|_| Fault::Length(value.len()))
 }
 
+fn number(value: &[u8]) -> Result<u32, Fault> {
+    fixed(value).map(u32::from_be_bytes)
+}
+
 /// One or more items of `N` octets.
-fn list<const N: usize>(value: &[u8]) -> Result<impl Iterator<Item = [u8; N]>, Fault> {
+fn list<const N: usize>(value: &[u8]) -> Result<&[[u8; N]], Fault> {
     match value.as_chunks() {
-        (items, []) if !items.is_empty() => Ok(items.iter().copied()),
+        (items, []) if !items.is_empty() => Ok(items),
         _ => Err(Fault::Length(value.len())),
     }
 }
@@ -427,14 +542,9 @@ fn aggregator(value: &[u8], four_octet_as: bool) -> Result<Aggregator, Fault> {
         (u32::from(u16::from_be_bytes([a, b])), router_id)
     };
     if asn == 0 {
-        return Err(Fault::Value);
+        return Err(Fault::AsZero);
     }
     Ok(Aggregator { asn: Asn(asn), router_id: router_id.into() })
-}
-
-fn large_community(octets: [u8; 12]) -> LargeCommunity {
-    let word = |at| u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
-    LargeCommunity { global: word(0), local_1: word(4), local_2: word(8) }
 }
 
 fn afi_safi(reader: &mut Reader<'_>) -> Option<AfiSafi> {

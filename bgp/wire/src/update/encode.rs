@@ -1,4 +1,12 @@
 //! Writing UPDATEs: as few messages as hold the prefixes, each with one kind of content (RFC 7606 §5.1).
+//!
+//! ```text
+//!  attributes ──once──▶ shared ─┐
+//!  prefixes ──as many as fit──▶ nlri ─┴▶ message, message, …
+//!
+//!  NEXT_HOP and NLRI field:  │ 0 │ attributes: shared                │ nlri │
+//!  MP_REACH_NLRI:            │ 0 │ attributes: MP_REACH(nlri), shared │
+//! ```
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,7 +14,7 @@ use bytes::{BufMut, BytesMut};
 use proxima_types::{Asn, Family};
 
 use super::{
-    AsPath, Attributes, NextHop, Nlri, Update,
+    AsPath, Attributes, LargeCommunity, NextHop, Nlri, Update,
     attributes::{code, flag},
     nlri,
 };
@@ -59,12 +67,12 @@ fn try_announce(
     let add_path = negotiated.add_path_send.contains(family);
     let carrier = Carrier::of(family, next_hop, negotiated)
         .ok_or(EncodeError::NextHopFamily { prefix: first, next_hop: next_hop.address })?;
-    let mut shared = BytesMut::new();
-    write_attributes(attributes, &carrier, negotiated, &mut shared);
+    let mut shared = Vec::with_capacity(256);
+    write_attributes(attributes, carrier, negotiated, &mut shared);
 
     let fixed = EMPTY_LEN + shared.len() + carrier.overhead();
     let mut messages = 0;
-    let mut pending = BytesMut::new();
+    let mut pending = Vec::with_capacity(64);
     for nlri in prefixes {
         let prefix = nlri.prefix;
         if prefix.family() != family {
@@ -98,27 +106,33 @@ pub fn withdraw(
 ) -> usize {
     let (ipv4, ipv6): (Vec<Nlri>, Vec<Nlri>) =
         prefixes.into_iter().map(Into::into).partition(|nlri| nlri.prefix.family() == Family::Ipv4);
+    withdraw_family(Family::Ipv4, &ipv4, negotiated, buf)
+        + withdraw_family(Family::Ipv6, &ipv6, negotiated, buf)
+}
+
+fn withdraw_family(family: Family, withdrawn: &[Nlri], negotiated: Negotiated, buf: &mut BytesMut) -> usize {
+    let overhead = match family {
+        Family::Ipv4 => EMPTY_LEN,
+        Family::Ipv6 => EMPTY_LEN + ATTRIBUTE_HEADER_LEN + 3,
+    };
+    let write = |nlri: &[u8], buf: &mut BytesMut| match family {
+        Family::Ipv4 => write_withdrawn(nlri, buf),
+        Family::Ipv6 => write_unreach(family, nlri, buf),
+    };
+    let add_path = negotiated.add_path_send.contains(family);
     let mut messages = 0;
-    for (family, prefixes, overhead, write) in [
-        (Family::Ipv4, ipv4, EMPTY_LEN, write_withdrawn as fn(&[u8], &mut BytesMut)),
-        (Family::Ipv6, ipv6, EMPTY_LEN + ATTRIBUTE_HEADER_LEN + 3, |nlri, buf| {
-            write_unreach(Family::Ipv6, nlri, buf);
-        }),
-    ] {
-        let add_path = negotiated.add_path_send.contains(family);
-        let mut pending = BytesMut::new();
-        for nlri in prefixes {
-            if overhead + pending.len() + nlri::encoded_len(nlri, add_path) > negotiated.max_len() {
-                write(&pending, buf);
-                messages += 1;
-                pending.clear();
-            }
-            nlri::encode(nlri, add_path, &mut pending);
-        }
-        if !pending.is_empty() {
+    let mut pending = Vec::new();
+    for nlri in withdrawn {
+        if overhead + pending.len() + nlri::encoded_len(*nlri, add_path) > negotiated.max_len() {
             write(&pending, buf);
             messages += 1;
+            pending.clear();
         }
+        nlri::encode(*nlri, add_path, &mut pending);
+    }
+    if !pending.is_empty() {
+        write(&pending, buf);
+        messages += 1;
     }
     messages
 }
@@ -147,56 +161,71 @@ impl Update {
 }
 
 /// Where in the message next hop and prefixes go.
+#[derive(Clone, Copy)]
 enum Carrier {
     /// NEXT_HOP and the NLRI field.
-    Classic([u8; 4]),
-    /// MP_REACH_NLRI; what stands in it before the prefixes.
-    Multiprotocol(BytesMut),
+    Classic(Ipv4Addr),
+    /// MP_REACH_NLRI; its family and next hop.
+    Multiprotocol(Family, NextHop),
 }
 
 impl Carrier {
     fn of(family: Family, next_hop: NextHop, negotiated: Negotiated) -> Option<Self> {
         match (family, next_hop.address) {
-            (Family::Ipv4, IpAddr::V4(address)) => Some(Self::Classic(address.octets())),
+            (Family::Ipv4, IpAddr::V4(address)) => Some(Self::Classic(address)),
             (Family::Ipv6, IpAddr::V4(_)) => None,
             (Family::Ipv4, IpAddr::V6(_)) if !negotiated.extended_next_hop => None,
-            (_, IpAddr::V6(address)) => {
-                let mut head = BytesMut::new();
-                head.put_slice(&afi_safi(family));
-                head.put_u8(if next_hop.link_local.is_some() { 32 } else { 16 });
-                head.put_slice(&address.octets());
-                if let Some(link_local) = next_hop.link_local {
-                    head.put_slice(&link_local.octets());
-                }
-                head.put_u8(0);
-                Some(Self::Multiprotocol(head))
-            }
+            (_, IpAddr::V6(_)) => Some(Self::Multiprotocol(family, next_hop)),
         }
     }
 
-    /// Octets it takes beside the prefixes and the shared attributes.
-    fn overhead(&self) -> usize {
+    /// Octets it takes at most beside the prefixes and the shared attributes.
+    fn overhead(self) -> usize {
         match self {
             Self::Classic(_) => 0,
-            Self::Multiprotocol(head) => ATTRIBUTE_HEADER_LEN + head.len(),
+            Self::Multiprotocol(_, next_hop) => ATTRIBUTE_HEADER_LEN + Self::reach_head_len(next_hop),
         }
     }
 
-    fn write(&self, shared: &[u8], nlri: &[u8], buf: &mut BytesMut) {
-        let mut attributes = BytesMut::new();
-        if let Self::Multiprotocol(head) = self {
-            write_attribute(OPTIONAL, code::MP_REACH, &[head, nlri].concat(), &mut attributes);
-        }
-        attributes.put_slice(shared);
+    /// AFI, SAFI, the next hop with its length, and a reserved octet.
+    fn reach_head_len(next_hop: NextHop) -> usize {
+        3 + 1 + next_hop_len(next_hop) + 1
+    }
+
+    fn write(self, shared: &[u8], nlri: &[u8], buf: &mut BytesMut) {
+        buf.reserve(EMPTY_LEN + shared.len() + self.overhead() + nlri.len());
         write_message(buf, MessageType::Update, |buf| {
             buf.put_u16(0);
-            buf.put_u16(attributes.len() as u16);
-            buf.put_slice(&attributes);
-            if let Self::Classic(_) = self {
-                buf.put_slice(nlri);
+            match self {
+                Self::Classic(_) => {
+                    buf.put_u16(shared.len() as u16);
+                    buf.put_slice(shared);
+                    buf.put_slice(nlri);
+                }
+                Self::Multiprotocol(family, next_hop) => {
+                    let value = Self::reach_head_len(next_hop) + nlri.len();
+                    buf.put_u16((attribute_header_len(value) + value + shared.len()) as u16);
+                    write_attribute_header(OPTIONAL, code::MP_REACH, value, buf);
+                    buf.put_slice(&afi_safi(family));
+                    buf.put_u8(next_hop_len(next_hop) as u8);
+                    if let IpAddr::V6(address) = next_hop.address {
+                        buf.put_slice(&address.octets());
+                    }
+                    if let Some(link_local) = next_hop.link_local {
+                        buf.put_slice(&link_local.octets());
+                    }
+                    buf.put_u8(0);
+                    buf.put_slice(nlri);
+                    buf.put_slice(shared);
+                }
             }
         });
     }
+}
+
+/// Octets of an IPv6 next hop.
+fn next_hop_len(next_hop: NextHop) -> usize {
+    if next_hop.link_local.is_some() { 32 } else { 16 }
 }
 
 fn write_withdrawn(nlri: &[u8], buf: &mut BytesMut) {
@@ -208,12 +237,13 @@ fn write_withdrawn(nlri: &[u8], buf: &mut BytesMut) {
 }
 
 fn write_unreach(family: Family, nlri: &[u8], buf: &mut BytesMut) {
-    let mut attribute = BytesMut::new();
-    write_attribute(OPTIONAL, code::MP_UNREACH, &[&afi_safi(family), nlri].concat(), &mut attribute);
+    let value = 3 + nlri.len();
     write_message(buf, MessageType::Update, |buf| {
         buf.put_u16(0);
-        buf.put_u16(attribute.len() as u16);
-        buf.put_slice(&attribute);
+        buf.put_u16((attribute_header_len(value) + value) as u16);
+        write_attribute_header(OPTIONAL, code::MP_UNREACH, value, buf);
+        buf.put_slice(&afi_safi(family));
+        buf.put_slice(nlri);
     });
 }
 
@@ -224,14 +254,15 @@ fn afi_safi(family: Family) -> [u8; 3] {
 }
 
 /// The attributes that do not depend on the prefixes, in ascending order of their codes.
-fn write_attributes(attributes: &Attributes, carrier: &Carrier, negotiated: Negotiated, buf: &mut BytesMut) {
+fn write_attributes(attributes: &Attributes, carrier: Carrier, negotiated: Negotiated, buf: &mut Vec<u8>) {
     let internal = negotiated.peer == PeerKind::Internal;
     let wide = negotiated.four_octet_as;
+    let rare = &*attributes.rare;
 
     write_attribute(WELL_KNOWN, code::ORIGIN, &[attributes.origin as u8], buf);
-    write_attribute(WELL_KNOWN, code::AS_PATH, &as_path(&attributes.as_path, wide), buf);
+    write_as_path(WELL_KNOWN, code::AS_PATH, &attributes.as_path, wide, buf);
     if let Carrier::Classic(next_hop) = carrier {
-        write_attribute(WELL_KNOWN, code::NEXT_HOP, next_hop, buf);
+        write_attribute(WELL_KNOWN, code::NEXT_HOP, &next_hop.octets(), buf);
     }
     if let Some(med) = attributes.med {
         write_attribute(OPTIONAL, code::MED, &med.to_be_bytes(), buf);
@@ -242,93 +273,101 @@ fn write_attributes(attributes: &Attributes, carrier: &Carrier, negotiated: Nego
     if attributes.atomic_aggregate {
         write_attribute(WELL_KNOWN, code::ATOMIC_AGGREGATE, &[], buf);
     }
-    let aggregator = |wide| {
-        attributes.rare.aggregator.map(|by| {
-            let mut value = BytesMut::new();
-            put_asn(by.asn, wide, &mut value);
-            value.put_slice(&by.router_id.octets());
-            value
-        })
-    };
-    if let Some(value) = aggregator(wide) {
-        write_attribute(OPTIONAL_TRANSITIVE, code::AGGREGATOR, &value, buf);
+    if let Some(by) = rare.aggregator {
+        write_attribute_header(OPTIONAL_TRANSITIVE, code::AGGREGATOR, if wide { 8 } else { 6 }, buf);
+        put_asn(by.asn, wide, buf);
+        buf.extend(by.router_id.octets());
     }
-    write_list(
-        OPTIONAL_TRANSITIVE,
-        code::COMMUNITIES,
-        attributes.communities.iter().map(|c| c.0.to_be_bytes()),
-        buf,
-    );
-    if let Some(originator) = attributes.rare.originator_id.filter(|_| internal) {
-        write_attribute(OPTIONAL, code::ORIGINATOR_ID, &originator.octets(), buf);
-    }
+    let communities = attributes.communities.iter().map(|community| community.0.to_be_bytes());
+    write_list(OPTIONAL_TRANSITIVE, code::COMMUNITIES, communities, buf);
     if internal {
-        write_list(
-            OPTIONAL,
-            code::CLUSTER_LIST,
-            attributes.rare.cluster_list.iter().map(Ipv4Addr::octets),
-            buf,
-        );
+        if let Some(originator) = rare.originator_id {
+            write_attribute(OPTIONAL, code::ORIGINATOR_ID, &originator.octets(), buf);
+        }
+        write_list(OPTIONAL, code::CLUSTER_LIST, rare.cluster_list.iter().map(Ipv4Addr::octets), buf);
     }
-    let extended = attributes.rare.extended_communities.iter().copied();
+    let extended = rare.extended_communities.iter().copied();
     write_list(OPTIONAL_TRANSITIVE, code::EXTENDED_COMMUNITIES, extended, buf);
-    let fits = |asn: Asn| u16::try_from(asn.0).is_ok();
-    if !wide && !attributes.as_path.asns().all(fits) {
-        write_attribute(OPTIONAL_TRANSITIVE, code::AS4_PATH, &as_path(&attributes.as_path, true), buf);
+    if !wide {
+        write_as4(attributes, buf);
     }
-    if let Some(value) =
-        aggregator(true).filter(|_| !wide && !attributes.rare.aggregator.is_none_or(|by| fits(by.asn)))
-    {
-        write_attribute(OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, &value, buf);
-    }
-    let large = attributes.large_communities.iter();
-    let large =
-        large.map(|c| [c.global.to_be_bytes(), c.local_1.to_be_bytes(), c.local_2.to_be_bytes()].concat());
-    write_list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, large, buf);
+    let large = LargeCommunity::distinct(attributes.large_communities.clone());
+    write_list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, large.iter().map(|c| c.octets()), buf);
     if let Some(asn) = attributes.only_to_customer {
         write_attribute(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &asn.0.to_be_bytes(), buf);
     }
-    for raw in &attributes.rare.unknown {
+    for raw in &rare.unknown {
         write_attribute(OPTIONAL_TRANSITIVE | flag::PARTIAL, raw.code, &raw.value, buf);
     }
 }
 
-/// An attribute that is left out when it would be empty.
-fn write_list(flags: u8, code: u8, items: impl Iterator<Item = impl AsRef<[u8]>>, buf: &mut BytesMut) {
-    let mut value = BytesMut::new();
-    for item in items {
-        value.put_slice(item.as_ref());
+/// What a two-octet peer can't tell from AS_PATH and AGGREGATOR (RFC 6793 §4.2.2).
+fn write_as4(attributes: &Attributes, buf: &mut Vec<u8>) {
+    let fits = |asn: Asn| u16::try_from(asn.0).is_ok();
+    if !attributes.as_path.asns().all(fits) {
+        write_as_path(OPTIONAL_TRANSITIVE, code::AS4_PATH, &attributes.as_path, true, buf);
     }
-    if !value.is_empty() {
-        write_attribute(flags, code, &value, buf);
+    if let Some(by) = attributes.rare.aggregator.filter(|by| !fits(by.asn)) {
+        write_attribute_header(OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, 8, buf);
+        put_asn(by.asn, true, buf);
+        buf.extend(by.router_id.octets());
     }
+}
+
+/// An attribute of items of one size that is left out when it would be empty.
+fn write_list<const N: usize>(
+    flags: u8,
+    code: u8,
+    items: impl ExactSizeIterator<Item = [u8; N]>,
+    buf: &mut Vec<u8>,
+) {
+    if items.len() > 0 {
+        write_attribute_header(flags, code, items.len() * N, buf);
+        items.for_each(|item| buf.extend_from_slice(&item));
+    }
+}
+
+fn write_attribute(flags: u8, code: u8, value: &[u8], buf: &mut Vec<u8>) {
+    write_attribute_header(flags, code, value.len(), buf);
+    buf.extend_from_slice(value);
 }
 
 /// A value beyond 65535 octets leaves no room in any message, which the caller notices by the length of the whole.
-fn write_attribute(flags: u8, code: u8, value: &[u8], buf: &mut BytesMut) {
+fn write_attribute_header(flags: u8, code: u8, length: usize, buf: &mut impl BufMut) {
     let flags = flags & !flag::EXTENDED_LENGTH;
-    if let Ok(length) = u8::try_from(value.len()) {
+    if let Ok(length) = u8::try_from(length) {
         buf.put_slice(&[flags, code, length]);
     } else {
-        buf.put_slice(&[flags | flag::EXTENDED_LENGTH, code]);
-        buf.put_u16(value.len() as u16);
+        let [high, low] = (length as u16).to_be_bytes();
+        buf.put_slice(&[flags | flag::EXTENDED_LENGTH, code, high, low]);
     }
-    buf.put_slice(value);
 }
 
-fn as_path(path: &AsPath, wide: bool) -> BytesMut {
-    let mut value = BytesMut::new();
+/// Octets of what [`write_attribute_header`] writes.
+fn attribute_header_len(length: usize) -> usize {
+    if u8::try_from(length).is_ok() { 3 } else { 4 }
+}
+
+fn write_as_path(flags: u8, code: u8, path: &AsPath, wide: bool, buf: &mut Vec<u8>) {
+    let width = if wide { 4 } else { 2 };
+    let length = path
+        .segments()
+        .map(|segment| 2 * segment.asns.len().div_ceil(MAX_SEGMENT) + width * segment.asns.len());
+    write_attribute_header(flags, code, length.sum(), buf);
     for segment in path.segments() {
         for asns in segment.asns.chunks(MAX_SEGMENT) {
-            value.put_slice(&[segment.kind as u8, asns.len() as u8]);
+            buf.extend([segment.kind as u8, asns.len() as u8]);
             for asn in asns {
-                put_asn(*asn, wide, &mut value);
+                put_asn(*asn, wide, buf);
             }
         }
     }
-    value
 }
 
-fn put_asn(asn: Asn, wide: bool, buf: &mut BytesMut) {
-    if wide { buf.put_u32(asn.0) } else { buf.put_u16(asn.two_octets()) }
+fn put_asn(asn: Asn, wide: bool, buf: &mut Vec<u8>) {
+    if wide {
+        buf.extend_from_slice(&asn.0.to_be_bytes());
+    } else {
+        buf.extend_from_slice(&asn.two_octets().to_be_bytes());
+    }
 }

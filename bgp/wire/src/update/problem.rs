@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use proxima_types::Family;
+
 use super::attributes::{code, name};
 use crate::{AfiSafi, ErrorCode, Notification};
 
@@ -13,6 +15,9 @@ pub enum Disposition {
     AttributeDiscard,
     /// All routes the message announces are taken as withdrawn.
     TreatAsWithdraw,
+    /// The peer's routes of this family go, and those still to come are ignored for as long as the session lasts
+    /// ("AFI/SAFI disable"). Only where [`Negotiated::disable_families`](crate::Negotiated::disable_families) asks for it.
+    DisableFamily(Family),
 }
 
 /// A fault the session survives.
@@ -40,6 +45,12 @@ pub enum Fault {
     /// A value its type can't have.
     #[error("has a bad value")]
     Value,
+    /// AS 0 is in it (RFC 7607).
+    #[error("has AS 0 in it, which is reserved")]
+    AsZero,
+    /// A segment of a confederation, of which we are no member (RFC 5065).
+    #[error("has a confederation segment, and we are in no confederation")]
+    Confederation,
     /// It, or its header, goes beyond the attribute list.
     #[error("runs beyond the end of the attribute list")]
     Overrun,
@@ -60,16 +71,107 @@ pub enum Fault {
     FamilyNotNegotiated(AfiSafi),
 }
 
+impl Disposition {
+    /// What RFC 7606 §2 calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AttributeDiscard => "attribute discard",
+            Self::TreatAsWithdraw => "treat-as-withdraw",
+            Self::DisableFamily(_) => "AFI/SAFI disable",
+        }
+    }
+}
+
+impl AttributeProblem {
+    /// The RFC, and its section, that says so.
+    pub fn rule(&self) -> &'static str {
+        if self.attribute == code::NEXT_HOP
+            && self.disposition == Disposition::AttributeDiscard
+            && matches!(self.fault, Fault::Length(_) | Fault::Value | Fault::Flags(_))
+        {
+            return "RFC 4760 §3";
+        }
+        match (self.fault, self.attribute) {
+            (Fault::Flags(_), _) => "RFC 7606 §3 c",
+            (Fault::Missing, _) => "RFC 7606 §3 d",
+            (Fault::Duplicate, _) => "RFC 7606 §3 g",
+            (Fault::Overrun, _) => "RFC 7606 §4",
+            (Fault::AsZero, _) => "RFC 7607 §2",
+            (Fault::Confederation, _) => "RFC 5065 §5",
+            (Fault::FromFourOctetPeer, _) => "RFC 6793 §4.1",
+            (Fault::FamilyNotNegotiated(_), _) => "RFC 4760 §8",
+            (Fault::FromExternalPeer | Fault::Length(_) | Fault::Value, attribute) => {
+                rule_for_value(attribute)
+            }
+        }
+    }
+
+    /// The NOTIFICATION of RFC 4271 §6.3, for when the fault can't be handled more gently.
+    fn to_notification(&self) -> Notification {
+        let with_octets = |error| Notification::new(error, self.octets.as_slice());
+        match (self.fault, self.attribute) {
+            (Fault::Overrun | Fault::Duplicate, _) => {
+                Notification::new(ErrorCode::MALFORMED_ATTRIBUTE_LIST, [])
+            }
+            (Fault::Missing, attribute) => {
+                Notification::new(ErrorCode::MISSING_WELL_KNOWN_ATTRIBUTE, [attribute])
+            }
+            (Fault::Flags(_), _) => with_octets(ErrorCode::ATTRIBUTE_FLAGS_ERROR),
+            (_, code::AS_PATH) => Notification::new(ErrorCode::MALFORMED_AS_PATH, []),
+            (Fault::Length(_), _) => with_octets(ErrorCode::ATTRIBUTE_LENGTH_ERROR),
+            (_, code::ORIGIN) => with_octets(ErrorCode::INVALID_ORIGIN),
+            (_, code::NEXT_HOP) => with_octets(ErrorCode::INVALID_NEXT_HOP),
+            _ => with_octets(ErrorCode::OPTIONAL_ATTRIBUTE_ERROR),
+        }
+    }
+}
+
+/// Where the disposition of a bad value or length is laid down.
+fn rule_for_value(attribute: u8) -> &'static str {
+    match attribute {
+        code::ORIGIN => "RFC 7606 §7.1",
+        code::AS_PATH => "RFC 7606 §7.2",
+        code::NEXT_HOP => "RFC 7606 §7.3",
+        code::MED => "RFC 7606 §7.4",
+        code::LOCAL_PREF => "RFC 7606 §7.5",
+        code::ATOMIC_AGGREGATE => "RFC 7606 §7.6",
+        code::AGGREGATOR => "RFC 7606 §7.7",
+        code::COMMUNITIES => "RFC 7606 §7.8",
+        code::ORIGINATOR_ID => "RFC 7606 §7.9",
+        code::CLUSTER_LIST => "RFC 7606 §7.10",
+        code::MP_REACH => "RFC 7606 §7.11",
+        code::MP_UNREACH => "RFC 7606 §7.12",
+        code::EXTENDED_COMMUNITIES => "RFC 7606 §7.14",
+        code::IPV6_EXTENDED_COMMUNITIES => "RFC 7606 §7.15",
+        code::AS4_PATH | code::AS4_AGGREGATOR => "RFC 6793 §6",
+        code::LARGE_COMMUNITIES => "RFC 8092 §6",
+        code::ONLY_TO_CUSTOMER => "RFC 9234 §5",
+        _ => "RFC 7606 §8",
+    }
+}
+
+/// An attribute by its name, or by its number.
+struct Named(u8);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match name(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "attribute {}", self.0),
+        }
+    }
+}
+
 impl fmt::Display for AttributeProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match name(self.attribute) {
-            Some(name) => write!(f, "{name} {}", self.fault)?,
-            None => write!(f, "attribute {} {}", self.attribute, self.fault)?,
+        write!(f, "{} {}", Named(self.attribute), self.fault)?;
+        match self.disposition {
+            Disposition::AttributeDiscard => f.write_str("; ignored"),
+            Disposition::TreatAsWithdraw => f.write_str("; its routes are taken as withdrawn"),
+            Disposition::DisableFamily(family) => {
+                write!(f, "; {family} routes of the peer are dropped and ignored from now on")
+            }
         }
-        f.write_str(match self.disposition {
-            Disposition::AttributeDiscard => "; ignored",
-            Disposition::TreatAsWithdraw => "; its routes are taken as withdrawn",
-        })
     }
 }
 
@@ -80,7 +182,7 @@ pub enum UpdateError {
     #[error("the lengths of the peer's UPDATE do not add up")]
     Lengths,
     /// MP_REACH_NLRI or MP_UNREACH_NLRI came twice.
-    #[error("{} came more than once", name(*.0).unwrap_or("an attribute"))]
+    #[error("{} came more than once", Named(*.0))]
     Repeated(u8),
     /// An attribute every speaker must know, and we don't.
     #[error("attribute {attribute} is marked well-known but is unknown")]
@@ -94,7 +196,7 @@ pub enum UpdateError {
     #[error("the prefixes of the peer's UPDATE are malformed")]
     InvalidNetworkField,
     /// MP_REACH_NLRI or MP_UNREACH_NLRI can't be read.
-    #[error("{} is malformed", name(*.attribute).unwrap_or("an attribute"))]
+    #[error("{} is malformed", Named(*.attribute))]
     MultiprotocolMalformed {
         /// Type code.
         attribute: u8,
@@ -102,11 +204,35 @@ pub enum UpdateError {
         octets: Vec<u8>,
     },
     /// The fault asks for a withdrawal, but the message announces nothing that could be withdrawn (RFC 7606 §5.2).
-    #[error("{} {}, in a message without routes", name(.0.attribute).unwrap_or("an attribute"), .0.fault)]
+    #[error("{} {}, in a message without routes", Named(.0.attribute), .0.fault)]
     NothingToWithdraw(AttributeProblem),
 }
 
 impl UpdateError {
+    /// The attribute at fault, if it is one.
+    pub fn attribute(&self) -> Option<u8> {
+        match self {
+            Self::Lengths | Self::InvalidNetworkField => None,
+            Self::Repeated(attribute)
+            | Self::UnrecognizedWellKnown { attribute, .. }
+            | Self::MultiprotocolMalformed { attribute, .. } => Some(*attribute),
+            Self::NothingToWithdraw(problem) => Some(problem.attribute),
+        }
+    }
+
+    /// The RFC, and its section, that ends the session for it.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Lengths => "RFC 7606 §3 b",
+            Self::Repeated(_) => "RFC 7606 §3 g",
+            Self::UnrecognizedWellKnown { .. } => "RFC 4271 §6.3",
+            Self::InvalidNetworkField => "RFC 7606 §5.3",
+            Self::MultiprotocolMalformed { attribute: code::MP_REACH, .. } => "RFC 7606 §7.11",
+            Self::MultiprotocolMalformed { .. } => "RFC 7606 §7.12",
+            Self::NothingToWithdraw(_) => "RFC 7606 §5.2",
+        }
+    }
+
     /// The NOTIFICATION for it.
     pub fn to_notification(&self) -> Notification {
         match self {
@@ -119,28 +245,6 @@ impl UpdateError {
                 Notification::new(ErrorCode::OPTIONAL_ATTRIBUTE_ERROR, octets.as_slice())
             }
             Self::NothingToWithdraw(problem) => problem.to_notification(),
-        }
-    }
-}
-
-impl AttributeProblem {
-    /// The NOTIFICATION of RFC 4271 §6.3, for when the fault can't be handled more gently.
-    fn to_notification(&self) -> Notification {
-        match (self.fault, self.attribute) {
-            (Fault::Overrun, _) => Notification::new(ErrorCode::MALFORMED_ATTRIBUTE_LIST, []),
-            (Fault::Missing, attribute) => {
-                Notification::new(ErrorCode::MISSING_WELL_KNOWN_ATTRIBUTE, [attribute])
-            }
-            (Fault::Flags(_), _) => {
-                Notification::new(ErrorCode::ATTRIBUTE_FLAGS_ERROR, self.octets.as_slice())
-            }
-            (_, code::AS_PATH) => Notification::new(ErrorCode::MALFORMED_AS_PATH, []),
-            (Fault::Length(_), _) => {
-                Notification::new(ErrorCode::ATTRIBUTE_LENGTH_ERROR, self.octets.as_slice())
-            }
-            (_, code::ORIGIN) => Notification::new(ErrorCode::INVALID_ORIGIN, self.octets.as_slice()),
-            (_, code::NEXT_HOP) => Notification::new(ErrorCode::INVALID_NEXT_HOP, self.octets.as_slice()),
-            _ => Notification::new(ErrorCode::OPTIONAL_ATTRIBUTE_ERROR, self.octets.as_slice()),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytes::BytesMut;
 use proxima_bgp_wire::{
     AfiSafi, AsPath, Attributes, Capability, GracefulRestart, KEEPALIVE, LargeCommunity, Message, Negotiated,
-    NextHop, Notification, Open, Origin, Reach, RouteRefresh, Segment, SegmentKind, Update, update,
+    NextHop, Nlri, Notification, Open, Origin, RareAttributes, Reach, RouteRefresh, Segment, SegmentKind,
+    Update, update,
 };
 use proxima_types::{Asn, Community, Family, Prefix};
 
@@ -15,6 +16,10 @@ const BIRD: Asn = Asn(4_200_000_000);
 
 fn prefix(text: &str) -> Prefix {
     text.parse().expect("a prefix or an address")
+}
+
+fn nlri(text: &str) -> Nlri {
+    prefix(text).into()
 }
 
 fn v4(text: &str) -> NextHop {
@@ -54,9 +59,13 @@ fn bird_attributes() -> Attributes {
 
 fn bird_attributes_with_everything() -> Attributes {
     Attributes {
-        communities: vec![Community(0xfc00_0064), Community::GRACEFUL_SHUTDOWN],
-        large_communities: vec![LargeCommunity { global: 64512, local_1: 1, local_2: 2 }],
-        extended_communities: vec![[0x00, 0x02, 0xfc, 0x00, 0, 0, 0, 7]],
+        communities: [Community(0xfc00_0064), Community::GRACEFUL_SHUTDOWN].into(),
+        large_communities: [LargeCommunity { global: 64512, local_1: 1, local_2: 2 }].into(),
+        rare: RareAttributes {
+            extended_communities: [[0x00, 0x02, 0xfc, 0x00, 0, 0, 0, 7]].into(),
+            ..RareAttributes::default()
+        }
+        .into(),
         ..bird_attributes()
     }
 }
@@ -179,26 +188,26 @@ fn ipv4_routes_of_bird_are_read_and_written_to_the_octet() {
             modern(),
             "0035 02 0000 0014 400101 00 400206 0201 fa56ea00 400304 c0000209 19 c6336400 19 c6336480",
             bird_attributes(),
-            vec![prefix("198.51.100.0/25"), prefix("198.51.100.128/25")],
+            vec![nlri("198.51.100.0/25"), nlri("198.51.100.128/25")],
         ),
         (
             modern(),
             "0054 02 0000 0039 400101 00 400206 0201 fa56ea00 400304 c0000209 c00808 fc000064 ffff0000
              c01008 0002fc0000000007 c0200c 0000fc00 00000001 00000002 18 cb0071",
             bird_attributes_with_everything(),
-            vec![prefix("203.0.113.0/24")],
+            vec![nlri("203.0.113.0/24")],
         ),
         (
             modern(),
             "0030 02 0000 0018 400101 00 40020a 0202 fa56ea00 0001000f 400304 c0000209 00",
             Attributes { as_path: AsPath::sequence([BIRD, Asn(65551)]), ..bird_attributes() },
-            vec![prefix("0.0.0.0/0")],
+            vec![nlri("0.0.0.0/0")],
         ),
     ];
-    for (negotiated, bytes, attributes, prefixes) in cases {
+    for (negotiated, bytes, attributes, nlri) in cases {
         let bytes = after_marker(bytes);
         let update = Update {
-            reach: vec![Reach { next_hop: v4("192.0.2.9"), prefixes }],
+            reach: vec![Reach { next_hop: v4("192.0.2.9"), nlri }],
             attributes,
             ..Update::default()
         };
@@ -213,19 +222,19 @@ fn the_as_path_of_a_two_octet_peer_is_made_whole() {
         (
             "0039 02 0000 0021 400101 00 400206 0202 5ba0 5ba0 400304 c0000209 c0110a 0202 fa56ea00 0001000f 00",
             Attributes { as_path: AsPath::sequence([BIRD, Asn(65551)]), ..bird_attributes() },
-            vec![prefix("0.0.0.0/0")],
+            vec![nlri("0.0.0.0/0")],
         ),
         (
             "005b 02 0000 0040 400101 00 400204 0201 5ba0 400304 c0000209 c00808 fc000064 ffff0000
              c01008 0002fc0000000007 c01106 0201 fa56ea00 c0200c 0000fc00 00000001 00000002 18 cb0071",
             bird_attributes_with_everything(),
-            vec![prefix("203.0.113.0/24")],
+            vec![nlri("203.0.113.0/24")],
         ),
     ];
-    for (bytes, attributes, prefixes) in cases {
+    for (bytes, attributes, nlri) in cases {
         let bytes = after_marker(bytes);
         let update = Update {
-            reach: vec![Reach { next_hop: v4("192.0.2.9"), prefixes }],
+            reach: vec![Reach { next_hop: v4("192.0.2.9"), nlri }],
             attributes,
             ..Update::default()
         };
@@ -237,10 +246,10 @@ fn the_as_path_of_a_two_octet_peer_is_made_whole() {
 #[test]
 fn as4_path_replaces_the_far_end_only() {
     let sequence = |asns: &[u32]| AsPath::sequence(asns.iter().copied().map(Asn));
-    let set =
-        |asns: &[u32]| Segment { kind: SegmentKind::Set, asns: asns.iter().copied().map(Asn).collect() };
-    let mut with_set = sequence(&[7, 70000]);
-    with_set.segments.push(set(&[80000, 80001]));
+    let with_set = AsPath::from_segments([
+        Segment { kind: SegmentKind::Sequence, asns: &[Asn(7), Asn(70000)] },
+        Segment { kind: SegmentKind::Set, asns: &[Asn(80000), Asn(80001)] },
+    ]);
     let cases = [
         (
             "an old speaker prepended itself",
@@ -285,19 +294,19 @@ fn as4_attributes_do_not_count_when_an_old_speaker_aggregated_later() {
          c01106 0201 00011170 c01208 00011170 c0000208");
     let update = decode_update(&super::update(&[], &attributes, &[0]), two_octet()).unwrap();
     assert_eq!(update.attributes.as_path, AsPath::sequence([Asn(7), Asn::TRANS]));
-    assert_eq!(update.attributes.aggregator.map(|by| by.asn), Some(Asn(7)));
+    assert_eq!(update.attributes.rare.aggregator.map(|by| by.asn), Some(Asn(7)));
 
     let attributes =
         hex("400101 00 400304 c0000209 400204 0201 5ba0 c00706 5ba0 c0000207 c01208 00011170 c0000208");
     let update = decode_update(&super::update(&[], &attributes, &[0]), two_octet()).unwrap();
-    assert_eq!(update.attributes.aggregator.map(|by| by.asn), Some(Asn(70000)));
+    assert_eq!(update.attributes.rare.aggregator.map(|by| by.asn), Some(Asn(70000)));
 
     // Without AS4_AGGREGATOR the aggregator says nothing about AS4_PATH.
     let attributes =
         hex("400101 00 400304 c0000209 400204 0201 5ba0 c00706 0007 c0000207 c01106 0201 00011170");
     let update = decode_update(&super::update(&[], &attributes, &[0]), two_octet()).unwrap();
     assert_eq!(update.attributes.as_path, AsPath::sequence([Asn(70000)]));
-    assert_eq!(update.attributes.aggregator.map(|by| by.asn), Some(Asn(7)));
+    assert_eq!(update.attributes.rare.aggregator.map(|by| by.asn), Some(Asn(7)));
 }
 
 #[test]
@@ -310,7 +319,7 @@ fn ipv6_routes_of_bird_are_read() {
     let update = Update {
         reach: vec![Reach {
             next_hop: v6("2001:db8::9"),
-            prefixes: vec![prefix("2001:db8:ad::/49"), prefix("2001:db8:ac::/48")],
+            nlri: vec![nlri("2001:db8:ad::/49"), nlri("2001:db8:ac::/48")],
         }],
         attributes: Attributes { med: Some(50), ..bird_attributes() },
         ..Update::default()
@@ -347,10 +356,10 @@ fn withdrawals_of_bird_are_read_and_written() {
     let ipv4 = after_marker("0026 02 000f 00 19 c6336400 19 c6336480 18 cb0071 0000");
     let update = Update {
         withdrawn: vec![
-            prefix("0.0.0.0/0"),
-            prefix("198.51.100.0/25"),
-            prefix("198.51.100.128/25"),
-            prefix("203.0.113.0/24"),
+            nlri("0.0.0.0/0"),
+            nlri("198.51.100.0/25"),
+            nlri("198.51.100.128/25"),
+            nlri("203.0.113.0/24"),
         ],
         ..Update::default()
     };
@@ -358,10 +367,8 @@ fn withdrawals_of_bird_are_read_and_written() {
     assert_eq!(encode(&Message::Update(update), modern()), Ok(ipv4));
 
     let ipv6 = after_marker("002d 02 0000 0016 900f0012 0002 01 31 20010db800ad00 30 20010db800ac");
-    let update = Update {
-        withdrawn: vec![prefix("2001:db8:ad::/49"), prefix("2001:db8:ac::/48")],
-        ..Update::default()
-    };
+    let update =
+        Update { withdrawn: vec![nlri("2001:db8:ad::/49"), nlri("2001:db8:ac::/48")], ..Update::default() };
     assert_eq!(decode_update(&ipv6, modern()), Ok(update.clone()));
     let written = after_marker("002c 02 0000 0015 800f12 0002 01 31 20010db800ad00 30 20010db800ac");
     assert_eq!(encode(&Message::Update(update), modern()), Ok(written));
@@ -399,10 +406,7 @@ fn an_ipv6_next_hop_carries_ipv4_only_where_negotiated() {
                           400101 00 400206 0201 0000fde8");
     let bytes = super::update(&[], &attributes, &[]);
     let update = decode_update(&bytes, extended).unwrap();
-    assert_eq!(
-        update.reach,
-        [Reach { next_hop: v6("2001:db8::9"), prefixes: vec![prefix("203.0.113.0/24")] }]
-    );
+    assert_eq!(update.reach, [Reach { next_hop: v6("2001:db8::9"), nlri: vec![nlri("203.0.113.0/24")] }]);
     assert_eq!(encode(&Message::Update(update), extended), Ok(bytes.clone()));
     let refused = decode_update(&bytes, modern()).unwrap_err().to_notification();
     assert_eq!((refused.code, refused.subcode), (3, 9));
@@ -425,7 +429,7 @@ fn what_we_announce_is_written_to_the_octet() {
         as_path: AsPath::sequence([Asn(64512); 3]),
         med: Some(200),
         local_pref: Some(100),
-        communities: vec![Community(0xfc00_0064), Community(0xfc00_029a)],
+        communities: [Community(0xfc00_0064), Community(0xfc00_029a)].into(),
         ..Attributes::default()
     };
     let mut buf = BytesMut::new();

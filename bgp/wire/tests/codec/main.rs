@@ -40,7 +40,7 @@ fn modern() -> Negotiated {
         extended_messages: false,
         extended_next_hop: false,
         route_refresh: true,
-        peer: PeerKind::External,
+        ..Negotiated::default()
     }
 }
 

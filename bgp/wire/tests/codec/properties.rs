@@ -7,8 +7,8 @@ use proptest::{collection::vec, option, prelude::*, sample::Index};
 use proxima_bgp_wire::{
     AddPath, AddPathMode, AfiSafi, Aggregator, AsPath, Attributes, Capability, EXTENDED_MAX_LEN,
     ExtendedNextHop, Families, GracefulRestart, GracefulRestartFamily, LargeCommunity, MAX_LEN, Message,
-    Negotiated, NextHop, Notification, Open, Origin, PeerKind, RawAttribute, Reach, RefreshKind, Role,
-    RouteRefresh, Segment, SegmentKind, Update, frame,
+    Negotiated, NextHop, Nlri, Notification, Open, Origin, PeerKind, RareAttributes, RawAttribute, Reach,
+    RefreshKind, Role, RouteRefresh, Segment, SegmentKind, Update, frame,
 };
 use proxima_types::{Asn, Community, Family, Prefix};
 
@@ -76,8 +76,9 @@ fn open() -> impl Strategy<Value = Open> {
 
 fn as_path() -> impl Strategy<Value = AsPath> {
     let kind = prop_oneof![Just(SegmentKind::Set), Just(SegmentKind::Sequence)];
-    let segment = (kind, vec(asn(), 1..20)).prop_map(|(kind, asns)| Segment { kind, asns });
-    vec(segment, 0..3).prop_map(|segments| AsPath { segments })
+    vec((kind, vec(asn(), 1..20)), 0..3).prop_map(|segments| {
+        AsPath::from_segments(segments.iter().map(|(kind, asns)| Segment { kind: *kind, asns }))
+    })
 }
 
 fn attributes() -> impl Strategy<Value = Attributes> {
@@ -89,7 +90,7 @@ fn attributes() -> impl Strategy<Value = Attributes> {
         local_2,
     });
     let unknown = option::of((99..=200u8, vec(any::<u8>(), 0..300))).prop_map(|raw| {
-        raw.map(|(code, value)| RawAttribute { flags: 0xe0, code, value }).into_iter().collect()
+        raw.map(|(code, value)| RawAttribute { flags: 0xe0, code, value: value.into() }).into_iter().collect()
     });
     let plain = (origin, as_path(), any::<Option<u32>>(), any::<Option<u32>>(), any::<bool>());
     let listed = (
@@ -99,73 +100,99 @@ fn attributes() -> impl Strategy<Value = Attributes> {
         vec(any::<[u8; 8]>(), 0..10),
         unknown,
     );
-    let reflected = (any::<Option<Ipv4Addr>>(), vec(any::<Ipv4Addr>(), 0..5));
+    let reflected = (any::<Option<Ipv4Addr>>(), vec(any::<Ipv4Addr>(), 0..5), option::of(asn()));
     (plain, listed, reflected).prop_map(
         |(
             (origin, as_path, med, local_pref, atomic_aggregate),
             (aggregator, communities, large_communities, extended_communities, unknown),
-            (originator_id, cluster_list),
+            (originator_id, cluster_list, only_to_customer),
         )| Attributes {
             origin,
             as_path,
             med,
             local_pref,
             atomic_aggregate,
-            aggregator,
-            communities,
-            large_communities,
-            extended_communities,
-            originator_id,
-            cluster_list,
-            unknown,
+            communities: communities.into(),
+            large_communities: large_communities.into(),
+            only_to_customer,
+            rare: RareAttributes {
+                aggregator,
+                extended_communities: extended_communities.into(),
+                originator_id,
+                cluster_list: cluster_list.into(),
+                unknown,
+            }
+            .into(),
         },
     )
 }
 
-fn ipv4_prefix() -> impl Strategy<Value = Prefix> {
-    (any::<Ipv4Addr>(), 0..=32u8).prop_map(|(address, length)| Prefix::truncating(address.into(), length))
+fn ipv4_nlri() -> impl Strategy<Value = Nlri> {
+    (any::<Ipv4Addr>(), 0..=32u8, any::<u32>()).prop_map(|(address, length, path_id)| Nlri {
+        prefix: Prefix::truncating(address.into(), length),
+        path_id,
+    })
 }
 
-fn ipv6_prefix() -> impl Strategy<Value = Prefix> {
-    (any::<Ipv6Addr>(), 0..=128u8).prop_map(|(address, length)| Prefix::truncating(address.into(), length))
+fn ipv6_nlri() -> impl Strategy<Value = Nlri> {
+    (any::<Ipv6Addr>(), 0..=128u8, any::<u32>()).prop_map(|(address, length, path_id)| Nlri {
+        prefix: Prefix::truncating(address.into(), length),
+        path_id,
+    })
+}
+
+/// What is left of path identifiers where they are not negotiated.
+fn without_path_ids(nlri: &mut [Nlri], kept: Families) {
+    for nlri in nlri.iter_mut().filter(|nlri| !kept.contains(nlri.prefix.family())) {
+        nlri.path_id = 0;
+    }
 }
 
 /// An UPDATE as one could have been received: of many messages when it is large.
 fn update() -> impl Strategy<Value = Update> {
-    let ipv4 = (1..=0xdfff_ffffu32, vec(ipv4_prefix(), 1..1500))
-        .prop_map(|(next_hop, prefixes)| Reach { next_hop: IpAddr::V4(next_hop.into()).into(), prefixes });
-    let ipv6 = (any::<u64>(), any::<Option<u64>>(), vec(ipv6_prefix(), 1..500)).prop_map(
-        |(low, link_local, prefixes)| Reach {
-            next_hop: NextHop {
-                address: Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(low)).into(),
-                link_local: link_local.map(|low| Ipv6Addr::from(0xfe80 << 112 | u128::from(low))),
-            },
-            prefixes,
-        },
-    );
+    let ipv4 = (1..=0xdfff_ffffu32, vec(ipv4_nlri(), 1..1500))
+        .prop_map(|(next_hop, nlri)| Reach { next_hop: IpAddr::V4(next_hop.into()).into(), nlri });
+    let ipv6 =
+        (any::<u64>(), any::<Option<u64>>(), vec(ipv6_nlri(), 1..500)).prop_map(|(low, link_local, nlri)| {
+            Reach {
+                next_hop: NextHop {
+                    address: Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(low)).into(),
+                    link_local: link_local.map(|low| Ipv6Addr::from(0xfe80 << 112 | u128::from(low))),
+                },
+                nlri,
+            }
+        });
     let reach =
         (option::of(ipv4), option::of(ipv6)).prop_map(|(ipv4, ipv6)| ipv4.into_iter().chain(ipv6).collect());
-    let withdrawn = (vec(ipv4_prefix(), 0..1500), vec(ipv6_prefix(), 0..500));
+    let withdrawn = (vec(ipv4_nlri(), 0..1500), vec(ipv6_nlri(), 0..500));
     let end_of_rib = option::of(prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)]);
     (withdrawn, reach, attributes(), end_of_rib).prop_map(|((ipv4, ipv6), reach, attributes, end_of_rib)| {
         Update { withdrawn: [ipv4, ipv6].concat(), reach, attributes, end_of_rib, problems: Vec::new() }
     })
 }
 
+fn families() -> impl Strategy<Value = Families> {
+    let one = |family| [family].into_iter().collect();
+    prop_oneof![Just(Families::ALL), Just(one(Family::Ipv4)), Just(one(Family::Ipv6)), Just(Families::NONE)]
+}
+
 fn negotiated() -> impl Strategy<Value = Negotiated> {
-    let families = prop_oneof![Just(Families::ALL), Just(Families::IPV4), Just(Families::NONE)];
-    (any::<[bool; 5]>(), families).prop_map(
-        |([four_octet_as, extended_messages, extended_next_hop, route_refresh, internal], families)| {
-            Negotiated {
-                four_octet_as,
-                families,
-                extended_messages,
-                extended_next_hop,
-                route_refresh,
-                peer: if internal { PeerKind::Internal } else { PeerKind::External },
-            }
-        },
-    )
+    let bits = any::<[bool; 6]>();
+    (bits, families(), families()).prop_map(|(bits, families, add_path_receive)| {
+        let [four_octet_as, extended_messages, extended_next_hop, route_refresh, disable_families, internal] =
+            bits;
+        Negotiated {
+            four_octet_as,
+            families,
+            extended_messages,
+            extended_next_hop,
+            add_path_receive,
+            route_refresh,
+            disable_families,
+            peer: if internal { PeerKind::Internal } else { PeerKind::External },
+            ..Negotiated::default()
+        }
+    })
 }
 
 /// What all messages of `stream` say together. Each has one kind of content, and the attributes of every
@@ -182,7 +209,7 @@ fn read_all(stream: &[u8], negotiated: Negotiated) -> Update {
         for reach in update.reach {
             if let Some(last) = all.reach.last_mut().filter(|last| last.next_hop == reach.next_hop) {
                 assert_eq!(all.attributes, update.attributes);
-                last.prefixes.extend(reach.prefixes);
+                last.nlri.extend(reach.nlri);
             } else {
                 all.reach.push(reach);
             }
@@ -246,26 +273,32 @@ proptest! {
     }
 
     #[test]
-    fn updates_come_back_as_they_were(update in update(), four_octet_as: bool, extended_messages: bool, internal: bool) {
+    fn updates_come_back_as_they_were(update in update(), four_octet_as: bool, extended_messages: bool, internal: bool, add_path in families()) {
         let peer = if internal { PeerKind::Internal } else { PeerKind::External };
-        let negotiated = Negotiated { four_octet_as, extended_messages, peer, ..modern() };
+        let (add_path_send, add_path_receive) = (add_path, add_path);
+        let negotiated =
+            Negotiated { four_octet_as, extended_messages, peer, add_path_send, add_path_receive, ..modern() };
         let bytes = encode(&Message::Update(update.clone()), negotiated).unwrap();
         let mut expected = update;
+        without_path_ids(&mut expected.withdrawn, add_path);
+        for reach in &mut expected.reach {
+            without_path_ids(&mut reach.nlri, add_path);
+        }
         if expected.reach.is_empty() {
             expected.attributes = Attributes::default();
         }
         if !internal {
             expected.attributes.local_pref = None;
-            expected.attributes.originator_id = None;
-            expected.attributes.cluster_list.clear();
+            expected.attributes.rare.originator_id = None;
+            expected.attributes.rare.cluster_list = Box::default();
         }
         if !four_octet_as {
             // Adjacent sequences may come back as one.
-            expected.attributes.as_path = joined(expected.attributes.as_path);
+            expected.attributes.as_path = joined(&expected.attributes.as_path);
         }
         let mut read = read_all(&bytes, negotiated);
         if !four_octet_as {
-            read.attributes.as_path = joined(read.attributes.as_path);
+            read.attributes.as_path = joined(&read.attributes.as_path);
         }
         prop_assert_eq!(read, expected);
     }
@@ -275,13 +308,13 @@ proptest! {
         let attributes = Attributes { as_path: AsPath::sequence(vec![Asn(70000); length]), ..Attributes::default() };
         let reach = Reach {
             next_hop: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)).into(),
-            prefixes: vec!["203.0.113.0/24".parse().unwrap()],
+            nlri: vec!["203.0.113.0/24".parse::<Prefix>().unwrap().into()],
         };
         let update = Update { reach: vec![reach], attributes, ..Update::default() };
         let bytes = encode(&Message::Update(update), modern()).unwrap();
         let read = read_all(&bytes, modern()).attributes.as_path;
         prop_assert_eq!(read.length(), length);
-        prop_assert!(read.segments.iter().all(|segment| segment.asns.len() <= 255));
+        prop_assert!(read.segments().all(|segment| segment.asns.len() <= 255));
     }
 
     #[test]
@@ -334,17 +367,17 @@ proptest! {
 }
 
 /// Adjacent sequences as one, which means the same.
-fn joined(path: AsPath) -> AsPath {
-    let mut segments: Vec<Segment> = Vec::new();
-    for segment in path.segments {
+fn joined(path: &AsPath) -> AsPath {
+    let mut segments: Vec<(SegmentKind, Vec<Asn>)> = Vec::new();
+    for segment in path.segments() {
         match segments.last_mut() {
-            Some(last) if last.kind == SegmentKind::Sequence && segment.kind == SegmentKind::Sequence => {
-                last.asns.extend(segment.asns);
+            Some((SegmentKind::Sequence, asns)) if segment.kind == SegmentKind::Sequence => {
+                asns.extend(segment.asns);
             }
-            _ => segments.push(segment),
+            _ => segments.push((segment.kind, segment.asns.to_vec())),
         }
     }
-    AsPath { segments }
+    AsPath::from_segments(segments.iter().map(|(kind, asns)| Segment { kind: *kind, asns }))
 }
 
 proptest! {
@@ -374,10 +407,10 @@ proptest! {
     }
 
     #[test]
-    fn no_spoiled_update_panics(attributes in attributes(), prefixes in vec(ipv4_prefix(), 1..5), more in vec(ipv6_prefix(), 1..5), mutations in vec(any::<(Index, u8)>(), 1..6), cut in option::of(any::<Index>()), negotiated in negotiated()) {
+    fn no_spoiled_update_panics(attributes in attributes(), prefixes in vec(ipv4_nlri(), 1..5), more in vec(ipv6_nlri(), 1..5), mutations in vec(any::<(Index, u8)>(), 1..6), cut in option::of(any::<Index>()), negotiated in negotiated()) {
         let reach = vec![
-            Reach { next_hop: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)).into(), prefixes },
-            Reach { next_hop: IpAddr::V6(Ipv6Addr::LOCALHOST).into(), prefixes: more.clone() },
+            Reach { next_hop: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)).into(), nlri: prefixes },
+            Reach { next_hop: IpAddr::V6(Ipv6Addr::LOCALHOST).into(), nlri: more.clone() },
         ];
         let update = Update { withdrawn: more, reach, attributes, ..Update::default() };
         let stream = encode(&Message::Update(update), modern()).unwrap();

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use proxima_bgp_wire::{
-    AsPath, Attributes, Disposition, EncodeError, ErrorCode, Families, Fault, Negotiated, NextHop, Origin,
-    Update, update,
+    AsPath, Attributes, Disposition, EncodeError, ErrorCode, Families, Fault, Negotiated, NextHop, Nlri,
+    Origin, Update, update,
 };
 use proxima_types::{Asn, Family, Prefix};
 
@@ -18,6 +18,10 @@ const MP_UNREACH: &str = "800f0a 0002 01 30 20010db800ad";
 
 fn prefix(text: &str) -> Prefix {
     text.parse().expect("a prefix")
+}
+
+fn nlri(text: &str) -> Nlri {
+    prefix(text).into()
 }
 
 /// An UPDATE with the mandatory attributes, `extra`, and one IPv4 route.
@@ -39,7 +43,7 @@ fn problems(update: &Update) -> Vec<(u8, Fault, Disposition)> {
 fn assert_withdrawn(claim: &str, message: &[u8], negotiated: Negotiated, attribute: u8, fault: Fault) {
     let update = decode_update(message, negotiated).unwrap_or_else(|error| panic!("{claim}: {error}"));
     assert_eq!(problems(&update), [(attribute, fault, Disposition::TreatAsWithdraw)], "{claim}");
-    assert_eq!(update.withdrawn, [prefix("203.0.113.0/24")], "{claim}");
+    assert_eq!(update.withdrawn, [nlri("203.0.113.0/24")], "{claim}");
     assert!(update.reach.is_empty(), "{claim}");
     assert_eq!(update.end_of_rib, None, "{claim}");
 }
@@ -50,7 +54,7 @@ fn assert_discarded(claim: &str, message: &[u8], negotiated: Negotiated, attribu
     assert_eq!(problems(&update), [(attribute, fault, Disposition::AttributeDiscard)], "{claim}");
     assert!(update.withdrawn.is_empty(), "{claim}");
     assert_eq!(update.reach.len(), 1, "{claim}");
-    assert_eq!(update.reach[0].prefixes, [prefix("203.0.113.0/24")], "{claim}");
+    assert_eq!(update.reach[0].nlri, [nlri("203.0.113.0/24")], "{claim}");
     let plain =
         Attributes { origin: Origin::Igp, as_path: AsPath::sequence([Asn(65000)]), ..Attributes::default() };
     assert_eq!(update.attributes, plain, "{claim}: nothing of the attribute is left");
@@ -87,10 +91,10 @@ fn faults_that_withdraw_the_routes() {
             no_path("400206 0201 0000 fde8"),
             two_octet(),
             2,
-            value,
+            Fault::AsZero,
         ),
-        ("RFC 5065 confederation", no_path("400206 0301 0000fde8"), modern(), 2, value),
-        ("RFC 7607 AS 0", no_path("40020a 0202 0000fde8 00000000"), modern(), 2, value),
+        ("RFC 5065 confederation", no_path("400206 0301 0000fde8"), modern(), 2, Fault::Confederation),
+        ("RFC 7607 AS 0", no_path("40020a 0202 0000fde8 00000000"), modern(), 2, Fault::AsZero),
         ("§7.3 NEXT_HOP of 3 octets", no_hop("400303 c00002"), modern(), 3, length(3)),
         (
             "§7.3 NEXT_HOP of 16 octets",
@@ -143,7 +147,7 @@ fn faults_that_cost_the_attribute_only() {
         ("§7.5 bad LOCAL_PREF, eBGP", "c00501 00", modern(), 5, Fault::FromExternalPeer),
         ("§7.6 ATOMIC_AGGREGATE of 1 octet", "400601 00", modern(), 6, Fault::Length(1)),
         ("§7.7 AGGREGATOR of 6 octets", "c00706 fde8 c0000201", modern(), 7, Fault::Length(6)),
-        ("RFC 7607 AGGREGATOR of AS 0", "c00708 00000000 c0000201", modern(), 7, Fault::Value),
+        ("RFC 7607 AGGREGATOR of AS 0", "c00708 00000000 c0000201", modern(), 7, Fault::AsZero),
         ("§7.9 ORIGINATOR_ID, eBGP", "800904 c0000201", modern(), 9, Fault::FromExternalPeer),
         ("§7.10 CLUSTER_LIST, eBGP", "800a04 c0000201", modern(), 10, Fault::FromExternalPeer),
         ("RFC 6793 AS4_PATH", "c01106 0201 00011170", modern(), 17, Fault::FromFourOctetPeer),
@@ -254,7 +258,7 @@ fn a_discarded_attribute_without_routes_does_not_end_the_session() {
 fn the_strongest_disposition_wins() {
     let update = decode_update(&with("400601 00 400504 00000064 800400"), modern()).unwrap();
     assert_eq!(problems(&update).len(), 3);
-    assert_eq!(update.withdrawn, [prefix("203.0.113.0/24")]);
+    assert_eq!(update.withdrawn, [nlri("203.0.113.0/24")]);
     assert_reset("and reset above all", &with("800400 406301 07"), modern(), (3, 2), "406301 07");
 }
 
@@ -264,7 +268,7 @@ fn a_fault_withdraws_the_routes_of_every_field() {
     let update = decode_update(&super::update(&hex("18 c63364"), &attributes, &hex(NLRI)), modern()).unwrap();
     assert_eq!(
         update.withdrawn,
-        ["198.51.100.0/24", "2001:db8:ad::/48", "203.0.113.0/24", "2001:db8:ac::/48"].map(prefix)
+        ["198.51.100.0/24", "2001:db8:ad::/48", "203.0.113.0/24", "2001:db8:ac::/48"].map(nlri)
     );
     assert!(update.reach.is_empty());
 }
@@ -274,7 +278,7 @@ fn wrong_flags_of_a_multiprotocol_attribute_withdraw_its_routes() {
     let attributes = hex(&["c0", &MP_REACH[2..], ORIGIN, AS_PATH].concat());
     let update = decode_update(&super::update(&[], &attributes, &[]), modern()).unwrap();
     assert_eq!(problems(&update), [(14, Fault::Flags(0xc0), Disposition::TreatAsWithdraw)]);
-    assert_eq!(update.withdrawn, [prefix("2001:db8:ac::/48")]);
+    assert_eq!(update.withdrawn, [nlri("2001:db8:ac::/48")]);
 }
 
 #[test]
@@ -283,7 +287,7 @@ fn an_ipv6_next_hop_no_host_can_have_withdraws_its_routes() {
         let attributes = hex(&format!("800e1c 0002 01 10 {next_hop} 00 30 20010db800ac {ORIGIN} {AS_PATH}"));
         let update = decode_update(&super::update(&[], &attributes, &[]), modern()).unwrap();
         assert_eq!(problems(&update), [(14, Fault::Value, Disposition::TreatAsWithdraw)]);
-        assert_eq!(update.withdrawn, [prefix("2001:db8:ac::/48")]);
+        assert_eq!(update.withdrawn, [nlri("2001:db8:ac::/48")]);
     }
 }
 
@@ -306,14 +310,14 @@ fn routes_of_families_that_are_not_exchanged_are_left_out() {
         problems(&update),
         [(14, fault, Disposition::AttributeDiscard), (15, fault, Disposition::AttributeDiscard)]
     );
-    assert_eq!(update.withdrawn, [prefix("198.51.100.0/24")]);
+    assert_eq!(update.withdrawn, [nlri("198.51.100.0/24")]);
     assert_eq!(update.reach.len(), 1);
-    assert_eq!(update.reach[0].prefixes, [prefix("203.0.113.0/24")]);
+    assert_eq!(update.reach[0].nlri, [nlri("203.0.113.0/24")]);
 
     let ipv6_only = Negotiated { families: [Family::Ipv6].into_iter().collect(), ..modern() };
     let update = decode_update(&message, ipv6_only).unwrap();
-    assert_eq!(update.withdrawn, [prefix("2001:db8:ad::/48")]);
-    assert_eq!(update.reach[0].prefixes, [prefix("2001:db8:ac::/48")]);
+    assert_eq!(update.withdrawn, [nlri("2001:db8:ad::/48")]);
+    assert_eq!(update.reach[0].nlri, [nlri("2001:db8:ac::/48")]);
     let fault = Fault::FamilyNotNegotiated(Family::Ipv4.into());
     assert_eq!(problems(&update), [(3, fault, Disposition::AttributeDiscard)]);
 
@@ -327,7 +331,7 @@ fn unknown_optional_attributes_are_kept_only_if_transitive() {
     let update = decode_update(&with("d0630002 abcd 806401 07"), modern()).unwrap();
     assert!(update.problems.is_empty());
     let kept: Vec<_> =
-        update.attributes.unknown.iter().map(|raw| (raw.flags, raw.code, &raw.value[..])).collect();
+        update.attributes.rare.unknown.iter().map(|raw| (raw.flags, raw.code, &raw.value[..])).collect();
     assert_eq!(kept, [(0xc0, 99, &[0xab, 0xcd][..])]);
 }
 
@@ -336,8 +340,8 @@ fn bits_beyond_the_mask_mean_nothing() {
     let attributes = hex(&[ORIGIN, AS_PATH, NEXT_HOP].concat());
     let update =
         decode_update(&super::update(&hex("09 0aff"), &attributes, &hex("19 c63364ff")), modern()).unwrap();
-    assert_eq!(update.withdrawn, [prefix("10.128.0.0/9")]);
-    assert_eq!(update.reach[0].prefixes, [prefix("198.51.100.128/25")]);
+    assert_eq!(update.withdrawn, [nlri("10.128.0.0/9")]);
+    assert_eq!(update.reach[0].nlri, [nlri("198.51.100.128/25")]);
 }
 
 #[test]
