@@ -8,7 +8,7 @@ use proxima_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{GroupReason, SessionReason, SessionState, Timestamp, VerdictReason};
+use crate::{BfdState, GroupReason, Reloaded, SessionReason, SessionState, Timestamp, VerdictReason};
 
 /// Which events are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -149,6 +149,57 @@ pub enum EventKind {
         /// What, and what was done about it.
         fault: String,
     },
+    /// A BFD session has a new state.
+    BfdState {
+        /// The peer it is for.
+        peer: PeerName,
+        /// The state before.
+        from: BfdState,
+        /// The state now.
+        to: BfdState,
+        /// Why, in the words of RFC 5880 §4.1, where there is a reason.
+        diagnostic: Option<String>,
+    },
+    /// An operator took a session down.
+    PeerShutdown {
+        /// The peer.
+        peer: PeerName,
+        /// Why.
+        reason: String,
+    },
+    /// An operator lets a session come up again.
+    PeerUp {
+        /// The peer.
+        peer: PeerName,
+    },
+    /// An operator had a session begin anew.
+    PeerReset {
+        /// The peer.
+        peer: PeerName,
+    },
+    /// An operator had a peer asked for its routes again.
+    PeerRefresh {
+        /// The peer.
+        peer: PeerName,
+    },
+    /// The configuration was read again and is in force.
+    Reloaded {
+        /// What it changed.
+        #[serde(flatten)]
+        changes: Reloaded,
+    },
+    /// The configuration was read again and is refused as a whole; the one before stays in force.
+    ReloadRefused {
+        /// Why.
+        error: String,
+    },
+    /// The process leaves its peers without a word and begins anew.
+    Restarting {
+        /// Peers that keep our routes meanwhile.
+        helped_by: Vec<PeerName>,
+        /// Peers that drop them.
+        dropped_by: Vec<PeerName>,
+    },
     /// An operator drained the PoP.
     Drain {
         /// Why.
@@ -223,6 +274,14 @@ impl EventKind {
             Self::UpdateSent { .. } => "update-sent",
             Self::EndOfRibSent { .. } => "end-of-rib-sent",
             Self::PeerFault { .. } => "peer-fault",
+            Self::BfdState { .. } => "bfd-state",
+            Self::PeerShutdown { .. } => "peer-shutdown",
+            Self::PeerUp { .. } => "peer-up",
+            Self::PeerReset { .. } => "peer-reset",
+            Self::PeerRefresh { .. } => "peer-refresh",
+            Self::Reloaded { .. } => "reloaded",
+            Self::ReloadRefused { .. } => "reload-refused",
+            Self::Restarting { .. } => "restarting",
             Self::Drain { .. } => "drain",
             Self::Undrain => "undrain",
             Self::ListenerBound { .. } => "listener-bound",
@@ -241,7 +300,12 @@ impl EventKind {
             Self::BackendVerdict { to: Health::Down, .. }
             | Self::GroupTransition { to: ReachState::DePreferred, .. }
             | Self::PeerFault { .. }
+            | Self::PeerShutdown { .. }
+            | Self::PeerReset { .. }
+            | Self::Restarting { .. }
             | Self::Drain { .. } => Severity::Warning,
+            Self::ReloadRefused { .. } => Severity::Error,
+            Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => Severity::Error,
             Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
                 GroupReason::AwaitingVerdicts { .. } => Severity::Info,
                 GroupReason::Drain { .. } | GroupReason::Stopping => Severity::Warning,
@@ -292,6 +356,29 @@ impl fmt::Display for EventKind {
             }
             Self::EndOfRibSent { peer, family } => write!(f, "peer {peer}: end of rib sent for {family}"),
             Self::PeerFault { peer, fault } => write!(f, "peer {peer}: {fault}"),
+            Self::BfdState { peer, from, to, diagnostic } => {
+                write!(f, "bfd {peer}: {from} -> {to}")?;
+                diagnostic.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Self::PeerShutdown { peer, reason } if reason.is_empty() => write!(f, "peer {peer}: shut down"),
+            Self::PeerShutdown { peer, reason } => write!(f, "peer {peer}: shut down: {reason}"),
+            Self::PeerUp { peer } => write!(f, "peer {peer}: may come up"),
+            Self::PeerReset { peer } => write!(f, "peer {peer}: reset"),
+            Self::PeerRefresh { peer } => write!(f, "peer {peer}: asked for its routes again"),
+            Self::Reloaded { changes } => {
+                write!(f, "configuration reloaded: {}", changes.to_string().replace('\n', "; "))
+            }
+            Self::ReloadRefused { error } => write!(f, "configuration refused, nothing changed: {error}"),
+            Self::Restarting { helped_by, dropped_by } => {
+                f.write_str("restarting")?;
+                if !helped_by.is_empty() {
+                    write!(f, ", routes kept by {}", Words(helped_by))?;
+                }
+                if !dropped_by.is_empty() {
+                    write!(f, ", dropped by {}", Words(dropped_by))?;
+                }
+                Ok(())
+            }
             Self::Drain { reason: Some(reason) } => write!(f, "drained: {reason}"),
             Self::Drain { reason: None } => f.write_str("drained"),
             Self::Undrain => f.write_str("undrained"),
@@ -402,6 +489,44 @@ mod tests {
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"notification-received","code":6,"subcode":2,"meaning":"administrative shutdown"}}"#,
                 Severity::Error,
                 "peer router: established -> idle: the peer sent NOTIFICATION 6/2: administrative shutdown",
+            ),
+            (
+                EventKind::BfdState {
+                    peer: "racks/10.1.0.7".parse().unwrap(),
+                    from: BfdState::Up,
+                    to: BfdState::Down,
+                    diagnostic: Some("control detection time expired".into()),
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"bfd-state","peer":"racks/10.1.0.7","from":"up","to":"down","diagnostic":"control detection time expired"}"#,
+                Severity::Error,
+                "bfd racks/10.1.0.7: up -> down: control detection time expired",
+            ),
+            (
+                EventKind::PeerShutdown { peer: "router".parse().unwrap(), reason: "new line card".into() },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-shutdown","peer":"router","reason":"new line card"}"#,
+                Severity::Warning,
+                "peer router: shut down: new line card",
+            ),
+            (
+                EventKind::Reloaded {
+                    changes: Reloaded {
+                        peers: crate::Reloads { changed: vec!["tor1".into()], ..Default::default() },
+                        bmp: crate::Reloads::default(),
+                        mrt: true,
+                    },
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"reloaded","peers":{"added":[],"removed":[],"changed":["tor1"]},"bmp":{"added":[],"removed":[],"changed":[]},"mrt":true}"#,
+                Severity::Info,
+                "configuration reloaded: peers: ~tor1; other: ~bgp.mrt",
+            ),
+            (
+                EventKind::Restarting {
+                    helped_by: vec!["tor1".parse().unwrap()],
+                    dropped_by: vec!["tor2".parse().unwrap()],
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"restarting","helped_by":["tor1"],"dropped_by":["tor2"]}"#,
+                Severity::Warning,
+                "restarting, routes kept by tor1, dropped by tor2",
             ),
             (
                 EventKind::Undrain,

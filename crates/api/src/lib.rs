@@ -5,19 +5,26 @@
 //! | `GET /v1/status` | [`Status`] |
 //! | `GET /v1/peers` | [`Peers`] |
 //! | `GET /v1/peers/{name}` | [`Peer`] |
+//! | `POST /v1/peers/{name}/shutdown` with [`ShutdownRequest`] | [`PeerCommanded`] |
+//! | `POST /v1/peers/{name}/up`, `…/reset`, `…/refresh` | [`PeerCommanded`] |
+//! | `GET /v1/bfd` | [`BfdSessions`] |
 //! | `GET /v1/routes/advertised?peer=&prefix=` ([`RouteFilter`]) | [`AdvertisedRoutes`] |
-//! | `GET /v1/routes/received?peer=&prefix=` ([`RouteFilter`]) | [`ReceivedRoutes`] |
+//! | `GET /v1/routes/received?peer=&prefix=&after=&limit=` ([`ReceivedQuery`]) | [`ReceivedRoutes`], a page |
+//! | `GET /v1/routes/lookup?address=` ([`LookupQuery`]) | [`RouteLookup`] |
 //! | `GET /v1/backends` | [`Backends`] |
 //! | `GET /v1/events?since=SEQ` ([`EventsQuery`]) | [`Events`] |
 //! | `GET /v1/events?since=SEQ&follow=true` | one [`EventLine`] a line, without end |
 //! | `POST /v1/drain` with [`DrainRequest`] | [`DrainStatus`] |
 //! | `POST /v1/undrain` | [`DrainStatus`] |
+//! | `POST /v1/reload` with [`ReloadRequest`] | [`Reloaded`] |
+//! | `POST /v1/restart` with [`RestartRequest`] | [`Restarting`] |
 //!
-//! Every other answer than 2xx has an [`ErrorBody`]. Keys are in snake_case and carry their unit (`uptime_ms`, `rtt_us`);
+//! The `/` in the name of a member of a range is written `%2F` in a path. Every other answer than 2xx has an [`ErrorBody`]. Keys are in snake_case and carry their unit (`uptime_ms`, `rtt_us`);
 //! words of an enumeration are in kebab-case. A reader ignores keys it does not know.
 //! Nothing here does I/O or reads a clock.
 
 mod backend;
+mod bfd;
 mod event;
 mod operate;
 mod peer;
@@ -27,13 +34,20 @@ mod status;
 mod time;
 
 pub use backend::{Backend, Backends};
+pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
-pub use operate::{DrainRequest, DrainStatus, Drained, ErrorBody};
-pub use peer::{Peer, Peers, SessionState};
+pub use operate::{
+    DrainRequest, DrainStatus, Drained, ErrorBody, ReloadRequest, Reloaded, Reloads, RestartRequest,
+    Restarting,
+};
+pub use peer::{
+    Capability, Held, Messages, Peer, PeerCommanded, Peers, PrefixCount, Roles, SessionState,
+    ShutdownRequest, Stamped, Timer,
+};
 pub use reason::{GroupReason, ProbeFailure, SessionReason, VerdictReason};
 pub use route::{
-    AdvertisedRoute, AdvertisedRoutes, AsPath, AsPathElement, Origin, ReceivedRoute, ReceivedRoutes,
-    RouteFilter,
+    AdvertisedRoute, AdvertisedRoutes, AsPath, AsPathElement, JudgedRoute, LookupQuery, Origin,
+    ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup,
 };
 pub use status::{BackendCounts, Group, Listener, PeerCounts, Phase, Protocol, Service, Status};
 pub use time::{Timestamp, TimestampError};
@@ -48,6 +62,10 @@ pub mod paths {
     pub const ADVERTISED: &str = "/v1/routes/advertised";
     /// What peers sent.
     pub const RECEIVED: &str = "/v1/routes/received";
+    /// The paths to an address.
+    pub const LOOKUP: &str = "/v1/routes/lookup";
+    /// All BFD sessions.
+    pub const BFD: &str = "/v1/bfd";
     /// All backends.
     pub const BACKENDS: &str = "/v1/backends";
     /// What happened.
@@ -56,4 +74,13 @@ pub mod paths {
     pub const DRAIN: &str = "/v1/drain";
     /// Put it back.
     pub const UNDRAIN: &str = "/v1/undrain";
+    /// Read the configuration again.
+    pub const RELOAD: &str = "/v1/reload";
+    /// Leave without a word and begin anew.
+    pub const RESTART: &str = "/v1/restart";
+
+    /// One peer.
+    pub fn peer(name: &proxima_types::PeerName) -> String {
+        format!("{PEERS}/{}", name.as_str().replace('/', "%2F"))
+    }
 }

@@ -1,5 +1,8 @@
-//! Drain, undrain, and what an error says.
+//! Drain, undrain, reload, and what an error says.
 
+use std::fmt;
+
+use proxima_types::PeerName;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
@@ -30,11 +33,95 @@ pub struct DrainStatus {
     pub drained: Option<Drained>,
 }
 
+/// Read the configuration file again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReloadRequest {
+    /// Take it even though a list that was not empty is empty now.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What a reload brought about. What is in no list is untouched.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Peers.
+    pub peers: Reloads,
+    /// Monitoring stations.
+    pub bmp: Reloads,
+    /// The table dumps have other settings now.
+    pub mrt: bool,
+}
+
+/// Named things that a reload has touched; each list sorted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reloads {
+    /// New.
+    pub added: Vec<String>,
+    /// Gone.
+    pub removed: Vec<String>,
+    /// With other settings, keys and passwords in their files included.
+    pub changed: Vec<String>,
+}
+
+impl Reloads {
+    /// Whether nothing was touched.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+impl Reloaded {
+    /// Whether nothing was touched.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty() && self.bmp.is_empty() && !self.mrt
+    }
+}
+
+/// One line a kind: `peers: +new -old ~changed`; `nothing changes` when nothing does.
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |kind: &str, reloads: &Reloads| {
+            let signed = [('+', &reloads.added), ('-', &reloads.removed), ('~', &reloads.changed)];
+            let words: Vec<String> = signed
+                .iter()
+                .flat_map(|(sign, names)| names.iter().map(move |name| format!("{sign}{name}")))
+                .collect();
+            (!words.is_empty()).then(|| format!("{kind}: {}", words.join(" ")))
+        };
+        let mut lines: Vec<String> =
+            [line("peers", &self.peers), line("bmp", &self.bmp)].into_iter().flatten().collect();
+        if self.mrt {
+            lines.push("other: ~bgp.mrt".to_owned());
+        }
+        if lines.is_empty() { f.write_str("nothing changes") } else { f.write_str(&lines.join("\n")) }
+    }
+}
+
+/// The daemon leaves its peers without a word and begins anew at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarting {
+    /// Peers that keep our routes meanwhile (RFC 4724).
+    pub helped_by: Vec<PeerName>,
+    /// Peers that drop them until it is back.
+    pub dropped_by: Vec<PeerName>,
+}
+
+/// Restart, although some peers will drop our routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RestartRequest {
+    /// Restart all the same when established peers do not help.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// The body of every answer that is not 2xx.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// What is wrong.
     pub error: String,
+    /// Everything that is wrong, where that is more than a line, each for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
     /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

@@ -1,6 +1,9 @@
 //! Routes sent to peers and received from them.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use proxima_types::{Asn, Community, GroupName, PeerName, Prefix};
 use serde::{Deserialize, Serialize};
@@ -59,11 +62,66 @@ pub struct AdvertisedRoute {
     pub communities: Vec<Community>,
 }
 
-/// What peers sent and what stands: sorted by peer, then prefix. None of it is ever passed on.
+/// A page of received routes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReceivedQuery {
+    /// Only routes of this peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerName>,
+    /// Only this prefix and those within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Prefix>,
+    /// Only what comes after this prefix: `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Prefix>,
+    /// About how many routes, 1 to [`ReceivedQuery::MOST`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl ReceivedQuery {
+    /// The most routes of a page, and how many there are when nothing is said.
+    pub const MOST: u32 = 1000;
+}
+
+/// A page of what peers sent and what stands: sorted by prefix, then peer. None of it is ever passed on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedRoutes {
     /// The routes.
     pub routes: Vec<ReceivedRoute>,
+    /// Where the next page begins: its `after`. Absent on the last page. A page may be empty and still not the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Prefix>,
+}
+
+/// An address to look up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupQuery {
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// The longest received prefix that holds an address and has a path that can be used, and all paths to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteLookup {
+    /// The address asked for.
+    pub address: IpAddr,
+    /// The prefix; absent when none holds the address.
+    pub prefix: Option<Prefix>,
+    /// The paths, the best first.
+    pub paths: Vec<JudgedRoute>,
+}
+
+/// A path and what selection makes of it (RFC 4271 §9.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgedRoute {
+    /// It is the best one.
+    pub best: bool,
+    /// Why it is not; absent for the best.
+    pub reason: Option<String>,
+    /// The path.
+    #[serde(flatten)]
+    pub route: ReceivedRoute,
 }
 
 /// A route as a peer sent it.
@@ -85,6 +143,27 @@ pub struct ReceivedRoute {
     pub local_pref: Option<u32>,
     /// COMMUNITIES.
     pub communities: Vec<Community>,
+    /// LARGE_COMMUNITY (RFC 8092), each as `64512:1:2`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub large_communities: Vec<String>,
+    /// EXTENDED COMMUNITIES (RFC 4360), each as 16 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended_communities: Vec<String>,
+    /// ORIGINATOR_ID (RFC 4456), of reflected routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originator_id: Option<Ipv4Addr>,
+    /// ONLY_TO_CUSTOMER (RFC 9234 §5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<Asn>,
+    /// Which of the peer's paths to the prefix (RFC 7911); absent without add-path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
+    /// It is kept from before the peer's restart and not yet confirmed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+    /// Why it can't be used, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
     /// Since when it stands as it is, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,

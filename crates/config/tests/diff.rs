@@ -41,7 +41,7 @@ fn each_change_is_named_where_it_belongs() {
         ("local-as = 64512", "local-as = 64512\nlisten = [\"10.0.0.11:179\"]", "other: ~bgp.listen"),
         (
             "local-as = 64512",
-            "local-as = 64512\nbest-path = { compare-router-id = true }",
+            "local-as = 64512\nbest-path = { prefer-oldest = true }",
             "other: ~bgp.best-path",
         ),
         (

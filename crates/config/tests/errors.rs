@@ -145,6 +145,7 @@ const MISTAKES: &[Mistake] = &[
         "peer `l1` has the interface eth0 already", "give each peer its own `interface`"),
     mistake("[announce.web]", "[[bgp.peers]]\nname = \"r1\"\nrange = \"10.9.0.0/16\"\nremote-as = 65000\n[[bgp.peers]]\nname = \"r2\"\nrange = «\"10.9.0.0/16\"\nremote-as = 65001\n[announce.web]",
         "peer `r1` has the range 10.9.0.0/16 already", "give each peer its own `range`"),
+    mistake("\"tor1\"", "«\"racks/10.0.0.7\"", "`racks/10.0.0.7` is how a member of the range `racks` is called", "write a name without `/`"),
     // How a session is held.
     mistake("remote-as = 65000", "remote-as = 65000\nhold-time = «\"2s\"", "a hold time can't be 2s", "write \"0s\" for none, or whole seconds from \"3s\" to \"65535s\" (RFC 4271 §4.2)"),
     mistake("remote-as = 65000", "remote-as = 65000\nconnect-retry = «\"1ms\"", "1ms is out of range", "write 10ms to 1h"),
@@ -196,7 +197,7 @@ const MISTAKES: &[Mistake] = &[
         "a station is told everything once: remove one of the two"),
     mistake("[announce.web]", "«[bgp.mrt]\ninterval = \"5m\"\n[announce.web]", "`directory` is missing in `bgp.mrt`", "add `directory = \"/var/lib/proximad/mrt\"`"),
     mistake("local-as = 64512", "local-as = 64512\nbest-path = { «always-compare-meds = true }", "unknown key `always-compare-meds` in `bgp.best-path`",
-        "did you mean `always-compare-med`? The keys here are `always-compare-med`, `compare-router-id`, `ignore-as-path-length`, `missing-med-worst`"),
+        "did you mean `always-compare-med`? The keys here are `always-compare-med`, `ignore-as-path-length`, `missing-med-worst`, `prefer-oldest`"),
     // Announcement.
     mistake("\"2001:db8:ac::/48\"", "\"2001:db8:ac::/48\", «\"203.0.113.0/24\"", "`203.0.113.0/24` is listed twice", "remove one of the two"),
     mistake("[services.api]", "[announce.more]\nprefixes = [«\"203.0.113.0/25\"]\nservices = [\"api\"]\n[services.api]", "203.0.113.0/25 overlaps 203.0.113.0/24 of `announce.web`",

@@ -7,8 +7,11 @@ mod histogram;
 mod record;
 pub mod table;
 
+use std::time::Duration;
+
 use metrics::{Label, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 
 pub(crate) use self::record::count_event;
 pub use self::{
@@ -60,6 +63,9 @@ fn labels(labels: &[(&'static str, &str)]) -> Vec<Label> {
     labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect()
 }
 
+/// A gauge that no scrape has set for so long is left out.
+const GONE_AFTER: Duration = Duration::from_secs(1);
+
 /// The process's metrics as Prometheus reads them.
 #[derive(Clone)]
 pub struct Prometheus(PrometheusHandle);
@@ -74,11 +80,16 @@ pub enum MetricsError {
 
 /// Sets up the process's metrics. They are kept in memory; whoever serves them renders them.
 pub fn install() -> Result<Prometheus, MetricsError> {
-    let recorder = PrometheusBuilder::new().build_recorder();
+    let recorder = builder().build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Installed)?;
     describe();
     Ok(Prometheus(handle))
+}
+
+/// What has a gauge sets it at each scrape: one that was not set is of a peer that is gone.
+fn builder() -> PrometheusBuilder {
+    PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(GONE_AFTER))
 }
 
 impl Prometheus {

@@ -44,9 +44,9 @@ pub struct BestPath {
     pub missing_med_worst: bool,
     /// The length of AS_PATH is not looked at. Default false.
     pub ignore_as_path_length: bool,
-    /// Between external paths the lower router ID decides even against the older path. Default false: the older one stays, so
-    /// that nothing flaps.
-    pub compare_router_id: bool,
+    /// Of external paths the one that came first stays the best, which spares changes (RFC 5004). Default false: the lower
+    /// router ID decides.
+    pub prefer_oldest: bool,
 }
 
 /// `[[bgp.peers]]`: one session, or the sessions of a range.

@@ -122,18 +122,18 @@ fn default_listen(peers: &[Peer]) -> Vec<SocketAddr> {
 fn read_best_path(bgp: &mut Section<'_>) -> Option<BestPath> {
     let mut section = bgp.defaulted("best-path");
     let mut switch = |key| section.optional(key, value::boolean).or(false);
-    let (always_compare_med, missing_med_worst, ignore_as_path_length, compare_router_id) = (
+    let (always_compare_med, missing_med_worst, ignore_as_path_length, prefer_oldest) = (
         switch("always-compare-med"),
         switch("missing-med-worst"),
         switch("ignore-as-path-length"),
-        switch("compare-router-id"),
+        switch("prefer-oldest"),
     );
     section.close();
     Some(BestPath {
         always_compare_med: always_compare_med?,
         missing_med_worst: missing_med_worst?,
         ignore_as_path_length: ignore_as_path_length?,
-        compare_router_id: compare_router_id?,
+        prefer_oldest: prefer_oldest?,
     })
 }
 

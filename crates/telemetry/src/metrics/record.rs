@@ -1,6 +1,6 @@
 //! From the admin interface's words to metrics.
 
-use proxima_api::{Backends, EventKind, Peers, SessionState, Status};
+use proxima_api::{Backends, BfdState, EventKind, Held, Peers, SessionState, Status};
 use proxima_types::{Health, ReachState};
 
 use super::table;
@@ -21,6 +21,11 @@ pub(crate) fn count_event(kind: &EventKind) {
             table::PEER_LOSSES.add(&[("peer", peer.as_str())], 1);
         }
         EventKind::UpdateSent { peer, .. } => table::PEER_UPDATES.add(&[("peer", peer.as_str())], 1),
+        EventKind::BfdState { peer, from: BfdState::Up, to: BfdState::Down | BfdState::Init, .. } => {
+            table::BFD_LOSSES.add(&[("peer", peer.as_str())], 1);
+        }
+        EventKind::Reloaded { .. } => table::RELOADS.add(&[("result", "applied")], 1),
+        EventKind::ReloadRefused { .. } => table::RELOADS.add(&[("result", "refused")], 1),
         _ => {}
     }
 }
@@ -54,8 +59,32 @@ pub fn record_status(status: &Status) {
 /// Sets the gauges that tell of the peers.
 pub fn record_peers(peers: &Peers) {
     for peer in &peers.peers {
-        let labels = [("peer", peer.name.as_str())];
+        let name = peer.name.as_str();
+        let labels = [("peer", name)];
         table::PEER_ESTABLISHED.set(&labels, flag(peer.state == SessionState::Established));
+        for state in SessionState::ALL {
+            table::PEER_STATE
+                .set(&[("peer", name), ("state", &state.to_string())], flag(peer.state == state));
+        }
+        table::PEER_SHUTDOWN.set(&labels, flag(matches!(peer.held, Some(Held::Shutdown { .. }))));
+        for count in &peer.prefixes {
+            let family = count.family.to_string();
+            let labels = [("peer", name), ("family", family.as_str())];
+            table::PEER_PREFIXES.set(&labels, count.received as f64);
+            if let Some(limit) = count.limit {
+                table::PEER_LIMIT.set(&labels, f64::from(limit));
+            }
+        }
+        table::PEER_MESSAGES.set(&[("peer", name), ("direction", "sent")], peer.messages.sent);
+        table::PEER_MESSAGES.set(&[("peer", name), ("direction", "received")], peer.messages.received);
+        table::PEER_WITHDRAWN_FAULTY.set(&labels, peer.messages.treated_as_withdrawn);
+        if let Some(bfd) = &peer.bfd {
+            for state in [BfdState::AdminDown, BfdState::Down, BfdState::Init, BfdState::Up] {
+                table::BFD_STATE
+                    .set(&[("peer", name), ("state", &state.to_string())], flag(bfd.state == state));
+            }
+            table::BFD_DETECTION.set(&labels, bfd.detection_us as f64 / 1e6);
+        }
         table::PEER_ADVERTISED.set(&labels, peer.advertised as f64);
         table::PEER_RECEIVED.set(&labels, peer.received as f64);
     }

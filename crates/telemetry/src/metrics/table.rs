@@ -28,6 +28,12 @@ pub const GROUP_TRANSITIONS: Counter =
 // BGP peers.
 pub const PEER_ESTABLISHED: Gauge =
     Gauge::new("proxima_bgp_peer_established", "1 when the session is established {peer}");
+pub const PEER_STATE: Gauge =
+    Gauge::new("proxima_bgp_peer_state", "1 for the state of RFC 4271 the session stands in {peer, state}");
+pub const PEER_SHUTDOWN: Gauge = Gauge::new(
+    "proxima_bgp_peer_shutdown",
+    "1 when an operator or the configuration took the session down {peer}",
+);
 pub const PEER_LOSSES: Counter =
     Counter::new("proxima_bgp_session_losses_total", "How often an established session ended {peer}");
 pub const PEER_UPDATES: Counter = Counter::new(
@@ -38,6 +44,28 @@ pub const PEER_ADVERTISED: Gauge =
     Gauge::new("proxima_bgp_routes_advertised", "Routes the peer was sent and that stand {peer}");
 pub const PEER_RECEIVED: Gauge =
     Gauge::new("proxima_bgp_routes_received", "Routes the peer sent and that stand {peer}");
+pub const PEER_PREFIXES: Gauge =
+    Gauge::new("proxima_bgp_prefixes_received", "Prefixes the peer sent and that stand {peer, family}");
+pub const PEER_LIMIT: Gauge = Gauge::new(
+    "proxima_bgp_prefixes_limit",
+    "Beyond so many prefixes of a family something is done {peer, family}",
+);
+pub const PEER_MESSAGES: Counter =
+    Counter::new("proxima_bgp_messages_total", "BGP messages of every type {peer, direction}");
+pub const PEER_WITHDRAWN_FAULTY: Counter = Counter::new(
+    "proxima_bgp_routes_treated_as_withdrawn_total",
+    "Routes of the peer taken as withdrawn for a fault (RFC 7606) {peer}",
+);
+pub const BFD_STATE: Gauge =
+    Gauge::new("proxima_bfd_state", "1 for the state of RFC 5880 the session stands in {peer, state}");
+pub const BFD_DETECTION: Gauge = Gauge::new(
+    "proxima_bfd_detection_seconds",
+    "After so long without a packet the peer is gone; 0 before it was heard {peer}",
+);
+pub const BFD_LOSSES: Counter =
+    Counter::new("proxima_bfd_session_losses_total", "How often a BFD session that was up went down {peer}");
+pub const RELOADS: Counter =
+    Counter::new("proxima_reloads_total", "Times the configuration was read again {result}");
 
 // Backends.
 pub const BACKEND_UP: Gauge = Gauge::new(
@@ -144,7 +172,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 14] = [
+pub(super) const GAUGES: [Gauge; 20] = [
     BUILD_INFO,
     START_TIME,
     DRAINED,
@@ -152,8 +180,14 @@ pub(super) const GAUGES: [Gauge; 14] = [
     GROUP_SCORE,
     GROUP_STATE,
     PEER_ESTABLISHED,
+    PEER_STATE,
+    PEER_SHUTDOWN,
     PEER_ADVERTISED,
     PEER_RECEIVED,
+    PEER_PREFIXES,
+    PEER_LIMIT,
+    BFD_STATE,
+    BFD_DETECTION,
     BACKEND_UP,
     BACKEND_RTT,
     BACKEND_PENDING,
@@ -162,13 +196,17 @@ pub(super) const GAUGES: [Gauge; 14] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 34] = [
+pub(super) const COUNTERS: [Counter; 38] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
     GROUP_TRANSITIONS,
     PEER_LOSSES,
     PEER_UPDATES,
+    PEER_MESSAGES,
+    PEER_WITHDRAWN_FAULTY,
+    BFD_LOSSES,
+    RELOADS,
     BACKEND_VERDICTS,
     BACKEND_ATTEMPTS,
     BACKEND_CONNECTS,

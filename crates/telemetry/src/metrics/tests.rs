@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 
 use proxima_api::{
-    Backend, BackendCounts, Backends, EventKind, Group, GroupReason, Listener, Peer, PeerCounts, Peers,
-    Phase, ProbeFailure, Protocol, Service, SessionState, Status, Timestamp, VerdictReason,
+    Backend, BackendCounts, Backends, BfdSession, BfdState, EventKind, Group, GroupReason, Listener,
+    Messages, Peer, PeerCounts, Peers, Phase, PrefixCount, ProbeFailure, Protocol, Reloaded, Service,
+    SessionState, Status, Timestamp, VerdictReason,
 };
-use proxima_types::{Asn, Health, ReachState, Score, Weight};
+use proxima_types::{Asn, Family, Health, ReachState, Score, Weight};
 
 use super::*;
 
@@ -49,20 +50,63 @@ fn status() -> Status {
 fn peer() -> Peer {
     Peer {
         name: "router".parse().unwrap(),
-        address: [10, 2, 1, 1].into(),
+        configured: "10.2.1.1".into(),
+        address: Some([10, 2, 1, 1].into()),
         port: 179,
         remote_as: Asn(65002),
+        internal: false,
         state: SessionState::Established,
         since: Timestamp::from_unix_micros(0),
+        since_ms: 0,
+        held: None,
         last_error: None,
+        last_sent: None,
+        last_received: None,
+        last_transport_error: None,
+        local: None,
+        remote: None,
         remote_router_id: None,
         hold_time_s: Some(9),
+        timers: vec![],
+        capabilities: vec![],
         families: vec![],
+        roles: None,
+        bfd: Some(bfd()),
+        prefixes: vec![PrefixCount { family: Family::Ipv4, received: 6, limit: Some(100), stale: false }],
         advertised: 4,
         received: 6,
+        messages: Messages { sent: 9, received: 8, treated_as_withdrawn: 1, ..Messages::default() },
         updates_sent: 2,
         updates_received: 3,
         established_count: 1,
+        flaps: 0,
+    }
+}
+
+fn bfd() -> BfdSession {
+    BfdSession {
+        peer: "router".parse().unwrap(),
+        remote: [10, 2, 1, 1].into(),
+        local: None,
+        interface: None,
+        multihop: false,
+        authenticated: false,
+        state: BfdState::Up,
+        since: Timestamp::from_unix_micros(0),
+        since_ms: 0,
+        diagnostic: None,
+        remote_state: Some(BfdState::Up),
+        remote_diagnostic: None,
+        local_discriminator: 1,
+        remote_discriminator: 2,
+        multiplier: 3,
+        transmit_us: 50_000,
+        receive_us: 50_000,
+        detection_us: 150_000,
+        packets_sent: 0,
+        packets_received: 0,
+        packets_discarded: 0,
+        flaps: 0,
     }
 }
 
@@ -82,7 +126,7 @@ fn backend() -> Backend {
     }
 }
 
-fn events() -> [EventKind; 4] {
+fn events() -> [EventKind; 7] {
     [
         EventKind::BackendVerdict {
             backend: "app/eu-1".parse().unwrap(),
@@ -110,6 +154,14 @@ fn events() -> [EventKind; 4] {
             withdrawn: vec![],
             attributes: None,
         },
+        EventKind::BfdState {
+            peer: "router".parse().unwrap(),
+            from: BfdState::Up,
+            to: BfdState::Down,
+            diagnostic: None,
+        },
+        EventKind::Reloaded { changes: Reloaded::default() },
+        EventKind::ReloadRefused { error: "no such file".into() },
     ]
 }
 
@@ -177,10 +229,36 @@ fn values_bear_base_units_and_states_are_one_hot() {
         r#"proxima_backend_verdicts_total{backend="app/eu-1",to="down"} 1"#,
         r#"proxima_bgp_session_losses_total{peer="router"} 1"#,
         r#"proxima_bgp_routes_received{peer="router"} 6"#,
+        r#"proxima_bgp_peer_state{peer="router",state="established"} 1"#,
+        r#"proxima_bgp_peer_state{peer="router",state="idle"} 0"#,
+        r#"proxima_bgp_peer_shutdown{peer="router"} 0"#,
+        r#"proxima_bgp_prefixes_received{peer="router",family="ipv4"} 6"#,
+        r#"proxima_bgp_prefixes_limit{peer="router",family="ipv4"} 100"#,
+        r#"proxima_bgp_messages_total{peer="router",direction="received"} 8"#,
+        r#"proxima_bgp_routes_treated_as_withdrawn_total{peer="router"} 1"#,
+        r#"proxima_bfd_state{peer="router",state="up"} 1"#,
+        r#"proxima_bfd_detection_seconds{peer="router"} 0.15"#,
+        r#"proxima_bfd_session_losses_total{peer="router"} 1"#,
+        r#"proxima_reloads_total{result="applied"} 1"#,
+        r#"proxima_reloads_total{result="refused"} 1"#,
         r#"proxima_listener_up{service="web",address="203.0.113.1:80"} 1"#,
         r#"proxima_events_total{kind="update-sent"} 1"#,
         "proxima_events_lost_total 2",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn a_peer_that_is_gone_has_no_gauges_any_more() {
+    let recorder = builder().build_recorder();
+    let prometheus = Prometheus(recorder.handle());
+    metrics::with_local_recorder(&recorder, || record_peers(&Peers { peers: vec![peer()] }));
+    assert!(prometheus.render().contains("proxima_bgp_peer_established"));
+    let begun = std::time::Instant::now();
+    while prometheus.render().contains("proxima_bgp_peer_established") {
+        assert!(begun.elapsed() < 10 * GONE_AFTER, "it stays");
+        std::thread::yield_now();
+    }
+    assert!(prometheus.render().contains("proxima_bgp_messages_total"), "what was counted stays");
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use proxima_types::{Asn, Family, PeerName, Prefix};
+use toml::de::DeValue;
 
 use super::{
     BGP_PORT,
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     Peer, Remote, Role,
+    report::Wrong,
     section::{Field, List, Read, Section},
     sections::{Place, resolved},
     value,
@@ -77,7 +79,7 @@ pub(super) enum RawRemote<'r> {
 impl RawPeer {
     pub(super) fn read(mut peer: Section<'_>) -> Self {
         let raw = Self {
-            name: peer.required("name", "\"tor1\"", value::parsed),
+            name: peer.required("name", "\"tor1\"", name),
             address: peer.optional("address", value::scoped_address),
             range: peer.optional("range", value::parsed),
             max_peers: peer.optional("max-peers", value::integer(1..=10_000)),
@@ -198,8 +200,20 @@ impl RawPeer {
     }
 }
 
+/// A name that no member of a range could have.
+fn name(found: &DeValue<'_>) -> Read<PeerName> {
+    let name: PeerName = value::parsed(found)?;
+    match name.as_member() {
+        None => Ok(name),
+        Some((range, _)) => {
+            Err(Wrong::new(format!("`{name}` is how a member of the range `{range}` is called"))
+                .hint("write a name without `/`"))
+        }
+    }
+}
+
 /// A number of routers, or a TTL.
-fn hops(range: RangeInclusive<u32>) -> impl Fn(&toml::de::DeValue<'_>) -> Read<NonZeroU8> {
+fn hops(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Read<NonZeroU8> {
     let number = value::integer::<u8>(range);
     move |found| Ok(NonZeroU8::new(number(found)?).expect("read within a range that begins above 0"))
 }
