@@ -2,24 +2,29 @@
 //!
 //! ```text
 //!  desired ─┐
-//!           ├─ difference ─▶ withdrawals ─▶ announcements, by shared attributes ─▶ End-of-RIB once released
-//!  sent ────┘                     one UPDATE at a time, when the driver has room for it
+//!           ├─ difference ─▶ BoRR ─▶ withdrawals ─▶ announcements, by shared attributes ─▶ EoRR ─▶ End-of-RIB once released
+//!  sent ────┘                       one message or few at a time, when the driver has room for them
 //! ```
 //!
 //! Desired state is replaced as a whole and the latest wins: whatever happened in between while the peer was slow is
 //! never sent. State that is equal to what was sent yields nothing.
+//!
+//! - Before a shutdown every route goes out once more as about to go: with GRACEFUL_SHUTDOWN (RFC 8326).
+//! - A peer that asks for its routes again gets them between marks if both know them (RFC 7313); one that asks while it is
+//!   being answered gets the answer from its beginning. Where graceful restart was agreed on no mark goes out before the
+//!   End-of-RIB of its family (§4).
+//! - On a session that was handed over nothing is withdrawn before the desired state is complete.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    net::IpAddr,
     sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
-use proxima_bgp_wire::{Negotiated, update};
-use proxima_types::{Family, Prefix, RouteAttributes};
+use proxima_bgp_wire::{Message, Negotiated, NextHop, RefreshKind, RouteRefresh, update};
+use proxima_types::{Community, Family, Prefix, RouteAttributes};
 
-use crate::{Desired, Exportable, Settings, export, interface::Problem};
+use crate::{Desired, Exportable, Local, Settings, Terms, export, problem::Problem, shared::encoded};
 
 /// How many prefixes go into one step: about one message of IPv4 routes, a few of IPv6 ones. A KEEPALIVE never waits
 /// behind more.
@@ -36,7 +41,7 @@ pub struct UpdateBatch {
     pub content: UpdateContent,
 }
 
-/// What an UPDATE of ours says.
+/// What messages about our routes say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpdateContent {
     /// These prefixes are gone.
@@ -50,16 +55,61 @@ pub enum UpdateContent {
     },
     /// All routes of the family have been sent.
     EndOfRib(Family),
+    /// All routes of the family follow, as the peer asked for (a ROUTE-REFRESH).
+    RefreshBegun(Family),
+    /// Those were all (a ROUTE-REFRESH).
+    RefreshEnded(Family),
+}
+
+impl UpdateContent {
+    /// Whether it goes as UPDATEs.
+    pub fn is_update(&self) -> bool {
+        match self {
+            Self::Withdrawn(_) | Self::Announced { .. } | Self::EndOfRib(_) => true,
+            Self::RefreshBegun(_) | Self::RefreshEnded(_) => false,
+        }
+    }
 }
 
 /// What the messages of one session need to know of it.
 #[derive(Debug, Clone)]
 struct Channel {
     negotiated: Negotiated,
+    graceful_restart: bool,
+    local: Local,
     /// The families routes are announced in, each with its next hop.
-    next_hops: BTreeMap<Family, IpAddr>,
+    next_hops: BTreeMap<Family, NextHop>,
     /// The families of the session without a next hop, until it was told that routes are held back for it.
     untold: BTreeSet<Family>,
+}
+
+impl Channel {
+    fn new(terms: &Terms, local: Local, settings: &Settings) -> Self {
+        let negotiated = terms.negotiated;
+        let mut next_hops = BTreeMap::new();
+        let mut untold = BTreeSet::new();
+        for family in negotiated.families.iter() {
+            match settings.next_hop(family, local, negotiated.extended_next_hop) {
+                Some(next_hop) => {
+                    next_hops.insert(family, next_hop);
+                }
+                None => {
+                    untold.insert(family);
+                }
+            }
+        }
+        let graceful_restart = terms.graceful_restart.is_some();
+        Self { negotiated, graceful_restart, local, next_hops, untold }
+    }
+}
+
+/// How far the answer to a route refresh with marks has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It is to begin, or to begin again.
+    Due,
+    /// The mark of its beginning is out.
+    Begun,
 }
 
 /// Desired and sent state of one peer.
@@ -70,12 +120,17 @@ pub struct AdjRibOut {
     channel: Option<Channel>,
     withdrawals: BTreeSet<Prefix>,
     announcements: VecDeque<Group>,
-    /// To be sent again at the peer's request, changed or not.
+    /// To be sent again, changed or not.
     refresh: BTreeSet<Prefix>,
+    answers: BTreeMap<Family, Answer>,
     /// Routes that can't be encoded, until the desired state changes.
     unsendable: BTreeSet<Prefix>,
     end_of_rib_released: bool,
     end_of_rib_due: BTreeSet<Family>,
+    /// All routes are about to go.
+    leaving: bool,
+    /// What was sent by a predecessor stays until the desired state is complete.
+    inherited: bool,
 }
 
 /// Routes of one family that share attributes.
@@ -84,6 +139,15 @@ struct Group {
     family: Family,
     attributes: Arc<RouteAttributes>,
     prefixes: VecDeque<Exportable>,
+}
+
+/// What a successor has to know of what the peer holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Inheritance {
+    pub(crate) sent: Vec<(Prefix, RouteAttributes)>,
+    pub(crate) end_of_rib_due: Vec<Family>,
+    /// Families whose answer to a route refresh is not complete.
+    pub(crate) answers: Vec<Family>,
 }
 
 impl AdjRibOut {
@@ -106,6 +170,7 @@ impl AdjRibOut {
     pub fn converged(&self) -> bool {
         self.withdrawals.is_empty()
             && self.announcements.is_empty()
+            && self.answers.is_empty()
             && (!self.end_of_rib_released || self.end_of_rib_due.is_empty())
     }
 
@@ -118,42 +183,88 @@ impl AdjRibOut {
     }
 
     pub(crate) fn release_end_of_rib(&mut self) {
-        self.end_of_rib_released = true;
+        if !std::mem::replace(&mut self.end_of_rib_released, true) && self.inherited {
+            self.plan();
+        }
     }
 
     /// A session is established: everything is to be sent.
-    pub(crate) fn open(&mut self, negotiated: Negotiated, local: IpAddr, settings: &Settings) {
-        let mut next_hops = BTreeMap::new();
-        let mut untold = BTreeSet::new();
-        for family in negotiated.families.iter() {
-            match settings.next_hop(family, local) {
-                Some(next_hop) => {
-                    next_hops.insert(family, next_hop);
-                }
-                None => {
-                    untold.insert(family);
-                }
-            }
-        }
+    pub(crate) fn open(&mut self, terms: &Terms, local: Local, settings: &Settings) {
         self.close();
-        self.end_of_rib_due = negotiated.families.iter().collect();
-        self.channel = Some(Channel { negotiated, next_hops, untold });
+        self.end_of_rib_due = terms.negotiated.families.iter().collect();
+        self.channel = Some(Channel::new(terms, local, settings));
         self.plan();
     }
 
     /// The session is lost: the peer holds nothing.
     pub(crate) fn close(&mut self) {
-        self.channel = None;
-        self.sent.clear();
-        self.refresh.clear();
-        self.unsendable.clear();
-        self.end_of_rib_due.clear();
+        *self = Self {
+            desired: std::mem::take(&mut self.desired),
+            end_of_rib_released: self.end_of_rib_released,
+            ..Self::default()
+        };
+    }
+
+    /// The next hops of the settings may have changed; what they change is announced again.
+    pub(crate) fn reconfigure(&mut self, terms: &Terms, settings: &Settings) {
+        let Some(old) = self.channel.take() else { return };
+        let new = Channel::new(terms, old.local, settings);
+        let changed = |family| old.next_hops.get(&family) != new.next_hops.get(&family);
+        self.refresh.extend(self.sent.keys().filter(|prefix| changed(prefix.family())));
+        self.channel = Some(new);
         self.plan();
+    }
+
+    /// Says of all routes that they are about to go, or takes it back.
+    pub(crate) fn set_leaving(&mut self, leaving: bool) {
+        if std::mem::replace(&mut self.leaving, leaving) != leaving {
+            self.plan();
+        }
     }
 
     /// The peer wants the routes of a family again (RFC 2918 §4).
     pub(crate) fn refresh(&mut self, family: Family) {
-        self.refresh.extend(self.sent.keys().filter(|prefix| prefix.family() == family));
+        let Some(channel) = &self.channel else { return };
+        if !channel.negotiated.families.contains(family) {
+            return;
+        }
+        if channel.negotiated.enhanced_refresh {
+            self.answers.insert(family, Answer::Due);
+        } else {
+            self.send_again(family);
+        }
+    }
+
+    /// Withdraws everything at once, for a session that is about to end; the number of messages is told too.
+    pub(crate) fn withdraw_all(&mut self) -> Option<(Bytes, usize)> {
+        let channel = self.channel.as_ref()?;
+        let mut buf = BytesMut::new();
+        let messages = update::withdraw(self.sent.keys().copied(), channel.negotiated, &mut buf);
+        self.close();
+        (messages > 0).then(|| (buf.freeze(), messages))
+    }
+
+    /// What a successor has to know.
+    pub(crate) fn bequeath(&self) -> Inheritance {
+        Inheritance {
+            sent: self
+                .sent()
+                .map(|(prefix, attributes)| (prefix, RouteAttributes::clone(attributes)))
+                .collect(),
+            end_of_rib_due: self.end_of_rib_due.iter().copied().collect(),
+            answers: self.answers.keys().copied().collect(),
+        }
+    }
+
+    /// Goes on where a predecessor stopped. An answer it had begun begins again.
+    pub(crate) fn inherit(&mut self, from: Inheritance, terms: &Terms, local: Local, settings: &Settings) {
+        self.close();
+        self.channel = Some(Channel::new(terms, local, settings));
+        self.sent =
+            from.sent.into_iter().map(|(prefix, attributes)| (prefix, Arc::new(attributes))).collect();
+        self.end_of_rib_due = from.end_of_rib_due.into_iter().collect();
+        self.answers = from.answers.into_iter().map(|family| (family, Answer::Due)).collect();
+        self.inherited = true;
         self.plan();
     }
 
@@ -164,6 +275,9 @@ impl AdjRibOut {
         problems: &mut Vec<Problem>,
     ) -> Option<UpdateBatch> {
         self.tell_missing_next_hops(problems);
+        if let Some(begin) = self.begin_answer() {
+            return Some(begin);
+        }
         loop {
             let channel = self.channel.as_ref()?;
             if !self.withdrawals.is_empty() {
@@ -197,6 +311,27 @@ impl AdjRibOut {
                 }
             }
         }
+        self.refresh.clear();
+        self.end_answer().or_else(|| self.end_of_rib())
+    }
+
+    fn begin_answer(&mut self) -> Option<UpdateBatch> {
+        let channel = self.channel.as_ref()?;
+        let allowed = |family: &Family| !channel.graceful_restart || !self.end_of_rib_due.contains(family);
+        let due = |(family, answer): &(&Family, &Answer)| **answer == Answer::Due && allowed(family);
+        let family = *self.answers.iter().find(due)?.0;
+        self.answers.insert(family, Answer::Begun);
+        self.send_again(family);
+        Some(mark(family, RefreshKind::Begin, UpdateContent::RefreshBegun(family)))
+    }
+
+    fn end_answer(&mut self) -> Option<UpdateBatch> {
+        let family = *self.answers.iter().find(|(_, answer)| **answer == Answer::Begun)?.0;
+        self.answers.remove(&family);
+        Some(mark(family, RefreshKind::End, UpdateContent::RefreshEnded(family)))
+    }
+
+    fn end_of_rib(&mut self) -> Option<UpdateBatch> {
         if !self.end_of_rib_released {
             return None;
         }
@@ -204,6 +339,11 @@ impl AdjRibOut {
         let mut buf = BytesMut::new();
         update::end_of_rib(family, &mut buf);
         Some(UpdateBatch { bytes: buf.freeze(), messages: 1, content: UpdateContent::EndOfRib(family) })
+    }
+
+    fn send_again(&mut self, family: Family) {
+        self.refresh.extend(self.sent.keys().filter(|prefix| prefix.family() == family));
+        self.plan();
     }
 
     /// Tells once a session which routes wait for a next hop in vain, as soon as there are such routes.
@@ -242,23 +382,49 @@ impl AdjRibOut {
         let mut wanted = BTreeSet::new();
         let mut groups: Vec<Group> = Vec::new();
         let mut index: HashMap<(Family, &RouteAttributes), usize> = HashMap::new();
-        for (exportable, attributes) in self.desired.iter() {
+        for (exportable, chosen) in self.desired.iter() {
             let prefix = exportable.prefix();
             let family = prefix.family();
             if !channel.next_hops.contains_key(&family) || self.unsendable.contains(&prefix) {
                 continue;
             }
             wanted.insert(prefix);
-            if self.sent.get(&prefix) == Some(attributes) && !self.refresh.contains(&prefix) {
+            let known = index.get(&(family, chosen.as_ref())).copied();
+            let attributes = match known {
+                Some(at) => groups[at].attributes.clone(),
+                None if self.leaving => about_to_go(chosen),
+                None => chosen.clone(),
+            };
+            if self.sent.get(&prefix) == Some(&attributes) && !self.refresh.contains(&prefix) {
                 continue;
             }
-            let at = *index.entry((family, attributes)).or_insert_with(|| {
-                groups.push(Group { family, attributes: attributes.clone(), prefixes: VecDeque::new() });
+            let at = known.unwrap_or_else(|| {
+                groups.push(Group { family, attributes, prefixes: VecDeque::new() });
+                index.insert((family, chosen), groups.len() - 1);
                 groups.len() - 1
             });
             groups[at].prefixes.push_back(exportable);
         }
-        self.withdrawals.extend(self.sent.keys().filter(|prefix| !wanted.contains(prefix)));
+        if !self.inherited || self.end_of_rib_released {
+            self.withdrawals.extend(self.sent.keys().filter(|prefix| !wanted.contains(prefix)));
+        }
         self.announcements.extend(groups);
     }
+}
+
+/// The attributes with GRACEFUL_SHUTDOWN among the communities, which stay sorted.
+fn about_to_go(chosen: &Arc<RouteAttributes>) -> Arc<RouteAttributes> {
+    match chosen.communities.binary_search(&Community::GRACEFUL_SHUTDOWN) {
+        Ok(_) => chosen.clone(),
+        Err(at) => {
+            let mut attributes = RouteAttributes::clone(chosen);
+            attributes.communities.insert(at, Community::GRACEFUL_SHUTDOWN);
+            Arc::new(attributes)
+        }
+    }
+}
+
+fn mark(family: Family, kind: RefreshKind, content: UpdateContent) -> UpdateBatch {
+    let refresh = RouteRefresh { family: family.into(), kind };
+    UpdateBatch { bytes: encoded(&Message::RouteRefresh(refresh)), messages: 1, content }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Waits that begin with `base` and double up to `ceiling`.
     pub(crate) fn new(base: Duration, ceiling: Duration, seed: u64) -> Self {
-        Self { base, ceiling: ceiling.max(base), failures: 0, random: seed }
+        Self { base, ceiling, failures: 0, random: seed }
     }
 
     /// The wait after one more failure: 0.75 to 1.0 of `base × 2^failures`, at most the ceiling.
@@ -45,9 +45,9 @@ impl Backoff {
         self.jittered(self.base)
     }
 
-    /// Waits the longest from the next failure on: nothing is won by trying soon.
-    pub(crate) fn exhaust(&mut self) {
-        self.failures = MOST_FAILURES;
+    /// Waits that begin with `base` from now on.
+    pub(crate) fn rebase(&mut self, base: Duration) {
+        self.base = base;
     }
 
     /// Begins again with the shortest wait.
@@ -56,7 +56,9 @@ impl Backoff {
     }
 
     fn wait(&self) -> Duration {
-        self.base.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.ceiling)
+        self.base
+            .saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX))
+            .min(self.ceiling.max(self.base))
     }
 
     /// 0.75 to 1.0 of `wait`.
@@ -94,15 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn an_exhausted_backoff_waits_the_longest_until_it_is_reset() {
+    fn a_base_beyond_the_ceiling_is_kept() {
         let mut backoff = Backoff::new(BASE, CEILING, 7);
-        backoff.exhaust();
-        for _ in 0..3 {
-            let wait = backoff.after_failure();
-            assert!((CEILING.mul_f64(0.75)..=CEILING).contains(&wait), "{wait:?}");
-        }
-        backoff.reset();
-        assert!(backoff.after_failure() <= BASE);
+        backoff.rebase(4 * CEILING);
+        let wait = backoff.after_failure();
+        assert!((3 * CEILING..=4 * CEILING).contains(&wait), "{wait:?}");
     }
 
     #[test]

@@ -7,25 +7,24 @@
 //! | AS_PATH     | own AS, then once more per `prepend` (§5.1.2)    | empty                  |
 //! | NEXT_HOP    | configured, or the session's local address       | the same               |
 //! | MED         | as the operator chose                            | as the operator chose  |
-//! | LOCAL_PREF  | never (§5.1.5)                                   | 100                    |
+//! | LOCAL_PREF  | never (§5.1.5)                                   | 100; 0 with GRACEFUL_SHUTDOWN |
 //! | COMMUNITIES | as the operator chose                            | as the operator chose  |
+//! | ONLY_TO_CUSTOMER | own AS, by our role (RFC 9234 §5)           | never                  |
 //!
 //! (Sections of RFC 4271.) Towards an internal peer `prepend` has no effect: the own AS in the path would be a loop there.
 
-use std::net::IpAddr;
-
 use bytes::BytesMut;
-use proxima_bgp_wire::{AsPath, Attributes, EncodeError, Negotiated, Origin, update};
-use proxima_types::RouteAttributes;
+use proxima_bgp_wire::{AsPath, Attributes, EncodeError, Negotiated, NextHop, Origin, update};
+use proxima_types::{Community, RouteAttributes};
 
-use crate::{Exportable, Settings, settings::LOCAL_PREF};
+use crate::{Exportable, Settings, roles, settings::LOCAL_PREF};
 
 /// How routes are announced on a session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Channel<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) negotiated: Negotiated,
-    pub(crate) next_hop: IpAddr,
+    pub(crate) next_hop: NextHop,
 }
 
 /// Announces routes of one family and returns how many messages that took.
@@ -37,12 +36,13 @@ pub(crate) fn announce(
 ) -> Result<usize, EncodeError> {
     let prefixes = routes.iter().map(|route| route.prefix());
     let attributes = path_attributes(channel.settings, attributes);
-    update::announce(&attributes, channel.next_hop.into(), prefixes, channel.negotiated, buf)
+    update::announce(&attributes, channel.next_hop, prefixes, channel.negotiated, buf)
 }
 
 fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes {
     let (as_path, local_pref) = if settings.internal() {
-        (AsPath::default(), Some(LOCAL_PREF))
+        let about_to_go = chosen.communities.contains(&Community::GRACEFUL_SHUTDOWN); // RFC 8326 §4.2
+        (AsPath::default(), Some(if about_to_go { 0 } else { LOCAL_PREF }))
     } else {
         let times = 1 + usize::from(chosen.prepend);
         (AsPath::sequence(std::iter::repeat_n(settings.local_as, times)), None)
@@ -53,6 +53,7 @@ fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes 
         med: chosen.med,
         local_pref,
         communities: chosen.communities.as_slice().into(),
+        only_to_customer: settings.effective_role().and_then(|role| roles::send(role, settings.local_as)),
         ..Attributes::default()
     }
 }

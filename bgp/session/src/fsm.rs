@@ -18,26 +18,37 @@
 //! and the deadlines of the timers that run in it. Events are those of RFC 4271 §8.1, with their numbers. The
 //! variants of the start event (3 to 7) are expressed by the peer's settings; DelayOpen (12, 20) and the tracking
 //! of half-open connections (14, 15) are options of the RFC that are not taken. Collisions are decided a level
-//! above, in [`crate::Session`], and arrive here as the event OpenCollisionDump.
+//! above, in [`crate::Session`], and arrive here as the event OpenCollisionDump, or where the peer has restarted as
+//! TcpConnectionFails (RFC 4724 §5).
+//!
+//! [`BFD_HOLD_OFF`]: crate::BFD_HOLD_OFF
 //!
 //! Where the RFC leaves a choice or is commonly read otherwise:
 //! - A failed attempt leads from Connect to Active, where an incoming connection is welcome, not to Idle.
 //! - DampPeerOscillations is on: Idle is left by the IdleHold timer, whose wait grows with each failure.
 //! - A message that is out of place gets the subcode of RFC 6608, its type in the data; a timer that can't be running
 //!   there gets 5/0.
-//! - A missing capability (2/7, either way) is tried again at the slowest pace, where RFC 5492 §3 would leave it to the
-//!   operator: a session that nobody else begins must not need a restart.
+//! - After a missing capability (2/7, either way) no attempt is made from here until an operator has looked at it, as
+//!   RFC 5492 §3 asks; but the machine waits in Active, where the peer may connect, since it may be the peer's operator
+//!   who does.
+//! - A session that BFD ended waits for BFD before it is tried again, though not for ever: see [`BFD_HOLD_OFF`].
 //! - A peer that takes nothing of what we send for the send hold time is given up (RFC 9687).
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use proxima_bgp_wire::{ErrorCode, MessageType, Notification, Open};
 
 use crate::{
-    interface::{Cause, ConnectionId, State},
+    graceful_restart::hard,
+    interface::{ConnectionId, Local, State},
+    output::Cause,
     settings::{OPEN_HOLD_TIME, STABLE_AFTER},
     shared::Shared,
+    status::Timers,
     terms::Terms,
 };
 
@@ -46,10 +57,10 @@ use crate::{
 pub(crate) enum Event {
     /// 1.
     ManualStart,
-    /// 2, with the shutdown communication (RFC 9003).
-    ManualStop(String),
-    /// 8: the session ends itself with this Cease and for this reason (too many prefixes, an operator's reset).
-    AutomaticStop(Notification, String),
+    /// 2.
+    ManualStop(Farewell),
+    /// 8: the session ends itself.
+    AutomaticStop(Stop),
     /// 9.
     ConnectRetryTimerExpires,
     /// 10.
@@ -123,6 +134,39 @@ impl Event {
     }
 }
 
+/// The last word of a session that is stopped for good. Where there is no connection there is none.
+#[derive(Debug, Clone)]
+pub(crate) enum Farewell {
+    /// This Cease, as a Hard Reset where our routes would stay otherwise.
+    Cease(Notification),
+    /// None: the peer sees the connection end. With what the operator is told.
+    Silence(&'static str),
+}
+
+/// Why and how a session ends itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    pub(crate) notification: Notification,
+    /// For the operator here.
+    pub(crate) why: String,
+    /// Nobody's routes are to stay: as a Hard Reset where they would otherwise.
+    pub(crate) hard: bool,
+    pub(crate) then: Then,
+}
+
+/// What follows in Idle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Then {
+    /// The IdleHold timer, as after any failure.
+    Retry,
+    /// The shortest wait; it was no failure.
+    Pause,
+    /// This wait.
+    After(Duration),
+    /// Nothing, until an operator starts the session.
+    Stay,
+}
+
 /// Which end made the TCP connection; decides collisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Initiator {
@@ -135,16 +179,16 @@ pub(crate) enum Initiator {
 pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     pub(crate) initiator: Initiator,
-    pub(crate) local: IpAddr,
+    pub(crate) local: Local,
 }
 
 /// The timers of a connection whose terms are agreed; all absent when the hold time is 0. The SendHoldTimer runs
 /// from Established on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clocks {
-    hold: Option<Instant>,
-    keepalive: Option<Instant>,
-    send_hold: Option<Instant>,
+    pub(crate) hold: Option<Instant>,
+    pub(crate) keepalive: Option<Instant>,
+    pub(crate) send_hold: Option<Instant>,
 }
 
 impl Clocks {
@@ -225,6 +269,11 @@ impl Fsm {
         Self { phase: Phase::Active { retry: None }, ..Self::new() }
     }
 
+    /// A machine that goes on where that of another process stopped.
+    pub(crate) fn resumed(phase: Phase, inbox: BytesMut) -> Self {
+        Self { phase, inbox, cause: Cause::OpenConfirmed }
+    }
+
     pub(crate) fn phase(&self) -> &Phase {
         &self.phase
     }
@@ -262,6 +311,17 @@ impl Fsm {
         }
     }
 
+    /// Our OPEN on the link.
+    pub(crate) fn sent_open(&self) -> Option<Arc<Open>> {
+        match &self.phase {
+            Phase::Idle { .. } | Phase::Connect { .. } | Phase::Active { .. } => None,
+            Phase::OpenSent { ours, .. } => Some(ours.clone()),
+            Phase::OpenConfirm { terms, .. } | Phase::Established { terms, .. } => {
+                Some(Arc::new(terms.ours.clone()))
+            }
+        }
+    }
+
     /// The next deadline and the event it brings. The hold timers go before the keepalive timer.
     pub(crate) fn next_timer(&self) -> Option<(Instant, Event)> {
         match &self.phase {
@@ -274,6 +334,20 @@ impl Fsm {
                 let keepalive = clocks.keepalive.map(|at| (at, Event::KeepaliveTimerExpires));
                 let send_hold = clocks.send_hold.map(|at| (at, Event::SendHoldTimerExpires));
                 [hold, send_hold, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+            }
+        }
+    }
+
+    /// The timers that run, for people.
+    pub(crate) fn timers(&self) -> Timers {
+        let none = Timers::default();
+        match &self.phase {
+            Phase::Idle { restart } => Timers { idle_hold: *restart, ..none },
+            Phase::Connect { retry, .. } => Timers { connect_retry: Some(*retry), ..none },
+            Phase::Active { retry } => Timers { connect_retry: *retry, ..none },
+            Phase::OpenSent { hold, .. } => Timers { hold: Some(*hold), ..none },
+            Phase::OpenConfirm { clocks, .. } | Phase::Established { clocks, .. } => {
+                Timers { hold: clocks.hold, keepalive: clocks.keepalive, send_hold: clocks.send_hold, ..none }
             }
         }
     }
@@ -300,10 +374,13 @@ impl Fsm {
                 cause = Cause::Started;
                 start(now, shared)
             }
-            (Idle { .. }, E::IdleHoldTimerExpires) => {
-                cause = Cause::RetryTimerExpired;
-                start(now, shared)
-            }
+            (Idle { .. }, E::IdleHoldTimerExpires) => match shared.held_by_bfd.filter(|until| now < *until) {
+                Some(until) => Idle { restart: Some(until) },
+                None => {
+                    cause = Cause::RetryTimerExpired;
+                    start(now, shared)
+                }
+            },
             (Idle { .. }, E::ManualStop(_)) => {
                 cause = Cause::Stopped;
                 Idle { restart: None }
@@ -314,7 +391,7 @@ impl Fsm {
             }
             (
                 idle @ Idle { .. },
-                E::AutomaticStop(..)
+                E::AutomaticStop(_)
                 | E::ConnectRetryTimerExpires
                 | E::HoldTimerExpires
                 | E::KeepaliveTimerExpires
@@ -354,10 +431,10 @@ impl Fsm {
                 cause = Cause::TcpAccepted;
                 open(now, link, shared)
             }
-            (Connect { attempt, .. }, E::AutomaticStop(_, why)) => {
+            (Connect { attempt, .. }, E::AutomaticStop(Stop { why, then, .. })) => {
                 shared.close(attempt);
                 cause = Cause::Ended(why);
-                Idle { restart: Some(now + shared.backoff.pause()) }
+                idle(now, then, shared)
             }
             (Connect { attempt, .. }, E::OpenCollisionDump) => {
                 shared.close(attempt);
@@ -395,9 +472,9 @@ impl Fsm {
                 cause = Cause::RetryTimerExpired;
                 start(now, shared)
             }
-            (Active { .. }, E::AutomaticStop(_, why)) => {
+            (Active { .. }, E::AutomaticStop(Stop { why, then, .. })) => {
                 cause = Cause::Ended(why);
-                Idle { restart: Some(now + shared.backoff.pause()) }
+                idle(now, then, shared)
             }
             (Active { .. }, E::TcpCrAcked(link)) => {
                 cause = Cause::TcpConnected;
@@ -436,23 +513,42 @@ impl Fsm {
             }
             (
                 OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
-                E::ManualStop(reason),
+                E::ManualStop(Farewell::Silence(why)),
             ) => {
-                cause = shared.notify(link.id, Notification::shutdown(&reason), None);
+                shared.close(link.id);
+                cause = Cause::Ended(why.to_owned());
                 Idle { restart: None }
+            }
+            (OpenSent { link, .. } | OpenConfirm { link, .. }, E::ManualStop(Farewell::Cease(cease))) => {
+                cause = shared.notify(now, link.id, cease, None);
+                Idle { restart: None }
+            }
+            (Established { link, terms, .. }, E::ManualStop(Farewell::Cease(cease))) => {
+                cause = shared.notify(now, link.id, hard(cease, &terms), None);
+                Idle { restart: None }
+            }
+            (OpenSent { link, .. } | OpenConfirm { link, .. }, E::AutomaticStop(stop)) => {
+                cause = shared.notify(now, link.id, stop.notification, Some(stop.why));
+                idle(now, stop.then, shared)
+            }
+            (Established { link, terms, .. }, E::AutomaticStop(stop)) => {
+                let notification =
+                    if stop.hard { hard(stop.notification, &terms) } else { stop.notification };
+                cause = shared.notify(now, link.id, notification, Some(stop.why));
+                idle(now, stop.then, shared)
             }
             (
                 OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
-                E::AutomaticStop(notification, why) | E::MessageErr(notification, why),
+                E::MessageErr(notification, why),
             ) => {
-                cause = shared.notify(link.id, notification, Some(why));
+                cause = shared.notify(now, link.id, notification, Some(why));
                 failed(now, shared)
             }
             (
                 OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
                 E::HoldTimerExpires,
             ) => {
-                cause = shared.notify(link.id, error(ErrorCode::HOLD_TIMER_EXPIRED), None);
+                cause = shared.notify(now, link.id, error(ErrorCode::HOLD_TIMER_EXPIRED), None);
                 failed(now, shared)
             }
             (
@@ -460,7 +556,7 @@ impl Fsm {
                 E::SendHoldTimerExpires,
             ) => {
                 let detail = "the peer takes nothing of what we send, though it still speaks".to_owned();
-                cause = shared.notify(link.id, error(ErrorCode::SEND_HOLD_TIMER_EXPIRED), Some(detail));
+                cause = shared.notify(now, link.id, error(ErrorCode::SEND_HOLD_TIMER_EXPIRED), Some(detail));
                 failed(now, shared)
             }
             (phase @ (OpenSent { .. } | OpenConfirm { .. }), E::MessageSent) => phase,
@@ -468,7 +564,7 @@ impl Fsm {
                 OpenSent { link, .. } | OpenConfirm { link, .. } | Established { link, .. },
                 E::OpenCollisionDump,
             ) => {
-                cause = shared.notify(link.id, error(ErrorCode::CONNECTION_COLLISION), None);
+                cause = shared.notify(now, link.id, error(ErrorCode::CONNECTION_COLLISION), None);
                 Idle { restart: Some(now + shared.backoff.pause()) }
             }
             (
@@ -502,7 +598,7 @@ impl Fsm {
                 | E::RouteRefreshMsg),
             ) => {
                 let notification = event.out_of_place(ErrorCode::FSM_UNEXPECTED_IN_OPEN_SENT);
-                cause = shared.notify(link.id, notification, Some(name.to_owned()));
+                cause = shared.notify(now, link.id, notification, Some(name.to_owned()));
                 failed(now, shared)
             }
 
@@ -524,7 +620,7 @@ impl Fsm {
                 | E::RouteRefreshMsg),
             ) => {
                 let notification = event.out_of_place(ErrorCode::FSM_UNEXPECTED_IN_OPEN_CONFIRM);
-                cause = shared.notify(link.id, notification, Some(name.to_owned()));
+                cause = shared.notify(now, link.id, notification, Some(name.to_owned()));
                 failed(now, shared)
             }
 
@@ -545,7 +641,7 @@ impl Fsm {
                 event @ (E::ConnectRetryTimerExpires | E::IdleHoldTimerExpires | E::BgpOpen(_)),
             ) => {
                 let notification = event.out_of_place(ErrorCode::FSM_UNEXPECTED_IN_ESTABLISHED);
-                cause = shared.notify(link.id, notification, Some(name.to_owned()));
+                cause = shared.notify(now, link.id, notification, Some(name.to_owned()));
                 failed(now, shared)
             }
             (OpenConfirm { link, .. } | Established { link, .. }, E::TcpConnectionFails(error)) => {
@@ -579,8 +675,18 @@ fn connect(now: Instant, shared: &mut Shared) -> Phase {
 }
 
 fn open(now: Instant, link: Link, shared: &mut Shared) -> Phase {
-    let ours = shared.send_open(link.id);
+    let ours = shared.send_open(now, link.id);
     Phase::OpenSent { link, hold: now + OPEN_HOLD_TIME, ours }
+}
+
+fn idle(now: Instant, then: Then, shared: &mut Shared) -> Phase {
+    let wait = match then {
+        Then::Retry => Some(shared.backoff.after_failure()),
+        Then::Pause => Some(shared.backoff.pause()),
+        Then::After(wait) => Some(wait),
+        Then::Stay => None,
+    };
+    Phase::Idle { restart: wait.map(|wait| now + wait) }
 }
 
 /// Idle until the IdleHold timer expires, which takes longer with each failure.
@@ -596,7 +702,7 @@ fn refused(now: Instant, notification: &Notification, shared: &mut Shared) -> Ph
             Phase::Idle { restart: Some(now + shared.backoff.pause()) }
         }
         ErrorCode::UNSUPPORTED_CAPABILITY => {
-            shared.capability_missing();
+            shared.capability_missing = true; // RFC 5492 §3
             failed(now, shared)
         }
         ErrorCode::CONNECTION_COLLISION => Phase::Idle { restart: Some(now + shared.backoff.pause()) },

@@ -1,12 +1,15 @@
-//! What goes into a session and what comes out: the words between the core and its driver.
+//! What goes into a session: the words of its driver. What comes out is in [`crate::output`].
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use proxima_bgp_wire::{AttributeProblem, EncodeError, Notification};
-use proxima_types::{Family, Prefix};
+use proxima_types::Family;
 
-use crate::Desired;
+use crate::{Desired, Settings};
 
 /// The generation of a TCP connection or of an attempt at one. Never used twice within a session, so that news of
 /// a connection that is gone can't be taken for news of its successor.
@@ -16,6 +19,22 @@ pub struct ConnectionId(pub(crate) u64);
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)
+    }
+}
+
+/// Our end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Local {
+    /// Its address.
+    pub address: IpAddr,
+    /// The link-local address of the interface, where the peer is on a subnet shared with us: IPv6 next hops carry it
+    /// too (RFC 2545 §3). To be left out where the peer is further away.
+    pub link_local: Option<Ipv6Addr>,
+}
+
+impl From<IpAddr> for Local {
+    fn from(address: IpAddr) -> Self {
+        Self { address, link_local: None }
     }
 }
 
@@ -60,26 +79,57 @@ impl fmt::Display for State {
     }
 }
 
-/// News for a session.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// The operator starts the session.
-    ManualStart,
-    /// The operator stops it. The text goes to the peer in the Cease (RFC 9003).
-    ManualStop {
+/// How a session is left for good, as far as this process is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leave {
+    /// The service ends here: everything is withdrawn, then Cease 6/2 with this text (RFC 9003). It goes as a Hard
+    /// Reset where the peer would otherwise keep our routes (RFC 8538 §3.1).
+    Stop {
         /// Why, for the operator at the other end; empty for none.
         reason: String,
     },
-    /// The operator restarts it: Cease 6/4, then a new attempt after the shortest wait.
+    /// The process comes back soon: connections close without a word, so that a peer with graceful restart keeps our
+    /// routes. A peer without loses them when it sees the connection end.
+    Restart,
+    /// A successor takes over: the established connection stays as it is, for [`Session::detach`](crate::Session::detach);
+    /// all others close without a word. Nothing is sent any more and no timer runs.
+    Upgrade,
+    /// The peer is no longer configured: as [`Leave::Stop`], with Cease 6/3.
+    Deconfigured,
+}
+
+/// News for a session.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The session is to be up: begins the first attempt, ends a [`Input::Shutdown`], calls off the drain before one,
+    /// ends every wait. An established session takes no notice.
+    Up,
+    /// The operator takes the session down until [`Input::Up`]: Cease 6/2.
+    ///
+    /// With a `drain`, an established session first announces its routes again as about to go (GRACEFUL_SHUTDOWN,
+    /// RFC 8326; LOCAL_PREF 0 towards an internal peer), and ends that much later. A second order replaces the first.
+    Shutdown {
+        /// Why, for the operator at the other end (RFC 9003); empty for none.
+        reason: String,
+        /// How long other paths get to be found; zero to end at once.
+        drain: Duration,
+    },
+    /// This process has done with the session.
+    Stop(Leave),
+    /// The operator restarts it: Cease 6/4, then a new attempt after the shortest wait. What earlier failures taught is
+    /// forgotten; a session that is shut down comes up.
     Reset,
-    /// The connection that [`Output::Connect`] asked for is up.
+    /// The settings change. Where [`Settings::change_to`](crate::Settings::change_to) says so the session begins anew
+    /// (Cease 6/6), otherwise it goes on.
+    Reconfigure(Box<Settings>),
+    /// The connection that [`Output::Connect`](crate::Output::Connect) asked for is up.
     Connected {
         /// Its id from the output.
         connection: ConnectionId,
-        /// The local address of the connection.
-        local: IpAddr,
+        /// Our end of it.
+        local: Local,
     },
-    /// The connection that [`Output::Connect`] asked for could not be made.
+    /// The connection that [`Output::Connect`](crate::Output::Connect) asked for could not be made.
     ConnectFailed {
         /// Its id from the output.
         connection: ConnectionId,
@@ -90,8 +140,8 @@ pub enum Input {
     Accepted {
         /// The id of the new connection.
         connection: ConnectionId,
-        /// The local address of the connection.
-        local: IpAddr,
+        /// Our end of it.
+        local: Local,
     },
     /// Bytes from a connection, in order.
     Received {
@@ -115,144 +165,27 @@ pub enum Input {
     /// The routes the peer is to hold from now on: all of them, not a change.
     SetDesired(Desired),
     /// The desired state is complete for the first time: End-of-RIB may follow it (RFC 4724 §4.1 asks to defer it
-    /// until then). Stays in force for all later connections.
+    /// until then), and a resumed session may withdraw. Stays in force for all later connections.
     ReleaseEndOfRib,
-}
-
-/// What the driver has to do or to tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Connect to the peer, and report under this id.
-    Connect {
-        /// The id of the attempt.
-        connection: ConnectionId,
+    /// How many prefixes of a family the RIB now holds of the peer, stale ones included.
+    PrefixCount {
+        /// The family.
+        family: Family,
+        /// How many.
+        count: u32,
     },
-    /// Write these bytes, in order.
-    Send {
-        /// The connection.
-        connection: ConnectionId,
-        /// One whole message.
-        bytes: Bytes,
+    /// Ask the peer for its routes of a family again (RFC 2918).
+    Refresh(Family),
+    /// The BFD session with the peer is up.
+    BfdUp,
+    /// The BFD session is down. Ends the BGP session only if BFD was up before.
+    BfdDown {
+        /// What BFD says of it.
+        diagnostic: String,
+        /// The peer's BFD does not share fate with its control plane (the C bit, RFC 5880 §4.1): then its forwarding is
+        /// gone, and with it even routes that graceful restart would keep (RFC 5882 §4.3).
+        independent: bool,
     },
-    /// Write what is still unwritten, then close; or give up the attempt. Nothing more comes for this id.
-    Close {
-        /// The connection or the attempt.
-        connection: ConnectionId,
-    },
-    /// The session's state changed.
-    StateChanged {
-        /// From this state.
-        from: State,
-        /// To this state.
-        to: State,
-        /// Because of this.
-        cause: Cause,
-    },
-    /// An UPDATE was taken into the adj-RIB-in.
-    RoutesReceived(RoutesReceived),
-    /// Something the operator should know while the session goes on.
-    Problem(Problem),
-}
-
-/// What one received UPDATE did to the adj-RIB-in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RoutesReceived {
-    /// Prefixes announced or announced anew.
-    pub announced: Vec<Prefix>,
-    /// Prefixes withdrawn that were there.
-    pub withdrawn: Vec<Prefix>,
-    /// The peer has sent all its routes of this family.
-    pub end_of_rib: Option<Family>,
-    /// Prefixes in the adj-RIB-in afterwards.
-    pub total: usize,
-}
-
-/// Something wrong that does not end the session.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// A malformed UPDATE that the session survives.
-    #[error("malformed UPDATE from the peer: {0} (RFC 7606)")]
-    MalformedUpdate(AttributeProblem),
-    /// A route can't be written as it was asked for.
-    #[error("cannot announce {routes} route(s): {error}")]
-    Unsendable {
-        /// How many routes it concerns; they are withdrawn until their attributes change.
-        routes: usize,
-        /// Why.
-        error: EncodeError,
-    },
-    /// The peer does not offer a configured family.
-    #[error(
-        "the peer did not offer {0}: no {0} route is exchanged with it; enable the family on the peer or take \
-         it out of `families`"
-    )]
-    FamilyNotOffered(Family),
-    /// An attempt to connect was given up.
-    #[error(
-        "no answer to the attempt to connect, trying again; check that the peer is up, its `address`, and firewalls \
-         between here and there"
-    )]
-    NoAnswer,
-    /// There is no next hop for a family.
-    #[error("no {0} next hop on this session: no {0} route is announced; set `next-hop-{0}` for the peer")]
-    NoNextHop(Family),
-}
-
-/// Why a state changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// The operator started the session.
-    Started,
-    /// The wait after a failure is over.
-    RetryTimerExpired,
-    /// A TCP connection came up.
-    TcpConnected,
-    /// The peer connected.
-    TcpAccepted,
-    /// The TCP connection could not be made.
-    ConnectFailed(String),
-    /// The TCP connection was lost.
-    TcpLost(String),
-    /// The peer's OPEN was accepted.
-    OpenAccepted,
-    /// The peer accepted our OPEN.
-    OpenConfirmed,
-    /// We ended the connection.
-    NotificationSent {
-        /// What the peer was told.
-        notification: Notification,
-        /// What the operator should know beyond that.
-        detail: Option<String>,
-    },
-    /// The peer ended the connection.
-    NotificationReceived(Notification),
-    /// The operator stopped the session when there was no connection.
-    Stopped,
-    /// We ended an attempt, for this reason.
-    Ended(String),
-    /// An event that makes no sense in its state, without a connection to tell it to.
-    UnexpectedEvent(&'static str),
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started => f.write_str("started by the operator"),
-            Self::RetryTimerExpired => f.write_str("trying again"),
-            Self::TcpConnected => f.write_str("connected to the peer"),
-            Self::TcpAccepted => f.write_str("the peer connected"),
-            Self::ConnectFailed(error) => write!(f, "cannot connect: {error}"),
-            Self::TcpLost(error) => write!(f, "connection lost: {error}"),
-            Self::OpenAccepted => f.write_str("the peer's OPEN was accepted"),
-            Self::OpenConfirmed => f.write_str("the peer accepted our OPEN"),
-            Self::NotificationSent { notification, detail } => {
-                write!(f, "we sent NOTIFICATION {notification}")?;
-                detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
-            }
-            Self::NotificationReceived(n) => write!(f, "the peer sent NOTIFICATION {n}"),
-            Self::Stopped => f.write_str("stopped by the operator"),
-            Self::Ended(why) => f.write_str(why),
-            Self::UnexpectedEvent(event) => write!(f, "unexpected {event}"),
-        }
-    }
+    /// BFD was taken down by an operator at either end: no failure, and no longer a condition (RFC 5882 §3.2).
+    BfdAdminDown,
 }

@@ -1,4 +1,4 @@
-//! A BGP session without I/O: the connection state machine, collisions, adj-RIB-in and adj-RIB-out.
+//! A BGP session without I/O: the connection state machine, collisions, graceful restart, and the adj-RIB-out.
 //!
 //! Time and bytes are handed in, what to do is handed out; a driver owns the sockets. Shape:
 //!
@@ -8,34 +8,54 @@
 //!
 //! | module        | holds                                                             | RFC                    |
 //! |---------------|-------------------------------------------------------------------|------------------------|
-//! | `interface`   | [`Input`], [`Output`] and the words they use                      |                        |
-//! | `session`     | [`Session`]: framing, collisions, both RIBs                       | 4271 §6.8, 6286        |
+//! | `interface`   | [`Input`] and the words it uses                                   |                        |
+//! | `output`, `problem` | [`Output`], [`RibChange`], [`Cause`], [`Problem`]           |                        |
+//! | `settings`    | [`Settings`]: what the operator decides                           |                        |
+//! | `session`     | [`Session`]: orders, collisions, framing, hand-over               | 4271 §6.8, 6286, 8326, 9003, 9384 |
 //! | `fsm`         | the six states of a connection, one exhaustive match              | 4271 §8, 6608, 9687    |
 //! | `terms`       | our OPEN, the checks on the peer's, [`Terms`]                     | 4271 §6.2, 5492, 6286  |
+//! | `roles`       | who may be what to whom, route leaks                              | 9234                   |
+//! | `graceful_restart` | what is offered, stale routes and their end                  | 4724, 8538             |
+//! | `refresh`     | asking for the peer's routes again                                | 2918, 7313             |
+//! | `inbound`     | checks on received routes                                         | 4271 §6.3, 4456, 9234  |
+//! | `limits`      | how many prefixes a peer may send                                 | 4486                   |
 //! | `backoff`     | growing, jittered waits                                           | 4271 §10               |
-//! | `adj_rib_out` | desired against sent, End-of-RIB                                  | 4271 §9.2, 4724, 2918  |
-//! | `export`      | from [`Exportable`] routes to UPDATEs                             | 4271 §5.1              |
+//! | `adj_rib_out` | desired against sent, refreshes answered, End-of-RIB              | 4271 §9.2, 4724, 7313  |
+//! | `export`      | from [`Exportable`] routes to UPDATEs                             | 4271 §5.1, 9234        |
 //! | `allow_list`  | [`AllowList`], the only maker of [`Exportable`]                   | 7908, 8212             |
-//! | `adj_rib_in`  | [`ReceivedRoute`]s, for people and as evidence; never exported    | 4271 §3.2, 4486        |
+//! | `status`      | [`Status`]: everything there is to tell                           |                        |
+//!
+//! The peer's routes are not kept here: [`RibChange`]s go to a RIB, and nothing comes back from it but counts.
 
-mod adj_rib_in;
 mod adj_rib_out;
 mod allow_list;
 mod backoff;
 mod export;
 mod fsm;
+mod graceful_restart;
+mod inbound;
 mod interface;
+mod limits;
+mod output;
+mod problem;
+mod refresh;
+mod roles;
 mod session;
 mod settings;
 mod shared;
 mod status;
 mod terms;
 
-pub use adj_rib_in::{AdjRibIn, ReceivedRoute};
 pub use adj_rib_out::{AdjRibOut, UpdateBatch, UpdateContent};
 pub use allow_list::{AllowList, Desired, Exportable, NotAllowed};
-pub use interface::{Cause, ConnectionId, Input, Output, Problem, RoutesReceived, State};
-pub use session::Session;
-pub use settings::{LOCAL_PREF, OPEN_HOLD_TIME, RETRY_CEILING, SEND_HOLD_TIME, STABLE_AFTER, Settings};
-pub use status::{Counters, Status};
+pub use graceful_restart::PeerRestart;
+pub use interface::{ConnectionId, Input, Leave, Local, State};
+pub use output::{Cause, Marks, Output, PeerUp, ReceivedUpdate, RibChange};
+pub use problem::Problem;
+pub use session::{ResumeError, Session, Snapshot};
+pub use settings::{
+    BFD_HOLD_OFF, Change, GracefulRestart, LOCAL_PREF, MAX_RESTART_TIME, MaxPrefixes, OPEN_HOLD_TIME,
+    REFRESH_TIME, RETRY_CEILING, SEND_HOLD_TIME, STABLE_AFTER, Settings,
+};
+pub use status::{Bfd, Counters, Held, PerFamily, Stamped, Status, Timers};
 pub use terms::Terms;

@@ -1,6 +1,10 @@
 //! What the machines of one peer have in common: settings, backoff, the queue of outputs, counters.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use proxima_bgp_wire::{ErrorCode, KEEPALIVE, Message, Negotiated, Notification, Open};
@@ -8,9 +12,10 @@ use proxima_bgp_wire::{ErrorCode, KEEPALIVE, Message, Negotiated, Notification, 
 use crate::{
     Settings, Terms,
     backoff::Backoff,
-    interface::{Cause, ConnectionId, Output},
+    interface::ConnectionId,
+    output::{Cause, Output},
     settings::RETRY_CEILING,
-    status::Counters,
+    status::{Counters, Stamped},
     terms,
 };
 
@@ -25,9 +30,16 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// The peer refused the optional parameter: OPEN goes without capabilities (RFC 5492 §3).
     pub(crate) without_capabilities: bool,
+    /// One side lacks a capability the other insists on: no attempt from here until an operator has looked at it
+    /// (RFC 5492 §3). The peer may connect.
+    pub(crate) capability_missing: bool,
+    /// The IdleHold timer does not let go before this, as BFD is down.
+    pub(crate) held_by_bfd: Option<Instant>,
+    /// Until when our OPENs say that we have restarted; absent before the first start.
+    pub(crate) restart_window: Option<Instant>,
     /// The last NOTIFICATION sent, with what the operator should know.
-    pub(crate) last_sent: Option<Cause>,
-    last_connection: u64,
+    pub(crate) last_sent: Option<Stamped<Cause>>,
+    pub(crate) last_connection: u64,
 }
 
 impl Shared {
@@ -38,6 +50,9 @@ impl Shared {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             without_capabilities: false,
+            capability_missing: false,
+            held_by_bfd: None,
+            restart_window: None,
             last_sent: None,
             last_connection: 0,
         }
@@ -45,20 +60,15 @@ impl Shared {
 
     /// Whether we may take the first step.
     pub(crate) fn may_connect(&self) -> bool {
-        !self.settings.passive
-    }
-
-    /// One side lacks a capability the other insists on, which only an operator can change. RFC 5492 §3 would not
-    /// have the session re-established by itself; but where the peer doesn't connect to us nobody else would ever
-    /// try, so we go on at the slowest pace there is.
-    pub(crate) fn capability_missing(&mut self) {
-        self.backoff.exhaust();
+        !self.settings.passive && !self.capability_missing
     }
 
     /// Begins afresh, as the operator wishes.
     pub(crate) fn forget_failures(&mut self) {
         self.backoff.reset();
         self.without_capabilities = false;
+        self.capability_missing = false;
+        self.held_by_bfd = None;
     }
 
     pub(crate) fn next_connection(&mut self) -> ConnectionId {
@@ -76,9 +86,10 @@ impl Shared {
         self.outputs.push_back(Output::Close { connection });
     }
 
-    pub(crate) fn send_open(&mut self, connection: ConnectionId) -> Arc<Open> {
-        let open = terms::our_open(&self.settings, self.without_capabilities);
-        self.send_message(connection, &Message::Open(open.clone()));
+    pub(crate) fn send_open(&mut self, now: Instant, connection: ConnectionId) -> Arc<Open> {
+        let restarted = self.restart_window.is_some_and(|until| now < until);
+        let open = terms::our_open(&self.settings, self.without_capabilities, restarted);
+        self.send(connection, encoded(&Message::Open(open.clone())));
         Arc::new(open)
     }
 
@@ -95,30 +106,32 @@ impl Shared {
     /// Ends a connection with a NOTIFICATION; `detail` is for the operator here.
     pub(crate) fn notify(
         &mut self,
+        now: Instant,
         connection: ConnectionId,
         notification: Notification,
         detail: Option<String>,
     ) -> Cause {
         if notification.error() == ErrorCode::UNSUPPORTED_CAPABILITY {
-            self.capability_missing();
+            self.capability_missing = true;
         }
-        self.send_message(connection, &Message::Notification(notification.clone()));
+        self.send(connection, encoded(&Message::Notification(notification.clone())));
         self.close(connection);
         let cause = Cause::NotificationSent { notification, detail };
-        self.last_sent = Some(cause.clone());
+        self.last_sent = Some(Stamped { at: now, what: cause.clone() });
         cause
     }
 
-    fn send_message(&mut self, connection: ConnectionId, message: &Message) {
-        let mut bytes = BytesMut::new();
-        message.encode(Negotiated::default(), &mut bytes).expect(
-            "an OPEN of five short capabilities and a NOTIFICATION, which is cut to size, always fit",
-        );
-        self.send(connection, bytes.freeze());
-    }
-
-    fn send(&mut self, connection: ConnectionId, bytes: Bytes) {
+    pub(crate) fn send(&mut self, connection: ConnectionId, bytes: Bytes) {
         self.counters.messages_sent += 1;
         self.outputs.push_back(Output::Send { connection, bytes });
     }
+}
+
+/// A message other than UPDATE as bytes.
+pub(crate) fn encoded(message: &Message) -> Bytes {
+    let mut bytes = BytesMut::new();
+    message.encode(Negotiated::default(), &mut bytes).expect(
+        "ours have a few short capabilities, the peer's came in one message, and a NOTIFICATION is cut to size",
+    );
+    bytes.freeze()
 }

@@ -1,13 +1,18 @@
-//! Our OPEN, the checks on the peer's, and what the two agree on (RFC 4271 §4.2, §6.2; RFC 5492, 6286, 6793).
+//! Our OPEN, the checks on the peer's, and what the two agree on (RFC 4271 §4.2, §6.2; RFC 5492, 6286, 6793, 9234).
 
 use std::time::Duration;
 
-use proxima_bgp_wire::{Capability, ErrorCode, Families, Negotiated, Notification, Open, PeerKind};
+use bytes::Bytes;
+use proxima_bgp_wire::{
+    AddPath, AddPathMode, Capability, ErrorCode, ExtendedNextHop, Negotiated, Notification, Open, PeerKind,
+    Role,
+};
 use proxima_types::Family;
 
 use crate::{
-    Settings,
-    settings::{RETRY_CEILING, SEND_HOLD_TIME},
+    PeerRestart, Settings, graceful_restart,
+    roles::{self, Said},
+    settings::SEND_HOLD_TIME,
 };
 
 /// What both sides agreed on.
@@ -17,8 +22,16 @@ pub struct Terms {
     pub negotiated: Negotiated,
     /// The lesser of both hold times; none when one side asked for 0: then no KEEPALIVE is due either.
     pub hold_time: Option<Duration>,
+    /// Graceful restart, if both offer it.
+    pub graceful_restart: Option<PeerRestart>,
+    /// The peer's role, if it said one that goes with ours (RFC 9234).
+    pub peer_role: Option<Role>,
+    /// Our OPEN.
+    pub ours: Open,
     /// The peer's OPEN.
     pub peer: Open,
+    /// The peer's OPEN as it came, header included.
+    pub peer_bytes: Bytes,
 }
 
 /// Why a peer's OPEN is refused.
@@ -39,42 +52,45 @@ impl Terms {
         self.hold_time.map(|hold| SEND_HOLD_TIME.max(hold * 2))
     }
 
+    /// Whether routes outlive a NOTIFICATION that is no Hard Reset (RFC 8538).
+    pub(crate) fn notifications_are_graceful(&self) -> bool {
+        self.graceful_restart.is_some_and(|restart| restart.notification)
+    }
+
     /// The checks the codec can't make, since they depend on the configuration.
-    pub(crate) fn agree(settings: &Settings, ours: &Open, theirs: &Open) -> Result<Self, Refusal> {
-        if theirs.asn != settings.remote_as {
-            return Err(Refusal {
-                notification: Notification::new(ErrorCode::BAD_PEER_AS, []),
-                detail: format!(
-                    "the peer is AS {}, the configuration says remote-as = {}; correct one of them",
-                    theirs.asn, settings.remote_as
-                ),
-            });
-        }
-        if settings.internal() && theirs.router_id == settings.router_id {
-            return Err(Refusal {
-                notification: Notification::new(ErrorCode::BAD_BGP_IDENTIFIER, []),
-                detail: format!("both sides have router-id {}; give each its own", settings.router_id),
-            });
-        }
+    pub(crate) fn agree(
+        settings: &Settings,
+        ours: &Open,
+        theirs: &Open,
+        peer_bytes: Bytes,
+    ) -> Result<Self, Refusal> {
+        identity(settings, theirs)?;
+        let peer_role = role(settings, theirs)?;
         let mut negotiated = Negotiated::between(ours, theirs);
         negotiated.peer = if settings.internal() { PeerKind::Internal } else { PeerKind::External };
-        negotiated.families = negotiated.families.intersection(configured(settings));
+        negotiated.families = negotiated.families.intersection(settings.offered());
         if negotiated.families.is_empty() {
-            let missing: Vec<_> = settings.families.iter().copied().map(multiprotocol).collect();
+            let missing: Vec<_> = settings.families.iter().copied().map(Capability::multiprotocol).collect();
             let names: Vec<_> = settings.families.iter().map(ToString::to_string).collect();
             return Err(Refusal {
                 notification: Notification::unsupported_capabilities(&missing),
                 detail: format!(
-                    "the peer offers none of the families {}; enable one on the peer; \
-                     the session is tried again at most {} s later",
-                    names.join(", "),
-                    RETRY_CEILING.as_secs()
+                    "the peer offers none of the families {}; enable one on the peer, then let it connect or reset the \
+                     session here: it is not tried again by itself",
+                    names.join(", ")
                 ),
             });
         }
         let hold = settings.hold_seconds().min(theirs.hold_time);
-        let hold_time = (hold > 0).then(|| Duration::from_secs(hold.into()));
-        Ok(Self { negotiated, hold_time, peer: theirs.clone() })
+        Ok(Self {
+            negotiated,
+            hold_time: (hold > 0).then(|| Duration::from_secs(hold.into())),
+            graceful_restart: PeerRestart::agree(ours, theirs),
+            peer_role,
+            ours: ours.clone(),
+            peer: theirs.clone(),
+            peer_bytes,
+        })
     }
 
     /// Configured families that the session does not exchange.
@@ -83,20 +99,85 @@ impl Terms {
     }
 }
 
-/// The OPEN we send; `bare` leaves out the capabilities, for a peer that refused the parameter.
-pub(crate) fn our_open(settings: &Settings, bare: bool) -> Open {
-    let mut capabilities = Vec::new();
-    if !bare {
-        capabilities.extend(configured(settings).iter().map(multiprotocol));
-        capabilities.extend([Capability::RouteRefresh, Capability::FourOctetAs(settings.local_as)]);
+/// RFC 4271 §6.2, RFC 6286 §2.2.
+fn identity(settings: &Settings, theirs: &Open) -> Result<(), Refusal> {
+    if theirs.asn != settings.remote_as {
+        return Err(Refusal {
+            notification: Notification::new(ErrorCode::BAD_PEER_AS, []),
+            detail: format!(
+                "the peer is AS {}, the configuration says remote-as = {}; correct one of them",
+                theirs.asn, settings.remote_as
+            ),
+        });
     }
+    if settings.internal() && theirs.router_id == settings.router_id {
+        return Err(Refusal {
+            notification: Notification::new(ErrorCode::BAD_BGP_IDENTIFIER, []),
+            detail: format!("both sides have router-id {}; give each its own", settings.router_id),
+        });
+    }
+    Ok(())
+}
+
+/// RFC 9234 §4.2.
+fn role(settings: &Settings, theirs: &Open) -> Result<Option<Role>, Refusal> {
+    let Some(ours) = settings.effective_role() else { return Ok(None) };
+    let mismatch =
+        |detail| Err(Refusal { notification: Notification::new(ErrorCode::ROLE_MISMATCH, []), detail });
+    match roles::said(theirs) {
+        Said::Role(role) if roles::compatible(ours, role) => Ok(Some(role)),
+        Said::Nothing if !settings.role_strict => Ok(None),
+        Said::Role(role) => mismatch(format!(
+            "we are `{}` to the peer and it says it is `{}` to us; correct `role` on one side",
+            name(ours),
+            name(role)
+        )),
+        Said::Nothing => mismatch(
+            "the peer does not say its role and `role-strict` wants it to; configure the role on the peer"
+                .to_owned(),
+        ),
+        Said::Nonsense => mismatch("the peer says contradicting or unknown roles".to_owned()),
+    }
+}
+
+/// As it is written in the configuration.
+fn name(role: Role) -> &'static str {
+    match role {
+        Role::Provider => "provider",
+        Role::RouteServer => "route-server",
+        Role::RouteServerClient => "route-server-client",
+        Role::Customer => "customer",
+        Role::Peer => "peer",
+    }
+}
+
+/// The OPEN we send. `bare` leaves out the capabilities, for a peer that refused the parameter; `restarted` is what
+/// graceful restart says.
+pub(crate) fn our_open(settings: &Settings, bare: bool, restarted: bool) -> Open {
+    let capabilities = if bare { Vec::new() } else { capabilities(settings, restarted) };
     Open::new(settings.local_as, settings.hold_seconds(), settings.router_id, capabilities)
 }
 
-fn configured(settings: &Settings) -> Families {
-    settings.families.iter().copied().collect()
-}
-
-fn multiprotocol(family: Family) -> Capability {
-    Capability::Multiprotocol(family.into())
+/// In the order of their codes, but for the families.
+fn capabilities(settings: &Settings, restarted: bool) -> Vec<Capability> {
+    let families = settings.offered();
+    let mut offered: Vec<_> = families.iter().map(Capability::multiprotocol).collect();
+    offered.push(Capability::RouteRefresh);
+    if settings.extended_next_hop && families.contains(Family::Ipv4) {
+        offered.push(Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4_OVER_IPV6]));
+    }
+    if settings.extended_messages {
+        offered.push(Capability::ExtendedMessage);
+    }
+    offered.extend(settings.effective_role().map(Capability::Role));
+    if let Some(configured) = settings.graceful_restart {
+        offered.push(graceful_restart::capability(configured, families, restarted));
+    }
+    offered.push(Capability::FourOctetAs(settings.local_as));
+    if settings.add_path {
+        let receive = |family: Family| AddPath { family: family.into(), mode: AddPathMode::Receive };
+        offered.push(Capability::AddPath(families.iter().map(receive).collect()));
+    }
+    offered.push(Capability::EnhancedRouteRefresh);
+    offered
 }

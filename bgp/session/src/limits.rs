@@ -1,0 +1,140 @@
+//! How many prefixes a peer may send: a warning on the way, and an end (RFC 4486 §4, Cease 6/1).
+//!
+//! The RIB counts and its driver tells; what is told is late by what waits on the way, so a peer may get beyond the limit
+//! by as much as the queue to the RIB holds.
+
+use proxima_bgp_wire::{AfiSafi, ErrorCode, Notification};
+use proxima_types::Family;
+
+use crate::{MaxPrefixes, Problem, status::PerFamily};
+
+/// How far a count has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Level {
+    #[default]
+    Below,
+    Near,
+    Beyond,
+}
+
+/// The counts of a peer and what has been said of them.
+#[derive(Debug, Default)]
+pub(crate) struct PrefixCounts {
+    counts: PerFamily<u32>,
+    /// What the operator was told; told again after the count has been below.
+    told: PerFamily<Level>,
+}
+
+/// What follows from a count.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Fine,
+    Tell(Problem),
+    /// The session has to end, with this NOTIFICATION and these words.
+    Close(Notification, String),
+}
+
+impl PrefixCounts {
+    pub(crate) fn counts(&self) -> PerFamily<u32> {
+        self.counts
+    }
+
+    /// A new session begins: what was told before is told again.
+    pub(crate) fn begin(&mut self) {
+        self.told = PerFamily::default();
+    }
+
+    /// Takes a count over.
+    pub(crate) fn set(&mut self, family: Family, count: u32) {
+        *self.counts.of_mut(family) = count;
+    }
+
+    /// Holds the count of `family` against its limit.
+    pub(crate) fn check(&mut self, family: Family, max: Option<MaxPrefixes>) -> Verdict {
+        let Some(max) = max else { return Verdict::Fine };
+        let count = *self.counts.of(family);
+        let level = level(count, max);
+        let told = std::mem::replace(self.told.of_mut(family), level);
+        let limit = max.limit;
+        match level {
+            Level::Beyond if !max.warn_only => {
+                let detail = format!(
+                    "{count} {family} prefixes received, max-prefixes is {limit}; filter on the peer or raise the limit"
+                );
+                Verdict::Close(exceeded(family, limit), detail)
+            }
+            _ if level <= told => Verdict::Fine,
+            Level::Below => Verdict::Fine,
+            Level::Near => Verdict::Tell(Problem::NearPrefixLimit { family, count, limit }),
+            Level::Beyond => Verdict::Tell(Problem::BeyondPrefixLimit { family, count, limit }),
+        }
+    }
+}
+
+fn level(count: u32, max: MaxPrefixes) -> Level {
+    if count > max.limit {
+        Level::Beyond
+    } else if u64::from(count) * 100 >= u64::from(max.limit) * u64::from(max.warn_at) {
+        Level::Near
+    } else {
+        Level::Below
+    }
+}
+
+/// The data is the family and the limit.
+fn exceeded(family: Family, limit: u32) -> Notification {
+    let AfiSafi { afi, safi } = family.into();
+    let mut data = afi.to_be_bytes().to_vec();
+    data.push(safi);
+    data.extend_from_slice(&limit.to_be_bytes());
+    Notification::new(ErrorCode::MAXIMUM_PREFIXES, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(counts: &mut PrefixCounts, count: u32, max: MaxPrefixes) -> Verdict {
+        counts.set(Family::Ipv6, count);
+        counts.check(Family::Ipv6, Some(max))
+    }
+
+    #[test]
+    fn a_warning_comes_once_on_the_way_up_and_again_after_a_fall() {
+        let max = MaxPrefixes::new(10);
+        let mut counts = PrefixCounts::default();
+        let near = |count| Verdict::Tell(Problem::NearPrefixLimit { family: Family::Ipv6, count, limit: 10 });
+        assert_eq!(counted(&mut counts, 7, max), Verdict::Fine);
+        assert_eq!(counted(&mut counts, 8, max), near(8));
+        assert_eq!(counted(&mut counts, 10, max), Verdict::Fine, "the limit itself is allowed");
+        assert_eq!(counted(&mut counts, 7, max), Verdict::Fine);
+        assert_eq!(counted(&mut counts, 9, max), near(9));
+    }
+
+    #[test]
+    fn beyond_the_limit_the_session_ends_with_family_and_limit_in_the_data() {
+        let Verdict::Close(notification, detail) =
+            counted(&mut PrefixCounts::default(), 11, MaxPrefixes::new(10))
+        else {
+            panic!("not closed");
+        };
+        assert_eq!(notification, Notification::new(ErrorCode(6, 1), [0, 2, 1, 0, 0, 0, 10]));
+        assert!(detail.contains("11 ipv6 prefixes received, max-prefixes is 10"), "{detail}");
+    }
+
+    #[test]
+    fn a_limit_that_only_warns_does_so_once() {
+        let max = MaxPrefixes { warn_only: true, ..MaxPrefixes::new(10) };
+        let mut counts = PrefixCounts::default();
+        assert!(matches!(counted(&mut counts, 11, max), Verdict::Tell(Problem::BeyondPrefixLimit { .. })));
+        assert_eq!(counted(&mut counts, 5000, max), Verdict::Fine);
+    }
+
+    #[test]
+    fn families_are_counted_apart_and_without_a_limit_nothing_is_said() {
+        let mut counts = PrefixCounts::default();
+        counts.set(Family::Ipv4, u32::MAX);
+        assert_eq!(counts.check(Family::Ipv6, Some(MaxPrefixes::new(1))), Verdict::Fine);
+        assert_eq!(counts.check(Family::Ipv4, None), Verdict::Fine);
+    }
+}

@@ -1,0 +1,169 @@
+//! What comes out of a session: what the driver has to do or to tell, and what goes to the RIB.
+
+use std::{fmt, net::Ipv4Addr};
+
+use bytes::Bytes;
+use proxima_bgp_wire::{Negotiated, Notification, PeerKind, Update};
+use proxima_types::{Asn, Family};
+
+use crate::{ConnectionId, Local, Problem, State};
+
+/// What the driver has to do or to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Connect to the peer, and report under this id.
+    Connect {
+        /// The id of the attempt.
+        connection: ConnectionId,
+    },
+    /// Write these bytes, in order.
+    Send {
+        /// The connection.
+        connection: ConnectionId,
+        /// One whole message, or several of them.
+        bytes: Bytes,
+    },
+    /// Write what is still unwritten, then close; or give up the attempt. Nothing more comes for this id.
+    Close {
+        /// The connection or the attempt.
+        connection: ConnectionId,
+    },
+    /// The session's state changed.
+    StateChanged {
+        /// From this state.
+        from: State,
+        /// To this state.
+        to: State,
+        /// Because of this.
+        cause: Cause,
+    },
+    /// The peer's routes change: to be handed to the RIB in order, every one.
+    Rib(RibChange),
+    /// Something the operator should know while the session goes on.
+    Problem(Problem),
+}
+
+/// What happens to the routes of the peer. The RIB holds none of a peer before its first [`RibChange::PeerUp`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RibChange {
+    /// The session is established. Routes that are still held are stale ones and stay, until told otherwise.
+    PeerUp(Box<PeerUp>),
+    /// An UPDATE that says something about routes.
+    Update(Box<ReceivedUpdate>),
+    /// The peer has sent all its routes of the family.
+    EndOfRib(Family),
+    /// All routes of the family are stale from now on: used as before, until they are announced anew or swept.
+    MarkStale(Family),
+    /// The routes of the family that are still stale go.
+    SweepStale(Family),
+    /// All routes of the family go.
+    DropFamily(Family),
+    /// All routes of the peer go.
+    DropAll,
+}
+
+/// Who it is that routes now come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerUp {
+    /// Its AS number.
+    pub asn: Asn,
+    /// Its BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// In our AS or in another.
+    pub kind: PeerKind,
+    /// Our end of the connection.
+    pub local: Local,
+    /// How its messages are to be read.
+    pub negotiated: Negotiated,
+    /// Our OPEN as it went out, header included.
+    pub sent_open: Bytes,
+    /// Its OPEN as it came, header included.
+    pub received_open: Bytes,
+}
+
+/// An UPDATE after the checks that do not end the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedUpdate {
+    /// The message as it came, header included. It may share its memory with others that came along: not to be kept.
+    pub message: Bytes,
+    /// What it says. Routes that failed a check are among the withdrawn ones.
+    pub update: Update,
+    /// What is to be said of the routes it announces.
+    pub marks: Marks,
+}
+
+/// Why routes are kept to be seen, but not to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// Our own AS is in the path, or our own identifier made a route reflector's route: it has been here before
+    /// (RFC 4271 §9.1.2, RFC 4456 §8). PoPs that share an AS hear of each other this way.
+    pub as_loop: bool,
+    /// A route leak: ONLY_TO_CUSTOMER says that it must not have come from this peer (RFC 9234 §5). Ineligible.
+    pub leak: bool,
+}
+
+impl Marks {
+    /// Whether the routes may be used.
+    pub fn eligible(self) -> bool {
+        !self.as_loop && !self.leak
+    }
+}
+
+/// Why a state changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The operator started the session.
+    Started,
+    /// The wait after a failure is over.
+    RetryTimerExpired,
+    /// A TCP connection came up.
+    TcpConnected,
+    /// The peer connected.
+    TcpAccepted,
+    /// The TCP connection could not be made.
+    ConnectFailed(String),
+    /// The TCP connection was lost.
+    TcpLost(String),
+    /// The peer's OPEN was accepted.
+    OpenAccepted,
+    /// The peer accepted our OPEN.
+    OpenConfirmed,
+    /// We ended the connection.
+    NotificationSent {
+        /// What the peer was told.
+        notification: Notification,
+        /// What the operator should know beyond that.
+        detail: Option<String>,
+    },
+    /// The peer ended the connection.
+    NotificationReceived(Notification),
+    /// The operator stopped the session when there was no connection.
+    Stopped,
+    /// We ended a connection without a word, or an attempt, for this reason.
+    Ended(String),
+    /// An event that makes no sense in its state, without a connection to tell it to.
+    UnexpectedEvent(&'static str),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("started by the operator"),
+            Self::RetryTimerExpired => f.write_str("trying again"),
+            Self::TcpConnected => f.write_str("connected to the peer"),
+            Self::TcpAccepted => f.write_str("the peer connected"),
+            Self::ConnectFailed(error) => write!(f, "cannot connect: {error}"),
+            Self::TcpLost(error) => write!(f, "connection lost: {error}"),
+            Self::OpenAccepted => f.write_str("the peer's OPEN was accepted"),
+            Self::OpenConfirmed => f.write_str("the peer accepted our OPEN"),
+            Self::NotificationSent { notification, detail } => {
+                write!(f, "we sent NOTIFICATION {notification}")?;
+                detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
+            }
+            Self::NotificationReceived(n) => write!(f, "the peer sent NOTIFICATION {n}"),
+            Self::Stopped => f.write_str("stopped by the operator"),
+            Self::Ended(why) => f.write_str(why),
+            Self::UnexpectedEvent(event) => write!(f, "unexpected {event}"),
+        }
+    }
+}

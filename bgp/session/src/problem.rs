@@ -1,0 +1,112 @@
+//! What is wrong without ending the session, in words for the operator.
+
+use proxima_bgp_wire::{AttributeProblem, EncodeError};
+use proxima_types::{Asn, Family};
+
+/// Something wrong that does not end the session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A malformed UPDATE that the session survives.
+    #[error("malformed UPDATE from the peer: {0} (RFC 7606)")]
+    MalformedUpdate(AttributeProblem),
+    /// Routes whose path does not begin with the peer's AS.
+    #[error(
+        "{routes} route(s) from AS {expected} with a path that begins with {}: taken as withdrawn (RFC 4271 §6.3); if \
+         the peer is a route server set `enforce-first-as = false`",
+        found.map_or_else(|| "no AS".to_owned(), |found| format!("AS {found}"))
+    )]
+    FirstAs {
+        /// The peer's AS.
+        expected: Asn,
+        /// What the path begins with, if with a number.
+        found: Option<Asn>,
+        /// How many routes it concerns.
+        routes: usize,
+    },
+    /// Routes that must not have come from this peer.
+    #[error(
+        "{routes} leaked route(s) from AS {from}: ONLY_TO_CUSTOMER says {otc}, so they may go to customers only \
+         (RFC 9234); kept to be seen, not used"
+    )]
+    RouteLeak {
+        /// The peer's AS.
+        from: Asn,
+        /// The AS in the attribute.
+        otc: Asn,
+        /// How many routes it concerns.
+        routes: usize,
+    },
+    /// A route can't be written as it was asked for.
+    #[error("cannot announce {routes} route(s): {error}")]
+    Unsendable {
+        /// How many routes it concerns; they are withdrawn until their attributes change.
+        routes: usize,
+        /// Why.
+        error: EncodeError,
+    },
+    /// The peer does not offer a configured family.
+    #[error(
+        "the peer did not offer {0}: no {0} route is exchanged with it; enable the family on the peer or take \
+         it out of `families`"
+    )]
+    FamilyNotOffered(Family),
+    /// An attempt to connect was given up.
+    #[error(
+        "no answer to the attempt to connect, trying again; check that the peer is up, its `address`, and firewalls \
+         between here and there"
+    )]
+    NoAnswer,
+    /// There is no next hop for a family.
+    #[error("no {0} next hop on this session: no {0} route is announced; set `next-hop-{0}` for the peer")]
+    NoNextHop(Family),
+    /// The number of prefixes comes near the limit.
+    #[error("{count} {family} prefixes received, max-prefixes is {limit}: near the limit")]
+    NearPrefixLimit {
+        /// The family.
+        family: Family,
+        /// How many there are.
+        count: u32,
+        /// How many there may be.
+        limit: u32,
+    },
+    /// The number of prefixes is beyond a limit that only warns.
+    #[error(
+        "{count} {family} prefixes received, max-prefixes is {limit}: beyond the limit, going on as configured"
+    )]
+    BeyondPrefixLimit {
+        /// The family.
+        family: Family,
+        /// How many there are.
+        count: u32,
+        /// How many there may be.
+        limit: u32,
+    },
+    /// Routes can't be asked for again.
+    #[error("cannot ask the peer for its {family} routes again: {why}")]
+    CannotRefresh {
+        /// The family.
+        family: Family,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A mark of RFC 7313 with nothing to mark.
+    #[error("the peer marked a route refresh that makes no sense here: {0}; ignored")]
+    StrayRefreshMark(&'static str),
+    /// The peer did not say that its answer to a route refresh is complete.
+    #[error("the peer never ended its {0} route refresh: routes it did not confirm are dropped (RFC 7313)")]
+    RefreshUnfinished(Family),
+    /// The peer is kept stale routes for no longer.
+    #[error("the peer's stale {family} routes are dropped: {why}")]
+    StaleRoutesDropped {
+        /// The family.
+        family: Family,
+        /// Why.
+        why: &'static str,
+    },
+    /// The peer says no role, or a wrong one would not be noticed.
+    #[error(
+        "the peer does not say its role (RFC 9234): leaks are looked for all the same, but a mistake in `role` is not \
+         noticed; configure the role on the peer too"
+    )]
+    RoleNotOffered,
+}

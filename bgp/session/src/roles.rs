@@ -1,0 +1,143 @@
+//! Roles of two ASes towards each other, and the route leaks they give away (RFC 9234).
+//!
+//! | we are             | the peer may be    | with ONLY_TO_CUSTOMER from it       | without           | our routes go with |
+//! |--------------------|--------------------|-------------------------------------|-------------------|--------------------|
+//! | provider           | customer           | a leak                              |                   | our AS             |
+//! | route server       | route server client| a leak                              |                   | our AS             |
+//! | peer               | peer               | a leak unless it is the peer's AS   | the peer's AS     | our AS             |
+//! | customer           | provider           |                                     | the peer's AS     |                    |
+//! | route server client| route server       |                                     | the peer's AS     |                    |
+//!
+//! A leaked route is ineligible, not withdrawn (§5): it stays to be seen. What we announce begins here, so it never
+//! carries the attribute of another, and nothing of ours is kept from a provider.
+
+use proxima_bgp_wire::{Attributes, Capability, Open, Role};
+use proxima_types::Asn;
+
+/// The capability's code, for a value of it that is none of the five roles.
+const CAPABILITY_ROLE: u8 = 9;
+
+/// Whether two sides with these roles agree on what they are to each other (§4.2).
+pub(crate) fn compatible(ours: Role, theirs: Role) -> bool {
+    use Role::{Customer, Peer, Provider, RouteServer, RouteServerClient};
+    matches!(
+        (ours, theirs),
+        (Provider, Customer)
+            | (Customer, Provider)
+            | (RouteServer, RouteServerClient)
+            | (RouteServerClient, RouteServer)
+            | (Peer, Peer)
+    )
+}
+
+/// What the peer's OPEN says of its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    Nothing,
+    Role(Role),
+    /// Two that differ, or one that does not exist: never compatible.
+    Nonsense,
+}
+
+/// The role in an OPEN.
+pub(crate) fn said(open: &Open) -> Said {
+    open.capabilities.iter().fold(Said::Nothing, |said, capability| match (said, capability) {
+        (Said::Nothing, Capability::Role(role)) => Said::Role(*role),
+        (Said::Role(earlier), Capability::Role(role)) if earlier == *role => said,
+        (_, Capability::Role(_) | Capability::Unknown { code: CAPABILITY_ROLE, .. }) => Said::Nonsense,
+        _ => said,
+    })
+}
+
+/// Checks the attribute of received routes, and adds it where it is missing; true if they are leaked.
+pub(crate) fn receive(ours: Role, remote_as: Asn, attributes: &mut Attributes) -> bool {
+    match (ours, attributes.only_to_customer) {
+        (Role::Provider | Role::RouteServer, Some(_)) => true,
+        (Role::Peer, Some(otc)) => otc != remote_as,
+        (Role::Customer | Role::Peer | Role::RouteServerClient, None) => {
+            attributes.only_to_customer = Some(remote_as);
+            false
+        }
+        (Role::Customer | Role::RouteServerClient, Some(_)) | (Role::Provider | Role::RouteServer, None) => {
+            false
+        }
+    }
+}
+
+/// The attribute for routes that begin here.
+pub(crate) fn send(ours: Role, local_as: Asn) -> Option<Asn> {
+    match ours {
+        Role::Provider | Role::RouteServer | Role::Peer => Some(local_as),
+        Role::Customer | Role::RouteServerClient => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Role; 5] =
+        [Role::Provider, Role::RouteServer, Role::RouteServerClient, Role::Customer, Role::Peer];
+    const US: Asn = Asn(64512);
+    const THEM: Asn = Asn(65000);
+    const OTHER: Asn = Asn(65001);
+
+    #[test]
+    fn five_pairs_of_roles_are_allowed_and_no_other() {
+        let allowed: Vec<_> = ALL
+            .into_iter()
+            .flat_map(|ours| ALL.map(|theirs| (ours, theirs)))
+            .filter(|(ours, theirs)| compatible(*ours, *theirs))
+            .collect();
+        assert_eq!(
+            allowed,
+            [
+                (Role::Provider, Role::Customer),
+                (Role::RouteServer, Role::RouteServerClient),
+                (Role::RouteServerClient, Role::RouteServer),
+                (Role::Customer, Role::Provider),
+                (Role::Peer, Role::Peer),
+            ]
+        );
+    }
+
+    #[test]
+    fn received_routes_are_checked_and_marked_by_role() {
+        // Our role, the attribute as it came; leaked, the attribute afterwards.
+        let cases = [
+            (Role::Provider, None, false, None),
+            (Role::Provider, Some(THEM), true, Some(THEM)),
+            (Role::RouteServer, None, false, None),
+            (Role::RouteServer, Some(OTHER), true, Some(OTHER)),
+            (Role::Peer, None, false, Some(THEM)),
+            (Role::Peer, Some(THEM), false, Some(THEM)),
+            (Role::Peer, Some(OTHER), true, Some(OTHER)),
+            (Role::Customer, None, false, Some(THEM)),
+            (Role::Customer, Some(OTHER), false, Some(OTHER)),
+            (Role::RouteServerClient, None, false, Some(THEM)),
+            (Role::RouteServerClient, Some(OTHER), false, Some(OTHER)),
+        ];
+        for (ours, only_to_customer, leaked, afterwards) in cases {
+            let mut attributes = Attributes { only_to_customer, ..Attributes::default() };
+            assert_eq!(receive(ours, THEM, &mut attributes), leaked, "{ours:?} {only_to_customer:?}");
+            assert_eq!(attributes.only_to_customer, afterwards, "{ours:?} {only_to_customer:?}");
+        }
+    }
+
+    #[test]
+    fn our_routes_are_marked_on_their_way_down_and_sideways_only() {
+        let marked = ALL.map(|ours| send(ours, US));
+        assert_eq!(marked, [Some(US), Some(US), None, None, Some(US)]);
+    }
+
+    #[test]
+    fn one_role_said_twice_is_one_and_two_different_ones_are_nonsense() {
+        let open = |capabilities| said(&Open::new(THEM, 90, [192, 0, 2, 2].into(), capabilities));
+        let role = Capability::Role;
+        assert_eq!(open(vec![]), Said::Nothing);
+        assert_eq!(open(vec![role(Role::Peer), role(Role::Peer)]), Said::Role(Role::Peer));
+        assert_eq!(open(vec![role(Role::Peer), role(Role::Customer)]), Said::Nonsense);
+        assert_eq!(open(vec![Capability::Unknown { code: 9, value: vec![7] }]), Said::Nonsense);
+        assert_eq!(open(vec![Capability::Unknown { code: 99, value: vec![] }]), Said::Nothing);
+    }
+}

@@ -1,0 +1,186 @@
+//! Handing an established session to another process, which goes on with it: the peer sees nothing.
+//!
+//! ```text
+//!  predecessor                                                    successor
+//!  Stop(Leave::Upgrade) ─▶ drain what is unwritten ─▶ detach ──▶ Session::resume ─▶ SetDesired, ReleaseEndOfRib
+//!                                     the socket ──────────────▶ under the id that resume returns
+//! ```
+//!
+//! What is handed over: both OPENs, from which the terms follow; the routes the peer holds; marks still due to it; the
+//! time left on the timers; a message that has come in part; counters. Nothing is withdrawn before
+//! [`Input::ReleaseEndOfRib`](crate::Input::ReleaseEndOfRib) says that the desired state is complete, and what is desired
+//! as it was sent is not sent again.
+//!
+//! The peer's routes are not handed over, as they would be the larger part. [`RibChange::PeerUp`] begins with none of
+//! them; [`Input::Refresh`](crate::Input::Refresh) brings them, which a peer takes for any operator's request.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use proxima_bgp_wire::{ErrorCode, Message, Negotiated, Notification, Open};
+use proxima_types::{Family, Prefix, RouteAttributes};
+use serde::{Deserialize, Serialize};
+
+use super::{Order, Session, connections::peer_up};
+use crate::{
+    ConnectionId, Local, Settings, Terms,
+    adj_rib_out::Inheritance,
+    fsm::{Clocks, Event, Fsm, Initiator, Link, Phase, Stop, Then},
+    interface::State,
+    output::RibChange,
+    shared::encoded,
+    status::{Bfd, Counters},
+    terms::our_open,
+};
+
+/// An established session, for [`Session::resume`]. Times are what is left or has passed, as clocks are not shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Our OPEN as it went out.
+    pub sent_open: Vec<u8>,
+    /// The peer's OPEN as it came.
+    pub received_open: Vec<u8>,
+    /// Our address on the connection.
+    pub local: IpAddr,
+    /// The link-local address that goes with it.
+    pub link_local: Option<Ipv6Addr>,
+    /// Whether we made the connection.
+    pub initiated: bool,
+    /// How long the session has been up.
+    pub established_for: Duration,
+    /// Until the peer has been silent for too long.
+    pub hold: Option<Duration>,
+    /// Until the next KEEPALIVE is due.
+    pub keepalive: Option<Duration>,
+    /// Until the peer has taken nothing for too long.
+    pub send_hold: Option<Duration>,
+    /// A message of the peer that has not come in full.
+    pub partial_message: Vec<u8>,
+    /// The routes the peer holds.
+    pub sent: Vec<(Prefix, RouteAttributes)>,
+    /// Families whose End-of-RIB is still to be sent.
+    pub end_of_rib_due: Vec<Family>,
+    /// Families the peer has asked for and not been sent in full.
+    pub refresh_due: Vec<Family>,
+    /// BFD was up.
+    pub bfd_up: bool,
+    /// Counts.
+    pub counters: Counters,
+}
+
+/// Why a session could not be resumed. The connection is to be closed without a word, so that a peer with graceful
+/// restart keeps our routes until there is another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResumeError {
+    /// The snapshot does not hold two OPENs.
+    #[error("the session that was handed over can't be read: its {0} is no OPEN; the session begins anew")]
+    NotAnOpen(&'static str),
+    /// The two OPENs don't agree by the settings of this process.
+    #[error("the session that was handed over does not fit the configuration: {0}; the session begins anew")]
+    Refused(String),
+}
+
+impl Session {
+    /// What a successor needs to go on with the established session; none if there is none. To be asked for after
+    /// [`Leave::Upgrade`](crate::Leave::Upgrade), when what was polled is written in full: the successor begins
+    /// its first message where this process ended its last.
+    pub fn detach(&self, now: Instant) -> Option<Snapshot> {
+        let Phase::Established { link, terms, clocks, since } = self.primary.phase() else { return None };
+        let left = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
+        let Inheritance { sent, end_of_rib_due, answers } = self.adj_rib_out.bequeath();
+        Some(Snapshot {
+            sent_open: encoded(&Message::Open(terms.ours.clone())).to_vec(),
+            received_open: terms.peer_bytes.to_vec(),
+            local: link.local.address,
+            link_local: link.local.link_local,
+            initiated: link.initiator == Initiator::Local,
+            established_for: now.saturating_duration_since(*since),
+            hold: left(clocks.hold),
+            keepalive: left(clocks.keepalive),
+            send_hold: left(clocks.send_hold),
+            partial_message: self.primary.inbox.to_vec(),
+            sent,
+            end_of_rib_due,
+            refresh_due: answers,
+            bfd_up: self.bfd == Bfd::Up,
+            counters: self.shared.counters,
+        })
+    }
+
+    /// Goes on with a session of a predecessor. The connection is to be reported under the id that is returned.
+    ///
+    /// If the settings have changed so that the session has to begin anew, it does: Cease 6/6 is the first output.
+    ///
+    /// # Errors
+    /// When the snapshot can't be read, or the peer would be refused by these settings.
+    pub fn resume(
+        settings: Settings,
+        seed: u64,
+        now: Instant,
+        snapshot: Snapshot,
+    ) -> Result<(Self, ConnectionId), ResumeError> {
+        let ours = open(&snapshot.sent_open, "sent_open")?;
+        let theirs = open(&snapshot.received_open, "received_open")?;
+        let terms = Terms::agree(&settings, &ours, &theirs, Bytes::from(snapshot.received_open))
+            .map_err(|refusal| ResumeError::Refused(refusal.detail))?;
+        let mut session = Self::new(settings, seed);
+        let id = session.next_connection();
+        let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
+        let local = Local { address: snapshot.local, link_local: snapshot.link_local };
+        let link = Link { id, initiator, local };
+        let ends = |left: Option<Duration>| left.map(|left| now + left);
+        let clocks = Clocks {
+            hold: ends(snapshot.hold),
+            keepalive: ends(snapshot.keepalive),
+            send_hold: ends(snapshot.send_hold),
+        };
+        let since = now.checked_sub(snapshot.established_for).unwrap_or(now);
+        let terms = std::sync::Arc::new(terms);
+        session.primary = Fsm::resumed(
+            Phase::Established { link, terms: terms.clone(), clocks, since },
+            BytesMut::from(&snapshot.partial_message[..]),
+        );
+        session.order = Order::Up;
+        session.shared.counters = snapshot.counters;
+        session.shared.restart_window = Some(now); // nothing has restarted for the peer
+        session.bfd = if snapshot.bfd_up { Bfd::Up } else { Bfd::Unused };
+        session.reported = State::Established;
+        session.cause = session.primary.cause().clone();
+        session.since = Some(since);
+        session.rib(RibChange::PeerUp(Box::new(peer_up(link, &terms))));
+        let inheritance = Inheritance {
+            sent: snapshot.sent,
+            end_of_rib_due: snapshot.end_of_rib_due,
+            answers: snapshot.refresh_due,
+        };
+        session.adj_rib_out.inherit(inheritance, &terms, local, &session.shared.settings);
+        session.up = Some(terms);
+        if !still_said(&session.shared.settings, &ours) {
+            let stop = Stop {
+                notification: Notification::new(ErrorCode::OTHER_CONFIGURATION_CHANGE, []),
+                why: "the configuration of the peer has changed".to_owned(),
+                hard: false,
+                then: Then::Pause,
+            };
+            session.event_for_all(now, &Event::AutomaticStop(stop));
+        }
+        Ok((session, id))
+    }
+}
+
+fn open(bytes: &[u8], which: &'static str) -> Result<Open, ResumeError> {
+    match Message::decode(bytes, Negotiated::default()) {
+        Ok(Message::Open(open)) => Ok(open),
+        Ok(_) | Err(_) => Err(ResumeError::NotAnOpen(which)),
+    }
+}
+
+/// Whether these settings would lead to this OPEN, at one time or another.
+fn still_said(settings: &Settings, said: &Open) -> bool {
+    [(false, false), (false, true), (true, false)]
+        .into_iter()
+        .any(|(bare, restarted)| our_open(settings, bare, restarted) == *said)
+}
