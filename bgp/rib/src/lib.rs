@@ -15,13 +15,22 @@
 //! peer's routes stale, to sweep or to drop them takes effect at once, by a number; what they took up is given back in
 //! slices, [`Rib::collect`], so that nobody waits for a million routes to go.
 
+mod interner;
+mod key;
+mod paths;
+mod peers;
+mod query;
 mod rib;
 mod route;
 mod rules;
+mod select;
+mod slab;
 mod source;
+mod standing;
+mod table;
 mod watch;
 
-pub use rib::{Memory, Rib, MAX_PATHS_PER_PREFIX};
+pub use rib::{MAX_PATHS_PER_PREFIX, Memory, Rib};
 pub use route::{Page, Route, Shared, Unusable};
 pub use rules::{BestPathRules, Step, Verdict};
 pub use source::{Applied, Counts, PathSource, PeerId, UnknownPeer};

@@ -64,6 +64,19 @@ pub enum Step {
     PathId,
 }
 
+pub(crate) const STEPS: [Step; 10] = [
+    Step::LocalPref,
+    Step::AsPathLength,
+    Step::Origin,
+    Step::Med,
+    Step::External,
+    Step::Oldest,
+    Step::RouterId,
+    Step::ClusterListLength,
+    Step::PeerAddress,
+    Step::PathId,
+];
+
 /// Why a path is not the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {

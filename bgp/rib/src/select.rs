@@ -1,0 +1,96 @@
+//! Route selection (RFC 4271 §9.1.2): the steps one after the other, each on what is left.
+
+use std::net::IpAddr;
+
+use proxima_bgp_wire::PeerKind;
+use proxima_types::{Asn, Community};
+
+use crate::{BestPathRules, PathSource, Shared, Step, rules::STEPS};
+
+/// A usable path in the contest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) source: &'a PathSource,
+    pub(crate) received: u32,
+    pub(crate) path_id: u32,
+    /// Which path of the caller's this is.
+    pub(crate) index: usize,
+}
+
+/// Leaves the best of `candidates` and tells of the others at which step they went out.
+pub(crate) fn select<'a>(
+    rules: &BestPathRules,
+    mut candidates: Vec<Candidate<'a>>,
+    mut lost: impl FnMut(Candidate<'a>, Step),
+) -> Option<Candidate<'a>> {
+    for step in STEPS {
+        if candidates.len() <= 1 {
+            break;
+        }
+        let ranks: Vec<u128> = candidates.iter().map(|candidate| candidate.rank(step, rules)).collect();
+        let among_same_neighbour = step == Step::Med && !rules.always_compare_med;
+        let group = |at: usize| among_same_neighbour.then(|| candidates[at].neighbour());
+        let out: Vec<bool> = (0..candidates.len())
+            .map(|at| {
+                (0..candidates.len()).any(|other| ranks[other] < ranks[at] && group(other) == group(at))
+            })
+            .collect();
+        let mut out = out.into_iter();
+        candidates.retain(|candidate| {
+            let out = out.next() == Some(true);
+            if out {
+                lost(*candidate, step);
+            }
+            !out
+        });
+    }
+    // Peers that agree in all of it are told apart by the order in which they came to be known.
+    let (best, rest) = candidates.split_first()?;
+    for candidate in rest {
+        lost(*candidate, Step::PathId);
+    }
+    Some(*best)
+}
+
+impl Candidate<'_> {
+    /// How bad the path is at `step`.
+    fn rank(&self, step: Step, rules: &BestPathRules) -> u128 {
+        let attributes = &self.shared.attributes;
+        let external = self.source.kind == PeerKind::External;
+        match step {
+            Step::LocalPref => {
+                let shutdown = rules.honour_graceful_shutdown
+                    && attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+                let local_pref = attributes.local_pref.unwrap_or(rules.default_local_pref);
+                u128::from(u32::MAX - if shutdown { 0 } else { local_pref })
+            }
+            Step::AsPathLength if rules.ignore_as_path_length => 0,
+            Step::AsPathLength => attributes.as_path.length() as u128,
+            Step::Origin => attributes.origin as u128,
+            Step::Med => {
+                let missing = if rules.missing_med_worst { u32::MAX } else { 0 };
+                u128::from(attributes.med.unwrap_or(missing))
+            }
+            Step::External => u128::from(!external),
+            Step::Oldest if rules.prefer_oldest_external && external => u128::from(self.received),
+            Step::Oldest => 0,
+            Step::RouterId => {
+                let originator = attributes.rare.originator_id.unwrap_or(self.source.router_id);
+                u128::from(u32::from(originator))
+            }
+            Step::ClusterListLength => attributes.rare.cluster_list.len() as u128,
+            Step::PeerAddress => match self.source.address {
+                IpAddr::V4(address) => u128::from(u32::from(address)),
+                IpAddr::V6(address) => u128::from(address),
+            },
+            Step::PathId => u128::from(self.path_id),
+        }
+    }
+
+    /// The AS that the path came from (RFC 4271 §9.1.2.2 c): the nearest one in it; for a path that has none, or begins
+    /// with a set, the peer's.
+    fn neighbour(&self) -> Asn {
+        self.shared.attributes.as_path.neighbour().unwrap_or(self.source.asn)
+    }
+}
