@@ -7,7 +7,9 @@
 //!   process programs running on a host, their logs and their ends
 //!   world   regions with a router (BIRD), a PoP host (proximad), app servers and a client host
 //!   app     the app server the worlds run
+//! router    routers of other makers, each with one session to the daemon
 //! load      open-loop clients: what users see
+//! hostile   a peer that does what it should not
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
@@ -19,11 +21,13 @@
 pub mod app;
 pub mod demo;
 pub mod error;
+pub mod hostile;
 pub mod link;
 pub mod load;
 pub mod netns;
 pub mod observe;
 pub mod process;
+pub mod router;
 pub mod sandbox;
 pub mod selftest;
 pub mod table;

@@ -1,11 +1,13 @@
 //! `proxima-testnet`: runs worlds in network namespaces.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::IsTerminal as _, os::unix::process::CommandExt as _, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, demo, sandbox,
+    app, demo, hostile, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -29,6 +31,14 @@ enum Command {
     Demo(demo::Options),
     /// Give a full table to this daemon and to others, and show how long they take.
     Table(table::Options),
+    /// Attack the daemon as a hostile peer, beside a good one that must not notice.
+    Hostile(hostile::Options),
+    /// Run a program in a sandbox of its own; its exit code is this one's.
+    Inside {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Check the harness itself.
     Selftest {
         /// What to check.
@@ -81,6 +91,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Table(options) => {
             let sandbox = sandbox::enter()?;
             return Ok(runtime()?.block_on(table::run(options, &sandbox))?);
+        }
+        Command::Hostile(options) => {
+            let sandbox = sandbox::enter()?;
+            runtime()?.block_on(hostile::run(options, &sandbox))?;
+        }
+        Command::Inside { command } => {
+            sandbox::enter()?;
+            let error = std::process::Command::new(&command[0]).args(&command[1..]).exec();
+            return Err(error).with_context(|| format!("starting {}", command[0].display()));
         }
         Command::Selftest { check } => {
             let sandbox = sandbox::enter()?;

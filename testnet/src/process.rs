@@ -3,7 +3,7 @@
 //! A thread per process waits for its end, so that an end nobody asked for is known at once and no zombie stays.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -140,9 +140,27 @@ impl Exit {
     }
 }
 
+/// User and system time of a process so far: fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
+pub fn cpu_time(pid: Pid) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).map_err(Error::io(format!("reading {path}")))?;
+    // The command in field 2 may hold spaces and parentheses.
+    let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    Ok(Duration::from_millis(ticks.sum::<u64>() * 10))
+}
+
+/// A figure of `/proc/PID/status` such as `VmRSS`, in KiB.
+pub fn memory(pid: Pid, figure: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).map_err(Error::io(format!("reading {path}")))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'));
+    Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0))
+}
+
 /// The last lines of a log file, indented, for an error message.
 pub fn tail(log: &Path) -> String {
-    match std::fs::read(log) {
+    match fs::read(log) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
             let lines: Vec<&str> = text.lines().collect();

@@ -18,7 +18,7 @@ use crate::load::arrivals::Random;
 /// What the speaker offers; with 0 no side needs KEEPALIVEs, so that nothing but the table is on the wire.
 const HOLD_TIME: u16 = 0;
 /// How long the other side may take to answer an OPEN, or to take a chunk of the table.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Written at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -118,9 +118,9 @@ fn attributes(random: &mut Random, asn: Asn) -> Attributes {
         _ => 1 + random.bits() % 6,
     };
     Attributes {
-        origin: if random.bits() % 10 == 0 { Origin::Incomplete } else { Origin::Igp },
+        origin: if random.bits().is_multiple_of(10) { Origin::Incomplete } else { Origin::Igp },
         as_path: AsPath::sequence(std::iter::once(asn).chain(path)),
-        med: (random.bits() % 4 == 0).then(|| (random.bits() % 200) as u32),
+        med: random.bits().is_multiple_of(4).then(|| (random.bits() % 200) as u32),
         communities: (0..communities).map(|_| Community(random.bits() as u32 & 0x7fff_ffff)).collect(),
         ..Attributes::default()
     }

@@ -20,7 +20,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::unistd::Pid;
 use proxima_types::Asn;
 use serde::Serialize;
 
@@ -32,6 +31,7 @@ use crate::{
     error::{Error, Result},
     link::{End, veth},
     netns::NetNs,
+    process::{cpu_time, memory},
     sandbox::Sandbox,
     wait::wait_until,
 };
@@ -191,7 +191,7 @@ async fn measure(subject: Subject, round: u32, proximad: &Path, dir: &Path, tabl
     })
     .await?;
     let empty_kib = memory(running.pid(), "VmRSS")?;
-    let cpu_before = cpu(running.pid())?;
+    let cpu_before = cpu_time(running.pid())?;
 
     let send = || Feed::send(FEEDER, Running::address(), Asn(FEEDER_AS), table);
     let doing = format!("sending the table to {}", subject.name());
@@ -211,7 +211,7 @@ async fn measure(subject: Subject, round: u32, proximad: &Path, dir: &Path, tabl
         round,
         loaded_ms: ms(loaded),
         written_ms: ms(feed.written),
-        cpu_ms: cpu(running.pid())? - cpu_before,
+        cpu_ms: cpu_time(running.pid())?.saturating_sub(cpu_before).as_millis() as u64,
         peak_kib: memory(running.pid(), "VmHWM")?,
         empty_kib,
     })
@@ -236,23 +236,6 @@ fn wait_for_all(running: &Running, routes: u32) -> Result<Instant> {
         }
         std::thread::sleep(ASK_EVERY.max((answered - asked) * ASK_PAUSE));
     }
-}
-
-/// A line of `/proc/PID/status`, in KiB.
-fn memory(pid: Pid, what: &str) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let text = fs::read_to_string(&path).map_err(Error::io(format!("reading {path}")))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-    Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0))
-}
-
-/// User and system time of a process so far, in milliseconds: fields 14 and 15 of proc_pid_stat(5), in hundredths.
-fn cpu(pid: Pid) -> Result<u64> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).map_err(Error::io(format!("reading {path}")))?;
-    let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Ok(ticks.sum::<u64>() * 10)
 }
 
 fn judge(figures: &[Figure]) -> Vec<Claim> {
