@@ -19,7 +19,7 @@ use std::{
 use arc_swap::ArcSwap;
 use proxima_announce::Override;
 use proxima_api::{DrainRequest, DrainStatus, Drained, EventKind, Phase, Timestamp, VerdictReason};
-use proxima_bgp_speaker::{SpeakerEvent, SpeakerHandle, UpdateContent};
+use proxima_bgp_speaker::{SpeakerEvent, SpeakerEvents, SpeakerHandle, UpdateContent};
 use proxima_config::Config;
 use proxima_probe::ProbeEvent;
 use proxima_proxy::{Beats, DataPlane, Listener, Snapshot};
@@ -47,7 +47,7 @@ const PROBES_AT_ONCE: usize = 256;
 /// Where the control task's events come from.
 pub(crate) struct Inputs {
     pub(crate) probes: mpsc::Receiver<ProbeEvent>,
-    pub(crate) speaker: mpsc::Receiver<SpeakerEvent>,
+    pub(crate) speaker: SpeakerEvents,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) signals: Signals,
 }
@@ -264,8 +264,8 @@ impl Control {
                 };
                 (EventKind::UpdateSent { peer, announced, withdrawn, attributes }, at)
             }
-            SpeakerEvent::RoutesReceived { peer, routes, .. } => {
-                tracing::debug!(%peer, total = routes.total, "routes received");
+            SpeakerEvent::Connected { peer, local, remote, .. } => {
+                tracing::debug!(%peer, %local, %remote, "connected");
                 return;
             }
             SpeakerEvent::Problem { peer, problem, at } => {

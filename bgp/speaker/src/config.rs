@@ -9,14 +9,20 @@ use std::{
     time::Duration,
 };
 
-use proxima_bgp_session::{AllowList, Settings};
+use proxima_bgp_rib::BestPathRules;
+use proxima_bgp_session::{AllowList, Change, GracefulRestart, MaxPrefixes, Settings};
 use proxima_bgp_wire::Role;
-use proxima_types::{Asn, Family, PeerName, Prefix};
+use proxima_types::{Asn, Family, PeerName, Prefix, StationName};
+
+use crate::PeerError;
 
 /// The port BGP listens on by custom.
 pub const BGP_PORT: u16 = 179;
 /// How many peers a range makes at most when nothing else is said.
 pub const MAX_DYNAMIC: u16 = 100;
+
+/// How long a member of a range is remembered after its last connection when nothing else is said.
+pub const FORGET_AFTER: Duration = Duration::from_mins(1);
 
 /// The speaker as a whole.
 #[derive(Debug, Clone)]
@@ -35,6 +41,8 @@ pub struct SpeakerConfig {
     pub peers: Vec<PeerConfig>,
     /// What may be announced.
     pub allow_list: AllowList,
+    /// How the best of several received paths is chosen.
+    pub best_path: BestPathRules,
     /// Who is told of sessions and received routes by BMP (RFC 7854).
     pub bmp: Vec<BmpConfig>,
     /// Where the routing table is written from time to time (RFC 6396).
@@ -45,7 +53,7 @@ pub struct SpeakerConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BmpConfig {
     /// Its name in logs.
-    pub name: String,
+    pub name: StationName,
     /// Where it listens.
     pub address: SocketAddr,
     /// The wait between two attempts to connect; doubles up to sixteen times as much.
@@ -65,6 +73,7 @@ pub struct MrtConfig {
 
 /// One peer, or a kind of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of the operator's, by itself")]
 pub struct PeerConfig {
     /// Its name in logs, events and commands. The peers of a range are named `RANGE/ADDRESS`.
     pub name: PeerName,
@@ -115,6 +124,8 @@ pub struct PeerConfig {
     pub enforce_first_as: bool,
     /// The session starts down, for this reason, until [`SpeakerHandle::up`](crate::SpeakerHandle::up).
     pub shutdown: Option<String>,
+    /// Of a range: how long a member is remembered after its last connection.
+    pub forget_after: Duration,
 }
 
 impl PeerConfig {
@@ -145,31 +156,155 @@ impl PeerConfig {
             extended_messages: true,
             enforce_first_as: true,
             shutdown: None,
+            forget_after: FORGET_AFTER,
         }
     }
 
-    /// The address and port to connect to, where they are known beforehand.
-    pub(crate) fn socket_address(&self) -> Option<SocketAddr> {
+    /// As it is for one member of a range.
+    pub(crate) fn member(&self, address: IpAddr) -> Self {
+        Self {
+            name: PeerName::member(&self.name, address),
+            remote: Remote::address(address),
+            passive: true,
+            shutdown: None,
+            ..self.clone()
+        }
+    }
+
+    /// What is wrong with it by itself.
+    pub(crate) fn check(&self) -> Result<(), PeerError> {
+        if self.families.is_empty() {
+            return Err(PeerError::NoFamilies(self.name.clone()));
+        }
+        if let Some(hold_time) = self.hold_time.filter(|hold_time| !fits_open(*hold_time)) {
+            return Err(PeerError::HoldTime { peer: self.name.clone(), hold_time });
+        }
+        let remote_is_ipv4 = match self.remote {
+            Remote::Address { address, .. } => address.is_ipv4(),
+            Remote::Range { prefix, .. } => prefix.family() == Family::Ipv4,
+            Remote::Interface { .. } => false,
+        };
+        if let Some(source_address) = self.source.filter(|source| source.is_ipv4() != remote_is_ipv4) {
+            let (peer, remote) = (self.name.clone(), self.remote.clone());
+            return Err(PeerError::SourceFamily { peer, source_address, remote });
+        }
         match self.remote {
-            Remote::Address { address, .. } => Some(SocketAddr::new(address, self.port)),
-            Remote::Range { .. } | Remote::Interface { .. } => None,
+            Remote::Address { address: IpAddr::V6(address), interface: None }
+                if address.is_unicast_link_local() =>
+            {
+                Err(PeerError::NoInterface { peer: self.name.clone(), address: address.into() })
+            }
+            _ => Ok(()),
         }
     }
 
-    pub(crate) fn settings(&self, speaker: &SpeakerConfig) -> Settings {
-        Settings {
-            local_as: speaker.local_as,
-            router_id: speaker.router_id,
-            remote_as: self.remote_as,
-            hold_time: self.hold_time.unwrap_or(speaker.hold_time),
-            connect_retry: self.connect_retry.unwrap_or(speaker.connect_retry),
-            passive: self.passive,
-            families: self.families.clone(),
-            next_hop_ipv4: self.next_hop_ipv4,
-            next_hop_ipv6: self.next_hop_ipv6,
-            max_prefixes: self.max_prefixes.map(|max| max.limit),
+    /// Whether a connection could be either's. Where nobody listens there is none, and to different ports we connect
+    /// knowing to whom.
+    pub(crate) fn confusable(&self, other: &Self, listening: bool) -> bool {
+        match (&self.remote, &other.remote) {
+            (
+                Remote::Address { address: one, interface: one_interface },
+                Remote::Address { address: other_address, interface: other_interface },
+            ) => {
+                one.to_canonical() == other_address.to_canonical()
+                    && (one_interface == other_interface
+                        || !matches!(one, IpAddr::V6(one) if one.is_unicast_link_local()))
+                    && (self.port == other.port || self.passive || other.passive || listening)
+            }
+            (Remote::Range { prefix: one, .. }, Remote::Range { prefix: other, .. }) => one == other,
+            (Remote::Interface { interface: one }, Remote::Interface { interface: other }) => one == other,
+            _ => false,
         }
     }
+}
+
+/// What the sessions of a speaker have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    pub(crate) local_as: Asn,
+    pub(crate) router_id: Ipv4Addr,
+    pub(crate) hold_time: Duration,
+    pub(crate) connect_retry: Duration,
+}
+
+impl Common {
+    pub(crate) fn internal(&self, peer: &PeerConfig) -> bool {
+        self.local_as == peer.remote_as
+    }
+
+    pub(crate) fn settings(&self, peer: &PeerConfig) -> Settings {
+        Settings {
+            hold_time: peer.hold_time.unwrap_or(self.hold_time),
+            connect_retry: peer.connect_retry.unwrap_or(self.connect_retry),
+            passive: peer.passive,
+            families: peer.families.clone(),
+            next_hop_ipv4: peer.next_hop_ipv4,
+            next_hop_ipv6: peer.next_hop_ipv6,
+            max_prefixes: peer.max_prefixes,
+            role: peer.role,
+            role_strict: peer.role_strict,
+            graceful_restart: peer.graceful_restart,
+            add_path: peer.add_path,
+            extended_next_hop: peer.extended_next_hop,
+            extended_messages: peer.extended_messages,
+            enforce_first_as: peer.enforce_first_as,
+            ..Settings::new(self.local_as, self.router_id, peer.remote_as)
+        }
+    }
+
+    /// What the change of a peer's configuration means for it; see [`Effect`].
+    pub(crate) fn effect(&self, old: &PeerConfig, new: &PeerConfig) -> Effect {
+        let transport = if (&old.remote, old.port) != (&new.remote, new.port) {
+            match (&old.remote, &new.remote) {
+                // Members outside the new range go, the others stay.
+                (Remote::Range { .. }, Remote::Range { .. }) if old.port == new.port => Effect::InPlace,
+                _ => Effect::Replaced,
+            }
+        } else if (old.source, &old.password) != (new.source, &new.password) {
+            Effect::Reopened
+        } else if old == new {
+            Effect::Unchanged
+        } else {
+            Effect::InPlace
+        };
+        let session = match self.settings(old).change_to(&self.settings(new)) {
+            Change::None => Effect::Unchanged,
+            Change::InPlace => Effect::InPlace,
+            Change::Reopen => Effect::Reopened,
+        };
+        transport.max(session)
+    }
+}
+
+/// What a change of a peer's configuration means for it. No other peer ever notices.
+///
+/// | setting                                                                | effect                                 |
+/// |------------------------------------------------------------------------|----------------------------------------|
+/// | remote (but for the bounds of a range), port                           | replaced                               |
+/// | remote-as, families, hold-time, role, role-strict, add-path            | reopened: said, or judged, in an OPEN  |
+/// | graceful-restart (but for the stale time), extended-next-hop, extended-messages | reopened                      |
+/// | source, password                                                       | reopened: belong to the connection     |
+/// | max-prefixes, next-hop-ipv4, next-hop-ipv6, enforce-first-as           | in place                               |
+/// | passive, connect-retry                                                 | in place, from the next attempt on     |
+/// | ttl-security, multihop, tcp-user-timeout, keepalive                    | in place, on the live connection       |
+/// | shutdown                                                               | in place: the session goes down or comes up |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Nothing changed.
+    Unchanged,
+    /// The session goes on.
+    InPlace,
+    /// The session ends with a Cease and begins anew at once.
+    Reopened,
+    /// The peer is another: it leaves (Cease 6/3), and a new one comes in its place.
+    Replaced,
+}
+
+/// Whether an OPEN can carry this hold time: 0, or 3 s to 65535 s in whole seconds.
+pub(crate) fn fits_open(hold_time: Duration) -> bool {
+    let seconds = hold_time.as_secs();
+    hold_time == Duration::from_secs(seconds)
+        && (seconds == 0 || (3..=u64::from(u16::MAX)).contains(&seconds))
 }
 
 /// Who a peer is.
@@ -234,37 +369,6 @@ pub enum Distance {
     /// GTSM (RFC 5082): packets are sent with TTL 255; what comes from more than so many hops away is dropped by the
     /// kernel. 1 is the shared subnet.
     Security(NonZeroU8),
-}
-
-/// A limit on received prefixes, per family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxPrefixes {
-    /// The most there may be; 1 or more.
-    pub limit: u32,
-    /// Says so once when this share of the limit is reached, in percent (1 to 100).
-    pub warn_at: u8,
-    /// Goes on beyond the limit, with a warning, instead of closing the session with Cease 6/1 (RFC 4486 §4).
-    pub warn_only: bool,
-    /// A session closed for it is tried again after this time; stays down until an operator's `up` or `reset` when absent.
-    pub restart: Option<Duration>,
-}
-
-impl MaxPrefixes {
-    /// Closes the session beyond `limit`, warns at 80 %.
-    pub fn new(limit: u32) -> Self {
-        Self { limit, warn_at: 80, warn_only: false, restart: None }
-    }
-}
-
-/// Graceful restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GracefulRestart {
-    /// How long the peer may keep our routes while we are gone; up to 4095 s.
-    pub restart_time: Duration,
-    /// How long we keep the peer's routes once it is back, until its End-of-RIB.
-    pub stale_time: Duration,
-    /// The data plane goes on forwarding while we restart (the F bit).
-    pub forwarding: bool,
 }
 
 /// The key of TCP MD5 signatures: 1 to 80 octets. Never shown.

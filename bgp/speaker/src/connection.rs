@@ -47,6 +47,18 @@ impl Connection {
         }
     }
 
+    /// A connection that another process has used; `unwritten` is what it did not get to write.
+    pub(crate) fn resumed(id: ConnectionId, stream: TcpStream, unwritten: &[u8]) -> Self {
+        let mut connection = Self::new(id, stream);
+        connection.queue(unwritten);
+        connection
+    }
+
+    /// For another process: the socket, and what was not written.
+    pub(crate) fn into_parts(self) -> io::Result<(std::net::TcpStream, Bytes)> {
+        Ok((self.stream.into_std()?, self.unwritten.freeze()))
+    }
+
     /// Bytes that wait.
     pub(crate) fn backlog(&self) -> usize {
         self.unwritten.len()
@@ -95,11 +107,16 @@ impl Connection {
         }
     }
 
-    /// Ready when there is something to read, or room for what waits.
-    pub(crate) fn poll_ready(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
-        let readable = self.stream.poll_read_ready(cx).is_ready();
+    /// Ready when there is something to read, if that is wanted, or room for what waits.
+    pub(crate) fn poll_ready(&self, cx: &mut std::task::Context<'_>, reading: bool) -> std::task::Poll<()> {
+        let readable = reading && self.stream.poll_read_ready(cx).is_ready();
         let writable = !self.unwritten.is_empty() && self.stream.poll_write_ready(cx).is_ready();
         if readable || writable { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    }
+
+    /// The socket, for its options.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// Writes what waits, says that nothing follows, and waits for the peer to do the same: closing earlier, with

@@ -3,10 +3,13 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
-use proxima_types::PeerName;
+use proxima_types::{PeerName, Prefix};
+
+use crate::Remote;
 
 /// Why a speaker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -25,34 +28,84 @@ pub enum StartError {
     /// A hold time that no OPEN can carry.
     #[error("hold-time = {0:?} can't be used; choose 0s, or 3s to 65535s in whole seconds")]
     HoldTime(Duration),
+    /// A peer that can't be.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// What guards a listening socket could not be set.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The RIB's thread could not be started.
+    #[error("cannot start the thread of the routing table: {0}")]
+    Thread(io::Error),
+}
+
+/// Why there can't be such a peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
     /// Two peers with one name.
     #[error("two peers are named `{0}`; give each its own name")]
     DuplicateName(PeerName),
-    /// Two peers with one address.
-    #[error(
-        "peers `{first}` and `{second}` both have the address {address}; incoming connections could not be told apart"
-    )]
+    /// Two peers with one address, range or interface.
+    #[error("peers `{first}` and `{second}` both are {remote}; incoming connections could not be told apart")]
     DuplicateAddress {
         /// The peer listed first.
         first: PeerName,
         /// The peer listed second.
         second: PeerName,
-        /// Their address.
-        address: IpAddr,
+        /// What they share.
+        remote: Remote,
     },
     /// A peer without families.
     #[error("peer `{0}` has no families; list \"ipv4\", \"ipv6\" or both")]
     NoFamilies(PeerName),
+    /// A hold time that no OPEN can carry.
+    #[error(
+        "peer `{peer}`: hold-time = {hold_time:?} can't be used; choose 0s, or 3s to 65535s in whole seconds"
+    )]
+    HoldTime {
+        /// The peer.
+        peer: PeerName,
+        /// Its hold time.
+        hold_time: Duration,
+    },
     /// A source address of the other IP version.
-    #[error("peer `{peer}`: source {source_address} and address {address} are of different IP versions")]
+    #[error("peer `{peer}`: source {source_address} and {remote} are of different IP versions")]
     SourceFamily {
         /// The peer.
         peer: PeerName,
         /// Its source.
         source_address: IpAddr,
+        /// Where it is.
+        remote: Remote,
+    },
+    /// A link-local address without its interface.
+    #[error("peer `{peer}`: {address} is a link-local address; say on which `interface` it is")]
+    NoInterface {
+        /// The peer.
+        peer: PeerName,
         /// Its address.
         address: IpAddr,
     },
+}
+
+/// Why a listening socket could not be made to guard a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// No TCP MD5 signatures.
+    #[error(
+        "cannot have connections from {scope} signed by TCP MD5: {source}; the kernel needs CONFIG_TCP_MD5SIG"
+    )]
+    Md5 {
+        /// The peer's address or range.
+        scope: Prefix,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// No filter by TTL.
+    #[error(
+        "cannot drop segments from too far away (ttl-security): {0}; more peers than net.core.optmem_max allows?"
+    )]
+    Ttl(io::Error),
 }
 
 fn remedy(error: &io::Error, address: SocketAddr) -> String {
@@ -70,8 +123,8 @@ fn remedy(error: &io::Error, address: SocketAddr) -> String {
     }
 }
 
-/// Why a command to a peer failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// No peer of this name.
     #[error("there is no BGP peer `{name}`; there are: {}", known.join(", "))]
@@ -80,6 +133,34 @@ pub enum CommandError {
         name: String,
         /// The names there are.
         known: Vec<String>,
+    },
+    /// The command is for a single session.
+    #[error("`{0}` is a range of peers; name one of them, as in `{0}/ADDRESS`")]
+    IsRange(PeerName),
+    /// The peer is not configured by itself.
+    #[error("`{0}` comes from a range; change or remove the range")]
+    OfRange(PeerName),
+    /// The change contradicts itself or other peers.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// What guards a listening socket could not be set; the peer is as it was before.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The speaker was stopped.
+    #[error("the BGP speaker has been stopped")]
+    Stopped,
+}
+
+/// Why a table dump was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The file could not be written.
+    #[error("cannot write the table to {path}: {source}")]
+    Write {
+        /// Where to.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
     },
     /// The speaker was stopped.
     #[error("the BGP speaker has been stopped")]

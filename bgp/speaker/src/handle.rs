@@ -1,53 +1,50 @@
 //! How the rest of the daemon steers a speaker.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use proxima_bgp_session::{AllowList, Desired, NotAllowed, ReceivedRoute};
-use proxima_types::{Announcement, PeerName, Prefix, RouteAttributes};
+use proxima_bgp_rib::{Change, PeerId, Verdict, Watch};
+use proxima_bgp_session::{AllowList, Desired, Leave, NotAllowed};
+use proxima_types::{Announcement, Family, PeerName, Prefix, RouteAttributes};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot, watch},
+    sync::{Mutex, oneshot, watch},
     task::JoinSet,
 };
 
 use crate::{
-    CommandError, PeerStatus,
-    peer::{Command, Wanted},
+    BfdState, CommandError, Effect, PeerConfig, PeerRoute, PeerStatus, RoutePage,
+    detach::Detached,
+    peer::Command,
+    rib::RibQueue,
+    roster::{Named, PeerPort, Roster},
 };
 
 /// The handle of a running speaker; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SpeakerHandle {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     allow_list: AllowList,
-    listening: Vec<SocketAddr>,
-    wanted: watch::Sender<Wanted>,
-    peers: Vec<PeerPort>,
-    /// Peers' tasks and listeners' tasks.
-    tasks: Mutex<(JoinSet<()>, JoinSet<()>)>,
+    roster: Arc<Roster>,
+    /// The listeners' tasks.
+    listeners: Mutex<JoinSet<()>>,
 }
 
-/// The way to one peer's task.
-#[derive(Debug)]
-pub(crate) struct PeerPort {
-    pub(crate) name: PeerName,
-    pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) status: watch::Receiver<PeerStatus>,
+impl std::fmt::Debug for SpeakerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeakerHandle").finish_non_exhaustive()
+    }
 }
 
+/// Routes and sessions as they are.
 impl SpeakerHandle {
-    pub(crate) fn new(
-        allow_list: AllowList,
-        listening: Vec<SocketAddr>,
-        wanted: watch::Sender<Wanted>,
-        peers: Vec<PeerPort>,
-        tasks: (JoinSet<()>, JoinSet<()>),
-    ) -> Self {
-        let inner = Inner { allow_list, listening, wanted, peers, tasks: Mutex::new(tasks) };
-        Self { inner: Arc::new(inner) }
+    pub(crate) fn new(allow_list: AllowList, roster: Arc<Roster>, listeners: JoinSet<()>) -> Self {
+        Self { inner: Arc::new(Inner { allow_list, roster, listeners: Mutex::new(listeners) }) }
     }
 
     /// The routes every peer is to hold from now on: all of them, not a change. Equal state sends nothing.
@@ -56,7 +53,7 @@ impl SpeakerHandle {
     /// When a prefix is not on the allow-list; the error names all such prefixes, and nothing is changed.
     pub fn set_desired(&self, announcements: Vec<Announcement>) -> Result<(), NotAllowed> {
         let desired = Desired::new(&self.inner.allow_list, announcements)?;
-        self.inner.wanted.send_if_modified(|wanted| {
+        self.inner.roster.wanted().send_if_modified(|wanted| {
             let changed = wanted.desired != desired;
             wanted.desired = desired;
             changed
@@ -66,34 +63,27 @@ impl SpeakerHandle {
 
     /// The desired state is complete for the first time: End-of-RIB may follow it, on this and every later session.
     pub fn release_end_of_rib(&self) {
-        self.inner.wanted.send_if_modified(|wanted| !std::mem::replace(&mut wanted.end_of_rib, true));
+        let wanted = self.inner.roster.wanted();
+        wanted.send_if_modified(|wanted| !std::mem::replace(&mut wanted.end_of_rib, true));
     }
 
-    /// Every peer, in the order of the configuration.
+    /// Every peer in the order of the configuration, then the members of ranges.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        self.inner.peers.iter().map(|peer| peer.status.borrow().clone()).collect()
+        self.inner.roster.ports().iter().map(|peer| peer.status.borrow().clone()).collect()
     }
 
     /// Waits until `condition` holds for the peer's status; for orderly starts and for tests.
     ///
     /// # Errors
-    /// When there is no such peer, or the speaker stops first.
+    /// When there is no such peer, or it ends first.
     pub async fn wait_for(
         &self,
         peer: &str,
         condition: impl FnMut(&PeerStatus) -> bool,
     ) -> Result<PeerStatus, CommandError> {
-        let mut status = self.peer(peer)?.status.clone();
+        let mut status = self.inner.roster.session(peer)?.status;
         let status = status.wait_for(condition).await.map_err(|_| CommandError::Stopped)?;
         Ok(status.clone())
-    }
-
-    /// The routes the peer has announced to us, in order of prefix.
-    ///
-    /// # Errors
-    /// When there is no such peer, or the speaker was stopped.
-    pub async fn received(&self, peer: &str) -> Result<Vec<(Prefix, ReceivedRoute)>, CommandError> {
-        self.ask(peer, Command::Received).await
     }
 
     /// The routes the peer holds from us, in order of prefix.
@@ -101,51 +91,260 @@ impl SpeakerHandle {
     /// # Errors
     /// When there is no such peer, or the speaker was stopped.
     pub async fn advertised(&self, peer: &str) -> Result<Vec<(Prefix, Arc<RouteAttributes>)>, CommandError> {
-        self.ask(peer, Command::Advertised).await
+        ask(&self.inner.roster.session(peer)?, Command::Advertised).await
     }
 
-    /// Ends the session with Cease 6/4 and begins it anew, without what earlier failures have taught.
+    /// Where it listens, with the ports the kernel chose.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.inner.roster.listening()
+    }
+}
+
+/// What the peers have announced: answers of the routing table.
+impl SpeakerHandle {
+    /// The routes of a peer in order of prefix, those of `after` and before left out, about `limit` of them.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the speaker was stopped.
+    pub async fn received(
+        &self,
+        peer: &str,
+        after: Option<Prefix>,
+        limit: usize,
+    ) -> Result<RoutePage, CommandError> {
+        let PeerPort { id, .. } = self.inner.roster.session(peer)?;
+        let page =
+            self.rib().ask(move |rib| rib.received(id, after, limit)).await.ok_or(CommandError::Stopped)?;
+        Ok(self.page(page))
+    }
+
+    /// The routes of all peers, or of one, to `prefix` and all more specific ones, likewise.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the speaker was stopped.
+    pub async fn within(
+        &self,
+        prefix: Prefix,
+        peer: Option<&str>,
+        after: Option<Prefix>,
+        limit: usize,
+    ) -> Result<RoutePage, CommandError> {
+        let of = peer.map(|peer| self.inner.roster.session(peer)).transpose()?.map(|port| port.id);
+        let page = self.rib().ask(move |rib| rib.within(prefix, of, after, limit)).await;
+        Ok(self.page(page.ok_or(CommandError::Stopped)?))
+    }
+
+    /// The best route to exactly this prefix.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn best(&self, prefix: Prefix) -> Result<Option<PeerRoute>, CommandError> {
+        let best = self.rib().ask(move |rib| rib.best(prefix)).await.ok_or(CommandError::Stopped)?;
+        Ok(best.map(|route| self.named(route)))
+    }
+
+    /// The route to an address: the best one to the longest prefix that holds it and has a usable route.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn lookup(&self, address: IpAddr) -> Result<Option<PeerRoute>, CommandError> {
+        let found = self.rib().ask(move |rib| rib.lookup(address)).await.ok_or(CommandError::Stopped)?;
+        Ok(found.map(|route| self.named(route)))
+    }
+
+    /// All routes to exactly this prefix, the best first, and why each of the others is not the best.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn explain(&self, prefix: Prefix) -> Result<Vec<(PeerRoute, Verdict)>, CommandError> {
+        let routes = self.rib().ask(move |rib| rib.explain(prefix)).await.ok_or(CommandError::Stopped)?;
+        Ok(routes.into_iter().map(|(route, verdict)| (self.named(route), verdict)).collect())
+    }
+
+    /// The prefixes with routes that cover `prefix`, itself included, the longest first.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn covering(&self, prefix: Prefix) -> Result<Vec<Prefix>, CommandError> {
+        let covering = self.rib().ask(move |rib| rib.covering(prefix).collect()).await;
+        covering.ok_or(CommandError::Stopped)
+    }
+
+    /// Watches a prefix: the receiver holds the last change, and None before there were routes. Several changes may be one;
+    /// the watch ends when the receiver is dropped.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn watch(&self, what: Watch) -> Result<watch::Receiver<Option<Change>>, CommandError> {
+        self.rib().watch(what).await.ok_or(CommandError::Stopped)
+    }
+
+    /// The name of a peer by its number in the table; none when it is gone.
+    pub fn peer_name(&self, id: PeerId) -> Option<PeerName> {
+        self.inner.roster.name_of(id)
+    }
+
+    fn rib(&self) -> &RibQueue {
+        self.inner.roster.rib()
+    }
+
+    fn page(&self, page: proxima_bgp_rib::Page) -> RoutePage {
+        RoutePage {
+            routes: page.routes.into_iter().map(|route| self.named(route)).collect(),
+            next: page.next,
+        }
+    }
+
+    fn named(&self, route: proxima_bgp_rib::Route) -> PeerRoute {
+        PeerRoute { peer: self.inner.roster.name_of(route.peer), route }
+    }
+}
+
+/// Commands. Those for a range go to all its members.
+impl SpeakerHandle {
+    /// Ends the session with Cease 6/4 and begins it anew, without what earlier failures have taught; one that is shut down
+    /// comes up.
     ///
     /// # Errors
     /// When there is no such peer, or the speaker was stopped.
     pub async fn reset(&self, peer: &str) -> Result<(), CommandError> {
-        self.peer(peer)?.commands.send(Command::Reset).await.map_err(|_| CommandError::Stopped)
+        self.tell(peer, || Command::Reset).await
     }
 
-    /// Ends every session with Cease 6/2 and `reason` for the peers' operators (RFC 9003), stops listening, and
-    /// returns when the last words are delivered, at most two seconds later. A second call returns at once.
-    pub async fn stop(&self, reason: &str) {
-        let mut tasks = self.inner.tasks.lock().await;
-        let (peers, listeners) = &mut *tasks;
-        listeners.shutdown().await;
-        for peer in &self.inner.peers {
-            peer.commands.send(Command::Stop(reason.to_owned())).await.ok(); // its task has ended already
+    /// Asks the peer for its routes of a family again (RFC 2918); what it then leaves out goes (RFC 7313).
+    ///
+    /// # Errors
+    /// When there is no such peer, or the speaker was stopped.
+    pub async fn refresh(&self, peer: &str, family: Family) -> Result<(), CommandError> {
+        self.tell(peer, || Command::Refresh(family)).await
+    }
+
+    /// Takes the session down until [`Self::up`]: for the time of `drain` its routes are announced as about to go
+    /// (GRACEFUL_SHUTDOWN, RFC 8326), then it ends with Cease 6/2 and `reason` (RFC 9003). Returns at once. A range lets nobody
+    /// in any more.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the speaker was stopped.
+    pub async fn shutdown(&self, peer: &str, reason: &str, drain: Duration) -> Result<(), CommandError> {
+        self.inner.roster.set_down(peer, Some(reason.to_owned()));
+        self.tell(peer, || Command::Shutdown { reason: reason.to_owned(), drain }).await
+    }
+
+    /// Lets a session come up again that was shut down or closed for too many prefixes, and ends every wait.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the speaker was stopped.
+    pub async fn up(&self, peer: &str) -> Result<(), CommandError> {
+        self.inner.roster.set_down(peer, None);
+        self.tell(peer, || Command::Up).await
+    }
+
+    /// Tells a session how its BFD session stands (RFC 5882): its fall, if it was up, ends the session with Cease 6/10.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the speaker was stopped.
+    pub async fn bfd(&self, peer: &str, state: BfdState) -> Result<(), CommandError> {
+        self.tell(peer, || Command::Bfd(state.clone())).await
+    }
+
+    /// Begins a session with one more peer, or lets one more range in.
+    ///
+    /// # Errors
+    /// When it contradicts itself or another peer; nothing is changed then.
+    pub async fn add_peer(&self, peer: PeerConfig) -> Result<(), CommandError> {
+        if self.inner.roster.add(peer, None)? { Ok(()) } else { Err(CommandError::Stopped) }
+    }
+
+    /// Ends a peer, or a range with its members: withdrawals, then Cease 6/3 (peer deconfigured). Returns when the last words
+    /// are delivered, at most two seconds later.
+    ///
+    /// # Errors
+    /// When there is no such peer, or it is a member of a range.
+    pub async fn remove_peer(&self, peer: &str) -> Result<(), CommandError> {
+        leave(&self.inner.roster.remove(peer)?, &Leave::Deconfigured).await;
+        Ok(())
+    }
+
+    /// Gives the peer of this name another configuration, and says what that meant for its session: see [`Effect`]. Returns
+    /// when the session has taken it over. No other peer notices.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the new configuration contradicts itself or another peer; nothing is changed then.
+    pub async fn reconfigure(&self, peer: PeerConfig) -> Result<Effect, CommandError> {
+        let (effect, told) = self.inner.roster.reconfigure(peer.clone())?;
+        if effect == Effect::Replaced {
+            self.remove_peer(peer.name.as_str()).await?;
+            self.add_peer(peer).await?;
+            return Ok(effect);
         }
-        while peers.join_next().await.is_some() {}
-    }
-
-    /// Where it listens, with the ports the kernel chose.
-    pub fn listening(&self) -> &[SocketAddr] {
-        &self.inner.listening
-    }
-
-    fn peer(&self, name: &str) -> Result<&PeerPort, CommandError> {
-        self.inner.peers.iter().find(|peer| peer.name.as_str() == name).ok_or_else(|| {
-            CommandError::UnknownPeer {
-                name: name.to_owned(),
-                known: self.inner.peers.iter().map(|peer| peer.name.to_string()).collect(),
+        let mut gone = Vec::new();
+        for (port, config) in told {
+            match config {
+                // A task that has ended needs no configuration.
+                Some(config) => {
+                    ask(&port, |done| Command::Reconfigure(Box::new(config), done)).await.ok();
+                }
+                None => gone.push(port),
             }
-        })
+        }
+        leave(&gone, &Leave::Deconfigured).await;
+        Ok(effect)
     }
 
-    async fn ask<T>(
-        &self,
-        peer: &str,
-        question: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, CommandError> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.peer(peer)?.commands.send(question(answer)).await;
-        sent.map_err(|_| CommandError::Stopped)?;
-        answered.await.map_err(|_| CommandError::Stopped)
+    /// Takes leave of every peer as `how` says, stops listening, and returns when the last words are delivered, at most two
+    /// seconds later. A second call returns at once. For [`Leave::Upgrade`] there is [`Self::detach`].
+    pub async fn stop(&self, how: Leave) {
+        self.inner.listeners.lock().await.shutdown().await;
+        leave(&self.inner.roster.close(), &how).await;
     }
+
+    /// Ends every task and hands out what a successor needs to go on without the peers noticing:
+    /// [`Speaker::start_with`](crate::Speaker::start_with). Connections that are not established are closed without a word.
+    pub async fn detach(&self) -> Detached {
+        self.inner.listeners.lock().await.shutdown().await;
+        let listeners = self.inner.roster.duplicate_listeners();
+        let ports = self.inner.roster.close();
+        let mut answers = Vec::new();
+        for port in ports {
+            let (answer, answered) = oneshot::channel();
+            port.commands.send(Command::Detach(answer)).await.ok(); // its task has ended already
+            answers.push(answered);
+        }
+        let mut peers = Vec::new();
+        for answered in answers {
+            peers.extend(answered.await);
+        }
+        Detached { peers, listeners }
+    }
+
+    async fn tell(&self, peer: &str, command: impl Fn() -> Command) -> Result<(), CommandError> {
+        match self.inner.roster.named(peer)? {
+            Named::Session(port) => port.commands.send(command()).await.map_err(|_| CommandError::Stopped),
+            Named::Range(members) => {
+                for port in members {
+                    port.commands.send(command()).await.ok(); // a member may be gone by now
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Has sessions end, all at the same time.
+async fn leave(ports: &[PeerPort], how: &Leave) {
+    for port in ports {
+        port.commands.send(Command::Leave(how.clone())).await.ok(); // its task has ended already
+    }
+    for port in ports {
+        port.commands.closed().await;
+    }
+}
+
+async fn ask<T>(
+    port: &PeerPort,
+    question: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T, CommandError> {
+    let (answer, answered) = oneshot::channel();
+    port.commands.send(question(answer)).await.map_err(|_| CommandError::Stopped)?;
+    answered.await.map_err(|_| CommandError::Stopped)
 }

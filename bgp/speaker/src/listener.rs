@@ -1,26 +1,35 @@
-//! The task of one listening socket: hands each connection to the peer it comes from.
+//! Listening sockets: what guards them, and the task that hands each connection to the peer it comes from.
 //!
 //! Who is not configured is told so (Cease 6/5, RFC 4486 §4) and closed. That costs a source little and us less: at
 //! most [`MAX_REJECTING`] such connections live at once, the rest are dropped without a word, and the log says it
 //! once per [`LOG_INTERVAL`].
+//!
+//! Guards are set per peer, so that a change of one touches no other: a TCP MD5 key for its address or range, and a
+//! rule of the TTL filter ([`gtsm`]).
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
+    net::SocketAddr,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
 use proxima_bgp_wire::{ErrorCode, Message, Negotiated, Notification};
-use proxima_types::PeerName;
+use proxima_sys::Md5Scope;
+use proxima_types::{Family, PeerName, Prefix};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::Semaphore,
 };
 
-use crate::connection::linger;
+use crate::{
+    Distance, GuardError, Password, PeerConfig, Remote,
+    connection::linger,
+    gtsm,
+    roster::{Refused, Roster},
+};
 
 /// Rejected connections that may be open at once.
 const MAX_REJECTING: usize = 16;
@@ -29,25 +38,142 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The wait after the kernel could not give us a connection, for want of file descriptors above all.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Which task takes the connections of which source.
-pub(crate) type PeersByAddress = HashMap<IpAddr, (PeerName, mpsc::Sender<TcpStream>)>;
+/// What a peer asks of the listening sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Guard {
+    /// Where its connections come from.
+    scope: Prefix,
+    password: Option<Password>,
+    /// 0 for any.
+    least_ttl: u8,
+}
 
-pub(crate) async fn run(listener: TcpListener, peers: Arc<PeersByAddress>) {
+impl Guard {
+    /// That of a peer; none for one at the end of a link that is not known yet.
+    pub(crate) fn of(peer: &PeerConfig) -> Option<Self> {
+        match peer.remote {
+            Remote::Address { address, .. } => Some(Self::at(peer, Prefix::host(address.to_canonical()))),
+            Remote::Range { prefix, .. } => Some(Self::at(peer, prefix)),
+            Remote::Interface { .. } => None,
+        }
+    }
+
+    /// That of a peer whose connections come from `scope`.
+    pub(crate) fn at(peer: &PeerConfig, scope: Prefix) -> Self {
+        let least_ttl = match peer.distance {
+            Distance::Security(hops) => gtsm::least_ttl(hops.get()),
+            Distance::Usual | Distance::Multihop(_) => 0,
+        };
+        Self { scope, password: peer.password.clone(), least_ttl }
+    }
+}
+
+/// All listening sockets, with the guards that are set on them.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    sockets: Vec<Arc<TcpListener>>,
+    guards: BTreeMap<PeerName, Guard>,
+}
+
+impl Listeners {
+    pub(crate) fn new(sockets: Vec<TcpListener>) -> Self {
+        Self { sockets: sockets.into_iter().map(Arc::new).collect(), guards: BTreeMap::new() }
+    }
+
+    pub(crate) fn sockets(&self) -> &[Arc<TcpListener>] {
+        &self.sockets
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// Sets, changes or takes away (None) what guards the connections of a peer; others are not touched.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the guard is as before then, as far as the kernel let it be.
+    pub(crate) fn guard(&mut self, peer: &PeerName, guard: Option<Guard>) -> Result<(), GuardError> {
+        let before = self.guards.get(peer).cloned();
+        if before == guard {
+            return Ok(());
+        }
+        match &guard {
+            Some(guard) => self.guards.insert(peer.clone(), guard.clone()),
+            None => self.guards.remove(peer),
+        };
+        let set = self.set_keys(before.as_ref(), guard.as_ref()).and_then(|()| self.set_filters());
+        if set.is_err() {
+            match &before {
+                Some(before) => self.guards.insert(peer.clone(), before.clone()),
+                None => self.guards.remove(peer),
+            };
+            self.set_keys(guard.as_ref(), before.as_ref()).ok(); // the first error is the one to tell
+            self.set_filters().ok();
+        }
+        set
+    }
+
+    fn set_keys(&self, before: Option<&Guard>, now: Option<&Guard>) -> Result<(), GuardError> {
+        let scope = |guard: &Guard| guard.password.is_some().then_some(guard.scope);
+        if let Some(old) = before.and_then(scope)
+            && now.and_then(scope) != Some(old)
+        {
+            match self.set_key(old, b"") {
+                // It was never set: a guard that failed half-way.
+                Err(GuardError::Md5 { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        if let Some(Guard { scope, password: Some(key), .. }) = now
+            && before.is_none_or(|before| (before.scope, before.password.as_ref()) != (*scope, Some(key)))
+        {
+            self.set_key(*scope, key.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn set_key(&self, scope: Prefix, key: &[u8]) -> Result<(), GuardError> {
+        let md5 = Md5Scope { address: scope.address(), prefix_length: scope.length(), interface: None };
+        for socket in self.of_family(scope.family()) {
+            proxima_sys::set_tcp_md5(&**socket, md5, key)
+                .map_err(|source| GuardError::Md5 { scope, source })?;
+        }
+        Ok(())
+    }
+
+    fn set_filters(&self) -> Result<(), GuardError> {
+        let rules: Vec<gtsm::Rule> =
+            self.guards.values().map(|guard| (guard.scope, guard.least_ttl)).collect();
+        for family in Family::ALL {
+            for socket in self.of_family(family) {
+                gtsm::filter(&**socket, family, &rules).map_err(GuardError::Ttl)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of_family(&self, family: Family) -> impl Iterator<Item = &Arc<TcpListener>> {
+        self.sockets.iter().filter(move |socket| {
+            socket.local_addr().is_ok_and(|address| address.is_ipv4() == (family == Family::Ipv4))
+        })
+    }
+}
+
+/// Takes connections until the speaker is gone.
+pub(crate) async fn run(listener: Arc<TcpListener>, roster: Weak<Roster>) {
     let rejecting = Arc::new(Semaphore::new(MAX_REJECTING));
     let mut log = RateLimited::default();
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => match peers.get(&from.ip().to_canonical()) {
-                Some((name, peer)) => {
-                    if peer.try_send(stream).is_err() {
-                        log.warn(
-                            Instant::now(),
-                            &format!("too many connections at once from peer {name}; closed one"),
-                        );
+            Ok((stream, from)) => {
+                let Some(roster) = roster.upgrade() else { return };
+                if let Err((refused, stream)) = roster.dispatch(stream, from) {
+                    log.warn(Instant::now(), &refused.to_string());
+                    if refused == Refused::Stranger(from) {
+                        reject(stream, &rejecting);
                     }
                 }
-                None => reject(stream, from, &rejecting, &mut log),
-            },
+            }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 log.warn(Instant::now(), &format!("cannot accept connections: {error}"));
@@ -57,11 +183,7 @@ pub(crate) async fn run(listener: TcpListener, peers: Arc<PeersByAddress>) {
     }
 }
 
-fn reject(stream: TcpStream, from: SocketAddr, rejecting: &Arc<Semaphore>, log: &mut RateLimited) {
-    log.warn(
-        Instant::now(),
-        &format!("rejected a connection from {from}: not a configured peer; add it to [[bgp.peers]] if it should be"),
-    );
+fn reject(stream: TcpStream, rejecting: &Arc<Semaphore>) {
     let Ok(permit) = rejecting.clone().try_acquire_owned() else { return };
     tokio::spawn(async move {
         linger(stream, &connection_rejected()).await;

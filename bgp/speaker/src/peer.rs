@@ -1,32 +1,50 @@
 //! The task of one peer: owns its session, its attempt to connect and its connections.
 //!
 //! ```text
-//!  wait for one thing ─▶ hand it to the session ─▶ pump: outputs, UPDATEs, writes ─▶ publish the status ─▶ again
+//!  wait for one thing ─▶ hand it to the session ─▶ pump: outputs, UPDATEs, writes ─▶ RIB ─▶ publish the status ─▶ again
 //! ```
+//!
+//! | module      | part of the task                                             |
+//! |-------------|--------------------------------------------------------------|
+//! | `transport` | attempts, accepted connections, reading and writing          |
+//! | `routes`    | what goes to the RIB, and when reading has to wait for it    |
+//! | `tell`      | log, events, status                                          |
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Instant};
+mod routes;
+mod tell;
+mod transport;
+
+use std::{
+    future::{pending, poll_fn},
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
-use proxima_bgp_session::{ConnectionId, Desired, Input, Output, Problem, ReceivedRoute, Session, State};
-use proxima_types::{Prefix, RouteAttributes};
+use proxima_bgp_rib::PeerId;
+use proxima_bgp_session::{Desired, Input, Leave, Output, Session};
+use proxima_types::{Family, Prefix, RouteAttributes};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
+    time::timeout_at,
 };
 
 use crate::{
-    PeerConfig, PeerStatus, SpeakerEvent,
-    connect::{self, connect},
-    connection::{Connection, Read},
-    event::EventSink,
+    BfdState, Effect, PeerConfig, PeerStatus, Remote, config::Common, connection::Connection,
+    detach::DetachedPeer, discovery::Discovery, event::EventSink, rib::RibQueue, roster::Roster, socket,
 };
+use routes::{News, Routes};
+use transport::Attempt;
 
 /// No more UPDATEs are made while this many octets wait to be written.
 pub(crate) const WATERMARK: usize = 64 * 1024;
 
-/// Closed connections whose last words may be under way at once; beyond that, what can't be written now is dropped.
-const MAX_LINGERING: usize = 16;
+/// How long a peer's last words may take.
+pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(2);
 
 /// What all peers are to hold. The latest wins.
 #[derive(Debug, Clone, Default)]
@@ -39,32 +57,40 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(crate) enum Command {
     Reset,
-    Received(oneshot::Sender<Vec<(Prefix, ReceivedRoute)>>),
+    Up,
+    Shutdown {
+        reason: String,
+        drain: Duration,
+    },
+    Refresh(Family),
+    Bfd(BfdState),
+    Reconfigure(Box<PeerConfig>, oneshot::Sender<()>),
     Advertised(oneshot::Sender<Vec<(Prefix, Arc<RouteAttributes>)>>),
     /// Ends the task, once the last words are out.
-    Stop(String),
+    Leave(Leave),
+    /// Ends the task and hands the established connection over.
+    Detach(oneshot::Sender<DetachedPeer>),
 }
 
 /// The task's ends of what connects it to the speaker.
-#[derive(Debug)]
 pub(crate) struct Ports {
+    pub(crate) id: PeerId,
     pub(crate) wanted: watch::Receiver<Wanted>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) accepted: mpsc::Receiver<TcpStream>,
     pub(crate) events: EventSink,
     pub(crate) status: watch::Sender<PeerStatus>,
-}
-
-/// An attempt under way.
-struct Attempt {
-    id: ConnectionId,
-    outcome: Pin<Box<dyn Future<Output = Result<TcpStream, String>> + Send>>,
+    pub(crate) rib: RibQueue,
+    pub(crate) roster: Weak<Roster>,
 }
 
 pub(crate) struct Peer {
     config: PeerConfig,
+    common: Common,
     session: Session,
     ports: Ports,
+    routes: Routes,
+    discovery: Option<Discovery>,
     attempt: Option<Attempt>,
     connections: Vec<Connection>,
     lingering: JoinSet<()>,
@@ -72,6 +98,10 @@ pub(crate) struct Peer {
     created: Instant,
     /// The failure that was logged last; told again only when it changes or the session was up in between.
     warned: Option<String>,
+    /// An operator keeps it down.
+    down: bool,
+    /// A member of a range is forgotten then, if it has no connection by then.
+    forget_at: Option<Instant>,
 }
 
 /// The one thing that happened.
@@ -79,137 +109,243 @@ enum Happening {
     Wanted,
     Command(Command),
     Accepted(TcpStream),
-    Attempt(Result<TcpStream, String>),
+    Attempt(Result<(TcpStream, SocketAddr), String>),
     Ready,
+    Rib(News),
+    Neighbour,
     Deadline,
+    Forget,
     /// Every handle is gone: nobody steers any more.
     Abandoned,
 }
 
 impl Peer {
-    pub(crate) fn new(config: PeerConfig, session: Session, ports: Ports, created: Instant) -> Self {
+    pub(crate) fn new(
+        config: PeerConfig,
+        common: Common,
+        session: Session,
+        connection: Option<Connection>,
+        ports: Ports,
+        created: Instant,
+    ) -> Self {
+        let discovery = match &config.remote {
+            Remote::Interface { interface } => Some(Discovery::start(interface.clone(), config.port)),
+            Remote::Address { .. } | Remote::Range { .. } => None,
+        };
         Self {
+            down: config.shutdown.is_some(),
             config,
+            common,
             session,
+            routes: Routes::new(ports.id, ports.rib.clone()),
             ports,
+            discovery,
             attempt: None,
-            connections: Vec::new(),
+            connections: connection.into_iter().collect(),
             lingering: JoinSet::new(),
             buffer: BytesMut::new(),
             created,
             warned: None,
+            forget_at: None,
         }
+    }
+
+    /// Where the router at the end of the link was found.
+    pub(crate) fn neighbour(&self) -> Option<watch::Receiver<Option<SocketAddr>>> {
+        self.discovery.as_ref().map(Discovery::found)
     }
 
     pub(crate) async fn run(mut self) {
         self.take_wanted();
-        self.session.handle(Instant::now(), Input::ManualStart);
+        self.go_on();
+        let first = match &self.config.shutdown {
+            Some(reason) => Input::Shutdown { reason: reason.clone(), drain: Duration::ZERO },
+            None => Input::Up,
+        };
+        self.handle(first);
         loop {
             self.pump();
             match self.next().await {
-                Happening::Wanted => self.take_wanted(),
-                Happening::Command(Command::Stop(reason)) => return self.stop(reason).await,
+                Happening::Command(Command::Leave(leave)) => return self.leave(leave).await,
+                Happening::Command(Command::Detach(answer)) => return self.detach(answer).await,
                 Happening::Abandoned => return,
-                Happening::Command(command) => self.command(command),
-                Happening::Accepted(stream) => self.accepted(stream),
-                Happening::Attempt(outcome) => self.attempt_ended(outcome),
-                Happening::Ready => self.read(),
-                Happening::Deadline => {
-                    // What the peer sent in time counts, even if this task is late.
-                    self.read();
-                    self.session.handle_timeout(Instant::now());
+                Happening::Forget => {
+                    if self.may_be_forgotten() {
+                        return self.farewell().await;
+                    }
                 }
+                happening => self.happened(happening),
             }
         }
     }
 
+    /// Where the session comes from another process: the routes that one had are asked for again.
+    fn go_on(&mut self) {
+        let Some(terms) = self.session.status().terms else { return };
+        self.connected(Instant::now());
+        for family in terms.negotiated.families.iter() {
+            self.handle(Input::Refresh(family));
+        }
+    }
+
     async fn next(&mut self) -> Happening {
-        let Self { session, ports, attempt, connections, .. } = self;
+        let Self { session, ports, routes, discovery, attempt, connections, forget_at, .. } = self;
         let deadline = session.poll_timeout();
-        let expired = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let established = session.established();
+        let reading = routes.may_read();
         let ready = poll_fn(|cx| {
-            let any = connections.iter().any(|connection| connection.poll_ready(cx).is_ready());
+            let mut any = false;
+            for connection in connections.iter() {
+                any |= connection.poll_ready(cx, reading || Some(connection.id) != established).is_ready();
+            }
             if any { Poll::Ready(()) } else { Poll::Pending }
         });
         let attempted = poll_fn(|cx| match attempt {
             Some(attempt) => attempt.outcome.as_mut().poll(cx),
             None => Poll::Pending,
         });
+        let neighbour = async {
+            match discovery {
+                Some(discovery) => discovery.changed().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
-            changed = ports.wanted.changed() => changed.map_or(Happening::Abandoned, |()| Happening::Wanted),
-            command = ports.commands.recv() => command.map_or(Happening::Abandoned, Happening::Command),
-            Some(stream) = ports.accepted.recv() => Happening::Accepted(stream),
+            biased;
+            changed = ports.wanted.changed() => match changed {
+                Ok(()) => Happening::Wanted,
+                Err(_) => Happening::Abandoned,
+            },
+            command = ports.commands.recv() => match command {
+                Some(command) => Happening::Command(command),
+                None => Happening::Abandoned,
+            },
+            () = until(deadline) => Happening::Deadline,
             outcome = attempted => Happening::Attempt(outcome),
+            Some(stream) = ports.accepted.recv() => Happening::Accepted(stream),
+            () = neighbour => Happening::Neighbour,
+            news = routes.news() => Happening::Rib(news),
             () = ready => Happening::Ready,
-            () = expired => Happening::Deadline,
+            () = until(*forget_at) => Happening::Forget,
         }
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        match happening {
+            Happening::Wanted => self.take_wanted(),
+            Happening::Command(command) => self.command(command),
+            Happening::Accepted(stream) => self.accepted(stream),
+            Happening::Attempt(outcome) => self.attempt_ended(outcome),
+            Happening::Ready => self.read(false),
+            Happening::Rib(News::Place(place)) => {
+                self.routes.take_place(place);
+                self.read(false);
+            }
+            Happening::Rib(News::Counts) => self.take_counts(),
+            Happening::Neighbour => self.neighbour_found(),
+            Happening::Deadline => {
+                // What the peer sent in time counts, even if this task, or the RIB, is late.
+                self.read(true);
+                self.session.handle_timeout(Instant::now());
+            }
+            Happening::Forget | Happening::Abandoned => {}
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.session.handle(Instant::now(), input);
     }
 
     fn take_wanted(&mut self) {
-        let wanted = self.ports.wanted.borrow_and_update().clone();
-        let now = Instant::now();
-        self.session.handle(now, Input::SetDesired(wanted.desired));
-        if wanted.end_of_rib {
-            self.session.handle(now, Input::ReleaseEndOfRib);
+        let Wanted { desired, end_of_rib } = self.ports.wanted.borrow_and_update().clone();
+        self.handle(Input::SetDesired(desired));
+        if end_of_rib {
+            self.handle(Input::ReleaseEndOfRib);
         }
     }
 
-    /// An asker who went away is no error.
     fn command(&mut self, command: Command) {
+        // An answer that nobody waits for any more is nobody's loss.
         match command {
-            Command::Reset => self.session.handle(Instant::now(), Input::Reset),
-            Command::Received(answer) => {
-                let routes = self.session.adj_rib_in().iter().map(|(prefix, route)| (prefix, route.clone()));
-                answer.send(routes.collect()).ok();
+            Command::Reset => {
+                self.down = false;
+                self.handle(Input::Reset);
+            }
+            Command::Up => self.up(),
+            Command::Shutdown { reason, drain } => self.shutdown(reason, drain),
+            Command::Refresh(family) => self.handle(Input::Refresh(family)),
+            Command::Bfd(BfdState::Up) => self.handle(Input::BfdUp),
+            Command::Bfd(BfdState::Down { diagnostic, independent }) => {
+                self.handle(Input::BfdDown { diagnostic, independent });
+            }
+            Command::Bfd(BfdState::AdminDown) => self.handle(Input::BfdAdminDown),
+            Command::Reconfigure(config, done) => {
+                self.reconfigure(*config);
+                done.send(()).ok();
             }
             Command::Advertised(answer) => {
-                let routes = self.session.adj_rib_out().sent().map(|(prefix, route)| (prefix, route.clone()));
-                answer.send(routes.collect()).ok();
+                let routes = self.session.adj_rib_out().sent();
+                answer.send(routes.map(|(prefix, route)| (prefix, route.clone())).collect()).ok();
             }
-            Command::Stop(reason) => self.session.handle(Instant::now(), Input::ManualStop { reason }),
+            Command::Leave(_) | Command::Detach(_) => {}
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream) {
-        connect::set_up(&stream);
-        let connection = Connection::new(self.session.next_connection(), stream);
-        let Some(local) = connection.local else { return };
-        let connection_id = connection.id;
-        self.connections.push(connection);
-        let input = Input::Accepted { connection: connection_id, local: local.ip() };
-        self.session.handle(Instant::now(), input);
+    fn up(&mut self) {
+        self.down = false;
+        self.handle(Input::Up);
     }
 
-    fn attempt_ended(&mut self, outcome: Result<TcpStream, String>) {
-        let Some(Attempt { id, .. }) = self.attempt.take() else { return };
-        let outcome = outcome.map(|stream| Connection::new(id, stream)).and_then(|connection| {
-            let local = connection.local.ok_or("the connection broke at once")?;
-            Ok((connection, local.ip()))
-        });
-        let input = match outcome {
-            Ok((connection, local)) => {
-                self.connections.push(connection);
-                Input::Connected { connection: id, local }
-            }
-            Err(error) => Input::ConnectFailed { connection: id, error },
-        };
-        self.session.handle(Instant::now(), input);
+    fn shutdown(&mut self, reason: String, drain: Duration) {
+        self.down = true;
+        self.handle(Input::Shutdown { reason, drain });
     }
 
-    /// Takes one chunk from each connection.
-    fn read(&mut self) {
+    /// As [`Effect`] says.
+    fn reconfigure(&mut self, new: PeerConfig) {
+        let old = std::mem::replace(&mut self.config, new);
+        let effect = self.common.effect(&old, &self.config);
+        let settings = self.common.settings(&self.config);
+        let session_reopens =
+            self.common.settings(&old).change_to(&settings) == proxima_bgp_session::Change::Reopen;
+        self.handle(Input::Reconfigure(Box::new(settings)));
+        if effect == Effect::Reopened && !session_reopens {
+            self.handle(Input::Reset);
+        }
+        let internal = self.common.internal(&self.config);
         for connection in &self.connections {
-            let input = match connection.read(&mut self.buffer) {
-                Read::Bytes(bytes) => Input::Received { connection: connection.id, bytes },
-                Read::Ended(error) => Input::Closed { connection: connection.id, error },
-                Read::Nothing => continue,
-            };
-            self.session.handle(Instant::now(), input);
+            let stream = connection.stream();
+            let ipv6 = connection.local.is_some_and(|local| local.is_ipv6());
+            if old.distance != self.config.distance
+                && let Err(error) = socket::apply_distance(stream, ipv6, self.config.distance, internal)
+            {
+                tracing::warn!(peer = %self.config.name, "BGP: cannot set the TTL: {error}");
+            }
+            socket::apply_timers(stream, &self.config);
+        }
+        if old.shutdown != self.config.shutdown {
+            match self.config.shutdown.clone() {
+                Some(reason) => self.shutdown(reason, Duration::ZERO),
+                None => self.up(),
+            }
+        }
+        if matches!(self.config.remote, Remote::Interface { .. }) {
+            self.guard_neighbour();
+        }
+    }
+
+    /// The router at the end of the link has shown itself: no reason to wait any longer.
+    fn neighbour_found(&mut self) {
+        self.guard_neighbour();
+        if !self.down && self.session.established().is_none() {
+            self.handle(Input::Up);
+        }
+    }
+
+    fn guard_neighbour(&self) {
+        let found = self.discovery.as_ref().and_then(Discovery::now);
+        if let (Some(found), Some(roster)) = (found, self.ports.roster.upgrade()) {
+            roster.guard_neighbour(&self.config, found.ip());
         }
     }
 
@@ -224,142 +360,95 @@ impl Peer {
             }
         }
         while self.lingering.try_join_next().is_some() {}
+        self.routes.hand_over();
+        self.watch_over_member();
         self.publish();
     }
 
     fn carry_out(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Connect { connection } => {
-                    let outcome = Box::pin(connect(self.config.clone()));
-                    self.attempt = Some(Attempt { id: connection, outcome });
-                }
+                Output::Connect { connection } => self.connect(connection),
                 Output::Send { connection, bytes } => {
                     if let Some(connection) = self.connections.iter_mut().find(|c| c.id == connection) {
                         connection.queue(&bytes);
                     }
                 }
                 Output::Close { connection } => self.close(connection),
-                Output::StateChanged { from, to, cause } => {
-                    self.log_state(from, to, &cause.to_string());
-                    let peer = self.config.name.clone();
-                    self.tell(SpeakerEvent::StateChanged { peer, from, to, cause, at: Instant::now() });
-                }
-                Output::RoutesReceived(routes) => {
-                    let peer = self.config.name.clone();
-                    self.tell(SpeakerEvent::RoutesReceived { peer, routes, at: Instant::now() });
-                }
+                Output::StateChanged { from, to, cause } => self.state_changed(from, to, cause),
+                Output::Rib(change) => self.route_change(change),
                 Output::Problem(problem) => self.problem(problem),
             }
         }
     }
 
-    fn close(&mut self, id: ConnectionId) {
-        self.attempt.take_if(|attempt| attempt.id == id);
-        if let Some(at) = self.connections.iter().position(|connection| connection.id == id) {
-            let mut connection = self.connections.swap_remove(at);
-            if self.lingering.len() < MAX_LINGERING {
-                self.lingering.spawn(connection.linger());
-            } else {
-                connection.flush(|_| {}).ok(); // it is closed either way
-            }
+    /// Members of ranges are forgotten some time after their last connection.
+    fn watch_over_member(&mut self) {
+        let member = self.config.name.as_member().is_some();
+        if !member || !self.connections.is_empty() {
+            self.forget_at = None;
+        } else if self.forget_at.is_none() {
+            self.forget_at = Some(Instant::now() + self.config.forget_after);
         }
     }
 
-    fn make_updates(&mut self) {
-        let Some(established) = self.session.established() else { return };
-        let Some(connection) = self.connections.iter_mut().find(|c| c.id == established) else { return };
-        while connection.backlog() < WATERMARK
-            && let Some(batch) = self.session.poll_update()
-        {
-            connection.queue_update(&batch.bytes, batch.content);
-        }
+    fn may_be_forgotten(&mut self) -> bool {
+        self.forget_at = None;
+        let roster = self.ports.roster.upgrade();
+        // Routes that are kept for a peer that restarts keep the peer too.
+        self.routes.none_held()
+            && roster.is_some_and(|roster| roster.retire(&self.config.name, &self.ports.accepted))
     }
 
-    /// Writes on every connection; whether anything came of it.
-    fn write(&mut self) -> bool {
-        let mut moved = Vec::new();
-        let mut broken = Vec::new();
-        for connection in &mut self.connections {
-            let (events, peer) = (&self.ports.events, &self.config.name);
-            let written = connection.flush(|content| {
-                let at = Instant::now();
-                events.send(SpeakerEvent::UpdateSent { peer: peer.clone(), content, at });
-            });
-            match written {
-                Ok(0) => {}
-                Ok(_) => moved.push(connection.id),
-                Err(error) => broken.push((connection.id, error.to_string())),
-            }
-        }
-        let anything = !moved.is_empty() || !broken.is_empty();
-        for connection in moved {
-            self.session.handle(Instant::now(), Input::Written { connection });
-        }
-        for (connection, error) in broken {
-            self.session.handle(Instant::now(), Input::Closed { connection, error });
-        }
-        anything
-    }
-
-    fn problem(&mut self, problem: Problem) {
-        let text = problem.to_string();
-        if matches!(problem, Problem::NoAnswer) {
-            if self.warned.as_ref() == Some(&text) {
-                return;
-            }
-            self.warned = Some(text.clone());
-        }
-        tracing::warn!(peer = %self.config.name, address = %self.config.remote, "BGP: {text}");
-        let peer = self.config.name.clone();
-        self.tell(SpeakerEvent::Problem { peer, problem, at: Instant::now() });
-    }
-
-    fn log_state(&mut self, from: State, to: State, cause: &str) {
-        let (peer, address) = (&self.config.name, &self.config.remote);
-        match (from, to) {
-            (_, State::Established) => {
-                self.warned = None;
-                tracing::info!(%peer, %address, "BGP session established");
-            }
-            (State::Established, _) => {
-                tracing::warn!(%peer, %address, "BGP session lost: {cause}");
-            }
-            // Failures end in Idle or Active; each is told once, not at every attempt.
-            (_, State::Idle | State::Active)
-                if from != State::Idle && self.warned.as_deref() != Some(cause) =>
-            {
-                self.warned = Some(cause.to_owned());
-                tracing::warn!(%peer, %address, "no BGP session, retrying: {cause}");
-            }
-            _ => tracing::debug!(%peer, %address, %from, %to, "BGP: {cause}"),
-        }
-    }
-
-    fn tell(&self, event: SpeakerEvent) {
-        self.ports.events.send(event);
-    }
-
-    fn publish(&self) {
-        let session = self.session.status();
-        let connection = self.connections.iter().find(|connection| Some(connection.id) == session.connection);
-        self.ports.status.send_replace(PeerStatus {
-            name: self.config.name.clone(),
-            configured: self.config.remote.clone(),
-            port: self.config.port,
-            remote_as: self.config.remote_as,
-            since: session.since.unwrap_or(self.created),
-            local: connection.and_then(|connection| connection.local),
-            remote: connection.and_then(|connection| connection.remote),
-            session,
-        });
-    }
-
-    /// Cease, and wait until it is delivered or its deadline has passed.
-    async fn stop(mut self, reason: String) {
-        self.command(Command::Stop(reason));
+    /// Takes leave, and waits until the last words are delivered or their time is over.
+    async fn leave(mut self, leave: Leave) {
+        self.ports.accepted.close();
+        self.handle(Input::Stop(leave));
+        let deadline = Instant::now() + LEAVE_TIME;
         self.pump();
-        while self.lingering.join_next().await.is_some() {}
+        while !self.connections.is_empty() {
+            match timeout_at(deadline.into(), self.next()).await {
+                Err(_) | Ok(Happening::Abandoned) => break,
+                Ok(Happening::Command(_) | Happening::Accepted(_)) => {}
+                Ok(happening) => self.happened(happening),
+            }
+            self.pump();
+        }
+        while timeout_at(deadline.into(), self.lingering.join_next()).await.is_ok_and(|ended| ended.is_some())
+        {
+        }
+        self.farewell().await;
+    }
+
+    /// The last the RIB hears of the peer.
+    async fn farewell(self) {
         self.publish();
+        let Self { routes, ports, .. } = self;
+        drop(ports); // from here on, the peer is gone for everybody else
+        routes.farewell().await;
+    }
+
+    async fn detach(mut self, answer: oneshot::Sender<DetachedPeer>) {
+        self.ports.accepted.close();
+        self.handle(Input::Stop(Leave::Upgrade));
+        self.pump();
+        let established = self.session.established();
+        let at = self.connections.iter().position(|connection| Some(connection.id) == established);
+        let kept = at.map(|at| self.connections.swap_remove(at));
+        let snapshot = self.session.detach(Instant::now());
+        if let (Some(connection), Some(snapshot)) = (kept, snapshot) {
+            match DetachedPeer::new(self.config.name.clone(), connection, snapshot) {
+                Ok(peer) => drop(answer.send(peer)),
+                Err(error) => tracing::warn!(peer = %self.config.name, "BGP: not handed over: {error}"),
+            }
+        }
+        self.farewell().await;
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => pending().await,
     }
 }

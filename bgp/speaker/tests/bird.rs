@@ -16,9 +16,11 @@ use std::{
 
 use common::{
     DEADLINE, OUR_AS, V4, V6, announcement, attributes, event, free_port, own_address, peer, plain, prefix,
+    received, received_count,
 };
 use proxima_bgp_speaker::{
-    Problem, Speaker, SpeakerConfig, SpeakerEvent, SpeakerHandle, State, UpdateContent,
+    Leave, PeerRoute, Problem, Route, Speaker, SpeakerConfig, SpeakerEvent, SpeakerHandle, State, Unusable,
+    UpdateContent,
 };
 use proxima_types::{Asn, Family};
 use tokio::process::{Child, Command};
@@ -253,7 +255,7 @@ async fn stop_withdraws_and_tells_the_operator_why() {
     let (handle, _events) = Speaker::start(bird.speaker()).unwrap();
     handle.set_desired(vec![plain(V4)]).unwrap();
     bird.until_route(V4, |_| true).await;
-    common::within("stop", handle.stop("maintenance of fra1")).await;
+    common::within("stop", handle.stop(Leave::Stop { reason: "maintenance of fra1".to_owned() })).await;
     bird.until_no_route(V4).await;
     bird.until("the reason", "show status", |_| {
         let log = bird.log();
@@ -303,23 +305,28 @@ async fn routes_of_another_pop_of_our_as_are_seen_and_do_no_harm() {
     .await;
     let (handle, mut events) = Speaker::start(bird.speaker()).unwrap();
     handle.set_desired(vec![plain(V4)]).unwrap();
-    let all = handle.wait_for("bird", |status| status.session.received == 3);
+    let all = handle.wait_for("bird", |status| received_count(status) == 3);
     let status = common::within("three routes", all).await.unwrap();
     assert_eq!(status.families().len(), 2);
     assert!(!status.capabilities().is_empty());
 
-    let received = handle.received("bird").await.unwrap();
-    let loops: Vec<_> = received.iter().map(|(prefix, route)| (prefix.to_string(), route.as_loop)).collect();
+    let received = received(&handle, "bird").await;
+    let as_loop = |route: &Route| route.unusable == Some(Unusable::AsLoop);
+    let loops: Vec<_> =
+        received.iter().map(|PeerRoute { route, .. }| (route.prefix.to_string(), as_loop(route))).collect();
     let expected = [("198.51.100.0/24", false), (V4, true), ("2001:db8:e::/48", false)];
     assert_eq!(loops, expected.map(|(prefix, looped)| (prefix.to_owned(), looped)));
-    assert_eq!(received[0].1.attributes.as_path.to_string(), "65002");
+    assert_eq!(received[0].route.shared.attributes.as_path.to_string(), "65002");
 
     // Ours went out, theirs did not come back.
     bird.until_route(V4, |route| route.contains("BGP.as_path: 64512\n")).await;
     let advertised = handle.advertised("bird").await.unwrap();
     assert_eq!(advertised.iter().map(|(prefix, _)| *prefix).collect::<Vec<_>>(), [prefix(V4)]);
-    event("routes", &mut events, |event| matches!(event, SpeakerEvent::RoutesReceived { .. }).then_some(()))
-        .await;
+    event("the connection's ends", &mut events, |event| {
+        let ends = |local: SocketAddr, remote| (local.ip(), remote) == (bird.us, bird.address);
+        matches!(event, SpeakerEvent::Connected { local, remote, .. } if ends(local, remote)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -9,16 +9,18 @@ use std::{
     time::Duration,
 };
 
-use common::{OUR_AS, V4, V6, attributes, event, free_port, own_address, peer, plain, prefix, within};
+use common::{
+    OUR_AS, V4, V6, attributes, event, free_port, own_address, peer, plain, prefix, received, received_count,
+    until, until_received, within,
+};
 use proxima_bgp_speaker::{
-    AllowList, Cause, CommandError, Speaker, SpeakerConfig, SpeakerEvent, SpeakerHandle, StartError, State,
-    UpdateContent,
+    AllowList, Cause, CommandError, Leave, PeerError, Speaker, SpeakerConfig, SpeakerEvent, SpeakerEvents,
+    StartError, State, UpdateContent,
 };
 use proxima_types::Asn;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::mpsc,
 };
 
 const THEIR_AS: u32 = 65000;
@@ -42,18 +44,6 @@ fn router(listen: SocketAddr, us: &[IpAddr]) -> SpeakerConfig {
         peers: us.iter().enumerate().map(towards).collect(),
         ..common::speaker(Vec::new())
     }
-}
-
-async fn until(handle: &SpeakerHandle, peer: &str, state: State) {
-    within(&format!("{peer} {state}"), handle.wait_for(peer, |status| status.session.state == state))
-        .await
-        .unwrap();
-}
-
-async fn until_received(handle: &SpeakerHandle, peer: &str, count: usize) {
-    within(&format!("{count} prefixes from {peer}"), handle.wait_for(peer, |s| s.session.received == count))
-        .await
-        .unwrap();
 }
 
 /// One message from a raw connection; None at its end.
@@ -109,9 +99,9 @@ async fn two_speakers_exchange_routes_both_ways_and_take_leave() {
     assert_eq!(status.remote, Some(router.listening()[0]));
     assert_eq!(status.terms().unwrap().hold_time, Some(Duration::from_secs(9)));
     assert_eq!(status.session.advertised, 2);
-    let received = pop.received("router").await.unwrap();
-    assert_eq!(received[0].0, prefix(V6));
-    assert_eq!(received[0].1.attributes.as_path.to_string(), "65000");
+    let received = received(&pop, "router").await;
+    assert_eq!(received[0].route.prefix, prefix(V6));
+    assert_eq!(received[0].route.shared.attributes.as_path.to_string(), "65000");
     assert_eq!(pop.advertised("router").await.unwrap().len(), 2);
 
     // Each change is told, with what was sent.
@@ -126,13 +116,13 @@ async fn two_speakers_exchange_routes_both_ways_and_take_leave() {
     .await;
     assert_eq!(sent.len(), 4);
 
-    within("stop", pop.stop("maintenance")).await;
+    within("stop", pop.stop(Leave::Stop { reason: "maintenance".to_owned() })).await;
     until(&router, "pop0", State::Idle).await;
+    until_received(&router, "pop0", 0).await;
     let status = router.peers().remove(0);
-    assert_eq!(status.session.received, 0);
-    let last = status.session.last_received.unwrap().to_string();
+    let last = status.session.last_received.unwrap().what.to_string();
     assert!(last.contains("administrative shutdown (6/2)") && last.contains("maintenance"), "{last}");
-    assert_eq!(pop.reset("router").await, Err(CommandError::Stopped));
+    assert!(matches!(pop.reset("router").await, Err(CommandError::Stopped)));
 }
 
 #[tokio::test]
@@ -145,8 +135,9 @@ async fn a_session_over_ipv6_carries_both_families() {
     let (pop, _events) = Speaker::start(common::speaker(vec![towards])).unwrap();
     pop.set_desired(vec![plain(V4), plain(V6)]).unwrap();
     until_received(&router, "pop0", 2).await;
-    let received = router.received("pop0").await.unwrap();
-    let next_hops: Vec<_> = received.iter().map(|(_, route)| route.next_hop.address.to_string()).collect();
+    let received = received(&router, "pop0").await;
+    let next_hops: Vec<_> =
+        received.iter().map(|route| route.route.shared.next_hop.address.to_string()).collect();
     assert_eq!(next_hops, ["10.0.0.9", "::1"], "as configured, and the local address of the session");
 }
 
@@ -178,8 +169,8 @@ async fn a_prefix_outside_the_allow_list_cannot_be_sent() {
     // Nothing of it was applied: what comes next is the next good state.
     pop.set_desired(vec![plain(V4), plain(V6)]).unwrap();
     until_received(&router, "pop0", 2).await;
-    let received = router.received("pop0").await.unwrap();
-    assert_eq!(received.iter().map(|(prefix, _)| *prefix).collect::<Vec<_>>(), [prefix(V4), prefix(V6)]);
+    let received = received(&router, "pop0").await;
+    assert_eq!(received.iter().map(|route| route.route.prefix).collect::<Vec<_>>(), [prefix(V4), prefix(V6)]);
 }
 
 #[tokio::test]
@@ -236,11 +227,11 @@ async fn hostile_bytes_are_answered_exactly_and_the_session_comes_back() {
     until(&pop, "hostile", State::Established).await;
     let status = pop.peers();
     assert_eq!(status[0].session.counters.flaps, 1);
-    let last = status[0].session.last_sent.as_ref().unwrap().to_string();
+    let last = status[0].session.last_sent.as_ref().unwrap().what.to_string();
     assert!(last.contains("malformed attribute list (3/1)"), "{last}");
     // The neighbour noticed nothing.
     assert_eq!((status[1].session.state, status[1].session.counters.flaps), (State::Established, 0));
-    assert_eq!(router.peers()[0].session.received, 1);
+    assert_eq!(received_count(&router.peers()[0]), 1);
 }
 
 #[tokio::test]
@@ -399,12 +390,15 @@ async fn a_start_that_cannot_work_says_what_to_do() {
     assert!(matches!(error(|c| c.hold_time = Duration::from_secs(2)), StartError::HoldTime(_)));
     assert!(matches!(error(|c| c.hold_time = Duration::from_millis(9500)), StartError::HoldTime(_)));
     assert!(matches!(error(|c| c.local_as = Asn(0)), StartError::ZeroIdentity));
-    assert!(matches!(error(|c| c.peers[0].families.clear()), StartError::NoFamilies(_)));
-    assert!(matches!(error(|c| c.peers.push(c.peers[0].clone())), StartError::DuplicateName(_)));
+    assert!(matches!(error(|c| c.peers[0].families.clear()), StartError::Peer(PeerError::NoFamilies(_))));
+    assert!(matches!(
+        error(|c| c.peers.push(c.peers[0].clone())),
+        StartError::Peer(PeerError::DuplicateName(_))
+    ));
     let twin = |c: &mut SpeakerConfig| {
         c.peers.push(proxima_bgp_speaker::PeerConfig { name: "twin".parse().unwrap(), ..c.peers[0].clone() });
     };
-    assert!(matches!(error(twin), StartError::DuplicateAddress { .. }));
+    assert!(matches!(error(twin), StartError::Peer(PeerError::DuplicateAddress { .. })));
     let twin_at_another_port = |listen: Vec<SocketAddr>, passive| {
         let mut config = SpeakerConfig { listen, ..base() };
         let mut twin =
@@ -417,10 +411,10 @@ async fn a_start_that_cannot_work_says_what_to_do() {
     for ambiguous in
         [twin_at_another_port(vec![SocketAddr::new(us, 0)], false), twin_at_another_port(Vec::new(), true)]
     {
-        assert!(matches!(ambiguous, Err(StartError::DuplicateAddress { .. })));
+        assert!(matches!(ambiguous, Err(StartError::Peer(PeerError::DuplicateAddress { .. }))));
     }
     let other_version = |c: &mut SpeakerConfig| c.peers[0].source = Some("::1".parse().unwrap());
-    assert!(matches!(error(other_version), StartError::SourceFamily { .. }));
+    assert!(matches!(error(other_version), StartError::Peer(PeerError::SourceFamily { .. })));
 }
 
 #[tokio::test]
@@ -491,7 +485,7 @@ fn stand_still(span: Duration) {
 async fn a_reader_of_events_that_sleeps_delays_no_session() {
     let (us, them) = (own_address(), own_address());
     let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
-    let (pop, events): (_, mpsc::Receiver<SpeakerEvent>) =
+    let (pop, events): (_, SpeakerEvents) =
         Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
     until(&pop, "router", State::Established).await;
     for round in 0..2000u32 {

@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use proxima_bgp_speaker::{AllowList, PeerConfig, Remote, SpeakerConfig, SpeakerEvent};
+use proxima_bgp_speaker::{
+    AllowList, BestPathRules, PeerConfig, PeerRoute, PeerStatus, Remote, SpeakerConfig, SpeakerEvent,
+    SpeakerEvents, SpeakerHandle, State,
+};
 use proxima_types::{Announcement, Asn, Community, Prefix, RouteAttributes};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 /// Everything a test waits for comes within this time, or the test fails.
 pub const DEADLINE: Duration = Duration::from_mins(1);
@@ -60,6 +63,7 @@ pub fn speaker(peers: Vec<PeerConfig>) -> SpeakerConfig {
         listen: Vec::new(),
         peers,
         allow_list: AllowList::new([prefix(V4), prefix(V6)]),
+        best_path: BestPathRules::default(),
         bmp: Vec::new(),
         mrt: None,
     }
@@ -83,7 +87,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// The first event `wanted` accepts.
 pub async fn event<T>(
     what: &str,
-    events: &mut mpsc::Receiver<SpeakerEvent>,
+    events: &mut SpeakerEvents,
     mut wanted: impl FnMut(SpeakerEvent) -> Option<T>,
 ) -> T {
     within(what, async {
@@ -95,4 +99,38 @@ pub async fn event<T>(
         }
     })
     .await
+}
+
+/// Waits for a state.
+pub async fn until(handle: &SpeakerHandle, peer: &str, state: State) {
+    within(&format!("{peer} {state}"), handle.wait_for(peer, |status| status.session.state == state))
+        .await
+        .unwrap();
+}
+
+/// How many prefixes were received, of both families.
+pub fn received_count(status: &PeerStatus) -> usize {
+    let received = status.session.received;
+    (received.ipv4 + received.ipv6) as usize
+}
+
+/// Waits until so many prefixes were received.
+pub async fn until_received(handle: &SpeakerHandle, peer: &str, count: usize) {
+    within(&format!("{count} prefixes from {peer}"), handle.wait_for(peer, |s| received_count(s) == count))
+        .await
+        .unwrap();
+}
+
+/// All routes of a peer.
+pub async fn received(handle: &SpeakerHandle, peer: &str) -> Vec<PeerRoute> {
+    let mut routes = Vec::new();
+    let mut after = None;
+    loop {
+        let page = within("a page", handle.received(peer, after, 2)).await.unwrap();
+        routes.extend(page.routes);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return routes,
+        }
+    }
 }

@@ -1,0 +1,120 @@
+//! Log, events, status, and what the RIB hears.
+
+use std::time::Instant;
+
+use proxima_bgp_rib::PathSource;
+use proxima_bgp_session::{Cause, Input, PeerUp, Problem, RibChange, State};
+use proxima_types::Family;
+
+use super::{Peer, routes::canonical};
+use crate::{PeerStatus, SpeakerEvent, connection::Connection};
+
+impl Peer {
+    pub(super) fn state_changed(&mut self, from: State, to: State, cause: Cause) {
+        self.log_state(from, to, &cause.to_string());
+        let (peer, at) = (self.config.name.clone(), Instant::now());
+        self.tell(SpeakerEvent::StateChanged { peer, from, to, cause, at });
+        if to == State::Established {
+            self.connected(at);
+        }
+    }
+
+    pub(super) fn connected(&self, at: Instant) {
+        if let Some(&Connection { local: Some(local), remote: Some(remote), .. }) = self.established() {
+            let interface = self.config.remote.interface().map(str::to_owned);
+            self.tell(SpeakerEvent::Connected {
+                peer: self.config.name.clone(),
+                local,
+                remote,
+                interface,
+                at,
+            });
+        }
+    }
+
+    pub(super) fn route_change(&mut self, change: RibChange) {
+        if let RibChange::PeerUp(up) = &change {
+            let source = self.source(up);
+            self.routes.up(source);
+        }
+        self.routes.push(Instant::now(), change);
+    }
+
+    fn source(&self, up: &PeerUp) -> PathSource {
+        PathSource {
+            kind: up.kind,
+            asn: up.asn,
+            router_id: up.router_id,
+            address: canonical(self.established().and_then(|connection| connection.remote)),
+            local_as: self.common.local_as,
+            local_router_id: self.common.router_id,
+            local_role: self.common.settings(&self.config).effective_role(),
+        }
+    }
+
+    fn established(&self) -> Option<&Connection> {
+        let established = self.session.established();
+        self.connections.iter().find(|connection| Some(connection.id) == established)
+    }
+
+    pub(super) fn take_counts(&mut self) {
+        let Some(counts) = self.routes.counts() else { return };
+        for (family, counts) in Family::ALL.into_iter().zip(counts.families) {
+            let count = u32::try_from(counts.paths).unwrap_or(u32::MAX);
+            self.handle(Input::PrefixCount { family, count });
+        }
+    }
+
+    pub(super) fn problem(&mut self, problem: Problem) {
+        let mut text = problem.to_string();
+        if matches!(problem, Problem::NoAnswer) {
+            if self.config.password.is_some() {
+                text.push_str("; a wrong password looks the same");
+            }
+            if self.warned.as_ref() == Some(&text) {
+                return;
+            }
+            self.warned = Some(text.clone());
+        }
+        tracing::warn!(peer = %self.config.name, address = %self.config.remote, "BGP: {text}");
+        let peer = self.config.name.clone();
+        self.tell(SpeakerEvent::Problem { peer, problem, at: Instant::now() });
+    }
+
+    fn log_state(&mut self, from: State, to: State, cause: &str) {
+        let (peer, address) = (&self.config.name, &self.config.remote);
+        match (from, to) {
+            (_, State::Established) => {
+                self.warned = None;
+                tracing::info!(%peer, %address, "BGP session established");
+            }
+            (State::Established, _) => {
+                tracing::warn!(%peer, %address, "BGP session lost: {cause}");
+            }
+            // Failures end in Idle or Active; each is told once, not at every attempt.
+            (_, State::Idle | State::Active)
+                if from != State::Idle && self.warned.as_deref() != Some(cause) =>
+            {
+                self.warned = Some(cause.to_owned());
+                tracing::warn!(%peer, %address, "no BGP session, retrying: {cause}");
+            }
+            _ => tracing::debug!(%peer, %address, %from, %to, "BGP: {cause}"),
+        }
+    }
+
+    pub(super) fn tell(&self, event: SpeakerEvent) {
+        self.ports.events.send(event);
+    }
+
+    pub(super) fn publish(&self) {
+        let session = self.session.status();
+        let connection = self.connections.iter().find(|connection| Some(connection.id) == session.connection);
+        let range = self.config.name.as_member().map(|(range, _)| range);
+        let found = self.discovery.as_ref().and_then(crate::discovery::Discovery::now);
+        self.ports.status.send_replace(PeerStatus {
+            local: connection.and_then(|connection| connection.local),
+            remote: connection.and_then(|connection| connection.remote).or(found),
+            ..PeerStatus::new(&self.config, range, session, self.created)
+        });
+    }
+}

@@ -1,0 +1,598 @@
+//! Who the peers are: the one place where they come and go, and where a connection finds its peer.
+//!
+//! A lock around a list, held for a few steps at a time and never across a wait. What a session does is not in here: each
+//! has a task of its own, reached by channels.
+//!
+//! | a connection from            | goes to                                                          |
+//! |------------------------------|------------------------------------------------------------------|
+//! | a peer's address             | that peer                                                        |
+//! | a link-local address         | the peer configured with it and the interface, else the unnumbered one there |
+//! | the longest range it is in   | the range's peer at that address, made when there is none        |
+//! | elsewhere                    | nobody: Cease 6/5                                                |
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use proxima_bgp_rib::PeerId;
+use proxima_bgp_session::{Session, Settings};
+use proxima_types::{PeerName, Prefix};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    CommandError, Effect, GuardError, PeerConfig, PeerError, PeerStatus, Remote, StartError,
+    config::Common,
+    connection::Connection,
+    detach::Resumed,
+    event::EventSink,
+    listener::{Guard, Listeners},
+    peer::{Command, Peer, Ports, Wanted},
+    rib::RibQueue,
+    socket,
+};
+
+/// Commands that wait for a peer's task.
+const COMMAND_QUEUE: usize = 16;
+/// Accepted connections that wait for a peer's task.
+const ACCEPT_QUEUE: usize = 4;
+
+/// The peers of a speaker.
+pub(crate) struct Roster {
+    common: Common,
+    wanted: watch::Sender<Wanted>,
+    events: EventSink,
+    rib: RibQueue,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// In the order of the configuration; members of ranges after the others.
+    entries: Vec<Entry>,
+    listeners: Listeners,
+    tasks: JoinSet<()>,
+    last_id: u32,
+    /// The speaker was stopped: nobody comes any more.
+    closed: bool,
+}
+
+struct Entry {
+    config: PeerConfig,
+    kind: Kind,
+}
+
+enum Kind {
+    Session(PeerPort),
+    /// A range; `down` while an operator has it shut down.
+    Range {
+        down: Option<String>,
+    },
+}
+
+/// The way to one peer's task.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerPort {
+    pub(crate) id: PeerId,
+    pub(crate) name: PeerName,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) status: watch::Receiver<PeerStatus>,
+    accepted: mpsc::Sender<TcpStream>,
+    /// The end of its link, once it is known.
+    neighbour: Option<watch::Receiver<Option<SocketAddr>>>,
+}
+
+/// Why a connection was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Stranger(SocketAddr),
+    Crowded(PeerName),
+    RangeFull(PeerName, u16, SocketAddr),
+    RangeDown(PeerName, SocketAddr),
+    Stopped,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stranger(from) => write!(
+                f,
+                "rejected a connection from {from}: not a configured peer; add it to [[bgp.peers]] if it should be"
+            ),
+            Self::Crowded(name) => write!(f, "too many connections at once from peer {name}; closed one"),
+            Self::RangeFull(range, max, from) => write!(
+                f,
+                "closed a connection from {from}: the range {range} has {max} peers, as many as `max-dynamic` allows"
+            ),
+            Self::RangeDown(range, from) => {
+                write!(f, "closed a connection from {from}: the range {range} is shut down")
+            }
+            Self::Stopped => f.write_str("closed a connection: the speaker has been stopped"),
+        }
+    }
+}
+
+/// Why a peer was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AddError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+}
+
+impl From<AddError> for CommandError {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Peer(error) => error.into(),
+            AddError::Guard(error) => error.into(),
+        }
+    }
+}
+
+impl From<AddError> for StartError {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Peer(error) => error.into(),
+            AddError::Guard(error) => error.into(),
+        }
+    }
+}
+
+/// Which peers a name stands for.
+pub(crate) enum Named {
+    Session(PeerPort),
+    Range(Vec<PeerPort>),
+}
+
+impl Roster {
+    pub(crate) fn new(
+        common: Common,
+        listeners: Listeners,
+        wanted: watch::Sender<Wanted>,
+        events: EventSink,
+        rib: RibQueue,
+    ) -> Arc<Self> {
+        let inner =
+            Inner { entries: Vec::new(), listeners, tasks: JoinSet::new(), last_id: 0, closed: false };
+        Arc::new(Self { common, wanted, events, rib, inner: Mutex::new(inner) })
+    }
+
+    pub(crate) fn wanted(&self) -> &watch::Sender<Wanted> {
+        &self.wanted
+    }
+
+    pub(crate) fn rib(&self) -> &RibQueue {
+        &self.rib
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whoever panicked left a list that is still one.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the task of each listening socket.
+    pub(crate) fn listen(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        for socket in self.lock().listeners.sockets() {
+            tasks.spawn(crate::listener::run(Arc::clone(socket), Arc::downgrade(self)));
+        }
+    }
+
+    /// The listening sockets once more, for a successor.
+    pub(crate) fn duplicate_listeners(&self) -> Vec<std::net::TcpListener> {
+        let inner = self.lock();
+        let duplicate =
+            |socket: &Arc<TcpListener>| socket.as_fd().try_clone_to_owned().map(std::net::TcpListener::from);
+        let duplicates = inner.listeners.sockets().iter().map(duplicate);
+        duplicates
+            .inspect(|duplicate| {
+                if let Err(error) = duplicate {
+                    tracing::warn!("BGP: a listening socket is not handed over: {error}");
+                }
+            })
+            .filter_map(Result::ok)
+            .collect()
+    }
+
+    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
+        self.lock().listeners.addresses()
+    }
+
+    /// Every session there is.
+    pub(crate) fn ports(&self) -> Vec<PeerPort> {
+        self.lock().entries.iter().filter_map(Entry::port).cloned().collect()
+    }
+
+    /// What goes by a name: a peer, or a range with its members.
+    pub(crate) fn named(&self, name: &str) -> Result<Named, CommandError> {
+        let inner = self.lock();
+        let entry = inner.entries.iter().find(|entry| entry.config.name.as_str() == name);
+        match entry.map(|entry| (&entry.config.name, &entry.kind)) {
+            Some((_, Kind::Session(port))) => Ok(Named::Session(port.clone())),
+            Some((range, Kind::Range { .. })) => Ok(Named::Range(inner.members(range))),
+            None => Err(CommandError::UnknownPeer {
+                name: name.to_owned(),
+                known: inner.entries.iter().map(|entry| entry.config.name.to_string()).collect(),
+            }),
+        }
+    }
+
+    /// The peer with this number.
+    pub(crate) fn name_of(&self, id: PeerId) -> Option<PeerName> {
+        self.lock()
+            .entries
+            .iter()
+            .filter_map(Entry::port)
+            .find(|port| port.id == id)
+            .map(|port| port.name.clone())
+    }
+
+    /// The one session a name stands for.
+    pub(crate) fn session(&self, name: &str) -> Result<PeerPort, CommandError> {
+        match self.named(name)? {
+            Named::Session(port) => Ok(port),
+            Named::Range(_) => Err(CommandError::IsRange(
+                name.parse().map_err(|_| CommandError::Stopped)?, // it is the name of an entry
+            )),
+        }
+    }
+
+    /// Takes a peer in and starts its session; false when the speaker was stopped.
+    ///
+    /// # Errors
+    /// When it contradicts itself or another peer, or can't be guarded; nothing is changed then.
+    pub(crate) fn add(
+        self: &Arc<Self>,
+        config: PeerConfig,
+        resumed: Option<Resumed>,
+    ) -> Result<bool, AddError> {
+        let mut inner = self.lock();
+        if inner.closed {
+            return Ok(false);
+        }
+        config.check()?;
+        let listening = !inner.listeners.sockets().is_empty();
+        for earlier in inner.entries.iter().filter(|entry| !entry.is_member()) {
+            earlier.config.check_beside(&config, listening)?;
+        }
+        inner.listeners.guard(&config.name, Guard::of(&config))?;
+        let kind = match config.remote {
+            Remote::Range { .. } => Kind::Range { down: config.shutdown.clone() },
+            Remote::Address { .. } | Remote::Interface { .. } => {
+                Kind::Session(self.spawn(&mut inner, config.clone(), None, resumed))
+            }
+        };
+        let at = inner.entries.iter().position(Entry::is_member).unwrap_or(inner.entries.len());
+        inner.entries.insert(at, Entry { config, kind });
+        Ok(true)
+    }
+
+    /// Takes out a peer, or a range with its members, and returns the ways to their tasks, which go on.
+    pub(crate) fn remove(&self, name: &str) -> Result<Vec<PeerPort>, CommandError> {
+        self.named(name)?;
+        let mut inner = self.lock();
+        let Some(at) = inner.entries.iter().position(|entry| entry.config.name.as_str() == name) else {
+            return Ok(Vec::new());
+        };
+        if inner.entries[at].is_member() {
+            return Err(CommandError::OfRange(inner.entries[at].config.name.clone()));
+        }
+        let Entry { config, kind } = inner.entries.remove(at);
+        let removed = match kind {
+            Kind::Session(port) => vec![port],
+            Kind::Range { .. } => {
+                let members = inner.members(&config.name);
+                inner.entries.retain(|entry| !entry.is_member_of(&config.name));
+                members
+            }
+        };
+        for name in removed.iter().map(|port| &port.name).chain([&config.name]) {
+            if let Err(error) = inner.listeners.guard(name, None) {
+                tracing::warn!(peer = %name, "BGP: what guarded the peer's connections is still there: {error}");
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Gives a peer or a range its new configuration; the tasks that have to be told of it, with what to tell.
+    ///
+    /// # Errors
+    /// When there is no such peer, or the new configuration contradicts itself or another peer; nothing is changed then.
+    pub(crate) fn reconfigure(
+        &self,
+        new: PeerConfig,
+    ) -> Result<(Effect, Vec<(PeerPort, Option<PeerConfig>)>), CommandError> {
+        self.named(new.name.as_str())?;
+        let mut inner = self.lock();
+        let listening = !inner.listeners.sockets().is_empty();
+        let Some(at) = inner.entries.iter().position(|entry| entry.config.name == new.name) else {
+            return Ok((Effect::Unchanged, Vec::new()));
+        };
+        if inner.entries[at].is_member() {
+            return Err(CommandError::OfRange(new.name));
+        }
+        new.check()?;
+        for other in inner.entries.iter().filter(|entry| !entry.is_member()) {
+            if other.config.name != new.name {
+                other.config.check_beside(&new, listening)?;
+            }
+        }
+        let effect = self.common.effect(&inner.entries[at].config, &new);
+        if effect == Effect::Replaced {
+            return Ok((effect, Vec::new()));
+        }
+        if !matches!(new.remote, Remote::Interface { .. }) {
+            inner.listeners.guard(&new.name, Guard::of(&new))?;
+        }
+        let told = match &mut inner.entries[at] {
+            Entry { config, kind: Kind::Session(port) } => {
+                *config = new.clone();
+                vec![(port.clone(), Some(new))]
+            }
+            Entry { config, kind: Kind::Range { down } } => {
+                if config.shutdown != new.shutdown {
+                    down.clone_from(&new.shutdown);
+                }
+                *config = new.clone();
+                inner.change_members(&new)
+            }
+        };
+        Ok((effect, told))
+    }
+
+    /// Marks a range as shut down or not.
+    pub(crate) fn set_down(&self, range: &str, reason: Option<String>) {
+        for entry in &mut self.lock().entries {
+            if let Entry { config, kind: Kind::Range { down } } = entry
+                && config.name.as_str() == range
+            {
+                *down = reason;
+                return;
+            }
+        }
+    }
+
+    /// Hands a connection to the peer it comes from, which a range may have to make first.
+    pub(crate) fn dispatch(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        from: SocketAddr,
+    ) -> Result<(), (Refused, TcpStream)> {
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err((Refused::Stopped, stream));
+        }
+        let port = match inner.owner(from) {
+            Some(at) => match &inner.entries[at].kind {
+                Kind::Session(port) => port.clone(),
+                Kind::Range { .. } => match self.make_member(&mut inner, at, from) {
+                    Ok(port) => port,
+                    Err(refused) => return Err((refused, stream)),
+                },
+            },
+            None => return Err((Refused::Stranger(from), stream)),
+        };
+        port.accepted.try_send(stream).map_err(|error| (Refused::Crowded(port.name), error.into_inner()))
+    }
+
+    fn make_member(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        at: usize,
+        from: SocketAddr,
+    ) -> Result<PeerPort, Refused> {
+        let Entry { config, kind: Kind::Range { down } } = &inner.entries[at] else {
+            return Err(Refused::Stranger(from));
+        };
+        let Remote::Range { max, .. } = config.remote else { return Err(Refused::Stranger(from)) };
+        let range = config.name.clone();
+        if down.is_some() {
+            return Err(Refused::RangeDown(range, from));
+        }
+        if inner.members(&range).len() >= usize::from(max) {
+            return Err(Refused::RangeFull(range, max, from));
+        }
+        let config = config.member(from.ip().to_canonical());
+        tracing::info!(peer = %config.name, "BGP: a peer of the range {range}");
+        let port = self.spawn(inner, config.clone(), Some(range), None);
+        inner.entries.push(Entry { config, kind: Kind::Session(port.clone()) });
+        Ok(port)
+    }
+
+    /// Goes on with a member of a range that another process has had; lets it go where there is no such range any more.
+    pub(crate) fn resume_member(self: &Arc<Self>, name: &PeerName, resumed: Resumed) {
+        let Some((range, address)) = name.as_member() else { return };
+        let mut inner = self.lock();
+        let config = inner.entries.iter().map(|entry| &entry.config).find(|config| config.name == range);
+        let Some(config @ PeerConfig { remote: Remote::Range { prefix, .. }, .. }) = config else { return };
+        if prefix.contains(address) {
+            let config = config.member(address);
+            let port = self.spawn(&mut inner, config.clone(), Some(range), Some(resumed));
+            inner.entries.push(Entry { config, kind: Kind::Session(port) });
+        }
+    }
+
+    /// Takes a member of a range out, unless a connection waits for it just now. Called by the member's own task.
+    pub(crate) fn retire(&self, name: &PeerName, accepted: &mpsc::Receiver<TcpStream>) -> bool {
+        let mut inner = self.lock();
+        if !accepted.is_empty() {
+            return false;
+        }
+        inner.entries.retain(|entry| entry.config.name != *name);
+        true
+    }
+
+    /// Guards the connections of a peer at the end of a link, whose address is known now.
+    pub(crate) fn guard_neighbour(&self, config: &PeerConfig, address: IpAddr) {
+        let guard = Guard::at(config, Prefix::host(address));
+        if let Err(error) = self.lock().listeners.guard(&config.name, Some(guard)) {
+            tracing::warn!(peer = %config.name, "BGP: {error}");
+        }
+    }
+
+    /// Lets nobody in any more; the ways to all tasks, which go on.
+    pub(crate) fn close(&self) -> Vec<PeerPort> {
+        self.lock().closed = true;
+        self.ports()
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        config: PeerConfig,
+        range: Option<PeerName>,
+        resumed: Option<Resumed>,
+    ) -> PeerPort {
+        while inner.tasks.try_join_next().is_some() {}
+        let now = Instant::now();
+        inner.last_id += 1;
+        let id = PeerId(inner.last_id);
+        let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
+        let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
+        let (session, connection) = begin(now, &config, self.common.settings(&config), resumed);
+        let (status, status_receiver) =
+            watch::channel(PeerStatus::new(&config, range.clone(), session.status(), now));
+        let ports = Ports {
+            id,
+            wanted: self.wanted.subscribe(),
+            commands,
+            accepted,
+            events: self.events.clone(),
+            status,
+            rib: self.rib.clone(),
+            roster: Arc::downgrade(self),
+        };
+        let name = config.name.clone();
+        let peer = Peer::new(config, self.common.clone(), session, connection, ports, now);
+        let neighbour = peer.neighbour();
+        inner.tasks.spawn(peer.run());
+        PeerPort {
+            id,
+            name,
+            commands: command_sender,
+            status: status_receiver,
+            accepted: accepted_sender,
+            neighbour,
+        }
+    }
+}
+
+impl Inner {
+    /// Whose a connection from there is; see the table at the top.
+    fn owner(&self, from: SocketAddr) -> Option<usize> {
+        let address = from.ip().to_canonical();
+        let scope = match (from, address) {
+            (SocketAddr::V6(from), IpAddr::V6(address)) if address.is_unicast_link_local() => from.scope_id(),
+            _ => 0,
+        };
+        let on_link = |interface: &str| scope != 0 && socket::interface_index(interface) == Some(scope);
+        let exact = |entry: &Entry| match &entry.config.remote {
+            Remote::Address { address: configured, interface } => {
+                configured.to_canonical() == address
+                    && (scope == 0 || interface.as_deref().is_none_or(on_link))
+            }
+            Remote::Interface { interface } => {
+                on_link(interface)
+                    && entry
+                        .port()
+                        .and_then(|port| *port.neighbour.as_ref()?.borrow())
+                        .is_none_or(|known| known.ip() == address)
+            }
+            Remote::Range { .. } => false,
+        };
+        let length = |entry: &Entry| match entry.config.remote {
+            Remote::Range { prefix, .. } if prefix.contains(address) => Some(prefix.length()),
+            _ => None,
+        };
+        self.entries.iter().position(exact).or_else(|| {
+            let ranges = self.entries.iter().enumerate().filter_map(|(at, entry)| Some((length(entry)?, at)));
+            ranges.max_by_key(|(length, _)| *length).map(|(_, at)| at)
+        })
+    }
+
+    fn members(&self, range: &PeerName) -> Vec<PeerPort> {
+        let members = self.entries.iter().filter(|entry| entry.is_member_of(range));
+        members.filter_map(Entry::port).cloned().collect()
+    }
+
+    /// What becomes of a range's members: a new configuration, or none where they are no longer in the range.
+    fn change_members(&mut self, range: &PeerConfig) -> Vec<(PeerPort, Option<PeerConfig>)> {
+        let Remote::Range { prefix, .. } = range.remote else { return Vec::new() };
+        let mut told = Vec::new();
+        self.entries.retain_mut(|entry| {
+            let Some((of, address)) = entry.config.name.as_member() else { return true };
+            let Entry { config, kind: Kind::Session(port) } = entry else { return true };
+            if of != range.name {
+                return true;
+            }
+            let stays = prefix.contains(address);
+            if stays {
+                *config = range.member(address);
+            }
+            told.push((port.clone(), stays.then(|| config.clone())));
+            stays
+        });
+        told
+    }
+}
+
+impl Entry {
+    fn port(&self) -> Option<&PeerPort> {
+        match &self.kind {
+            Kind::Session(port) => Some(port),
+            Kind::Range { .. } => None,
+        }
+    }
+
+    fn is_member(&self) -> bool {
+        self.config.name.as_member().is_some()
+    }
+
+    fn is_member_of(&self, range: &PeerName) -> bool {
+        self.config.name.as_member().is_some_and(|(of, _)| of == *range)
+    }
+}
+
+impl PeerConfig {
+    fn check_beside(&self, later: &Self, listening: bool) -> Result<(), PeerError> {
+        if self.name == later.name {
+            return Err(PeerError::DuplicateName(later.name.clone()));
+        }
+        if self.confusable(later, listening) {
+            let (first, second) = (self.name.clone(), later.name.clone());
+            return Err(PeerError::DuplicateAddress { first, second, remote: later.remote.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// A new session, or one that goes on where another process left it, with its connection.
+fn begin(
+    now: Instant,
+    config: &PeerConfig,
+    settings: Settings,
+    resumed: Option<Resumed>,
+) -> (Session, Option<Connection>) {
+    let Some(Resumed { snapshot, stream, unwritten }) = resumed else {
+        return (Session::new(settings, random_seed()), None);
+    };
+    match Session::resume(settings.clone(), random_seed(), now, snapshot) {
+        Ok((session, id)) => (session, Some(Connection::resumed(id, stream, &unwritten))),
+        Err(error) => {
+            tracing::warn!(peer = %config.name, "BGP: {error}");
+            (Session::new(settings, random_seed()), None)
+        }
+    }
+}
+
+/// Jitter has to differ between speakers, no more: the standard library's random hash keys do.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
