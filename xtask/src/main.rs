@@ -1,9 +1,11 @@
-//! The project's own tasks: `cargo xtask demo | test | bench`.
+//! The project's own tasks: `cargo xtask demo | test | bench | fuzz`.
 //!
 //! ```text
 //! demo   packages ─▶ build ─▶ proxima-testnet demo (takes this process's place)
 //! test   packages ─▶ fmt, clippy, arrows, licences, tests, doctests, demo: each a step with its time
-//! bench  packages ─▶ build ─▶ interleaved rounds against nginx
+//! bench  packages ─▶ build ─▶ interleaved rounds against nginx, BIRD, FRR, GoBGP
+//! soak   packages ─▶ build ─▶ what takes longer than a test may
+//! fuzz   nightly build of bgp/fuzz ─▶ libFuzzer on each decoder
 //! ```
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a program for a person at a terminal")]
 
@@ -15,7 +17,9 @@ mod arrows;
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod packages;
+mod soak;
 mod supply;
 mod test;
 
@@ -40,11 +44,18 @@ enum Task {
     },
     /// Run everything CI runs.
     Test(test::Options),
-    /// Measure next to other proxies.
+    /// What takes longer than a test may.
+    Soak {
+        #[command(subcommand)]
+        soak: soak::Soak,
+    },
+    /// Measure next to other proxies and routers.
     Bench {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Look for bytes that break a decoder.
+    Fuzz(fuzz::Options),
 }
 
 /// The exit code for "could not run": something is missing.
@@ -54,7 +65,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo { arguments } => demo::run(&arguments).map(|never| match never {}),
         Task::Test(options) => Ok(test::run(&options)),
+        Task::Soak { soak } => soak::run(&soak).map(|never| match never {}),
         Task::Bench { bench } => bench::run(&bench),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

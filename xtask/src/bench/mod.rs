@@ -3,7 +3,6 @@
 //! Machines differ and so do minutes, so a figure alone says little: each round measures all, in turns of order, and what
 //! counts is the median of the rounds' ratios.
 
-mod bgp;
 mod cpu;
 mod l7;
 mod programs;
@@ -13,6 +12,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Subcommand;
+
+use crate::{packages::Task, soak};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -54,6 +55,8 @@ pub(crate) struct Options {
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::L7(options) => l7::run(options),
-        Bench::Bgp { arguments } => bgp::run(arguments).map(|never| match never {}),
+        Bench::Bgp { arguments } => {
+            soak::hand_over(Task::BenchBgp, &["table"], arguments).map(|never| match never {})
+        }
     }
 }

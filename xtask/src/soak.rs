@@ -1,0 +1,61 @@
+//! What takes longer than a test may: builds the programs and hands over to `proxima-testnet`.
+
+use std::{convert::Infallible, os::unix::process::CommandExt, process::Command};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+use crate::{
+    cargo,
+    packages::{self, Task},
+};
+
+/// What to do for long.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_flag = true)]
+pub(crate) enum Soak {
+    /// Freeze a PoP 20 times per router, with BFD at 50 ms × 3: time until its route is gone from the router's kernel.
+    ///
+    /// All arguments go to `proxima-testnet bfd freeze`.
+    Freeze {
+        /// Arguments of `proxima-testnet bfd freeze`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Keep all cores busy with the proxy for ten minutes: BFD at 10 ms × 3 must not fail.
+    ///
+    /// All arguments go to `proxima-testnet bfd saturate`.
+    Saturate {
+        /// Arguments of `proxima-testnet bfd saturate`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Attack the daemon as a hostile BGP peer: nobody else may be harmed.
+    ///
+    /// All arguments go to `proxima-testnet hostile`.
+    Hostile {
+        /// Arguments of `proxima-testnet hostile`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Takes this process's place, so that Ctrl-C reaches the soak alone and its exit code is ours.
+pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
+    match soak {
+        Soak::Freeze { arguments } => hand_over(Task::Test, &["bfd", "freeze"], arguments),
+        Soak::Saturate { arguments } => hand_over(Task::Test, &["bfd", "saturate"], arguments),
+        Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile"], arguments),
+    }
+}
+
+/// Becomes a command of a released `proxima-testnet`, with everything it needs built and installed.
+pub(crate) fn hand_over(task: Task, command: &[&str], arguments: &[String]) -> Result<Infallible> {
+    if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        packages::ensure(task)?;
+    }
+    let directory = cargo::build("release", &["proximad", "proxima-testnet"])?;
+    let mut program = Command::new(directory.join("proxima-testnet"));
+    let error = program.args(command).args(arguments).exec();
+    Err(error).with_context(|| format!("starting {}", program.get_program().display()))
+}
