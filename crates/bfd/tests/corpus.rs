@@ -1,6 +1,6 @@
 //! The fuzzer's seeds, without the fuzzer: what its target asserts holds for each, and what routers sent is read.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "tests")]
 
 use std::{fs, path::PathBuf};
 

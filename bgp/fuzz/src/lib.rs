@@ -1,0 +1,25 @@
+//! What every decoder of bytes from outside must hold, whatever the bytes.
+//!
+//! ```text
+//!  fuzz_targets/NAME.rs (libFuzzer, nightly) ──▶ src/MODULE.rs ◀── tests/corpus.rs of the decoder's crate (every test run)
+//!                     │                                                  │
+//!                     └──────────────── corpus/NAME/ ────────────────────┘
+//! ```
+//!
+//! | target | input | module |
+//! |---|---|---|
+//! | `message` | a session (one octet), then the octets of a stream | [`bgp`] |
+//! | `update` | a session (one octet), then the body of an UPDATE | [`bgp`] |
+//! | `open` | the body of an OPEN | [`bgp`] |
+//! | `capabilities` | capabilities, one after the other | [`bgp`] |
+//! | `notification` | the body of a NOTIFICATION | [`bgp`] |
+//! | `bfd` | datagrams, each with when and to which session it comes | [`bfd`] |
+//! | `http1` | a kind (one octet), then what came on the connection | [`http1`] |
+//!
+//! Seeds are named after what they are: `bird-…`, `frr-…`, `gobgp-…`, `openbgpd-…` and `exabgp-…` are what these routers
+//! sent, `golden-…` is written by hand after the RFCs, `bad-…` likewise but faulty, and `found-…` is what the fuzzer came
+//! by on its way through the code.
+
+pub mod bfd;
+pub mod bgp;
+pub mod http1;
