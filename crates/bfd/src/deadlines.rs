@@ -21,7 +21,8 @@ impl Deadlines {
     }
 
     /// Those with a deadline, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, u32)> + '_ {
+    #[cfg(test)]
+    fn iter(&self) -> impl Iterator<Item = (Instant, u32)> + '_ {
         self.heap.iter().copied()
     }
 

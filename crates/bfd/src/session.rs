@@ -185,12 +185,12 @@ impl Session {
         }
     }
 
-    /// The driver was away for `absence` and found nothing from the neighbour when it came back. What has not been looked
-    /// for is no silence of the neighbour: once per silence, one interval is added to its detection time. An absence of
-    /// less than half an interval is no excuse.
+    /// The driver was away for `absence` and has found nothing from the neighbour since it is back. What was not looked for
+    /// is no silence of the neighbour: once per silence, it gets one more interval from now on. An absence of less than
+    /// half an interval is no excuse.
     pub fn excuse(&mut self, now: Instant, absence: Duration) {
-        let Some(interval) = self.receive_interval() else { return };
-        if self.detect_at.is_some_and(|at| at <= now) && !self.excused && absence >= interval / 2 {
+        let (Some(interval), Some(at)) = (self.receive_interval(), self.detect_at) else { return };
+        if !self.excused && absence >= interval / 2 && at < now + interval {
             self.excused = true;
             self.detect_at = Some(now + interval);
         }

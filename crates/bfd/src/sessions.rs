@@ -236,12 +236,10 @@ impl Sessions {
     /// The driver was away for `absence`, has then handed in what had arrived, and comes to [`Sessions::handle_timeout`]
     /// next. See [`Session::excuse`].
     pub fn excuse(&mut self, now: Instant, absence: Duration) {
-        let due: Vec<u32> =
-            self.deadlines.iter().filter(|(at, _)| *at <= now).map(|(_, slot)| slot).collect();
-        for slot in due {
-            if let Some(entry) = &mut self.entries[slot as usize] {
+        for slot in 0..self.entries.len() {
+            if let Some(entry) = &mut self.entries[slot] {
                 entry.session.excuse(now, absence);
-                self.settle(slot);
+                self.settle(slot as u32);
             }
         }
     }
@@ -280,6 +278,11 @@ impl Sessions {
     /// What was discarded, whether or not it was for a session.
     pub fn discards(&self) -> Discards {
         self.discards
+    }
+
+    /// Whether there is a session of that name, be it a removed one that still says farewell.
+    pub fn contains(&self, discriminator: Discriminator) -> bool {
+        self.by_discriminator.contains_key(&discriminator)
     }
 
     /// How many sessions there are, removed ones that still say farewell included.

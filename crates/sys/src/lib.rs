@@ -5,7 +5,7 @@
 //! | `md5` | TCP MD5 signatures (RFC 2385) | tcp(7), `TCP_MD5SIG_EXT` |
 //! | `ttl` | GTSM: a least TTL for what is received (RFC 5082) | ip(7), `IP_MINTTL` |
 //! | `udp` | IPv6 datagrams with a zero checksum (RFC 6936) | `UDP_NO_CHECK6_RX` |
-//! | `schedule` | real-time priority of the calling thread | sched(7) |
+//! | `schedule` | priority of the calling thread | sched(7), setpriority(2) |
 
 mod md5;
 mod option;
@@ -14,6 +14,6 @@ mod ttl;
 mod udp;
 
 pub use md5::{MAX_MD5_KEY, Md5Scope, set_tcp_md5};
-pub use schedule::{FIFO_PRIORITIES, set_fifo};
+pub use schedule::{FIFO_PRIORITIES, set_fifo, set_least_nice};
 pub use ttl::set_least_ttl;
 pub use udp::accept_zero_checksum;

@@ -1,0 +1,439 @@
+//! The thread: wait, read, judge, send.
+//!
+//! ```text
+//!  ┌─▶ ppoll until the first deadline
+//!  │   now = the clock
+//!  │   read every datagram ─▶ Sessions::handle(now)
+//!  │   serve requests
+//!  │   came late? ─▶ Sessions::excuse(now)
+//!  │   Sessions::handle_timeout(now)
+//!  └── send what is to be sent, tell what is to be told
+//! ```
+//!
+//! `now` is read before the datagrams are: whatever arrived before it has been read when timeouts are judged by it.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        mpsc::{Receiver as Requests, SyncSender, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use nix::{
+    net::if_::if_nametoindex,
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{eventfd::EventFd, time::TimeSpec},
+};
+use proxima_bfd::{AddError, Command, Discriminator, Hops, Output, Path, Sessions};
+
+use crate::{
+    outbox::Outbox,
+    priority::Priority,
+    settings::{BfdError, BfdEvent, BfdStatus, HostStatus, SessionConfig},
+    socket::{Buffer, Sockets, Target},
+};
+
+/// A delay that is worth a look at the sessions' excuses.
+const LATE: Duration = Duration::from_millis(1);
+/// Datagrams read in one round, more than the receive buffers hold. What is beyond them comes faster than it can be read.
+const MOST_PER_ROUND: usize = 16_384;
+/// Discarded datagrams in one round after which the thread pauses, so that a flood does not take its whole core.
+const FLOOD: usize = 512;
+/// That pause; the receive buffers hold more than what comes meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How often events that found no room are told again.
+const RETRY: Duration = Duration::from_millis(10);
+/// How often interfaces are looked up: in slices, each of them once in ten.
+const LOOK_UP: Duration = Duration::from_millis(100);
+const SLICES: usize = 10;
+/// The index of an interface that is not there. Nothing arrives by it and nothing is sent.
+const ABSENT: u32 = 0;
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = SyncSender<T>;
+
+/// What a handle asks.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Add(Box<SessionConfig>, Reply<Result<(), BfdError>>),
+    Remove(String, Reply<Result<(), BfdError>>),
+    AdminDown(String, bool, Reply<Result<(), BfdError>>),
+    Reconfigure(Box<SessionConfig>, Reply<Result<(), BfdError>>),
+    Sessions(Reply<Vec<BfdStatus>>),
+    Host(Reply<HostStatus>),
+    Farewell(Reply<()>),
+}
+
+/// What the core does not know of a session.
+#[derive(Debug)]
+struct Peer {
+    name: Arc<str>,
+    config: SessionConfig,
+    /// The interface's index, [`ABSENT`] while it is not there.
+    interface: Option<u32>,
+    target: Target,
+    send_errors: u64,
+    last_send_error: Option<i32>,
+}
+
+/// The thread's state.
+pub(crate) struct Worker {
+    sessions: Sessions,
+    peers: HashMap<Discriminator, Peer>,
+    names: HashMap<Arc<str>, Discriminator>,
+    sockets: Sockets,
+    buffer: Buffer,
+    requests: Requests<Request>,
+    wake: Arc<EventFd>,
+    outbox: Outbox,
+    random: RandomState,
+    drawn: u64,
+    look_up_at: Option<Instant>,
+    slice: usize,
+    priority: Priority,
+    received: u64,
+    sent: u64,
+    worst_delay: Duration,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        sockets: Sockets,
+        requests: Requests<Request>,
+        wake: Arc<EventFd>,
+        outbox: Outbox,
+        priority: Priority,
+    ) -> Self {
+        Self {
+            sessions: Sessions::new(),
+            peers: HashMap::new(),
+            names: HashMap::new(),
+            sockets,
+            buffer: [0; _],
+            requests,
+            wake,
+            outbox,
+            random: RandomState::new(),
+            drawn: 0,
+            look_up_at: None,
+            slice: 0,
+            priority,
+            received: 0,
+            sent: 0,
+            worst_delay: Duration::ZERO,
+        }
+    }
+
+    /// Runs until all handles are gone.
+    pub(crate) fn run(mut self) {
+        let mut before = Instant::now();
+        loop {
+            let wanted = self.deadline(before);
+            self.wait(wanted, before);
+            let now = Instant::now();
+            before = now;
+            let late = wanted.map_or(Duration::ZERO, |wanted| now.saturating_duration_since(wanted));
+            self.worst_delay = self.worst_delay.max(late);
+            let reading = self.read(now);
+            if !self.serve(now) {
+                return;
+            }
+            self.look_up(now);
+            if reading.unfinished {
+                self.sessions.excuse(now, Duration::MAX);
+            } else if late >= LATE {
+                self.sessions.excuse(now, late);
+            }
+            self.sessions.handle_timeout(now);
+            self.outbox.flush();
+            self.put_out(now);
+            if reading.discarded >= FLOOD {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// When there is something to do, as seen at the end of the round that began at `before`.
+    fn deadline(&self, before: Instant) -> Option<Instant> {
+        let retry = self.outbox.is_waiting().then(|| before + RETRY);
+        [self.sessions.poll_timeout(), self.look_up_at, retry].into_iter().flatten().min()
+    }
+
+    /// Until a datagram or a request comes, or the time does.
+    fn wait(&self, until: Option<Instant>, before: Instant) {
+        let timeout = match until {
+            None => None,
+            // Nothing to wait for: only look. Saves reading the clock.
+            Some(until) if until <= before => Some(Duration::ZERO),
+            Some(until) => Some(until.saturating_duration_since(Instant::now())),
+        };
+        let mut descriptors = [(); 5].map(|()| PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
+        for (descriptor, receiver) in descriptors[1..].iter_mut().zip(&self.sockets.receivers) {
+            *descriptor = PollFd::new(receiver.as_fd(), PollFlags::POLLIN);
+        }
+        let used = 1 + self.sockets.receivers.len();
+        // A signal ends the wait early; the round then finds nothing to do.
+        let _ = ppoll(&mut descriptors[..used], timeout.map(TimeSpec::from), None);
+    }
+
+    /// Reads all that has arrived.
+    fn read(&mut self, now: Instant) -> Reading {
+        let mut reading = Reading { discarded: 0, unfinished: false };
+        let mut room = MOST_PER_ROUND;
+        for receiver in &mut self.sockets.receivers {
+            loop {
+                if room == 0 {
+                    reading.unfinished = true;
+                    break;
+                }
+                room -= 1;
+                match receiver.receive(&mut self.buffer) {
+                    Ok(Some((arrival, payload))) => {
+                        self.received += 1;
+                        if self.sessions.handle(now, &arrival, payload).is_err() {
+                            reading.discarded += 1;
+                        }
+                    }
+                    Ok(None) => break,
+                    // An error belongs to one datagram and is gone with it.
+                    Err(_) => reading.discarded += 1,
+                }
+            }
+        }
+        reading
+    }
+
+    /// Answers what was asked; false when nobody can ask any more.
+    fn serve(&mut self, now: Instant) -> bool {
+        // Taken back before the requests are, so that none stays behind. Fails when nothing was asked.
+        let _ = self.wake.read();
+        loop {
+            match self.requests.try_recv() {
+                Ok(request) => self.answer(now, request),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    fn answer(&mut self, now: Instant, request: Request) {
+        match request {
+            Request::Add(config, reply) => answer(&reply, self.add(now, *config)),
+            Request::Remove(name, reply) => answer(&reply, self.remove(now, &name)),
+            Request::AdminDown(name, down, reply) => answer(&reply, self.set_admin_down(now, &name, down)),
+            Request::Reconfigure(config, reply) => answer(&reply, self.reconfigure(now, *config)),
+            Request::Sessions(reply) => answer(&reply, self.statuses()),
+            Request::Host(reply) => answer(&reply, self.host()),
+            Request::Farewell(reply) => answer(&reply, self.farewell(now)),
+        }
+    }
+
+    fn add(&mut self, now: Instant, config: SessionConfig) -> Result<(), BfdError> {
+        config.check()?;
+        if self.names.contains_key(config.name.as_str()) {
+            return Err(BfdError::Exists(config.name));
+        }
+        if !self.sockets.can_reach(config.remote) {
+            return Err(BfdError::Family(config.remote));
+        }
+        let interface = config.interface.as_deref().map(index_of);
+        let hops = config.multihop.map_or(Hops::Single, |least_ttl| Hops::Multi { least_ttl });
+        let path = Path { remote: config.remote, local: config.local, interface, hops };
+        let discriminator = self.add_to_core(now, path, &config)?;
+        let name: Arc<str> = config.name.as_str().into();
+        self.names.insert(name.clone(), discriminator);
+        if interface.is_some() {
+            self.look_up_at.get_or_insert(now + LOOK_UP);
+        }
+        let target = Target::new(config.remote, hops.port(), config.local, interface);
+        let peer = Peer { name, config, interface, target, send_errors: 0, last_send_error: None };
+        self.peers.insert(discriminator, peer);
+        Ok(())
+    }
+
+    fn add_to_core(
+        &mut self,
+        now: Instant,
+        path: Path,
+        config: &SessionConfig,
+    ) -> Result<Discriminator, BfdError> {
+        loop {
+            let Some(discriminator) = Discriminator::new(self.draw() as u32) else { continue };
+            let seed = self.draw();
+            match self.sessions.add(now, discriminator, path, config.settings.clone(), seed) {
+                Ok(()) => return Ok(discriminator),
+                Err(AddError::Discriminator(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A random number that the ones before do not tell: a keyed hash of a counter, the key from the kernel.
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.random.hash_one(self.drawn)
+    }
+
+    fn remove(&mut self, now: Instant, name: &str) -> Result<(), BfdError> {
+        let Some(discriminator) = self.names.remove(name) else {
+            return Err(BfdError::Unknown(name.to_owned()));
+        };
+        // The peer stays until its session has said farewell.
+        self.sessions.remove(now, discriminator);
+        self.outbox.forget(name);
+        self.look_up_at.get_or_insert(now + LOOK_UP);
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<Discriminator, BfdError> {
+        self.names.get(name).copied().ok_or_else(|| BfdError::Unknown(name.to_owned()))
+    }
+
+    fn set_admin_down(&mut self, now: Instant, name: &str, down: bool) -> Result<(), BfdError> {
+        let discriminator = self.find(name)?;
+        let command = if down { Command::AdminDown } else { Command::AdminUp };
+        self.sessions.command(now, discriminator, command)?;
+        Ok(())
+    }
+
+    fn reconfigure(&mut self, now: Instant, config: SessionConfig) -> Result<(), BfdError> {
+        let discriminator = self.find(&config.name)?;
+        config.check()?;
+        let Some(peer) = self.peers.get_mut(&discriminator) else {
+            return Err(BfdError::Unknown(config.name));
+        };
+        if peer.config.same_path(&config) {
+            self.sessions.command(now, discriminator, Command::Reconfigure(config.settings.clone()))?;
+            if let Some(least_ttl) = config.multihop {
+                self.sessions.set_least_ttl(discriminator, least_ttl);
+            }
+            peer.config = config;
+            return Ok(());
+        }
+        let former = peer.config.clone();
+        self.remove(now, &former.name)?;
+        self.add(now, config).inspect_err(|_| {
+            // It was there a moment ago: nothing is in its way.
+            let _ = self.add(now, former);
+        })
+    }
+
+    fn statuses(&self) -> Vec<BfdStatus> {
+        let mut statuses: Vec<_> = self
+            .names
+            .values()
+            .filter_map(|discriminator| {
+                let peer = self.peers.get(discriminator)?;
+                Some(BfdStatus {
+                    name: peer.name.clone(),
+                    interface: peer.config.interface.clone(),
+                    session: self.sessions.status(*discriminator)?,
+                    send_errors: peer.send_errors,
+                    last_send_error: peer
+                        .last_send_error
+                        .map(|code| io::Error::from_raw_os_error(code).to_string()),
+                })
+            })
+            .collect();
+        statuses.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        statuses
+    }
+
+    fn host(&mut self) -> HostStatus {
+        HostStatus {
+            priority: self.priority,
+            sessions: self.names.len(),
+            received: self.received,
+            sent: self.sent,
+            discards: self.sessions.discards(),
+            worst_delay: std::mem::take(&mut self.worst_delay),
+        }
+    }
+
+    fn farewell(&mut self, now: Instant) {
+        for (name, discriminator) in self.names.drain() {
+            self.sessions.remove(now, discriminator);
+            self.outbox.forget(&name);
+        }
+        self.look_up_at.get_or_insert(now + LOOK_UP);
+        self.put_out(now);
+    }
+
+    /// Looks up a slice of the interfaces, for they come and go, and forgets peers whose sessions have said farewell.
+    fn look_up(&mut self, now: Instant) {
+        if self.look_up_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.peers.retain(|discriminator, _| self.sessions.contains(*discriminator));
+        self.slice = (self.slice + 1) % SLICES;
+        let mut any = self.peers.len() > self.names.len();
+        // What sessions share is looked up once.
+        let mut known: HashMap<String, u32> = HashMap::new();
+        for (discriminator, peer) in &mut self.peers {
+            let Some(interface) = &peer.config.interface else { continue };
+            any = true;
+            if discriminator.0.get() as usize % SLICES != self.slice && peer.interface != Some(ABSENT) {
+                continue;
+            }
+            let index = match known.get(interface) {
+                Some(index) => *index,
+                None => *known.entry(interface.clone()).or_insert_with(|| index_of(interface)),
+            };
+            if peer.interface != Some(index) {
+                peer.interface = Some(index);
+                let port =
+                    peer.config.multihop.map_or(Hops::Single, |least_ttl| Hops::Multi { least_ttl }).port();
+                peer.target = Target::new(peer.config.remote, port, peer.config.local, Some(index));
+                self.sessions.set_interface(*discriminator, index);
+            }
+        }
+        self.look_up_at = any.then(|| now + LOOK_UP);
+    }
+
+    /// Sends what is to be sent, tells what is to be told.
+    fn put_out(&mut self, now: Instant) {
+        while let Some((discriminator, _, output)) = self.sessions.poll_output() {
+            let Some(peer) = self.peers.get_mut(&discriminator) else { continue };
+            match output {
+                Output::Send(datagram) => {
+                    let result = if peer.interface == Some(ABSENT) {
+                        Err(io::Error::from(nix::Error::ENODEV))
+                    } else {
+                        self.sockets.send(&peer.target, datagram.as_bytes())
+                    };
+                    match result {
+                        Ok(()) => self.sent += 1,
+                        Err(error) => {
+                            peer.send_errors += 1;
+                            peer.last_send_error = error.raw_os_error();
+                        }
+                    }
+                }
+                Output::StateChanged(change) => {
+                    self.outbox.tell(BfdEvent { name: peer.name.clone(), at: now, change });
+                }
+            }
+        }
+    }
+}
+
+/// How the reading of a round went.
+struct Reading {
+    discarded: usize,
+    unfinished: bool,
+}
+
+/// Whoever asked and does not wait for the answer does not need it.
+fn answer<T>(reply: &Reply<T>, value: T) {
+    let _ = reply.send(value);
+}
+
+fn index_of(interface: &str) -> u32 {
+    if_nametoindex(interface).unwrap_or(ABSENT)
+}
