@@ -81,6 +81,16 @@ pub enum Error {
         /// The answer.
         answer: String,
     },
+    /// Another router did not.
+    #[error("{make} answered `{command}` with: {answer}")]
+    Router {
+        /// Whose router it is.
+        make: String,
+        /// The command.
+        command: String,
+        /// The answer.
+        answer: String,
+    },
     /// A check of the harness itself did not hold.
     #[error("{0}")]
     Claim(String),

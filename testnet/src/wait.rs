@@ -1,6 +1,9 @@
 //! Waiting for a state of the world that nobody announces, with a deadline.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::error::{Error, Result};
 
@@ -22,5 +25,20 @@ pub async fn wait_until(within: Duration, mut missing: impl FnMut() -> Result<St
             return Err(Error::Late { within, missing: lacks });
         }
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// The same, blocking the thread: for what is not on a runtime.
+pub fn block_until(within: Duration, mut missing: impl FnMut() -> Result<String>) -> Result<()> {
+    let deadline = Instant::now() + within;
+    loop {
+        let lacks = missing()?;
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Late { within, missing: lacks });
+        }
+        thread::sleep(INTERVAL);
     }
 }

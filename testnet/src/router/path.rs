@@ -1,0 +1,104 @@
+//! Routes as routers tell them and as they are told to send them.
+
+use std::net::IpAddr;
+
+use proxima_types::Prefix;
+
+/// One path to a prefix, as a router has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Path {
+    /// The next hop it was sent with.
+    pub next_hop: Option<IpAddr>,
+    /// AS_PATH, nearest AS first, after AS4_PATH was merged in.
+    pub as_path: Vec<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// LOCAL_PREF after the router's policy; none where it has none.
+    pub local_pref: Option<u32>,
+    /// COMMUNITIES as `64512:100`, sorted.
+    pub communities: Vec<String>,
+    /// Large communities as `64512:1:2`, sorted.
+    pub large_communities: Vec<String>,
+    /// It is kept for a peer that restarts (RFC 4724 §4.2).
+    pub stale: bool,
+}
+
+/// A route a router shall send to the PoP. The next hop is the router itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// COMMUNITIES as `64512:100`.
+    pub communities: Vec<String>,
+    /// Large communities as `64512:1:2`.
+    pub large_communities: Vec<String>,
+    /// Route targets (extended communities) as `64512:7`.
+    pub route_targets: Vec<String>,
+    /// Paths to one prefix are told apart by this number where several are announced; 0 for the only one.
+    pub nth: u32,
+}
+
+impl Announcement {
+    /// A plain route.
+    ///
+    /// # Panics
+    /// When `prefix` is not one: it is written in a test.
+    pub fn of(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.parse().unwrap_or_else(|error| panic!("{prefix}: {error}")),
+            med: None,
+            communities: Vec::new(),
+            large_communities: Vec::new(),
+            route_targets: Vec::new(),
+            nth: 0,
+        }
+    }
+
+    /// With this MED.
+    #[must_use]
+    pub fn med(mut self, med: u32) -> Self {
+        self.med = Some(med);
+        self
+    }
+
+    /// With one more community.
+    #[must_use]
+    pub fn community(mut self, community: &str) -> Self {
+        self.communities.push(community.to_owned());
+        self
+    }
+
+    /// With one more large community.
+    #[must_use]
+    pub fn large_community(mut self, community: &str) -> Self {
+        self.large_communities.push(community.to_owned());
+        self
+    }
+
+    /// With one more route target.
+    #[must_use]
+    pub fn route_target(mut self, target: &str) -> Self {
+        self.route_targets.push(target.to_owned());
+        self
+    }
+
+    /// As one of several paths to the prefix.
+    #[must_use]
+    pub fn nth(mut self, nth: u32) -> Self {
+        self.nth = nth;
+        self
+    }
+}
+
+/// Sorted, as [`Path`] has communities.
+pub(super) fn sorted(mut words: Vec<String>) -> Vec<String> {
+    words.sort_unstable();
+    words
+}
+
+/// A community from its four octets.
+pub(super) fn community(value: u32) -> String {
+    format!("{}:{}", value >> 16, value & 0xffff)
+}

@@ -1,0 +1,15 @@
+//! The real `proximad` and real routers, asserted where it counts: in the router's table and in its kernel.
+//!
+//! | module | what it proves |
+//! |---|---|
+//! | [`routes`] | routes and their attributes, both ways; refresh; an orderly shutdown |
+//! | [`sessions`] | how sessions come up, stay up and end: timers, keys, TTL, old speakers, both sides calling |
+//!
+//! Every test is a world of its own: a sandbox with two hosts, a cable between them, the daemon on one and a router on the
+//! other. It needs root or user namespaces, and the routers' packages; it fails and says so where they are missing.
+//! Tests wait for what they see, never for a time.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
+
+mod routes;
+mod sessions;
+mod support;

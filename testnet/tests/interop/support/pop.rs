@@ -1,0 +1,300 @@
+//! The PoP's host: the daemon, its configuration, and two apps that are nothing but listening sockets.
+
+use std::{
+    env, fs,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use proxima_api::{SessionReason, SessionState, paths};
+use proxima_testnet::{netns::NetNs, process::Process};
+use proxima_types::Prefix;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+use super::{POP_IPV6, ROUTER, ROUTER_AS, wait};
+
+/// The PoP's AS: one that needs four octets.
+pub(super) const LOCAL_AS: u32 = 4_200_000_001;
+/// The peer's name in the configuration.
+pub(crate) const PEER: &str = "router";
+const APP_PORTS: [u16; 2] = [8081, 8082];
+/// An admin interface that does not answer in this time is stuck.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What tests look at of a peer as the admin interface shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) state: SessionState,
+    pub(crate) last_error: Option<SessionReason>,
+    pub(crate) hold_time_s: Option<u16>,
+    pub(crate) established_count: u64,
+    /// Everything else.
+    #[serde(flatten)]
+    pub(crate) more: Value,
+}
+
+/// What tests look at of a received route.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Route {
+    pub(crate) prefix: Prefix,
+    pub(crate) next_hop: IpAddr,
+    pub(crate) as_path: Vec<u32>,
+    pub(crate) med: Option<u32>,
+    pub(crate) communities: Vec<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub(crate) more: Value,
+}
+
+/// The daemon's host.
+pub(crate) struct Pop {
+    ns: NetNs,
+    dir: PathBuf,
+    process: Option<Process>,
+    apps: [Option<Socket>; 2],
+    /// `hold-time` of `[bgp]`.
+    pub(crate) hold_time: &'static str,
+    /// More lines of `[bgp]`.
+    pub(crate) bgp: String,
+    /// The lines that say who the peer is.
+    pub(crate) remote: String,
+    /// More lines of `[[bgp.peers]]`.
+    pub(crate) peer: String,
+    /// More lines of `[announce.web]`, sections included.
+    pub(crate) group: String,
+    /// The lines of `[drain]`.
+    pub(crate) drain: String,
+}
+
+impl Pop {
+    /// The PoP announces 203.0.113.0/24 and 2001:db8:ac::/48: as they are while both apps run, with two prepended
+    /// ASes, MED 200 and 64512:666 with one app, not at all without any.
+    pub(super) fn new(ns: NetNs, dir: PathBuf) -> Self {
+        fs::create_dir_all(&dir).unwrap();
+        let mut pop = Self {
+            ns,
+            dir,
+            process: None,
+            apps: [None, None],
+            hold_time: "9s",
+            bgp: String::new(),
+            remote: format!("address = \"{ROUTER}\"\nremote-as = {ROUTER_AS}"),
+            peer: format!("families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"{POP_IPV6}\"\n"),
+            group: "med = 50\ncommunities = [\"64512:100\"]\n".to_owned(),
+            drain: "graceful-shutdown = \"3s\"\nwithdrawn = \"200ms\"\nstreams = \"200ms\"\n".to_owned(),
+        };
+        pop.start_apps();
+        pop
+    }
+
+    /// Starts the daemon with the configuration as it is now.
+    pub(crate) fn start(&mut self) {
+        let proximad = Path::new(env!("CARGO_BIN_EXE_proxima-testnet")).with_file_name("proximad");
+        assert!(proximad.exists(), "{} is missing: cargo build --package proximad", proximad.display());
+        fs::write(self.config(), self.text()).unwrap();
+        let mut command = Command::new(proximad);
+        command.arg("--config").arg(self.config()).env_remove("PROXIMA_LOG");
+        // A socket that a killed one left behind.
+        fs::remove_file(self.socket()).ok();
+        self.process = Some(Process::start(&self.ns, "proximad", command, &self.log_file()).unwrap());
+        wait("answer of the daemon", || {
+            self.check();
+            UnixStream::connect(self.socket()).map(drop).map_err(|error| format!("{error}\n{}", self.log()))
+        });
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("proximad.toml")
+    }
+
+    /// Writes a file beside the configuration, for its owner only, and returns its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.dir.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("admin.sock")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.join("proximad.log")
+    }
+
+    /// What the daemon has written so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    /// The daemon runs.
+    pub(crate) fn check(&self) {
+        if let Some(process) = &self.process {
+            process.check().unwrap();
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("started").signal(signal).unwrap();
+    }
+
+    /// Sends the daemon a signal that ends it and waits for its end.
+    pub(crate) fn end(&mut self, signal: Signal) {
+        let process = self.process.take().expect("started");
+        process.signal(signal).unwrap();
+        wait("end of the daemon", || if process.is_running() { Err("it runs".to_owned()) } else { Ok(()) });
+    }
+
+    /// Makes every app listen.
+    pub(crate) fn start_apps(&mut self) {
+        for (port, app) in APP_PORTS.into_iter().zip(&mut self.apps) {
+            if app.is_none() {
+                // Nobody takes the probes' connections: the kernel accepts them, and resets them when the socket is
+                // closed.
+                *app = Some(self.ns.run(|| listener(port)).unwrap());
+            }
+        }
+    }
+
+    /// Ends this many apps.
+    pub(crate) fn stop_apps(&mut self, count: usize) {
+        self.apps.iter_mut().filter(|app| app.is_some()).take(count).for_each(|app| *app = None);
+    }
+
+    /// The session as the daemon sees it.
+    pub(crate) fn peer(&self) -> Peer {
+        self.ask(&format!("{}/{PEER}", paths::PEERS))
+    }
+
+    /// The routes the router sent.
+    pub(crate) fn received(&self) -> Vec<Route> {
+        let answer: Value = self.ask(paths::RECEIVED);
+        serde_json::from_value(answer["routes"].clone()).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// What happened since the daemon started.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let answer: Value = self.ask(&format!("{}?since=0", paths::EVENTS));
+        answer["events"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// How many UPDATEs that announce this prefix were sent since the daemon started.
+    pub(crate) fn announced(&self, prefix: &str) -> usize {
+        let announces = |event: &&Value| {
+            let announced = event["announced"].as_array();
+            event["kind"] == "update-sent" && announced.is_some_and(|all| all.iter().any(|one| one == prefix))
+        };
+        self.events().iter().filter(announces).count()
+    }
+
+    /// What `GET` of this path answers.
+    pub(crate) fn ask<T: DeserializeOwned>(&self, path: &str) -> T {
+        let (status, body) = self.request("GET", path, "");
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    }
+
+    /// Does `POST` to this path.
+    pub(crate) fn post(&self, path: &str, body: &str) {
+        let (status, answer) = self.request("POST", path, body);
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(ANSWER)).unwrap();
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn text(&self) -> String {
+        let Self { hold_time, bgp, remote, peer, group, drain, .. } = self;
+        let socket = self.socket();
+        let backends = [1, 2].map(|number| {
+            let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), APP_PORTS[number - 1]);
+            format!(
+                "[[pools.app.backends]]\nname = \"app-{number}\"\nregion = \"eu\"\naddress = \"{address}\"\n"
+            )
+        });
+        let backends = backends.concat();
+        format!(
+            r#"
+[pop]
+name = "eu1"
+region = "eu"
+router-id = "10.0.0.2"
+
+[regions.eu]
+jurisdiction = "EU"
+
+[bgp]
+local-as = {LOCAL_AS}
+hold-time = "{hold_time}"
+connect-retry = "200ms"
+{bgp}
+
+[[bgp.peers]]
+name = "{PEER}"
+{remote}
+{peer}
+
+[announce.web]
+prefixes = ["203.0.113.0/24", "2001:db8:ac::/48"]
+services = ["web"]
+{group}
+[announce.web.degraded]
+below = 0.8
+above = 0.9
+prepend = 2
+med = 200
+communities = ["64512:666"]
+[announce.web.withdrawn]
+below = 0.4
+above = 0.45
+hold-down = "100ms"
+
+[services.web]
+listen = ["203.0.113.1:80", "[2001:db8:ac::1]:80"]
+protocol = "tcp"
+pool = "app"
+
+[pools.app]
+probe = {{ tcp = true, interval = "200ms", timeout = "200ms", rise = 1, fall = 10 }}
+{backends}
+
+[drain]
+{drain}
+
+[admin]
+socket = "{socket}"
+
+[log]
+format = "text"
+level = "debug"
+"#,
+            socket = socket.display()
+        )
+    }
+}
+
+/// A listening socket with room for all connections a test may see.
+fn listener(port: u16) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::new(IpAddr::from(Ipv4Addr::LOCALHOST), port).into()).unwrap();
+    socket.listen(4096).unwrap();
+    socket
+}
