@@ -139,12 +139,23 @@ fn parse(buf: &[u8], max_len: usize) -> Result<Option<(MessageType, usize)>, Hea
 
 /// Appends a message of `kind` whose body `write` appends. The caller keeps it within 65535 octets.
 pub(crate) fn write_message(buf: &mut BytesMut, kind: MessageType, write: impl FnOnce(&mut BytesMut)) {
-    let start = buf.len();
-    buf.put_slice(&MARKER);
-    buf.put_u16(0);
-    buf.put_u8(kind as u8);
+    let start = begin_message(buf, kind);
     write(buf);
+    end_message(buf, start);
+}
+
+/// Appends the header of a message, its length still open, and returns where it begins.
+pub(crate) fn begin_message(buf: &mut BytesMut, kind: MessageType) -> usize {
+    let start = buf.len();
+    let mut header = KEEPALIVE;
+    header[HEADER_LEN - 1] = kind as u8;
+    buf.put_slice(&header);
+    start
+}
+
+/// Fills in the length of the message that begins at `start` and ends with `buf`.
+pub(crate) fn end_message(buf: &mut BytesMut, start: usize) {
     let length = buf.len() - start;
-    debug_assert!(length <= EXTENDED_MAX_LEN, "a {kind:?} of {length} octets");
+    debug_assert!(length <= EXTENDED_MAX_LEN, "a message of {length} octets");
     buf[start + 16..start + 18].copy_from_slice(&(length as u16).to_be_bytes());
 }

@@ -1,11 +1,11 @@
 //! Writing UPDATEs: as few messages as hold the prefixes, each with one kind of content (RFC 7606 §5.1).
 //!
-//! ```text
-//!  attributes ──once──▶ shared ─┐
-//!  prefixes ──as many as fit──▶ nlri ─┴▶ message, message, …
+//! Everything is written where it stays; lengths are filled in behind.
 //!
-//!  NEXT_HOP and NLRI field:  │ 0 │ attributes: shared                │ nlri │
-//!  MP_REACH_NLRI:            │ 0 │ attributes: MP_REACH(nlri), shared │
+//! ```text
+//!  with the NLRI field   │ header │ 0 │ length │ attributes                          │ prefixes … │
+//!  with MP_REACH_NLRI    │ header │ 0 │ length │ MP_REACH: … prefixes … │ attributes │
+//!                                              └── announce: attributes once, prefixes by pack()
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,12 +18,13 @@ use super::{
     attributes::{code, flag},
     nlri,
 };
-use crate::{AfiSafi, EncodeError, HEADER_LEN, MessageType, Negotiated, PeerKind, header::write_message};
+use crate::{
+    AfiSafi, EncodeError, HEADER_LEN, MessageType, Negotiated, PeerKind,
+    header::{begin_message, end_message},
+};
 
 /// Octets of an UPDATE without withdrawn routes, attributes and NLRI.
 const EMPTY_LEN: usize = HEADER_LEN + 4;
-/// Flags, code and a two-octet length.
-const ATTRIBUTE_HEADER_LEN: usize = 4;
 /// The most numbers in a segment of an AS path.
 const MAX_SEGMENT: usize = 255;
 
@@ -64,37 +65,126 @@ fn try_announce(
     let mut prefixes = prefixes.into_iter().map(Into::into).peekable();
     let Some(Nlri { prefix: first, .. }) = prefixes.peek().copied() else { return Ok(0) };
     let family = first.family();
-    let add_path = negotiated.add_path_send.contains(family);
-    let carrier = Carrier::of(family, next_hop, negotiated)
-        .ok_or(EncodeError::NextHopFamily { prefix: first, next_hop: next_hop.address })?;
-    let mut shared = Vec::with_capacity(256);
-    write_attributes(attributes, carrier, negotiated, &mut shared);
+    match (family, next_hop.address) {
+        (Family::Ipv4, IpAddr::V4(next_hop)) => {
+            announce_classic(attributes, next_hop, prefixes, negotiated, buf)
+        }
+        (_, IpAddr::V6(_)) if family == Family::Ipv6 || negotiated.extended_next_hop => {
+            announce_multiprotocol(attributes, (family, next_hop), prefixes, negotiated, buf)
+        }
+        (_, next_hop) => Err(EncodeError::NextHopFamily { prefix: first, next_hop }),
+    }
+}
 
-    let fixed = EMPTY_LEN + shared.len() + carrier.overhead();
-    let mut messages = 0;
-    let mut pending = Vec::with_capacity(64);
+/// With NEXT_HOP and the NLRI field. The attributes are written into the first message and copied from there.
+fn announce_classic(
+    attributes: &Attributes,
+    next_hop: Ipv4Addr,
+    prefixes: impl Iterator<Item = Nlri>,
+    negotiated: Negotiated,
+    buf: &mut BytesMut,
+) -> Result<usize, EncodeError> {
+    let mut shared = None;
+    let begin = |buf: &mut BytesMut| {
+        buf.put_slice(&[0; 4]);
+        let at = buf.len();
+        match &shared {
+            None => {
+                write_attributes(attributes, Some(next_hop), negotiated, buf);
+                shared = Some(at..buf.len());
+            }
+            Some(first) => {
+                let copy = buf[first.clone()].to_vec();
+                buf.put_slice(&copy);
+            }
+        }
+        let length = (buf.len() - at) as u16;
+        buf[at - 2..at].copy_from_slice(&length.to_be_bytes());
+    };
+    let limits = Limits { family: Family::Ipv4, behind: 0, negotiated };
+    pack(prefixes, limits, buf, begin, |_, _| {})
+}
+
+/// With MP_REACH_NLRI, which comes first (RFC 7606 §5.1).
+fn announce_multiprotocol(
+    attributes: &Attributes,
+    (family, next_hop): (Family, NextHop),
+    prefixes: impl Iterator<Item = Nlri>,
+    negotiated: Negotiated,
+    buf: &mut BytesMut,
+) -> Result<usize, EncodeError> {
+    let mut shared = BytesMut::new();
+    write_attributes(attributes, None, negotiated, &mut shared);
+    let begin = |buf: &mut BytesMut| {
+        let [afi_high, afi_low, safi] = afi_safi(family);
+        let next_hop_len = if next_hop.link_local.is_some() { 32 } else { 16 };
+        buf.put_slice(&[0, 0, 0, 0, OPTIONAL, code::MP_REACH, 0, afi_high, afi_low, safi, next_hop_len]);
+        if let IpAddr::V6(address) = next_hop.address {
+            buf.put_slice(&address.octets());
+        }
+        if let Some(link_local) = next_hop.link_local {
+            buf.put_slice(&link_local.octets());
+        }
+        buf.put_u8(0);
+    };
+    let end = |buf: &mut BytesMut, body: usize| {
+        close_attribute(buf, body + 4);
+        buf.put_slice(&shared);
+        let length = (buf.len() - body - 4) as u16;
+        buf[body + 2..body + 4].copy_from_slice(&length.to_be_bytes());
+    };
+    // One octet more in case the attribute's length takes two.
+    let limits = Limits { family, behind: shared.len() + 1, negotiated };
+    pack(prefixes, limits, buf, begin, end)
+}
+
+/// What messages are packed with, and how far.
+#[derive(Clone, Copy)]
+struct Limits {
+    family: Family,
+    /// Octets that come behind the prefixes.
+    behind: usize,
+    negotiated: Negotiated,
+}
+
+/// Writes messages of as many prefixes as fit: `begin` writes what stands in a body before them, `end` what stands
+/// behind them and the lengths that are only known then; it is told where the body begins.
+fn pack(
+    prefixes: impl Iterator<Item = Nlri>,
+    Limits { family, behind, negotiated }: Limits,
+    buf: &mut BytesMut,
+    mut begin: impl FnMut(&mut BytesMut),
+    end: impl Fn(&mut BytesMut, usize),
+) -> Result<usize, EncodeError> {
+    let add_path = negotiated.add_path_send.contains(family);
+    let room = negotiated.max_len().saturating_sub(behind);
+    let mut start = begin_message(buf, MessageType::Update);
+    begin(buf);
+    let mut empty = buf.len();
+    let mut messages = 1;
     for nlri in prefixes {
         let prefix = nlri.prefix;
         if prefix.family() != family {
             return Err(EncodeError::MixedFamilies { prefix, family });
         }
         let len = nlri::encoded_len(nlri, add_path);
-        if fixed + len > negotiated.max_len() {
-            return Err(EncodeError::AttributesTooLong {
-                len: shared.len(),
-                prefix,
-                max: negotiated.max_len(),
-            });
+        if empty - start + len > room {
+            let len = empty + behind - start - EMPTY_LEN;
+            return Err(EncodeError::AttributesTooLong { len, prefix, max: negotiated.max_len() });
         }
-        if fixed + pending.len() + len > negotiated.max_len() {
-            carrier.write(&shared, &pending, buf);
+        if buf.len() - start + len > room {
+            end(buf, start + HEADER_LEN);
+            end_message(buf, start);
+            start = begin_message(buf, MessageType::Update);
+            begin(buf);
+            empty = buf.len();
             messages += 1;
-            pending.clear();
         }
-        nlri::encode(nlri, add_path, &mut pending);
+        nlri::encode(nlri, add_path, buf);
     }
-    carrier.write(&shared, &pending, buf);
-    Ok(messages + 1)
+    end(buf, start + HEADER_LEN);
+    end_message(buf, start);
+    Ok(messages)
 }
 
 /// Appends UPDATEs that withdraw `prefixes` of either family, and returns how many messages that took: IPv4 in the
@@ -104,45 +194,67 @@ pub fn withdraw(
     negotiated: Negotiated,
     buf: &mut BytesMut,
 ) -> usize {
-    let (ipv4, ipv6): (Vec<Nlri>, Vec<Nlri>) =
-        prefixes.into_iter().map(Into::into).partition(|nlri| nlri.prefix.family() == Family::Ipv4);
-    withdraw_family(Family::Ipv4, &ipv4, negotiated, buf)
-        + withdraw_family(Family::Ipv6, &ipv6, negotiated, buf)
+    let mut ipv6: Vec<Nlri> = Vec::new();
+    let ipv4 = prefixes.into_iter().map(Into::into).filter(|nlri| {
+        let wanted = nlri.prefix.family() == Family::Ipv4;
+        if !wanted {
+            ipv6.push(*nlri);
+        }
+        wanted
+    });
+    withdraw_family(Family::Ipv4, ipv4, negotiated, buf)
+        + withdraw_family(Family::Ipv6, ipv6.into_iter(), negotiated, buf)
 }
 
-fn withdraw_family(family: Family, withdrawn: &[Nlri], negotiated: Negotiated, buf: &mut BytesMut) -> usize {
-    let overhead = match family {
-        Family::Ipv4 => EMPTY_LEN,
-        Family::Ipv6 => EMPTY_LEN + ATTRIBUTE_HEADER_LEN + 3,
-    };
-    let write = |nlri: &[u8], buf: &mut BytesMut| match family {
-        Family::Ipv4 => write_withdrawn(nlri, buf),
-        Family::Ipv6 => write_unreach(family, nlri, buf),
-    };
-    let add_path = negotiated.add_path_send.contains(family);
-    let mut messages = 0;
-    let mut pending = Vec::new();
-    for nlri in withdrawn {
-        if overhead + pending.len() + nlri::encoded_len(*nlri, add_path) > negotiated.max_len() {
-            write(&pending, buf);
-            messages += 1;
-            pending.clear();
+fn withdraw_family(
+    family: Family,
+    withdrawn: impl Iterator<Item = Nlri>,
+    negotiated: Negotiated,
+    buf: &mut BytesMut,
+) -> usize {
+    let mut withdrawn = withdrawn.peekable();
+    if withdrawn.peek().is_none() {
+        return 0;
+    }
+    let begin = |buf: &mut BytesMut| begin_withdrawal(family, buf);
+    let end = |buf: &mut BytesMut, body| end_withdrawal(family, buf, body);
+    // Behind IPv4 comes the length of no attributes; an attribute's length may take an octet more.
+    let behind = if family == Family::Ipv4 { 2 } else { 1 };
+    pack(withdrawn, Limits { family, behind, negotiated }, buf, begin, end)
+        .expect("one family, and a prefix fits any message")
+}
+
+fn begin_withdrawal(family: Family, buf: &mut BytesMut) {
+    match family {
+        Family::Ipv4 => buf.put_u16(0),
+        Family::Ipv6 => {
+            buf.put_slice(&[0, 0, 0, 0, OPTIONAL, code::MP_UNREACH, 0]);
+            buf.put_slice(&afi_safi(family));
         }
-        nlri::encode(*nlri, add_path, &mut pending);
     }
-    if !pending.is_empty() {
-        write(&pending, buf);
-        messages += 1;
+}
+
+fn end_withdrawal(family: Family, buf: &mut BytesMut, body: usize) {
+    let lengths_at = match family {
+        Family::Ipv4 => body,
+        Family::Ipv6 => {
+            close_attribute(buf, body + 4);
+            body + 2
+        }
+    };
+    let length = (buf.len() - lengths_at - 2) as u16;
+    buf[lengths_at..lengths_at + 2].copy_from_slice(&length.to_be_bytes());
+    if family == Family::Ipv4 {
+        buf.put_u16(0);
     }
-    messages
 }
 
 /// Appends the End-of-RIB mark of `family` (RFC 4724 §2).
 pub fn end_of_rib(family: Family, buf: &mut BytesMut) {
-    match family {
-        Family::Ipv4 => write_withdrawn(&[], buf),
-        Family::Ipv6 => write_unreach(family, &[], buf),
-    }
+    let start = begin_message(buf, MessageType::Update);
+    begin_withdrawal(family, buf);
+    end_withdrawal(family, buf, start + HEADER_LEN);
+    end_message(buf, start);
 }
 
 impl Update {
@@ -160,108 +272,41 @@ impl Update {
     }
 }
 
-/// Where in the message next hop and prefixes go.
-#[derive(Clone, Copy)]
-enum Carrier {
-    /// NEXT_HOP and the NLRI field.
-    Classic(Ipv4Addr),
-    /// MP_REACH_NLRI; its family and next hop.
-    Multiprotocol(Family, NextHop),
-}
-
-impl Carrier {
-    fn of(family: Family, next_hop: NextHop, negotiated: Negotiated) -> Option<Self> {
-        match (family, next_hop.address) {
-            (Family::Ipv4, IpAddr::V4(address)) => Some(Self::Classic(address)),
-            (Family::Ipv6, IpAddr::V4(_)) => None,
-            (Family::Ipv4, IpAddr::V6(_)) if !negotiated.extended_next_hop => None,
-            (_, IpAddr::V6(_)) => Some(Self::Multiprotocol(family, next_hop)),
-        }
-    }
-
-    /// Octets it takes at most beside the prefixes and the shared attributes.
-    fn overhead(self) -> usize {
-        match self {
-            Self::Classic(_) => 0,
-            Self::Multiprotocol(_, next_hop) => ATTRIBUTE_HEADER_LEN + Self::reach_head_len(next_hop),
-        }
-    }
-
-    /// AFI, SAFI, the next hop with its length, and a reserved octet.
-    fn reach_head_len(next_hop: NextHop) -> usize {
-        3 + 1 + next_hop_len(next_hop) + 1
-    }
-
-    fn write(self, shared: &[u8], nlri: &[u8], buf: &mut BytesMut) {
-        buf.reserve(EMPTY_LEN + shared.len() + self.overhead() + nlri.len());
-        write_message(buf, MessageType::Update, |buf| {
-            buf.put_u16(0);
-            match self {
-                Self::Classic(_) => {
-                    buf.put_u16(shared.len() as u16);
-                    buf.put_slice(shared);
-                    buf.put_slice(nlri);
-                }
-                Self::Multiprotocol(family, next_hop) => {
-                    let value = Self::reach_head_len(next_hop) + nlri.len();
-                    buf.put_u16((attribute_header_len(value) + value + shared.len()) as u16);
-                    write_attribute_header(OPTIONAL, code::MP_REACH, value, buf);
-                    buf.put_slice(&afi_safi(family));
-                    buf.put_u8(next_hop_len(next_hop) as u8);
-                    if let IpAddr::V6(address) = next_hop.address {
-                        buf.put_slice(&address.octets());
-                    }
-                    if let Some(link_local) = next_hop.link_local {
-                        buf.put_slice(&link_local.octets());
-                    }
-                    buf.put_u8(0);
-                    buf.put_slice(nlri);
-                    buf.put_slice(shared);
-                }
-            }
-        });
-    }
-}
-
-/// Octets of an IPv6 next hop.
-fn next_hop_len(next_hop: NextHop) -> usize {
-    if next_hop.link_local.is_some() { 32 } else { 16 }
-}
-
-fn write_withdrawn(nlri: &[u8], buf: &mut BytesMut) {
-    write_message(buf, MessageType::Update, |buf| {
-        buf.put_u16(nlri.len() as u16);
-        buf.put_slice(nlri);
-        buf.put_u16(0);
-    });
-}
-
-fn write_unreach(family: Family, nlri: &[u8], buf: &mut BytesMut) {
-    let value = 3 + nlri.len();
-    write_message(buf, MessageType::Update, |buf| {
-        buf.put_u16(0);
-        buf.put_u16((attribute_header_len(value) + value) as u16);
-        write_attribute_header(OPTIONAL, code::MP_UNREACH, value, buf);
-        buf.put_slice(&afi_safi(family));
-        buf.put_slice(nlri);
-    });
-}
-
 fn afi_safi(family: Family) -> [u8; 3] {
     let AfiSafi { afi, safi } = family.into();
     let [high, low] = afi.to_be_bytes();
     [high, low, safi]
 }
 
+/// Sets the length of the attribute at `at`, which has one octet for it and is the last in `buf`. A second octet is
+/// made room for where it takes one.
+fn close_attribute(buf: &mut BytesMut, at: usize) {
+    let value = at + 3;
+    let length = buf.len() - value;
+    if let Ok(length) = u8::try_from(length) {
+        buf[at + 2] = length;
+        return;
+    }
+    buf.put_u8(0);
+    buf.copy_within(value..value + length, value + 1);
+    buf[at] |= flag::EXTENDED_LENGTH;
+    buf[at + 2..at + 4].copy_from_slice(&(length as u16).to_be_bytes());
+}
+
 /// The attributes that do not depend on the prefixes, in ascending order of their codes.
-fn write_attributes(attributes: &Attributes, carrier: Carrier, negotiated: Negotiated, buf: &mut Vec<u8>) {
+fn write_attributes(
+    attributes: &Attributes,
+    next_hop: Option<Ipv4Addr>,
+    negotiated: Negotiated,
+    buf: &mut BytesMut,
+) {
     let internal = negotiated.peer == PeerKind::Internal;
     let wide = negotiated.four_octet_as;
     let rare = &*attributes.rare;
 
     write_attribute(WELL_KNOWN, code::ORIGIN, &[attributes.origin as u8], buf);
     write_as_path(WELL_KNOWN, code::AS_PATH, &attributes.as_path, wide, buf);
-    if let Carrier::Classic(next_hop) = carrier {
+    if let Some(next_hop) = next_hop {
         write_attribute(WELL_KNOWN, code::NEXT_HOP, &next_hop.octets(), buf);
     }
     if let Some(med) = attributes.med {
@@ -276,7 +321,7 @@ fn write_attributes(attributes: &Attributes, carrier: Carrier, negotiated: Negot
     if let Some(by) = rare.aggregator {
         write_attribute_header(OPTIONAL_TRANSITIVE, code::AGGREGATOR, if wide { 8 } else { 6 }, buf);
         put_asn(by.asn, wide, buf);
-        buf.extend(by.router_id.octets());
+        buf.put_slice(&by.router_id.octets());
     }
     let communities = attributes.communities.iter().map(|community| community.0.to_be_bytes());
     write_list(OPTIONAL_TRANSITIVE, code::COMMUNITIES, communities, buf);
@@ -302,7 +347,7 @@ fn write_attributes(attributes: &Attributes, carrier: Carrier, negotiated: Negot
 }
 
 /// What a two-octet peer can't tell from AS_PATH and AGGREGATOR (RFC 6793 §4.2.2).
-fn write_as4(attributes: &Attributes, buf: &mut Vec<u8>) {
+fn write_as4(attributes: &Attributes, buf: &mut BytesMut) {
     let fits = |asn: Asn| u16::try_from(asn.0).is_ok();
     if !attributes.as_path.asns().all(fits) {
         write_as_path(OPTIONAL_TRANSITIVE, code::AS4_PATH, &attributes.as_path, true, buf);
@@ -310,7 +355,7 @@ fn write_as4(attributes: &Attributes, buf: &mut Vec<u8>) {
     if let Some(by) = attributes.rare.aggregator.filter(|by| !fits(by.asn)) {
         write_attribute_header(OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, 8, buf);
         put_asn(by.asn, true, buf);
-        buf.extend(by.router_id.octets());
+        buf.put_slice(&by.router_id.octets());
     }
 }
 
@@ -319,21 +364,21 @@ fn write_list<const N: usize>(
     flags: u8,
     code: u8,
     items: impl ExactSizeIterator<Item = [u8; N]>,
-    buf: &mut Vec<u8>,
+    buf: &mut BytesMut,
 ) {
     if items.len() > 0 {
         write_attribute_header(flags, code, items.len() * N, buf);
-        items.for_each(|item| buf.extend_from_slice(&item));
+        put_all(items, buf);
     }
 }
 
-fn write_attribute(flags: u8, code: u8, value: &[u8], buf: &mut Vec<u8>) {
+fn write_attribute(flags: u8, code: u8, value: &[u8], buf: &mut BytesMut) {
     write_attribute_header(flags, code, value.len(), buf);
-    buf.extend_from_slice(value);
+    buf.put_slice(value);
 }
 
 /// A value beyond 65535 octets leaves no room in any message, which the caller notices by the length of the whole.
-fn write_attribute_header(flags: u8, code: u8, length: usize, buf: &mut impl BufMut) {
+fn write_attribute_header(flags: u8, code: u8, length: usize, buf: &mut BytesMut) {
     let flags = flags & !flag::EXTENDED_LENGTH;
     if let Ok(length) = u8::try_from(length) {
         buf.put_slice(&[flags, code, length]);
@@ -343,12 +388,7 @@ fn write_attribute_header(flags: u8, code: u8, length: usize, buf: &mut impl Buf
     }
 }
 
-/// Octets of what [`write_attribute_header`] writes.
-fn attribute_header_len(length: usize) -> usize {
-    if u8::try_from(length).is_ok() { 3 } else { 4 }
-}
-
-fn write_as_path(flags: u8, code: u8, path: &AsPath, wide: bool, buf: &mut Vec<u8>) {
+fn write_as_path(flags: u8, code: u8, path: &AsPath, wide: bool, buf: &mut BytesMut) {
     let width = if wide { 4 } else { 2 };
     let length = path
         .segments()
@@ -356,18 +396,25 @@ fn write_as_path(flags: u8, code: u8, path: &AsPath, wide: bool, buf: &mut Vec<u
     write_attribute_header(flags, code, length.sum(), buf);
     for segment in path.segments() {
         for asns in segment.asns.chunks(MAX_SEGMENT) {
-            buf.extend([segment.kind as u8, asns.len() as u8]);
-            for asn in asns {
-                put_asn(*asn, wide, buf);
+            buf.put_slice(&[segment.kind as u8, asns.len() as u8]);
+            if wide {
+                put_all(asns.iter().map(|asn| asn.0.to_be_bytes()), buf);
+            } else {
+                put_all(asns.iter().map(|asn| asn.two_octets().to_be_bytes()), buf);
             }
         }
     }
 }
 
-fn put_asn(asn: Asn, wide: bool, buf: &mut Vec<u8>) {
-    if wide {
-        buf.extend_from_slice(&asn.0.to_be_bytes());
-    } else {
-        buf.extend_from_slice(&asn.two_octets().to_be_bytes());
+/// Appends items of one size, the room for all made at once.
+fn put_all<const N: usize>(items: impl ExactSizeIterator<Item = [u8; N]>, buf: &mut BytesMut) {
+    let at = buf.len();
+    buf.resize(at + items.len() * N, 0);
+    for (octets, item) in buf[at..].as_chunks_mut().0.iter_mut().zip(items) {
+        *octets = item;
     }
+}
+
+fn put_asn(asn: Asn, wide: bool, buf: &mut BytesMut) {
+    if wide { buf.put_u32(asn.0) } else { buf.put_u16(asn.two_octets()) }
 }

@@ -1,5 +1,8 @@
 //! The codec against bytes of real routers and of hand, tables of errors, and properties.
 
+mod capabilities;
+mod dispositions;
+mod explained;
 mod golden;
 mod header_and_open;
 mod notification;
