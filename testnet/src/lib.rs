@@ -9,6 +9,7 @@
 //!   app     the app server the worlds run
 //! router    routers of other makers, each with one session to the daemon
 //! load      open-loop clients: what users see
+//! bfd       a frozen PoP and a busy one, seen by a router
 //! hostile   a peer that does what it should not
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
@@ -19,6 +20,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver: it measures real programs on the real clock")]
 
 pub mod app;
+pub mod bfd;
 pub mod demo;
 pub mod error;
 pub mod hostile;

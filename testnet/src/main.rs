@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, demo, hostile, sandbox,
+    app, bfd, demo, hostile, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -31,6 +31,12 @@ enum Command {
     Demo(demo::Options),
     /// Give a full table to this daemon and to others, and show how long they take.
     Table(table::Options),
+    /// Measure BFD: how fast a frozen PoP is left, and that a busy one is not.
+    Bfd {
+        /// What to measure.
+        #[command(subcommand)]
+        measurement: bfd::Measurement,
+    },
     /// Attack the daemon as a hostile peer, beside a good one that must not notice.
     Hostile(hostile::Options),
     /// Run a program in a sandbox of its own; its exit code is this one's.
@@ -91,6 +97,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Table(options) => {
             let sandbox = sandbox::enter()?;
             return Ok(runtime()?.block_on(table::run(options, &sandbox))?);
+        }
+        Command::Bfd { measurement } => {
+            let sandbox = sandbox::enter()?;
+            runtime()?.block_on(bfd::run(measurement, &sandbox))?;
         }
         Command::Hostile(options) => {
             let sandbox = sandbox::enter()?;
