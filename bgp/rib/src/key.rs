@@ -1,4 +1,4 @@
-//! Prefixes as the table keeps them: 8 octets for IPv4, 20 for IPv6, in the order of [`Prefix`].
+//! Prefixes as the table keeps them: 8 octets for IPv4, 24 for IPv6, in the order of [`Prefix`].
 
 use std::{
     fmt::Debug,
@@ -50,25 +50,20 @@ pub(crate) trait Key: Copy + Ord + Debug {
     }
 }
 
+/// The address in the upper 32 of 40 bits, the length in the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct V4 {
-    address: u32,
-    length: u8,
-}
+pub(crate) struct V4(u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct V6 {
-    address: [u32; 4],
+    high: u64,
+    low: u64,
     length: u8,
 }
 
 impl Key for V4 {
-    const LEAST: Self = Self { address: 0, length: 0 };
+    const LEAST: Self = Self(0);
     const FAMILY: Family = Family::Ipv4;
-
-    fn from_bits(bits: u128, length: u8) -> Self {
-        Self { address: (bits >> 96) as u32, length }
-    }
 
     fn of(prefix: Prefix) -> Option<Self> {
         match AnyKey::from(prefix) {
@@ -77,22 +72,22 @@ impl Key for V4 {
         }
     }
 
+    fn from_bits(bits: u128, length: u8) -> Self {
+        Self((bits >> 96 << 8) as u64 | u64::from(length))
+    }
+
     fn bits(self) -> u128 {
-        u128::from(self.address) << 96
+        u128::from(self.0 >> 8) << 96
     }
 
     fn length(self) -> u8 {
-        self.length
+        self.0 as u8
     }
 }
 
 impl Key for V6 {
-    const LEAST: Self = Self { address: [0; 4], length: 0 };
+    const LEAST: Self = Self { high: 0, low: 0, length: 0 };
     const FAMILY: Family = Family::Ipv6;
-
-    fn from_bits(bits: u128, length: u8) -> Self {
-        Self { address: [96, 64, 32, 0].map(|shift| (bits >> shift) as u32), length }
-    }
 
     fn of(prefix: Prefix) -> Option<Self> {
         match AnyKey::from(prefix) {
@@ -101,8 +96,12 @@ impl Key for V6 {
         }
     }
 
+    fn from_bits(bits: u128, length: u8) -> Self {
+        Self { high: (bits >> 64) as u64, low: bits as u64, length }
+    }
+
     fn bits(self) -> u128 {
-        self.address.iter().fold(0, |bits, word| bits << 32 | u128::from(*word))
+        u128::from(self.high) << 64 | u128::from(self.low)
     }
 
     fn length(self) -> u8 {
@@ -119,9 +118,10 @@ pub(crate) enum AnyKey {
 
 impl From<Prefix> for AnyKey {
     fn from(prefix: Prefix) -> Self {
+        let length = prefix.length();
         match prefix.address() {
-            IpAddr::V4(address) => Self::V4(V4 { address: u32::from(address), length: prefix.length() }),
-            IpAddr::V6(address) => Self::V6(V6::from_bits(u128::from(address), prefix.length())),
+            IpAddr::V4(address) => Self::V4(V4(u64::from(u32::from(address)) << 8 | u64::from(length))),
+            IpAddr::V6(address) => Self::V6(V6::from_bits(u128::from(address), length)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Route selection (RFC 4271 §9.1.2): the steps one after the other, each on what is left.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use proxima_bgp_wire::PeerKind;
 use proxima_types::{Asn, Community};
@@ -28,22 +28,30 @@ pub(crate) fn select<'a>(
         if candidates.len() <= 1 {
             break;
         }
-        let ranks: Vec<u128> = candidates.iter().map(|candidate| candidate.rank(step, rules)).collect();
-        let among_same_neighbour = step == Step::Med && !rules.always_compare_med;
-        let group = |at: usize| among_same_neighbour.then(|| candidates[at].neighbour());
-        let out: Vec<bool> = (0..candidates.len())
-            .map(|at| {
-                (0..candidates.len()).any(|other| ranks[other] < ranks[at] && group(other) == group(at))
-            })
-            .collect();
-        let mut out = out.into_iter();
-        candidates.retain(|candidate| {
-            let out = out.next() == Some(true);
-            if out {
-                lost(*candidate, step);
+        if step == Step::Med && !rules.always_compare_med {
+            let mut least: HashMap<Asn, u128> = HashMap::new();
+            for candidate in &candidates {
+                let rank = candidate.rank(step, rules);
+                let least = least.entry(candidate.neighbour()).or_insert(rank);
+                *least = rank.min(*least);
             }
-            !out
-        });
+            candidates.retain(|candidate| {
+                let stays = candidate.rank(step, rules) == least[&candidate.neighbour()];
+                if !stays {
+                    lost(*candidate, step);
+                }
+                stays
+            });
+        } else {
+            let least = candidates.iter().map(|candidate| candidate.rank(step, rules)).min();
+            candidates.retain(|candidate| {
+                let stays = Some(candidate.rank(step, rules)) == least;
+                if !stays {
+                    lost(*candidate, step);
+                }
+                stays
+            });
+        }
     }
     // Peers that agree in all of it are told apart by the order in which they came to be known.
     let (best, rest) = candidates.split_first()?;

@@ -1,36 +1,65 @@
-//! An ordered map from prefixes to heads of path lists: sorted blocks of up to 256 entries, found by a B-tree of the
-//! blocks' lower bounds.
+//! An ordered map from prefixes to heads of path lists: a B+tree of three levels and wide nodes.
 //!
 //! ```text
-//!  blocks:  0.0.0.0/0 ─▶ │1.0.0.0/24│1.0.4.0/22│ … │      57.1.0.0/16 ─▶ │57.1.0.0/16│57.4.0.0/24│ … │
+//!  Table      │ 0.0.0.0/0  57.1.0.0/16  … │
+//!                  ▼
+//!  Branch     │ 0.0.0.0/0  1.9.0.0/16  4.0.0.0/8  … │          128 leaves at most
+//!                  ▼
+//!  Leaf       │ 1.0.0.0/24  1.0.4.0/22  … │ heads │            128 prefixes at most
 //! ```
 //!
-//! A million prefixes of a full table take 12 octets each and the little that blocks are not full; the B-tree over
-//! the blocks stays in the processor's cache, so that finding a prefix waits for memory about twice.
+//! What limits a full table is waiting for memory. All above the leaves stays in the processor's cache; within a leaf
+//! one key of each cache line is looked at, without waiting for one to choose the next, and then one line: finding a
+//! prefix waits for memory about once. A prefix takes 12 octets, and what leaves have of spare room.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::ops::Bound;
 
 use crate::key::Key;
 
 /// The head of an empty list. Entries never keep it.
 pub(crate) const NONE: u32 = u32::MAX;
 
-const FULL: usize = 256;
-const GROWTH: usize = 32;
-
-type Block<K> = Vec<(K, u32)>;
+/// Entries of a leaf.
+const WIDTH: usize = 128;
+/// Leaves of a branch.
+const LEAVES: usize = 128;
+const CACHE_LINE: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Table<K> {
-    /// By a key that is at most the block's first and greater than all of the block before.
-    blocks: BTreeMap<K, Block<K>>,
+    /// For each branch a key that is greater than all in the branch before and not greater than any in it; but for the
+    /// first of all, which takes every key below too.
+    fences: Vec<K>,
+    branches: Vec<Branch<K>>,
     len: usize,
+}
+
+#[derive(Debug)]
+struct Branch<K> {
+    /// As in the table.
+    fences: Vec<K>,
+    leaves: Vec<Box<Leaf<K>>>,
+}
+
+#[derive(Debug)]
+struct Leaf<K> {
+    len: usize,
+    keys: [K; WIDTH],
+    heads: [u32; WIDTH],
 }
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
-        Self { blocks: BTreeMap::new(), len: 0 }
+        Self { fences: Vec::new(), branches: Vec::new(), len: 0 }
     }
+}
+
+/// Where a key is, or belongs.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    branch: usize,
+    leaf: usize,
+    at: usize,
 }
 
 impl<K: Key> Table<K> {
@@ -38,118 +67,128 @@ impl<K: Key> Table<K> {
         self.len
     }
 
-    /// Octets of the blocks and about those of the tree above.
     pub(crate) fn octets(&self) -> usize {
-        let blocks: usize = self.blocks.values().map(|block| block.capacity() * size_of::<(K, u32)>()).sum();
-        blocks + self.blocks.len() * (size_of::<K>() + size_of::<Block<K>>()) * 3 / 2
+        let branch = |branch: &Branch<K>| {
+            branch.leaves.len() * size_of::<Leaf<K>>()
+                + branch.leaves.capacity() * size_of::<Box<Leaf<K>>>()
+                + branch.fences.capacity() * size_of::<K>()
+        };
+        self.branches.iter().map(branch).sum::<usize>()
+            + self.branches.capacity() * size_of::<Branch<K>>()
+            + self.fences.capacity() * size_of::<K>()
     }
 
     pub(crate) fn find(&self, key: K) -> Option<u32> {
-        let (_, block) = self.blocks.range(..=key).next_back()?;
-        search(block, key).ok().map(|at| block[at].1)
+        let place = self.place(key)?;
+        let leaf = self.leaf(place);
+        leaf.has(place.at, key).then(|| leaf.heads[place.at])
     }
 
     /// Lets `change` see and set the head at `key`, [`NONE`] if there is no entry; one left with `NONE` goes.
     pub(crate) fn change<R>(&mut self, key: K, change: impl FnOnce(&mut u32) -> R) -> R {
-        if self.blocks.is_empty() {
-            let mut head = NONE;
+        let mut head = NONE;
+        let Some(place) = self.place(key) else {
             let result = change(&mut head);
             if head != NONE {
-                self.blocks.insert(K::LEAST, vec![(key, head)]);
+                let mut leaf = Leaf::new();
+                leaf.insert(0, key, head);
+                self.fences.push(key);
+                self.branches.push(Branch { fences: vec![key], leaves: vec![leaf] });
                 self.len = 1;
             }
             return result;
-        }
-        let (fence, block) =
-            self.blocks.range_mut(..=key).next_back().expect("the first block begins with the least key");
-        match search(block, key) {
-            Ok(at) => {
-                let result = change(&mut block[at].1);
-                if block[at].1 == NONE {
-                    let fence = *fence;
-                    block.remove(at);
-                    self.len -= 1;
-                    self.tidy(fence);
-                }
-                result
+        };
+        let leaf = &mut self.branches[place.branch].leaves[place.leaf];
+        if leaf.has(place.at, key) {
+            let result = change(&mut leaf.heads[place.at]);
+            if leaf.heads[place.at] == NONE {
+                leaf.remove(place.at);
+                self.len -= 1;
+                self.tidy(place);
             }
-            Err(at) => {
-                let mut head = NONE;
-                let result = change(&mut head);
-                if head != NONE {
-                    if block.len() == block.capacity() {
-                        block.reserve_exact(GROWTH);
-                    }
-                    block.insert(at, (key, head));
-                    self.len += 1;
-                    if block.len() > FULL {
-                        let fence = *fence;
-                        self.split(fence, at);
-                    }
-                }
-                result
+            return result;
+        }
+        let result = change(&mut head);
+        if head != NONE {
+            self.len += 1;
+            if leaf.len < WIDTH {
+                leaf.insert(place.at, key, head);
+            } else {
+                self.split(place, key, head);
             }
         }
+        result
     }
 
-    /// Parts a block that has become too long with the entry inserted at `at`. Where keys come in ascending order, full
-    /// blocks are left behind.
-    fn split(&mut self, fence: K, at: usize) {
-        let last = self.blocks.last_key_value().is_some_and(|(last, _)| *last == fence);
-        let Some(block) = self.blocks.get_mut(&fence) else { return };
-        let middle = if last && at + 1 == block.len() { at } else { block.len() / 2 };
-        let upper = block.split_off(middle);
-        block.shrink_to(FULL.min(middle + GROWTH));
-        self.blocks.insert(upper[0].0, upper);
-    }
-
-    /// Joins a block that has become short with the one before it.
-    fn tidy(&mut self, fence: K) {
-        if self.len == 0 {
-            self.blocks.clear();
-            return;
+    /// Parts a full leaf and puts the entry in. Where keys come in ascending order, full leaves are left behind.
+    fn split(&mut self, Place { branch: b, leaf: l, at }: Place, key: K, head: u32) {
+        let last = b + 1 == self.branches.len() && l + 1 == self.branches[b].leaves.len();
+        let branch = &mut self.branches[b];
+        let middle = if last && at == WIDTH { WIDTH } else { WIDTH / 2 };
+        let mut upper = branch.leaves[l].split_off(middle);
+        if at > middle || middle == WIDTH {
+            upper.insert(at - middle, key, head);
+        } else {
+            branch.leaves[l].insert(at, key, head);
         }
-        let Some(len) = self.blocks.get(&fence).map(Vec::len) else { return };
-        let Some((_, before)) = self.blocks.range_mut(..fence).next_back() else { return };
-        if before.len() + len > FULL / 2 {
-            return;
-        }
-        before.reserve_exact(len);
-        let mut before = std::mem::take(before);
-        before.extend(self.blocks.remove(&fence).into_iter().flatten());
-        if let Some((_, place)) = self.blocks.range_mut(..fence).next_back() {
-            *place = before;
+        branch.fences.insert(l + 1, upper.keys[0]);
+        branch.leaves.insert(l + 1, upper);
+        if branch.leaves.len() > LEAVES {
+            let middle = if last { LEAVES } else { LEAVES / 2 };
+            let fences = branch.fences.split_off(middle);
+            let leaves = branch.leaves.split_off(middle);
+            self.fences.insert(b + 1, fences[0]);
+            self.branches.insert(b + 1, Branch { fences, leaves });
         }
     }
 
-    /// Lets `change` see and set the heads from `from` on, block by block until about `budget` were seen. Returns where
-    /// to go on, `None` at the end.
+    /// Joins a leaf that has become short with the one before it, and removes what is empty.
+    fn tidy(&mut self, Place { branch: b, leaf: l, .. }: Place) {
+        let branch = &mut self.branches[b];
+        let len = branch.leaves[l].len;
+        if len > 0 {
+            let Some(before) = l.checked_sub(1) else { return };
+            if branch.leaves[before].len + len > WIDTH / 2 {
+                return;
+            }
+            let leaf = branch.leaves.remove(l);
+            branch.leaves[before].append(&leaf);
+        } else {
+            branch.leaves.remove(l);
+        }
+        branch.fences.remove(l);
+        if branch.leaves.is_empty() {
+            self.branches.remove(b);
+            self.fences.remove(b);
+        }
+        if self.branches.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Lets `change` see and set the heads from `from` on, leaf by leaf until about `budget` were seen. Returns where to
+    /// go on, `None` at the end.
     pub(crate) fn change_from(
         &mut self,
-        from: K,
+        mut from: K,
         budget: usize,
         mut change: impl FnMut(&mut u32),
     ) -> Option<K> {
         let mut seen = 0;
-        let mut fence = *self.blocks.range(..=from).next_back()?.0;
         loop {
-            let block = self.blocks.get_mut(&fence)?;
-            let before = block.len();
-            block.retain_mut(|(_, head)| {
-                change(head);
-                *head != NONE
-            });
-            self.len -= before - block.len();
-            if block.len() + GROWTH < block.capacity() {
-                block.shrink_to(block.len());
-            }
+            let place = self.place(from)?;
+            let next = self.after(place).map(|next| self.leaf(next).keys[0]);
+            let leaf = &mut self.branches[place.branch].leaves[place.leaf];
+            let before = leaf.len;
+            leaf.retain(&mut change);
+            self.len -= before - leaf.len;
             seen += before;
-            let next = self.blocks.range((Bound::Excluded(fence), Bound::Unbounded)).next();
-            let next = next.map(|(fence, _)| *fence);
-            self.tidy(fence);
-            fence = next?;
+            if leaf.len < before {
+                self.tidy(place);
+            }
+            from = next?;
             if seen >= budget {
-                return Some(fence);
+                return Some(from);
             }
         }
     }
@@ -161,10 +200,18 @@ impl<K: Key> Table<K> {
             Bound::Excluded(key) => (key, true),
             Bound::Unbounded => (K::LEAST, false),
         };
-        let fence = self.blocks.range(..=key).next_back().map_or(K::LEAST, |(fence, _)| *fence);
-        self.blocks.range(fence..).flat_map(move |(_, block)| {
-            let start = block.partition_point(|(other, _)| *other < key || (excluded && *other == key));
-            block[start..].iter().copied()
+        let start = self.place(key).map(|place| {
+            let skip = usize::from(excluded && self.leaf(place).has(place.at, key));
+            Place { at: place.at + skip, ..place }
+        });
+        let mut next = start;
+        std::iter::from_fn(move || {
+            let mut place = next?;
+            while place.at >= self.leaf(place).len {
+                place = self.after(place)?;
+            }
+            next = Some(Place { at: place.at + 1, ..place });
+            Some(self.leaf(place).entry(place.at))
         })
     }
 
@@ -187,15 +234,115 @@ impl<K: Key> Table<K> {
     }
 
     fn last_up_to(&self, key: K) -> Option<(K, u32)> {
-        self.blocks.range(..=key).rev().find_map(|(_, block)| {
-            let end = block.partition_point(|(other, _)| *other <= key);
-            block[..end].last().copied()
-        })
+        let place = self.place(key)?;
+        let leaf = self.leaf(place);
+        if leaf.has(place.at, key) {
+            return Some(leaf.entry(place.at));
+        }
+        if let Some(at) = place.at.checked_sub(1) {
+            return Some(leaf.entry(at));
+        }
+        let leaf = if let Some(before) = place.leaf.checked_sub(1) {
+            &self.branches[place.branch].leaves[before]
+        } else {
+            self.branches[..place.branch].last()?.leaves.last()?
+        };
+        Some(leaf.entry(leaf.len.checked_sub(1)?))
+    }
+
+    /// `None` only in an empty table.
+    fn place(&self, key: K) -> Option<Place> {
+        let branch = below(&self.fences, key);
+        let leaf = below(&self.branches.get(branch)?.fences, key);
+        let at = self.branches[branch].leaves[leaf].position(key);
+        Some(Place { branch, leaf, at })
+    }
+
+    fn leaf(&self, place: Place) -> &Leaf<K> {
+        &self.branches[place.branch].leaves[place.leaf]
+    }
+
+    /// The beginning of the next leaf.
+    fn after(&self, Place { branch, leaf, .. }: Place) -> Option<Place> {
+        if leaf + 1 < self.branches[branch].leaves.len() {
+            return Some(Place { branch, leaf: leaf + 1, at: 0 });
+        }
+        (branch + 1 < self.branches.len()).then_some(Place { branch: branch + 1, leaf: 0, at: 0 })
     }
 }
 
-fn search<K: Key>(block: &Block<K>, key: K) -> Result<usize, usize> {
-    block.binary_search_by(|(other, _)| other.cmp(&key))
+/// The last part whose fence is not above `key`, or the first.
+fn below<K: Key>(fences: &[K], key: K) -> usize {
+    fences.partition_point(|fence| *fence <= key).saturating_sub(1)
+}
+
+impl<K: Key> Leaf<K> {
+    fn new() -> Box<Self> {
+        Box::new(Self { len: 0, keys: [K::LEAST; WIDTH], heads: [NONE; WIDTH] })
+    }
+
+    fn entry(&self, at: usize) -> (K, u32) {
+        (self.keys[at], self.heads[at])
+    }
+
+    fn has(&self, at: usize, key: K) -> bool {
+        at < self.len && self.keys[at] == key
+    }
+
+    /// How many keys are less than `key`.
+    fn position(&self, key: K) -> usize {
+        let per_line = const { CACHE_LINE.div_ceil(size_of::<K>()) };
+        let keys = &self.keys[..self.len];
+        let lines = keys.iter().step_by(per_line).filter(|other| **other < key).count();
+        let start = lines.saturating_sub(1) * per_line;
+        let end = (start + per_line).min(keys.len());
+        start + keys[start..end].iter().filter(|other| **other < key).count()
+    }
+
+    fn insert(&mut self, at: usize, key: K, head: u32) {
+        self.keys.copy_within(at..self.len, at + 1);
+        self.heads.copy_within(at..self.len, at + 1);
+        self.keys[at] = key;
+        self.heads[at] = head;
+        self.len += 1;
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.keys.copy_within(at + 1..self.len, at);
+        self.heads.copy_within(at + 1..self.len, at);
+        self.len -= 1;
+    }
+
+    fn retain(&mut self, change: &mut impl FnMut(&mut u32)) {
+        let mut kept = 0;
+        for at in 0..self.len {
+            change(&mut self.heads[at]);
+            if self.heads[at] != NONE {
+                self.keys[kept] = self.keys[at];
+                self.heads[kept] = self.heads[at];
+                kept += 1;
+            }
+        }
+        self.len = kept;
+    }
+
+    fn split_off(&mut self, middle: usize) -> Box<Self> {
+        let mut upper = Self::new();
+        upper.append_range(self, middle);
+        self.len = middle;
+        upper
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.append_range(other, 0);
+    }
+
+    fn append_range(&mut self, other: &Self, from: usize) {
+        let added = other.len - from;
+        self.keys[self.len..self.len + added].copy_from_slice(&other.keys[from..other.len]);
+        self.heads[self.len..self.len + added].copy_from_slice(&other.heads[from..other.len]);
+        self.len += added;
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +406,7 @@ mod tests {
         check(&table, &model, probes[0])?;
         while table.change_from(K::LEAST, 1, |head| *head = NONE).is_some() {}
         prop_assert_eq!(table.len(), 0);
-        prop_assert!(table.blocks.is_empty());
+        prop_assert_eq!(table.octets(), 0);
         Ok(())
     }
 
@@ -286,11 +433,12 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_ascending_order_leave_full_blocks_behind() {
+    fn keys_in_ascending_order_leave_full_leaves_behind() {
         let mut table = Table::<V4>::default();
         for n in 0..10_000 {
             table.change(V4::from_bits(n << 104, 24), |head| *head = 1);
         }
-        assert_eq!(table.blocks.len(), 10_000usize.div_ceil(FULL));
+        let leaves: usize = table.branches.iter().map(|branch| branch.leaves.len()).sum();
+        assert_eq!(leaves, 10_000usize.div_ceil(WIDTH));
     }
 }
