@@ -263,7 +263,7 @@ mod tests {
         }
         sink.send(change("a", State::OpenConfirm, State::Established));
         sink.send(change("b", State::Idle, State::Connect));
-        for _ in 0..10_000 {
+        for _ in 0..500 {
             sink.send(change("a", State::Established, State::Idle));
             sink.send(change("a", State::Idle, State::Connect));
             sink.send(update("a"));

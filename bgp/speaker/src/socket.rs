@@ -158,6 +158,12 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // A peer with GTSM takes a SYN+ACK for near only with this; which TTL a connection has is set once it is accepted.
+    if address.is_ipv6() {
+        socket.set_unicast_hops_v6(TTL_SECURITY)?;
+    } else {
+        socket.set_ttl_v4(TTL_SECURITY)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -233,4 +239,56 @@ fn connect_error(peer: &PeerConfig, remote: SocketAddr, error: &io::Error) -> St
         _ => "retrying",
     };
     format!("{remote}: {error}; {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, num::NonZeroU8};
+
+    use proxima_types::Asn;
+
+    use super::*;
+    use crate::Remote;
+
+    fn hops(hops: u8) -> NonZeroU8 {
+        NonZeroU8::new(hops).unwrap()
+    }
+
+    #[test]
+    fn packets_to_an_external_peer_end_at_the_shared_subnet_unless_configured_otherwise() {
+        for (distance, internal, ttl) in [
+            (Distance::Usual, false, 1),
+            (Distance::Usual, true, 64),
+            (Distance::Multihop(hops(3)), false, 3),
+            (Distance::Multihop(hops(3)), true, 3),
+            (Distance::Security(hops(1)), false, 255),
+            (Distance::Security(hops(254)), true, 255),
+        ] {
+            for domain in [Domain::IPV4, Domain::IPV6] {
+                let socket = Socket::new(domain, Type::STREAM, None).unwrap();
+                let ipv6 = domain == Domain::IPV6;
+                apply_distance(&socket, ipv6, distance, internal).unwrap();
+                let set = if ipv6 { socket.unicast_hops_v6() } else { socket.ttl_v4() };
+                assert_eq!(set.unwrap(), ttl, "{distance:?} {internal}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_connection_is_noticed_as_configured() {
+        let remote = Remote::address(Ipv4Addr::LOCALHOST.into());
+        let mut peer = PeerConfig::new("router".parse().unwrap(), remote, Asn(65000));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        apply_timers(&socket, &peer);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        peer.keepalive = false;
+        peer.tcp_user_timeout = Some(Duration::from_millis(1500));
+        apply_timers(&socket, &peer);
+        assert!(!socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(1500)));
+        peer.tcp_user_timeout = None;
+        apply_timers(&socket, &peer);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None, "back to the kernel's own way");
+    }
 }

@@ -10,8 +10,9 @@ use std::{
 };
 
 use common::{
-    OUR_AS, V4, V6, attributes, event, free_port, own_address, peer, plain, prefix, received, received_count,
-    until, until_received, within,
+    V4, V6, attributes, event, free_port, own_address, peer, plain, prefix,
+    raw::{KEEPALIVE, OPEN, THEIR_AS, connect_from, handshake, read_message, read_notification, router},
+    received, received_count, until, until_received, within,
 };
 use proxima_bgp_speaker::{
     AllowList, Cause, CommandError, Leave, PeerError, Speaker, SpeakerConfig, SpeakerEvent, SpeakerEvents,
@@ -19,67 +20,9 @@ use proxima_bgp_speaker::{
 };
 use proxima_types::Asn;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpSocket},
 };
-
-const THEIR_AS: u32 = 65000;
-const KEEPALIVE: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x13\x04";
-
-/// An OPEN of AS 65000, hold time 0 since a raw peer sends no KEEPALIVEs, identifier 192.0.2.22, no parameters.
-const OPEN: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x1d\x01\
-    \x04\xfd\xe8\x00\x00\xc0\x00\x02\x16\x00";
-
-/// The other side: AS 65000, passive, listening at `listen` for peers at `us`.
-fn router(listen: SocketAddr, us: &[IpAddr]) -> SpeakerConfig {
-    let towards = |(index, address): (usize, &IpAddr)| {
-        let mut peer = peer(&format!("pop{index}"), SocketAddr::new(*address, 179), OUR_AS.0, listen.ip());
-        peer.passive = true;
-        peer
-    };
-    SpeakerConfig {
-        local_as: Asn(THEIR_AS),
-        router_id: Ipv4Addr::new(192, 0, 2, 22),
-        listen: vec![listen],
-        peers: us.iter().enumerate().map(towards).collect(),
-        ..common::speaker(Vec::new())
-    }
-}
-
-/// One message from a raw connection; None at its end.
-async fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut message = vec![0; 19];
-    within("a message", stream.read_exact(&mut message)).await.ok()?;
-    let length = usize::from(u16::from_be_bytes([message[16], message[17]]));
-    message.resize(length, 0);
-    within("its body", stream.read_exact(&mut message[19..])).await.ok()?;
-    Some(message)
-}
-
-/// Reads until a NOTIFICATION, and asserts that the end of the stream follows it.
-async fn read_notification(stream: &mut TcpStream) -> Vec<u8> {
-    loop {
-        let message = read_message(stream).await.expect("a NOTIFICATION before the end");
-        if message[18] == 3 {
-            assert_eq!(read_message(stream).await, None, "the connection ends with it");
-            return message[19..].to_vec();
-        }
-    }
-}
-
-async fn connect_from(source: IpAddr, remote: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::new(source, 0)).unwrap();
-    within("connect", socket.connect(remote)).await.unwrap()
-}
-
-/// A raw peer that completes the handshake on a connection.
-async fn handshake(stream: &mut TcpStream) {
-    stream.write_all(OPEN).await.unwrap();
-    assert_eq!(read_message(stream).await.expect("OPEN")[18], 1);
-    stream.write_all(KEEPALIVE).await.unwrap();
-    assert_eq!(read_message(stream).await.expect("KEEPALIVE"), KEEPALIVE);
-}
 
 #[tokio::test]
 async fn two_speakers_exchange_routes_both_ways_and_take_leave() {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its part")]
 
+pub mod raw;
+
 use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, SocketAddr},
