@@ -52,10 +52,10 @@ pub struct PeerRestart {
 }
 
 impl PeerRestart {
-    /// What both OPENs say. Of several capabilities the last counts.
+    /// What both OPENs say.
     pub(crate) fn agree(ours: &Open, theirs: &Open) -> Option<Self> {
-        let ours = offer(ours)?;
-        let theirs = offer(theirs)?;
+        let ours = ours.graceful_restart()?;
+        let theirs = theirs.graceful_restart()?;
         let known = |wanted: fn(&GracefulRestartFamily) -> bool| {
             theirs
                 .families
@@ -74,13 +74,6 @@ impl PeerRestart {
     }
 }
 
-fn offer(open: &Open) -> Option<&Offer> {
-    open.capabilities.iter().rev().find_map(|capability| match capability {
-        Capability::GracefulRestart(offer) => Some(offer),
-        _ => None,
-    })
-}
-
 /// Our capability, `restarted` or not.
 pub(crate) fn capability(configured: GracefulRestart, offered: Families, restarted: bool) -> Capability {
     let forwarding = configured.forwarding || !restarted;
@@ -95,12 +88,7 @@ pub(crate) fn capability(configured: GracefulRestart, offered: Families, restart
 
 /// `notification` as a Hard Reset, for a peer that would keep our routes otherwise (RFC 8538 §3.1).
 pub(crate) fn hard(notification: Notification, terms: &Terms) -> Notification {
-    if !terms.notifications_are_graceful() {
-        return notification;
-    }
-    let mut data = vec![notification.code, notification.subcode];
-    data.extend_from_slice(&notification.data);
-    Notification::new(ErrorCode::HARD_RESET, data)
+    if terms.notifications_are_graceful() { Notification::hard_reset(notification) } else { notification }
 }
 
 /// Whether the peer's routes may stay after a session that ended like this.

@@ -1,8 +1,11 @@
 //! What is looked at in a received UPDATE once it can be read: whether its routes may come from this peer, and whether
 //! they may be used. The session survives all of it.
+//!
+//! A family whose routes could not be read is gone for as long as the session lasts (RFC 7606 §2, "AFI/SAFI disable"): what
+//! comes of it later is left out.
 
 use bytes::Bytes;
-use proxima_bgp_wire::{Attributes, Disposition, Update};
+use proxima_bgp_wire::{Attributes, Disposition, Families, Nlri, Update};
 
 use crate::{Marks, Problem, ReceivedUpdate, Settings, roles, status::Counters};
 
@@ -11,13 +14,19 @@ pub(crate) fn examine(
     settings: &Settings,
     message: Bytes,
     mut update: Update,
+    disabled: Families,
     counters: &mut Counters,
     problems: &mut Vec<Problem>,
 ) -> ReceivedUpdate {
-    if update.problems.iter().any(|problem| problem.disposition == Disposition::TreatAsWithdraw) {
+    if update.disposition() == Some(Disposition::TreatAsWithdraw) {
         counters.treated_as_withdrawn += update.withdrawn.len() as u64;
     }
     problems.extend(update.problems.drain(..).map(Problem::MalformedUpdate));
+    if !disabled.is_empty() {
+        let gone = |nlri: &Nlri| disabled.contains(nlri.prefix.family());
+        update.withdrawn.retain(|nlri| !gone(nlri));
+        update.reach.retain(|reach| !reach.nlri.first().is_some_and(gone));
+    }
     if update.reach.is_empty() {
         return ReceivedUpdate { message, update, marks: Marks::default() };
     }

@@ -1,4 +1,5 @@
-//! Roles of two ASes towards each other, and the route leaks they give away (RFC 9234).
+//! Route leaks that the roles of two ASes towards each other give away (RFC 9234 §5). Which roles go together is checked
+//! with the OPENs, in `terms`.
 //!
 //! | we are             | the peer may be    | with ONLY_TO_CUSTOMER from it       | without           | our routes go with |
 //! |--------------------|--------------------|-------------------------------------|-------------------|--------------------|
@@ -11,43 +12,8 @@
 //! A leaked route is ineligible, not withdrawn (§5): it stays to be seen. What we announce begins here, so it never
 //! carries the attribute of another, and nothing of ours is kept from a provider.
 
-use proxima_bgp_wire::{Attributes, Capability, Open, Role};
+use proxima_bgp_wire::{Attributes, Role};
 use proxima_types::Asn;
-
-/// The capability's code, for a value of it that is none of the five roles.
-const CAPABILITY_ROLE: u8 = 9;
-
-/// Whether two sides with these roles agree on what they are to each other (§4.2).
-pub(crate) fn compatible(ours: Role, theirs: Role) -> bool {
-    use Role::{Customer, Peer, Provider, RouteServer, RouteServerClient};
-    matches!(
-        (ours, theirs),
-        (Provider, Customer)
-            | (Customer, Provider)
-            | (RouteServer, RouteServerClient)
-            | (RouteServerClient, RouteServer)
-            | (Peer, Peer)
-    )
-}
-
-/// What the peer's OPEN says of its role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
-    Nothing,
-    Role(Role),
-    /// Two that differ, or one that does not exist: never compatible.
-    Nonsense,
-}
-
-/// The role in an OPEN.
-pub(crate) fn said(open: &Open) -> Said {
-    open.capabilities.iter().fold(Said::Nothing, |said, capability| match (said, capability) {
-        (Said::Nothing, Capability::Role(role)) => Said::Role(*role),
-        (Said::Role(earlier), Capability::Role(role)) if earlier == *role => said,
-        (_, Capability::Role(_) | Capability::Unknown { code: CAPABILITY_ROLE, .. }) => Said::Nonsense,
-        _ => said,
-    })
-}
 
 /// Checks the attribute of received routes, and adds it where it is missing; true if they are leaked.
 pub(crate) fn receive(ours: Role, remote_as: Asn, attributes: &mut Attributes) -> bool {
@@ -83,25 +49,6 @@ mod tests {
     const OTHER: Asn = Asn(65001);
 
     #[test]
-    fn five_pairs_of_roles_are_allowed_and_no_other() {
-        let allowed: Vec<_> = ALL
-            .into_iter()
-            .flat_map(|ours| ALL.map(|theirs| (ours, theirs)))
-            .filter(|(ours, theirs)| compatible(*ours, *theirs))
-            .collect();
-        assert_eq!(
-            allowed,
-            [
-                (Role::Provider, Role::Customer),
-                (Role::RouteServer, Role::RouteServerClient),
-                (Role::RouteServerClient, Role::RouteServer),
-                (Role::Customer, Role::Provider),
-                (Role::Peer, Role::Peer),
-            ]
-        );
-    }
-
-    #[test]
     fn received_routes_are_checked_and_marked_by_role() {
         // Our role, the attribute as it came; leaked, the attribute afterwards.
         let cases = [
@@ -128,16 +75,5 @@ mod tests {
     fn our_routes_are_marked_on_their_way_down_and_sideways_only() {
         let marked = ALL.map(|ours| send(ours, US));
         assert_eq!(marked, [Some(US), Some(US), None, None, Some(US)]);
-    }
-
-    #[test]
-    fn one_role_said_twice_is_one_and_two_different_ones_are_nonsense() {
-        let open = |capabilities| said(&Open::new(THEM, 90, [192, 0, 2, 2].into(), capabilities));
-        let role = Capability::Role;
-        assert_eq!(open(vec![]), Said::Nothing);
-        assert_eq!(open(vec![role(Role::Peer), role(Role::Peer)]), Said::Role(Role::Peer));
-        assert_eq!(open(vec![role(Role::Peer), role(Role::Customer)]), Said::Nonsense);
-        assert_eq!(open(vec![Capability::Unknown { code: 9, value: vec![7] }]), Said::Nonsense);
-        assert_eq!(open(vec![Capability::Unknown { code: 99, value: vec![] }]), Said::Nothing);
     }
 }

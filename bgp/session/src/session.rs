@@ -18,7 +18,7 @@ mod messages;
 
 use std::{sync::Arc, time::Instant};
 
-use proxima_bgp_wire::Notification;
+use proxima_bgp_wire::{Families, Notification};
 use proxima_types::Family;
 
 pub use handover::{ResumeError, Snapshot};
@@ -85,6 +85,8 @@ pub struct Session {
     bfd: Bfd,
     /// What was agreed on in the session that is established.
     up: Option<Arc<Terms>>,
+    /// Families of that session whose routes could not be read.
+    disabled: Families,
     reported: State,
     cause: Cause,
     since: Option<Instant>,
@@ -108,6 +110,7 @@ impl Session {
             refreshes: Refreshes::default(),
             bfd: Bfd::Unused,
             up: None,
+            disabled: Families::NONE,
             reported: State::Idle,
             cause: Cause::Stopped,
             since: None,
@@ -280,6 +283,7 @@ impl Session {
                 ..fsm.timers()
             },
             stale: self.helper.stale().collect(),
+            disabled: self.disabled.iter().collect(),
             bfd: self.bfd,
             received: self.counts.counts(),
             advertised: self.adj_rib_out.len(),
@@ -313,9 +317,10 @@ impl Session {
         self.shared.outputs.push_back(Output::Rib(change));
     }
 
-    /// Families of the session that is established.
+    /// Families of the session that is established, in which the peer's routes are taken.
     fn families(&self) -> impl Iterator<Item = Family> + use<> {
-        let families = self.up.as_ref().map(|terms| terms.negotiated.families);
-        families.into_iter().flat_map(proxima_bgp_wire::Families::iter)
+        let families = self.up.as_ref().map_or(Families::NONE, |terms| terms.negotiated.families);
+        let disabled = self.disabled;
+        families.iter().filter(move |family| !disabled.contains(*family))
     }
 }

@@ -162,6 +162,8 @@ pub struct Status {
     pub timers: Timers,
     /// Families whose routes of the peer are stale, by graceful restart.
     pub stale: Vec<Family>,
+    /// Families of the session whose routes could not be read and are ignored until its end (RFC 7606).
+    pub disabled: Vec<Family>,
     /// What BFD says.
     pub bfd: Bfd,
     /// Prefixes received, as the RIB counted them last.

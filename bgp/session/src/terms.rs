@@ -9,11 +9,7 @@ use proxima_bgp_wire::{
 };
 use proxima_types::Family;
 
-use crate::{
-    PeerRestart, Settings, graceful_restart,
-    roles::{self, Said},
-    settings::SEND_HOLD_TIME,
-};
+use crate::{PeerRestart, Settings, graceful_restart, settings::SEND_HOLD_TIME};
 
 /// What both sides agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +61,13 @@ impl Terms {
         peer_bytes: Bytes,
     ) -> Result<Self, Refusal> {
         identity(settings, theirs)?;
-        let peer_role = role(settings, theirs)?;
+        let role = settings.effective_role();
+        Open::check_roles(role, theirs, settings.role_strict)
+            .map_err(|error| Refusal { notification: error.to_notification(), detail: error.to_string() })?;
         let mut negotiated = Negotiated::between(ours, theirs);
         negotiated.peer = if settings.internal() { PeerKind::Internal } else { PeerKind::External };
         negotiated.families = negotiated.families.intersection(settings.offered());
+        negotiated.disable_families = true;
         if negotiated.families.is_empty() {
             let missing: Vec<_> = settings.families.iter().copied().map(Capability::multiprotocol).collect();
             let names: Vec<_> = settings.families.iter().map(ToString::to_string).collect();
@@ -86,7 +85,7 @@ impl Terms {
             negotiated,
             hold_time: (hold > 0).then(|| Duration::from_secs(hold.into())),
             graceful_restart: PeerRestart::agree(ours, theirs),
-            peer_role,
+            peer_role: role.and(theirs.role().ok().flatten()),
             ours: ours.clone(),
             peer: theirs.clone(),
             peer_bytes,
@@ -117,38 +116,6 @@ fn identity(settings: &Settings, theirs: &Open) -> Result<(), Refusal> {
         });
     }
     Ok(())
-}
-
-/// RFC 9234 §4.2.
-fn role(settings: &Settings, theirs: &Open) -> Result<Option<Role>, Refusal> {
-    let Some(ours) = settings.effective_role() else { return Ok(None) };
-    let mismatch =
-        |detail| Err(Refusal { notification: Notification::new(ErrorCode::ROLE_MISMATCH, []), detail });
-    match roles::said(theirs) {
-        Said::Role(role) if roles::compatible(ours, role) => Ok(Some(role)),
-        Said::Nothing if !settings.role_strict => Ok(None),
-        Said::Role(role) => mismatch(format!(
-            "we are `{}` to the peer and it says it is `{}` to us; correct `role` on one side",
-            name(ours),
-            name(role)
-        )),
-        Said::Nothing => mismatch(
-            "the peer does not say its role and `role-strict` wants it to; configure the role on the peer"
-                .to_owned(),
-        ),
-        Said::Nonsense => mismatch("the peer says contradicting or unknown roles".to_owned()),
-    }
-}
-
-/// As it is written in the configuration.
-fn name(role: Role) -> &'static str {
-    match role {
-        Role::Provider => "provider",
-        Role::RouteServer => "route-server",
-        Role::RouteServerClient => "route-server-client",
-        Role::Customer => "customer",
-        Role::Peer => "peer",
-    }
 }
 
 /// The OPEN we send. `bare` leaves out the capabilities, for a peer that refused the parameter; `restarted` is what

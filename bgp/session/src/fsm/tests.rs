@@ -1,19 +1,21 @@
 //! The whole table of states and events.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use proxima_types::{Asn, Family};
+use proxima_types::Asn;
 
 use super::*;
-use crate::{Output, RETRY_CEILING, Settings, terms::our_open};
+use crate::{GracefulRestart, Output, RETRY_CEILING, Settings, terms::our_open};
 
 /// Rows are events, columns the states they meet. A cell is the state that follows, and what is done: `connect`,
 /// `open`, `keepalive`, a NOTIFICATION as `code/subcode`, `close` of a connection or an attempt. `Stopped` is Idle
-/// that no timer ends.
+/// that no timer ends. Words behind an event say which kind of it.
 const TABLE: &str = "
 ManualStart              | Connect connect | Connect               | Active          | OpenSent                 | OpenConfirm           | Established
 ManualStop               | Stopped         | Stopped close         | Stopped         | Stopped 6/2 close        | Stopped 6/2 close     | Stopped 6/2 close
+ManualStop silently      | Stopped         | Stopped close         | Stopped         | Stopped close            | Stopped close         | Stopped close
 AutomaticStop            | Idle            | Idle close            | Idle            | Idle 6/1 close           | Idle 6/1 close        | Idle 6/1 close
+AutomaticStop for good   | Idle            | Stopped close         | Stopped         | Stopped 6/1 close        | Stopped 6/1 close     | Stopped 6/1 close
 ConnectRetryTimer_Expires| Idle            | Connect close connect | Connect connect | Idle 5/0 close           | Idle 5/0 close        | Idle 5/0 close
 HoldTimer_Expires        | Idle            | Idle close            | Idle            | Idle 4/0 close           | Idle 4/0 close        | Idle 4/0 close
 KeepaliveTimer_Expires   | Idle            | Idle close            | Idle            | Idle 5/0 close           | OpenConfirm keepalive | Established keepalive
@@ -32,27 +34,41 @@ SendHoldTimer_Expires    | Idle            | Idle close            | Idle       
 MessageSent              | Idle            | Idle close            | Idle            | OpenSent                 | OpenConfirm           | Established
 ";
 
-const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+/// The rows that differ with a peer with which NOTIFICATIONs are graceful (RFC 8538): what is meant for good goes as a Hard
+/// Reset once the session is established.
+const GRACEFUL_TABLE: &str = "
+ManualStop               | Stopped         | Stopped close         | Stopped         | Stopped 6/2 close        | Stopped 6/2 close     | Stopped 6/9 close
+AutomaticStop            | Idle            | Idle close            | Idle            | Idle 6/1 close           | Idle 6/1 close        | Idle 6/1 close
+AutomaticStop for good   | Idle            | Stopped close         | Stopped         | Stopped 6/1 close        | Stopped 6/1 close     | Stopped 6/9 close
+BGPMsgErr                | Idle            | Idle close            | Idle            | Idle 1/2 close           | Idle 1/2 close        | Idle 1/2 close
+HoldTimer_Expires        | Idle            | Idle close            | Idle            | Idle 4/0 close           | Idle 4/0 close        | Idle 4/0 close
+";
+
+const LOCAL: Local = Local { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), link_local: None };
 
 fn settings() -> Settings {
     Settings {
-        local_as: Asn(64512),
-        router_id: [192, 0, 2, 1].into(),
-        remote_as: Asn(65000),
         hold_time: Duration::from_secs(9),
         connect_retry: Duration::from_secs(1),
-        passive: false,
-        families: Family::ALL.to_vec(),
-        next_hop_ipv4: None,
-        next_hop_ipv6: None,
-        max_prefixes: None,
+        ..Settings::new(Asn(64512), [192, 0, 2, 1].into(), Asn(65000))
     }
 }
 
+fn graceful() -> Settings {
+    let restart_time = Duration::from_secs(60);
+    let restart = GracefulRestart { restart_time, stale_time: restart_time, forwarding: true };
+    Settings { graceful_restart: Some(restart), ..settings() }
+}
+
+/// What these settings agree on with a peer that has the like.
+fn terms_of(settings: &Settings) -> Arc<Terms> {
+    let theirs = Settings { local_as: Asn(65000), router_id: [192, 0, 2, 2].into(), ..settings.clone() };
+    let (ours, theirs) = (our_open(settings, false, false), our_open(&theirs, false, false));
+    Arc::new(Terms::agree(settings, &ours, &theirs, bytes::Bytes::new()).unwrap())
+}
+
 fn terms() -> Arc<Terms> {
-    let ours = our_open(&settings(), false);
-    let theirs = Settings { local_as: Asn(65000), router_id: [192, 0, 2, 2].into(), ..settings() };
-    Arc::new(Terms::agree(&settings(), &ours, &our_open(&theirs, false)).unwrap())
+    terms_of(&settings())
 }
 
 fn link(shared: &mut Shared, initiator: Initiator) -> Link {
@@ -66,13 +82,18 @@ fn epoch() -> Instant {
 }
 
 fn in_state(state: State, now: Instant) -> (Fsm, Shared) {
-    let mut shared = Shared::new(settings(), 1);
+    in_state_with(settings(), state, now)
+}
+
+fn in_state_with(settings: Settings, state: State, now: Instant) -> (Fsm, Shared) {
+    let terms = terms_of(&settings);
+    let mut shared = Shared::new(settings, 1);
     let mut fsm = Fsm::new();
     let mut step = |event: Event, shared: &mut Shared| fsm.handle(now, event, shared);
     let path = State::ALL.iter().position(|s| *s == state).unwrap();
     if state == State::Idle {
         step(Event::ManualStart, &mut shared);
-        step(Event::AutomaticStop(error(ErrorCode::CEASE_UNSPECIFIC), String::new()), &mut shared);
+        step(automatic_stop(Then::Pause, false), &mut shared);
     } else {
         step(Event::ManualStart, &mut shared);
     }
@@ -84,7 +105,7 @@ fn in_state(state: State, now: Instant) -> (Fsm, Shared) {
         step(Event::TcpCrAcked(link), &mut shared);
     }
     if path > 3 {
-        step(Event::BgpOpen(terms()), &mut shared);
+        step(Event::BgpOpen(terms), &mut shared);
     }
     if path > 4 {
         step(Event::KeepAliveMsg, &mut shared);
@@ -94,11 +115,18 @@ fn in_state(state: State, now: Instant) -> (Fsm, Shared) {
     (fsm, shared)
 }
 
+fn automatic_stop(then: Then, hard: bool) -> Event {
+    let notification = error(ErrorCode::MAXIMUM_PREFIXES);
+    Event::AutomaticStop(Stop { notification, why: "why".to_owned(), hard, then })
+}
+
 fn event(name: &str, state: State, fsm: &Fsm, shared: &mut Shared) -> Event {
     match name {
         "ManualStart" => Event::ManualStart,
-        "ManualStop" => Event::ManualStop("why".to_owned()),
-        "AutomaticStop" => Event::AutomaticStop(error(ErrorCode::MAXIMUM_PREFIXES), "why".to_owned()),
+        "ManualStop" => Event::ManualStop(Farewell::Cease(Notification::shutdown("why"))),
+        "ManualStop silently" => Event::ManualStop(Farewell::Silence("why")),
+        "AutomaticStop" => automatic_stop(Then::Retry, false),
+        "AutomaticStop for good" => automatic_stop(Then::Stay, true),
         "ConnectRetryTimer_Expires" => Event::ConnectRetryTimerExpires,
         "HoldTimer_Expires" => Event::HoldTimerExpires,
         "KeepaliveTimer_Expires" => Event::KeepaliveTimerExpires,
@@ -147,23 +175,28 @@ fn outcome(fsm: &Fsm, shared: &mut Shared) -> String {
     words.join(" ")
 }
 
-#[test]
-fn every_event_in_every_state_does_what_the_rfc_says() {
+fn check(table: &str, settings: &Settings) -> usize {
     let now = epoch();
-    let rows: Vec<_> = TABLE.trim().lines().collect();
-    assert_eq!(rows.len(), 19, "every event has its row");
-    for row in rows {
+    let rows: Vec<_> = table.trim().lines().collect();
+    for row in &rows {
         let mut cells = row.split('|').map(str::trim);
         let name = cells.next().unwrap();
         for state in State::ALL {
-            let (mut fsm, mut shared) = in_state(state, now);
+            let (mut fsm, mut shared) = in_state_with(settings.clone(), state, now);
             let event = event(name, state, &fsm, &mut shared);
-            assert_eq!(event.name(), name);
+            assert!(name.starts_with(event.name()));
             fsm.handle(now, event, &mut shared);
             assert_eq!(outcome(&fsm, &mut shared), cells.next().unwrap(), "{name} in {state}");
         }
         assert_eq!(cells.next(), None);
     }
+    rows.len()
+}
+
+#[test]
+fn every_event_in_every_state_does_what_the_rfc_says() {
+    assert_eq!(check(TABLE, &settings()), 21, "every event has its row");
+    check(GRACEFUL_TABLE, &graceful());
 }
 
 #[test]
@@ -281,34 +314,50 @@ fn a_peer_that_refuses_parameters_gets_an_open_without_capabilities() {
     assert!(shared.without_capabilities);
     shared.outputs.clear();
     let link = link(&mut shared, Initiator::Local);
-    assert!(shared.send_open(link.id).capabilities.is_empty());
+    assert!(shared.send_open(now, link.id).capabilities.is_empty());
 }
 
 #[test]
-fn after_an_unsupported_capability_either_way_the_longest_wait_comes_first_and_then_an_attempt() {
+fn after_an_unsupported_capability_either_way_only_the_peer_may_connect() {
     let unsupported = || error(ErrorCode::UNSUPPORTED_CAPABILITY);
     for event in [Event::NotifMsg(unsupported()), Event::MessageErr(unsupported(), "why".to_owned())] {
         let now = epoch();
         let (mut fsm, mut shared) = in_state(State::OpenSent, now);
         fsm.handle(now, event, &mut shared);
         let (at, timer) = fsm.next_timer().unwrap();
-        let wait = at - now;
-        assert!((RETRY_CEILING.mul_f64(0.75)..=RETRY_CEILING).contains(&wait), "{wait:?}");
         fsm.handle(at, timer, &mut shared);
-        assert_eq!(fsm.state(), State::Connect);
+        assert!(matches!(fsm.phase(), Phase::Active { retry: None }));
+        let link = link(&mut shared, Initiator::Remote);
+        fsm.handle(at, Event::TcpConnectionConfirmed(link), &mut shared);
+        assert_eq!(fsm.state(), State::OpenSent);
+        fsm.handle(at, Event::TcpConnectionFails(String::new()), &mut shared);
+        assert!(matches!(fsm.phase(), Phase::Active { retry: None }), "and again it is the peer's turn");
     }
 }
 
 #[test]
-fn after_an_unsupported_capability_a_passive_side_waits_for_the_peer_again() {
+fn idle_is_not_left_before_bfd_lets_go() {
     let now = epoch();
-    let (mut fsm, mut shared) = in_state(State::OpenSent, now);
-    shared.settings.passive = true;
-    fsm.handle(now, Event::NotifMsg(error(ErrorCode::UNSUPPORTED_CAPABILITY)), &mut shared);
-    let (at, timer) = fsm.next_timer().unwrap();
-    fsm.handle(at, timer, &mut shared);
-    assert!(matches!(fsm.phase(), Phase::Active { retry: None }));
-    let link = link(&mut shared, Initiator::Remote);
-    fsm.handle(at, Event::TcpConnectionConfirmed(link), &mut shared);
-    assert_eq!(fsm.state(), State::OpenSent);
+    let (mut fsm, mut shared) = in_state(State::Idle, now);
+    let until = now + Duration::from_secs(20);
+    shared.held_by_bfd = Some(until);
+    fsm.handle(now + Duration::from_secs(1), Event::IdleHoldTimerExpires, &mut shared);
+    assert!(matches!(fsm.phase(), Phase::Idle { restart: Some(at) } if *at == until));
+    fsm.handle(until, Event::IdleHoldTimerExpires, &mut shared);
+    assert_eq!(fsm.state(), State::Connect);
+}
+
+#[test]
+fn an_end_of_its_own_choosing_waits_as_it_is_told() {
+    for (then, least, most) in [
+        (Then::Pause, 750, 1000),
+        (Then::Retry, 750, 1000),
+        (Then::After(Duration::from_mins(5)), 300_000, 300_000),
+    ] {
+        let now = epoch();
+        let (mut fsm, mut shared) = in_state(State::Established, now);
+        fsm.handle(now, automatic_stop(then, true), &mut shared);
+        let wait = fsm.next_timer().unwrap().0 - now;
+        assert!((Duration::from_millis(least)..=Duration::from_millis(most)).contains(&wait), "{wait:?}");
+    }
 }

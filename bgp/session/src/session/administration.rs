@@ -80,16 +80,15 @@ impl Session {
                 self.take_leave(now, Notification::new(ErrorCode::PEER_DECONFIGURED, []));
             }
             Leave::Restart => {
-                let silence = Farewell::Silence("closed without a word: this speaker restarts");
-                self.event_for_all(now, &Event::ManualStop(silence));
+                self.end_for_good(now, Farewell::Silence("closed without a word: this speaker restarts"));
             }
             Leave::Upgrade => {
-                let silence = Event::ManualStop(Farewell::Silence("closed: another process takes over"));
+                let silence = Farewell::Silence("closed: another process takes over");
                 if self.established_link().is_some() {
-                    self.event(now, Slot::Rival, silence);
+                    self.event(now, Slot::Rival, Event::ManualStop(silence));
                     self.order = Order::HandedOver;
                 } else {
-                    self.event_for_all(now, &silence);
+                    self.end_for_good(now, silence);
                 }
             }
         }
@@ -104,7 +103,11 @@ impl Session {
             self.shared.counters.messages_sent += messages as u64 - 1;
             self.shared.counters.updates_sent += messages as u64;
         }
-        self.event_for_all(now, &Event::ManualStop(Farewell::Cease(cease)));
+        self.end_for_good(now, Farewell::Cease(cease));
+    }
+
+    fn end_for_good(&mut self, now: Instant, farewell: Farewell) {
+        self.event_for_all(now, &Event::ManualStop(farewell));
         if let Some(change) = self.helper.give_up() {
             self.rib(change);
         }
@@ -139,6 +142,8 @@ impl Session {
     }
 
     fn go_on_with_new_settings(&mut self, now: Instant, old: &Settings) {
+        // The operator has looked at what the session was closed for.
+        let looked_at = self.held_by_limit && old.max_prefixes != self.shared.settings.max_prefixes;
         if let Some(terms) = self.up.clone() {
             self.adj_rib_out.reconfigure(&terms, &self.shared.settings);
             if old.enforce_first_as != self.shared.settings.enforce_first_as {
@@ -147,12 +152,7 @@ impl Session {
             self.families().for_each(|family| self.check_count(now, family));
         }
         match self.primary.phase() {
-            // The operator has looked at what the session was closed for.
-            Phase::Idle { .. }
-                if self.held_by_limit && old.max_prefixes != self.shared.settings.max_prefixes =>
-            {
-                self.bring_up(now);
-            }
+            Phase::Idle { .. } if looked_at => self.bring_up(now),
             Phase::Active { retry: None } if self.shared.may_connect() => {
                 self.event(now, Slot::Primary, Event::ConnectRetryTimerExpires);
             }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_bgp_wire::{ErrorCode, Notification, Open};
+use proxima_bgp_wire::{ErrorCode, Families, Notification, Open};
 
 use super::{Session, Slot};
 use crate::{
@@ -184,6 +184,7 @@ impl Session {
         self.shared.without_capabilities = false; // a peer that refuses them will say so again
         self.adj_rib_out.close();
         self.refreshes.clear();
+        self.disabled = Families::NONE;
         self.helper.lost(now, cause, terms).into_iter().for_each(|change| self.rib(change));
         if self.drain_ends().is_some() {
             self.drained(now);
@@ -193,6 +194,7 @@ impl Session {
     /// The beginning of one.
     fn came_up(&mut self, now: Instant, link: Link, terms: Arc<Terms>) {
         self.up = Some(terms.clone());
+        self.disabled = Families::NONE;
         self.held_by_limit = false;
         self.shared.capability_missing = false;
         self.shared.held_by_bfd = None;

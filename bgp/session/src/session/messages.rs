@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::{Buf, Bytes};
-use proxima_bgp_wire::{DecodeError, Message, Negotiated, Open, RefreshKind, RouteRefresh, Update, frame};
+use proxima_bgp_wire::{
+    DecodeError, ErrorCode, Message, Negotiated, Notification, Open, RefreshKind, RouteRefresh, Update, frame,
+};
 
 use super::{Session, Slot, connections::Collision};
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
     inbound,
     interface::ConnectionId,
     output::{Output, RibChange},
+    shared::Shared,
     status::Stamped,
     terms::Refusal,
 };
@@ -114,10 +117,19 @@ impl Session {
         if !established {
             return;
         }
+        if let Some(family) = update.disabled_family() {
+            self.rib(RibChange::DropFamily(family));
+            self.disabled = self.disabled.iter().chain([family]).collect();
+            if self.families().next().is_none() {
+                let notification = Notification::new(ErrorCode::OPTIONAL_ATTRIBUTE_ERROR, []);
+                let why = "no family of the session has routes that can be read".to_owned();
+                return self.event(now, slot, Event::MessageErr(notification, why));
+            }
+        }
         let end_of_rib = update.end_of_rib;
         let mut problems = Vec::new();
-        let received =
-            inbound::examine(&self.shared.settings, bytes, update, &mut self.shared.counters, &mut problems);
+        let Shared { settings, counters, .. } = &mut self.shared;
+        let received = inbound::examine(settings, bytes, update, self.disabled, counters, &mut problems);
         self.shared.outputs.extend(problems.into_iter().map(Output::Problem));
         if !received.update.withdrawn.is_empty() || !received.update.reach.is_empty() {
             self.rib(RibChange::Update(Box::new(received)));

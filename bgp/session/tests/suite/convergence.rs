@@ -1,16 +1,15 @@
-//! Whatever happens to two sessions, they do not panic, and once they are left alone the peer holds what is desired.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod world;
+//! Whatever happens to two sessions, they do not panic, never say the same thing twice, and once they are left alone the
+//! peer holds what is desired.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use proxima_bgp_session::{AllowList, Desired, Input, State};
-use proxima_types::{Announcement, Community, Prefix, RouteAttributes};
-use world::{World, first, second};
+use proxima_bgp_session::{AllowList, Desired, Input, Leave, Settings, State};
+use proxima_bgp_wire::Role;
+use proxima_types::{Announcement, Community, Family, Prefix, RouteAttributes};
+
+use crate::world::{self, World, first, graceful, second, shutdown, stop};
 
 const PREFIXES: [&str; 6] = [
     "203.0.113.0/24",
@@ -27,8 +26,16 @@ enum Fate {
     Desire(usize, Vec<(usize, RouteAttributes)>),
     Release(usize),
     Stop(usize),
-    Start(usize),
+    Up(usize),
+    Shutdown(usize, Duration),
     Reset(usize),
+    Refresh(usize, Family),
+    Bfd(usize, u8),
+    Reconfigure(usize, usize),
+    /// The process dies, loudly or not, and another begins at once.
+    Restart(usize, bool),
+    /// Another process takes over.
+    HandOver(usize),
     Cut(bool),
     Listen(usize, bool),
     /// Breaks one of the connections.
@@ -65,14 +72,22 @@ fn fate() -> impl Strategy<Value = Fate> {
         4 => (node.clone(), routes()).prop_map(|(node, routes)| Fate::Desire(node, routes)),
         1 => node.clone().prop_map(Fate::Release),
         1 => node.clone().prop_map(Fate::Stop),
-        2 => node.clone().prop_map(Fate::Start),
+        3 => node.clone().prop_map(Fate::Up),
+        1 => (node.clone(), 0u64..30).prop_map(|(node, s)| Fate::Shutdown(node, Duration::from_secs(s))),
         1 => node.clone().prop_map(Fate::Reset),
+        1 => (node.clone(), any::<bool>()).prop_map(|(node, v4)| {
+            Fate::Refresh(node, if v4 { Family::Ipv4 } else { Family::Ipv6 })
+        }),
+        1 => (node.clone(), 0u8..4).prop_map(|(node, what)| Fate::Bfd(node, what)),
+        1 => (node.clone(), 0..VARIANTS).prop_map(|(node, variant)| Fate::Reconfigure(node, variant)),
+        2 => (node.clone(), any::<bool>()).prop_map(|(node, silently)| Fate::Restart(node, silently)),
+        1 => node.clone().prop_map(Fate::HandOver),
         2 => any::<bool>().prop_map(Fate::Cut),
         1 => (node.clone(), any::<bool>()).prop_map(|(node, on)| Fate::Listen(node, on)),
         2 => (node.clone(), 0usize..3).prop_map(|(node, which)| Fate::Break(node, which)),
         2 => (node.clone(), 0usize..3, proptest::collection::vec(any::<u8>(), 1..64))
             .prop_map(|(node, which, bytes)| Fate::Garbage(node, which, bytes)),
-        2 => (node, 0usize..3, 0..MESSAGES.len()).prop_map(|(node, which, message)| Fate::Message(node, which, message)),
+        2 => (node.clone(), 0usize..3, 0..MESSAGES.len()).prop_map(|(node, which, message)| Fate::Message(node, which, message)),
         6 => (0u64..20_000).prop_map(|ms| Fate::Pass(Duration::from_millis(ms))),
     ]
 }
@@ -101,9 +116,37 @@ fn happen(world: &mut World, wanted: &mut [Desired; 2], fate: Fate) {
             world.input(node, Input::SetDesired(wanted[node].clone()));
         }
         Fate::Release(node) => world.input(node, Input::ReleaseEndOfRib),
-        Fate::Stop(node) => world.input(node, Input::ManualStop { reason: "test".to_owned() }),
-        Fate::Start(node) => world.input(node, Input::ManualStart),
+        Fate::Stop(node) => world.input(node, stop("test")),
+        Fate::Up(node) => world.input(node, Input::Up),
+        Fate::Shutdown(node, drain) => world.input(node, shutdown("test", drain)),
         Fate::Reset(node) => world.input(node, Input::Reset),
+        Fate::Refresh(node, family) => world.input(node, Input::Refresh(family)),
+        Fate::Bfd(node, what) => world.input(
+            node,
+            match what {
+                0 => Input::BfdAdminDown,
+                1 => Input::BfdDown { diagnostic: String::new(), independent: false },
+                2 => Input::BfdDown { diagnostic: String::new(), independent: true },
+                _ => Input::BfdUp,
+            },
+        ),
+        Fate::Reconfigure(node, which) => {
+            let settings = variant(world, node, which);
+            world.input(node, Input::Reconfigure(Box::new(settings)));
+        }
+        Fate::Restart(node, silently) => {
+            let settings = world.nodes[node].settings().clone();
+            world.die(node, silently);
+            world.start(node, settings);
+            world.input(node, Input::SetDesired(wanted[node].clone()));
+        }
+        Fate::HandOver(node) => {
+            if world.nodes[node].established().is_some() {
+                let settings = world.nodes[node].settings().clone();
+                world.hand_over(node, settings);
+                world.input(node, Input::SetDesired(wanted[node].clone()));
+            }
+        }
         Fate::Cut(cut) => world.cut = cut,
         Fate::Listen(node, on) => world.listens[node] = on,
         Fate::Break(node, which) => {
@@ -119,14 +162,32 @@ fn happen(world: &mut World, wanted: &mut [Desired; 2], fate: Fate) {
     }
 }
 
+const VARIANTS: usize = 5;
+
+/// Settings that still lead to a session with the other node.
+fn variant(world: &World, node: usize, which: usize) -> Settings {
+    let old = world.nodes[node].settings().clone();
+    match which {
+        0 => Settings { passive: node == 1, ..old },
+        1 => Settings {
+            graceful_restart: if old.graceful_restart.is_some() { None } else { Some(world::GRACEFUL) },
+            ..old
+        },
+        2 => Settings { next_hop_ipv4: Some([10, 0, 0, 9 + node as u8].into()), ..old },
+        3 => Settings { hold_time: Duration::from_secs(if node == 0 { 9 } else { 30 }), ..old },
+        _ => Settings { role: if old.role.is_some() { None } else { Some(Role::Peer) }, ..old },
+    }
+}
+
 /// Prefixes with what tells one set of attributes from another, as `node` holds them of the other.
 fn held(world: &World, node: usize) -> BTreeMap<Prefix, (usize, Option<u32>, Vec<Community>)> {
-    let routes = world.nodes[node].adj_rib_in().iter();
-    let key = |prefix, route: &proxima_bgp_session::ReceivedRoute| {
+    let routes = world.tables[node].routes.iter();
+    let key = |prefix: Prefix, route: &world::Route| {
+        assert!(!route.stale, "{prefix} is still stale");
         let attributes = &route.attributes;
         (prefix, (attributes.as_path.length() - 1, attributes.med, attributes.communities.to_vec()))
     };
-    routes.map(|(prefix, route)| key(prefix, route)).collect()
+    routes.map(|((prefix, _), route)| key(*prefix, route)).collect()
 }
 
 fn announced(desired: &Desired) -> BTreeMap<Prefix, (usize, Option<u32>, Vec<Community>)> {
@@ -137,22 +198,31 @@ fn announced(desired: &Desired) -> BTreeMap<Prefix, (usize, Option<u32>, Vec<Com
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn left_alone_the_peer_holds_exactly_what_is_desired(
         fates in proptest::collection::vec(fate(), 0..40),
         passive: bool,
+        restarts_gracefully: bool,
     ) {
-        let mut world = World::new(first(), proxima_bgp_session::Settings { passive, ..second() });
+        let settings = |settings| if restarts_gracefully { graceful(settings) } else { settings };
+        let mut world = World::new(settings(first()), settings(Settings { passive, ..second() }));
         let mut wanted = [Desired::default(), Desired::default()];
         for fate in fates {
             happen(&mut world, &mut wanted, fate);
+            for node in &world.nodes {
+                prop_assert_eq!(node.state() == State::Established, node.established().is_some());
+            }
         }
         // Left alone, after an operator has looked at both.
         world.cut = false;
         world.listens = [true, true];
-        world.input(0, Input::ManualStart);
+        for node in [0, 1] {
+            world.input(node, Input::BfdAdminDown);
+            world.input(node, Input::Up);
+            world.input(node, Input::ReleaseEndOfRib);
+        }
         world.input(1, Input::Reset);
         world.run(Duration::from_mins(15));
         prop_assert_eq!(world.state(), [State::Established; 2], "{:?}", world.states);
@@ -160,11 +230,35 @@ proptest! {
         for node in [0, 1] {
             prop_assert_eq!(held(&world, 1 - node), announced(&wanted[node]));
             prop_assert!(world.nodes[node].adj_rib_out().converged());
+            prop_assert_eq!(world.tables[node].redundant, 0, "{:?}", world.tables[node].log);
         }
         // And then nothing more is said.
         let quiet = world.updates.clone().map(|updates| updates.len());
         world.run(Duration::from_mins(5));
         prop_assert_eq!(world.updates.clone().map(|updates| updates.len()), quiet);
         prop_assert_eq!(world.state(), [State::Established; 2]);
+    }
+
+    #[test]
+    fn a_session_left_by_its_process_says_nothing_more(
+        fates in proptest::collection::vec(fate(), 0..20),
+        which in 0..3,
+    ) {
+        let mut world = World::new(graceful(first()), graceful(second()));
+        let mut wanted = [Desired::default(), Desired::default()];
+        for fate in fates {
+            happen(&mut world, &mut wanted, fate);
+        }
+        let leave = match which {
+            0 => Leave::Restart,
+            1 => Leave::Upgrade,
+            _ => Leave::Stop { reason: String::new() },
+        };
+        world.input(0, Input::Stop(leave));
+        let sent = world.sent[0].len();
+        prop_assert_eq!(world.nodes[0].poll_timeout(), None);
+        world.listens[0] = false;
+        world.run(Duration::from_mins(5));
+        prop_assert_eq!(world.sent[0].len(), sent);
     }
 }
