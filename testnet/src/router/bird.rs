@@ -113,6 +113,10 @@ impl Router for Bird {
         self.reconfigure()
     }
 
+    fn forget(&mut self, prefix: Prefix) {
+        self.announced.retain(|known| known.prefix != prefix);
+    }
+
     fn refresh(&mut self, family: Family) -> Result<()> {
         // It reloads all channels of the session.
         let _ = family;
@@ -125,6 +129,10 @@ impl Router for Bird {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         self.process.as_ref().map_or(Ok(()), |process| process.signal(signal).map(drop))
+    }
+
+    fn bfd_admin_down(&mut self) -> Result<()> {
+        self.ask("disable bfd1").map(drop)
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -179,6 +187,9 @@ fn session(peering: &Peering) -> Result<String> {
         Neighbour::Address(address) => {
             format!("local {} as {};\n  neighbor {address}", peering.local, peering.local_as)
         }
+        Neighbour::LinkLocal(address, interface) => {
+            format!("local as {};\n  interface \"{interface}\";\n  neighbor {address}", peering.local_as)
+        }
         Neighbour::Interface(_) => {
             return Err(cannot(Make::Bird, "learn a neighbour's link-local address from its advertisements"));
         }
@@ -190,6 +201,7 @@ fn session(peering: &Peering) -> Result<String> {
     let mut text = format!(
         "protocol bgp {NAME} {{\n  {neighbour} {whose};\n  \
            hold time {};\n  \
+           debug {{ events, packets }};\n  \
            connect delay time 1;\n  \
            connect retry time 1;\n  \
            error wait time 1, 2;\n",
@@ -218,9 +230,10 @@ fn session(peering: &Peering) -> Result<String> {
     for family in &peering.families {
         let next_hop = peering.next_hop(*family);
         let _ = writeln!(text, "  {family} {{\n    import filter from_pop;\n    export filter to_pop;");
+        let link_local = !matches!(peering.neighbour, Neighbour::Address(_));
         if peering.extended_next_hop && *family == Family::Ipv4 {
             let _ = writeln!(text, "    extended next hop on;");
-        } else {
+        } else if !link_local {
             let _ = writeln!(text, "    next hop address {next_hop};");
         }
         if peering.add_path {

@@ -158,6 +158,10 @@ impl Router for ExaBgp {
         self.command(&format!("withdraw route {prefix} next-hop {}", peering.next_hop(prefix.family())))
     }
 
+    fn forget(&mut self, prefix: Prefix) {
+        self.announced.retain(|known| known.prefix != prefix);
+    }
+
     fn refresh(&mut self, family: Family) -> Result<()> {
         self.command(&format!("announce route-refresh {family} unicast"))
     }

@@ -195,6 +195,10 @@ impl Router for Frr {
         ])
     }
 
+    fn forget(&mut self, prefix: Prefix) {
+        self.announced.retain(|known| known.prefix != prefix);
+    }
+
     fn refresh(&mut self, family: Family) -> Result<()> {
         self.bgp(&[&format!("clear bgp {family} unicast {} soft in", self.neighbour())]).map(drop)
     }
@@ -208,7 +212,13 @@ impl Router for Frr {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        self.bgpd.as_ref().map_or(Ok(()), |process| process.signal(signal).map(drop))
+        let bfdd = self.others.iter().filter(|process| process.name() == "bfdd");
+        self.bgpd.iter().chain(bfdd).try_for_each(|process| process.signal(signal).map(drop))
+    }
+
+    fn bfd_admin_down(&mut self) -> Result<()> {
+        let lines = ["configure terminal", "bfd", &format!("peer {}", self.neighbour()), "shutdown"];
+        ask(&self.site, Make::Frr, &mut self.vtysh("bfdd", &lines)).map(drop)
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -227,6 +237,7 @@ impl Router for Frr {
 fn neighbour_of(peering: &Peering) -> String {
     match &peering.neighbour {
         Neighbour::Address(address) => address.to_string(),
+        Neighbour::LinkLocal(address, _) => address.to_string(),
         Neighbour::Interface(interface) => interface.clone(),
     }
 }
@@ -254,6 +265,13 @@ fn configuration(peering: &Peering) -> String {
     match &peering.neighbour {
         Neighbour::Address(_) => {
             let _ = writeln!(text, " neighbor {name} remote-as {}", peering.remote_as);
+        }
+        Neighbour::LinkLocal(_, interface) => {
+            let _ = writeln!(
+                text,
+                " neighbor {name} remote-as {}\n neighbor {name} interface {interface}",
+                peering.remote_as
+            );
         }
         Neighbour::Interface(_) => {
             let _ = writeln!(text, " neighbor {name} interface remote-as external");

@@ -160,6 +160,10 @@ impl Router for GoBgp {
         Ok(())
     }
 
+    fn forget(&mut self, prefix: Prefix) {
+        self.announced.retain(|known| known.prefix != prefix);
+    }
+
     fn refresh(&mut self, _: Family) -> Result<()> {
         Err(cannot(Make::GoBgp, "ask for a route refresh: it keeps what it was sent and looks at that again"))
     }

@@ -123,14 +123,22 @@ pub trait Router: fmt::Debug {
     /// Takes back every route to this prefix.
     fn withdraw(&mut self, prefix: Prefix) -> Result<()>;
 
+    /// Leaves out every route to this prefix at the next start.
+    fn forget(&mut self, prefix: Prefix);
+
     /// Asks the PoP to send all its routes of one family again (RFC 2918).
     fn refresh(&mut self, family: Family) -> Result<()>;
 
     /// Ends the session for good with a shutdown communication (RFC 9003).
     fn shut_down(&mut self, reason: &str) -> Result<()>;
 
-    /// Sends its BGP daemon a signal.
+    /// Sends its BGP daemon a signal, and the one that speaks BFD where that is another.
     fn signal(&self, signal: Signal) -> Result<()>;
+
+    /// Takes BFD with the PoP down as an operator does, who leaves BGP up (RFC 5880 §6.8.16).
+    fn bfd_admin_down(&mut self) -> Result<()> {
+        Err(peering::cannot(self.make(), "speak BFD"))
+    }
 
     /// Kills its BGP daemon with SIGKILL and waits for its end; what installs its routes goes on, where that is
     /// another program.

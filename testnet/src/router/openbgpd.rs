@@ -124,6 +124,10 @@ impl Router for OpenBgpd {
         self.ask(&["network", "delete", &prefix.to_string()]).map(drop)
     }
 
+    fn forget(&mut self, prefix: Prefix) {
+        self.announced.retain(|known| known.prefix != prefix);
+    }
+
     fn refresh(&mut self, _: Family) -> Result<()> {
         // It asks for all families of the session.
         self.ask(&["neighbor", NAME, "refresh"]).map(drop)

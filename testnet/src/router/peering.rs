@@ -52,6 +52,8 @@ pub struct Peering {
 pub enum Neighbour {
     /// The PoP at this address.
     Address(IpAddr),
+    /// The PoP at this link-local address on this interface.
+    LinkLocal(Ipv6Addr, String),
     /// Whoever answers on this interface, by its link-local address.
     Interface(String),
 }
@@ -126,6 +128,7 @@ impl Peering {
     pub(super) fn address(&self, make: super::Make) -> crate::Result<IpAddr> {
         match &self.neighbour {
             Neighbour::Address(address) => Ok(*address),
+            Neighbour::LinkLocal(address, _) => Err(cannot(make, &format!("talk to {address} here"))),
             Neighbour::Interface(interface) => Err(cannot(make, &format!("find a neighbour on {interface}"))),
         }
     }

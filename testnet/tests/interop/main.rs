@@ -3,13 +3,21 @@
 //! | module | what it proves |
 //! |---|---|
 //! | [`routes`] | routes and their attributes, both ways; refresh; an orderly shutdown |
-//! | [`sessions`] | how sessions come up, stay up and end: timers, keys, TTL, old speakers, both sides calling |
+//! | [`sessions`] | how sessions come up, stay up and end: timers, old speakers, who calls, what is said |
+//! | [`keys`] | who is let in: TCP MD5, GTSM |
+//! | [`extras`] | what is negotiated: several paths, IPv6 next hops, roles, limits, neighbours without an address |
+//! | [`restarts`] | graceful restart, of the daemon and of the router |
+//! | [`liveness`] | BFD |
 //!
 //! Every test is a world of its own: a sandbox with two hosts, a cable between them, the daemon on one and a router on the
 //! other. It needs root or user namespaces, and the routers' packages; it fails and says so where they are missing.
 //! Tests wait for what they see, never for a time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
 
+mod extras;
+mod keys;
+mod liveness;
+mod restarts;
 mod routes;
 mod sessions;
 mod support;

@@ -11,8 +11,8 @@ use std::{
 };
 
 pub(crate) use self::{
-    lab::{Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
-    pop::Pop,
+    lab::{INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
+    pop::{Pop, Route},
 };
 
 /// What does not happen by then does not happen.

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use proxima_api::{SessionReason, SessionState, paths};
+use proxima_api::{SessionState, paths};
 use proxima_testnet::{netns::NetNs, process::Process};
 use proxima_types::Prefix;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -32,7 +32,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Peer {
     pub(crate) state: SessionState,
-    pub(crate) last_error: Option<SessionReason>,
     pub(crate) hold_time_s: Option<u16>,
     pub(crate) established_count: u64,
     /// Everything else.
@@ -59,6 +58,8 @@ pub(crate) struct Pop {
     dir: PathBuf,
     process: Option<Process>,
     apps: [Option<Socket>; 2],
+    /// What it announces.
+    pub(crate) prefixes: Vec<&'static str>,
     /// `hold-time` of `[bgp]`.
     pub(crate) hold_time: &'static str,
     /// More lines of `[bgp]`.
@@ -83,6 +84,7 @@ impl Pop {
             dir,
             process: None,
             apps: [None, None],
+            prefixes: vec!["203.0.113.0/24", "2001:db8:ac::/48"],
             hold_time: "9s",
             bgp: String::new(),
             remote: format!("address = \"{ROUTER}\"\nremote-as = {ROUTER_AS}"),
@@ -170,9 +172,31 @@ impl Pop {
         self.apps.iter_mut().filter(|app| app.is_some()).take(count).for_each(|app| *app = None);
     }
 
-    /// The session as the daemon sees it.
+    /// The session as the daemon sees it: the only peer, or the only member of a range.
     pub(crate) fn peer(&self) -> Peer {
-        self.ask(&format!("{}/{PEER}", paths::PEERS))
+        let answer: Value = self.ask(paths::PEERS);
+        let peers = answer["peers"].as_array().expect("a list");
+        let member = peers.iter().find(|peer| peer["name"].as_str().is_some_and(|name| name.contains('/')));
+        let peer = member.unwrap_or(&peers[0]).clone();
+        serde_json::from_value(peer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// What was said with the end of a session by a NOTIFICATION: `sent` or `received`, code and subcode.
+    pub(crate) fn ended(&self, way: &str, code: u8, subcode: u8) -> Option<String> {
+        let because = format!("notification-{way}");
+        self.events().iter().map(|event| &event["reason"]).find_map(|reason| {
+            let matches = reason["because"] == because.as_str()
+                && reason["code"] == code
+                && reason["subcode"] == subcode;
+            matches.then(|| reason["meaning"].as_str().unwrap_or_default().to_owned())
+        })
+    }
+
+    /// Waits for such an end, and returns what was said.
+    pub(crate) fn wait_ended(&self, way: &str, code: u8, subcode: u8) -> String {
+        wait(&format!("NOTIFICATION {code}/{subcode} {way}"), || {
+            self.ended(way, code, subcode).ok_or_else(|| format!("{:?}", self.events()))
+        })
     }
 
     /// The routes the router sent.
@@ -209,6 +233,11 @@ impl Pop {
         assert_eq!(status, 200, "{path}: {answer}");
     }
 
+    /// Commands the peer: `up`, `shutdown`, `refresh`, `reset`.
+    pub(crate) fn command_peer(&self, command: &str, body: &str) {
+        self.post(&format!("{}/{PEER}/{command}", paths::PEERS), body);
+    }
+
     fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
         stream.set_read_timeout(Some(ANSWER)).unwrap();
@@ -221,7 +250,8 @@ impl Pop {
     }
 
     fn text(&self) -> String {
-        let Self { hold_time, bgp, remote, peer, group, drain, .. } = self;
+        let Self { prefixes, hold_time, bgp, remote, peer, group, drain, .. } = self;
+        let listen: Vec<String> = prefixes.iter().map(|prefix| vip(prefix).to_string()).collect();
         let socket = self.socket();
         let backends = [1, 2].map(|number| {
             let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), APP_PORTS[number - 1]);
@@ -252,7 +282,7 @@ name = "{PEER}"
 {peer}
 
 [announce.web]
-prefixes = ["203.0.113.0/24", "2001:db8:ac::/48"]
+prefixes = {prefixes:?}
 services = ["web"]
 {group}
 [announce.web.degraded]
@@ -267,7 +297,7 @@ above = 0.45
 hold-down = "100ms"
 
 [services.web]
-listen = ["203.0.113.1:80", "[2001:db8:ac::1]:80"]
+listen = {listen:?}
 protocol = "tcp"
 pool = "app"
 
@@ -297,4 +327,13 @@ fn listener(port: u16) -> Socket {
     socket.bind(&SocketAddr::new(IpAddr::from(Ipv4Addr::LOCALHOST), port).into()).unwrap();
     socket.listen(4096).unwrap();
     socket
+}
+
+/// The service's address in a prefix: its first host.
+fn vip(prefix: &str) -> SocketAddr {
+    let address = match prefix.parse::<Prefix>().unwrap().address() {
+        IpAddr::V4(network) => Ipv4Addr::from_bits(network.to_bits() + 1).into(),
+        IpAddr::V6(network) => Ipv6Addr::from_bits(network.to_bits() + 1).into(),
+    };
+    SocketAddr::new(address, 80)
 }

@@ -1,0 +1,544 @@
+//! What is negotiated: several paths, IPv6 next hops, roles, limits, refreshes, neighbours without an address.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use proxima_testnet::router::{Announcement, Make, Neighbour, Role};
+use proxima_types::Prefix;
+
+use crate::support::{INTERFACE, Lab, POP, POP_IPV6, ROUTER_AS, ROUTER_IPV6, in_sandbox, wait};
+
+const IPV4: &str = "203.0.113.0/24";
+const IPV6: &str = "2001:db8:ac::/48";
+const THEIRS: &str = "198.51.100.0/24";
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+// ---- several paths (RFC 7911)
+
+fn sends_several_paths(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.add_path = true;
+    lab.pop.peer += "add-path = true\n";
+    for nth in [0, 1] {
+        lab.router.announce(&Announcement::of(THEIRS).med(7 + nth).nth(nth)).unwrap();
+    }
+    lab.establish();
+    let seen = || {
+        let routes = lab.pop.received().into_iter().filter(|route| route.prefix == prefix(THEIRS));
+        let mut seen: Vec<_> = routes.map(|route| (route.med, route.more["path_id"].as_u64())).collect();
+        seen.sort_unstable();
+        seen
+    };
+    wait("both paths", || match seen().as_slice() {
+        [(Some(7), Some(one)), (Some(8), Some(other))] if one != other => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    lab.router.withdraw(prefix(THEIRS)).unwrap();
+    wait("end of both paths", || if seen().is_empty() { Ok(()) } else { Err(format!("{:?}", seen())) });
+}
+
+#[test]
+fn several_paths_of_bird_are_received() {
+    in_sandbox(|| sends_several_paths(Make::Bird));
+}
+
+#[test]
+fn several_paths_of_frr_are_received() {
+    in_sandbox(|| sends_several_paths(Make::Frr));
+}
+
+#[test]
+fn several_paths_of_gobgp_are_received() {
+    in_sandbox(|| sends_several_paths(Make::GoBgp));
+}
+
+#[test]
+fn several_paths_of_exabgp_are_received() {
+    in_sandbox(|| sends_several_paths(Make::ExaBgp));
+}
+
+// ---- IPv6 next hops for IPv4 (RFC 8950)
+
+fn takes_ipv4_by_ipv6(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.neighbour = Neighbour::Address(POP_IPV6.into());
+    lab.peering.extended_next_hop = true;
+    lab.pop.remote = format!("address = \"{ROUTER_IPV6}\"\nremote-as = {ROUTER_AS}");
+    lab.pop.peer = "families = [\"ipv4\", \"ipv6\"]\nextended-next-hop = true\n".to_owned();
+    lab.router.announce(&Announcement::of(THEIRS)).unwrap();
+    lab.establish();
+    let by: IpAddr = POP_IPV6.into();
+    for text in [IPV4, IPV6] {
+        lab.wait_path(text, "by an IPv6 next hop", |path| path.next_hop == Some(by));
+        lab.wait_fib(prefix(text), &[by]);
+    }
+    let route = wait("route by an IPv6 next hop", || {
+        let routes = lab.pop.received();
+        let found = routes.iter().find(|route| route.prefix == prefix(THEIRS)).cloned();
+        found.ok_or_else(|| format!("{routes:?}"))
+    });
+    // GoBGP sends the next hop it was told, which is IPv4 in this world.
+    if make != Make::GoBgp {
+        assert_eq!(route.next_hop, IpAddr::from(ROUTER_IPV6), "{route:?}");
+    }
+}
+
+#[test]
+fn bird_takes_ipv4_routes_by_an_ipv6_next_hop() {
+    in_sandbox(|| takes_ipv4_by_ipv6(Make::Bird));
+}
+
+#[test]
+fn frr_takes_ipv4_routes_by_an_ipv6_next_hop() {
+    in_sandbox(|| takes_ipv4_by_ipv6(Make::Frr));
+}
+
+#[test]
+fn gobgp_takes_ipv4_routes_by_an_ipv6_next_hop() {
+    in_sandbox(|| takes_ipv4_by_ipv6(Make::GoBgp));
+}
+
+#[test]
+fn exabgp_hears_ipv4_routes_with_an_ipv6_next_hop() {
+    in_sandbox(|| takes_ipv4_by_ipv6(Make::ExaBgp));
+}
+
+// ---- link-local neighbours
+
+/// The daemon finds the router by its advertisements, and is found by its own.
+#[test]
+fn frr_and_the_daemon_find_each_other_on_an_interface() {
+    in_sandbox(|| {
+        let mut lab = Lab::new(Make::Frr);
+        lab.peering.neighbour = Neighbour::Interface(INTERFACE.to_owned());
+        lab.pop.remote = format!("interface = \"{INTERFACE}\"\nremote-as = {ROUTER_AS}");
+        lab.pop.peer = "families = [\"ipv4\", \"ipv6\"]\nextended-next-hop = true\n".to_owned();
+        lab.establish();
+        let is_link_local =
+            |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        for text in [IPV4, IPV6] {
+            lab.wait_path(text, "by a link-local next hop", |path| {
+                path.next_hop.as_ref().is_some_and(is_link_local)
+            });
+            wait(&format!("route to {text} by a link-local gateway"), || {
+                match lab.fib(prefix(text)).as_slice() {
+                    [one] if is_link_local(one) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            });
+        }
+        lab.pop.stop_apps(2);
+        lab.wait_gone(IPV4);
+        lab.wait_gone(IPV6);
+    });
+}
+
+const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+const POP_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+
+/// Both know the other's link-local address by configuration.
+fn talks_by_link_local_addresses(make: Make) {
+    let mut lab = Lab::new(make);
+    for (host, address) in lab.hosts.iter().zip([ROUTER_LINK_LOCAL, POP_LINK_LOCAL]) {
+        host.add_address(INTERFACE, address.into(), 64).unwrap();
+    }
+    lab.peering.neighbour = Neighbour::LinkLocal(POP_LINK_LOCAL, INTERFACE.to_owned());
+    lab.peering.extended_next_hop = true;
+    lab.pop.remote = format!(
+        "address = \"{ROUTER_LINK_LOCAL}\"\ninterface = \"{INTERFACE}\"\nsource = \"{POP_LINK_LOCAL}\"\nremote-as = {ROUTER_AS}"
+    );
+    lab.pop.peer = "families = [\"ipv4\", \"ipv6\"]\nextended-next-hop = true\n".to_owned();
+    lab.establish();
+    for text in [IPV4, IPV6] {
+        lab.wait_path(text, "", |_| true);
+        lab.wait_fib(prefix(text), &[POP_LINK_LOCAL.into()]);
+    }
+}
+
+#[test]
+fn bird_and_the_daemon_talk_by_link_local_addresses() {
+    in_sandbox(|| talks_by_link_local_addresses(Make::Bird));
+}
+
+#[test]
+fn frr_and_the_daemon_talk_by_link_local_addresses() {
+    in_sandbox(|| talks_by_link_local_addresses(Make::Frr));
+}
+
+// ---- dynamic neighbours
+
+/// The daemon knows a range only; the router calls from within it.
+fn calls_from_a_range(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.passive = false;
+    lab.pop.remote = format!("range = \"10.0.0.0/24\"\nremote-as = {ROUTER_AS}");
+    lab.router.announce(&Announcement::of(THEIRS)).unwrap();
+    lab.establish();
+    lab.wait_path(IPV4, "", |_| true);
+    lab.wait_fib(prefix(IPV4), &[POP.into()]);
+    assert_eq!(lab.pop.peer().more["name"], "router/10.0.0.1");
+    wait("its route", || {
+        let routes = lab.pop.received();
+        if routes.iter().any(|route| route.prefix == prefix(THEIRS)) {
+            Ok(())
+        } else {
+            Err(format!("{routes:?}"))
+        }
+    });
+}
+
+#[test]
+fn bird_calls_from_a_range_and_is_taken() {
+    in_sandbox(|| calls_from_a_range(Make::Bird));
+}
+
+#[test]
+fn frr_calls_from_a_range_and_is_taken() {
+    in_sandbox(|| calls_from_a_range(Make::Frr));
+}
+
+#[test]
+fn gobgp_calls_from_a_range_and_is_taken() {
+    in_sandbox(|| calls_from_a_range(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_calls_from_a_range_and_is_taken() {
+    in_sandbox(|| calls_from_a_range(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_calls_from_a_range_and_is_taken() {
+    in_sandbox(|| calls_from_a_range(Make::ExaBgp));
+}
+
+// ---- roles (RFC 9234)
+
+const ROLE_MISMATCH: (u8, u8) = (2, 11);
+
+/// Provider and customer agree; what the provider sends is marked for customers only.
+fn agrees_on_roles(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.role = Some((Role::Provider, true));
+    lab.pop.peer += "role = \"customer\"\nrole-strict = true\n";
+    lab.router.announce(&Announcement::of(THEIRS)).unwrap();
+    lab.establish();
+    lab.wait_path(IPV4, "", |_| true);
+    assert_eq!(
+        lab.pop.peer().more["roles"],
+        serde_json::json!({ "local": "customer", "remote": "provider" })
+    );
+    wait("route for customers only", || {
+        let routes = lab.pop.received();
+        let marked = |route: &&crate::support::Route| {
+            route.prefix == prefix(THEIRS) && route.more["only_to_customer"] == ROUTER_AS
+        };
+        if routes.iter().any(|route| marked(&route)) { Ok(()) } else { Err(format!("{routes:?}")) }
+    });
+}
+
+#[test]
+fn bird_and_the_daemon_agree_on_their_roles() {
+    in_sandbox(|| agrees_on_roles(Make::Bird));
+}
+
+#[test]
+fn frr_and_the_daemon_agree_on_their_roles() {
+    in_sandbox(|| agrees_on_roles(Make::Frr));
+}
+
+#[test]
+fn openbgpd_and_the_daemon_agree_on_their_roles() {
+    in_sandbox(|| agrees_on_roles(Make::OpenBgpd));
+}
+
+/// Two customers of each other do not talk, whoever notices first.
+fn disagrees_on_roles(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.role = Some((Role::Customer, false));
+    lab.pop.peer += "role = \"customer\"\n";
+    lab.start();
+    let (code, subcode) = ROLE_MISMATCH;
+    wait("refusal", || {
+        let refused = ["sent", "received"].iter().any(|way| lab.pop.ended(way, code, subcode).is_some());
+        if refused { Ok(()) } else { Err(format!("{:?}", lab.pop.events())) }
+    });
+    assert_eq!(lab.pop.peer().established_count, 0);
+    assert!(!lab.router.session().unwrap().established);
+}
+
+#[test]
+fn bird_with_the_wrong_role_is_refused() {
+    in_sandbox(|| disagrees_on_roles(Make::Bird));
+}
+
+#[test]
+fn frr_with_the_wrong_role_is_refused() {
+    in_sandbox(|| disagrees_on_roles(Make::Frr));
+}
+
+#[test]
+fn openbgpd_with_the_wrong_role_is_refused() {
+    in_sandbox(|| disagrees_on_roles(Make::OpenBgpd));
+}
+
+/// With `role-strict` a router without a role is refused.
+#[test]
+fn bird_without_a_role_is_refused_where_one_is_insisted_on() {
+    in_sandbox(|| {
+        let mut lab = Lab::new(Make::Bird);
+        lab.pop.peer += "role = \"customer\"\nrole-strict = true\n";
+        lab.start();
+        let (code, subcode) = ROLE_MISMATCH;
+        lab.pop.wait_ended("sent", code, subcode);
+        assert_eq!(lab.pop.peer().established_count, 0);
+    });
+}
+
+// ---- limits
+
+/// The router sends more than it may: the session is closed and stays so until an operator says otherwise.
+fn sends_too_much(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.pop.peer += "max-prefixes = 2\n";
+    for text in ["198.51.100.0/24", "198.51.101.0/24"] {
+        lab.router.announce(&Announcement::of(text)).unwrap();
+    }
+    lab.establish();
+    lab.wait_path(IPV4, "", |_| true);
+    lab.router.announce(&Announcement::of("198.51.102.0/24")).unwrap();
+    lab.pop.wait_ended("sent", 6, 1);
+    let peer = lab.pop.peer();
+    assert_eq!(peer.more["held"]["because"], "prefix-limit", "{peer:?}");
+    lab.wait_gone(IPV4);
+    lab.router.withdraw(prefix("198.51.102.0/24")).unwrap();
+    lab.pop.command_peer("up", "");
+    lab.wait_established();
+    lab.wait_path(IPV4, "", |_| true);
+}
+
+#[test]
+fn bird_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
+    in_sandbox(|| sends_too_much(Make::Bird));
+}
+
+#[test]
+fn frr_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
+    in_sandbox(|| sends_too_much(Make::Frr));
+}
+
+#[test]
+fn gobgp_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
+    in_sandbox(|| sends_too_much(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
+    in_sandbox(|| sends_too_much(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
+    in_sandbox(|| sends_too_much(Make::ExaBgp));
+}
+
+/// We send more than the router takes: the operator can read that.
+fn takes_only_so_much(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.pop.prefixes = vec!["203.0.113.0/24", "192.0.2.0/24", "198.18.0.0/24", "2001:db8:ac::/48"];
+    lab.peering.max_prefixes = Some(2);
+    lab.start();
+    lab.pop.wait_ended("received", 6, 1);
+}
+
+#[test]
+fn bird_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
+    in_sandbox(|| takes_only_so_much(Make::Bird));
+}
+
+#[test]
+fn frr_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
+    in_sandbox(|| takes_only_so_much(Make::Frr));
+}
+
+#[test]
+fn gobgp_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
+    in_sandbox(|| takes_only_so_much(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
+    in_sandbox(|| takes_only_so_much(Make::OpenBgpd));
+}
+
+// ---- large and extended communities
+
+fn sends_communities(make: Make) {
+    let mut lab = Lab::new(make);
+    let route = Announcement::of(THEIRS)
+        .community("65001:7")
+        .large_community("65001:1:2")
+        .large_community("4200000000:3:4")
+        .route_target("65001:9");
+    lab.router.announce(&route).unwrap();
+    lab.establish();
+    let route = wait("its route", || {
+        let routes = lab.pop.received();
+        let found = routes.iter().find(|route| route.prefix == prefix(THEIRS)).cloned();
+        found.ok_or_else(|| format!("{routes:?}"))
+    });
+    assert_eq!(route.communities, ["65001:7"]);
+    let mut large: Vec<String> = serde_json::from_value(route.more["large_communities"].clone()).unwrap();
+    large.sort_unstable();
+    assert_eq!(large, ["4200000000:3:4", "65001:1:2"]);
+    // Two-octet AS specific, route target: 00 02, AS 65001, 9.
+    assert_eq!(route.more["extended_communities"], serde_json::json!(["0002fde900000009"]));
+}
+
+#[test]
+fn large_and_extended_communities_of_bird_are_received() {
+    in_sandbox(|| sends_communities(Make::Bird));
+}
+
+#[test]
+fn large_and_extended_communities_of_frr_are_received() {
+    in_sandbox(|| sends_communities(Make::Frr));
+}
+
+#[test]
+fn large_and_extended_communities_of_gobgp_are_received() {
+    in_sandbox(|| sends_communities(Make::GoBgp));
+}
+
+#[test]
+fn large_and_extended_communities_of_openbgpd_are_received() {
+    in_sandbox(|| sends_communities(Make::OpenBgpd));
+}
+
+#[test]
+fn large_and_extended_communities_of_exabgp_are_received() {
+    in_sandbox(|| sends_communities(Make::ExaBgp));
+}
+
+// ---- refresh (RFC 2918, RFC 7313)
+
+/// The daemon asks; the router sends all again, and what stands stays as it is.
+fn sends_all_again_when_asked(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.router.announce(&Announcement::of(THEIRS).med(7)).unwrap();
+    lab.establish();
+    let stands = |lab: &Lab| lab.pop.received().iter().any(|route| route.prefix == prefix(THEIRS));
+    wait("its route", || if stands(&lab) { Ok(()) } else { Err("nothing".to_owned()) });
+    let updates = || lab.pop.peer().more["updates_received"].as_u64().unwrap();
+    let before = updates();
+    lab.pop.command_peer("refresh", "");
+    wait("its routes again", || if updates() > before { Ok(()) } else { Err(format!("{before} updates")) });
+    assert!(stands(&lab));
+    assert_eq!(lab.pop.peer().established_count, 1);
+}
+
+#[test]
+fn bird_sends_all_again_when_asked() {
+    in_sandbox(|| sends_all_again_when_asked(Make::Bird));
+}
+
+#[test]
+fn frr_sends_all_again_when_asked() {
+    in_sandbox(|| sends_all_again_when_asked(Make::Frr));
+}
+
+#[test]
+fn gobgp_sends_all_again_when_asked() {
+    in_sandbox(|| sends_all_again_when_asked(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_sends_all_again_when_asked() {
+    in_sandbox(|| sends_all_again_when_asked(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_sends_all_again_when_asked() {
+    in_sandbox(|| sends_all_again_when_asked(Make::ExaBgp));
+}
+
+/// A router with enhanced refresh is told where the answer begins and where it ends.
+fn is_told_where_a_refresh_ends(make: Make, told: &[&str]) {
+    let mut lab = Lab::new(make);
+    lab.establish();
+    lab.wait_path(IPV4, "", |_| true);
+    lab.router.refresh(prefix(IPV4).family()).unwrap();
+    wait("begin and end of the refresh", || {
+        let log = lab.router.session().unwrap().told + &lab.router.log();
+        match told.iter().find(|words| !log.contains(**words)) {
+            None => Ok(()),
+            Some(missing) => Err(format!("no `{missing}` in {log}")),
+        }
+    });
+}
+
+#[test]
+fn bird_is_told_where_a_refresh_begins_and_ends() {
+    in_sandbox(|| is_told_where_a_refresh_ends(Make::Bird, &["Got BEGIN-OF-RR", "Got END-OF-RR"]));
+}
+
+#[test]
+fn frr_is_told_where_a_refresh_begins_and_ends() {
+    in_sandbox(|| is_told_where_a_refresh_ends(Make::Frr, &["rcvd BoRR", "rcvd EoRR"]));
+}
+
+#[test]
+fn openbgpd_is_told_where_a_refresh_begins_and_ends() {
+    in_sandbox(|| {
+        is_told_where_a_refresh_ends(Make::OpenBgpd, &["start of RIB refresh", "end of RIB refresh"]);
+    });
+}
+
+#[test]
+fn exabgp_is_told_where_a_refresh_begins_and_ends() {
+    in_sandbox(|| is_told_where_a_refresh_ends(Make::ExaBgp, &["\"begin\"", "\"end\""]));
+}
+
+// ---- why the daemon ends a session (RFC 9003)
+
+fn is_told_why_the_daemon_shuts_down(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.establish();
+    lab.wait_path(IPV4, "", |_| true);
+    lab.pop.command_peer("shutdown", r#"{"reason":"maintenance until noon"}"#);
+    wait("reason at the router", || {
+        let told = lab.router.session().unwrap().told + &lab.router.log();
+        if told.contains("maintenance until noon") { Ok(()) } else { Err(told) }
+    });
+    lab.wait_gone(IPV4);
+    lab.pop.command_peer("up", "");
+    lab.wait_established();
+    lab.wait_path(IPV4, "", |_| true);
+}
+
+#[test]
+fn bird_is_told_why_the_daemon_shuts_down() {
+    in_sandbox(|| is_told_why_the_daemon_shuts_down(Make::Bird));
+}
+
+#[test]
+fn frr_is_told_why_the_daemon_shuts_down() {
+    in_sandbox(|| is_told_why_the_daemon_shuts_down(Make::Frr));
+}
+
+#[test]
+fn gobgp_is_told_why_the_daemon_shuts_down() {
+    in_sandbox(|| is_told_why_the_daemon_shuts_down(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_is_told_why_the_daemon_shuts_down() {
+    in_sandbox(|| is_told_why_the_daemon_shuts_down(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_is_told_why_the_daemon_shuts_down() {
+    in_sandbox(|| is_told_why_the_daemon_shuts_down(Make::ExaBgp));
+}

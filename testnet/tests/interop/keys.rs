@@ -1,0 +1,209 @@
+//! Who is let in: TCP MD5 (RFC 2385) and GTSM (RFC 5082).
+//!
+//! That somebody is kept out is seen in the kernel's counter of segments dropped for that reason: it grows with each try.
+
+use nix::sys::signal::Signal;
+use proxima_api::SessionState;
+use proxima_testnet::router::Make;
+
+use crate::support::{Lab, POP, in_sandbox, wait};
+
+const IPV4: &str = "203.0.113.0/24";
+const KEY: &str = "correct-horse";
+
+/// Waits until the kernel has dropped two more segments for this reason; the session is down on both sides then.
+fn wait_kept_out(lab: &Lab, counter: &str, count: impl Fn() -> u64) {
+    let before = count();
+    wait(&format!("two drops in {counter}"), || match count() - before {
+        0 | 1 => Err(format!("{:?}", lab.pop.peer())),
+        _ => Ok(()),
+    });
+    assert!(!lab.router.session().unwrap().established);
+    assert_ne!(lab.pop.peer().state, SessionState::Established);
+}
+
+fn with_key(lab: &mut Lab, key: Option<&str>) {
+    let lines: Vec<String> = lab
+        .pop
+        .peer
+        .lines()
+        .filter(|line| !line.starts_with("password-file"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    lab.pop.peer = lines.concat();
+    if let Some(key) = key {
+        let file = lab.pop.file("router.md5", key);
+        lab.pop.peer += &format!("password-file = \"{}\"\n", file.display());
+    }
+}
+
+// ---- MD5, the daemon calls
+
+fn takes_only_the_right_key(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.password = Some(KEY.to_owned());
+    with_key(&mut lab, Some("wrong"));
+    lab.start();
+    wait_kept_out(&lab, "TCPMD5Failure", || lab.router_counter("TCPMD5Failure"));
+    lab.pop.end(Signal::SIGKILL);
+    with_key(&mut lab, None);
+    lab.pop.start();
+    wait_kept_out(&lab, "TCPMD5NotFound", || lab.router_counter("TCPMD5NotFound"));
+    lab.pop.end(Signal::SIGKILL);
+    with_key(&mut lab, Some(KEY));
+    lab.pop.start();
+    lab.wait_established();
+    lab.wait_path(IPV4, "", |_| true);
+    lab.wait_fib(IPV4.parse().unwrap(), &[POP.into()]);
+}
+
+#[test]
+fn bird_takes_the_daemon_with_the_right_md5_key_only() {
+    in_sandbox(|| takes_only_the_right_key(Make::Bird));
+}
+
+#[test]
+fn frr_takes_the_daemon_with_the_right_md5_key_only() {
+    in_sandbox(|| takes_only_the_right_key(Make::Frr));
+}
+
+#[test]
+fn gobgp_takes_the_daemon_with_the_right_md5_key_only() {
+    in_sandbox(|| takes_only_the_right_key(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_takes_the_daemon_with_the_right_md5_key_only() {
+    in_sandbox(|| takes_only_the_right_key(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_takes_the_daemon_with_the_right_md5_key_only() {
+    in_sandbox(|| takes_only_the_right_key(Make::ExaBgp));
+}
+
+// ---- MD5, the router calls
+
+fn is_taken_with_the_right_key_only(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.passive = false;
+    lab.pop.peer += "passive = true\n";
+    lab.peering.password = Some("wrong".to_owned());
+    with_key(&mut lab, Some(KEY));
+    lab.start();
+    wait_kept_out(&lab, "TCPMD5Failure", || lab.pop_counter("TCPMD5Failure"));
+    lab.router.kill().unwrap();
+    lab.peering.password = None;
+    lab.start_router();
+    wait_kept_out(&lab, "TCPMD5NotFound", || lab.pop_counter("TCPMD5NotFound"));
+    lab.router.kill().unwrap();
+    lab.peering.password = Some(KEY.to_owned());
+    lab.start_router();
+    lab.wait_established();
+    lab.wait_path(IPV4, "", |_| true);
+}
+
+#[test]
+fn bird_is_taken_by_a_daemon_that_waits_with_the_right_md5_key_only() {
+    in_sandbox(|| is_taken_with_the_right_key_only(Make::Bird));
+}
+
+#[test]
+fn frr_is_taken_by_a_daemon_that_waits_with_the_right_md5_key_only() {
+    in_sandbox(|| is_taken_with_the_right_key_only(Make::Frr));
+}
+
+#[test]
+fn gobgp_is_taken_by_a_daemon_that_waits_with_the_right_md5_key_only() {
+    in_sandbox(|| is_taken_with_the_right_key_only(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_is_taken_by_a_daemon_that_waits_with_the_right_md5_key_only() {
+    in_sandbox(|| is_taken_with_the_right_key_only(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_is_taken_by_a_daemon_that_waits_with_the_right_md5_key_only() {
+    in_sandbox(|| is_taken_with_the_right_key_only(Make::ExaBgp));
+}
+
+// ---- GTSM
+
+/// A router that does without is not heard; one that has it too is.
+fn needs_gtsm_on_both_sides(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.pop.peer += "ttl-security = 1\n";
+    lab.start();
+    wait_kept_out(&lab, "TCPMinTTLDrop", || lab.pop_counter("TCPMinTTLDrop"));
+    lab.router.kill().unwrap();
+    lab.peering.ttl_security = true;
+    lab.start_router();
+    lab.wait_established();
+    lab.wait_path(IPV4, "", |_| true);
+    lab.wait_fib(IPV4.parse().unwrap(), &[POP.into()]);
+}
+
+#[test]
+fn bird_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_on_both_sides(Make::Bird));
+}
+
+#[test]
+fn frr_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_on_both_sides(Make::Frr));
+}
+
+#[test]
+fn gobgp_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_on_both_sides(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_on_both_sides(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_on_both_sides(Make::ExaBgp));
+}
+
+/// The same with the router calling.
+fn needs_gtsm_of_a_router_that_calls(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.passive = false;
+    lab.pop.peer += "passive = true\nttl-security = 1\n";
+    lab.start();
+    wait_kept_out(&lab, "TCPMinTTLDrop", || lab.pop_counter("TCPMinTTLDrop"));
+    lab.router.kill().unwrap();
+    lab.peering.ttl_security = true;
+    lab.start_router();
+    lab.wait_established();
+    lab.wait_path(IPV4, "", |_| true);
+}
+
+#[test]
+fn bird_that_calls_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_of_a_router_that_calls(Make::Bird));
+}
+
+#[test]
+fn frr_that_calls_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_of_a_router_that_calls(Make::Frr));
+}
+
+#[test]
+fn gobgp_that_calls_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_of_a_router_that_calls(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_that_calls_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_of_a_router_that_calls(Make::OpenBgpd));
+}
+
+#[test]
+fn exabgp_that_calls_is_heard_with_gtsm_only() {
+    in_sandbox(|| needs_gtsm_of_a_router_that_calls(Make::ExaBgp));
+}
