@@ -184,7 +184,7 @@ impl SpeakerHandle {
         self.inner.roster.name_of(id)
     }
 
-    fn rib(&self) -> &RibQueue {
+    pub(crate) fn rib(&self) -> &RibQueue {
         self.inner.roster.rib()
     }
 

@@ -442,3 +442,45 @@ async fn a_reader_of_events_that_sleeps_delays_no_session() {
     assert_eq!(events.len(), proxima_bgp_speaker::EVENT_QUEUE, "more were told than there is room for");
     assert_eq!(pop.peers()[0].session.state, State::Established);
 }
+
+#[tokio::test]
+async fn a_slow_reader_gets_withdrawals_before_announcements() {
+    let (us, them) = (own_address(), own_address());
+    let slow = TcpSocket::new_v4().unwrap();
+    slow.set_recv_buffer_size(4096).unwrap();
+    slow.bind(SocketAddr::new(them, 0)).unwrap();
+    let slow = slow.listen(1).unwrap();
+    let prefixes: Vec<_> =
+        (0..20_000u32).map(|i| proxima_types::Prefix::host(IpAddr::V4((0x0a00_0000 + i).into()))).collect();
+    let mut config = common::speaker(vec![peer("slow", slow.local_addr().unwrap(), THEIR_AS, us)]);
+    config.allow_list = AllowList::new(prefixes.iter().copied());
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let (mut stream, _) = within("an attempt", slow.accept()).await.unwrap();
+    handshake(&mut stream).await;
+    until(&pop, "slow", State::Established).await;
+    let state = |of: &[proxima_types::Prefix], med| {
+        let attributes = attributes(0, Some(med), &[]);
+        let announcement =
+            |prefix: &proxima_types::Prefix| common::announcement(&prefix.to_string(), attributes.clone());
+        of.iter().map(announcement).collect::<Vec<_>>()
+    };
+    pop.set_desired(state(&prefixes, 1)).unwrap();
+    let some = |status: &proxima_bgp_speaker::PeerStatus| status.session.advertised > 5000;
+    within("its window to close", pop.wait_for("slow", some)).await.unwrap();
+    // A third goes, a third stays with new attributes.
+    pop.set_desired(state(&prefixes[..2000], 2)).unwrap();
+
+    let mut withdrawals_over = false;
+    let mut held = std::collections::BTreeSet::new();
+    while held.len() != 2000 || !withdrawals_over {
+        let message = read_message(&mut stream).await.expect("the session lives");
+        if message[18] != 2 {
+            continue;
+        }
+        let withdraws = message[19..21] != [0, 0];
+        let new = message.windows(7).any(|octets| octets == [0x80, 4, 4, 0, 0, 0, 2]);
+        withdrawals_over |= new;
+        assert!(!(withdraws && withdrawals_over), "a withdrawal after a new announcement");
+        apply_ipv4(&message, &mut held);
+    }
+}

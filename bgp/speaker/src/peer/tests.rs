@@ -1,0 +1,187 @@
+//! A routing table that stands still, and sessions that do not.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use proxima_bgp_session::{AllowList, State};
+use proxima_types::{Announcement, Asn, Family, Prefix, RouteAttributes};
+
+use crate::{PeerConfig, Remote, Speaker, SpeakerConfig, SpeakerHandle};
+
+const DEADLINE: Duration = Duration::from_mins(1);
+const MARKER: [u8; 16] = [0xff; 16];
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
+    [&MARKER[..], &length, &[kind], body].concat()
+}
+
+/// AS 65000, hold time 3 s.
+fn open() -> Vec<u8> {
+    message(1, &[4, 0xfd, 0xe8, 0, 3, 192, 0, 2, 22, 0])
+}
+
+/// 800 /24s of 10.0.0.0/8, from a number on.
+fn announce(from: usize) -> Vec<u8> {
+    let attributes = b"\x40\x01\x01\x00\x40\x02\x04\x02\x01\xfd\xe8\x40\x03\x04\xc0\x00\x02\x16";
+    let mut body = vec![0, 0, 0, u8::try_from(attributes.len()).unwrap()];
+    body.extend(attributes);
+    for number in from..from + PER_UPDATE {
+        body.extend([24, 10, (number >> 8) as u8, number as u8]);
+    }
+    message(2, &body)
+}
+
+const PER_UPDATE: usize = 800;
+/// More than fits the RIB's queue and the sockets' buffers.
+const UPDATES: usize = 4000;
+
+/// What a raw router has seen of us.
+#[derive(Default)]
+struct Seen {
+    keepalives: AtomicUsize,
+    updates: AtomicUsize,
+    ended: AtomicUsize,
+    written: AtomicUsize,
+}
+
+/// A router that answers the handshake, sends `flood` UPDATEs and after that a KEEPALIVE a second, and counts what comes.
+fn router(address: IpAddr, flood: usize) -> (SocketAddr, Arc<Seen>) {
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    let seen = Arc::<Seen>::default();
+    let counts = seen.clone();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        socket2::SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
+        stream.write_all(&open()).unwrap();
+        stream.write_all(&message(4, &[])).unwrap();
+        let (reader, counting) = (stream.try_clone().unwrap(), counts.clone());
+        std::thread::spawn(move || count(reader, &counting));
+        for number in 0..flood {
+            if stream.write_all(&announce(number * PER_UPDATE % 0x8000)).is_err() {
+                return;
+            }
+            counts.written.fetch_add(1, Ordering::Relaxed);
+        }
+        // Waiting for our KEEPALIVE paces its own.
+        let mut last = counts.keepalives.load(Ordering::Relaxed);
+        while counts.ended.load(Ordering::Relaxed) == 0 {
+            let now = counts.keepalives.load(Ordering::Relaxed);
+            if now != last && stream.write_all(&message(4, &[])).is_err() {
+                return;
+            }
+            last = now;
+            std::thread::yield_now();
+        }
+    });
+    (at, seen)
+}
+
+fn count(mut stream: TcpStream, seen: &Seen) {
+    let mut header = [0; 19];
+    while stream.read_exact(&mut header).is_ok() {
+        let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
+        let mut body = vec![0; length - 19];
+        if stream.read_exact(&mut body).is_err() {
+            break;
+        }
+        match header[18] {
+            2 => seen.updates.fetch_add(1, Ordering::Relaxed),
+            4 => seen.keepalives.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+    seen.ended.fetch_add(1, Ordering::Relaxed);
+}
+
+fn own_address(last: u8) -> IpAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 32 | (high & 0x1f), low, last).into()
+}
+
+fn peer(name: &str, at: SocketAddr) -> PeerConfig {
+    PeerConfig {
+        port: at.port(),
+        families: vec![Family::Ipv4],
+        ..PeerConfig::new(name.parse().unwrap(), Remote::address(at.ip()), Asn(65000))
+    }
+}
+
+async fn until(handle: &SpeakerHandle, peer: &str, condition: impl FnMut(&crate::PeerStatus) -> bool) {
+    tokio::time::timeout(DEADLINE, handle.wait_for(peer, condition)).await.expect("in time").unwrap();
+}
+
+/// Polls a counter that a thread keeps.
+async fn reaches(counter: &AtomicUsize, count: usize, what: &str) {
+    let reached = async {
+        while counter.load(Ordering::Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, reached).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+#[tokio::test]
+async fn a_table_that_stands_still_delays_neither_keepalives_nor_withdrawals_nor_other_peers() {
+    let (flooding, flooded) = router(own_address(1), UPDATES);
+    let (quiet, calm) = router(own_address(2), 0);
+    let prefix: Prefix = "203.0.113.0/24".parse().unwrap();
+    let config = SpeakerConfig {
+        local_as: Asn(64512),
+        router_id: Ipv4Addr::new(192, 0, 2, 11),
+        hold_time: Duration::from_secs(9),
+        connect_retry: Duration::from_millis(200),
+        listen: Vec::new(),
+        peers: vec![peer("flooding", flooding), peer("quiet", quiet)],
+        allow_list: AllowList::new([prefix]),
+        best_path: proxima_bgp_rib::BestPathRules::default(),
+        bmp: Vec::new(),
+        mrt: None,
+    };
+    let (handle, _events) = Speaker::start(config).unwrap();
+    let (go_on, stopped) = mpsc::channel::<()>();
+    let rib = handle.rib().clone();
+    let stuck = tokio::spawn(async move { rib.ask(move |_| stopped.recv().ok()).await });
+    for name in ["flooding", "quiet"] {
+        until(&handle, name, |status| status.session.state == State::Established).await;
+    }
+
+    // Over more than the hold time of 3 s, KEEPALIVEs go both ways, and what is announced or withdrawn goes out.
+    for round in 1..=5 {
+        let announcements = if round % 2 == 1 {
+            vec![Announcement { prefix, attributes: RouteAttributes::default() }]
+        } else {
+            Vec::new()
+        };
+        handle.set_desired(announcements).unwrap();
+        for seen in [&flooded, &calm] {
+            reaches(&seen.updates, round, "an UPDATE").await;
+            reaches(&seen.keepalives, 1 + round, "KEEPALIVEs").await;
+        }
+    }
+    let written = flooded.written.load(Ordering::Relaxed);
+    assert!(written < UPDATES, "the flood is held up by TCP, not taken into memory: {written} UPDATEs");
+    for status in handle.peers() {
+        assert_eq!(status.session.state, State::Established, "{}", status.name);
+        assert_eq!(status.session.counters.flaps, 0);
+    }
+
+    // And then everything comes in.
+    go_on.send(()).unwrap();
+    stuck.await.unwrap();
+    reaches(&flooded.written, UPDATES, "the rest of the flood").await;
+    let all = |status: &crate::PeerStatus| {
+        status.session.counters.updates_received == UPDATES as u64 && status.session.received.ipv4 > 32_000
+    };
+    until(&handle, "flooding", all).await;
+    assert_eq!(handle.peers()[0].session.counters.flaps, 0);
+}
