@@ -25,6 +25,7 @@
 //! | `update` | [`Update`], attributes, NLRI, the dispositions of RFC 7606, and the encoder |
 //! | `notification` | [`Notification`], its codes by name, shutdown messages, hard resets |
 //! | `error` | [`DecodeError`], [`EncodeError`] |
+//! | [`explain`] | a message told to people: values, flags, problems and the rule behind each |
 
 #![forbid(unsafe_code)]
 

@@ -8,7 +8,11 @@ use std::fmt;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::{Capability, HEADER_LEN, MessageType, Negotiated, header::write_message};
+use proxima_types::Family;
+
+use crate::{
+    AfiSafi, Capability, HEADER_LEN, MessageType, Negotiated, header::write_message, reader::Reader,
+};
 
 /// An error code and its subcode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,6 +160,15 @@ impl Notification {
         Self::new(ErrorCode::UNSUPPORTED_CAPABILITY, data)
     }
 
+    /// Cease, more prefixes of `family` than `limit` (RFC 4486 §4).
+    pub fn max_prefixes(family: Family, limit: u32) -> Self {
+        let AfiSafi { afi, safi } = family.into();
+        let mut data = afi.to_be_bytes().to_vec();
+        data.push(safi);
+        data.extend_from_slice(&limit.to_be_bytes());
+        Self::new(ErrorCode::MAXIMUM_PREFIXES, data)
+    }
+
     /// Code and subcode as one.
     pub fn error(&self) -> ErrorCode {
         ErrorCode(self.code, self.subcode)
@@ -185,11 +198,46 @@ impl Notification {
         }
     }
 
+    /// The capabilities that [`ErrorCode::UNSUPPORTED_CAPABILITY`] is about, as the other side lists them (RFC 5492
+    /// §5); none if the data is no such list.
+    pub fn offending_capabilities(&self) -> Option<Vec<Capability>> {
+        if self.error() != ErrorCode::UNSUPPORTED_CAPABILITY || self.data.is_empty() {
+            return None;
+        }
+        let mut reader = Reader::new(&self.data);
+        let mut capabilities = Vec::new();
+        while let Some(code) = reader.u8() {
+            let length = reader.u8()?;
+            capabilities.push(Capability::decode(code, reader.take(length.into())?).ok()?);
+        }
+        Some(capabilities)
+    }
+
+    /// What the data of some errors means, in words.
+    fn data_in_words(&self) -> Option<String> {
+        match (self.error(), self.data.as_slice()) {
+            (ErrorCode::MAXIMUM_PREFIXES, &[afi_high, afi_low, safi, a, b, c, d]) => {
+                let family = AfiSafi { afi: u16::from_be_bytes([afi_high, afi_low]), safi };
+                Some(format!("{family}, at most {}", u32::from_be_bytes([a, b, c, d])))
+            }
+            (ErrorCode::UNSUPPORTED_VERSION_NUMBER, &[high, low]) => {
+                Some(format!("the highest supported is {}", u16::from_be_bytes([high, low])))
+            }
+            _ => {
+                let capabilities = self.offending_capabilities()?;
+                Some(capabilities.iter().map(Capability::to_string).collect::<Vec<_>>().join("; "))
+            }
+        }
+    }
+
     /// The data, for a person.
     fn fmt_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(message) = self.shutdown_message() {
             // The peer chose these characters; control characters must not reach a terminal.
             return write!(f, ": \"{}\"", message.escape_debug());
+        }
+        if let Some(words) = self.data_in_words() {
+            return write!(f, ": {words}");
         }
         if self.data.is_empty() {
             return Ok(());

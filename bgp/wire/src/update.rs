@@ -3,8 +3,8 @@
 //! ```text
 //!  body ─▶ withdrawn │ attributes │ NLRI
 //!              │           │         │
-//!              │       attribute by attribute (decode): MP_REACH, MP_UNREACH ─▶ nlri
-//!              │           │   faults ─▶ problem: discard · treat-as-withdraw · session reset
+//!              │       attribute by attribute (decode), each by its value; MP_REACH, MP_UNREACH ─▶ nlri
+//!              │           │   faults ─▶ problem: discard · treat-as-withdraw · AFI/SAFI disable · session reset
 //!              ▼           ▼         ▼
 //!           Update { withdrawn, reach, attributes, end_of_rib, problems }
 //! ```
@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod nlri;
 mod problem;
+mod value;
 
 use std::{
     fmt,

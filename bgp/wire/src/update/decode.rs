@@ -1,14 +1,15 @@
 //! Reading an UPDATE, attribute by attribute, with the dispositions of RFC 7606.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use proxima_types::{Asn, Community, Family};
 
 use super::{
     Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Nlri,
-    Origin, RawAttribute, Reach, Update, UpdateError,
+    RawAttribute, Reach, Update, UpdateError,
     attributes::{code, flag},
     nlri,
+    value::{afi_safi, aggregator, class, disposition, fixed, list, mp_next_hop, next_hop, number, origin},
 };
 use crate::{AfiSafi, Families, Negotiated, PeerKind, reader::Reader};
 
@@ -466,110 +467,4 @@ pub(crate) fn raw_attributes(body: &[u8]) -> impl Iterator<Item = Attribute<'_>>
             Some(Attribute { flags, code, value: rest.get(header..).unwrap_or_default(), octets: rest })
         })
     })
-}
-
-/// The optional and transitive bits an attribute must have; `None` for attributes we do not know.
-fn class(attribute: u8) -> Option<u8> {
-    Some(match attribute {
-        code::ORIGIN | code::AS_PATH | code::NEXT_HOP | code::LOCAL_PREF | code::ATOMIC_AGGREGATE => {
-            flag::TRANSITIVE
-        }
-        code::MED | code::ORIGINATOR_ID | code::CLUSTER_LIST | code::MP_REACH | code::MP_UNREACH => {
-            flag::OPTIONAL
-        }
-        code::AGGREGATOR
-        | code::COMMUNITIES
-        | code::EXTENDED_COMMUNITIES
-        | code::IPV6_EXTENDED_COMMUNITIES
-        | code::AS4_PATH
-        | code::AS4_AGGREGATOR
-        | code::LARGE_COMMUNITIES
-        | code::ONLY_TO_CUSTOMER => flag::OPTIONAL | flag::TRANSITIVE,
-        _ => return None,
-    })
-}
-
-/// What a bad value of an attribute leads to (RFC 7606 §7; RFC 6793 §6).
-fn disposition(attribute: u8) -> Disposition {
-    match attribute {
-        code::ATOMIC_AGGREGATE | code::AGGREGATOR | code::AS4_PATH | code::AS4_AGGREGATOR => {
-            Disposition::AttributeDiscard
-        }
-        _ => Disposition::TreatAsWithdraw,
-    }
-}
-
-fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], Fault> {
-    value.try_into().map_err(|_| Fault::Length(value.len()))
-}
-
-fn number(value: &[u8]) -> Result<u32, Fault> {
-    fixed(value).map(u32::from_be_bytes)
-}
-
-/// One or more items of `N` octets.
-fn list<const N: usize>(value: &[u8]) -> Result<&[[u8; N]], Fault> {
-    match value.as_chunks() {
-        (items, []) if !items.is_empty() => Ok(items),
-        _ => Err(Fault::Length(value.len())),
-    }
-}
-
-fn origin(value: &[u8]) -> Result<Origin, Fault> {
-    match fixed(value)? {
-        [0] => Ok(Origin::Igp),
-        [1] => Ok(Origin::Egp),
-        [2] => Ok(Origin::Incomplete),
-        _ => Err(Fault::Value),
-    }
-}
-
-/// An address that can be a host's (RFC 4271 §6.3).
-fn next_hop(value: &[u8]) -> Result<Ipv4Addr, Fault> {
-    let address = Ipv4Addr::from(fixed(value)?);
-    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-        return Err(Fault::Value);
-    }
-    Ok(address)
-}
-
-fn aggregator(value: &[u8], four_octet_as: bool) -> Result<Aggregator, Fault> {
-    let (asn, router_id) = if four_octet_as {
-        let [a, b, c, d, router_id @ ..] = fixed::<8>(value)?;
-        (u32::from_be_bytes([a, b, c, d]), router_id)
-    } else {
-        let [a, b, router_id @ ..] = fixed::<6>(value)?;
-        (u32::from(u16::from_be_bytes([a, b])), router_id)
-    };
-    if asn == 0 {
-        return Err(Fault::AsZero);
-    }
-    Ok(Aggregator { asn: Asn(asn), router_id: router_id.into() })
-}
-
-fn afi_safi(reader: &mut Reader<'_>) -> Option<AfiSafi> {
-    Some(AfiSafi { afi: reader.u16()?, safi: reader.u8()? })
-}
-
-/// The next hop of MP_REACH_NLRI (RFC 2545 §3, RFC 8950 §3); `None` when its length is not one of the family's.
-fn mp_next_hop(family: Family, octets: &[u8], extended: bool) -> Option<NextHop> {
-    if family == Family::Ipv4 && octets.len() == 4 {
-        return Some(IpAddr::V4(<[u8; 4]>::try_from(octets).ok()?.into()).into());
-    }
-    if family == Family::Ipv4 && !extended {
-        return None;
-    }
-    let (addresses, []) = octets.as_chunks::<16>() else { return None };
-    match *addresses {
-        [address] => Some(IpAddr::V6(address.into()).into()),
-        [address, second] => {
-            let second = Ipv6Addr::from(second);
-            let link_local = Some(second).filter(Ipv6Addr::is_unicast_link_local);
-            // Some speakers on a link without global addresses leave the first one empty.
-            let address = Some(Ipv6Addr::from(address)).filter(|first| !first.is_unspecified());
-            let address = address.or(link_local).unwrap_or(Ipv6Addr::UNSPECIFIED);
-            Some(NextHop { address: IpAddr::V6(address), link_local })
-        }
-        _ => None,
-    }
 }

@@ -113,7 +113,7 @@ fn announce_multiprotocol(
     negotiated: Negotiated,
     buf: &mut BytesMut,
 ) -> Result<usize, EncodeError> {
-    let mut shared = BytesMut::new();
+    let mut shared = BytesMut::with_capacity(256);
     write_attributes(attributes, None, negotiated, &mut shared);
     let begin = |buf: &mut BytesMut| {
         let [afi_high, afi_low, safi] = afi_safi(family);

@@ -100,7 +100,7 @@ fn every_capability_is_read_and_written_to_the_octet_and_told_to_people() {
         let Ok(Message::Open(read)) = Message::decode(&bytes, Negotiated::default()) else {
             panic!("{text} is not read")
         };
-        assert_eq!(read.capabilities, [capability.clone()], "{text}");
+        assert_eq!(read.capabilities, std::slice::from_ref(&capability), "{text}");
         assert_eq!(encode(&Message::Open(read), Negotiated::default()), Ok(bytes), "{text}");
         assert_eq!(capability.to_string(), text);
     }

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::BytesMut;
 use proxima_bgp_wire::{
-    AfiSafi, AsPath, Attributes, Capability, GracefulRestart, KEEPALIVE, LargeCommunity, Message, Negotiated,
-    NextHop, Nlri, Notification, Open, Origin, RareAttributes, Reach, RouteRefresh, Segment, SegmentKind,
-    Update, update,
+    AfiSafi, Aggregator, AsPath, Attributes, Capability, ErrorCode, Families, GracefulRestart, KEEPALIVE,
+    LargeCommunity, Message, Negotiated, NextHop, Nlri, Notification, Open, Origin, RareAttributes,
+    RawAttribute, Reach, RouteRefresh, Segment, SegmentKind, Update, update,
 };
 use proxima_types::{Asn, Community, Family, Prefix};
 
@@ -458,4 +458,229 @@ fn what_we_announce_is_written_to_the_octet() {
              c00808 fc000064 fc00029a"
         )
     );
+}
+
+fn path(text: &str, path_id: u32) -> Nlri {
+    Nlri { prefix: prefix(text), path_id }
+}
+
+#[test]
+fn several_paths_of_a_prefix_are_read_and_written_in_every_field() {
+    // By hand after RFC 7911 §3: four octets before each prefix.
+    let negotiated = Negotiated { add_path_receive: Families::ALL, add_path_send: Families::ALL, ..modern() };
+    let attributes = "400101 00 400206 0201 fa56ea00";
+    let cases = [
+        (
+            super::update(
+                &[],
+                &hex(&format!("{attributes} 400304 c0000209")),
+                &hex("00000001 18 cb0071 00000002 18 cb0071 ffffffff 00"),
+            ),
+            Update {
+                reach: vec![Reach {
+                    next_hop: v4("192.0.2.9"),
+                    nlri: vec![
+                        path("203.0.113.0/24", 1),
+                        path("203.0.113.0/24", 2),
+                        path("0.0.0.0/0", u32::MAX),
+                    ],
+                }],
+                attributes: bird_attributes(),
+                ..Update::default()
+            },
+        ),
+        (
+            super::update(
+                &[],
+                &hex(&format!(
+                    "800e2b 0002 01 10 20010db8000000000000000000000009 00
+                     00000003 30 20010db800ac 00000004 30 20010db800ac {attributes}"
+                )),
+                &[],
+            ),
+            Update {
+                reach: vec![Reach {
+                    next_hop: v6("2001:db8::9"),
+                    nlri: vec![path("2001:db8:ac::/48", 3), path("2001:db8:ac::/48", 4)],
+                }],
+                attributes: bird_attributes(),
+                ..Update::default()
+            },
+        ),
+        (
+            super::update(&hex("00000007 19 c6336400"), &[], &[]),
+            Update { withdrawn: vec![path("198.51.100.0/25", 7)], ..Update::default() },
+        ),
+        (
+            super::update(&[], &hex("800f0e 0002 01 00000008 30 20010db800ad"), &[]),
+            Update { withdrawn: vec![path("2001:db8:ad::/48", 8)], ..Update::default() },
+        ),
+    ];
+    for (bytes, update) in cases {
+        assert_eq!(decode_update(&bytes, negotiated), Ok(update.clone()));
+        assert_eq!(encode(&Message::Update(update), negotiated), Ok(bytes.clone()));
+        assert_ne!(
+            decode_update(&bytes, Negotiated { add_path_send: Families::ALL, ..modern() }),
+            decode_update(&bytes, negotiated)
+        );
+    }
+    assert_eq!(path("203.0.113.0/24", 7).to_string(), "203.0.113.0/24 path 7");
+    assert_eq!(nlri("203.0.113.0/24").to_string(), "203.0.113.0/24");
+}
+
+#[test]
+fn path_identifiers_of_one_family_leave_the_other_alone() {
+    let negotiated = Negotiated { add_path_receive: Families::IPV4, ..modern() };
+    let attributes = hex(
+        "800e1c 0002 01 10 20010db8000000000000000000000009 00 30 20010db800ac 400101 00 400206 0201 fa56ea00
+         400304 c0000209",
+    );
+    let bytes = super::update(&[], &attributes, &hex("00000001 18 cb0071"));
+    let update = decode_update(&bytes, negotiated).unwrap();
+    assert_eq!(update.reach[0].nlri, [path("203.0.113.0/24", 1)]);
+    assert_eq!(update.reach[1].nlri, [nlri("2001:db8:ac::/48")]);
+}
+
+#[test]
+fn a_path_identifier_without_a_prefix_ends_the_session() {
+    let negotiated = Negotiated { add_path_receive: Families::ALL, ..modern() };
+    for field in ["00000001", "000000", "00000001 18 cb00", "00000001 21 cb00710000"] {
+        let refused = decode_update(&super::update(&hex(field), &[], &[]), negotiated).unwrap_err();
+        assert_eq!(refused.to_notification(), Notification::new(ErrorCode(3, 10), []), "{field}");
+    }
+}
+
+#[test]
+fn only_to_customer_is_read_and_written_to_the_octet() {
+    // RFC 9234 §5: optional transitive, type 35, one AS number of four octets, towards old speakers too.
+    for (negotiated, as_path) in [(modern(), "400206 0201 0000fde8"), (two_octet(), "400204 0201 fde8")] {
+        let attributes = format!("400101 00 {as_path} 400304 c0000209 c02304 fa56ea00");
+        let bytes = super::update(&[], &hex(&attributes), &hex("18 cb0071"));
+        let update = decode_update(&bytes, negotiated).unwrap();
+        assert_eq!(update.attributes.only_to_customer, Some(BIRD));
+        assert_eq!(encode(&Message::Update(update), negotiated), Ok(bytes));
+    }
+}
+
+#[test]
+fn attributes_few_routes_have_are_read_and_written_to_the_octet() {
+    let bytes = super::update(
+        &[],
+        &hex("400101 01  40020a 0202 fa56ea00 0001000f  400304 c0000209  800404 00000032  400504 00000064
+              400600  c00708 00011170 c0000208  800904 c0000263  800a08 c0000262 c0000261
+              c01010 0002fc0000000007 030c000000000008  e0c802 abcd"),
+        &hex("18 cb0071"),
+    );
+    let update = Update {
+        reach: vec![Reach { next_hop: v4("192.0.2.9"), nlri: vec![nlri("203.0.113.0/24")] }],
+        attributes: Attributes {
+            origin: Origin::Egp,
+            as_path: AsPath::sequence([BIRD, Asn(65551)]),
+            med: Some(50),
+            local_pref: Some(100),
+            atomic_aggregate: true,
+            rare: RareAttributes {
+                aggregator: Some(Aggregator { asn: Asn(70000), router_id: Ipv4Addr::new(192, 0, 2, 8) }),
+                extended_communities: [[0x00, 0x02, 0xfc, 0x00, 0, 0, 0, 7], [0x03, 0x0c, 0, 0, 0, 0, 0, 8]]
+                    .into(),
+                originator_id: Some(Ipv4Addr::new(192, 0, 2, 99)),
+                cluster_list: [Ipv4Addr::new(192, 0, 2, 98), Ipv4Addr::new(192, 0, 2, 97)].into(),
+                unknown: [RawAttribute { flags: 0xe0, code: 200, value: [0xab, 0xcd].into() }].into(),
+            }
+            .into(),
+            ..Attributes::default()
+        },
+        ..Update::default()
+    };
+    assert_eq!(decode_update(&bytes, super::internal()), Ok(update.clone()));
+    assert_eq!(encode(&Message::Update(update), super::internal()), Ok(bytes));
+}
+
+#[test]
+fn what_an_old_speaker_can_not_read_goes_beside_it() {
+    // RFC 6793 §4.2.2: AS_TRANS in the old attributes, the numbers themselves in the new ones.
+    let bytes = super::update(
+        &[],
+        &hex("400101 00  40020a 0202 5ba0 0007 0101 5ba0  400304 c0000209  c00706 5ba0 c0000208
+              c01110 0202 fa56ea00 00000007 0101 00011170  c01208 00011170 c0000208"),
+        &hex("18 cb0071"),
+    );
+    let as_path = AsPath::from_segments([
+        Segment { kind: SegmentKind::Sequence, asns: &[BIRD, Asn(7)] },
+        Segment { kind: SegmentKind::Set, asns: &[Asn(70000)] },
+    ]);
+    let aggregator = Some(Aggregator { asn: Asn(70000), router_id: Ipv4Addr::new(192, 0, 2, 8) });
+    let update = Update {
+        reach: vec![Reach { next_hop: v4("192.0.2.9"), nlri: vec![nlri("203.0.113.0/24")] }],
+        attributes: Attributes {
+            origin: Origin::Igp,
+            as_path,
+            rare: RareAttributes { aggregator, ..RareAttributes::default() }.into(),
+            ..Attributes::default()
+        },
+        ..Update::default()
+    };
+    assert_eq!(encode(&Message::Update(update.clone()), two_octet()), Ok(bytes.clone()));
+    assert_eq!(decode_update(&bytes, two_octet()), Ok(update));
+}
+
+#[test]
+fn ipv4_over_two_ipv6_addresses_is_read_and_written_to_the_octet() {
+    // RFC 8950 §4 with the two addresses of RFC 2545 §3.
+    let extended = Negotiated { extended_next_hop: true, ..modern() };
+    let bytes = super::update(
+        &[],
+        &hex(
+            "800e29 0001 01 20 20010db8000000000000000000000009 fe800000000000000000000000000001 00 18 cb0071
+              400101 00 400206 0201 fa56ea00",
+        ),
+        &[],
+    );
+    let next_hop = NextHop { link_local: Some("fe80::1".parse().unwrap()), ..v6("2001:db8::9") };
+    let update = Update {
+        reach: vec![Reach { next_hop, nlri: vec![nlri("203.0.113.0/24")] }],
+        attributes: bird_attributes(),
+        ..Update::default()
+    };
+    assert_eq!(decode_update(&bytes, extended), Ok(update.clone()));
+    assert_eq!(encode(&Message::Update(update), extended), Ok(bytes));
+    assert_eq!(next_hop.to_string(), "2001:db8::9 (fe80::1)");
+}
+
+#[test]
+fn an_ipv4_next_hop_in_mp_reach_is_read() {
+    let attributes = hex("800e0d 0001 01 04 c0000209 00 18 cb0071 400101 00 400206 0201 fa56ea00");
+    let update = decode_update(&super::update(&[], &attributes, &[]), modern()).unwrap();
+    assert_eq!(update.reach, [Reach { next_hop: v4("192.0.2.9"), nlri: vec![nlri("203.0.113.0/24")] }]);
+}
+
+#[test]
+fn large_communities_are_taken_and_sent_once_each() {
+    // RFC 8092 §3.
+    let twice = "c02024 0000fc00 00000001 00000002 0000fc00 00000000 00000000 0000fc00 00000001 00000002";
+    let once = "c02018 0000fc00 00000001 00000002 0000fc00 00000000 00000000";
+    let with = |large: &str| {
+        let attributes = format!("400101 00 400206 0201 fa56ea00 400304 c0000209 {large}");
+        super::update(&[], &hex(&attributes), &hex("18 cb0071"))
+    };
+    let mut update = decode_update(&with(twice), modern()).unwrap();
+    let large = |local_1, local_2| LargeCommunity { global: 64512, local_1, local_2 };
+    assert_eq!(*update.attributes.large_communities, [large(1, 2), large(0, 0)]);
+    update.attributes.large_communities = [large(1, 2), large(0, 0), large(1, 2)].into();
+    assert_eq!(encode(&Message::Update(update), modern()), Ok(with(once)));
+}
+
+#[test]
+fn an_extended_message_holds_what_would_be_many() {
+    let negotiated = Negotiated { extended_messages: true, ..modern() };
+    let hosts = |count: u32| (0..count).map(|n| Prefix::host(Ipv4Addr::from(0x0a00_0000 + n).into()));
+    let attributes = bird_attributes();
+    // 65535 octets but for 23 around and 20 of attributes: 13098 host routes of 5 octets, and 2 octets to spare.
+    let mut buf = BytesMut::new();
+    assert_eq!(update::announce(&attributes, v4("192.0.2.9"), hosts(13098), negotiated, &mut buf), Ok(1));
+    assert_eq!(buf.len(), 65533);
+    assert_eq!(decode_update(&buf, negotiated).unwrap().reach[0].nlri.len(), 13098);
+    assert!(Message::decode(&buf, modern()).is_err());
+    buf.clear();
+    assert_eq!(update::announce(&attributes, v4("192.0.2.9"), hosts(13099), negotiated, &mut buf), Ok(2));
 }

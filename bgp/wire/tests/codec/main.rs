@@ -1,5 +1,6 @@
 //! The codec against bytes of real routers and of hand, tables of errors, and properties.
 
+mod attributes;
 mod capabilities;
 mod dispositions;
 mod explained;

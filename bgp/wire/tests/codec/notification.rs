@@ -75,3 +75,62 @@ fn data_is_cut_to_the_longest_message() {
     assert_eq!(bytes.len(), MAX_LEN);
     assert_eq!(bytes, message(3, &[&[3, 9][..], &vec![7; MAX_LEN - HEADER_LEN - 2]].concat()));
 }
+
+#[test]
+fn every_registered_code_and_subcode_has_a_name() {
+    // IANA, "BGP Error (Notification) Codes" and the subcode registries beneath it.
+    let registered: [(u8, &[u8]); 9] = [
+        (1, &[0, 1, 2, 3]),
+        (2, &[0, 1, 2, 3, 4, 5, 6, 7, 11]),
+        (3, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+        (4, &[0]),
+        (5, &[0, 1, 2, 3]),
+        (6, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (7, &[0, 1]),
+        (8, &[0]),
+        (9, &[0]),
+    ];
+    for code in 0..=255 {
+        let subcodes = registered.iter().find(|(known, _)| *known == code).map_or(&[][..], |(_, all)| all);
+        assert_eq!(ErrorCode(code, 0).code_name().is_some(), !subcodes.is_empty(), "{code}");
+        for subcode in 0..=255 {
+            let named = ErrorCode(code, subcode).name().is_some();
+            assert_eq!(named, subcodes.contains(&subcode), "{code}/{subcode}");
+        }
+    }
+}
+
+#[test]
+fn a_hard_reset_wraps_its_reason_whole_and_once() {
+    // RFC 8538 §3.1: code, subcode and data of the reason are the data.
+    let reset = Notification::hard_reset(Notification::shutdown("bye"));
+    let bytes = message(3, &hex("06 09 06 02 03 627965"));
+    assert_eq!(encode(&Message::Notification(reset.clone()), modern()), Ok(bytes.clone()));
+    assert_eq!(Message::decode(&bytes, modern()), Ok(Message::Notification(reset.clone())));
+    assert_eq!(reset.hard_reset_reason(), Some(Notification::shutdown("bye")));
+    assert_eq!(Notification::hard_reset(reset.clone()), reset);
+}
+
+#[test]
+fn what_the_data_says_is_told() {
+    let cases = [
+        (ErrorCode(6, 1), "0001 01 00000064", "maximum number of prefixes reached (6/1): ipv4, at most 100"),
+        (
+            ErrorCode(2, 7),
+            "0104 00020001 0600",
+            "unsupported capability (2/7): multiprotocol: ipv6; extended message",
+        ),
+        (ErrorCode(2, 7), "0104 0002", "unsupported capability (2/7), data 01 04 00 02"),
+        (ErrorCode(2, 1), "0004", "unsupported version number (2/1): the highest supported is 4"),
+        (ErrorCode(6, 1), "", "maximum number of prefixes reached (6/1)"),
+        (ErrorCode(6, 1), "00", "maximum number of prefixes reached (6/1), data 00"),
+    ];
+    for (error, data, text) in cases {
+        assert_eq!(Notification::new(error, hex(data)).to_string(), text);
+    }
+    let missing = [Capability::multiprotocol(Family::Ipv6), Capability::ExtendedMessage];
+    let notification = Notification::unsupported_capabilities(&missing);
+    assert_eq!(notification.offending_capabilities(), Some(missing.to_vec()));
+    assert_eq!(Notification::new(ErrorCode(2, 7), []).offending_capabilities(), None);
+    assert_eq!(Notification::max_prefixes(Family::Ipv4, 100).data, hex("0001 01 00000064"));
+}

@@ -409,3 +409,100 @@ fn codes_of_rfc_4271_are_those_of_the_registry() {
     assert_eq!(ErrorCode::MALFORMED_AS_PATH, ErrorCode(3, 11));
     assert_eq!(ErrorCode::ATTRIBUTE_LENGTH_ERROR, ErrorCode(3, 5));
 }
+
+/// A session that can do without a family.
+fn sparing() -> Negotiated {
+    Negotiated { disable_families: true, ..modern() }
+}
+
+#[test]
+fn a_misshapen_multiprotocol_attribute_costs_its_family_where_the_session_can_do_without() {
+    let reach = "800e17 0002 01 10 20010db8000000000000000000000009 00 30 20";
+    let unreach = "800f05 0002 01 30 20";
+    for (code, spoilt) in [(14, reach), (15, unreach), (14, "800e05 0002 01 10 20"), (14, "800e03 0002 01")] {
+        let update = decode_update(&with(spoilt), sparing()).unwrap();
+        let disposition = Disposition::DisableFamily(Family::Ipv6);
+        assert_eq!(problems(&update), [(code, Fault::Value, disposition)], "{spoilt}");
+        assert_eq!(update.disposition(), Some(disposition));
+        assert_eq!(update.disabled_family(), Some(Family::Ipv6));
+        assert_eq!(update.reach.len(), 1, "{spoilt}: the other family goes on");
+        assert_eq!(update.reach[0].nlri, [nlri("203.0.113.0/24")]);
+        assert_eq!(update.attributes.as_path, AsPath::sequence([Asn(65000)]));
+    }
+    let update = decode_update(&with(&[MP_REACH, unreach].concat()), sparing()).unwrap();
+    assert_eq!(update.reach.len(), 1, "no route of the family is taken any more");
+    let text = decode_update(&with(reach), sparing()).unwrap().problems[0].to_string();
+    assert_eq!(
+        text,
+        "MP_REACH_NLRI has a bad value; ipv6 routes of the peer are dropped and ignored from now on"
+    );
+}
+
+#[test]
+fn a_family_that_goes_takes_the_fields_of_rfc_4271_along() {
+    let update = decode_update(&with("800e05 0001 01 10 20"), sparing()).unwrap();
+    assert_eq!(update.disabled_family(), Some(Family::Ipv4));
+    assert_eq!((update.reach.len(), update.withdrawn.len()), (0, 0));
+}
+
+#[test]
+fn a_session_without_another_family_or_by_default_ends() {
+    let spoilt = "800f05 0002 01 30 20";
+    let ipv6_only = Negotiated { families: [Family::Ipv6].into_iter().collect(), ..sparing() };
+    for negotiated in [modern(), ipv6_only] {
+        assert_reset("MP_UNREACH cut short", &with(spoilt), negotiated, (3, 9), spoilt);
+    }
+    let both = ["800e05 0001 01 10 20", spoilt].concat();
+    assert_reset("both families", &with(&both), sparing(), (3, 9), spoilt);
+    assert_reset("beyond the list", &with("800e40 0002 01"), sparing(), (3, 9), "800e40 0002 01");
+    assert_reset("no family to tell", &with("800e02 0002"), sparing(), (3, 9), "800e02 0002");
+}
+
+#[test]
+fn a_fault_elsewhere_still_withdraws_what_the_other_family_has() {
+    let update = decode_update(&with("800f05 0002 01 30 20 800403 000000"), sparing()).unwrap();
+    assert_eq!(update.withdrawn, [nlri("203.0.113.0/24")]);
+    assert_eq!(update.disposition(), Some(Disposition::DisableFamily(Family::Ipv6)));
+}
+
+#[test]
+fn a_next_hop_that_no_route_needs_is_not_looked_at() {
+    // RFC 4760 §3; some speakers send 0.0.0.0 along with MP_REACH_NLRI.
+    for next_hop in ["400304 00000000", "400303 c00002", "800304 c0000209"] {
+        let attributes = hex(&[MP_REACH, ORIGIN, AS_PATH, next_hop].concat());
+        let update = decode_update(&super::update(&[], &attributes, &[]), modern()).unwrap();
+        assert_eq!(update.disposition(), Some(Disposition::AttributeDiscard), "{next_hop}");
+        assert_eq!(update.problems[0].rule(), "RFC 4760 §3");
+        assert_eq!(update.reach[0].nlri, [nlri("2001:db8:ac::/48")], "{next_hop}");
+    }
+}
+
+#[test]
+fn families_we_do_not_know_are_left_unread_whatever_they_hold() {
+    for foreign in ["800e03 0001 80", "800e05 0019 46 ff ff", "800f04 4004 47 ff", "800e03 0001 02"] {
+        let update = decode_update(&with(foreign), modern()).unwrap();
+        assert_eq!(update.disposition(), Some(Disposition::AttributeDiscard), "{foreign}");
+        assert_eq!(update.reach.len(), 1, "{foreign}");
+    }
+    // With a fault that asks for a withdrawal there is something to withdraw, if only from a family we do not know.
+    let attributes = hex(&["800e05 0001 80 00 00", "400101 09", AS_PATH].concat());
+    let update = decode_update(&super::update(&[], &attributes, &[]), modern()).unwrap();
+    assert_eq!(update.disposition(), Some(Disposition::TreatAsWithdraw));
+}
+
+#[test]
+fn ipv6_address_specific_communities_are_checked_and_kept_as_they_came() {
+    let value = "0002 20010db8000000000000000000000001 0007";
+    let update = decode_update(&with(&format!("c01914 {value}")), modern()).unwrap();
+    assert!(update.problems.is_empty());
+    let [raw] = &*update.attributes.rare.unknown else { panic!("one attribute") };
+    assert_eq!((raw.flags, raw.code, &raw.value[..]), (0xc0, 25, &hex(value)[..]));
+}
+
+#[test]
+fn an_as4_path_of_nothing_but_confederations_changes_nothing() {
+    let attributes = [ORIGIN, "400204 0201 fde8", NEXT_HOP, "c01106 0301 00011170"].concat();
+    let update = decode_update(&only(&attributes), two_octet()).unwrap();
+    assert_eq!(update.attributes.as_path, AsPath::sequence([Asn(65000)]));
+    assert!(update.problems.is_empty());
+}
