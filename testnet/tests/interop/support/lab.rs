@@ -4,7 +4,7 @@
 
 use std::{
     env,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     thread,
 };
 
@@ -48,6 +48,15 @@ impl Lab {
             addresses: vec![(ipv4.into(), 24), (ipv6.into(), 64)],
         };
         link::veth(&end(0, ROUTER, ROUTER_IPV6), &end(1, POP, POP_IPV6)).unwrap();
+        for (host, address) in hosts.iter().zip([ROUTER_IPV6, POP_IPV6]) {
+            // The kernel looks at an address once more after it was added, for others who have it, before it lets
+            // programs use it.
+            wait("usable IPv6 address", || {
+                host.run(|| UdpSocket::bind((address, 0)).map(drop))
+                    .unwrap()
+                    .map_err(|error| error.to_string())
+            });
+        }
         let mut peering = Peering::new(ROUTER_AS, LOCAL_AS, (ROUTER, ROUTER_IPV6), POP.into());
         peering.passive = true;
         let dir = env::temp_dir();
