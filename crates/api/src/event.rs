@@ -304,8 +304,9 @@ impl EventKind {
             | Self::PeerReset { .. }
             | Self::Restarting { .. }
             | Self::Drain { .. } => Severity::Warning,
-            Self::ReloadRefused { .. } => Severity::Error,
-            Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => Severity::Error,
+            Self::ReloadRefused { .. } | Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => {
+                Severity::Error
+            }
             Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
                 GroupReason::AwaitingVerdicts { .. } => Severity::Info,
                 GroupReason::Drain { .. } | GroupReason::Stopping => Severity::Warning,

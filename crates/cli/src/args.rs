@@ -1,16 +1,19 @@
 //! What may be asked on the command line.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
-use proxima_types::{PeerName, Prefix};
+use proxima_api::RouteFilter;
+use proxima_types::{PeerName, Prefix, PrefixError};
+
+use crate::failure::Failure;
 
 /// Steers a running proximad and checks its configuration.
 #[derive(Debug, Parser)]
 #[command(
     name = "proxima",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or a bad configuration."
+    after_help = "Exit codes: 0 done, 1 failed or something malformed was found, 2 bad usage or a bad configuration."
 )]
 pub(crate) struct Cli {
     /// The daemon's admin socket
@@ -41,15 +44,26 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Show the BGP peers, or one of them in full
     Peers(PeersArgs),
+    /// Command one BGP peer's session
+    Peer(PeerArgs),
     /// Show routes sent to the peers or received from them
     #[command(subcommand)]
     Routes(RoutesCommand),
+    /// Show the BFD sessions
+    Bfd,
+    /// Take BGP messages and dumps apart; needs no daemon
+    #[command(subcommand)]
+    Bgp(BgpCommand),
     /// Show the backends and the verdicts on them
     Backends,
     /// Take this PoP out of anycast; what still arrives is served
     Drain(DrainArgs),
     /// Put this PoP back into anycast, as health allows
     Undrain,
+    /// Read the configuration again and apply what changed
+    Reload(ForceArgs),
+    /// Begin anew at once, so that peers with graceful restart keep the routes meanwhile
+    Restart(ForceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,23 +91,150 @@ pub(crate) struct PeersArgs {
     pub(crate) name: Option<PeerName>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    /// The peer; a member of a range is RANGE/ADDRESS
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PeerName,
+
+    #[command(subcommand)]
+    pub(crate) command: PeerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeerCommand {
+    /// End the session (Cease 6/4) and begin it anew
+    Reset,
+    /// Ask the peer for its routes again (ROUTE-REFRESH)
+    Refresh,
+    /// Take the session down until `up`; its routes are announced as about to go first
+    Shutdown {
+        /// Why, for the peer's operator (RFC 9003)
+        #[arg(value_name = "REASON", default_value = "")]
+        reason: String,
+    },
+    /// Let the session come up, after a shutdown or at a limit
+    Up,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RoutesCommand {
     /// Routes the peers were sent and that stand
     Advertised(RouteArgs),
-    /// Routes the peers sent and that stand
+    /// Routes the peers sent and that stand; pages are shown as they come
     Received(RouteArgs),
+    /// The received routes to an address: the longest match, its best path, and why the others lost
+    Lookup {
+        /// The address
+        #[arg(value_name = "ADDRESS")]
+        address: IpAddr,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RouteArgs {
-    /// Only routes of this peer
-    #[arg(long, value_name = "NAME")]
-    pub(crate) peer: Option<PeerName>,
+    /// Only routes of this peer, or only this prefix and those within it
+    #[arg(value_name = "PEER|PREFIX")]
+    first: Option<Narrowing>,
 
     /// Only this prefix and those within it
-    #[arg(long, value_name = "PREFIX")]
-    pub(crate) prefix: Option<Prefix>,
+    #[arg(value_name = "PREFIX")]
+    second: Option<Prefix>,
+}
+
+/// What narrows a list of routes.
+#[derive(Debug, Clone)]
+enum Narrowing {
+    Peer(PeerName),
+    Prefix(Prefix),
+}
+
+impl FromStr for Narrowing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A member of a range has a `/` too, but no number behind it.
+        let peer = match text.parse::<Prefix>() {
+            Ok(prefix) => return Ok(Self::Prefix(prefix)),
+            Err(PrefixError::HostBits { address, length, meant }) => {
+                return Err(PrefixError::HostBits { address, length, meant }.to_string());
+            }
+            Err(_) => text.parse::<PeerName>(),
+        };
+        peer.map(Self::Peer)
+            .map_err(|_| format!("`{text}` is neither a peer's name nor a prefix such as 203.0.113.0/24"))
+    }
+}
+
+impl RouteArgs {
+    /// The peer and the prefix asked for.
+    ///
+    /// # Errors
+    /// When there are two prefixes.
+    pub(crate) fn filter(&self) -> Result<RouteFilter, Failure> {
+        let (peer, prefix) = match &self.first {
+            None => (None, None),
+            Some(Narrowing::Peer(peer)) => (Some(peer.clone()), self.second),
+            Some(Narrowing::Prefix(prefix)) if self.second.is_none() => (None, Some(*prefix)),
+            Some(Narrowing::Prefix(_)) => {
+                return Err(Failure::Usage(
+                    "two prefixes are one too many: write PEER PREFIX, or one of them".to_owned(),
+                ));
+            }
+        };
+        Ok(RouteFilter { peer, prefix })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BgpCommand {
+    /// Say what BGP messages are, what they say, what is wrong with them, and what RFC 7606 makes of it
+    Decode(DecodeArgs),
+    /// Show an MRT file (RFC 6396): table dumps, and messages as collectors record them
+    Dump(DumpArgs),
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(crate) struct DecodeArgs {
+    /// One or many messages: hexadecimal digits with or without spaces, colons and line ends; or a file, or - for standard
+    /// input, with such digits or with the octets themselves
+    #[arg(value_name = "HEX|FILE|-", required = true)]
+    pub(crate) input: Vec<String>,
+
+    /// AS numbers have two octets: one side does not know RFC 6793
+    #[arg(long)]
+    pub(crate) two_octet_as: bool,
+
+    /// Prefixes have path identifiers: add-path was negotiated (RFC 7911)
+    #[arg(long)]
+    pub(crate) add_path: bool,
+
+    /// The session is within one AS
+    #[arg(long)]
+    pub(crate) ibgp: bool,
+
+    /// Messages have at most 4096 octets: RFC 8654 was not negotiated
+    #[arg(long)]
+    pub(crate) no_extended_messages: bool,
+
+    /// IPv4 routes have no IPv6 next hops: RFC 8950 was not negotiated
+    #[arg(long)]
+    pub(crate) no_extended_next_hop: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    /// The MRT file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForceArgs {
+    /// Do it although it would be refused for its consequences
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -112,5 +253,28 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn routes_are_narrowed_by_a_peer_a_prefix_or_both() {
+        let filter = |args: &[&str]| {
+            let cli = Cli::try_parse_from([&["proxima", "routes", "received"], args].concat()).unwrap();
+            let Command::Routes(RoutesCommand::Received(args)) = cli.command else { panic!("{cli:?}") };
+            args.filter().map(|RouteFilter { peer, prefix }| {
+                (peer.map(|peer| peer.to_string()), prefix.map(|prefix| prefix.to_string()))
+            })
+        };
+        let some = |text: &str| Some(text.to_owned());
+        for (args, expected) in [
+            (&[][..], (None, None)),
+            (&["tor1"], (some("tor1"), None)),
+            (&["racks/10.1.0.7"], (some("racks/10.1.0.7"), None)),
+            (&["racks/2001:db8::7"], (some("racks/2001:db8::7"), None)),
+            (&["10.0.0.0/8"], (None, some("10.0.0.0/8"))),
+            (&["tor1", "2001:db8::/32"], (some("tor1"), some("2001:db8::/32"))),
+        ] {
+            assert_eq!(filter(args).unwrap(), expected, "{args:?}");
+        }
+        assert!(matches!(filter(&["10.0.0.0/8", "10.0.0.0/9"]), Err(Failure::Usage(_))));
     }
 }

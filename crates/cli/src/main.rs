@@ -1,12 +1,14 @@
 //! `proxima`: steers a running `proximad` over its admin socket, and checks configurations.
 //!
 //! What may be asked is in `args`, how it is asked in `client`, what is printed in `commands` with the help of `output`.
-//! Exit codes: 0 done, 1 failed, 2 bad usage or a bad configuration.
+//! `mrt` reads the files of `proxima bgp dump`.
+//! Exit codes: 0 done, 1 failed or something malformed was found, 2 bad usage or a bad configuration.
 
 mod args;
 mod client;
 mod commands;
 mod failure;
+mod mrt;
 mod output;
 
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             failure.tell(cli.json);
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }

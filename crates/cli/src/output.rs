@@ -1,13 +1,16 @@
-//! Text on standard output: aligned tables, and colours where they are wanted.
+//! Text on standard output: facts, aligned tables, and colours where they are wanted.
+
+mod table;
 
 use std::{
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, BufWriter, IsTerminal, Write},
 };
 
+use proxima_api::{BfdState, SessionState, Severity};
 use proxima_types::{Health, ReachState};
 
-use proxima_api::{SessionState, Severity};
+pub(crate) use self::table::{Align, Cell, Table, Widths};
 
 /// Whether to colour: on a terminal, unless `NO_COLOR` is set and not empty (no-color.org).
 pub(crate) fn colours_wanted(terminal: bool) -> bool {
@@ -65,6 +68,16 @@ impl From<SessionState> for Tone {
     }
 }
 
+impl From<BfdState> for Tone {
+    fn from(state: BfdState) -> Self {
+        match state {
+            BfdState::Up => Self::Good,
+            BfdState::AdminDown | BfdState::Init => Self::Doubtful,
+            BfdState::Down => Self::Bad,
+        }
+    }
+}
+
 impl From<Severity> for Tone {
     fn from(severity: Severity) -> Self {
         match severity {
@@ -80,13 +93,16 @@ pub(crate) struct Output {
     sink: Box<dyn Write>,
     json: bool,
     colours: bool,
+    /// Columns of the terminal, if it is one.
+    width: Option<usize>,
 }
 
 impl Output {
     pub(crate) fn stdout(json: bool) -> Self {
         let stdout = io::stdout();
         let colours = !json && colours_wanted(stdout.is_terminal());
-        Self { sink: Box::new(stdout.lock()), json, colours }
+        let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
+        Self { sink: Box::new(BufWriter::new(stdout.lock())), json, colours, width }
     }
 
     /// Whether JSON is wanted instead of text.
@@ -103,6 +119,11 @@ impl Output {
         self.sink.flush()
     }
 
+    /// Writes text as it is, and not before there is more of it.
+    pub(crate) fn text(&mut self, text: impl Display) -> io::Result<()> {
+        write!(self.sink, "{text}")
+    }
+
     /// Writes a line at once.
     pub(crate) fn line(&mut self, text: impl Display) -> io::Result<()> {
         writeln!(self.sink, "{text}")?;
@@ -117,87 +138,65 @@ impl Output {
         }
     }
 
-    /// Writes a table, its columns aligned.
+    /// Writes a table, its columns aligned. On a terminal long notes are broken.
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
-        let widths = table.widths();
-        for (index, row) in table.rows.iter().enumerate() {
-            let mut line = String::new();
-            for (cell, (column, width)) in row.iter().zip(table.columns.iter().zip(&widths)) {
-                let gap = " ".repeat(width - cell.width());
-                let text = self.toned(if index == 0 { Tone::Heading } else { cell.tone }, &cell.text);
-                let (first, second) = match column {
-                    Align::Left => (text, gap),
-                    Align::Right => (gap, text),
-                };
-                line.extend([&first, &second, "  "]);
+        self.page(table, &mut Widths::default())
+    }
+
+    /// Writes a part of a table that comes in parts: the heading first, the columns never narrower than before.
+    pub(crate) fn page(&mut self, table: &Table, widths: &mut Widths) -> io::Result<()> {
+        let first = widths.grow(table);
+        let mut text = String::new();
+        for (line, note) in table.lines(widths).skip(usize::from(!first)) {
+            for (tone, piece) in line {
+                text.push_str(&self.toned(tone, piece));
             }
-            writeln!(self.sink, "{}", line.trim_end())?;
+            text.push('\n');
+            for line in wrap(note, self.width.map(|width| width.saturating_sub(2))) {
+                if !line.is_empty() {
+                    text.push_str("  ");
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+        }
+        self.sink.write_all(text.as_bytes())?;
+        self.sink.flush()
+    }
+
+    /// Writes a name and its value. On a terminal a long value goes on below itself.
+    pub(crate) fn fact(&mut self, indent: usize, name: &str, value: impl Display) -> io::Result<()> {
+        let (value, column) = (value.to_string(), indent + FACT + 2);
+        let mut lines =
+            wrap(&value, self.width.map(|width| width.saturating_sub(column).max(20))).into_iter();
+        let first = lines.next().unwrap_or_default();
+        writeln!(self.sink, "{}", format!("{:indent$}{name:<FACT$}  {first}", "").trim_end())?;
+        for line in lines {
+            writeln!(self.sink, "{:column$}{line}", "")?;
         }
         self.sink.flush()
     }
 }
 
-/// Where a column's cells stand.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Align {
-    Left,
-    Right,
-}
+/// How wide the names of facts are.
+const FACT: usize = 18;
 
-/// One cell.
-pub(crate) struct Cell {
-    text: String,
-    tone: Tone,
-}
-
-impl Cell {
-    /// A cell in the tone that goes with its value.
-    pub(crate) fn toned<T: Display + Copy + Into<Tone>>(value: T) -> Self {
-        Self { text: value.to_string(), tone: value.into() }
+/// The text in lines of at most `width` characters, where it has spaces to break at.
+fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+    let Some(width) = width.filter(|width| text.chars().count() > *width) else {
+        return vec![text.to_owned()];
+    };
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("begins with one");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        }
     }
-
-    /// The value, or a dash.
-    pub(crate) fn or_dash(value: Option<impl Display>) -> Self {
-        value.map_or_else(|| Self::from("-"), Self::from)
-    }
-
-    fn width(&self) -> usize {
-        self.text.chars().count()
-    }
-}
-
-impl<T: Display> From<T> for Cell {
-    fn from(value: T) -> Self {
-        Self { text: value.to_string(), tone: Tone::Plain }
-    }
-}
-
-/// Rows of cells under a heading.
-pub(crate) struct Table {
-    columns: Vec<Align>,
-    rows: Vec<Vec<Cell>>,
-}
-
-impl Table {
-    pub(crate) fn new<const N: usize>(columns: [(&str, Align); N]) -> Self {
-        let (heading, columns) = columns.into_iter().map(|(name, align)| (Cell::from(name), align)).unzip();
-        Self { columns, rows: vec![heading] }
-    }
-
-    pub(crate) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        debug_assert_eq!(N, self.columns.len());
-        self.rows.push(cells.into());
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.len() == 1
-    }
-
-    fn widths(&self) -> Vec<usize> {
-        (0..self.columns.len())
-            .map(|column| self.rows.iter().map(|row| row[column].width()).max().unwrap_or(0))
-            .collect()
-    }
+    lines
 }
 
 /// Words with spaces between.
@@ -225,6 +224,15 @@ pub(crate) fn rtt(microseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_values_are_broken_at_spaces_only() {
+        assert_eq!(wrap("a bb ccc", None), ["a bb ccc"]);
+        assert_eq!(wrap("a bb ccc", Some(8)), ["a bb ccc"]);
+        assert_eq!(wrap("a bb ccc", Some(4)), ["a bb", "ccc"]);
+        assert_eq!(wrap("a bb ccc", Some(1)), ["a", "bb", "ccc"]);
+        assert_eq!(wrap("", Some(1)), [""]);
+    }
 
     #[test]
     fn spans_show_their_two_largest_units() {

@@ -1,10 +1,14 @@
 //! One module per command.
 
 mod backends;
+mod bfd;
+mod bgp;
 mod check;
 mod drain;
 mod events;
+mod peer;
 mod peers;
+mod reload;
 mod routes;
 mod status;
 
@@ -23,10 +27,15 @@ pub(crate) async fn run(
         Command::Status => status::run(client, output).await?,
         Command::Events(args) => events::run(args, client, output).await?,
         Command::Peers(args) => peers::run(args, client, output).await?,
+        Command::Peer(args) => peer::run(args, client, output).await?,
+        Command::Bfd => bfd::run(client, output).await?,
+        Command::Bgp(command) => return bgp::run(command, output),
         Command::Routes(command) => routes::run(command, client, output).await?,
         Command::Backends => backends::run(client, output).await?,
         Command::Drain(args) => drain::drain(args, client, output).await?,
         Command::Undrain => drain::undrain(client, output).await?,
+        Command::Reload(args) => reload::reload(args, client, output).await?,
+        Command::Restart(args) => reload::restart(args, client, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,16 @@
-//! `proxima routes`: what peers were sent, and what they sent.
+//! `proxima routes`: what peers were sent, what they sent, and where an address leads.
 
-use proxima_api::{AdvertisedRoutes, ReceivedRoutes, paths};
+use std::net::IpAddr;
+
+use proxima_api::{
+    AdvertisedRoutes, ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup, paths,
+};
 
 use crate::{
     args::{RouteArgs, RoutesCommand},
     client::Client,
     failure::Failure,
-    output::{Align, Cell, Output, Table, words},
+    output::{Align, Cell, Output, Table, Tone, Widths, words},
 };
 
 pub(crate) async fn run(
@@ -17,11 +21,12 @@ pub(crate) async fn run(
     match command {
         RoutesCommand::Advertised(args) => advertised(args, client, output).await,
         RoutesCommand::Received(args) => received(args, client, output).await,
+        RoutesCommand::Lookup { address } => lookup(*address, client, output).await,
     }
 }
 
 async fn advertised(args: &RouteArgs, client: &Client, output: &mut Output) -> Result<(), Failure> {
-    let answer = client.get::<AdvertisedRoutes>(&filtered(paths::ADVERTISED, args)).await?;
+    let answer = client.get::<AdvertisedRoutes>(&filtered(paths::ADVERTISED, &args.filter()?)).await?;
     if output.json() {
         return Ok(output.raw(&answer.json)?);
     }
@@ -45,14 +50,45 @@ async fn advertised(args: &RouteArgs, client: &Client, output: &mut Output) -> R
             words(&route.communities).into(),
         ]);
     }
-    print(&table, "advertised", output)
+    if table.is_empty() {
+        return Ok(output.line("no such routes are advertised")?);
+    }
+    Ok(output.table(&table)?)
 }
 
+/// Page after page, so that a million routes need neither the daemon's memory nor ours.
 async fn received(args: &RouteArgs, client: &Client, output: &mut Output) -> Result<(), Failure> {
-    let answer = client.get::<ReceivedRoutes>(&filtered(paths::RECEIVED, args)).await?;
+    let RouteFilter { peer, prefix } = args.filter()?;
+    let mut query = ReceivedQuery { peer, prefix, after: None, limit: Some(ReceivedQuery::MOST) };
+    let (mut widths, mut shown) = (Widths::default(), 0usize);
     if output.json() {
-        return Ok(output.raw(&answer.json)?);
+        output.text("{\"routes\":[")?;
     }
+    loop {
+        let page = client.get::<ReceivedRoutes>(&paged(&query)).await?.value;
+        if output.json() {
+            for (index, route) in page.routes.iter().enumerate() {
+                let separator = if shown + index == 0 { "\n" } else { ",\n" };
+                let route = serde_json::to_string(route).expect("routes have string keys only");
+                output.text(format_args!("{separator}{route}"))?;
+            }
+        } else if !page.routes.is_empty() {
+            output.page(&received_table(&page.routes), &mut widths)?;
+        }
+        shown += page.routes.len();
+        query.after = page.next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    match (output.json(), shown) {
+        (true, _) => Ok(output.line("\n]}")?),
+        (false, 0) => Ok(output.line("no such routes are received")?),
+        (false, _) => Ok(()),
+    }
+}
+
+fn received_table(routes: &[ReceivedRoute]) -> Table {
     let mut table = Table::new([
         ("PEER", Align::Left),
         ("PREFIX", Align::Left),
@@ -62,31 +98,106 @@ async fn received(args: &RouteArgs, client: &Client, output: &mut Output) -> Res
         ("AS PATH", Align::Left),
         ("COMMUNITIES", Align::Left),
     ]);
-    for route in &answer.value.routes {
+    for route in routes {
+        let path = route.path_id.map(|id| format!(" path {id}")).unwrap_or_default();
         table.row([
             (&route.peer).into(),
-            route.prefix.into(),
+            format!("{}{path}", route.prefix).into(),
             route.next_hop.into(),
             route.origin.into(),
             Cell::or_dash(route.med),
             (&route.as_path).into(),
-            words(&route.communities).into(),
+            remarks(route).into(),
         ]);
     }
-    print(&table, "received", output)
+    table
 }
 
-fn print(table: &Table, verb: &str, output: &mut Output) -> Result<(), Failure> {
-    if table.is_empty() {
-        return Ok(output.line(format_args!("no such routes are {verb}"))?);
+/// Communities, and what keeps a route from being used as it is.
+fn remarks(route: &ReceivedRoute) -> String {
+    let mut remarks: Vec<String> = route.communities.iter().map(ToString::to_string).collect();
+    remarks.extend(route.large_communities.iter().cloned());
+    if route.stale {
+        remarks.push("(stale)".to_owned());
     }
-    Ok(output.table(table)?)
+    remarks.extend(route.unusable.as_ref().map(|why| format!("(unusable: {why})")));
+    words(remarks)
 }
 
-/// Names and prefixes hold no character that a query would have to escape.
-fn filtered(path: &str, args: &RouteArgs) -> String {
-    let peer = args.peer.as_ref().map(|peer| format!("peer={peer}"));
-    let prefix = args.prefix.map(|prefix| format!("prefix={prefix}"));
-    let query: Vec<String> = peer.into_iter().chain(prefix).collect();
+async fn lookup(address: IpAddr, client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let answer = client.get::<RouteLookup>(&format!("{}?address={address}", paths::LOOKUP)).await?;
+    if output.json() {
+        return Ok(output.raw(&answer.json)?);
+    }
+    let Some(prefix) = answer.value.prefix else {
+        return Ok(output.line(format_args!("no received route leads to {address}"))?);
+    };
+    let count = answer.value.paths.len();
+    let heading = output.toned(Tone::Heading, prefix);
+    output
+        .line(format_args!("{address} is in {heading}, {count} path{}", if count == 1 { "" } else { "s" }))?;
+    for path in &answer.value.paths {
+        output.line("")?;
+        let route = &path.route;
+        let verdict = match (&path.reason, path.best) {
+            (_, true) => output.toned(Tone::Good, "best"),
+            (Some(reason), false) => output.toned(Tone::Doubtful, format_args!("not best: {reason}")),
+            (None, false) => output.toned(Tone::Doubtful, "not best"),
+        };
+        let id = route.path_id.map(|id| format!(" path {id}")).unwrap_or_default();
+        output.line(format_args!("{}{id}: {verdict}", route.peer))?;
+        facts(route, output)?;
+    }
+    Ok(())
+}
+
+fn facts(route: &ReceivedRoute, output: &mut Output) -> Result<(), Failure> {
+    output.fact(2, "next hop", route.next_hop)?;
+    output.fact(2, "AS path", format_args!("{} ({})", route.as_path, route.origin))?;
+    if let Some(local_pref) = route.local_pref {
+        output.fact(2, "LOCAL_PREF", local_pref)?;
+    }
+    if let Some(med) = route.med {
+        output.fact(2, "MED", med)?;
+    }
+    for (name, list) in [
+        ("communities", route.communities.iter().map(ToString::to_string).collect()),
+        ("large", route.large_communities.clone()),
+        ("extended", route.extended_communities.clone()),
+    ] {
+        if !list.is_empty() {
+            output.fact(2, name, words(list))?;
+        }
+    }
+    if let Some(id) = route.originator_id {
+        output.fact(2, "originator", id)?;
+    }
+    if let Some(asn) = route.only_to_customer {
+        output.fact(2, "only to customer", format_args!("AS {asn}"))?;
+    }
+    if let Some(since) = route.since {
+        let stale = if route.stale { ", stale" } else { "" };
+        output.fact(2, "since", format_args!("{since:.0}{stale}"))?;
+    }
+    Ok(())
+}
+
+/// Neither names nor prefixes nor addresses hold a character that a query would have to escape.
+fn filtered(path: &str, filter: &RouteFilter) -> String {
+    let peer = filter.peer.as_ref().map(|peer| format!("peer={peer}"));
+    let prefix = filter.prefix.map(|prefix| format!("prefix={prefix}"));
+    asking(path, peer.into_iter().chain(prefix))
+}
+
+fn paged(query: &ReceivedQuery) -> String {
+    let peer = query.peer.as_ref().map(|peer| format!("peer={peer}"));
+    let prefix = query.prefix.map(|prefix| format!("prefix={prefix}"));
+    let after = query.after.map(|after| format!("after={after}"));
+    let limit = query.limit.map(|limit| format!("limit={limit}"));
+    asking(paths::RECEIVED, peer.into_iter().chain(prefix).chain(after).chain(limit))
+}
+
+fn asking(path: &str, parameters: impl Iterator<Item = String>) -> String {
+    let query: Vec<String> = parameters.collect();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }

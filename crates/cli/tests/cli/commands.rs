@@ -6,7 +6,9 @@ use axum::{
     extract::RawQuery,
     routing::{get, post},
 };
-use proxima_api::{AdvertisedRoutes, Backends, DrainRequest, Events, Peer, Peers, ReceivedRoutes, Status};
+use proxima_api::{
+    AdvertisedRoutes, Backends, BfdSessions, DrainRequest, Events, Peer, Peers, RouteLookup, Status,
+};
 use serde::de::DeserializeOwned;
 
 use crate::support::Place;
@@ -53,10 +55,20 @@ async fn advertised_routes_show_their_group_and_attributes() {
 }
 
 #[tokio::test]
-async fn received_routes_show_their_path() {
-    let golden = include_str!("golden/received.txt");
-    let body = include_str!("golden/received.json");
-    shows::<ReceivedRoutes>("/v1/routes/received", &["routes", "received"], body, golden).await;
+async fn bfd_shows_the_pace_of_each_session_and_why_it_is_down() {
+    let golden = include_str!("golden/bfd.txt");
+    shows::<BfdSessions>("/v1/bfd", &["bfd"], include_str!("golden/bfd.json"), golden).await;
+}
+
+#[tokio::test]
+async fn a_looked_up_address_shows_the_best_path_and_why_the_others_lost() {
+    let golden = include_str!("golden/lookup.txt");
+    let body = include_str!("golden/lookup.json");
+    shows::<RouteLookup>("/v1/routes/lookup", &["routes", "lookup", "203.0.113.77"], body, golden).await;
+    let nothing = r#"{"address":"2001:db8::1","prefix":null,"paths":[]}"#;
+    let daemon = answering::<RouteLookup>("/v1/routes/lookup", nothing);
+    let outcome = daemon.proxima(&["routes", "lookup", "2001:db8::1"]).await;
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "no received route leads to 2001:db8::1\n"));
 }
 
 #[tokio::test]
@@ -74,20 +86,17 @@ async fn events_are_a_line_each_after_what_was_lost() {
 #[tokio::test]
 async fn filters_reach_the_daemon() {
     let echo = async |RawQuery(query): RawQuery| Json(serde_json::json!({ "routes": [], "query": query }));
-    let router =
-        Router::new().route("/v1/routes/advertised", get(echo)).route("/v1/routes/received", get(echo));
+    let router = Router::new().route("/v1/routes/advertised", get(echo));
     let daemon = Place::new().serve(router);
     for (args, query) in [
         (&["advertised"][..], "null"),
-        (&["received", "--peer", "router"], r#""peer=router""#),
-        (&["received", "--prefix", "2001:db8::/32"], r#""prefix=2001:db8::/32""#),
-        (&["advertised", "--peer", "router", "--prefix", "10.0.0.0/8"], r#""peer=router&prefix=10.0.0.0/8""#),
+        (&["advertised", "router"], r#""peer=router""#),
+        (&["advertised", "2001:db8::/32"], r#""prefix=2001:db8::/32""#),
+        (&["advertised", "racks/10.1.0.7", "10.0.0.0/8"], r#""peer=racks/10.1.0.7&prefix=10.0.0.0/8""#),
     ] {
         let outcome = daemon.proxima(&[&["--json", "routes"], args].concat()).await;
         assert!(outcome.stdout.contains(&format!(r#""query":{query}"#)), "{args:?}: {outcome:?}");
     }
-    let outcome = daemon.proxima(&["routes", "received"]).await;
-    assert_eq!(outcome.stdout, "no such routes are received\n");
 }
 
 #[tokio::test]

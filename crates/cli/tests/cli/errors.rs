@@ -60,6 +60,23 @@ async fn the_daemons_refusal_is_told_in_its_words() {
 }
 
 #[tokio::test]
+async fn everything_that_is_wrong_is_told_before_the_error_itself() {
+    let body = || {
+        Json(serde_json::json!({
+            "error": "2 errors in proxima.toml", "details": ["first", "second"], "hint": "correct them"
+        }))
+    };
+    let refusal = async move || (StatusCode::UNPROCESSABLE_ENTITY, body());
+    let daemon = Place::new().serve(Router::new().route("/v1/reload", post(refusal)));
+    let outcome = daemon.proxima(&["reload"]).await;
+    let told = "first\n\nsecond\n\nerror: 2 errors in proxima.toml\n  hint: correct them\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (1, told));
+    let outcome = daemon.proxima(&["--json", "reload"]).await;
+    let body: proxima_api::ErrorBody = serde_json::from_str(&outcome.stderr).unwrap();
+    assert_eq!((outcome.code, body.details), (1, vec!["first".to_owned(), "second".to_owned()]));
+}
+
+#[tokio::test]
 async fn another_programs_socket_is_recognised() {
     let router =
         Router::new().route("/v1/status", get(async || "hello")).route("/v1/drain", post(async || "{}"));
@@ -86,7 +103,15 @@ async fn bad_usage_exits_with_2_and_names_the_argument() {
     for (args, told) in [
         (&["stauts"][..], "stauts"),
         (&["routes"], "advertised"),
-        (&["routes", "received", "--prefix", "10.0.0.1"], "write `10.0.0.1/32` for one address"),
+        (&["routes", "received", "-x"], "-x"),
+        (&["routes", "received", "10.0.0.1/8"], "did you mean 10.0.0.0/8?"),
+        (&["routes", "received", "tor1", "10.0.0.1"], "write `10.0.0.1/32` for one address"),
+        (&["routes", "received", "a b"], "neither a peer's name nor a prefix"),
+        (&["routes", "received", "10.0.0.0/8", "10.0.0.0/9"], "two prefixes are one too many"),
+        (&["routes", "lookup", "10.0.0.0/8"], "10.0.0.0/8"),
+        (&["peer", "tor1"], "shutdown"),
+        (&["peer", "tor1", "down"], "down"),
+        (&["bgp", "decode"], "HEX|FILE|-"),
         (&["peers", "-x-"], "-x"),
         (&["events", "--since", "yesterday"], "yesterday"),
         (&["check"], "FILE"),

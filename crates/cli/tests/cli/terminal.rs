@@ -3,15 +3,32 @@
 use std::{fs::File, io::Read};
 
 use axum::{Router, routing::get};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 
 use crate::support::Place;
 
 /// What `args` show on a terminal.
 async fn on_a_terminal(no_color: Option<&str>, args: &[&str]) -> String {
-    let body = include_str!("golden/backends.json");
-    let daemon = Place::new().serve(Router::new().route("/v1/backends", get(async move || body)));
-    let terminal = openpty(None, None).unwrap();
+    on_a_terminal_of(120, no_color, args).await
+}
+
+/// The same on one of so many columns.
+async fn on_a_terminal_of(columns: u16, no_color: Option<&str>, args: &[&str]) -> String {
+    let path = match args[0] {
+        "peers" if args.len() > 1 => "/v1/peers/router",
+        "peers" => "/v1/peers",
+        "bfd" => "/v1/bfd",
+        _ => "/v1/backends",
+    };
+    let body = match path {
+        "/v1/peers/router" => include_str!("golden/peer.json"),
+        "/v1/peers" => include_str!("golden/peers.json"),
+        "/v1/bfd" => include_str!("golden/bfd.json"),
+        _ => include_str!("golden/backends.json"),
+    };
+    let daemon = Place::new().serve(Router::new().route(path, get(async move || body)));
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(&size, None).unwrap();
     let mut command = daemon.command(args);
     command.stdout(terminal.slave);
     if let Some(value) = no_color {
@@ -44,4 +61,17 @@ async fn no_color_and_json_are_respected() {
     assert!(!on_a_terminal(Some("1"), &["backends"]).await.contains('\u{1b}'));
     assert!(!on_a_terminal(None, &["backends", "--json"]).await.contains('\u{1b}'));
     assert!(on_a_terminal(Some(""), &["backends"]).await.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn screens_fit_a_terminal_of_80_columns() {
+    for args in [&["peers"][..], &["peers", "router"], &["bfd"]] {
+        for columns in [80, 120] {
+            let shown = on_a_terminal_of(columns, Some("1"), args).await;
+            for line in shown.lines() {
+                let width = line.trim_end_matches('\r').chars().count();
+                assert!(width <= usize::from(columns), "{args:?}: {width} columns: {line}");
+            }
+        }
+    }
 }
