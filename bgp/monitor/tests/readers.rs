@@ -131,7 +131,16 @@ fn bgpdump_reads_two_octet_sessions_ipv6_next_hops_and_path_identifiers() {
     file.write_all(&buf).unwrap();
     let output = Command::new("bgpdump").arg("-m").arg(file.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.lines().collect::<Vec<_>>(), [""], "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [
+            "TABLE_DUMP2|1704164645|B|192.0.2.2|65550|203.0.113.0/24|65550 64496|IGP|2001:db8::2|0|50|64496:1|NAG||",
+            "TABLE_DUMP2_AP|1704164645|B|192.0.2.2|65550|198.51.100.0/24|7|65550 64496|IGP|192.0.2.2|0|50|64496:1|NAG||",
+            "BGP4MP_ET|1704164645.000678|A|192.0.2.2|64499|203.0.113.0/24|64499|IGP|192.0.2.2|0|0||NAG||",
+        ],
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Prefix, AS path, next hop, local preference and MED; the reader gives 0 for what is absent.
