@@ -374,13 +374,13 @@ impl Fsm {
                 cause = Cause::Started;
                 start(now, shared)
             }
-            (Idle { .. }, E::IdleHoldTimerExpires) => match shared.held_by_bfd.filter(|until| now < *until) {
-                Some(until) => Idle { restart: Some(until) },
-                None => {
-                    cause = Cause::RetryTimerExpired;
-                    start(now, shared)
+            (Idle { .. }, E::IdleHoldTimerExpires) => {
+                cause = Cause::RetryTimerExpired;
+                match shared.held_by_bfd {
+                    Some(until) if now < until => Idle { restart: Some(until) },
+                    Some(_) | None => start(now, shared),
                 }
-            },
+            }
             (Idle { .. }, E::ManualStop(_)) => {
                 cause = Cause::Stopped;
                 Idle { restart: None }

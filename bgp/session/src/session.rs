@@ -200,8 +200,8 @@ impl Session {
         for Effects { changes, problems } in
             [self.helper.handle_timeout(now), self.refreshes.handle_timeout(now)]
         {
-            problems.into_iter().for_each(|problem| self.tell(problem));
-            changes.into_iter().for_each(|change| self.rib(change));
+            self.shared.outputs.extend(problems.into_iter().map(Output::Problem));
+            self.shared.outputs.extend(changes.into_iter().map(Output::Rib));
         }
     }
 

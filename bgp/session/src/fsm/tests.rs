@@ -55,7 +55,7 @@ fn settings() -> Settings {
 }
 
 fn graceful() -> Settings {
-    let restart_time = Duration::from_secs(60);
+    let restart_time = Duration::from_mins(1);
     let restart = GracefulRestart { restart_time, stale_time: restart_time, forwarding: true };
     Settings { graceful_restart: Some(restart), ..settings() }
 }

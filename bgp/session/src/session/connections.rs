@@ -185,7 +185,9 @@ impl Session {
         self.adj_rib_out.close();
         self.refreshes.clear();
         self.disabled = Families::NONE;
-        self.helper.lost(now, cause, terms).into_iter().for_each(|change| self.rib(change));
+        for change in self.helper.lost(now, cause, terms) {
+            self.rib(change);
+        }
         if self.drain_ends().is_some() {
             self.drained(now);
         }
@@ -206,8 +208,9 @@ impl Session {
             self.tell(Problem::RoleNotOffered);
         }
         self.rib(RibChange::PeerUp(Box::new(peer_up(link, &terms))));
-        let dropped = self.helper.established(now, &terms, &self.shared.settings);
-        dropped.into_iter().for_each(|change| self.rib(change));
+        for change in self.helper.established(now, &terms, &self.shared.settings) {
+            self.rib(change);
+        }
         self.adj_rib_out.open(&terms, link.local, &self.shared.settings);
     }
 

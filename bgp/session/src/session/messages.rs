@@ -135,8 +135,9 @@ impl Session {
             self.rib(RibChange::Update(Box::new(received)));
         }
         if let Some(family) = end_of_rib.filter(|end| self.families().any(|family| family == *end)) {
-            let swept = self.helper.end_of_rib(family);
-            swept.into_iter().for_each(|change| self.rib(change));
+            if let Some(swept) = self.helper.end_of_rib(family) {
+                self.rib(swept);
+            }
             self.rib(RibChange::EndOfRib(family));
         }
     }

@@ -6,7 +6,7 @@ use proxima_bgp_session::{BFD_HOLD_OFF, Bfd, Held, Input, RETRY_CEILING, State};
 
 use crate::{
     by_hand::{V4, set},
-    world::{World, first, graceful, second},
+    world::{World, first, graceful, just_before, second},
 };
 
 fn down() -> Input {
@@ -69,7 +69,7 @@ fn a_peer_that_has_done_with_bfd_is_tried_without_after_a_while() {
     let mut world = established();
     world.input(0, Input::BfdUp);
     world.input(0, down());
-    world.run(BFD_HOLD_OFF - Duration::from_millis(1));
+    world.run(just_before(BFD_HOLD_OFF));
     assert_eq!(world.nodes[0].state(), State::Idle);
     world.run(Duration::from_secs(2));
     world.assert_established();

@@ -6,7 +6,8 @@ use proxima_bgp_session::{Input, Output, Session, Settings, State};
 
 use crate::{
     by_hand::{
-        Alone, KEEPALIVE, closed, drain, is_connect, local, notifications, open_of_second, opens, restart,
+        Alone, KEEPALIVE, closed, drain, is_connect, local, notifications, open_of_second, open_with, opens,
+        restart,
     },
     world::{World, epoch, first, graceful, second},
 };
@@ -128,7 +129,7 @@ fn a_connection_that_becomes_established_ends_the_other_one() {
 fn at_most_two_connections_live_however_many_come() {
     for settings in [first(), graceful(first())] {
         let capabilities = restart(false, true, true);
-        let (mut alone, _) = Alone::established(settings, &crate::by_hand::open_with(&capabilities));
+        let (mut alone, _) = Alone::established(settings, &open_with(&capabilities));
         alone.run(Duration::from_secs(6));
         let mut live = 1;
         for _ in 0..1000 {

@@ -230,7 +230,8 @@ proptest! {
         for node in [0, 1] {
             prop_assert_eq!(held(&world, 1 - node), announced(&wanted[node]));
             prop_assert!(world.nodes[node].adj_rib_out().converged());
-            prop_assert_eq!(world.tables[node].redundant, 0, "{:?}", world.tables[node].log);
+            // Where the network lost something, the sender may know better.
+            prop_assert!(world.lossy || world.tables[node].redundant == 0, "{:?}", world.tables[node].log);
         }
         // And then nothing more is said.
         let quiet = world.updates.clone().map(|updates| updates.len());

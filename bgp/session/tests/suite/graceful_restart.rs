@@ -8,10 +8,10 @@ use proxima_types::Family;
 
 use crate::{
     by_hand::{
-        Alone, KEEPALIVE, MP_IPV4, MP_IPV6, V4, V4_B, V6, changes, closed, message, notifications, open_with,
-        plain, restart, set,
+        Alone, KEEPALIVE, MP_IPV4, MP_IPV6, V4, V4_B, V6, changes, closed, message, notifications, open,
+        open_with, plain, restart, set,
     },
-    world::{GRACEFUL, LATENCY, World, first, graceful, second, stop},
+    world::{GRACEFUL, LATENCY, World, first, graceful, just_before, second, shutdown, stop},
 };
 
 /// Both restart gracefully, the second helps the first, which announces V4 and V6 and has said that this is all.
@@ -126,7 +126,7 @@ fn stale_routes_go_when_the_peer_does_not_come_back_in_its_restart_time() {
     let mut world = helped();
     world.die(0, false);
     world.run(LATENCY);
-    world.run(Duration::from_secs(60) - Duration::from_millis(1));
+    world.run(just_before(GRACEFUL.restart_time));
     assert_eq!(world.tables[1].stale().len(), 2);
     assert!(world.nodes[1].status().timers.restart.is_some());
     world.run(Duration::from_millis(1));
@@ -142,7 +142,7 @@ fn stale_routes_go_when_the_end_of_rib_does_not_come_in_the_stale_time() {
     world.start(0, graceful(first()));
     world.run_until(Duration::from_secs(35), |world| world.state() == [State::Established; 2]);
     world.input(0, plain(&[V4])); // and never an End-of-RIB
-    world.run(GRACEFUL.stale_time - Duration::from_secs(1));
+    world.run(Duration::from_secs(29));
     assert_eq!(world.tables[1].stale(), [V6]);
     assert!(world.nodes[1].status().timers.stale.is_some());
     world.run(Duration::from_secs(1));
@@ -185,55 +185,51 @@ fn routes_stale_from_the_restart_before_do_not_live_through_the_next() {
     assert_eq!(world.tables[1].stale().len(), 2);
 }
 
+type End = Box<dyn Fn(&mut World)>;
+
 #[test]
 fn the_ways_a_session_ends_decide_whether_routes_stay() {
-    // How it ends for the helper; whether its routes stay with N on both sides, and without.
-    let hold_timer: fn(&mut World) = |world| {
-        world.cut = true;
-        world.run(Duration::from_secs(9));
-    };
-    let lost: fn(&mut World) = World::break_session;
-    let notified = |bytes: &'static [u8]| {
-        move |world: &mut World| {
+    let notified = |bytes: &'static [u8]| -> End {
+        Box::new(move |world: &mut World| {
             let connection = world.nodes[1].established().unwrap();
             world.input(1, Input::Received { connection, bytes: message(3, bytes).into() });
-        }
+        })
     };
-    let garbage: fn(&mut World) = |world| {
+    let order = |order: Input| -> End { Box::new(move |world: &mut World| world.input(1, order.clone())) };
+    let silence: End = Box::new(|world| {
+        world.cut = true;
+        world.run(Duration::from_secs(9));
+    });
+    let garbage: End = Box::new(|world| {
         let connection = world.nodes[1].established().unwrap();
         world.input(1, Input::Received { connection, bytes: message(9, &[]).into() });
-    };
-    let cases: [(&str, Box<dyn Fn(&mut World)>, bool, bool); 9] = [
-        ("TCP lost", Box::new(lost), true, true),
-        ("hold timer", Box::new(hold_timer), true, false),
-        ("NOTIFICATION 6/2 received", Box::new(notified(&[6, 2])), true, false),
-        ("NOTIFICATION 3/1 received", Box::new(notified(&[3, 1])), true, false),
-        ("hard reset received", Box::new(notified(&[6, 9, 6, 2])), false, false),
-        ("an error of the peer's", Box::new(garbage), true, false),
-        ("an operator's shutdown here", Box::new(|world| world.input(1, stop(""))), false, false),
-        ("an operator's reset here", Box::new(|world| world.input(1, Input::Reset)), false, false),
-        (
-            "the peer is deconfigured",
-            Box::new(|world| world.input(1, Input::Stop(Leave::Deconfigured))),
-            false,
-            false,
-        ),
+    });
+    // How it ends for the helper, with N on both sides; whether the routes stay.
+    let cases: [(&str, End, bool); 9] = [
+        ("TCP lost", Box::new(World::break_session), true),
+        ("hold timer", silence, true),
+        ("an error of the peer's", garbage, true),
+        ("NOTIFICATION 6/2 received", notified(&[6, 2]), true),
+        ("NOTIFICATION 3/1 received", notified(&[3, 1]), true),
+        ("hard reset received", notified(&[6, 9, 6, 2]), false),
+        ("an operator's stop here", order(stop("")), false),
+        ("an operator's reset here", order(Input::Reset), false),
+        ("the peer is deconfigured", order(Input::Stop(Leave::Deconfigured)), false),
     ];
-    for (what, end, with_n, without_n) in cases {
+    for (what, end, kept) in cases {
         let mut world = helped();
         end(&mut world);
-        let kept = if with_n { 2 } else { 0 };
+        let kept = if kept { 2 } else { 0 };
         assert_eq!((world.tables[1].routes.len(), world.tables[1].stale().len()), (kept, kept), "{what}");
-        let _ = without_n;
     }
     // By hand, with a peer that does not set N.
-    for (bytes, kept) in [(message(3, &[6, 4]), false), (message(9, &[]), false)] {
+    for bytes in [message(3, &[6, 4]), message(9, &[])] {
         let (mut alone, connection) = Alone::established(
             graceful(first()),
             &open_with(&[MP_IPV4, &restart(false, false, true)].concat()),
         );
         alone.receive(connection, &bytes);
-        assert_eq!(changes(&alone.drain()).contains(&&RibChange::MarkStale(Family::Ipv4)), kept);
+        assert_eq!(changes(&alone.drain()), [&RibChange::DropAll]);
     }
     let (mut alone, connection) =
         Alone::established(graceful(first()), &open_with(&[MP_IPV4, &restart(false, false, true)].concat()));
@@ -260,7 +256,7 @@ fn an_operators_shutdown_ends_the_wait_for_a_restart() {
     world.die(0, false);
     world.run(LATENCY);
     assert_eq!(world.tables[1].stale().len(), 2);
-    world.input(1, crate::world::shutdown("", Duration::ZERO));
+    world.input(1, shutdown("", Duration::ZERO));
     assert!(world.tables[1].routes.is_empty());
     assert_eq!(world.nodes[1].poll_timeout(), None);
 }
@@ -301,8 +297,7 @@ fn a_valid_open_beside_an_established_session_replaces_it_silently_and_routes_st
 fn an_open_that_is_not_valid_replaces_nothing() {
     let (mut alone, old) = Alone::established(graceful(first()), &gr_open(false));
     alone.run(Duration::from_secs(6));
-    for bytes in [crate::by_hand::open(4, 65009, 9, [192, 0, 2, 2], &[]), message(9, &[]), KEEPALIVE.to_vec()]
-    {
+    for bytes in [open(4, 65009, 9, [192, 0, 2, 2], &[]), message(9, &[]), KEEPALIVE.to_vec()] {
         let new = alone.accept();
         alone.receive(new, &bytes);
         let outputs = alone.drain();

@@ -7,8 +7,8 @@ use proxima_types::{Family, RouteAttributes};
 
 use crate::{
     by_hand::{
-        Alone, KEEPALIVE, V4, V4_B, V6, allow_list, attributes, changes, closed, message, open_of_second,
-        plain, set, update,
+        Alone, KEEPALIVE, V4, V4_B, V6, allow_list, attributes, changes, closed, drain, message,
+        notifications, open_of_second, plain, set, update,
     },
     world::{LATENCY, World, desired, epoch, first, graceful, second},
 };
@@ -81,7 +81,7 @@ fn a_message_in_part_is_completed_by_the_successor() {
         alone.now,
         Input::Received { connection, bytes: bytes::Bytes::copy_from_slice(&bytes[30..]) },
     );
-    let outputs = crate::by_hand::drain(&mut session);
+    let outputs = drain(&mut session);
     assert_eq!(changes(&outputs).len(), 2, "PeerUp, then the UPDATE: {outputs:?}");
 }
 
@@ -120,7 +120,7 @@ fn only_an_established_session_is_handed_over_and_all_else_closes_silently() {
     let (mut alone, connection) = Alone::open_sent(first());
     alone.input(Input::Stop(Leave::Upgrade));
     let outputs = alone.drain();
-    assert_eq!((closed(&outputs), crate::by_hand::notifications(&outputs)), (vec![connection], vec![]));
+    assert_eq!((closed(&outputs), notifications(&outputs)), (vec![connection], vec![]));
     assert_eq!(alone.session.detach(alone.now), None);
 }
 

@@ -5,17 +5,16 @@ use proxima_bgp_wire::Role;
 use proxima_types::{Asn, RouteAttributes};
 
 use crate::{
-    by_hand::{Alone, V4, allow_list, attributes, changes, open_of_second, open_with, update},
+    by_hand::{
+        Alone, MP_IPV4, V4, allow_list, attributes, changes, message, open, open_of_second, open_with, plain,
+        update,
+    },
     world::{LATENCY, World, desired, first, second},
 };
 
 /// What becomes of an UPDATE with these attributes, and what is said of it.
 fn receive(settings: Settings, attributes: &[u8]) -> (ReceivedUpdate, Vec<Problem>) {
-    let open = if settings.internal() {
-        crate::by_hand::open(4, 64512, 9, [192, 0, 2, 2], &[])
-    } else {
-        open_of_second()
-    };
+    let open = if settings.internal() { open(4, 64512, 9, [192, 0, 2, 2], &[]) } else { open_of_second() };
     let (mut alone, connection) = Alone::established(settings, &open);
     alone.receive(connection, &update(attributes));
     let outputs = alone.drain();
@@ -111,7 +110,7 @@ fn our_routes_carry_our_as_in_only_to_customer_down_and_sideways() {
     ] {
         let role = |settings, role| Settings { role: Some(role), ..settings };
         let mut world = World::established(role(first(), ours), role(second(), theirs));
-        world.input(0, crate::by_hand::plain(&[V4]));
+        world.input(0, plain(&[V4]));
         world.run(2 * LATENCY);
         let route = world.tables[1].route(V4).unwrap();
         assert_eq!(route.attributes.only_to_customer, expected, "{ours:?}");
@@ -122,12 +121,12 @@ fn our_routes_carry_our_as_in_only_to_customer_down_and_sideways() {
 #[test]
 fn several_paths_for_a_prefix_are_told_apart_where_it_is_agreed_on() {
     // ADD-PATH: IPv4, send. Path 7 to 203.0.113.0/24.
-    let open = open_with(&[crate::by_hand::MP_IPV4, &[69, 4, 0, 1, 1, 2]].concat());
+    let open = open_with(&[MP_IPV4, &[69, 4, 0, 1, 1, 2]].concat());
     let (mut alone, connection) = Alone::established(Settings { add_path: true, ..first() }, &open);
     let attributes = attributes(&[65000], &[]);
     let length = (attributes.len() as u16).to_be_bytes();
     let body = [&[0, 0], &length[..], &attributes, &[0, 0, 0, 7, 24, 203, 0, 113]].concat();
-    alone.receive(connection, &crate::by_hand::message(2, &body));
+    alone.receive(connection, &message(2, &body));
     let outputs = alone.drain();
     let [RibChange::Update(received)] = changes(&outputs)[..] else { panic!("{outputs:?}") };
     let nlri = received.update.reach[0].nlri[0];

@@ -7,7 +7,7 @@ use proxima_types::Family;
 
 use crate::{
     by_hand::{V4, V4_B, V6, set},
-    world::{World, first, graceful, second},
+    world::{World, first, graceful, just_before, second},
 };
 
 fn limited(max: MaxPrefixes) -> Settings {
@@ -45,7 +45,7 @@ fn a_session_closed_for_too_many_prefixes_is_tried_again_after_the_configured_ti
     let closed_at = world.nodes[1].status().since.unwrap();
     assert_eq!(world.nodes[1].status().held, Some(Held::PrefixLimit { until: Some(closed_at + restart) }));
     set(&mut world, &[V4]);
-    world.run(closed_at + restart - world.now - Duration::from_millis(1));
+    world.run(just_before(closed_at + restart - world.now));
     assert_eq!(world.nodes[1].state(), State::Idle);
     world.run(Duration::from_secs(31));
     world.assert_established();

@@ -2,16 +2,16 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use proxima_bgp_session::{Cause, Held, Input, Problem, RETRY_CEILING, Settings, State};
+use proxima_bgp_session::{Cause, Held, Input, Output, Problem, RETRY_CEILING, Session, Settings, State};
 use proxima_bgp_wire::{Capability, Families, Open, Role};
 use proxima_types::{Asn, Family};
 
 use crate::{
     by_hand::{
-        Alone, KEEPALIVE, MP_IPV6, V4, V6, closed, is_connect, local, message, notifications, open,
-        open_with, opens, plain, sent, set,
+        Alone, KEEPALIVE, MP_IPV6, V4, V6, closed, drain, is_connect, local, message, notifications, open,
+        open_of_second, open_with, opens, plain, sent, set,
     },
-    world::{World, first, prefix, second, stop},
+    world::{GRACEFUL, World, epoch, first, prefix, second, stop},
 };
 
 #[test]
@@ -52,7 +52,7 @@ fn each_option_is_offered_only_where_it_is_configured() {
         add_path: true,
         extended_next_hop: true,
         role: Some(Role::Customer),
-        graceful_restart: Some(crate::world::GRACEFUL),
+        graceful_restart: Some(GRACEFUL),
         ..first()
     };
     assert_eq!(codes(&offered(everything.clone())), [1, 1, 2, 5, 6, 9, 64, 65, 69, 70]);
@@ -164,7 +164,7 @@ fn a_peer_without_the_multiprotocol_capability_speaks_ipv4_only() {
     assert!(world.nodes[0].adj_rib_out().converged());
 
     // By hand, without any capability at all.
-    let (alone, _) = Alone::established(first(), &crate::by_hand::open_of_second());
+    let (alone, _) = Alone::established(first(), &open_of_second());
     assert_eq!(alone.session.status().terms.unwrap().negotiated.families, Families::IPV4);
 }
 
@@ -179,14 +179,14 @@ fn a_peer_that_refuses_the_optional_parameter_gets_an_open_without_capabilities(
     assert_eq!(opens(&outputs), [again]);
     assert_eq!(sent(&outputs, 1)[0].1[28], 0, "no parameters");
     // A two-octet speaker of IPv4 it is then.
-    alone.receive(again, &crate::by_hand::open_of_second());
+    alone.receive(again, &open_of_second());
     alone.receive(again, KEEPALIVE);
     assert_eq!(alone.session.state(), State::Established);
 }
 
 #[test]
 fn a_large_as_number_goes_as_as_trans_and_in_the_capability() {
-    let (mut alone, _) = (Alone::active(Settings { local_as: Asn(4_200_000_000), ..first() }), ());
+    let mut alone = Alone::active(Settings { local_as: Asn(4_200_000_000), ..first() });
     alone.accept();
     let open = sent(&alone.drain(), 1).remove(0).1;
     assert_eq!(open[20..22], 23456u16.to_be_bytes());
@@ -205,7 +205,7 @@ fn without_a_common_family() -> World {
 #[test]
 fn a_missing_capability_is_named_in_the_notification_and_not_tried_again_by_itself() {
     let mut world = without_a_common_family();
-    world.run(Duration::from_mins(60));
+    world.run(Duration::from_hours(1));
     // Each says it, whoever is first; the data is the multiprotocol capability as it should have been offered.
     let said = [world.notifications(0), world.notifications(1)].concat();
     assert!(
@@ -322,12 +322,12 @@ fn a_missing_next_hop_is_reported_once_when_there_are_routes_that_need_it() {
 
 #[test]
 fn news_of_a_connection_that_is_gone_is_no_news() {
-    let mut session = proxima_bgp_session::Session::new(first(), 1);
-    let mut now = crate::world::epoch();
+    let mut session = Session::new(first(), 1);
+    let mut now = epoch();
     session.handle(now, Input::Up);
-    let attempt = |session: &mut proxima_bgp_session::Session| {
-        let found = crate::by_hand::drain(session).into_iter().find(is_connect);
-        let Some(proxima_bgp_session::Output::Connect { connection }) = found else { panic!("no attempt") };
+    let attempt = |session: &mut Session| {
+        let found = drain(session).into_iter().find(is_connect);
+        let Some(Output::Connect { connection }) = found else { panic!("no attempt") };
         connection
     };
     let old = attempt(&mut session);

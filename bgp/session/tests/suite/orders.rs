@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use proxima_bgp_session::{Cause, Change, Held, Input, Leave, Settings, State, UpdateContent};
+use proxima_bgp_session::{Cause, Change, Held, Input, Leave, Session, Settings, State, UpdateContent};
 use proxima_bgp_wire::Role;
 use proxima_types::{Asn, Community, Family};
 
 use crate::{
-    by_hand::{V4, V6, plain, set},
-    world::{LATENCY, World, first, graceful, second, shutdown, stop},
+    by_hand::{V4, V4_B, V6, plain, set},
+    world::{LATENCY, World, first, graceful, just_before, prefix, second, shutdown, stop},
 };
 
 #[test]
@@ -53,7 +53,7 @@ fn an_operators_shutdown_stays_until_up() {
 #[test]
 fn a_session_may_start_shut_down() {
     let mut world = World::new(first(), second());
-    world.nodes[0] = proxima_bgp_session::Session::new(first(), 1);
+    world.nodes[0] = Session::new(first(), 1);
     world.states[0].clear();
     world.input(0, shutdown("not yet", Duration::ZERO));
     world.run(Duration::from_mins(10));
@@ -65,7 +65,7 @@ fn a_session_may_start_shut_down() {
 
 // ---- GRACEFUL_SHUTDOWN before a shutdown (RFC 8326)
 
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_mins(1);
 
 fn communities(world: &World) -> Vec<Community> {
     world.tables[1].route(V4).unwrap().attributes.communities.to_vec()
@@ -83,11 +83,11 @@ fn a_drain_announces_graceful_shutdown_waits_and_then_ends() {
     assert_eq!(world.updates[0].len(), 2, "each route once more");
     assert_eq!(world.nodes[0].status().timers.drain, Some(started + DRAIN));
     // What changes meanwhile goes out marked too.
-    world.input(0, plain(&[V4, crate::by_hand::V4_B]));
+    world.input(0, plain(&[V4, V4_B]));
     world.run(2 * LATENCY);
-    let fresh = world.tables[1].route(crate::by_hand::V4_B).unwrap();
+    let fresh = world.tables[1].route(V4_B).unwrap();
     assert_eq!(fresh.attributes.communities.to_vec(), [Community::GRACEFUL_SHUTDOWN]);
-    world.run(started + DRAIN - world.now - Duration::from_millis(1));
+    world.run(just_before(started + DRAIN - world.now));
     world.assert_established();
     world.run(Duration::from_millis(1));
     assert_eq!(world.notifications(0), [(6, 2, b"\x06moving".to_vec())]);
@@ -208,10 +208,8 @@ fn settings_that_no_open_says_take_effect_without_a_new_session() {
     world.run(2 * LATENCY);
     world.assert_established();
     assert_eq!(world.tables[1].route(V4).unwrap().next_hop.address.to_string(), "10.0.0.9");
-    let announced = UpdateContent::Announced {
-        prefixes: vec![crate::world::prefix(V4)],
-        attributes: std::sync::Arc::default(),
-    };
+    let announced =
+        UpdateContent::Announced { prefixes: vec![prefix(V4)], attributes: std::sync::Arc::default() };
     assert_eq!(world.updates[0], [announced], "IPv6 has not changed");
     assert_eq!(first().change_to(&first()), Change::None);
     world.input(0, Input::Reconfigure(Box::new(moved)));

@@ -11,7 +11,9 @@ use proxima_bgp_wire::NextHop;
 use proxima_types::{Asn, Community, Family, Prefix, RouteAttributes};
 
 use crate::{
-    by_hand::{Alone, V4, V4_B, V6, allow_list, open_of_second, set},
+    by_hand::{
+        Alone, KEEPALIVE, MP_IPV4, MP_IPV6, V4, V4_B, V6, allow_list, open_of_second, open_with, plain, set,
+    },
     world::{LATENCY, World, desired, first, prefix, second},
 };
 
@@ -180,10 +182,10 @@ fn an_unnumbered_session_announces_both_families_with_its_link_local_address() {
     let connection = alone.session.next_connection();
     let ours: IpAddr = "fe80::1".parse().unwrap();
     alone.input(Input::Accepted { connection, local: ours.into() });
-    let capabilities = [crate::by_hand::MP_IPV4, crate::by_hand::MP_IPV6, &[5, 6, 0, 1, 0, 1, 0, 2]].concat();
-    alone.receive(connection, &crate::by_hand::open_with(&capabilities));
-    alone.receive(connection, crate::by_hand::KEEPALIVE);
-    alone.input(crate::by_hand::plain(&[V4, V6]));
+    let capabilities = [MP_IPV4, MP_IPV6, &[5, 6, 0, 1, 0, 1, 0, 2]].concat();
+    alone.receive(connection, &open_with(&capabilities));
+    alone.receive(connection, KEEPALIVE);
+    alone.input(plain(&[V4, V6]));
     let updates = alone.updates();
     assert_eq!(updates.len(), 2, "{:?}", alone.drain());
     let mut octets = [0u8; 16];

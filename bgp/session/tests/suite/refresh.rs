@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use proxima_bgp_session::{Input, Problem, REFRESH_TIME, RibChange, UpdateContent};
+use proxima_bgp_session::{ConnectionId, Input, Output, Problem, REFRESH_TIME, RibChange, UpdateContent};
 use proxima_types::Family;
 
 use crate::{
@@ -33,7 +33,7 @@ fn contents(alone: &mut Alone) -> Vec<UpdateContent> {
 }
 
 /// Established with an enhanced peer that holds these routes.
-fn enhanced(routes: &[&str], more: &[u8]) -> (Alone, proxima_bgp_session::ConnectionId) {
+fn enhanced(routes: &[&str], more: &[u8]) -> (Alone, ConnectionId) {
     let open = open_with(&[MP_IPV4, MP_IPV6, ROUTE_REFRESH, ENHANCED_REFRESH, more].concat());
     let (mut alone, connection) = Alone::established(graceful(first()), &open);
     alone.input(plain(routes));
@@ -125,10 +125,7 @@ fn routes_not_confirmed_between_the_peers_marks_go() {
     alone.receive(connection, &mark(END));
     let outputs = alone.drain();
     assert_eq!(changes(&outputs).len(), 0);
-    assert_eq!(
-        outputs,
-        [proxima_bgp_session::Output::Problem(Problem::StrayRefreshMark("an end without a beginning"))]
-    );
+    assert_eq!(outputs, [Output::Problem(Problem::StrayRefreshMark("an end without a beginning"))]);
 }
 
 #[test]
@@ -145,9 +142,7 @@ fn an_answer_that_never_ends_is_ended_here() {
     }
     let outputs = alone.drain();
     assert_eq!(changes(&outputs), [&RibChange::SweepStale(Family::Ipv4)]);
-    assert!(
-        outputs.contains(&proxima_bgp_session::Output::Problem(Problem::RefreshUnfinished(Family::Ipv4)))
-    );
+    assert!(outputs.contains(&Output::Problem(Problem::RefreshUnfinished(Family::Ipv4))));
 }
 
 #[test]
@@ -200,7 +195,7 @@ fn what_cannot_be_asked_for_is_said() {
     let said = |alone: &mut Alone, family| {
         alone.input(Input::Refresh(family));
         match &alone.drain()[..] {
-            [proxima_bgp_session::Output::Problem(Problem::CannotRefresh { why, .. })] => *why,
+            [Output::Problem(Problem::CannotRefresh { why, .. })] => *why,
             other => panic!("{other:?}"),
         }
     };

@@ -19,6 +19,11 @@ use proxima_types::{Announcement, Asn, Family, Prefix, RouteAttributes};
 /// One way.
 pub const LATENCY: Duration = Duration::from_millis(20);
 
+/// A millisecond less.
+pub fn just_before(span: Duration) -> Duration {
+    span.checked_sub(Duration::from_millis(1)).unwrap()
+}
+
 /// The first session or the second.
 pub type Node = usize;
 
@@ -129,6 +134,8 @@ pub struct World {
     pub listens: [bool; 2],
     /// Everything sent into it is lost.
     pub cut: bool,
+    /// Something was lost that TCP would have brought later.
+    pub lossy: bool,
     flying: VecDeque<(Instant, Node, Packet)>,
     /// Each end of a live connection and the end at the other side.
     ends: BTreeMap<End, ConnectionId>,
@@ -174,7 +181,7 @@ pub fn second() -> Settings {
 }
 
 pub const GRACEFUL: GracefulRestart = GracefulRestart {
-    restart_time: Duration::from_secs(60),
+    restart_time: Duration::from_mins(1),
     stale_time: Duration::from_secs(30),
     forwarding: true,
 };
@@ -206,6 +213,7 @@ impl World {
             tables: Default::default(),
             listens: [true, true],
             cut: false,
+            lossy: false,
             flying: VecDeque::new(),
             ends: BTreeMap::new(),
             initiators: BTreeMap::new(),
@@ -353,7 +361,7 @@ impl World {
         for (_, to, packet) in &mut self.flying {
             match packet {
                 Packet::Data { to: id, .. } | Packet::Fin { to: id } if *to == node && *id == old => {
-                    *id = new
+                    *id = new;
                 }
                 _ => {}
             }
@@ -382,13 +390,16 @@ impl World {
     }
 
     fn send(&mut self, node: Node, packet: Packet) {
-        if !self.cut {
+        if self.cut {
+            self.lossy = true;
+        } else {
             self.flying.push_back((self.now + LATENCY, node, packet));
         }
     }
 
     fn deliver(&mut self, node: Node, packet: Packet) {
         if self.cut {
+            self.lossy = true;
             return;
         }
         let local: Local = IpAddr::V4(Ipv4Addr::new(10, 0, 0, node as u8 + 1)).into();
