@@ -45,11 +45,10 @@ impl Bfd {
             Worker::new(sockets, request_receiver, thread_wake, outbox, priority).run();
         })?;
         let priority = ready_receiver.recv().map_err(|_| io::Error::other("the BFD thread has ended"))?;
-        match priority {
-            Priority::Ordinary { refused: Some(_), .. } => {
-                tracing::warn!(%priority, "BFD runs without real-time priority")
-            }
-            _ => tracing::info!(%priority, "BFD runs"),
+        if let Priority::Ordinary { refused: Some(_), .. } = priority {
+            tracing::warn!(%priority, "BFD runs without real-time priority");
+        } else {
+            tracing::info!(%priority, "BFD runs");
         }
         let shared = Shared { requests: Some(request_sender), wake, thread: Some(thread) };
         Ok((BfdHandle { shared: Arc::new(shared) }, event_receiver))

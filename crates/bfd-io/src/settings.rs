@@ -41,7 +41,8 @@ pub struct SessionConfig {
     pub remote: IpAddr,
     /// The interface to send and receive by; any when absent. A link-local neighbour needs one. It may come and go.
     pub interface: Option<String>,
-    /// Present: multihop, and packets must arrive with at least this TTL. Absent: single hop, TTL 255.
+    /// Present: multihop, and packets must arrive with at least this TTL; neighbours send them with 255, but BIRD with
+    /// 64. Absent: single hop, TTL 255.
     pub multihop: Option<u8>,
     /// Intervals, multiplier, authentication.
     pub settings: Settings,

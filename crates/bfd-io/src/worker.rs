@@ -42,9 +42,10 @@ use crate::{
 const LATE: Duration = Duration::from_millis(1);
 /// Datagrams read in one round, more than the receive buffers hold. What is beyond them comes faster than it can be read.
 const MOST_PER_ROUND: usize = 16_384;
-/// Discarded datagrams in one round after which the thread pauses, so that a flood does not take its whole core.
-const FLOOD: usize = 512;
-/// That pause; the receive buffers hold more than what comes meanwhile.
+/// Discarded datagrams within [`PAUSE`] that make a flood.
+const FLOOD: usize = 64;
+/// How long a flood is left to gather before it is read on, so that it does not take a core by waking the thread for each
+/// datagram. The receive buffers hold more than that.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How often events that found no room are told again.
 const RETRY: Duration = Duration::from_millis(10);
@@ -99,6 +100,8 @@ pub(crate) struct Worker {
     received: u64,
     sent: u64,
     worst_delay: Duration,
+    /// Since when discarded datagrams are counted, and how many there were.
+    discarded: (Instant, usize),
 }
 
 impl Worker {
@@ -126,6 +129,7 @@ impl Worker {
             received: 0,
             sent: 0,
             worst_delay: Duration::ZERO,
+            discarded: (Instant::now(), 0),
         }
     }
 
@@ -152,7 +156,7 @@ impl Worker {
             self.sessions.handle_timeout(now);
             self.outbox.flush();
             self.put_out(now);
-            if reading.discarded >= FLOOD {
+            if self.is_flood(now, reading.discarded) {
                 std::thread::sleep(PAUSE);
             }
         }
@@ -208,6 +212,15 @@ impl Worker {
         reading
     }
 
+    /// Counts what was discarded in a round.
+    fn is_flood(&mut self, now: Instant, discarded: usize) -> bool {
+        if now.saturating_duration_since(self.discarded.0) > PAUSE {
+            self.discarded = (now, 0);
+        }
+        self.discarded.1 += discarded;
+        self.discarded.1 >= FLOOD
+    }
+
     /// Answers what was asked; false when nobody can ask any more.
     fn serve(&mut self, now: Instant) -> bool {
         // Taken back before the requests are, so that none stays behind. Fails when nothing was asked.
@@ -230,7 +243,10 @@ impl Worker {
             Request::Reconfigure(config, reply) => answer(&reply, self.reconfigure(now, *config)),
             Request::Sessions(reply) => answer(&reply, self.statuses()),
             Request::Host(reply) => answer(&reply, self.host()),
-            Request::Farewell(reply) => answer(&reply, self.farewell(now)),
+            Request::Farewell(reply) => {
+                self.farewell(now);
+                answer(&reply, ());
+            }
         }
     }
 

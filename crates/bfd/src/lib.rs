@@ -22,6 +22,8 @@
 //! Not built, because it is optional and nothing here needs it: echo (the required echo interval is 0, so that no
 //! neighbour sends any), demand mode of our own (a neighbour's is honoured), passive role, point-to-multipoint.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test begins at some instant"))]
+
 mod auth;
 mod deadlines;
 mod discard;

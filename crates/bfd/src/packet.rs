@@ -76,6 +76,7 @@ impl Interval {
 
 /// A control packet without its authentication section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "the bits of RFC 5880 §4.1, by their names")]
 pub struct Packet {
     /// Why the sender's session changed its state the last time.
     pub diagnostic: Diagnostic,

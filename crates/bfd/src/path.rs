@@ -16,7 +16,7 @@ pub enum Hops {
     Single,
     /// Behind routers: packets are sent with TTL 255 and must arrive with at least this one (RFC 5883 §5).
     Multi {
-        /// 1 takes everything; 254 one router between.
+        /// 1 takes everything; 254 one router between, when the neighbour sends with 255 as we do (BIRD sends with 64).
         least_ttl: u8,
     },
 }

@@ -98,13 +98,10 @@ impl Sessions {
         }
         let session = Session::new(now, discriminator, settings, seed);
         let entry = Entry { discriminator, path, session, leaves_at: None, queued: false };
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.entries.push(None);
-                u32::try_from(self.entries.len() - 1).expect("memory ends before 2^32 sessions")
-            }
-        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            u32::try_from(self.entries.len() - 1).expect("memory ends before 2^32 sessions")
+        });
         self.entries[slot as usize] = Some(entry);
         self.by_discriminator.insert(discriminator, slot);
         self.by_remote.entry(path.remote).or_default().push(slot);
