@@ -196,21 +196,41 @@ pub fn announced(
     nlri: impl IntoIterator<Item = Nlri>,
     buf: &mut BytesMut,
 ) -> Result<usize, EncodeError> {
-    // As the peer would have written it: LOCAL_PREF and the like are left out only if it left them out itself.
-    let as_peer = Negotiated {
+    let mut updates = BytesMut::new();
+    let messages = update::announce(attributes, next_hop, nlri, as_peer(header, session), &mut updates)?;
+    route_monitoring_each(header, updates, buf);
+    Ok(messages)
+}
+
+/// Routes that are gone without a word of the peer, as UPDATEs: as many messages as hold them; returns how many.
+pub fn withdrawn(
+    header: &PeerHeader,
+    session: Negotiated,
+    nlri: impl IntoIterator<Item = Nlri>,
+    buf: &mut BytesMut,
+) -> usize {
+    let mut updates = BytesMut::new();
+    let messages = update::withdraw(nlri, as_peer(header, session), &mut updates);
+    route_monitoring_each(header, updates, buf);
+    messages
+}
+
+/// How the peer would write an UPDATE: LOCAL_PREF and the like are left out only if it left them out itself.
+fn as_peer(header: &PeerHeader, session: Negotiated) -> Negotiated {
+    Negotiated {
         four_octet_as: !header.two_octet_as,
         add_path_send: session.add_path_receive,
         families: Families::ALL,
         extended_next_hop: true,
         peer: PeerKind::Internal,
         ..session
-    };
-    let mut updates = BytesMut::new();
-    let messages = update::announce(attributes, next_hop, nlri, as_peer, &mut updates)?;
+    }
+}
+
+fn route_monitoring_each(header: &PeerHeader, mut updates: BytesMut, buf: &mut BytesMut) {
     while let Ok(Some(len)) = frame(&updates, EXTENDED_MAX_LEN) {
         route_monitoring(header, &updates.split_to(len), buf);
     }
-    Ok(messages)
 }
 
 /// All routes of the family known so far have been told (§5).

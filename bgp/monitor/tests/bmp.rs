@@ -173,6 +173,22 @@ fn routes_from_before_are_written_as_the_peer_would() {
 }
 
 #[test]
+fn routes_that_went_silently_are_withdrawn() {
+    let nlri = ["203.0.113.0/24", "2001:db8:ac::/48"]
+        .map(|prefix| Nlri { prefix: prefix.parse().unwrap(), path_id: 7 });
+    let session =
+        Negotiated { add_path_receive: [Family::Ipv6].into_iter().collect(), ..Negotiated::default() };
+    let mut buf = BytesMut::new();
+    assert_eq!(bmp::withdrawn(&header(), session, nlri, &mut buf), 2);
+    let expected = octets(&format!(
+        "03 0000004b 00 {PER_PEER} ffffffffffffffffffffffffffffffff 001b 02 0004 18 cb0071 0000
+         03 00000058 00 {PER_PEER} ffffffffffffffffffffffffffffffff 0028 02 0000 0011
+           80 0f 0e 0002 01 00000007 30 20010db800ac"
+    ));
+    assert_eq!(buf, expected[..]);
+}
+
+#[test]
 fn many_routes_from_before_take_several_messages() {
     let next_hop: NextHop = "192.0.2.2".parse::<std::net::IpAddr>().unwrap().into();
     let nlri = (0..5000u32).map(|n| {
