@@ -121,11 +121,13 @@ pub(crate) fn split(message: &[u8], max_len: usize) -> Result<(MessageType, &[u8
 }
 
 fn parse(buf: &[u8], max_len: usize) -> Result<Option<(MessageType, usize)>, HeaderError> {
-    let marker = buf.len().min(MARKER.len());
-    if buf[..marker] != MARKER[..marker] {
+    let Some(&[marker @ .., high, low, octet]) = buf.first_chunk::<HEADER_LEN>() else {
+        let all_ones = buf.iter().take(MARKER.len()).all(|octet| *octet == 0xff);
+        return if all_ones { Ok(None) } else { Err(HeaderError::NotSynchronized) };
+    };
+    if marker != MARKER {
         return Err(HeaderError::NotSynchronized);
     }
-    let Some(&[.., high, low, octet]) = buf.first_chunk::<HEADER_LEN>() else { return Ok(None) };
     let length = u16::from_be_bytes([high, low]);
     if !(HEADER_LEN..=max_len).contains(&usize::from(length)) {
         return Err(HeaderError::BadLength(length));

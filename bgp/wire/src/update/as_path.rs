@@ -170,6 +170,7 @@ impl AsPath {
 }
 
 /// Appends one segment to `words`; false, and nothing appended, for one of a confederation.
+#[inline]
 fn segment(reader: &mut Reader<'_>, four_octet_as: bool, words: &mut Vec<Asn>) -> Result<bool, Fault> {
     let (Some(kind), Some(count)) = (reader.u8(), reader.u8()) else { return Err(Fault::Value) };
     let octets = reader.take(usize::from(count) * if four_octet_as { 4 } else { 2 });

@@ -308,7 +308,7 @@ impl AttributeList {
         Ok(())
     }
 
-    fn finish(mut self, classic: Classic) -> Result<Update, UpdateError> {
+    fn finish(&mut self, classic: Classic) -> Result<Update, UpdateError> {
         let end_of_rib = self.end_of_rib(&classic);
         self.require_mandatory(&classic);
         let families = match self.disabled {
@@ -333,10 +333,17 @@ impl AttributeList {
         let reach = self.reach(classic.announced, families);
         if treat_as_withdraw {
             withdrawn.extend(reach.into_iter().flat_map(|reach| reach.nlri));
-            return Ok(Update { withdrawn, problems: self.problems, ..Update::default() });
+            let problems = std::mem::take(&mut self.problems);
+            return Ok(Update { withdrawn, problems, ..Update::default() });
         }
-        let (attributes, problems) = self.into_attributes();
-        Ok(Update { withdrawn, reach, attributes, end_of_rib, problems })
+        self.complete_attributes();
+        Ok(Update {
+            withdrawn,
+            reach,
+            attributes: std::mem::take(&mut self.attributes),
+            end_of_rib,
+            problems: std::mem::take(&mut self.problems),
+        })
     }
 
     /// Notes mandatory attributes that are missing (those that are there and faulty have been noted), and forgives
@@ -405,24 +412,27 @@ impl AttributeList {
         (prefixes.is_empty() && nothing_else).then_some(*family)
     }
 
-    /// The attributes, with those of a two-octet peer made whole (RFC 6793 §4.2.3).
-    fn into_attributes(self) -> (Attributes, Vec<AttributeProblem>) {
-        let mut attributes = self.attributes;
+    /// Adds the attributes we do not know, and makes those of a two-octet peer whole (RFC 6793 §4.2.3).
+    fn complete_attributes(&mut self) {
+        let attributes = &mut self.attributes;
         if !self.unknown.is_empty() {
-            attributes.rare.unknown = self.unknown.into();
+            attributes.rare.unknown = std::mem::take(&mut self.unknown).into();
+        }
+        if self.as4_path.is_none() && self.as4_aggregator.is_none() {
+            return;
         }
         // An old speaker that aggregated later left the AS4 attributes of before; they no longer hold then.
         let aggregator = attributes.rare.aggregator;
         let outdated = self.as4_aggregator.is_some() && aggregator.is_some_and(|by| by.asn != Asn::TRANS);
-        if !outdated {
-            if let (Some(as4_aggregator), Some(_)) = (self.as4_aggregator, aggregator) {
-                attributes.rare.aggregator = Some(as4_aggregator);
-            }
-            if let Some(as4_path) = &self.as4_path {
-                attributes.as_path = attributes.as_path.merged_with(as4_path);
-            }
+        if outdated {
+            return;
         }
-        (attributes, self.problems)
+        if let (Some(as4_aggregator), Some(_)) = (self.as4_aggregator, aggregator) {
+            attributes.rare.aggregator = Some(as4_aggregator);
+        }
+        if let Some(as4_path) = &self.as4_path {
+            attributes.as_path = std::mem::take(&mut attributes.as_path).merged_with(as4_path);
+        }
     }
 
     #[cold]

@@ -150,8 +150,13 @@ fn without_path_ids(nlri: &mut [Nlri], kept: Families) {
 
 /// An UPDATE as one could have been received: of many messages when it is large.
 fn update() -> impl Strategy<Value = Update> {
-    let ipv4 = (1..=0xdfff_ffffu32, vec(ipv4_nlri(), 1..1500))
-        .prop_map(|(next_hop, nlri)| Reach { next_hop: IpAddr::V4(next_hop.into()).into(), nlri });
+    // IPv4 routes have next hops of either family (RFC 8950).
+    let next_hop = prop_oneof![
+        (1..=0xdfff_ffffu32).prop_map(|address| IpAddr::V4(address.into())),
+        any::<u64>().prop_map(|low| IpAddr::V6(Ipv6Addr::from(0x2001_0db8_0001 << 80 | u128::from(low)))),
+    ];
+    let ipv4 = (next_hop, vec(ipv4_nlri(), 1..1500))
+        .prop_map(|(next_hop, nlri)| Reach { next_hop: next_hop.into(), nlri });
     let ipv6 =
         (any::<u64>(), any::<Option<u64>>(), vec(ipv6_nlri(), 1..500)).prop_map(|(low, link_local, nlri)| {
             Reach {
@@ -277,7 +282,7 @@ proptest! {
         let peer = if internal { PeerKind::Internal } else { PeerKind::External };
         let (add_path_send, add_path_receive) = (add_path, add_path);
         let negotiated =
-            Negotiated { four_octet_as, extended_messages, peer, add_path_send, add_path_receive, ..modern() };
+            Negotiated { four_octet_as, extended_messages, peer, add_path_send, add_path_receive, extended_next_hop: true, ..modern() };
         let bytes = encode(&Message::Update(update.clone()), negotiated).unwrap();
         let mut expected = update;
         without_path_ids(&mut expected.withdrawn, add_path);
@@ -335,7 +340,8 @@ proptest! {
 
     #[test]
     fn a_stream_is_cut_the_same_wherever_it_is_split(update in update(), at: Index) {
-        let bytes = encode(&Message::Update(update), modern()).unwrap();
+        let extended = Negotiated { extended_next_hop: true, ..modern() };
+        let bytes = encode(&Message::Update(update), extended).unwrap();
         let whole = frames(&bytes, MAX_LEN).len();
         let at = at.index(bytes.len() + 1);
         let (mut seen, mut buffer) = (0, Vec::new());
