@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::ExitCode, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::{Options, cpu::Cpu, programs::Server, wrk};
+use super::{Options, cpu::Cpu, median, programs::Server, wrk};
 use crate::{cargo, packages};
 
 /// What we claim: at most this share of nginx's CPU.
@@ -145,32 +145,10 @@ fn print(report: &Report) {
     );
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => sorted[length / 2],
-        length => f64::midpoint(sorted[length / 2 - 1], sorted[length / 2]),
-    }
-}
-
 /// What `nginx -v` says, on its standard error.
 fn nginx_version() -> String {
     std::process::Command::new("nginx").arg("-v").output().map_or_else(
         |_| "nginx".to_owned(),
         |output| String::from_utf8_lossy(&output.stderr).trim().replace("nginx version: ", ""),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_or_the_mean_of_the_middle_two() {
-        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
-        assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < f64::EPSILON);
-        assert!(median(&[]).is_nan());
-    }
 }

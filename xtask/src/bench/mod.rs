@@ -3,6 +3,7 @@
 //! Machines differ and so do minutes, so a figure alone says little: each round measures all, in turns of order, and what
 //! counts is the median of the rounds' ratios.
 
+mod codec;
 mod cpu;
 mod l7;
 mod programs;
@@ -20,6 +21,8 @@ use crate::{packages::Task, soak};
 pub(crate) enum Bench {
     /// CPU of the proxy process per small HTTP/1.1 request, next to nginx: one worker each, the same backend.
     L7(Options),
+    /// Nanoseconds per UPDATE, decoded and encoded, next to netgauze-bgp-pkt and bgpkit-parser.
+    Codec(codec::Options),
     /// A full table of IPv4 routes: time until all are selected, CPU and peak memory, next to BIRD, FRR and GoBGP.
     ///
     /// All arguments go to `proxima-testnet table`; `cargo xtask bench bgp --help` lists them.
@@ -55,8 +58,31 @@ pub(crate) struct Options {
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::L7(options) => l7::run(options),
+        Bench::Codec(options) => codec::run(options),
         Bench::Bgp { arguments } => {
             soak::hand_over(Task::BenchBgp, &["table"], arguments).map(|never| match never {})
         }
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => sorted[length / 2],
+        length => f64::midpoint(sorted[length / 2 - 1], sorted[length / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_the_mean_of_the_middle_two() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < f64::EPSILON);
+        assert!(median(&[]).is_nan());
     }
 }
