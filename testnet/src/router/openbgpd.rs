@@ -85,6 +85,7 @@ impl Router for OpenBgpd {
     }
 
     fn start(&mut self, peering: &Peering) -> Result<()> {
+        may_change_groups()?;
         let file = self.file("bgpd.conf");
         program::write(&file, &configuration(peering, &self.file("bgpd.sock").display().to_string())?)?;
         // It reads no file that others could have read: there may be keys in it.
@@ -158,6 +159,16 @@ impl Router for OpenBgpd {
         let table = self.ask(&["show", "rib", "detail"]).unwrap_or_else(|error| error.to_string());
         format!("{}--- show rib detail\n{table}\n", logs(&self.site))
     }
+}
+
+/// It gives up the groups of its caller, which only root may do (user_namespaces(7), `/proc/PID/setgroups`).
+fn may_change_groups() -> Result<()> {
+    let allowed = fs::read_to_string("/proc/self/setgroups").unwrap_or_default();
+    if allowed.trim() != "deny" {
+        return Ok(());
+    }
+    let what = "the right to change groups, which OpenBGPD insists on,".to_owned();
+    Err(Error::Missing { what, remedy: "run the tests as root".to_owned() })
 }
 
 fn configuration(peering: &Peering, socket: &str) -> Result<String> {
