@@ -32,7 +32,7 @@ pub(crate) fn examine(
     }
     let routes = update.reach.iter().map(|reach| reach.nlri.len()).sum::<usize>();
     let first = update.attributes.as_path.neighbour();
-    if settings.enforce_first_as && !settings.internal() && first != Some(settings.remote_as) {
+    if settings.checks_first_as() && first != Some(settings.remote_as) {
         let found = update.attributes.as_path.asns().next();
         problems.push(Problem::FirstAs { expected: settings.remote_as, found, routes });
         counters.treated_as_withdrawn += routes as u64;

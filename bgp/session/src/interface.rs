@@ -92,7 +92,7 @@ pub enum Leave {
     /// routes. A peer without loses them when it sees the connection end.
     Restart,
     /// A successor takes over: the established connection stays as it is, for [`Session::detach`](crate::Session::detach);
-    /// all others close without a word. Nothing is sent any more and no timer runs.
+    /// all others close without a word. Nothing is sent any more and no timer runs, unless [`Input::Up`] calls it off.
     Upgrade,
     /// The peer is no longer configured: as [`Leave::Stop`], with Cease 6/3.
     Deconfigured,

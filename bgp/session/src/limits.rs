@@ -44,6 +44,11 @@ impl PrefixCounts {
         self.told = PerFamily::default();
     }
 
+    /// Nothing of the peer is left.
+    pub(crate) fn clear(&mut self) {
+        self.counts = PerFamily::default();
+    }
+
     /// Takes a count over.
     pub(crate) fn set(&mut self, family: Family, count: u32) {
         *self.counts.of_mut(family) = count;

@@ -16,7 +16,7 @@ mod connections;
 mod handover;
 mod messages;
 
-use std::{sync::Arc, time::Instant};
+use std::{mem::Discriminant, sync::Arc, time::Instant};
 
 use proxima_bgp_wire::{Families, Notification};
 use proxima_types::Family;
@@ -32,6 +32,7 @@ use crate::{
     output::{Cause, Output, RibChange},
     problem::Problem,
     refresh::Refreshes,
+    settings::PROBLEM_INTERVAL,
     shared::Shared,
     status::{Bfd, Held, Stamped, Timers},
 };
@@ -83,6 +84,8 @@ pub struct Session {
     helper: Helper,
     refreshes: Refreshes,
     bfd: Bfd,
+    /// When faults of received routes were told last, by kind.
+    told: Vec<(Discriminant<Problem>, Instant)>,
     /// What was agreed on in the session that is established.
     up: Option<Arc<Terms>>,
     /// Families of that session whose routes could not be read.
@@ -109,6 +112,7 @@ impl Session {
             helper: Helper::default(),
             refreshes: Refreshes::default(),
             bfd: Bfd::Unused,
+            told: Vec::new(),
             up: None,
             disabled: Families::NONE,
             reported: State::Idle,
@@ -127,8 +131,8 @@ impl Session {
 
     /// Takes news in. News of a connection that is gone is ignored.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        if self.order == Order::HandedOver && !matches!(input, Input::Up) {
-            return;
+        if self.order == Order::HandedOver {
+            return self.handle_handed_over(now, input);
         }
         match input {
             Input::Up => self.bring_up(now),
@@ -201,7 +205,9 @@ impl Session {
             [self.helper.handle_timeout(now), self.refreshes.handle_timeout(now)]
         {
             self.shared.outputs.extend(problems.into_iter().map(Output::Problem));
-            self.shared.outputs.extend(changes.into_iter().map(Output::Rib));
+            for change in changes {
+                self.rib(change);
+            }
         }
     }
 
@@ -313,7 +319,27 @@ impl Session {
         self.shared.outputs.push_back(Output::Problem(problem));
     }
 
+    /// Tells a fault of received routes, unless the like was told a moment ago: the peer chooses how many there are.
+    fn tell_sparingly(&mut self, now: Instant, problem: Problem) {
+        let kind = std::mem::discriminant(&problem);
+        match self.told.iter_mut().find(|(told, _)| *told == kind) {
+            Some((_, at)) if now < *at + PROBLEM_INTERVAL => return,
+            Some((_, at)) => *at = now,
+            None => self.told.push((kind, now)),
+        }
+        self.tell(problem);
+    }
+
     fn rib(&mut self, change: RibChange) {
+        match change {
+            RibChange::DropAll => self.counts.clear(),
+            RibChange::DropFamily(family) => self.counts.set(family, 0),
+            RibChange::PeerUp(_)
+            | RibChange::Update(_)
+            | RibChange::EndOfRib(_)
+            | RibChange::MarkStale(_)
+            | RibChange::SweepStale(_) => {}
+        }
         self.shared.outputs.push_back(Output::Rib(change));
     }
 

@@ -30,6 +30,9 @@ pub const BFD_HOLD_OFF: Duration = Duration::from_secs(30);
 /// not confirmed goes all the same (RFC 7313 §4 leaves the time to us).
 pub const REFRESH_TIME: Duration = Duration::from_mins(10);
 
+/// Faults of received routes are told this often at most, each kind by itself; the counters miss none.
+pub const PROBLEM_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The longest restart time the capability can say (RFC 4724 §3: 12 bits of seconds).
 pub const MAX_RESTART_TIME: Duration = Duration::from_secs(4095);
 
@@ -73,8 +76,8 @@ pub struct Settings {
     pub extended_next_hop: bool,
     /// Offer messages beyond 4096 octets (RFC 8654).
     pub extended_messages: bool,
-    /// The path of an external peer's routes has to begin with its AS (RFC 4271 §6.3). To be off towards a route
-    /// server, which does not put itself into the path (RFC 7947 §2.2.2).
+    /// The path of an external peer's routes has to begin with its AS (RFC 4271 §6.3). Of no effect towards a route server
+    /// by `role`, which does not put itself into the path (RFC 7947 §2.2.2).
     pub enforce_first_as: bool,
 }
 
@@ -155,6 +158,11 @@ impl Settings {
     /// Our role towards the peer; none towards an internal one, whatever is configured (RFC 9234 §4).
     pub fn effective_role(&self) -> Option<Role> {
         self.role.filter(|_| !self.internal())
+    }
+
+    /// Whether the path of the peer's routes has to begin with its AS.
+    pub(crate) fn checks_first_as(&self) -> bool {
+        self.enforce_first_as && !self.internal() && self.role != Some(Role::RouteServerClient)
     }
 
     /// The proposed hold time in the seconds of an OPEN.

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use proxima_types::Asn;
 
 use super::*;
-use crate::{GracefulRestart, Output, RETRY_CEILING, Settings, terms::our_open};
+use crate::{GracefulRestart, Local, Output, RETRY_CEILING, Settings, terms::our_open};
 
 /// Rows are events, columns the states they meet. A cell is the state that follows, and what is done: `connect`,
 /// `open`, `keepalive`, a NOTIFICATION as `code/subcode`, `close` of a connection or an attempt. `Stopped` is Idle

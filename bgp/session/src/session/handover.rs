@@ -11,7 +11,7 @@
 //! [`Input::ReleaseEndOfRib`](crate::Input::ReleaseEndOfRib) says that the desired state is complete, and what is desired
 //! as it was sent is not sent again.
 //!
-//! The peer's routes are not handed over, as they would be the larger part. [`RibChange::PeerUp`] begins with none of
+//! BFD says nothing before it has been up in the new process. The peer's routes are not handed over, as they would be the larger part. [`RibChange::PeerUp`] begins with none of
 //! them; [`Input::Refresh`](crate::Input::Refresh) brings them, which a peer takes for any operator's request.
 
 use std::{
@@ -29,10 +29,10 @@ use crate::{
     ConnectionId, Local, Settings, Terms,
     adj_rib_out::Inheritance,
     fsm::{Clocks, Event, Fsm, Initiator, Link, Phase, Stop, Then},
-    interface::State,
+    interface::{Input, State},
     output::RibChange,
     shared::encoded,
-    status::{Bfd, Counters},
+    status::Counters,
     terms::our_open,
 };
 
@@ -65,8 +65,6 @@ pub struct Snapshot {
     pub end_of_rib_due: Vec<Family>,
     /// Families the peer has asked for and not been sent in full.
     pub refresh_due: Vec<Family>,
-    /// BFD was up.
-    pub bfd_up: bool,
     /// Counts.
     pub counters: Counters,
 }
@@ -84,6 +82,31 @@ pub enum ResumeError {
 }
 
 impl Session {
+    /// A session that is a successor's takes in what it needs should that come to nothing ([`Input::Up`]), and no more.
+    pub(super) fn handle_handed_over(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Up => self.bring_up(now),
+            Input::SetDesired(desired) => self.adj_rib_out.set_desired(desired),
+            Input::ReleaseEndOfRib => self.adj_rib_out.release_end_of_rib(),
+            Input::PrefixCount { family, count } => self.counts.set(family, count),
+            Input::Connected { connection, .. } | Input::Accepted { connection, .. } => {
+                self.shared.close(connection);
+            }
+            Input::Shutdown { .. }
+            | Input::Stop(_)
+            | Input::Reset
+            | Input::Reconfigure(_)
+            | Input::ConnectFailed { .. }
+            | Input::Received { .. }
+            | Input::Written { .. }
+            | Input::Closed { .. }
+            | Input::Refresh(_)
+            | Input::BfdUp
+            | Input::BfdDown { .. }
+            | Input::BfdAdminDown => {}
+        }
+    }
+
     /// What a successor needs to go on with the established session; none if there is none. To be asked for after
     /// [`Leave::Upgrade`](crate::Leave::Upgrade), when what was polled is written in full: the successor begins
     /// its first message where this process ended its last.
@@ -105,7 +128,6 @@ impl Session {
             sent,
             end_of_rib_due,
             refresh_due: answers,
-            bfd_up: self.bfd == Bfd::Up,
             counters: self.shared.counters,
         })
     }
@@ -146,7 +168,6 @@ impl Session {
         session.order = Order::Up;
         session.shared.counters = snapshot.counters;
         session.shared.restart_window = Some(now); // nothing has restarted for the peer
-        session.bfd = if snapshot.bfd_up { Bfd::Up } else { Bfd::Unused };
         session.reported = State::Established;
         session.cause = session.primary.cause().clone();
         session.since = Some(since);

@@ -13,7 +13,7 @@ use crate::{
     fsm::{Event, Fsm, Phase},
     inbound,
     interface::ConnectionId,
-    output::{Output, RibChange},
+    output::RibChange,
     shared::Shared,
     status::Stamped,
     terms::Refusal,
@@ -130,7 +130,9 @@ impl Session {
         let mut problems = Vec::new();
         let Shared { settings, counters, .. } = &mut self.shared;
         let received = inbound::examine(settings, bytes, update, self.disabled, counters, &mut problems);
-        self.shared.outputs.extend(problems.into_iter().map(Output::Problem));
+        for problem in problems {
+            self.tell_sparingly(now, problem);
+        }
         if !received.update.withdrawn.is_empty() || !received.update.reach.is_empty() {
             self.rib(RibChange::Update(Box::new(received)));
         }
@@ -155,7 +157,7 @@ impl Session {
             }
             RefreshKind::Begin | RefreshKind::End => match self.refreshes.mark(now, refresh, &terms) {
                 Ok(change) => self.rib(change),
-                Err(problem) => self.tell(problem),
+                Err(problem) => self.tell_sparingly(now, problem),
             },
             RefreshKind::Unknown(_) => {} // RFC 7313 §5
         }

@@ -1,6 +1,6 @@
 //! Bad input: the exact NOTIFICATION, or none.
 
-use proxima_bgp_session::{Output, Problem, RibChange, Settings, State};
+use proxima_bgp_session::{Output, PROBLEM_INTERVAL, Problem, RibChange, Settings, State};
 use proxima_types::{Asn, Family};
 
 use crate::{
@@ -50,6 +50,12 @@ fn extended_messages_are_taken_once_both_offer_them() {
     let (mut alone, connection) = Alone::established(first(), &open_with(&[6, 0]));
     alone.receive(connection, &long);
     assert_eq!(notifications(&alone.drain()), []);
+    // But no OPEN and no KEEPALIVE (RFC 8654 §4).
+    for kind in [1, 4] {
+        let (mut alone, connection) = Alone::established(first(), &open_with(&[6, 0]));
+        alone.receive(connection, &[&MARKER[..], &[0x10, 0x01, kind]].concat());
+        assert_eq!(notifications(&alone.drain()), [(connection, 1, 2)]);
+    }
     let (mut alone, connection) =
         Alone::established(Settings { extended_messages: false, ..first() }, &open_with(&[6, 0]));
     alone.receive(connection, &long);
@@ -127,4 +133,24 @@ fn a_family_that_cannot_be_read_goes_alone_and_the_last_one_takes_the_session_wi
     let (mut alone, connection) = Alone::established(ipv6, &open_with(MP_IPV6));
     alone.receive(connection, &as_update(&broken));
     assert_eq!(notifications(&alone.drain()), [(connection, 3, 9)]);
+}
+
+#[test]
+fn a_flood_of_faults_is_told_once_in_a_while_and_counted_in_full() {
+    let (mut alone, connection) = Alone::established(first(), &open_of_second());
+    let faulty = update(&attributes(&[65001], &[]));
+    let mut told = 0;
+    for _ in 0..1000 {
+        alone.receive(connection, &faulty);
+        let outputs = alone.drain();
+        told += outputs
+            .iter()
+            .filter(|output| matches!(output, Output::Problem(Problem::FirstAs { .. })))
+            .count();
+    }
+    assert_eq!(told, 1);
+    assert_eq!(alone.session.status().counters.treated_as_withdrawn, 1000);
+    alone.now += PROBLEM_INTERVAL;
+    alone.receive(connection, &faulty);
+    assert!(alone.drain().iter().any(|output| matches!(output, Output::Problem(_))));
 }

@@ -108,8 +108,8 @@ fn after_an_upgrade_nothing_is_said_any_more_unless_it_is_called_off() {
     world.input(0, Input::Reset);
     assert_eq!(world.nodes[0].poll_timeout(), None);
     assert!(world.types_sent(0).is_empty());
-    world.input(0, Input::Up);
     world.input(0, plain(&[V4]));
+    world.input(0, Input::Up);
     world.run(Duration::from_secs(30));
     world.assert_established();
     assert_eq!(world.tables[1].prefixes(), [V4]);

@@ -43,10 +43,11 @@ fn a_path_that_does_not_begin_with_the_peers_as_is_taken_as_withdrawn() {
         let expected = refused.map(|found| Problem::FirstAs { expected: Asn(65000), found, routes: 1 });
         assert_eq!(problems, Vec::from_iter(expected));
     }
-    // Not where it is turned off, and not within an AS.
+    // Not where it is turned off, not within an AS, and not from a route server.
     let lenient = Settings { enforce_first_as: false, ..first() };
     let internal = Settings { remote_as: Asn(64512), ..first() };
-    for settings in [lenient, internal] {
+    let client = Settings { role: Some(Role::RouteServerClient), ..first() };
+    for settings in [lenient, internal, client] {
         let more: &[u8] = if settings.internal() { &[0x40, 5, 4, 0, 0, 0, 100] } else { &[] };
         let (received, problems) = receive(settings, &attributes(&[65001], more));
         assert_eq!((received.update.reach.len(), problems), (1, vec![]));

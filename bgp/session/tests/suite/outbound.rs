@@ -195,3 +195,15 @@ fn an_unnumbered_session_announces_both_families_with_its_link_local_address() {
         assert!(batch.bytes.windows(33).any(|window| window == next_hop), "{:?}", batch.content);
     }
 }
+
+#[test]
+fn a_two_octet_peer_gets_as_trans_in_as_path_and_the_truth_in_as4_path() {
+    let ours = Settings { local_as: Asn(4_200_000_000), ..first() };
+    let (mut alone, _) = Alone::established(ours, &open_of_second());
+    alone.input(plain(&[V4]));
+    let bytes = alone.updates().remove(0).bytes;
+    let as_path = [0x40, 2, 4, 2, 1, 0x5b, 0xa0]; // 23456
+    let as4_path = [&[0xc0, 17, 6, 2, 1][..], &4_200_000_000u32.to_be_bytes()].concat();
+    assert!(bytes.windows(as_path.len()).any(|window| window == as_path));
+    assert!(bytes.windows(as4_path.len()).any(|window| window == as4_path));
+}
