@@ -21,8 +21,8 @@
 //! The thread runs before all ordinary ones (`SCHED_FIFO`), so that a data plane which takes every core delays neither its
 //! packets nor its judgement. It neither allocates nor locks for a packet.
 //!
-//! Each round reads the clock, then everything that has arrived, and only then judges timeouts by that clock: what
-//! arrived in time is never overlooked. When the thread itself was away (stopped by a signal, its virtual machine paused,
+//! Each round reads the clock, then what has arrived, and only then judges silences by that clock: what arrived in time is
+//! never overlooked. When the thread itself was away (stopped by a signal, its virtual machine paused,
 //! its core taken), the time it did not look is not taken for the neighbour's silence: once per silence, a neighbour gets
 //! one more interval. So after SIGSTOP and SIGCONT
 //!

@@ -134,6 +134,9 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
+/// Receivers of a host: two kinds in two families.
+pub(crate) const RECEIVERS: usize = 4;
+
 /// All sockets of the host.
 #[derive(Debug)]
 pub(crate) struct Sockets {

@@ -3,19 +3,21 @@
 //! ```text
 //!  ┌─▶ ppoll until the first deadline
 //!  │   now = the clock
-//!  │   read every datagram ─▶ Sessions::handle(now)
+//!  │   read what ppoll has seen ─▶ Sessions::handle(now)
+//!  │   a neighbour seems silent? ─▶ read everything again
 //!  │   serve requests
 //!  │   came late? ─▶ Sessions::excuse(now)
 //!  │   Sessions::handle_timeout(now)
 //!  └── send what is to be sent, tell what is to be told
 //! ```
 //!
-//! `now` is read before the datagrams are: whatever arrived before it has been read when timeouts are judged by it.
+//! `now` is read before the datagrams are: whatever arrived before it has been read when a silence is judged by it.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     io,
+    ops::AddAssign,
     os::fd::AsFd,
     sync::{
         Arc,
@@ -35,18 +37,16 @@ use crate::{
     outbox::Outbox,
     priority::Priority,
     settings::{BfdError, BfdEvent, BfdStatus, HostStatus, SessionConfig},
-    socket::{Buffer, Sockets, Target},
+    socket::{Buffer, RECEIVERS, Sockets, Target},
 };
 
 /// A delay that is worth a look at the sessions' excuses.
 const LATE: Duration = Duration::from_millis(1);
 /// Datagrams read in one round, more than the receive buffers hold. What is beyond them comes faster than it can be read.
 const MOST_PER_ROUND: usize = 16_384;
-/// Discarded datagrams within [`PAUSE`] that make a flood.
-const FLOOD: usize = 64;
-/// How long a flood is left to gather before it is read on, so that it does not take a core by waking the thread for each
-/// datagram. The receive buffers hold more than that.
-const PAUSE: Duration = Duration::from_millis(1);
+/// Datagrams that come in closer succession are left to gather for so long, so that neither thousands of sessions nor a
+/// flood take a core by waking the thread for each datagram.
+const GATHER: Duration = Duration::from_micros(250);
 /// How often events that found no room are told again.
 const RETRY: Duration = Duration::from_millis(10);
 /// How often interfaces are looked up: in slices, each of them once in ten.
@@ -100,8 +100,6 @@ pub(crate) struct Worker {
     received: u64,
     sent: u64,
     worst_delay: Duration,
-    /// Since when discarded datagrams are counted, and how many there were.
-    discarded: (Instant, usize),
 }
 
 impl Worker {
@@ -129,21 +127,24 @@ impl Worker {
             received: 0,
             sent: 0,
             worst_delay: Duration::ZERO,
-            discarded: (Instant::now(), 0),
         }
     }
 
     /// Runs until all handles are gone.
     pub(crate) fn run(mut self) {
         let mut before = Instant::now();
+        let mut gather = false;
         loop {
             let wanted = self.deadline(before);
-            self.wait(wanted, before);
+            let ready = self.wait(wanted, before, gather);
             let now = Instant::now();
-            before = now;
             let late = wanted.map_or(Duration::ZERO, |wanted| now.saturating_duration_since(wanted));
             self.worst_delay = self.worst_delay.max(late);
-            let reading = self.read(now);
+            let mut reading = self.read(now, ready);
+            if self.sessions.expires(now) {
+                // What has arrived between the wait and the clock's reading counts as well.
+                reading += self.read(now, [true; RECEIVERS]);
+            }
             if !self.serve(now) {
                 return;
             }
@@ -156,9 +157,8 @@ impl Worker {
             self.sessions.handle_timeout(now);
             self.outbox.flush();
             self.put_out(now);
-            if self.is_flood(now, reading.discarded) {
-                std::thread::sleep(PAUSE);
-            }
+            gather = reading.datagrams > 0 && now.saturating_duration_since(before) < GATHER;
+            before = now;
         }
     }
 
@@ -168,57 +168,58 @@ impl Worker {
         [self.sessions.poll_timeout(), self.look_up_at, retry].into_iter().flatten().min()
     }
 
-    /// Until a datagram or a request comes, or the time does.
-    fn wait(&self, until: Option<Instant>, before: Instant) {
+    /// Until a datagram or a request comes, or the time does. Which receivers have something.
+    fn wait(&self, until: Option<Instant>, before: Instant, gather: bool) -> [bool; RECEIVERS] {
+        if gather {
+            let end = before + GATHER;
+            self.poll(Some(until.map_or(end, |until| until.min(end))), before, 0);
+        }
+        self.poll(until, before, self.sockets.receivers.len())
+    }
+
+    fn poll(&self, until: Option<Instant>, before: Instant, receivers: usize) -> [bool; RECEIVERS] {
         let timeout = match until {
             None => None,
-            // Nothing to wait for: only look. Saves reading the clock.
+            // Overdue: only look. Saves reading the clock.
             Some(until) if until <= before => Some(Duration::ZERO),
             Some(until) => Some(until.saturating_duration_since(Instant::now())),
         };
-        let mut descriptors = [(); 5].map(|()| PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
+        let mut descriptors = [(); 1 + RECEIVERS].map(|()| PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
         for (descriptor, receiver) in descriptors[1..].iter_mut().zip(&self.sockets.receivers) {
             *descriptor = PollFd::new(receiver.as_fd(), PollFlags::POLLIN);
         }
-        let used = 1 + self.sockets.receivers.len();
         // A signal ends the wait early; the round then finds nothing to do.
-        let _ = ppoll(&mut descriptors[..used], timeout.map(TimeSpec::from), None);
+        let _ = ppoll(&mut descriptors[..=receivers], timeout.map(TimeSpec::from), None);
+        let mut ready = [false; RECEIVERS];
+        for (ready, descriptor) in ready.iter_mut().zip(&descriptors[1..]) {
+            *ready = descriptor.any() == Some(true);
+        }
+        ready
     }
 
-    /// Reads all that has arrived.
-    fn read(&mut self, now: Instant) -> Reading {
-        let mut reading = Reading { discarded: 0, unfinished: false };
-        let mut room = MOST_PER_ROUND;
-        for receiver in &mut self.sockets.receivers {
+    /// Reads all that has arrived at those receivers.
+    fn read(&mut self, now: Instant, ready: [bool; RECEIVERS]) -> Reading {
+        let mut reading = Reading { datagrams: 0, unfinished: false };
+        for (receiver, _) in self.sockets.receivers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
             loop {
-                if room == 0 {
+                if reading.datagrams == MOST_PER_ROUND {
                     reading.unfinished = true;
-                    break;
+                    return reading;
                 }
-                room -= 1;
                 match receiver.receive(&mut self.buffer) {
                     Ok(Some((arrival, payload))) => {
                         self.received += 1;
-                        if self.sessions.handle(now, &arrival, payload).is_err() {
-                            reading.discarded += 1;
-                        }
+                        // What is discarded is counted there.
+                        let _ = self.sessions.handle(now, &arrival, payload);
                     }
                     Ok(None) => break,
                     // An error belongs to one datagram and is gone with it.
-                    Err(_) => reading.discarded += 1,
+                    Err(_) => {}
                 }
+                reading.datagrams += 1;
             }
         }
         reading
-    }
-
-    /// Counts what was discarded in a round.
-    fn is_flood(&mut self, now: Instant, discarded: usize) -> bool {
-        if now.saturating_duration_since(self.discarded.0) > PAUSE {
-            self.discarded = (now, 0);
-        }
-        self.discarded.1 += discarded;
-        self.discarded.1 >= FLOOD
     }
 
     /// Answers what was asked; false when nobody can ask any more.
@@ -441,8 +442,16 @@ impl Worker {
 
 /// How the reading of a round went.
 struct Reading {
-    discarded: usize,
+    datagrams: usize,
+    /// Whether there was more.
     unfinished: bool,
+}
+
+impl AddAssign for Reading {
+    fn add_assign(&mut self, other: Self) {
+        self.datagrams += other.datagrams;
+        self.unfinished |= other.unfinished;
+    }
 }
 
 /// Whoever asked and does not wait for the answer does not need it.

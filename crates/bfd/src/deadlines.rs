@@ -20,6 +20,23 @@ impl Deadlines {
         self.heap.first().copied()
     }
 
+    /// Whether `test` holds for one of those whose deadline has come.
+    pub(crate) fn any_due(&self, now: Instant, test: impl Fn(u32) -> bool) -> bool {
+        self.any_due_below(0, now, &test)
+    }
+
+    /// As deep as the heap is high.
+    fn any_due_below(&self, place: usize, now: Instant, test: &impl Fn(u32) -> bool) -> bool {
+        match self.heap.get(place) {
+            Some((at, number)) if *at <= now => {
+                test(*number)
+                    || self.any_due_below(2 * place + 1, now, test)
+                    || self.any_due_below(2 * place + 2, now, test)
+            }
+            _ => false,
+        }
+    }
+
     /// Those with a deadline, in no order.
     #[cfg(test)]
     fn iter(&self) -> impl Iterator<Item = (Instant, u32)> + '_ {
@@ -123,6 +140,11 @@ mod tests {
                 model.extend(at.map(|at| (at, number)));
                 prop_assert_eq!(deadlines.first().map(|(at, _)| at), model.first().map(|(at, _)| *at));
                 prop_assert_eq!(deadlines.iter().collect::<BTreeSet<_>>(), model.clone());
+                let now = start + Duration::from_millis(25);
+                for number in 0..20 {
+                    let due = model.iter().any(|(at, other)| *at <= now && *other == number);
+                    prop_assert_eq!(deadlines.any_due(now, |other| other == number), due);
+                }
             }
             while let Some((at, number)) = deadlines.first() {
                 prop_assert_eq!(Some(at), model.first().map(|(at, _)| *at));

@@ -22,7 +22,7 @@ use crate::{
     machine::{Diagnostic, State, Step},
     packet::{Datagram, Discriminator, Interval, Packet, Received},
     path::Path,
-    timing::{Intervals, OwnIntervals, Random, SLOW},
+    timing::{Intervals, OwnIntervals, Random, SLOW, slack},
 };
 
 /// What the neighbour told last.
@@ -174,15 +174,30 @@ impl Session {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.detect_at.is_some_and(|at| at <= now) {
+        if self.expires(now) {
             let step = self.state.on_detection_time_expired();
             self.step(now, step);
             self.forget_remote();
             self.schedule(now);
         }
-        if self.next_send.is_some_and(|at| at <= now) {
+        if self.may_send(now) {
             self.send(now);
         }
+    }
+
+    /// Whether [`Session::handle_timeout`] would do something, though it might have time.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.may_send(now) || self.expires(now)
+    }
+
+    fn may_send(&self, now: Instant) -> bool {
+        let slack = self.sending_at.map(slack).unwrap_or_default();
+        self.next_send.is_some_and(|at| at <= now + slack)
+    }
+
+    /// Whether the detection time has passed.
+    pub(crate) fn expires(&self, now: Instant) -> bool {
+        self.detect_at.is_some_and(|at| at <= now)
     }
 
     /// The driver was away for `absence` and has found nothing from the neighbour since it is back. What was not looked for

@@ -217,10 +217,10 @@ impl Sessions {
     /// Does what is due. All datagrams that have arrived before `now` must have been handed in.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, slot)) = self.deadlines.first() {
-            if at > now {
+            let entry = self.entries[slot as usize].as_mut().expect("a free slot has no deadline");
+            if at > now && !entry.session.is_due(now) {
                 break;
             }
-            let entry = self.entries[slot as usize].as_mut().expect("a free slot has no deadline");
             if entry.leaves_at.is_some_and(|at| at <= now) {
                 self.drop_slot(slot);
                 continue;
@@ -228,6 +228,14 @@ impl Sessions {
             entry.session.handle_timeout(now);
             self.settle(slot);
         }
+    }
+
+    /// Whether [`Sessions::handle_timeout`] would find a neighbour silent for too long. Then it is time for a last look at
+    /// what has arrived.
+    pub fn expires(&self, now: Instant) -> bool {
+        self.deadlines.any_due(now, |slot| {
+            self.entries[slot as usize].as_ref().is_some_and(|entry| entry.session.expires(now))
+        })
     }
 
     /// The driver was away for `absence`, has then handed in what had arrived, and comes to [`Sessions::handle_timeout`]

@@ -156,7 +156,7 @@ impl Bench {
     }
 
     fn gaps(&self) -> Vec<Duration> {
-        self.sent.windows(2).map(|pair| pair[1].0 - pair[0].0).collect()
+        self.sent.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0)).collect()
     }
 
     fn last(&self) -> Packet {

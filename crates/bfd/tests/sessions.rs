@@ -161,6 +161,29 @@ fn single_hop_packets_need_ttl_255_and_multihop_ones_their_least() {
 }
 
 #[test]
+fn packets_of_many_sessions_go_out_together_and_only_silence_asks_for_a_last_look() {
+    let mut host = Host::new();
+    for n in 1..=100 {
+        host.add(n, path(&format!("198.51.100.{n}"))).unwrap();
+    }
+    host.receive(arrival("198.51.100.1"), datagram(State::Down, 0)).unwrap();
+    let (mut wakings, mut sent) = (0, 0);
+    let end = host.now + 10 * SECOND;
+    while let Some(at) = host.sessions.poll_timeout().filter(|at| *at <= end) {
+        // The first neighbour has said that it sends once a second, three times.
+        assert_eq!(host.sessions.expires(at), at == end.checked_sub(7 * SECOND).unwrap());
+        host.now = at;
+        host.sessions.handle_timeout(at);
+        wakings += 1;
+        while let Some((_, _, output)) = host.sessions.poll_output() {
+            sent += usize::from(matches!(output, Output::Send(_)));
+        }
+    }
+    assert!((1000..=1300).contains(&sent), "{sent}");
+    assert!(wakings < sent / 3, "{wakings} for {sent}");
+}
+
+#[test]
 fn what_could_not_be_told_apart_is_not_added() {
     let mut host = Host::new();
     host.add(1, path("192.0.2.2")).unwrap();
