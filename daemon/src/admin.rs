@@ -14,7 +14,7 @@ mod server;
 mod socket;
 
 pub(crate) use self::{
-    control::{Command, ControlClient, ControlError, Reply, commands},
+    control::{Command, CommandRefusal, ControlClient, ControlError, PeerVerb, Reply, commands},
     server::serve,
     socket::{AdminSocket, bind_admin_socket},
 };

@@ -12,24 +12,27 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use proxima_announce::Override;
-use proxima_api::{DrainRequest, DrainStatus, Drained, EventKind, Phase, Timestamp, VerdictReason};
-use proxima_bgp_speaker::{SpeakerEvent, SpeakerEvents, SpeakerHandle, UpdateContent};
+use proxima_api::{Drained, EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
+use proxima_bfd_io::{BfdEvent, Meaning};
+use proxima_bgp_speaker::{BfdState, SpeakerEvent, SpeakerEvents, SpeakerHandle, UpdateContent};
 use proxima_config::Config;
 use proxima_probe::ProbeEvent;
 use proxima_proxy::{Beats, DataPlane, Listener, Snapshot};
 use proxima_telemetry::EventJournal;
-use proxima_types::{Announcement, BackendId};
+use proxima_types::{Announcement, BackendId, PeerName};
 use tokio::sync::mpsc;
 
 use crate::{
     admin::Command,
+    bfd::BfdSessions,
     groups::{Groups, drain_order},
+    reload::{Outcome, Peers},
     routing::{self, Observed},
     signals::{Signal, Signals},
     stop::{self, Stop},
@@ -39,6 +42,8 @@ use crate::{
 
 /// How often the workers' beats are looked at.
 const BEAT_CHECK: Duration = Duration::from_millis(100);
+/// How often members of ranges that are gone are looked for.
+const CENSUS: Duration = Duration::from_secs(5);
 
 /// How many probe events make one new score and snapshot: when hundreds of backends fail together, the routes wait for
 /// one look at them, not for hundreds.
@@ -48,8 +53,19 @@ const PROBES_AT_ONCE: usize = 256;
 pub(crate) struct Inputs {
     pub(crate) probes: mpsc::Receiver<ProbeEvent>,
     pub(crate) speaker: SpeakerEvents,
+    pub(crate) bfd: mpsc::Receiver<BfdEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) reloads: mpsc::Receiver<Outcome>,
     pub(crate) signals: Signals,
+}
+
+/// How the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// For good, as far as it knows: everything is taken back.
+    Stop,
+    /// To begin anew at once: peers are left without a word, so that they keep the routes.
+    Restart,
 }
 
 /// Why the daemon ends by itself.
@@ -76,7 +92,15 @@ pub(crate) struct Control {
     beats: Beats,
     watchdog: Watchdog,
     last_check: Instant,
+    last_census: Instant,
     stop: Option<Stop>,
+    pub(crate) bfd: BfdSessions,
+    /// The file the configuration came from.
+    pub(crate) file: PathBuf,
+    pub(crate) peers: Peers,
+    pub(crate) reloads: mpsc::Sender<Outcome>,
+    pub(crate) reloading: bool,
+    restarting: bool,
 }
 
 /// The running parts the control task steers.
@@ -85,11 +109,15 @@ pub(crate) struct Parts {
     pub(crate) speaker: SpeakerHandle,
     pub(crate) data_plane: Arc<DataPlane>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) bfd: BfdSessions,
+    pub(crate) file: PathBuf,
+    pub(crate) peers: Peers,
+    pub(crate) reloads: mpsc::Sender<Outcome>,
 }
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, snapshot } = parts;
+        let Parts { journal, speaker, data_plane, snapshot, bfd, file, peers, reloads } = parts;
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
@@ -114,23 +142,34 @@ impl Control {
             beats,
             watchdog,
             last_check: now,
+            last_census: now,
             stop: None,
+            bfd,
+            file,
+            peers,
+            reloads,
+            reloading: false,
+            restarting: false,
         }
     }
 
-    /// Runs until the daemon has stopped in order, or was told twice.
+    /// Runs until the daemon has stopped in order, was told twice, or is to begin anew.
     ///
     /// # Errors
     /// When a worker has died: what it served is gone until the process starts anew.
-    pub(crate) async fn run(&mut self, inputs: &mut Inputs) -> Result<(), WorkerLost> {
+    pub(crate) async fn run(&mut self, inputs: &mut Inputs) -> Result<End, WorkerLost> {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
         loop {
             self.settle(Instant::now());
+            if self.restarting {
+                return Ok(End::Restart);
+            }
             let timeout = self.poll_timeout();
             tokio::select! {
                 biased;
+                Some(event) = inputs.bfd.recv() => self.handle_bfd(event),
                 Some(event) = inputs.probes.recv() => {
                     let queued = std::iter::from_fn(|| inputs.probes.try_recv().ok());
                     self.handle_probes(std::iter::once(event).chain(queued).take(PROBES_AT_ONCE));
@@ -138,13 +177,14 @@ impl Control {
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
                 signal = inputs.signals.next() => {
                     if self.handle_signal(signal) {
-                        return Ok(());
+                        return Ok(End::Stop);
                     }
                 }
                 Some(command) = inputs.commands.recv() => self.handle_command(command),
+                Some(outcome) = inputs.reloads.recv() => self.reloaded(outcome),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
-                () = stop::over(self.stop.as_mut()) => return Ok(()),
+                () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
             }
         }
     }
@@ -261,11 +301,12 @@ impl Control {
                         self.journal.publish_at(EventKind::EndOfRibSent { peer, family }, at);
                         return;
                     }
+                    UpdateContent::RefreshBegun(_) | UpdateContent::RefreshEnded(_) => return,
                 };
                 (EventKind::UpdateSent { peer, announced, withdrawn, attributes }, at)
             }
-            SpeakerEvent::Connected { peer, local, remote, .. } => {
-                tracing::debug!(%peer, %local, %remote, "connected");
+            SpeakerEvent::Connected { peer, local, remote, interface, at: _ } => {
+                self.bfd.connected(&peer, local, remote, interface);
                 return;
             }
             SpeakerEvent::Problem { peer, problem, at } => {
@@ -275,11 +316,39 @@ impl Control {
         self.journal.publish_at(kind, at);
     }
 
+    /// A path to a peer works, or no longer does. The session is told first, the journal after.
+    fn handle_bfd(&mut self, event: BfdEvent) {
+        let Ok(peer) = event.name.parse::<PeerName>() else { return };
+        let change = event.change;
+        let state = match change.meaning() {
+            Meaning::Up => Some(BfdState::Up),
+            Meaning::Failed => {
+                let diagnostic = change.cause.to_string();
+                Some(BfdState::Down { diagnostic, independent: false })
+            }
+            Meaning::AdminDown => Some(BfdState::AdminDown),
+            Meaning::Nothing => None,
+        };
+        if let Some(state) = state {
+            let (speaker, peer) = (self.speaker.clone(), peer.clone());
+            // Tasks begin in the order they are made, and a session's queue keeps it.
+            tokio::spawn(async move {
+                if let Err(error) = speaker.bfd(peer.as_str(), state).await {
+                    tracing::debug!(%peer, %error, "BFD of a peer that is gone");
+                }
+            });
+        }
+        let (from, to) = (words::bfd_state(change.from), words::bfd_state(change.to));
+        let diagnostic = (to != proxima_api::BfdState::Up && to != proxima_api::BfdState::Init)
+            .then(|| change.cause.to_string());
+        self.journal.publish_at(EventKind::BfdState { peer, from, to, diagnostic }, event.at);
+    }
+
     /// True when the daemon has to end at once.
     fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Reload => {
-                tracing::warn!("SIGHUP: this version does not reload; restart to take a new configuration");
+                self.reload(ReloadRequest::default(), None);
                 false
             }
             Signal::Stop(_) if self.stop.is_some() => true,
@@ -299,42 +368,30 @@ impl Control {
         // A reply that nobody waits for any more is nobody's loss.
         match command {
             Command::Status(reply) => drop(reply.send(self.status(Instant::now()))),
-            Command::Peers(reply) => drop(reply.send(self.peers())),
+            Command::Peers(reply) => drop(reply.send(self.peers(Instant::now()))),
+            Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
+            Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
             Command::Backends(reply) => drop(reply.send(self.backends())),
             Command::Traffic(reply) => drop(reply.send(self.data_plane.stats())),
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
-            Command::Received(filter, reply) => self.received(filter, reply),
+            Command::Received(query, reply) => self.received(query, reply),
+            Command::Lookup(address, reply) => self.lookup(address, reply),
             Command::Drain(request, reply) => drop(reply.send(self.drain(request))),
             Command::Undrain(reply) => drop(reply.send(self.undrain())),
+            Command::Reload(request, reply) => self.reload(request, Some(reply)),
+            Command::Restart(request, reply) => {
+                let answer = self.restart(request);
+                self.restarting = answer.is_ok();
+                drop(reply.send(answer));
+            }
         }
-    }
-
-    fn drain(&mut self, request: DrainRequest) -> DrainStatus {
-        let changed = self.drained.is_none() && self.stop.is_none();
-        if changed {
-            let event = self.journal.publish(EventKind::Drain { reason: request.reason.clone() });
-            self.ordered = Some(Ordered::Drain(request.reason.clone()));
-            self.drained = Some(Drained { since: event.at, reason: request.reason });
-            self.groups.order(Instant::now(), drain_order(self.config.drain.graceful_shutdown));
-        }
-        DrainStatus { changed, drained: self.drained.clone() }
-    }
-
-    fn undrain(&mut self) -> DrainStatus {
-        let changed = self.drained.is_some() && self.stop.is_none();
-        if changed {
-            self.drained = None;
-            self.ordered = None;
-            self.journal.publish(EventKind::Undrain);
-            self.groups.order(Instant::now(), Override::Auto);
-        }
-        DrainStatus { changed, drained: self.drained.clone() }
     }
 
     fn check_workers(&mut self, now: Instant) -> Result<(), WorkerLost> {
         if self.data_plane.has_lost_a_worker() {
             return Err(WorkerLost);
         }
+        self.forget_members(now);
         let changes = self.watchdog.check(now, self.last_check, self.beats.read());
         self.last_check = now;
         if changes.is_empty() {
@@ -352,6 +409,21 @@ impl Control {
             });
         }
         Ok(())
+    }
+}
+
+impl Control {
+    /// No BFD with members of ranges that are no peers any more; looked at from time to time.
+    fn forget_members(&mut self, now: Instant) {
+        if now < self.last_census + CENSUS || !self.bfd.has_members() {
+            return;
+        }
+        self.last_census = now;
+        self.bfd.retain(&self.speaker.peers().into_iter().map(|peer| peer.name).collect());
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_some()
     }
 }
 

@@ -8,6 +8,9 @@
 //! | [`routing`] | verdicts → what the workers serve |
 //! | [`descriptors`] | which file descriptors clients may take |
 //! | [`watchdog`] | beats of the workers |
+//! | [`operate`] | what operators order |
+//! | [`reload`] | reading the configuration again |
+//! | [`bfd`] | BFD with the peers that have it |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
 //! | [`report`], [`words`] | answers of the admin interface |
@@ -16,10 +19,13 @@
 
 mod admin;
 mod args;
+mod bfd;
 mod control;
 mod descriptors;
 mod groups;
 mod metrics_server;
+mod operate;
+mod reload;
 mod report;
 mod routing;
 mod secret;
@@ -30,14 +36,18 @@ mod stop;
 mod watchdog;
 mod words;
 
-use std::{fs, process::ExitCode};
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use proxima_config::{Config, ConfigErrors};
 use proxima_telemetry::{LogFormat, LogOptions};
 
-use crate::{args::Args, start::Daemon};
+use crate::{args::Args, control::End, start::Daemon};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,7 +55,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Stop) => ExitCode::SUCCESS,
+        Ok(End::Restart) => begin_anew(),
         Err(error) if error.is::<ConfigErrors>() => {
             eprintln!("{error}");
             ExitCode::from(2)
@@ -57,7 +68,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<()> {
+fn run(args: &Args) -> Result<End> {
     let file = args.config.display();
     let text = fs::read_to_string(&args.config)
         .with_context(|| format!("can't read {file}; name the configuration with --config FILE"))?;
@@ -75,7 +86,18 @@ fn run(args: &Args) -> Result<()> {
         .enable_all()
         .build()
         .context("can't make the control thread's runtime")?;
-    runtime.block_on(async { Daemon::start(config, prometheus).await?.run().await })
+    let path = args.config.clone();
+    runtime.block_on(async { Daemon::start(config, path, prometheus).await?.run().await })
+}
+
+/// Becomes the program anew, as it is on disk now, with the same arguments: the same process to whoever supervises it.
+/// Every socket closes with this one.
+fn begin_anew() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_else(|| "proximad".into());
+    let error = Command::new(&program).args(arguments).exec();
+    eprintln!("proximad: can't start {} anew: {error}", program.display());
+    ExitCode::FAILURE
 }
 
 /// A panic in any task of the control thread ends the process: half a control plane would keep routes alive that

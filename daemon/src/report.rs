@@ -1,13 +1,17 @@
-//! What the admin interface is told.
+//! What the admin interface is told: the daemon at a glance, and its backends.
 
-use std::{collections::BTreeMap, time::Instant};
+mod bfd;
+mod peers;
+mod routes;
+
+use std::time::{Duration, Instant};
 
 use proxima_api as api;
-use proxima_bgp_speaker::{PeerStatus, ReceivedRoute};
-use proxima_config::{Peer, Protocol};
-use proxima_types::{Family, Health, PeerName, Prefix, RouteAttributes};
+use proxima_bgp_speaker::PeerStatus;
+use proxima_config::Protocol;
+use proxima_types::Health;
 
-use crate::{admin::Reply, control::Control, words};
+use crate::{control::Control, words};
 
 impl Control {
     pub(crate) fn status(&self, now: Instant) -> api::Status {
@@ -22,7 +26,7 @@ impl Control {
             router_id: pop.router_id,
             local_as: self.config.bgp.local_as,
             started_at: self.started.1,
-            uptime_ms: u64::try_from((now - self.started.0).as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: milliseconds(now - self.started.0),
             phase: self.phase(),
             drained: self.drained.clone(),
             groups: self.group_report(),
@@ -128,170 +132,20 @@ impl Control {
         api::Backends { backends: backends.collect() }
     }
 
-    pub(crate) fn peers(&self) -> api::Peers {
-        let peers = self.speaker.peers();
-        api::Peers { peers: peers.iter().map(|peer| self.peer(peer)).collect() }
-    }
-
-    fn peer(&self, peer: &PeerStatus) -> api::Peer {
-        let (session, terms) = (&peer.session, peer.terms());
-        let configured = self.config.bgp.peers.iter().find(|configured| configured.name == peer.name);
-        api::Peer {
-            name: peer.name.clone(),
-            address: match peer.configured {
-                proxima_bgp_speaker::Remote::Address { address, .. } => address,
-                proxima_bgp_speaker::Remote::Range { .. } | proxima_bgp_speaker::Remote::Interface { .. } => {
-                    peer.remote.map_or(std::net::Ipv6Addr::UNSPECIFIED.into(), |remote| remote.ip())
-                }
-            },
-            port: peer.port,
-            remote_as: peer.remote_as,
-            state: words::session_state(session.state),
-            since: self.wall(peer.since),
-            last_error: last_error(peer),
-            remote_router_id: terms.map(|terms| terms.peer.router_id),
-            hold_time_s: terms.map(|terms| {
-                terms.hold_time.map_or(0, |hold| u16::try_from(hold.as_secs()).unwrap_or(u16::MAX))
-            }),
-            families: match (terms, configured) {
-                (Some(_), _) => peer.families(),
-                (None, Some(configured)) => configured.families.clone(),
-                (None, None) => Vec::new(),
-            },
-            advertised: session.advertised as u64,
-            received: session.received as u64,
-            updates_sent: session.counters.updates_sent,
-            updates_received: session.counters.updates_received,
-            established_count: session.counters.flaps
-                + u64::from(session.state == proxima_bgp_speaker::State::Established),
-        }
-    }
-
-    /// Asks each peer's task beside this one, so that a slow one keeps nobody waiting.
-    pub(crate) fn advertised(&self, filter: api::RouteFilter, reply: Reply<api::AdvertisedRoutes>) {
-        let locals: BTreeMap<PeerName, _> =
-            self.speaker.peers().into_iter().map(|peer| (peer.name, peer.local)).collect();
-        let asked: Vec<(Peer, _)> = self
-            .config
-            .bgp
-            .peers
-            .iter()
-            .filter(|peer| filter.admits_peer(&peer.name))
-            .map(|peer| (peer.clone(), locals.get(&peer.name).copied().flatten().map(|local| local.ip())))
-            .collect();
-        let groups: BTreeMap<Prefix, _> = self
-            .config
-            .prefixes()
-            .into_iter()
-            .map(|prefix| (prefix, self.groups.of_prefix(&prefix).cloned()))
-            .collect();
-        let (speaker, local_as) = (self.speaker.clone(), self.config.bgp.local_as);
-        tokio::spawn(async move {
-            let mut routes = Vec::new();
-            for (peer, local) in asked {
-                let sent = speaker.advertised(peer.name.as_str()).await.unwrap_or_default();
-                routes.extend(
-                    sent.into_iter().filter(|(prefix, _)| filter.admits(&peer.name, prefix)).filter_map(
-                        |(prefix, attributes)| {
-                            let group = groups.get(&prefix).cloned().flatten();
-                            Some(advertised_route(&peer, local?, local_as, group, prefix, &attributes))
-                        },
-                    ),
-                );
-            }
-            reply.send(api::AdvertisedRoutes { routes }).ok();
-        });
-    }
-
-    pub(crate) fn received(&self, filter: api::RouteFilter, reply: Reply<api::ReceivedRoutes>) {
-        let asked: Vec<PeerName> = self
-            .config
-            .bgp
-            .peers
-            .iter()
-            .map(|peer| peer.name.clone())
-            .filter(|name| filter.admits_peer(name))
-            .collect();
-        let (speaker, started) = (self.speaker.clone(), self.started);
-        tokio::spawn(async move {
-            let mut routes = Vec::new();
-            for peer in asked {
-                let held = speaker.received(peer.as_str()).await.unwrap_or_default();
-                let admitted = held.into_iter().filter(|(prefix, _)| filter.admits(&peer, prefix));
-                routes.extend(admitted.map(|(prefix, route)| received_route(&peer, prefix, &route, started)));
-            }
-            reply.send(api::ReceivedRoutes { routes }).ok();
-        });
-    }
-
     fn wall(&self, at: Instant) -> api::Timestamp {
         wall(self.started, at)
     }
 }
 
+/// A moment of the monotonic clock by the wall clock, given one moment of both.
 fn wall((instant, timestamp): (Instant, api::Timestamp), at: Instant) -> api::Timestamp {
-    let micros = |duration: std::time::Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let offset = if at >= instant { micros(at - instant) } else { -micros(instant - at) };
     api::Timestamp::from_unix_micros(timestamp.unix_micros().saturating_add(offset))
 }
 
-fn last_error(peer: &PeerStatus) -> Option<api::SessionReason> {
-    let session = &peer.session;
-    words::session_reason(&session.cause)
-        .or_else(|| session.last_sent.as_ref().and_then(words::session_reason))
-        .or_else(|| session.last_received.clone().map(|n| words::notification_received(&n)))
-        .or_else(|| {
-            let error = session.last_transport_error.clone()?;
-            Some(api::SessionReason::ConnectionLost { error: Some(error) })
-        })
-}
-
-fn advertised_route(
-    peer: &Peer,
-    local: std::net::IpAddr,
-    local_as: proxima_types::Asn,
-    group: Option<proxima_types::GroupName>,
-    prefix: Prefix,
-    attributes: &RouteAttributes,
-) -> api::AdvertisedRoute {
-    let configured = match prefix.family() {
-        Family::Ipv4 => peer.next_hop_ipv4.map(Into::into),
-        Family::Ipv6 => peer.next_hop_ipv6.map(Into::into),
-    };
-    let length = if peer.remote_as == local_as { 0 } else { 1 + usize::from(attributes.prepend) };
-    api::AdvertisedRoute {
-        peer: peer.name.clone(),
-        prefix,
-        group,
-        next_hop: configured.unwrap_or(local),
-        as_path: std::iter::repeat_n(local_as, length).collect(),
-        med: attributes.med,
-        communities: attributes.communities.clone(),
-    }
-}
-
-fn received_route(
-    peer: &PeerName,
-    prefix: Prefix,
-    route: &ReceivedRoute,
-    started: (Instant, api::Timestamp),
-) -> api::ReceivedRoute {
-    let attributes = &route.attributes;
-    api::ReceivedRoute {
-        peer: peer.clone(),
-        prefix,
-        next_hop: route.next_hop.address,
-        origin: match attributes.origin {
-            proxima_bgp_wire::update::Origin::Igp => api::Origin::Igp,
-            proxima_bgp_wire::update::Origin::Egp => api::Origin::Egp,
-            proxima_bgp_wire::update::Origin::Incomplete => api::Origin::Incomplete,
-        },
-        as_path: words::as_path(&attributes.as_path),
-        med: attributes.med,
-        local_pref: attributes.local_pref,
-        communities: attributes.communities.to_vec(),
-        since: Some(wall(started, route.received_at)),
-    }
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How many peers, backends or workers: far below 2³².

@@ -1,34 +1,42 @@
 //! From the configuration's peers to the speaker's.
 
 use proxima_bgp_speaker::{
-    AllowList, BmpConfig, Distance, GracefulRestart, MaxPrefixes, MrtConfig, Password, PeerConfig, Remote,
-    SpeakerConfig,
+    AllowList, BestPathRules, BmpConfig, Distance, FORGET_AFTER, GracefulRestart, MaxPrefixes, MrtConfig,
+    Password, PeerConfig, Remote, SpeakerConfig,
 };
 use proxima_bgp_wire::Role;
 use proxima_config::{Bmp, Config, Mrt, Peer, PrefixAction};
 
-use crate::secret::{self, SecretError};
+use crate::{
+    reload::Peers,
+    secret::{self, SecretError},
+};
 
 /// What the kernel takes as the key of TCP MD5 signatures, in octets.
 const PASSWORD_MAX: usize = 80;
 
 /// Everything the speaker is told at the start.
-///
-/// # Errors
-/// When a password can't be read.
-pub(crate) fn speaker_config(config: &Config) -> Result<SpeakerConfig, SecretError> {
+pub(crate) fn speaker_config(config: &Config, peers: &Peers) -> SpeakerConfig {
     let bgp = &config.bgp;
-    Ok(SpeakerConfig {
+    SpeakerConfig {
         local_as: bgp.local_as,
         router_id: config.pop.router_id,
         hold_time: bgp.hold_time,
         connect_retry: bgp.connect_retry,
         listen: bgp.listen.clone(),
-        peers: bgp.peers.iter().map(peer_config).collect::<Result<_, _>>()?,
+        // In the order of the file.
+        peers: bgp.peers.iter().filter_map(|peer| peers.sessions.get(&peer.name).cloned()).collect(),
         allow_list: AllowList::new(config.prefixes()),
+        best_path: BestPathRules {
+            always_compare_med: bgp.best_path.always_compare_med,
+            missing_med_worst: bgp.best_path.missing_med_worst,
+            ignore_as_path_length: bgp.best_path.ignore_as_path_length,
+            prefer_oldest_external: bgp.best_path.prefer_oldest,
+            ..BestPathRules::default()
+        },
         bmp: bgp.bmp.iter().map(bmp_config).collect(),
         mrt: bgp.mrt.as_ref().map(mrt_config),
-    })
+    }
 }
 
 /// One peer, its password read from its file.
@@ -81,6 +89,7 @@ pub(crate) fn peer_config(peer: &Peer) -> Result<PeerConfig, SecretError> {
         extended_messages: peer.extended_messages,
         enforce_first_as: peer.enforce_first_as,
         shutdown: peer.shutdown.clone(),
+        forget_after: FORGET_AFTER,
     })
 }
 
@@ -108,12 +117,7 @@ fn role(role: proxima_config::Role) -> Role {
 
 /// One monitoring station.
 pub(crate) fn bmp_config(bmp: &Bmp) -> BmpConfig {
-    BmpConfig {
-        name: bmp.name.to_string(),
-        address: bmp.address,
-        retry: bmp.retry,
-        statistics: bmp.statistics,
-    }
+    BmpConfig { name: bmp.name.clone(), address: bmp.address, retry: bmp.retry, statistics: bmp.statistics }
 }
 
 /// The table dumps.

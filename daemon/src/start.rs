@@ -8,6 +8,7 @@ use std::{
     fs,
     net::SocketAddr,
     num::NonZeroUsize,
+    path::PathBuf,
     sync::Arc,
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use proxima_api::EventKind;
-use proxima_bgp_speaker::Speaker;
+use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, Protocol, Vip};
@@ -25,12 +26,18 @@ use proxima_probe::{Prober, ProberHandle};
 use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
 use proxima_telemetry::{EventJournal, Prometheus};
 use proxima_types::Prefix;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     admin::{self, AdminSocket},
-    control::{Control, Inputs, Parts},
-    descriptors, metrics_server, secret,
+    bfd::BfdSessions,
+    control::{Control, End, Inputs, Parts},
+    descriptors, metrics_server,
+    reload::Peers,
+    secret,
     signals::Signals,
     speaker::speaker_config,
 };
@@ -55,7 +62,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that can't be had, with the remedy; what was begun is undone.
-    pub(crate) async fn start(config: Config, prometheus: Prometheus) -> Result<Self> {
+    pub(crate) async fn start(config: Config, file: PathBuf, prometheus: Prometheus) -> Result<Self> {
         let open_files = descriptors::raise_limit();
         let signals = Signals::listen().context("can't listen to signals")?;
         let socket =
@@ -78,9 +85,10 @@ impl Daemon {
         for Listener { service, address, .. } in data_plane.listeners() {
             journal.publish(EventKind::ListenerBound { service: service.clone(), address: *address });
         }
+        let (mut bfd, bfd_events) = BfdSessions::new();
         let rest = start_catchment(&config, displaced)
-            .and_then(|catchment| Ok((catchment, Speaker::start(speaker_config(&config)?)?)));
-        let (catchment, (speaker, speaker_events)) = match rest {
+            .and_then(|catchment| Ok((catchment, start_bgp(&config, &mut bfd)?)));
+        let (catchment, (peers, speaker, speaker_events)) = match rest {
             Ok(rest) => rest,
             Err(error) => {
                 remove_vips(vips.as_ref(), &journal).await;
@@ -93,17 +101,28 @@ impl Daemon {
         let (servers_end, ending) = watch::channel(false);
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
         let servers = serve(socket, metrics, &client, &journal, sources, &ending);
-        let parts = Parts { journal: Arc::clone(&journal), speaker, data_plane, snapshot };
+        let (reloads, reload_outcomes) = mpsc::channel(1);
+        let journal_of_control = Arc::clone(&journal);
+        let parts =
+            Parts { journal: journal_of_control, speaker, data_plane, snapshot, bfd, file, peers, reloads };
         let control = Control::new(Instant::now(), config, parts);
-        let inputs = Inputs { probes, speaker: speaker_events, commands, signals };
+        let inputs = Inputs {
+            probes,
+            speaker: speaker_events,
+            bfd: bfd_events,
+            commands,
+            reloads: reload_outcomes,
+            signals,
+        };
         Ok(Self { control, inputs, journal, vips, prober, _catchment: catchment, servers, servers_end })
     }
 
-    /// Runs until told to stop, then takes everything back.
+    /// Runs until told to stop, then takes everything back; or until told to begin anew, and then leaves what outlives a
+    /// process as it is.
     ///
     /// # Errors
     /// When it ends without having been told to.
-    pub(crate) async fn run(self) -> Result<()> {
+    pub(crate) async fn run(self) -> Result<End> {
         let Self {
             mut control,
             mut inputs,
@@ -115,14 +134,22 @@ impl Daemon {
             servers_end,
         } = self;
         let ended = control.run(&mut inputs).await;
-        control.speaker.stop("proximad stops").await;
-        while let Ok(event) = inputs.speaker.try_recv() {
+        if matches!(ended, Ok(End::Restart)) {
+            control.bfd.farewell();
+            control.speaker.stop(Leave::Restart).await;
+        } else {
+            control.speaker.stop(Leave::Stop { reason: "proximad stops".to_owned() }).await;
+            control.bfd.farewell();
+        }
+        while let Some(event) = inputs.speaker.try_recv() {
             control.handle_speaker(event);
         }
         prober.stop().await;
         drop(control);
         drop(catchment);
-        remove_vips(vips.as_ref(), &journal).await;
+        if !matches!(ended, Ok(End::Restart)) {
+            remove_vips(vips.as_ref(), &journal).await;
+        }
         journal.close();
         servers_end.send_replace(true);
         for server in servers {
@@ -132,6 +159,19 @@ impl Daemon {
         }
         Ok(ended?)
     }
+}
+
+/// The speaker with its sessions, and BFD with those peers that have it.
+fn start_bgp(config: &Config, bfd: &mut BfdSessions) -> Result<(Peers, SpeakerHandle, SpeakerEvents)> {
+    let peers = Peers::of(config)?;
+    if !peers.watches.is_empty() {
+        bfd.ensure_started()?;
+    }
+    let (speaker, events) = Speaker::start(speaker_config(config, &peers))?;
+    for watch in peers.watches.values() {
+        bfd.set(watch.clone());
+    }
+    Ok((peers, speaker, events))
 }
 
 async fn add_vips(config: &Config, journal: &EventJournal) -> Result<Option<KernelVips>> {

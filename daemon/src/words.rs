@@ -2,10 +2,11 @@
 
 use proxima_announce::{Bound, Override, Reason};
 use proxima_api::{
-    AsPath, AsPathElement, GroupReason, ProbeFailure, SessionReason, SessionState, VerdictReason,
+    AsPath, AsPathElement, BfdState, GroupReason, Origin, ProbeFailure, SessionReason, SessionState,
+    VerdictReason,
 };
 use proxima_bgp_speaker::{Cause, State};
-use proxima_bgp_wire::SegmentKind;
+use proxima_bgp_wire::{Notification, SegmentKind};
 use proxima_health::{Failure, Loss};
 use proxima_types::Score;
 
@@ -108,8 +109,8 @@ pub(crate) fn session_reason(cause: &Cause) -> Option<SessionReason> {
         Cause::TcpLost(error) => Some(SessionReason::ConnectionLost { error: Some(error.clone()) }),
         Cause::NotificationSent { notification: sent, detail } => {
             let meaning = match detail {
-                Some(detail) => format!("{sent}: {detail}"),
-                None => sent.to_string(),
+                Some(detail) => format!("{}: {detail}", meaning(sent)),
+                None => meaning(sent),
             };
             Some(SessionReason::NotificationSent { code: sent.code, subcode: sent.subcode, meaning })
         }
@@ -123,8 +124,32 @@ pub(crate) fn session_reason(cause: &Cause) -> Option<SessionReason> {
 }
 
 /// The peer's last word.
-pub(crate) fn notification_received(n: &proxima_bgp_wire::Notification) -> SessionReason {
-    SessionReason::NotificationReceived { code: n.code, subcode: n.subcode, meaning: n.to_string() }
+pub(crate) fn notification_received(n: &Notification) -> SessionReason {
+    SessionReason::NotificationReceived { code: n.code, subcode: n.subcode, meaning: meaning(n) }
+}
+
+/// What a NOTIFICATION says, without its numbers: they stand beside it.
+fn meaning(n: &Notification) -> String {
+    n.to_string().replacen(&format!(" ({}/{})", n.code, n.subcode), "", 1)
+}
+
+/// A state of RFC 5880.
+pub(crate) fn bfd_state(state: proxima_bfd_io::State) -> BfdState {
+    match state {
+        proxima_bfd_io::State::AdminDown => BfdState::AdminDown,
+        proxima_bfd_io::State::Down => BfdState::Down,
+        proxima_bfd_io::State::Init => BfdState::Init,
+        proxima_bfd_io::State::Up => BfdState::Up,
+    }
+}
+
+/// Where a route came into BGP.
+pub(crate) fn origin(origin: proxima_bgp_wire::Origin) -> Origin {
+    match origin {
+        proxima_bgp_wire::Origin::Igp => Origin::Igp,
+        proxima_bgp_wire::Origin::Egp => Origin::Egp,
+        proxima_bgp_wire::Origin::Incomplete => Origin::Incomplete,
+    }
 }
 
 /// An AS path, its sets as sets.

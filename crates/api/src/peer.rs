@@ -256,6 +256,6 @@ pub struct ShutdownRequest {
 pub struct PeerCommanded {
     /// The peer.
     pub peer: PeerName,
-    /// Where its session stood when the command was taken.
-    pub state: SessionState,
+    /// Where its session stood when the command was taken; absent for a range, whose members each have one.
+    pub state: Option<SessionState>,
 }

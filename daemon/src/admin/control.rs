@@ -1,11 +1,15 @@
 //! Commands to the control task, and the handle that sends them.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use proxima_api::{
-    AdvertisedRoutes, Backends, DrainRequest, DrainStatus, Peers, ReceivedRoutes, RouteFilter, Status,
+    AdvertisedRoutes, Backends, BfdSessions, DrainRequest, DrainStatus, ErrorBody, PeerCommanded, Peers,
+    ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded, RestartRequest, Restarting, RouteFilter,
+    RouteLookup, Status,
 };
+use proxima_bgp_speaker::CommandError;
 use proxima_proxy::Stats;
+use proxima_types::PeerName;
 use tokio::{
     sync::{
         mpsc::{self, Receiver, Sender},
@@ -16,6 +20,8 @@ use tokio::{
 
 const QUEUED_COMMANDS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A reload waits for the last words of the peers it takes out or replaces.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where an answer goes. The asker may be gone by then.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -29,8 +35,14 @@ pub(crate) enum Command {
     Peers(Reply<Peers>),
     /// Routes the peers were sent.
     Advertised(RouteFilter, Reply<AdvertisedRoutes>),
-    /// Routes the peers sent.
-    Received(RouteFilter, Reply<ReceivedRoutes>),
+    /// A page of the routes the peers sent.
+    Received(ReceivedQuery, Reply<Result<ReceivedRoutes, CommandRefusal>>),
+    /// The paths to an address.
+    Lookup(IpAddr, Reply<Result<RouteLookup, CommandRefusal>>),
+    /// All BFD sessions.
+    Bfd(Reply<BfdSessions>),
+    /// Something for one peer.
+    Peer(PeerName, PeerVerb, Reply<Result<PeerCommanded, CommandRefusal>>),
     /// All backends.
     Backends(Reply<Backends>),
     /// What the data plane counted.
@@ -39,6 +51,61 @@ pub(crate) enum Command {
     Drain(DrainRequest, Reply<DrainStatus>),
     /// Put it back.
     Undrain(Reply<DrainStatus>),
+    /// Read the configuration again.
+    Reload(ReloadRequest, Reply<Result<Reloaded, CommandRefusal>>),
+    /// Leave without a word and begin anew.
+    Restart(RestartRequest, Reply<Result<Restarting, CommandRefusal>>),
+}
+
+/// What a peer's session can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PeerVerb {
+    /// Begin anew.
+    Reset,
+    /// Have the routes sent again.
+    Refresh,
+    /// Down, with words for the peer's operator.
+    Shutdown(String),
+    /// Up again.
+    Up,
+}
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CommandRefusal {
+    /// There is nothing of that name.
+    Unknown(ErrorBody),
+    /// Not as things stand.
+    Conflict(ErrorBody),
+    /// Not with such a configuration.
+    Unprocessable(ErrorBody),
+    /// The daemon takes no commands any more.
+    Stopping,
+}
+
+impl CommandRefusal {
+    /// That things stand otherwise.
+    pub(crate) fn conflict(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (error, hint) = (error.into(), Some(hint.into()));
+        Self::Conflict(ErrorBody { error, details: Vec::new(), hint })
+    }
+}
+
+impl From<CommandError> for CommandRefusal {
+    fn from(error: CommandError) -> Self {
+        let body = |error: String, hint: String| ErrorBody { error, details: Vec::new(), hint: Some(hint) };
+        match error {
+            CommandError::UnknownPeer { name, known } => {
+                let hint = match known.as_slice() {
+                    [] => "none is configured".to_owned(),
+                    known => format!("peers: {}", known.join(", ")),
+                };
+                Self::Unknown(body(format!("there is no peer `{name}`"), hint))
+            }
+            CommandError::Stopped => Self::Stopping,
+            error => Self::Conflict(body(error.to_string(), "see `proxima peers`".to_owned())),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -77,8 +144,44 @@ impl ControlClient {
         self.ask(|reply| Command::Advertised(filter, reply)).await
     }
 
-    pub(crate) async fn received(&self, filter: RouteFilter) -> Result<ReceivedRoutes, ControlError> {
-        self.ask(|reply| Command::Received(filter, reply)).await
+    pub(crate) async fn received(
+        &self,
+        query: ReceivedQuery,
+    ) -> Result<Result<ReceivedRoutes, CommandRefusal>, ControlError> {
+        self.ask(|reply| Command::Received(query, reply)).await
+    }
+
+    pub(crate) async fn lookup(
+        &self,
+        address: IpAddr,
+    ) -> Result<Result<RouteLookup, CommandRefusal>, ControlError> {
+        self.ask(|reply| Command::Lookup(address, reply)).await
+    }
+
+    pub(crate) async fn bfd(&self) -> Result<BfdSessions, ControlError> {
+        self.ask(Command::Bfd).await
+    }
+
+    pub(crate) async fn peer(
+        &self,
+        peer: PeerName,
+        verb: PeerVerb,
+    ) -> Result<Result<PeerCommanded, CommandRefusal>, ControlError> {
+        self.ask(|reply| Command::Peer(peer, verb, reply)).await
+    }
+
+    pub(crate) async fn reload(
+        &self,
+        request: ReloadRequest,
+    ) -> Result<Result<Reloaded, CommandRefusal>, ControlError> {
+        self.ask_within(RELOAD_PATIENCE, |reply| Command::Reload(request, reply)).await
+    }
+
+    pub(crate) async fn restart(
+        &self,
+        request: RestartRequest,
+    ) -> Result<Result<Restarting, CommandRefusal>, ControlError> {
+        self.ask(|reply| Command::Restart(request, reply)).await
     }
 
     pub(crate) async fn backends(&self) -> Result<Backends, ControlError> {
@@ -98,12 +201,20 @@ impl ControlClient {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControlError> {
+        self.ask_within(PATIENCE, command).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        patience: Duration,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, ControlError> {
         let asked = async {
             let (reply, answer) = oneshot::channel();
             self.queue.send(command(reply)).await.map_err(|_| ControlError::Stopping)?;
             answer.await.map_err(|_| ControlError::Stopping)
         };
-        timeout(PATIENCE, asked).await.unwrap_or(Err(ControlError::Stuck))
+        timeout(patience, asked).await.unwrap_or(Err(ControlError::Stuck))
     }
 }
 

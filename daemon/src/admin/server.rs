@@ -14,15 +14,20 @@ use axum::{
     serve::IncomingStream,
 };
 use futures_util::stream;
-use proxima_api::{DrainRequest, ErrorBody, EventLine, EventsQuery, Peer, RouteFilter, paths};
+use proxima_api::{
+    DrainRequest, ErrorBody, EventLine, EventsQuery, LookupQuery, Peer, ReceivedQuery, ReloadRequest,
+    RestartRequest, RouteFilter, ShutdownRequest, paths,
+};
 use proxima_telemetry::{EventJournal, Followed, Follower};
+use proxima_types::{NameError, PeerName};
+use serde::de::DeserializeOwned;
 use tokio::{
     net::{UnixListener, unix::UCred},
     sync::watch,
     time::timeout,
 };
 
-use super::{AdminSocket, ControlClient, ControlError};
+use super::{AdminSocket, CommandRefusal, ControlClient, ControlError, PeerVerb};
 
 const LINES_AT_ONCE: usize = 256;
 /// How long streams have to take their last lines when the server stops.
@@ -69,12 +74,17 @@ fn router(admin: Admin) -> Router {
         .route(paths::STATUS, get(status))
         .route(paths::PEERS, get(peers))
         .route(&format!("{}/{{name}}", paths::PEERS), get(peer))
+        .route(&format!("{}/{{name}}/{{verb}}", paths::PEERS), post(command_peer))
+        .route(paths::BFD, get(bfd))
+        .route(paths::LOOKUP, get(lookup))
         .route(paths::ADVERTISED, get(advertised))
         .route(paths::RECEIVED, get(received))
         .route(paths::BACKENDS, get(backends))
         .route(paths::EVENTS, get(events))
         .route(paths::DRAIN, post(drain))
         .route(paths::UNDRAIN, post(undrain))
+        .route(paths::RELOAD, post(reload))
+        .route(paths::RESTART, post(restart))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(admin)
@@ -97,9 +107,71 @@ async fn advertised(State(admin): State<Admin>, filter: Asked<RouteFilter>) -> R
     Ok(Json(admin.control.advertised(filter).await?).into_response())
 }
 
-async fn received(State(admin): State<Admin>, filter: Asked<RouteFilter>) -> Result<Response, Refusal> {
-    let filter = checked(&admin.control, filter).await?;
-    Ok(Json(admin.control.received(filter).await?).into_response())
+async fn received(State(admin): State<Admin>, query: Asked<ReceivedQuery>) -> Result<Response, Refusal> {
+    let Query(query) = query?;
+    Ok(Json(admin.control.received(query).await??).into_response())
+}
+
+async fn lookup(State(admin): State<Admin>, query: Asked<LookupQuery>) -> Result<Response, Refusal> {
+    let Query(LookupQuery { address }) = query?;
+    Ok(Json(admin.control.lookup(address).await??).into_response())
+}
+
+async fn bfd(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.bfd().await?).into_response())
+}
+
+async fn command_peer(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path((name, verb)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let peer: PeerName = name.parse().map_err(|error: NameError| {
+        Refusal::new(StatusCode::NOT_FOUND, error.to_string(), "see `proxima peers`")
+    })?;
+    let verb = match verb.as_str() {
+        "reset" => PeerVerb::Reset,
+        "refresh" => PeerVerb::Refresh,
+        "up" => PeerVerb::Up,
+        "shutdown" => PeerVerb::Shutdown(reason(parse::<ShutdownRequest>(&body, SHUTDOWN_HINT)?)?),
+        other => {
+            let error = format!("`{other}` is nothing a peer can be told");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, error, "verbs: reset, refresh, shutdown, up"));
+        }
+    };
+    tracing::info!(%caller, %peer, ?verb, "command to a peer");
+    Ok(Json(admin.control.peer(peer, verb).await??).into_response())
+}
+
+/// The words for the peer's operator, if they fit into the message.
+fn reason(ShutdownRequest { reason }: ShutdownRequest) -> Result<String, Refusal> {
+    const MOST: usize = 255;
+    if reason.len() <= MOST {
+        return Ok(reason);
+    }
+    let error = format!("the reason has {} octets, and at most {MOST} go to a peer (RFC 9003)", reason.len());
+    Err(Refusal::new(StatusCode::BAD_REQUEST, error, "shorten it"))
+}
+
+async fn reload(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let request: ReloadRequest = parse(&body, r#"send {"force": true}, or nothing"#)?;
+    tracing::info!(%caller, force = request.force, "reload asked for");
+    Ok(Json(admin.control.reload(request).await??).into_response())
+}
+
+async fn restart(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let request: RestartRequest = parse(&body, r#"send {"force": true}, or nothing"#)?;
+    tracing::info!(%caller, force = request.force, "restart asked for");
+    Ok(Json(admin.control.restart(request).await??).into_response())
 }
 
 async fn backends(State(admin): State<Admin>) -> Result<Response, Refusal> {
@@ -120,7 +192,7 @@ async fn drain(
     ConnectInfo(caller): ConnectInfo<Caller>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let request = if body.is_empty() { DrainRequest::default() } else { parse_drain(&body)? };
+    let request: DrainRequest = parse(&body, r#"send {"reason": "..."}, or nothing"#)?;
     tracing::info!(%caller, reason = request.reason.as_deref(), "drain asked for");
     Ok(Json(admin.control.drain(request).await?).into_response())
 }
@@ -139,7 +211,8 @@ async fn no_such_path(OriginalUri(uri): OriginalUri) -> Refusal {
 }
 
 async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Refusal {
-    let hint = "GET reads; POST is for /v1/drain and /v1/undrain";
+    let hint =
+        "GET reads; POST is for /v1/drain, /v1/undrain, /v1/reload, /v1/restart and /v1/peers/NAME/VERB";
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), hint)
 }
 
@@ -167,10 +240,19 @@ async fn find_peer(control: &ControlClient, name: &str) -> Result<Peer, Refusal>
     Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no peer `{name}`"), hint))
 }
 
-fn parse_drain(body: &[u8]) -> Result<DrainRequest, Refusal> {
+const SHUTDOWN_HINT: &str = r#"send {"reason": "..."}, or nothing"#;
+
+/// A request's body; nothing is the default one.
+fn parse<T: DeserializeOwned + Default>(body: &[u8], hint: &str) -> Result<T, Refusal> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
     serde_json::from_slice(body).map_err(|error| {
-        let hint = r#"send {"reason": "..."}, or nothing"#;
-        Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not a drain request: {error}"), hint)
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not what is asked for here: {error}"),
+            hint,
+        )
     })
 }
 
@@ -214,7 +296,7 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status, body: ErrorBody { error: error.into(), hint: Some(hint.into()) } }
+        Self { status, body: ErrorBody { error: error.into(), details: Vec::new(), hint: Some(hint.into()) } }
     }
 }
 
@@ -228,9 +310,20 @@ impl From<ControlError> for Refusal {
     }
 }
 
+impl From<CommandRefusal> for Refusal {
+    fn from(refusal: CommandRefusal) -> Self {
+        match refusal {
+            CommandRefusal::Unknown(body) => Self { status: StatusCode::NOT_FOUND, body },
+            CommandRefusal::Conflict(body) => Self { status: StatusCode::CONFLICT, body },
+            CommandRefusal::Unprocessable(body) => Self { status: StatusCode::UNPROCESSABLE_ENTITY, body },
+            CommandRefusal::Stopping => ControlError::Stopping.into(),
+        }
+    }
+}
+
 impl From<QueryRejection> for Refusal {
     fn from(rejection: QueryRejection) -> Self {
-        let hint = "routes take peer=NAME and prefix=PREFIX; events take since=SEQ and follow=true";
+        let hint = "routes take peer=NAME, prefix=PREFIX, after=PREFIX and limit=COUNT, a lookup address=ADDRESS; events take since=SEQ and follow=true";
         Self::new(StatusCode::BAD_REQUEST, rejection.body_text(), hint)
     }
 }

@@ -167,14 +167,15 @@ fn a_router_with_more_prefixes_than_allowed_is_told_the_limit() {
     let app = App::healthy("eu-1");
     let pop = Pop::new().peer("router", &router).backend("eu", &app);
     let path = pop.write();
-    let limited = pop.text().replace("next-hop-ipv6", "max-prefixes = 2\nnext-hop-ipv6");
+    let limit = "max-prefixes = { limit = 2, restart = \"1s\" }\nnext-hop-ipv6";
+    let limited = pop.text().replace("next-hop-ipv6", limit);
     std::fs::write(&path, limited).unwrap();
     let daemon = Daemon::start(&path, &pop.socket());
     // RFC 4486 §4: the family and the bound.
     assert_eq!(router.wait_on(0, "notification").bytes, message(3, &[6, 1, 0, 1, 1, 0, 0, 0, 2]));
     router.wait_complete(1);
     assert_eq!(get(pop.web(), "/").status, 200);
-    let ReceivedRoutes { routes } = daemon.ask(paths::RECEIVED);
+    let ReceivedRoutes { routes, .. } = daemon.ask(paths::RECEIVED);
     assert_eq!(routes, []);
 }
 
@@ -212,7 +213,7 @@ fn malformed_attributes_withdraw_their_routes_and_the_session_stays() {
         let before = router.heard().len();
         router.say(&refresh);
         router.wait_after(before, "announce 203.0.113.0/24");
-        let ReceivedRoutes { routes } = daemon.ask(paths::RECEIVED);
+        let ReceivedRoutes { routes, .. } = daemon.ask(paths::RECEIVED);
         routes.iter().map(|route| route.prefix.to_string()).collect::<Vec<_>>()
     };
     for (number, (attribute, malformed)) in cases.iter().enumerate() {

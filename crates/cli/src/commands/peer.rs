@@ -29,5 +29,6 @@ pub(crate) async fn run(args: &PeerArgs, client: &Client, output: &mut Output) -
         return Ok(output.raw(&answer.json)?);
     }
     let PeerCommanded { peer, state } = answer.value;
-    Ok(output.line(format_args!("{peer}: {done}; it was {state}"))?)
+    let state = state.map(|state| format!("; it was {state}")).unwrap_or_default();
+    Ok(output.line(format_args!("{peer}: {done}{state}"))?)
 }

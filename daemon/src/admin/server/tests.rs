@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
 use proxima_api::{
-    AdvertisedRoutes, BackendCounts, Backends, DrainStatus, Drained, Event, EventKind, Events, PeerCounts,
-    Peers, Phase, ReceivedRoutes, SessionState, Status, Timestamp,
+    AdvertisedRoutes, BackendCounts, Backends, BfdSessions, DrainStatus, Drained, Event, EventKind, Events,
+    PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes, Reloaded, RouteLookup, Status, Timestamp,
 };
+use proxima_bgp_speaker::CommandError;
 use proxima_proxy::Stats;
 use proxima_types::Asn;
 use serde::de::DeserializeOwned;
@@ -54,9 +55,32 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
             assert_eq!(filter.prefix.unwrap().to_string(), "2001:db8:ac::/48");
             reply.send(AdvertisedRoutes { routes: vec![] }).unwrap();
         }
-        Command::Received(filter, reply) => {
-            assert_eq!(filter, RouteFilter::default());
-            reply.send(ReceivedRoutes { routes: vec![] }).unwrap();
+        Command::Received(query, reply) => {
+            let next = query.after.is_none().then(|| "10.0.0.0/8".parse().unwrap());
+            if let Some(after) = query.after {
+                assert_eq!((after.to_string().as_str(), query.limit), ("10.0.0.0/8", Some(5)));
+            }
+            let known = query.peer.is_none_or(|peer| peer.as_str() == "router");
+            reply
+                .send(if known { Ok(ReceivedRoutes { routes: vec![], next }) } else { Err(unknown()) })
+                .unwrap();
+        }
+        Command::Lookup(address, reply) => {
+            reply.send(Ok(RouteLookup { address, prefix: None, paths: vec![] })).unwrap();
+        }
+        Command::Bfd(reply) => reply.send(BfdSessions { sessions: vec![] }).unwrap(),
+        Command::Peer(peer, verb, reply) => {
+            let known = peer.as_str() != "nobody";
+            assert!(!known || verb != PeerVerb::Shutdown(String::new()), "a reason was sent");
+            reply.send(if known { Ok(PeerCommanded { peer, state: None }) } else { Err(unknown()) }).unwrap();
+        }
+        Command::Reload(request, reply) => {
+            let body = ErrorBody { error: "no peers".into(), details: vec!["line 1".into()], hint: None };
+            let refused = Err(CommandRefusal::Unprocessable(body));
+            reply.send(if request.force { Ok(Reloaded::default()) } else { refused }).unwrap();
+        }
+        Command::Restart(_, reply) => {
+            reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
         }
         Command::Backends(reply) => reply.send(Backends { backends: vec![] }).unwrap(),
         Command::Traffic(reply) => reply.send(Stats::default()).unwrap(),
@@ -92,24 +116,21 @@ fn status() -> Status {
     }
 }
 
+fn unknown() -> CommandRefusal {
+    let known = vec!["router".to_owned(), "rr1".to_owned()];
+    CommandError::UnknownPeer { name: "nobody".to_owned(), known }.into()
+}
+
 fn peer(name: &str) -> Peer {
-    Peer {
-        name: name.parse().unwrap(),
-        address: [10, 2, 1, 1].into(),
-        port: 179,
-        remote_as: Asn(65002),
-        state: SessionState::Active,
-        since: Timestamp::from_unix_micros(0),
-        last_error: None,
-        remote_router_id: None,
-        hold_time_s: None,
-        families: vec![],
-        advertised: 0,
-        received: 0,
-        updates_sent: 0,
-        updates_received: 0,
-        established_count: 0,
-    }
+    serde_json::from_value(serde_json::json!({
+        "name": name, "configured": "10.2.1.1", "address": "10.2.1.1", "port": 179, "remote_as": 65002,
+        "internal": false, "state": "active", "since": "1970-01-01T00:00:00Z", "since_ms": 0, "timers": [],
+        "capabilities": [], "families": [], "prefixes": [], "advertised": 0, "received": 0,
+        "messages": { "sent": 0, "received": 0, "refreshes_sent": 0, "refreshes_received": 0,
+            "treated_as_withdrawn": 0, "loops": 0, "leaks": 0 },
+        "updates_sent": 0, "updates_received": 0, "established_count": 0, "flaps": 0,
+    }))
+    .unwrap()
 }
 
 impl World {
@@ -134,7 +155,7 @@ impl World {
 
     async fn refused(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
         let (status, body) = self.ask(method, path, body).await;
-        let ErrorBody { error, hint } = serde_json::from_str(&body).unwrap();
+        let ErrorBody { error, hint, .. } = serde_json::from_str(&body).unwrap();
         (status, error, hint.unwrap())
     }
 
@@ -196,7 +217,33 @@ async fn every_read_gives_the_control_tasks_answer() {
             .routes
             .is_empty()
     );
-    assert!(world.get::<ReceivedRoutes>("/v1/routes/received").await.routes.is_empty());
+    let page: ReceivedRoutes = world.get("/v1/routes/received").await;
+    assert_eq!(page.next.unwrap().to_string(), "10.0.0.0/8");
+    let page: ReceivedRoutes = world.get("/v1/routes/received?after=10.0.0.0/8&limit=5").await;
+    assert_eq!(page.next, None);
+    let found: RouteLookup = world.get("/v1/routes/lookup?address=2001:db8::1").await;
+    assert_eq!((found.address.to_string().as_str(), found.prefix), ("2001:db8::1", None));
+    assert!(world.get::<BfdSessions>("/v1/bfd").await.sessions.is_empty());
+}
+
+#[tokio::test]
+async fn commands_reach_the_peer_they_name() {
+    let world = world();
+    for (path, body, name) in [
+        ("/v1/peers/router/reset", "", "router"),
+        ("/v1/peers/racks%2F10.1.0.7/refresh", "{}", "racks/10.1.0.7"),
+        ("/v1/peers/racks%2F2001:db8::7/up", "", "racks/2001:db8::7"),
+        ("/v1/peers/router/shutdown", r#"{"reason":"new line card"}"#, "router"),
+    ] {
+        let (status, answer) = world.ask("POST", path, body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        assert_eq!(serde_json::from_str::<PeerCommanded>(&answer).unwrap().peer.as_str(), name);
+    }
+    let (status, answer) = world.ask("POST", "/v1/reload", r#"{"force":true}"#).await;
+    assert_eq!((status, serde_json::from_str::<Reloaded>(&answer).unwrap()), (200, Reloaded::default()));
+    let (status, answer) = world.ask("POST", "/v1/reload", "").await;
+    let body: ErrorBody = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, body.details), (422, vec!["line 1".to_owned()]));
 }
 
 #[tokio::test]
@@ -228,14 +275,32 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
             "peers: router, rr1",
         ),
         ("GET", "/v1/routes/received?prefix=10.0.0.1/8", "", 400, "host bits", "prefix=PREFIX"),
+        ("GET", "/v1/routes/received?limit=x", "", 400, "limit", "limit=COUNT"),
+        ("GET", "/v1/routes/lookup", "", 400, "address", "address=ADDRESS"),
+        ("GET", "/v1/routes/lookup?address=x", "", 400, "address", "address=ADDRESS"),
+        ("POST", "/v1/peers/nobody/reset", "", 404, "there is no peer `nobody`", "peers: router, rr1"),
+        ("POST", "/v1/peers/-x-/reset", "", 404, "can't be a name", "proxima peers"),
+        ("POST", "/v1/peers/router/explode", "", 404, "`explode` is nothing", "reset, refresh, shutdown, up"),
+        ("POST", "/v1/peers/router/shutdown", "down!", 400, "not what is asked for", "reason"),
+        ("GET", "/v1/peers/router/reset", "", 405, "does not take GET", "POST is for"),
+        ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
-        ("POST", "/v1/drain", "drain!", 400, "not a drain request", "reason"),
+        ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),
         ("POST", "/v1/undrain", "", 503, "the daemon is stopping", "ask again"),
     ] {
         let refused = world.refused(method, path, body).await;
         assert_eq!(refused.0, status, "{method} {path}: {refused:?}");
         assert!(refused.1.contains(error) && refused.2.contains(hint), "{method} {path}: {refused:?}");
     }
+}
+
+#[tokio::test]
+async fn a_reason_that_no_message_holds_is_refused() {
+    let world = world();
+    let reason = "x".repeat(256);
+    let refused =
+        world.refused("POST", "/v1/peers/router/shutdown", &format!(r#"{{"reason":"{reason}"}}"#)).await;
+    assert!(refused.0 == 400 && refused.1.contains("256 octets") && refused.2 == "shorten it", "{refused:?}");
 }
 
 #[tokio::test]

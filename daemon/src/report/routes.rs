@@ -1,0 +1,171 @@
+//! Routes: what peers were sent, and what they sent.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
+
+use proxima_api as api;
+use proxima_bgp_speaker::{PeerRoute, PeerStatus, RoutePage, SpeakerHandle, Verdict};
+use proxima_config::Peer;
+use proxima_types::{Asn, Family, GroupName, PeerName, Prefix, RouteAttributes};
+
+use super::wall;
+use crate::{
+    admin::{CommandRefusal, Reply},
+    control::Control,
+    words,
+};
+
+impl Control {
+    /// Asks each peer's task beside this one, so that a slow one keeps nobody waiting.
+    pub(crate) fn advertised(&self, filter: api::RouteFilter, reply: Reply<api::AdvertisedRoutes>) {
+        let asked: Vec<(PeerStatus, Option<Peer>)> = self
+            .speaker
+            .peers()
+            .into_iter()
+            .filter(|peer| filter.admits_peer(&peer.name))
+            .map(|peer| {
+                let name = peer.range.as_ref().unwrap_or(&peer.name);
+                let config = self.config.bgp.peers.iter().find(|config| config.name == *name).cloned();
+                (peer, config)
+            })
+            .collect();
+        let groups: BTreeMap<Prefix, _> = self
+            .config
+            .prefixes()
+            .into_iter()
+            .map(|prefix| (prefix, self.groups.of_prefix(&prefix).cloned()))
+            .collect();
+        let (speaker, local_as) = (self.speaker.clone(), self.config.bgp.local_as);
+        tokio::spawn(async move {
+            let mut routes = Vec::new();
+            for (peer, config) in asked {
+                let sent = speaker.advertised(peer.name.as_str()).await.unwrap_or_default();
+                let admitted = sent.into_iter().filter(|(prefix, _)| filter.admits(&peer.name, prefix));
+                routes.extend(admitted.filter_map(|(prefix, attributes)| {
+                    let group = groups.get(&prefix).cloned().flatten();
+                    advertised_route(&peer, config.as_ref(), local_as, group, prefix, &attributes)
+                }));
+            }
+            reply.send(api::AdvertisedRoutes { routes }).ok();
+        });
+    }
+
+    /// Asks the table's thread beside this one.
+    pub(crate) fn received(
+        &self,
+        query: api::ReceivedQuery,
+        reply: Reply<Result<api::ReceivedRoutes, CommandRefusal>>,
+    ) {
+        let (speaker, started) = (self.speaker.clone(), self.started);
+        tokio::spawn(async move {
+            let page = received_page(&speaker, &query).await.map(|page| api::ReceivedRoutes {
+                routes: page.routes.iter().filter_map(|route| received_route(route, started)).collect(),
+                next: page.next,
+            });
+            reply.send(page).ok();
+        });
+    }
+
+    /// Asks the table's thread beside this one.
+    pub(crate) fn lookup(&self, address: IpAddr, reply: Reply<Result<api::RouteLookup, CommandRefusal>>) {
+        let (speaker, started) = (self.speaker.clone(), self.started);
+        tokio::spawn(async move {
+            let found = async {
+                let Some(best) = speaker.lookup(address).await? else { return Ok((None, Vec::new())) };
+                let prefix = best.route.prefix;
+                Ok((Some(prefix), speaker.explain(prefix).await?))
+            };
+            let answer = found.await.map(|(prefix, paths)| {
+                let paths = paths.iter().filter_map(|(route, verdict)| {
+                    Some(api::JudgedRoute {
+                        best: *verdict == Verdict::Best,
+                        reason: (*verdict != Verdict::Best).then(|| verdict.to_string()),
+                        route: received_route(route, started)?,
+                    })
+                });
+                api::RouteLookup { address, prefix, paths: paths.collect() }
+            });
+            reply.send(answer).ok();
+        });
+    }
+}
+
+/// A page of the table. Without a prefix, IPv4 comes first, then IPv6.
+async fn received_page(
+    speaker: &SpeakerHandle,
+    query: &api::ReceivedQuery,
+) -> Result<RoutePage, CommandRefusal> {
+    let limit = query.limit.unwrap_or(api::ReceivedQuery::MOST).clamp(1, api::ReceivedQuery::MOST);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let peer = query.peer.as_ref().map(PeerName::as_str);
+    if let Some(prefix) = query.prefix {
+        return Ok(speaker.within(prefix, peer, query.after, limit).await?);
+    }
+    if let Some(peer) = peer {
+        return Ok(speaker.received(peer, query.after, limit).await?);
+    }
+    let all = |address: IpAddr| Prefix::truncating(address, 0);
+    // Behind the last IPv4 prefix there can be, IPv6 begins.
+    let last = Prefix::host([255; 4].into());
+    match query.after {
+        Some(after) if after.family() == Family::Ipv6 => {
+            Ok(speaker.within(all([0; 16].into()), None, Some(after), limit).await?)
+        }
+        Some(after) if after == last => Ok(speaker.within(all([0; 16].into()), None, None, limit).await?),
+        after => {
+            let page = speaker.within(all([0; 4].into()), None, after, limit).await?;
+            Ok(RoutePage { next: Some(page.next.unwrap_or(last)), ..page })
+        }
+    }
+}
+
+fn advertised_route(
+    peer: &PeerStatus,
+    config: Option<&Peer>,
+    local_as: Asn,
+    group: Option<GroupName>,
+    prefix: Prefix,
+    attributes: &Arc<RouteAttributes>,
+) -> Option<api::AdvertisedRoute> {
+    let configured = match prefix.family() {
+        Family::Ipv4 => config.and_then(|config| config.next_hop_ipv4).map(IpAddr::from),
+        Family::Ipv6 => config.and_then(|config| config.next_hop_ipv6).map(IpAddr::from),
+    };
+    let length = if peer.remote_as == local_as { 0 } else { 1 + usize::from(attributes.prepend) };
+    Some(api::AdvertisedRoute {
+        peer: peer.name.clone(),
+        prefix,
+        group,
+        next_hop: configured.or(peer.local.map(|local| local.ip()))?,
+        as_path: std::iter::repeat_n(local_as, length).collect(),
+        med: attributes.med,
+        communities: attributes.communities.clone(),
+    })
+}
+
+/// A route in the interface's words; none when its peer has just been taken out.
+fn received_route(of: &PeerRoute, started: (Instant, api::Timestamp)) -> Option<api::ReceivedRoute> {
+    let (route, attributes) = (&of.route, &of.route.shared.attributes);
+    Some(api::ReceivedRoute {
+        peer: of.peer.clone()?,
+        prefix: route.prefix,
+        next_hop: route.shared.next_hop.address,
+        origin: words::origin(attributes.origin),
+        as_path: words::as_path(&attributes.as_path),
+        med: attributes.med,
+        local_pref: attributes.local_pref,
+        communities: attributes.communities.to_vec(),
+        large_communities: attributes.large_communities.iter().map(ToString::to_string).collect(),
+        extended_communities: attributes
+            .rare
+            .extended_communities
+            .iter()
+            .map(|octets| format!("{:016x}", u64::from_be_bytes(*octets)))
+            .collect(),
+        originator_id: attributes.rare.originator_id,
+        only_to_customer: attributes.only_to_customer,
+        path_id: (route.path_id > 0).then_some(route.path_id),
+        stale: route.stale,
+        unusable: route.unusable.map(|why| why.to_string()),
+        since: Some(wall(started, route.received_at)),
+    })
+}
