@@ -17,6 +17,7 @@ mod arrows;
 mod bench;
 mod cargo;
 mod demo;
+mod docs;
 mod fuzz;
 mod packages;
 mod soak;

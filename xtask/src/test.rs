@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{arrows, cargo, demo, packages, supply};
+use crate::{arrows, cargo, demo, docs, packages, supply};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,7 +30,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "packages",
         about: "what the tests talk to",
@@ -40,6 +40,7 @@ const STEPS: [Step; 8] = [
     Step { name: "lint", about: "cargo clippy, warnings are errors", run: lint_step },
     Step { name: "arrows", about: "who may depend on whom", run: arrows_step },
     Step { name: "supply", about: "licences, bans, sources", run: supply_step },
+    Step { name: "docs", about: "the tests that the documentation names", run: docs_step },
     Step { name: "tests", about: "every crate's tests", run: tests_step },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests_step },
     Step { name: DEMO, about: "a region fails and no user notices", run: demo_step },
@@ -103,6 +104,10 @@ fn supply_step() -> Result<()> {
     }
     println!("cargo-deny is not installed; checked licences, bans and sources of deny.toml without it");
     Ok(())
+}
+
+fn docs_step() -> Result<()> {
+    none_found(&docs::violations(&cargo::metadata()?.workspace_root)?)
 }
 
 /// What must hold, in the build the tests have made already. How fast it holds is measured by `cargo xtask demo`, not by a
