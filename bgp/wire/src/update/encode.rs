@@ -260,7 +260,10 @@ pub fn end_of_rib(family: Family, buf: &mut BytesMut) {
 impl Update {
     pub(crate) fn encode(&self, negotiated: Negotiated, buf: &mut BytesMut) -> Result<(), EncodeError> {
         let start = buf.len();
-        withdraw(self.withdrawn.iter().copied(), negotiated, buf);
+        for family in Family::ALL {
+            let of_family = self.withdrawn.iter().filter(|nlri| nlri.prefix.family() == family);
+            withdraw_family(family, of_family.copied(), negotiated, buf);
+        }
         for reach in &self.reach {
             announce(&self.attributes, reach.next_hop, reach.nlri.iter().copied(), negotiated, buf)
                 .inspect_err(|_| buf.truncate(start))?;
