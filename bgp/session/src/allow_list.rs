@@ -2,14 +2,14 @@
 //!
 //! An UPDATE that announces is built from [`Exportable`]s alone, and only an [`AllowList`] makes those. What holds
 //! by the types:
-//! - A bare prefix and a received route are of other types, and nothing in this crate turns a [`ReceivedRoute`]
+//! - A bare prefix and received routes are of other types, and nothing in this crate turns a [`ReceivedUpdate`]
 //!   into an [`Exportable`]: taking routes in can't lead to announcing them (a route leak, RFC 7908).
 //! - A list never changes once it is made.
 //!
 //! What the types can't know is where a list came from: [`AllowList::new`] takes any prefixes. That it is made once,
 //! at the start and from the configuration, is up to the program that uses this crate.
 //!
-//! [`ReceivedRoute`]: crate::ReceivedRoute
+//! [`ReceivedUpdate`]: crate::ReceivedUpdate
 //!
 //! These do not compile:
 //!
@@ -19,9 +19,9 @@
 //! ```
 //!
 //! ```compile_fail,E0277
-//! use proxima_bgp_session::{Exportable, ReceivedRoute};
-//! fn leak(route: ReceivedRoute) -> Exportable {
-//!     route.into() // no such conversion exists
+//! use proxima_bgp_session::{Exportable, ReceivedUpdate};
+//! fn leak(routes: ReceivedUpdate) -> Exportable {
+//!     routes.into() // no such conversion exists
 //! }
 //! ```
 //!

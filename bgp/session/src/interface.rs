@@ -104,6 +104,9 @@ pub enum Input {
     /// The session is to be up: begins the first attempt, ends a [`Input::Shutdown`], calls off the drain before one,
     /// ends every wait. An established session takes no notice.
     Up,
+    /// The peer was found where it had not been before, by its router advertisements say: a wait after failures is over.
+    /// What holds the session down otherwise ([`Held`](crate::Held)) still does.
+    PeerFound,
     /// The operator takes the session down until [`Input::Up`]: Cease 6/2.
     ///
     /// With a `drain`, an established session first announces its routes again as about to go (GRACEFUL_SHUTDOWN,

@@ -136,6 +136,7 @@ impl Session {
         }
         match input {
             Input::Up => self.bring_up(now),
+            Input::PeerFound => self.peer_found(now),
             Input::Shutdown { reason, drain } => self.shut_down(now, reason, drain),
             Input::Stop(leave) => self.leave(now, leave),
             Input::Reset => self.reset(now),

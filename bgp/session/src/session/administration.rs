@@ -46,6 +46,21 @@ impl Session {
         }
     }
 
+    pub(super) fn peer_found(&mut self, now: Instant) {
+        if self.order != Order::Up || self.held().is_some() {
+            return;
+        }
+        self.shared.backoff.reset();
+        match self.primary.phase() {
+            Phase::Idle { .. } => self.event(now, Slot::Primary, Event::IdleHoldTimerExpires),
+            Phase::Active { .. } => self.event(now, Slot::Primary, Event::ConnectRetryTimerExpires),
+            Phase::Connect { .. }
+            | Phase::OpenSent { .. }
+            | Phase::OpenConfirm { .. }
+            | Phase::Established { .. } => {}
+        }
+    }
+
     pub(super) fn shut_down(&mut self, now: Instant, reason: String, drain: Duration) {
         let drains = !drain.is_zero() && self.established_link().is_some();
         self.order = Order::Down { reason, drain: drains.then(|| now + drain) };

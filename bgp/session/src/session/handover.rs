@@ -8,11 +8,11 @@
 //!
 //! What is handed over: both OPENs, from which the terms follow; the routes the peer holds; marks still due to it; the
 //! time left on the timers; a message that has come in part; counters. Nothing is withdrawn before
-//! [`Input::ReleaseEndOfRib`](crate::Input::ReleaseEndOfRib) says that the desired state is complete, and what is desired
+//! [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what is desired
 //! as it was sent is not sent again.
 //!
 //! BFD says nothing before it has been up in the new process. The peer's routes are not handed over, as they would be the larger part. [`RibChange::PeerUp`] begins with none of
-//! them; [`Input::Refresh`](crate::Input::Refresh) brings them, which a peer takes for any operator's request.
+//! them; [`Input::Refresh`] brings them, which a peer takes for any operator's request.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -92,7 +92,8 @@ impl Session {
             Input::Connected { connection, .. } | Input::Accepted { connection, .. } => {
                 self.shared.close(connection);
             }
-            Input::Shutdown { .. }
+            Input::PeerFound
+            | Input::Shutdown { .. }
             | Input::Stop(_)
             | Input::Reset
             | Input::Reconfigure(_)

@@ -11,7 +11,7 @@ use crate::{
         Alone, KEEPALIVE, MP_IPV6, V4, V6, closed, drain, is_connect, local, message, notifications, open,
         open_of_second, open_with, opens, plain, sent, set,
     },
-    world::{GRACEFUL, World, epoch, first, prefix, second, stop},
+    world::{GRACEFUL, World, epoch, first, prefix, second, shutdown, stop},
 };
 
 #[test]
@@ -151,6 +151,27 @@ fn up_ends_every_wait() {
     world.input(0, Input::Up);
     world.run(Duration::from_millis(200));
     world.assert_established();
+}
+
+#[test]
+fn a_peer_that_is_found_is_tried_at_once_unless_the_session_is_held_down() {
+    let mut world = World::new(first(), second());
+    world.listens[1] = false;
+    world.run(Duration::from_mins(10));
+    world.listens[1] = true;
+    world.input(0, Input::PeerFound);
+    world.run(Duration::from_millis(200));
+    world.assert_established();
+    world.input(0, shutdown("held", Duration::ZERO));
+    world.input(0, Input::PeerFound);
+    world.run(Duration::from_mins(1));
+    assert_eq!(world.nodes[0].state(), State::Idle);
+
+    let mut world = without_a_common_family();
+    world.run(Duration::from_mins(1));
+    world.input(0, Input::PeerFound);
+    assert_eq!(world.nodes[0].status().held, Some(Held::Capability));
+    assert_eq!(world.nodes[0].state(), State::Active);
 }
 
 #[test]
