@@ -92,9 +92,12 @@ mod tests {
         for folder in SOURCES.iter().chain(&["docs"]) {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
-        let table =
+        let first =
             "| claim | `a_test_that_is_there`, `a_test_that_is_gone` |\nno row: `a_word_of_the_text`\n";
-        fs::write(root.path().join(TABLES), table).unwrap();
+        let second = "| claim | `module::*_that_is_…`, `*_that_is_not` |\n";
+        for (table, text) in TABLES.iter().zip([first, second]) {
+            fs::write(root.path().join(table), text).unwrap();
+        }
         fs::write(root.path().join("bgp/a.rs"), "    async fn a_test_that_is_there() {}\n").unwrap();
         let found = violations(root.path()).unwrap();
         assert_eq!(
