@@ -73,7 +73,7 @@ impl Discovery {
     /// Ends when another router was found. Cancel-safe.
     pub(crate) async fn changed(&mut self) {
         if self.seen.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -114,7 +114,7 @@ enum LinkError {
 struct Link {
     interface: String,
     index: u32,
-    link_layer: Option<[u8; 6]>,
+    ethernet: Option<[u8; 6]>,
     socket: UdpSocket,
 }
 
@@ -133,7 +133,7 @@ impl Link {
         socket.set_nonblocking(true)?;
         // tokio's datagram socket: of ICMPv6 here.
         let socket = UdpSocket::from_std(std::net::UdpSocket::from(OwnedFd::from(socket)))?;
-        Ok(Self { interface: interface.to_owned(), index, link_layer: link_layer_address(interface), socket })
+        Ok(Self { interface: interface.to_owned(), index, ethernet: ethernet_address(interface), socket })
     }
 
     /// Returns only with an error, after which the socket has to be opened anew.
@@ -174,9 +174,9 @@ impl Link {
 
     /// Advertises us, and asks for others. A link that is down takes nothing; it is tried again in time.
     fn speak(&self, ask: bool) {
-        self.send(&packet::advertisement(self.link_layer), ALL_NODES);
+        self.send(&packet::advertisement(self.ethernet), ALL_NODES);
         if ask {
-            self.send(&packet::solicitation(self.link_layer), ALL_ROUTERS);
+            self.send(&packet::solicitation(self.ethernet), ALL_ROUTERS);
         }
     }
 
@@ -211,7 +211,7 @@ fn read_packet(socket: &UdpSocket) -> io::Result<Option<(Message, Ipv6Addr)>> {
 }
 
 /// The Ethernet address of an interface, if it has one.
-fn link_layer_address(interface: &str) -> Option<[u8; 6]> {
+fn ethernet_address(interface: &str) -> Option<[u8; 6]> {
     let entries = nix::ifaddrs::getifaddrs().ok()?;
     entries
         .filter(|entry| entry.interface_name == interface)

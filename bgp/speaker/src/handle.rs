@@ -1,7 +1,8 @@
 //! How the rest of the daemon steers a speaker.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -15,11 +16,13 @@ use tokio::{
 };
 
 use crate::{
-    BfdState, CommandError, Effect, PeerConfig, PeerRoute, PeerStatus, RoutePage,
+    BfdState, CommandError, DumpError, Effect, PeerConfig, PeerRoute, PeerStatus, RoutePage,
     detach::Detached,
+    mrt,
     peer::Command,
     rib::RibQueue,
     roster::{Named, PeerPort, Roster},
+    start::Watchers,
 };
 
 /// The handle of a running speaker; cheap to clone.
@@ -31,8 +34,10 @@ pub struct SpeakerHandle {
 struct Inner {
     allow_list: AllowList,
     roster: Arc<Roster>,
+    router_id: Ipv4Addr,
     /// The listeners' tasks.
     listeners: Mutex<JoinSet<()>>,
+    watchers: Mutex<Watchers>,
 }
 
 impl std::fmt::Debug for SpeakerHandle {
@@ -43,8 +48,15 @@ impl std::fmt::Debug for SpeakerHandle {
 
 /// Routes and sessions as they are.
 impl SpeakerHandle {
-    pub(crate) fn new(allow_list: AllowList, roster: Arc<Roster>, listeners: JoinSet<()>) -> Self {
-        Self { inner: Arc::new(Inner { allow_list, roster, listeners: Mutex::new(listeners) }) }
+    pub(crate) fn new(
+        allow_list: AllowList,
+        router_id: Ipv4Addr,
+        roster: Arc<Roster>,
+        listeners: JoinSet<()>,
+        watchers: Watchers,
+    ) -> Self {
+        let (listeners, watchers) = (Mutex::new(listeners), Mutex::new(watchers));
+        Self { inner: Arc::new(Inner { allow_list, roster, router_id, listeners, watchers }) }
     }
 
     /// The routes every peer is to hold from now on: all of them, not a change. Equal state sends nothing.
@@ -179,6 +191,15 @@ impl SpeakerHandle {
         self.rib().watch(what).await.ok_or(CommandError::Stopped)
     }
 
+    /// Writes the whole table to a file, in the format of MRT (RFC 6396): `bgpdump` and the like read it. The file is there
+    /// when it is whole.
+    ///
+    /// # Errors
+    /// When it can't be written, or the speaker was stopped.
+    pub async fn dump_mrt(&self, path: PathBuf) -> Result<(), DumpError> {
+        mrt::dump(path, self.inner.router_id, self.rib().clone(), self.inner.roster.ids()).await
+    }
+
     /// The name of a peer by its number in the table; none when it is gone.
     pub fn peer_name(&self, id: PeerId) -> Option<PeerName> {
         self.inner.roster.name_of(id)
@@ -251,6 +272,7 @@ impl SpeakerHandle {
     ///
     /// # Errors
     /// When it contradicts itself or another peer; nothing is changed then.
+    #[expect(clippy::unused_async, reason = "awaited like the other commands")]
     pub async fn add_peer(&self, peer: PeerConfig) -> Result<(), CommandError> {
         if self.inner.roster.add(peer, None)? { Ok(()) } else { Err(CommandError::Stopped) }
     }
@@ -296,6 +318,7 @@ impl SpeakerHandle {
     pub async fn stop(&self, how: Leave) {
         self.inner.listeners.lock().await.shutdown().await;
         leave(&self.inner.roster.close(), &how).await;
+        self.inner.watchers.lock().await.end().await;
     }
 
     /// Ends every task and hands out what a successor needs to go on without the peers noticing:
@@ -314,6 +337,7 @@ impl SpeakerHandle {
         for answered in answers {
             peers.extend(answered.await);
         }
+        self.inner.watchers.lock().await.end().await;
         Detached { peers, listeners }
     }
 

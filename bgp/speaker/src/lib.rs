@@ -7,6 +7,8 @@
 //! | `discovery`, one per unnumbered peer | a raw ICMPv6 socket                      | with its peer                   |
 //! | `linger`, short      | a connection that is being closed after a NOTIFICATION   | the peer closes, or a deadline  |
 //! | thread `rib`         | the routing table: all routes of all peers               | with the last handle            |
+//! | `bmp`, one per station | a connection to it (RFC 7854)                          | [`SpeakerHandle::stop`]         |
+//! | `mrt`                | the time of the next dump (RFC 6396)                     | [`SpeakerHandle::stop`]         |
 //!
 //! ```text
 //!  set_desired ──watch──▶ peer ◀──▶ socket          every select! arm of `peer` is cancel-safe: readiness, not
@@ -22,6 +24,7 @@
 //! - closed connections that still deliver their last words (16 per peer): more get what can be written at once;
 //! - routes to the RIB (32 reads of sockets): a peer without a place is not read, so TCP holds it up; its KEEPALIVEs, timers
 //!   and withdrawals do not wait (`peer::routes`);
+//! - records to a BMP station (4096): beyond that it begins anew with what there is by then;
 //! - events ([`EVENT_QUEUE`]): more are dropped, but for changes of state, which are merged per peer;
 //! - bytes to a peer: UPDATEs are made only while less than `peer::WATERMARK` octets wait, so a KEEPALIVE waits
 //!   behind a few messages at most.
@@ -32,6 +35,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod bmp;
 mod config;
 mod connection;
 mod detach;
@@ -41,6 +45,7 @@ mod event;
 mod gtsm;
 mod handle;
 mod listener;
+mod mrt;
 mod peer;
 mod rib;
 mod roster;

@@ -109,7 +109,7 @@ enum Happening {
     Wanted,
     Command(Command),
     Accepted(TcpStream),
-    Attempt(Result<(TcpStream, SocketAddr), String>),
+    Attempt(Result<TcpStream, String>),
     Ready,
     Rib(News),
     Neighbour,

@@ -7,18 +7,25 @@
 //!                        questions (oneshot) ─────────┘                   └─▶ watches (watch, latest wins)
 //! ```
 //!
+//! BMP stations are told in the same order ([`taps`]).
+//!
 //! A peer's task takes a place in the queue before it reads its socket, so that a peer that sends faster than the table
 //! takes is held up by TCP, and nothing else of its session is.
 
-use std::{collections::HashMap, io, time::Instant};
+mod taps;
+
+use std::{collections::HashMap, io, sync::Arc, time::Instant};
 
 use proxima_bgp_rib::{BestPathRules, Change, Counts, PathSource, PeerId, Rib, Watch};
 use proxima_bgp_session::RibChange;
-use proxima_types::Family;
+use proxima_types::{Family, Prefix};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
     oneshot, watch,
 };
+
+use taps::Taps;
+pub(crate) use taps::{Figures, Monitored, Record, SessionEnd, StationId, TAP_QUEUE};
 
 /// Batches and questions that may wait; a batch is what one read of a socket brought, at most.
 pub(crate) const RIB_QUEUE: usize = 32;
@@ -30,6 +37,11 @@ pub(crate) enum Request {
     Batch(Batch),
     Ask(Box<dyn FnOnce(&mut Rib) + Send>),
     Watch(Watch, watch::Sender<Option<Change>>),
+    /// A BMP station begins to listen.
+    Tap(StationId, mpsc::Sender<Record>),
+    /// It asks for the next part of the table, or for figures.
+    TapPage(StationId, Option<Prefix>),
+    TapFigures(StationId),
 }
 
 /// What happened to the routes of a peer, in order.
@@ -41,7 +53,8 @@ pub(crate) struct Batch {
 
 /// One change.
 pub(crate) enum Entry {
-    Up { session: u64, source: PathSource },
+    Up { session: u64, source: PathSource, monitored: Arc<Monitored> },
+    Down { at: Instant, end: SessionEnd },
     Change { at: Instant, change: RibChange },
 }
 
@@ -68,7 +81,8 @@ impl RibQueue {
     pub(crate) fn start(rules: BestPathRules) -> io::Result<Self> {
         let (requests, queue) = mpsc::channel(RIB_QUEUE);
         std::thread::Builder::new().name("rib".to_owned()).spawn(move || {
-            Thread { rib: Rib::new(rules), watches: HashMap::new(), garbage: false }.run(queue)
+            let (taps, watches) = (Taps::default(), HashMap::new());
+            Thread { rib: Rib::new(rules), taps, watches, garbage: false }.run(queue);
         })?;
         Ok(Self { requests })
     }
@@ -96,6 +110,24 @@ impl RibQueue {
         answered.await.ok()
     }
 
+    /// Asks the table from a thread that may wait; None when the table's thread is gone.
+    pub(crate) fn ask_blocking<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Rib) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Request::Ask(Box::new(move |rib| {
+            answer.send(question(rib)).ok(); // the asker may be gone
+        }));
+        self.requests.blocking_send(ask).ok()?;
+        answered.blocking_recv().ok()
+    }
+
+    /// Hands in a request; None when the thread is gone.
+    pub(crate) async fn request(&self, request: Request) -> Option<()> {
+        self.requests.send(request).await.ok()
+    }
+
     /// Watches the table. The watch ends when its receiver is gone.
     pub(crate) async fn watch(&self, what: Watch) -> Option<watch::Receiver<Option<Change>>> {
         let (sender, receiver) = watch::channel(None);
@@ -106,6 +138,7 @@ impl RibQueue {
 
 struct Thread {
     rib: Rib,
+    taps: Taps,
     watches: HashMap<Watch, Vec<watch::Sender<Option<Change>>>>,
     /// Whether removed paths are still to be cleared away.
     garbage: bool,
@@ -130,6 +163,9 @@ impl Thread {
                 Some(Request::Batch(batch)) => self.batch(batch),
                 Some(Request::Ask(question)) => question(&mut self.rib),
                 Some(Request::Watch(what, sender)) => self.watch(what, sender),
+                Some(Request::Tap(station, records)) => self.taps.open(station, records),
+                Some(Request::TapPage(station, after)) => self.taps.page(&self.rib, station, after),
+                Some(Request::TapFigures(station)) => self.taps.figures(&self.rib, station),
                 None => {}
             }
             if self.garbage {
@@ -144,10 +180,12 @@ impl Thread {
         let mut session = counts.borrow().session;
         for entry in changes {
             match entry {
-                Entry::Up { session: new, source } => {
+                Entry::Up { session: new, source, monitored } => {
                     session = new;
                     self.rib.peer_up(peer, source);
+                    self.taps.up(monitored);
                 }
+                Entry::Down { at, end } => self.taps.down(peer, at, end),
                 Entry::Change { at, change } => self.change(at, peer, change),
             }
         }
@@ -158,15 +196,24 @@ impl Thread {
 
     fn change(&mut self, at: Instant, peer: PeerId, change: RibChange) {
         match change {
-            RibChange::PeerUp(_) | RibChange::EndOfRib(_) => {}
+            RibChange::PeerUp(_) => {}
+            RibChange::EndOfRib(family) => self.taps.end_of_rib(peer, at, family),
             RibChange::Update(received) => {
-                if let Err(error) = self.rib.apply(at, peer, received.update) {
-                    tracing::error!(%error, "BGP: an UPDATE was not taken into the table");
+                self.taps.update(peer, at, &received);
+                match self.rib.apply(at, peer, received.update) {
+                    Ok(applied) => self.taps.applied(peer, applied),
+                    Err(error) => tracing::error!(%error, "BGP: an UPDATE was not taken into the table"),
                 }
             }
             RibChange::MarkStale(family) => self.rib.mark_stale(peer, family),
-            RibChange::SweepStale(family) => self.garbage |= self.rib.sweep_stale(peer, family) > 0,
-            RibChange::DropFamily(family) => self.garbage |= self.rib.drop_family(peer, family) > 0,
+            RibChange::SweepStale(family) => {
+                self.taps.losing(&self.rib, (peer, family), at, true);
+                self.garbage |= self.rib.sweep_stale(peer, family) > 0;
+            }
+            RibChange::DropFamily(family) => {
+                self.taps.losing(&self.rib, (peer, family), at, false);
+                self.garbage |= self.rib.drop_family(peer, family) > 0;
+            }
             RibChange::DropAll => self.garbage |= self.rib.drop_peer(peer) > 0,
         }
     }

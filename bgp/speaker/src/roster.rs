@@ -146,6 +146,9 @@ impl From<AddError> for StartError {
     }
 }
 
+/// Tasks that have to be told of a new configuration, with it; without it those that have to end.
+pub(crate) type Told = Vec<(PeerPort, Option<PeerConfig>)>;
+
 /// Which peers a name stands for.
 pub(crate) enum Named {
     Session(PeerPort),
@@ -208,6 +211,11 @@ impl Roster {
     /// Every session there is.
     pub(crate) fn ports(&self) -> Vec<PeerPort> {
         self.lock().entries.iter().filter_map(Entry::port).cloned().collect()
+    }
+
+    /// Every session's number.
+    pub(crate) fn ids(&self) -> Vec<PeerId> {
+        self.lock().entries.iter().filter_map(Entry::port).map(|port| port.id).collect()
     }
 
     /// What goes by a name: a peer, or a range with its members.
@@ -305,10 +313,7 @@ impl Roster {
     ///
     /// # Errors
     /// When there is no such peer, or the new configuration contradicts itself or another peer; nothing is changed then.
-    pub(crate) fn reconfigure(
-        &self,
-        new: PeerConfig,
-    ) -> Result<(Effect, Vec<(PeerPort, Option<PeerConfig>)>), CommandError> {
+    pub(crate) fn reconfigure(&self, new: PeerConfig) -> Result<(Effect, Told), CommandError> {
         self.named(new.name.as_str())?;
         let mut inner = self.lock();
         let listening = !inner.listeners.sockets().is_empty();
@@ -523,7 +528,7 @@ impl Inner {
     }
 
     /// What becomes of a range's members: a new configuration, or none where they are no longer in the range.
-    fn change_members(&mut self, range: &PeerConfig) -> Vec<(PeerPort, Option<PeerConfig>)> {
+    fn change_members(&mut self, range: &PeerConfig) -> Told {
         let Remote::Range { prefix, .. } = range.remote else { return Vec::new() };
         let mut told = Vec::new();
         self.entries.retain_mut(|entry| {

@@ -88,7 +88,7 @@ async fn whoever_connects_from_a_range_becomes_a_peer_and_is_forgotten_after_it_
     let name = format!("leaves/{member}");
     until(&router, &name, State::Established).await;
     let found = status(&router, &name);
-    assert_eq!(found.range.as_ref().map(|range| range.as_str()), Some("leaves"));
+    assert_eq!(found.range.as_ref().map(proxima_types::PeerName::as_str), Some("leaves"));
     assert_eq!(found.remote.map(|remote| remote.ip()), Some(member));
     drop(stream);
     within("it to be forgotten", async {
@@ -185,15 +185,16 @@ async fn what_needs_no_new_session_is_changed_in_place() {
     let Two { pop, mut first, config, .. } = two().await;
     let before = identity(&status(&pop, "first"));
     let base = &config.peers[0];
-    let mut changes: Vec<PeerConfig> = Vec::new();
-    changes.push(PeerConfig { max_prefixes: Some(MaxPrefixes::new(7)), ..base.clone() });
-    changes.push(PeerConfig { tcp_user_timeout: Some(Duration::from_secs(7)), ..base.clone() });
-    changes.push(PeerConfig { keepalive: false, ..base.clone() });
-    changes.push(PeerConfig { connect_retry: Some(Duration::from_secs(7)), ..base.clone() });
-    changes.push(PeerConfig { passive: true, ..base.clone() });
-    changes.push(PeerConfig { enforce_first_as: false, ..base.clone() });
     let multihop = proxima_bgp_speaker::Distance::Multihop(std::num::NonZeroU8::new(9).unwrap());
-    changes.push(PeerConfig { distance: multihop, ..base.clone() });
+    let changes = [
+        PeerConfig { max_prefixes: Some(MaxPrefixes::new(7)), ..base.clone() },
+        PeerConfig { tcp_user_timeout: Some(Duration::from_secs(7)), ..base.clone() },
+        PeerConfig { keepalive: false, ..base.clone() },
+        PeerConfig { connect_retry: Some(Duration::from_secs(7)), ..base.clone() },
+        PeerConfig { passive: true, ..base.clone() },
+        PeerConfig { enforce_first_as: false, ..base.clone() },
+        PeerConfig { distance: multihop, ..base.clone() },
+    ];
     for change in changes {
         assert_eq!(pop.reconfigure(change.clone()).await.unwrap(), Effect::InPlace, "{change:?}");
         assert_eq!(pop.reconfigure(change).await.unwrap(), Effect::Unchanged);
@@ -215,14 +216,14 @@ async fn what_an_open_says_or_a_connection_is_made_with_needs_a_new_session() {
     let Two { pop, config, .. } = two().await;
     let base = &config.peers[0];
     let graceful_restart = GracefulRestart {
-        restart_time: Duration::from_secs(60),
-        stale_time: Duration::from_secs(60),
+        restart_time: Duration::from_mins(1),
+        stale_time: Duration::from_mins(1),
         forwarding: false,
     };
     let changes = [
         PeerConfig { remote_as: proxima_types::Asn(65009), ..base.clone() },
         PeerConfig { families: vec![Family::Ipv4], ..base.clone() },
-        PeerConfig { hold_time: Some(Duration::from_secs(60)), ..base.clone() },
+        PeerConfig { hold_time: Some(Duration::from_mins(1)), ..base.clone() },
         PeerConfig { add_path: true, ..base.clone() },
         PeerConfig { extended_messages: false, ..base.clone() },
         PeerConfig { graceful_restart: Some(graceful_restart), ..base.clone() },
@@ -329,8 +330,8 @@ async fn graceful() -> (SpeakerHandle, TcpStream) {
     let (listener, at) = listening(own_address()).await;
     let mut config = speaker(vec![peer("router", at, THEIR_AS, us)]);
     config.peers[0].graceful_restart = Some(GracefulRestart {
-        restart_time: Duration::from_secs(120),
-        stale_time: Duration::from_secs(120),
+        restart_time: Duration::from_mins(2),
+        stale_time: Duration::from_mins(2),
         forwarding: true,
     });
     let (pop, _events) = Speaker::start(config).unwrap();

@@ -26,8 +26,8 @@ use socket2::{Domain, Socket, Type};
 /// How long a SYN that nobody answers is waited for.
 const NO_ANSWER: Duration = Duration::from_millis(300);
 
-fn password(text: &str) -> Option<Password> {
-    Some(Password::new(text.as_bytes()).unwrap())
+fn password(text: &str) -> Password {
+    Password::new(text.as_bytes()).unwrap()
 }
 
 fn hops(hops: u8) -> NonZeroU8 {
@@ -81,10 +81,10 @@ async fn first_message(stream: &TcpStream) -> u8 {
 async fn md5_carries_a_session_when_both_sides_have_the_key() {
     let (us, them) = (own_address(), own_address());
     let mut config = router(SocketAddr::new(them, 0), &[us]);
-    config.peers[0].password = password("correct horse");
+    config.peers[0].password = Some(password("correct horse"));
     let (router, _router_events) = Speaker::start(config).unwrap();
     let mut config = speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)]);
-    config.peers[0].password = password("correct horse");
+    config.peers[0].password = Some(password("correct horse"));
     let (pop, _events) = Speaker::start(config).unwrap();
     until(&pop, "router", State::Established).await;
 }
@@ -93,7 +93,7 @@ async fn md5_carries_a_session_when_both_sides_have_the_key() {
 async fn md5_answers_nobody_without_the_right_key() {
     let (us, them, other) = (own_address(), own_address(), own_address());
     let mut config = router(SocketAddr::new(them, 0), &[us, other]);
-    config.peers[0].password = password("right");
+    config.peers[0].password = Some(password("right"));
     let (router, _events) = Speaker::start(config).unwrap();
     let to = router.listening()[0];
     assert_eq!(Caller::from(us).call(to).await.unwrap_err(), ErrorKind::TimedOut, "unsigned");
@@ -112,7 +112,7 @@ async fn md5_for_a_range_holds_for_its_members() {
     let range = Remote::Range { prefix: Prefix::truncating(member, 24), max: 10 };
     let mut config = router(SocketAddr::new(them, 0), &[]);
     config.peers.push(PeerConfig {
-        password: password("right"),
+        password: Some(password("right")),
         ..PeerConfig::new("leaves".parse().unwrap(), range, OUR_AS)
     });
     let (router, _events) = Speaker::start(config).unwrap();
@@ -128,12 +128,12 @@ async fn md5_for_a_range_holds_for_its_members() {
 async fn a_changed_key_costs_only_its_own_session() {
     let (us, other, them) = (own_address(), own_address(), own_address());
     let mut config = router(SocketAddr::new(them, 0), &[us, other]);
-    config.peers[0].password = password("old");
+    config.peers[0].password = Some(password("old"));
     let mut keyed = config.peers[0].clone();
     let (router, _router_events) = Speaker::start(config).unwrap();
     let to = router.listening()[0];
     let mut towards = peer("keyed", to, THEIR_AS, us);
-    towards.password = password("old");
+    towards.password = Some(password("old"));
     let (pop, _events) = Speaker::start(speaker(vec![towards.clone()])).unwrap();
     let (neighbour, _neighbour_events) =
         Speaker::start(speaker(vec![peer("router", to, THEIR_AS, other)])).unwrap();
@@ -142,13 +142,13 @@ async fn a_changed_key_costs_only_its_own_session() {
     until(&router, "pop1", State::Established).await;
     let before = neighbour.peers().remove(0);
 
-    keyed.password = password("new");
+    keyed.password = Some(password("new"));
     assert_eq!(router.reconfigure(keyed.clone()).await.unwrap(), Effect::Reopened);
     within("the old session to end", router.wait_for("pop0", |s| s.session.counters.flaps == 1))
         .await
         .unwrap();
     assert_eq!(Caller::from(us).signed(to, "old").call(to).await.unwrap_err(), ErrorKind::TimedOut);
-    towards.password = password("new");
+    towards.password = Some(password("new"));
     assert_eq!(pop.reconfigure(towards.clone()).await.unwrap(), Effect::Reopened);
     until(&router, "pop0", State::Established).await;
 
@@ -276,7 +276,7 @@ async fn connections_are_bound_to_the_interface() {
 async fn a_peer_behind_a_key_or_a_filter_that_was_removed_is_a_stranger() {
     let (us, them) = (own_address(), own_address());
     let mut config = router(SocketAddr::new(them, 0), &[us]);
-    config.peers[0].password = password("right");
+    config.peers[0].password = Some(password("right"));
     config.peers[0].distance = Distance::Security(hops(1));
     let (router, _events) = Speaker::start(config).unwrap();
     let to = router.listening()[0];

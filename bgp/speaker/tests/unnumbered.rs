@@ -92,7 +92,7 @@ fn in_router(config: SpeakerConfig) -> SpeakerHandle {
             let (handle, _events) = Speaker::start(config).unwrap();
             handle.set_desired(vec![plain(V4)]).unwrap();
             sender.send(handle).unwrap();
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         });
     });
     receiver.recv().unwrap()

@@ -5,13 +5,13 @@
 //! KEEPALIVEs and withdrawals are written; and before a timer expires one more chunk is read all the same, so that a peer
 //! that has spoken is not taken for silent.
 
-use std::{future::pending, net::IpAddr, pin::Pin, time::Instant};
+use std::{future::pending, pin::Pin, sync::Arc, time::Instant};
 
 use proxima_bgp_rib::{PathSource, PeerId};
 use proxima_bgp_session::RibChange;
 use tokio::sync::watch;
 
-use crate::rib::{Batch, Entry, PeerCounts, Place, Request, RibQueue};
+use crate::rib::{Batch, Entry, Monitored, PeerCounts, Place, Request, RibQueue, SessionEnd};
 
 /// The most octets that are read without a place in the queue.
 const OVERDRAFT: usize = 1 << 20;
@@ -58,9 +58,19 @@ impl Routes {
     }
 
     /// A session begins.
-    pub(super) fn up(&mut self, source: PathSource) {
+    pub(super) fn up(&mut self, source: PathSource, monitored: Monitored) {
         self.session += 1;
-        self.changes.push(Entry::Up { session: self.session, source });
+        let monitored = Arc::new(monitored);
+        self.changes.push(Entry::Up { session: self.session, source, monitored });
+    }
+
+    /// It has ended.
+    pub(super) fn down(&mut self, at: Instant, end: SessionEnd) {
+        self.changes.push(Entry::Down { at, end });
+    }
+
+    pub(super) fn peer(&self) -> PeerId {
+        self.peer
     }
 
     pub(super) fn push(&mut self, at: Instant, change: RibChange) {
@@ -121,7 +131,7 @@ impl Routes {
         };
         let counted = async {
             if counted.changed().await.is_err() {
-                pending().await
+                pending::<()>().await;
             }
         };
         tokio::select! {
@@ -161,9 +171,4 @@ impl Routes {
             place.send(Request::Batch(self.batch()));
         }
     }
-}
-
-/// An address without a mapping into IPv6.
-pub(super) fn canonical(address: Option<std::net::SocketAddr>) -> IpAddr {
-    address.map_or(std::net::Ipv6Addr::UNSPECIFIED.into(), |address| address.ip().to_canonical())
 }

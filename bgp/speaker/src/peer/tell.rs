@@ -1,18 +1,28 @@
 //! Log, events, status, and what the RIB hears.
 
-use std::time::Instant;
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Instant,
+};
 
 use proxima_bgp_rib::PathSource;
 use proxima_bgp_session::{Cause, Input, PeerUp, Problem, RibChange, State};
 use proxima_types::Family;
 
-use super::{Peer, routes::canonical};
-use crate::{PeerStatus, SpeakerEvent, connection::Connection};
+use super::Peer;
+use crate::{
+    PeerStatus, SpeakerEvent,
+    connection::Connection,
+    rib::{Monitored, SessionEnd},
+};
 
 impl Peer {
     pub(super) fn state_changed(&mut self, from: State, to: State, cause: Cause) {
         self.log_state(from, to, &cause.to_string());
         let (peer, at) = (self.config.name.clone(), Instant::now());
+        if from == State::Established {
+            self.routes.down(at, SessionEnd::from(&cause));
+        }
         self.tell(SpeakerEvent::StateChanged { peer, from, to, cause, at });
         if to == State::Established {
             self.connected(at);
@@ -34,18 +44,22 @@ impl Peer {
 
     pub(super) fn route_change(&mut self, change: RibChange) {
         if let RibChange::PeerUp(up) = &change {
-            let source = self.source(up);
-            self.routes.up(source);
+            let unknown = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+            let ends = self.established().map_or((unknown, unknown), |connection| {
+                (connection.local.unwrap_or(unknown), connection.remote.unwrap_or(unknown))
+            });
+            let monitored = Monitored::new((self.routes.peer(), self.config.name.clone()), ends, up);
+            self.routes.up(self.source(up, ends.1.ip()), monitored);
         }
         self.routes.push(Instant::now(), change);
     }
 
-    fn source(&self, up: &PeerUp) -> PathSource {
+    fn source(&self, up: &PeerUp, remote: IpAddr) -> PathSource {
         PathSource {
             kind: up.kind,
             asn: up.asn,
             router_id: up.router_id,
-            address: canonical(self.established().and_then(|connection| connection.remote)),
+            address: remote.to_canonical(),
             local_as: self.common.local_as,
             local_router_id: self.common.router_id,
             local_role: self.common.settings(&self.config).effective_role(),

@@ -26,7 +26,7 @@ const DISCOVERY_PATIENCE: Duration = Duration::from_secs(2);
 /// An attempt under way.
 pub(super) struct Attempt {
     id: ConnectionId,
-    pub(super) outcome: Pin<Box<dyn Future<Output = Result<(TcpStream, SocketAddr), String>> + Send>>,
+    pub(super) outcome: Pin<Box<dyn Future<Output = Result<TcpStream, String>> + Send>>,
 }
 
 impl Peer {
@@ -48,14 +48,14 @@ impl Peer {
                 }
                 None => destination(&config)?,
             };
-            Ok((socket::connect(config, internal, remote).await?, remote))
+            socket::connect(config, internal, remote).await
         });
         self.attempt = Some(Attempt { id, outcome });
     }
 
-    pub(super) fn attempt_ended(&mut self, outcome: Result<(TcpStream, SocketAddr), String>) {
+    pub(super) fn attempt_ended(&mut self, outcome: Result<TcpStream, String>) {
         let Some(Attempt { id, .. }) = self.attempt.take() else { return };
-        let outcome = outcome.map(|(stream, _)| Connection::new(id, stream)).and_then(|connection| {
+        let outcome = outcome.map(|stream| Connection::new(id, stream)).and_then(|connection| {
             let local = connection.local.ok_or("the connection broke at once")?;
             Ok((connection, local.ip()))
         });
@@ -93,7 +93,8 @@ impl Peer {
             let connection = &self.connections[at];
             let with_routes = Some(connection.id) == established;
             let room = !with_routes || self.routes.reserve();
-            if !room && !(anyway && self.routes.overdraw(0)) {
+            let may = room || (anyway && self.routes.overdraw(0));
+            if !may {
                 continue;
             }
             let input = match connection.read(&mut self.buffer) {
