@@ -11,6 +11,8 @@ use proxima_types::{Family, Prefix};
 pub(crate) trait Key: Copy + Ord + Debug {
     /// The least key: the default route.
     const LEAST: Self;
+    /// Greater than all prefixes.
+    const BEYOND: Self;
     const FAMILY: Family;
 
     /// The key of a prefix of this family.
@@ -63,6 +65,7 @@ pub(crate) struct V6 {
 
 impl Key for V4 {
     const LEAST: Self = Self(0);
+    const BEYOND: Self = Self(u64::MAX);
     const FAMILY: Family = Family::Ipv4;
 
     fn of(prefix: Prefix) -> Option<Self> {
@@ -87,6 +90,7 @@ impl Key for V4 {
 
 impl Key for V6 {
     const LEAST: Self = Self { high: 0, low: 0, length: 0 };
+    const BEYOND: Self = Self { high: u64::MAX, low: u64::MAX, length: u8::MAX };
     const FAMILY: Family = Family::Ipv6;
 
     fn of(prefix: Prefix) -> Option<Self> {

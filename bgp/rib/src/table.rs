@@ -43,9 +43,11 @@ struct Branch<K> {
 
 #[derive(Debug)]
 struct Leaf<K> {
-    len: usize,
+    /// In ascending order; behind the last one all are [`Key::BEYOND`], so that a search need not know how many there
+    /// are.
     keys: [K; WIDTH],
     heads: [u32; WIDTH],
+    len: usize,
 }
 
 impl<K> Default for Table<K> {
@@ -278,7 +280,7 @@ fn below<K: Key>(fences: &[K], key: K) -> usize {
 
 impl<K: Key> Leaf<K> {
     fn new() -> Box<Self> {
-        Box::new(Self { len: 0, keys: [K::LEAST; WIDTH], heads: [NONE; WIDTH] })
+        Box::new(Self { keys: [K::BEYOND; WIDTH], heads: [NONE; WIDTH], len: 0 })
     }
 
     fn entry(&self, at: usize) -> (K, u32) {
@@ -286,17 +288,16 @@ impl<K: Key> Leaf<K> {
     }
 
     fn has(&self, at: usize, key: K) -> bool {
-        at < self.len && self.keys[at] == key
+        self.keys.get(at) == Some(&key)
     }
 
     /// How many keys are less than `key`.
     fn position(&self, key: K) -> usize {
         let per_line = const { CACHE_LINE.div_ceil(size_of::<K>()) };
-        let keys = &self.keys[..self.len];
-        let lines = keys.iter().step_by(per_line).filter(|other| **other < key).count();
+        let lines = self.keys.iter().step_by(per_line).filter(|other| **other < key).count();
         let start = lines.saturating_sub(1) * per_line;
-        let end = (start + per_line).min(keys.len());
-        start + keys[start..end].iter().filter(|other| **other < key).count()
+        let line = &self.keys[start..WIDTH.min(start + per_line)];
+        start + line.iter().filter(|other| **other < key).count()
     }
 
     fn insert(&mut self, at: usize, key: K, head: u32) {
@@ -310,7 +311,7 @@ impl<K: Key> Leaf<K> {
     fn remove(&mut self, at: usize) {
         self.keys.copy_within(at + 1..self.len, at);
         self.heads.copy_within(at + 1..self.len, at);
-        self.len -= 1;
+        self.truncate(self.len - 1);
     }
 
     fn retain(&mut self, change: &mut impl FnMut(&mut u32)) {
@@ -323,14 +324,19 @@ impl<K: Key> Leaf<K> {
                 kept += 1;
             }
         }
-        self.len = kept;
+        self.truncate(kept);
     }
 
     fn split_off(&mut self, middle: usize) -> Box<Self> {
         let mut upper = Self::new();
         upper.append_range(self, middle);
-        self.len = middle;
+        self.truncate(middle);
         upper
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.keys[len..self.len].fill(K::BEYOND);
+        self.len = len;
     }
 
     fn append(&mut self, other: &Self) {
