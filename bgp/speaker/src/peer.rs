@@ -98,8 +98,6 @@ pub(crate) struct Peer {
     created: Instant,
     /// The failure that was logged last; told again only when it changes or the session was up in between.
     warned: Option<String>,
-    /// An operator keeps it down.
-    down: bool,
     /// A member of a range is forgotten then, if it has no connection by then.
     forget_at: Option<Instant>,
 }
@@ -133,7 +131,6 @@ impl Peer {
             Remote::Address { .. } | Remote::Range { .. } => None,
         };
         Self {
-            down: config.shutdown.is_some(),
             config,
             common,
             session,
@@ -267,12 +264,9 @@ impl Peer {
     fn command(&mut self, command: Command) {
         // An answer that nobody waits for any more is nobody's loss.
         match command {
-            Command::Reset => {
-                self.down = false;
-                self.handle(Input::Reset);
-            }
-            Command::Up => self.up(),
-            Command::Shutdown { reason, drain } => self.shutdown(reason, drain),
+            Command::Reset => self.handle(Input::Reset),
+            Command::Up => self.handle(Input::Up),
+            Command::Shutdown { reason, drain } => self.handle(Input::Shutdown { reason, drain }),
             Command::Refresh(family) => self.handle(Input::Refresh(family)),
             Command::Bfd(BfdState::Up) => self.handle(Input::BfdUp),
             Command::Bfd(BfdState::Down { diagnostic, independent }) => {
@@ -289,16 +283,6 @@ impl Peer {
             }
             Command::Leave(_) | Command::Detach(_) => {}
         }
-    }
-
-    fn up(&mut self) {
-        self.down = false;
-        self.handle(Input::Up);
-    }
-
-    fn shutdown(&mut self, reason: String, drain: Duration) {
-        self.down = true;
-        self.handle(Input::Shutdown { reason, drain });
     }
 
     /// As [`Effect`] says.
@@ -325,8 +309,8 @@ impl Peer {
         }
         if old.shutdown != self.config.shutdown {
             match self.config.shutdown.clone() {
-                Some(reason) => self.shutdown(reason, Duration::ZERO),
-                None => self.up(),
+                Some(reason) => self.handle(Input::Shutdown { reason, drain: Duration::ZERO }),
+                None => self.handle(Input::Up),
             }
         }
         if matches!(self.config.remote, Remote::Interface { .. }) {
@@ -337,9 +321,7 @@ impl Peer {
     /// The router at the end of the link has shown itself: no reason to wait any longer.
     fn neighbour_found(&mut self) {
         self.guard_neighbour();
-        if !self.down && self.session.established().is_none() {
-            self.handle(Input::Up);
-        }
+        self.handle(Input::PeerFound);
     }
 
     fn guard_neighbour(&self) {

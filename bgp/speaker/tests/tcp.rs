@@ -484,3 +484,29 @@ async fn a_slow_reader_gets_withdrawals_before_announcements() {
         apply_ipv4(&message, &mut held);
     }
 }
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_does_not_hold_up_a_stop() {
+    let (us, them) = (own_address(), own_address());
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.set_recv_buffer_size(4096).unwrap();
+    closed.bind(SocketAddr::new(them, 0)).unwrap();
+    let closed = closed.listen(1).unwrap();
+    let prefixes: Vec<_> =
+        (0..20_000u32).map(|i| proxima_types::Prefix::host(IpAddr::V4((0x0a00_0000 + i).into()))).collect();
+    let mut config = common::speaker(vec![peer("closed", closed.local_addr().unwrap(), THEIR_AS, us)]);
+    config.allow_list = AllowList::new(prefixes.iter().copied());
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let (mut stream, _) = within("an attempt", closed.accept()).await.unwrap();
+    handshake(&mut stream).await;
+    until(&pop, "closed", State::Established).await;
+    let all = prefixes.iter().map(|prefix| plain(&prefix.to_string()));
+    pop.set_desired(all.collect()).unwrap();
+    let some = |status: &proxima_bgp_speaker::PeerStatus| status.session.advertised > 5000;
+    within("its window to close", pop.wait_for("closed", some)).await.unwrap();
+    let stop = pop.stop(Leave::Stop { reason: "bye".to_owned() });
+    tokio::time::timeout(Duration::from_secs(20), stop)
+        .await
+        .expect("the stop ends within its own deadlines");
+    drop(stream);
+}
