@@ -463,8 +463,11 @@ impl Roster {
         let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
         let (session, connection) = begin(now, &config, self.common.settings(&config), resumed);
-        let (status, status_receiver) =
-            watch::channel(PeerStatus::new(&config, range.clone(), session.status(), now));
+        let (status, status_receiver) = watch::channel(PeerStatus {
+            local: connection.as_ref().and_then(|connection| connection.local),
+            remote: connection.as_ref().and_then(|connection| connection.remote),
+            ..PeerStatus::new(&config, range.clone(), session.status(), now)
+        });
         let ports = Ports {
             id,
             wanted: self.wanted.subscribe(),

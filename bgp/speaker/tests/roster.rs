@@ -497,3 +497,25 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
     assert_eq!(read_notification(&mut stranger).await, [6, 5]);
     assert_eq!(received_count(&status(&new, "router")), 1);
 }
+
+#[tokio::test]
+async fn a_member_of_a_range_outlives_the_process_that_let_it_in() {
+    let (them, member) = (own_address(), own_address());
+    let mut config = router(SocketAddr::new(them, 0), &[]);
+    config.peers = vec![range("leaves", member, 10)];
+    let (old, _old_events) = Speaker::start(config.clone()).unwrap();
+    config.listen = old.listening();
+    let mut stream = connect_from(member, config.listen[0]).await;
+    handshake_with(&mut stream, &member_open()).await;
+    let name = format!("leaves/{member}");
+    until(&old, &name, State::Established).await;
+    let before = identity(&status(&old, &name));
+    let detached = within("the hand-over", old.detach()).await;
+    drop(old);
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    until(&new, &name, State::Established).await;
+    let after = identity(&status(&new, &name));
+    assert_eq!((after.1, after.2, after.3), (before.1, before.2, before.3));
+    new.shutdown("leaves", "enough", Duration::ZERO).await.unwrap();
+    assert_eq!(read_notification(&mut stream).await[..2], [6, 2]);
+}

@@ -510,3 +510,41 @@ async fn a_peer_that_takes_nothing_does_not_hold_up_a_stop() {
         .expect("the stop ends within its own deadlines");
     drop(stream);
 }
+
+#[tokio::test]
+async fn what_a_process_could_not_write_its_successor_writes() {
+    let (us, them) = (own_address(), own_address());
+    let slow = TcpSocket::new_v4().unwrap();
+    slow.set_recv_buffer_size(4096).unwrap();
+    slow.bind(SocketAddr::new(them, 0)).unwrap();
+    let slow = slow.listen(1).unwrap();
+    let prefixes: Vec<_> =
+        (0..20_000u32).map(|i| proxima_types::Prefix::host(IpAddr::V4((0x0a00_0000 + i).into()))).collect();
+    let all = || prefixes.iter().map(|prefix| plain(&prefix.to_string())).collect::<Vec<_>>();
+    let mut config = common::speaker(vec![peer("slow", slow.local_addr().unwrap(), THEIR_AS, us)]);
+    config.allow_list = AllowList::new(prefixes.iter().copied());
+    let (old, _old_events) = Speaker::start(config.clone()).unwrap();
+    let (mut stream, _) = within("an attempt", slow.accept()).await.unwrap();
+    handshake(&mut stream).await;
+    until(&old, "slow", State::Established).await;
+    old.set_desired(all()).unwrap();
+    let some = |status: &proxima_bgp_speaker::PeerStatus| status.session.advertised > 5000;
+    within("its window to close", old.wait_for("slow", some)).await.unwrap();
+    let detached = within("the hand-over", old.detach()).await;
+    assert!(!detached.peers[0].unwritten.is_empty(), "something was left to be written");
+    drop(old);
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    new.set_desired(all()).unwrap();
+    // Not an octet is missing or there twice: messages follow each other, and each prefix comes once.
+    let mut held = std::collections::BTreeSet::new();
+    let mut announced = 0;
+    while held.len() < prefixes.len() {
+        let message = read_message(&mut stream).await.expect("the session lives");
+        assert_eq!(message[..16], [0xff; 16], "the marker");
+        let mut told = std::collections::BTreeSet::new();
+        apply_ipv4(&message, &mut told);
+        announced += told.len();
+        held.extend(told);
+    }
+    assert_eq!(announced, prefixes.len());
+}
