@@ -16,13 +16,14 @@ use tokio::{
 };
 
 use crate::{
-    BfdState, CommandError, DumpError, Effect, PeerConfig, PeerRoute, PeerStatus, RoutePage,
+    BfdState, BmpConfig, CommandError, DumpError, Effect, MrtConfig, PeerConfig, PeerRoute, PeerStatus,
+    RoutePage,
     detach::Detached,
     mrt,
     peer::Command,
     rib::RibQueue,
     roster::{Named, PeerPort, Roster},
-    start::Watchers,
+    watchers::Watchers,
 };
 
 /// The handle of a running speaker; cheap to clone.
@@ -311,6 +312,14 @@ impl SpeakerHandle {
         }
         leave(&gone, &Leave::Deconfigured).await;
         Ok(effect)
+    }
+
+    /// From now on these stations are told of sessions and routes, and the table is dumped so. What was the same before goes
+    /// on; a station that is no longer among them is told that this is the end, at most two seconds long.
+    pub async fn set_watchers(&self, bmp: Vec<BmpConfig>, mrt: Option<MrtConfig>) {
+        let mut watchers = self.inner.watchers.lock().await;
+        watchers.keep(&bmp, mrt.as_ref()).await;
+        watchers.begin(bmp, mrt, &self.inner.roster);
     }
 
     /// Takes leave of every peer as `how` says, stops listening, and returns when the last words are delivered, at most two

@@ -53,6 +53,7 @@ mod socket;
 mod start;
 mod status;
 mod table;
+mod watchers;
 
 pub use config::{
     BGP_PORT, BmpConfig, Distance, Effect, FORGET_AFTER, MAX_DYNAMIC, MrtConfig, Password, PasswordError,

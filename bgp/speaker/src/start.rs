@@ -1,25 +1,21 @@
 //! Starting: checks, listening sockets, the RIB's thread, a task for each peer.
 
-use std::{
-    collections::HashMap,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::SocketAddr};
 
 use proxima_types::Asn;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    BmpConfig, Detached, MrtConfig, SpeakerConfig, SpeakerEvents, SpeakerHandle, StartError, bmp,
+    Detached, SpeakerConfig, SpeakerEvents, SpeakerHandle, StartError,
     config::{Common, fits_open},
     detach::{Resumed, take_listener},
     event::EventSink,
     listener::Listeners,
-    mrt,
-    peer::{LEAVE_TIME, Wanted},
+    peer::Wanted,
     rib::RibQueue,
     roster::Roster,
     socket,
+    watchers::Watchers,
 };
 
 /// A BGP speaker; lives as the tasks and the thread that [`Speaker::start`] spawns.
@@ -83,41 +79,9 @@ impl Speaker {
         }
         let mut listeners = JoinSet::new();
         roster.listen(&mut listeners);
-        let watchers = Watchers::start(config.bmp, config.mrt, config.router_id, &roster);
+        let mut watchers = Watchers::new(config.router_id);
+        watchers.begin(config.bmp, config.mrt, &roster);
         Ok((SpeakerHandle::new(config.allow_list, config.router_id, roster, listeners, watchers), receiver))
-    }
-}
-
-/// The tasks that tell others what the peers say.
-pub(crate) struct Watchers {
-    ending: watch::Sender<bool>,
-    stations: JoinSet<()>,
-    _dumps: JoinSet<()>,
-}
-
-impl Watchers {
-    fn start(bmp: Vec<BmpConfig>, mrt: Option<MrtConfig>, router_id: Ipv4Addr, roster: &Arc<Roster>) -> Self {
-        let (ending, ends) = watch::channel(false);
-        let mut stations = JoinSet::new();
-        for (number, station) in bmp.into_iter().enumerate() {
-            stations.spawn(bmp::run(station, number, roster.rib().clone(), ends.clone()));
-        }
-        let mut dumps = JoinSet::new();
-        if let Some(config) = mrt {
-            let peers = Arc::downgrade(roster);
-            let peers = move || peers.upgrade().map_or_else(Vec::new, |roster| roster.ids());
-            dumps.spawn(mrt::run(config, router_id, roster.rib().clone(), peers));
-        }
-        Self { ending, stations, _dumps: dumps }
-    }
-
-    /// Tells the stations that this is the end, within a deadline.
-    pub(crate) async fn end(&mut self) {
-        self.ending.send_replace(true);
-        let ended = async { while self.stations.join_next().await.is_some() {} };
-        if tokio::time::timeout(LEAVE_TIME, ended).await.is_err() {
-            self.stations.abort_all();
-        }
     }
 }
 
