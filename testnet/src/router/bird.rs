@@ -131,10 +131,6 @@ impl Router for Bird {
         self.process.as_ref().map_or(Ok(()), |process| process.signal(signal).map(drop))
     }
 
-    fn bfd_admin_down(&mut self) -> Result<()> {
-        self.ask("disable bfd1").map(drop)
-    }
-
     fn kill(&mut self) -> Result<()> {
         kill(&mut self.process)
     }

@@ -86,8 +86,11 @@ impl ExaBgp {
     /// What it has heard and said, oldest first.
     fn received(&self) -> Result<(String, Vec<Value>)> {
         let file = self.file("received");
-        let text = fs::read_to_string(&file).map_err(Error::io(format!("reading {}", file.display())))?;
-        let events = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let bytes = fs::read(&file).map_err(Error::io(format!("reading {}", file.display())))?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // What a peer said with a NOTIFICATION stands in a string as it came, control characters and all.
+        let printable = text.replace(|c: char| c.is_control() && c != '\n', "?");
+        let events = printable.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         Ok((text, events))
     }
 }
@@ -227,7 +230,8 @@ fn configuration(peering: &Peering, feed: &str) -> Result<String> {
            local-as {};\n  \
            peer-as {};\n  \
            hold-time {};\n  \
-           passive {};\n",
+           passive {};\n  \
+           adj-rib-out true;\n",
         peering.local,
         bound(peering)?,
         peering.local_as,

@@ -20,6 +20,8 @@ use crate::{error::Result, process::Process, wait::block_until};
 const DAEMONS: &str = "/usr/lib/frr";
 /// What it takes a route for that says nothing of LOCAL_PREF.
 const DEFAULT_LOCAL_PREF: u32 = 100;
+/// The number of a second path to a prefix, which it has to learn from the kernel.
+const KERNEL: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Frr {
@@ -89,7 +91,7 @@ impl Frr {
         self.route_maps += 1;
         let map = format!("route{}", self.route_maps);
         let mut lines = vec![format!("route-map {map} permit 10")];
-        if route.nth > 0 {
+        if route.nth == KERNEL {
             let kind = if route.prefix.family() == Family::Ipv4 { "ip" } else { "ipv6" };
             lines.insert(0, format!("{kind} prefix-list {map} permit {}", route.prefix));
             lines.push(format!("match {kind} address prefix-list {map}"));
@@ -110,9 +112,9 @@ impl Frr {
         lines.push(format!("router bgp {}", peering.local_as));
         lines.push(format!("address-family {} unicast", route.prefix.family()));
         lines.push(match route.nth {
-            0 => format!("network {} route-map {map}", route.prefix),
+            0 | 1 => format!("network {} route-map {map}", route.prefix),
             // A second local path: zebra learns the route from the kernel.
-            1 => format!("redistribute kernel route-map {map}"),
+            KERNEL => format!("redistribute kernel route-map {map}"),
             _ => return Err(cannot(Make::Frr, "originate more than two paths to a prefix")),
         });
         Ok(lines)
@@ -175,7 +177,7 @@ impl Router for Frr {
 
     fn announce(&mut self, route: &Announcement) -> Result<()> {
         self.announced.push(route.clone());
-        if route.nth == 1 {
+        if route.nth == KERNEL {
             self.kernel_route(route.prefix)?;
         }
         if self.bgpd.is_none() {
@@ -186,13 +188,21 @@ impl Router for Frr {
     }
 
     fn withdraw(&mut self, prefix: Prefix) -> Result<()> {
-        self.announced.retain(|known| known.prefix != prefix);
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.announced.drain(..).partition(|known| known.prefix == prefix);
+        self.announced = kept;
         let Some(peering) = &self.peering else { return Ok(()) };
-        self.configure(&[
+        let mut lines = vec![
             format!("router bgp {}", peering.local_as),
             format!("address-family {} unicast", prefix.family()),
-            format!("no network {prefix}"),
-        ])
+        ];
+        for route in &gone {
+            lines.push(match route.nth {
+                KERNEL => "no redistribute kernel".to_owned(),
+                _ => format!("no network {prefix}"),
+            });
+        }
+        self.configure(&lines)
     }
 
     fn forget(&mut self, prefix: Prefix) {

@@ -137,7 +137,7 @@ pub trait Router: fmt::Debug {
 
     /// Takes BFD with the PoP down as an operator does, who leaves BGP up (RFC 5880 §6.8.16).
     fn bfd_admin_down(&mut self) -> Result<()> {
-        Err(peering::cannot(self.make(), "speak BFD"))
+        Err(peering::cannot(self.make(), "tell its peer that its BFD is taken down"))
     }
 
     /// Kills its BGP daemon with SIGKILL and waits for its end; what installs its routes goes on, where that is

@@ -36,7 +36,7 @@ pub struct Announcement {
     pub large_communities: Vec<String>,
     /// Route targets (extended communities) as `64512:7`.
     pub route_targets: Vec<String>,
-    /// Paths to one prefix are told apart by this number where several are announced; 0 for the only one.
+    /// Paths to one prefix are numbered from 1 where several are announced; 0 for the only one.
     pub nth: u32,
 }
 

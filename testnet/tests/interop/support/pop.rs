@@ -174,11 +174,10 @@ impl Pop {
 
     /// The session as the daemon sees it: the only peer, or the only member of a range.
     pub(crate) fn peer(&self) -> Peer {
-        let answer: Value = self.ask(paths::PEERS);
-        let peers = answer["peers"].as_array().expect("a list");
-        let member = peers.iter().find(|peer| peer["name"].as_str().is_some_and(|name| name.contains('/')));
-        let peer = member.unwrap_or(&peers[0]).clone();
-        serde_json::from_value(peer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+        wait("peer", || {
+            let answer: Value = self.ask(paths::PEERS);
+            serde_json::from_value(answer["peers"][0].clone()).map_err(|error| format!("{error}: {answer}"))
+        })
     }
 
     /// What was said with the end of a session by a NOTIFICATION: `sent` or `received`, code and subcode.
@@ -201,8 +200,15 @@ impl Pop {
 
     /// The routes the router sent.
     pub(crate) fn received(&self) -> Vec<Route> {
-        let answer: Value = self.ask(paths::RECEIVED);
-        serde_json::from_value(answer["routes"].clone()).unwrap_or_else(|error| panic!("{error}: {answer}"))
+        let (mut routes, mut page) = (Vec::new(), paths::RECEIVED.to_owned());
+        loop {
+            let answer: Value = self.ask(&page);
+            let found: Vec<Route> = serde_json::from_value(answer["routes"].clone())
+                .unwrap_or_else(|error| panic!("{error}: {answer}"));
+            routes.extend(found);
+            let Some(next) = answer["next"].as_str() else { return routes };
+            page = format!("{}?after={next}", paths::RECEIVED);
+        }
     }
 
     /// What happened since the daemon started.
