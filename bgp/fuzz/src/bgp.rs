@@ -21,7 +21,7 @@ pub fn message(input: &[u8]) {
         check_update(&update, stream.len(), negotiated);
     }
     loop {
-        let framed = frame(stream, negotiated.max_len());
+        let framed = frame(stream, negotiated.max_len_receive());
         framing_does_not_depend_on_what_has_arrived(stream, negotiated, &framed);
         match framed {
             Ok(Some(length)) => {
@@ -66,7 +66,7 @@ pub fn notification(input: &[u8]) {
     check_body(
         MessageType::Notification,
         input,
-        Negotiated { extended_messages: true, ..Negotiated::default() },
+        Negotiated { extended_messages_receive: true, extended_messages_send: true, ..Negotiated::default() },
     );
 }
 
@@ -80,8 +80,10 @@ pub fn session(choice: u8) -> Negotiated {
         .collect();
     Negotiated {
         four_octet_as: bit(0),
-        extended_messages: bit(1),
-        extended_next_hop: bit(2),
+        extended_messages_receive: bit(1),
+        extended_messages_send: bit(1),
+        extended_next_hop_receive: bit(2),
+        extended_next_hop_send: bit(2),
         peer: if bit(3) { PeerKind::Internal } else { PeerKind::External },
         families: families[usize::from(choice >> 6)],
         add_path_receive: paths,
@@ -95,7 +97,7 @@ fn check_body(kind: MessageType, body: &[u8], negotiated: Negotiated) {
     let length = HEADER_LEN + body.len();
     let Ok(octets) = u16::try_from(length) else { return };
     let message = [&[0xff; 16][..], &octets.to_be_bytes(), &[kind as u8], body].concat();
-    match frame(&message, negotiated.max_len()) {
+    match frame(&message, negotiated.max_len_receive()) {
         Ok(framed) => {
             assert_eq!(framed, Some(length));
             check(&message, negotiated);
@@ -115,7 +117,7 @@ fn check(message: &[u8], negotiated: Negotiated) {
                 fit_for_a_terminal(&notification.to_string());
             }
             let written = write(&read, negotiated).expect("what was read can be written");
-            assert!(written.len() <= message.len().max(negotiated.max_len()));
+            assert!(written.len() <= message.len().max(negotiated.max_len_send()));
             assert_eq!(Message::decode(&written, negotiated).as_ref(), Ok(&read), "read, written, read");
         }
         Err(error) => check_error(&error, negotiated),
@@ -126,7 +128,7 @@ fn check_error(error: &DecodeError, negotiated: Negotiated) {
     fit_for_a_terminal(&error.to_string());
     let notification = Message::Notification(error.to_notification());
     let written = write(&notification, negotiated).expect("a NOTIFICATION can always be written");
-    assert_eq!(frame(&written, negotiated.max_len()), Ok(Some(written.len())));
+    assert_eq!(frame(&written, negotiated.max_len_send()), Ok(Some(written.len())));
 }
 
 fn write(message: &Message, negotiated: Negotiated) -> Result<BytesMut, EncodeError> {
@@ -147,7 +149,7 @@ fn framing_does_not_depend_on_what_has_arrived(
     let length = framed.as_ref().ok().copied().flatten().unwrap_or(HEADER_LEN);
     for arrived in [0, 1, 15, 16, HEADER_LEN - 1, HEADER_LEN, length.saturating_sub(1), length] {
         let Some(start) = stream.get(..arrived) else { continue };
-        let partly = frame(start, negotiated.max_len());
+        let partly = frame(start, negotiated.max_len_receive());
         assert!(
             partly == Ok(None) || partly == *framed,
             "{partly:?} after {arrived} octets, then {framed:?}"
@@ -173,7 +175,7 @@ fn check_update(update: &Update, octets: usize, negotiated: Negotiated) {
     let written = match write(&Message::Update(update.clone()), negotiated) {
         Ok(written) => written,
         // AS4_PATH and a prefix that does not fit next to it.
-        Err(EncodeError::AttributesTooLong { .. }) if octets > negotiated.max_len() / 2 => return,
+        Err(EncodeError::AttributesTooLong { .. }) if octets > negotiated.max_len_send() / 2 => return,
         Err(error) => panic!("{error}: {update:?}"),
     };
     let mut again = BytesMut::new();
@@ -196,7 +198,7 @@ fn check_update(update: &Update, octets: usize, negotiated: Negotiated) {
 
 fn messages(mut stream: &[u8], negotiated: Negotiated) -> Vec<&[u8]> {
     let mut messages = Vec::new();
-    while let Some(length) = frame(stream, negotiated.max_len()).expect("our own headers are right") {
+    while let Some(length) = frame(stream, negotiated.max_len_send()).expect("our own headers are right") {
         let (message, rest) = stream.split_at(length);
         messages.push(message);
         stream = rest;
@@ -265,7 +267,10 @@ fn keeps_to_what_is_negotiated(update: &Update, negotiated: Negotiated) {
         let ipv6 = reach.next_hop.address.is_ipv6();
         let family = reach.nlri[0].prefix.family();
         assert!(reach.nlri.iter().all(|nlri| nlri.prefix.family() == family), "{reach:?}");
-        assert!(ipv6 == (family == Family::Ipv6) || ipv6 && negotiated.extended_next_hop, "{reach:?}");
+        assert!(
+            ipv6 == (family == Family::Ipv6) || ipv6 && negotiated.extended_next_hop_receive,
+            "{reach:?}"
+        );
         assert!(
             !reach.next_hop.address.is_unspecified() && !reach.next_hop.address.is_multicast(),
             "{reach:?}"

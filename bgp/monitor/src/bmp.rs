@@ -221,7 +221,8 @@ fn as_peer(header: &PeerHeader, session: Negotiated) -> Negotiated {
         four_octet_as: !header.two_octet_as,
         add_path_send: session.add_path_receive,
         families: Families::ALL,
-        extended_next_hop: true,
+        extended_messages_send: session.extended_messages_receive,
+        extended_next_hop_send: true,
         peer: PeerKind::Internal,
         ..session
     }

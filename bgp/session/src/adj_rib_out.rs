@@ -89,7 +89,7 @@ impl Channel {
         let mut next_hops = BTreeMap::new();
         let mut untold = BTreeSet::new();
         for family in negotiated.families.iter() {
-            match settings.next_hop(family, local, negotiated.extended_next_hop) {
+            match settings.next_hop(family, local, negotiated.extended_next_hop_send) {
                 Some(next_hop) => {
                     next_hops.insert(family, next_hop);
                 }

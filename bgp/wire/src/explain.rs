@@ -129,7 +129,7 @@ pub fn stream(bytes: &[u8], negotiated: Negotiated) -> Vec<Explanation> {
     let mut rest = bytes;
     let mut explanations = Vec::new();
     while !rest.is_empty() {
-        let length = header::frame(rest, negotiated.max_len()).ok().flatten().unwrap_or(rest.len());
+        let length = header::frame(rest, negotiated.max_len_receive()).ok().flatten().unwrap_or(rest.len());
         let (message, behind) = rest.split_at(length);
         explanations.push(explain(message, negotiated));
         rest = behind;

@@ -100,7 +100,7 @@ impl HeaderError {
 
 /// The length of the message at the front of `buf`, `None` while it is not yet there in full.
 ///
-/// `max_len` is [`Negotiated::max_len`](crate::Negotiated::max_len). A bad header is reported as soon as its octets
+/// `max_len` is [`Negotiated::max_len_receive`](crate::Negotiated::max_len_receive). A bad header is reported as soon as its octets
 /// are there, without waiting for the rest of the message.
 pub fn frame(buf: &[u8], max_len: usize) -> Result<Option<usize>, DecodeError> {
     Ok(parse(buf, max_len)?.filter(|(_, length)| *length <= buf.len()).map(|(_, length)| length))

@@ -29,7 +29,7 @@ impl Message {
     /// What is wrong with it; [`DecodeError::to_notification`] is what the peer is to be told. A faulty attribute of
     /// an UPDATE that RFC 7606 lets the session survive is no error but one of [`Update::problems`].
     pub fn decode(message: &[u8], negotiated: Negotiated) -> Result<Self, DecodeError> {
-        let (kind, body) = header::split(message, negotiated.max_len())?;
+        let (kind, body) = header::split(message, negotiated.max_len_receive())?;
         Ok(match kind {
             MessageType::Open => Self::Open(Open::decode(body)?),
             MessageType::Update => Self::Update(Update::decode(body, negotiated)?),

@@ -118,10 +118,15 @@ pub struct Negotiated {
     pub four_octet_as: bool,
     /// Families whose routes are exchanged (RFC 4760).
     pub families: Families,
-    /// Messages may have 65535 octets (RFC 8654).
-    pub extended_messages: bool,
-    /// IPv4 routes may have an IPv6 next hop (RFC 8950).
-    pub extended_next_hop: bool,
+    /// The peer's messages may have 65535 octets (RFC 8654 §4): we have offered to take them, whatever it offers.
+    pub extended_messages_receive: bool,
+    /// Ours may. Only if both sides offer it: the RFC asks for the peer's offer alone, but routers that need ours
+    /// too before they take such messages are common.
+    pub extended_messages_send: bool,
+    /// The peer's IPv4 routes may have an IPv6 next hop (RFC 8950 §4): we have offered to take them.
+    pub extended_next_hop_receive: bool,
+    /// Ours may. Only if both sides offer it, for the same reason.
+    pub extended_next_hop_send: bool,
     /// Families in which the peer's prefixes have path identifiers (RFC 7911).
     pub add_path_receive: Families,
     /// Families in which our prefixes have path identifiers; empty as long as we only offer to receive.
@@ -143,8 +148,10 @@ impl Default for Negotiated {
         Self {
             four_octet_as: false,
             families: Families::IPV4,
-            extended_messages: false,
-            extended_next_hop: false,
+            extended_messages_receive: false,
+            extended_messages_send: false,
+            extended_next_hop_receive: false,
+            extended_next_hop_send: false,
             add_path_receive: Families::NONE,
             add_path_send: Families::NONE,
             route_refresh: false,
@@ -169,8 +176,11 @@ impl Negotiated {
         Self {
             four_octet_as: ours.four_octet_as().is_some() && theirs.four_octet_as().is_some(),
             families,
-            extended_messages: both(&Capability::ExtendedMessage),
-            extended_next_hop: ours.offers_ipv6_next_hop_for_ipv4() && theirs.offers_ipv6_next_hop_for_ipv4(),
+            extended_messages_receive: ours.offers(&Capability::ExtendedMessage),
+            extended_messages_send: both(&Capability::ExtendedMessage),
+            extended_next_hop_receive: ours.offers_ipv6_next_hop_for_ipv4(),
+            extended_next_hop_send: ours.offers_ipv6_next_hop_for_ipv4()
+                && theirs.offers_ipv6_next_hop_for_ipv4(),
             add_path_receive: paths(theirs, ours),
             add_path_send: paths(ours, theirs),
             route_refresh: both(&Capability::RouteRefresh),
@@ -180,8 +190,13 @@ impl Negotiated {
         }
     }
 
-    /// The most octets a message may have; OPEN and KEEPALIVE stay below 4096 in any case.
-    pub fn max_len(self) -> usize {
-        if self.extended_messages { EXTENDED_MAX_LEN } else { MAX_LEN }
+    /// The most octets a message of the peer may have; OPEN and KEEPALIVE have at most 4096 in any case.
+    pub fn max_len_receive(self) -> usize {
+        if self.extended_messages_receive { EXTENDED_MAX_LEN } else { MAX_LEN }
+    }
+
+    /// The most octets a message of ours may have; likewise.
+    pub fn max_len_send(self) -> usize {
+        if self.extended_messages_send { EXTENDED_MAX_LEN } else { MAX_LEN }
     }
 }

@@ -260,7 +260,7 @@ impl Notification {
     }
 
     pub(crate) fn encode(&self, negotiated: Negotiated, buf: &mut BytesMut) {
-        let room = negotiated.max_len() - HEADER_LEN - 2;
+        let room = negotiated.max_len_send() - HEADER_LEN - 2;
         write_message(buf, MessageType::Notification, |buf| {
             buf.put_u8(self.code);
             buf.put_u8(self.subcode);

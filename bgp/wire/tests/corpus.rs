@@ -69,7 +69,7 @@ fn streams_of_real_routers_are_read_without_a_fault() {
     for (name, seed) in corpus("message").iter().filter(|(name, _)| is_in_order(name)) {
         let (choice, mut stream) = seed.split_first().unwrap();
         let negotiated = targets::session(*choice);
-        while let Some(length) = frame(stream, negotiated.max_len()).unwrap() {
+        while let Some(length) = frame(stream, negotiated.max_len_receive()).unwrap() {
             let (message, rest) = stream.split_at(length);
             let read = Message::decode(message, negotiated).unwrap_or_else(|error| panic!("{name}: {error}"));
             if let Message::Update(update) = read {

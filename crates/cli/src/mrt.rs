@@ -250,8 +250,8 @@ pub(crate) fn collected(four_octet_as: bool, add_path: bool) -> Negotiated {
     Negotiated {
         four_octet_as,
         families: Families::ALL,
-        extended_messages: true,
-        extended_next_hop: true,
+        extended_messages_receive: true,
+        extended_next_hop_receive: true,
         add_path_receive: if add_path { Families::ALL } else { Families::NONE },
         // LOCAL_PREF and the like are shown as they came.
         peer: PeerKind::Internal,

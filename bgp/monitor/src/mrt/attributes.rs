@@ -45,7 +45,7 @@ fn encoded(attributes: &Attributes, next_hop: Ipv4Addr) -> Result<BytesMut, Enco
     let in_full = Negotiated {
         four_octet_as: true,
         families: Families::ALL,
-        extended_messages: true,
+        extended_messages_send: true,
         peer: PeerKind::Internal,
         ..Negotiated::default()
     };

@@ -45,7 +45,7 @@ impl Session {
             return Some(bytes);
         }
         fsm.inbox.extend_from_slice(&bytes);
-        match frame(&fsm.inbox, negotiated(fsm).max_len()) {
+        match frame(&fsm.inbox, negotiated(fsm).max_len_receive()) {
             Ok(None) => None,
             Ok(Some(_)) | Err(_) => Some(fsm.inbox.split().freeze()),
         }
@@ -53,7 +53,7 @@ impl Session {
 
     fn next_message(&self, slot: Slot, stream: &mut Bytes) -> Result<Option<(Bytes, Message)>, DecodeError> {
         let negotiated = self.fsm(slot).map_or_else(Negotiated::default, negotiated);
-        let Some(length) = frame(stream, negotiated.max_len())? else { return Ok(None) };
+        let Some(length) = frame(stream, negotiated.max_len_receive())? else { return Ok(None) };
         let message = Message::decode(&stream[..length], negotiated)?;
         let bytes = stream.slice(..length);
         stream.advance(length);

@@ -45,11 +45,13 @@ fn what_is_wrong_with_a_peers_bytes_is_said_exactly() {
 }
 
 #[test]
-fn extended_messages_are_taken_once_both_offer_them() {
+fn extended_messages_are_taken_once_we_offer_them() {
     let long = [&MARKER[..], &[0x10, 0x01, 2]].concat();
-    let (mut alone, connection) = Alone::established(first(), &open_with(&[6, 0]));
-    alone.receive(connection, &long);
-    assert_eq!(notifications(&alone.drain()), []);
+    for theirs in [&[6, 0][..], &[]] {
+        let (mut alone, connection) = Alone::established(first(), &open_with(theirs));
+        alone.receive(connection, &long);
+        assert_eq!(notifications(&alone.drain()), []);
+    }
     // But no OPEN and no KEEPALIVE (RFC 8654 §4).
     for kind in [1, 4] {
         let (mut alone, connection) = Alone::established(first(), &open_with(&[6, 0]));

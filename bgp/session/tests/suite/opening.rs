@@ -27,7 +27,7 @@ fn an_active_and_a_passive_side_establish_in_the_order_of_the_rfc() {
     assert_eq!(terms.ours, *status.sent_open.unwrap());
     let negotiated = terms.negotiated;
     assert!(negotiated.four_octet_as && negotiated.route_refresh && negotiated.enhanced_refresh);
-    assert!(negotiated.extended_messages && !negotiated.extended_next_hop);
+    assert!(negotiated.extended_messages_send && !negotiated.extended_next_hop_send);
     assert_eq!(status.local.unwrap().address, Ipv4Addr::new(10, 0, 0, 1));
     assert!(status.timers.hold.is_some() && status.timers.keepalive.is_some());
 }

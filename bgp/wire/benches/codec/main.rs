@@ -157,7 +157,7 @@ fn measurement<'a>(direction: &'static str, codec: &'static str, pass: impl FnMu
 
 /// As the session does it: framing first.
 fn decode_ours(octets: &[u8]) -> Message {
-    let length = frame(octets, session().max_len()).unwrap().unwrap();
+    let length = frame(octets, session().max_len_receive()).unwrap().unwrap();
     Message::decode(&octets[..length], session()).unwrap()
 }
 

@@ -266,7 +266,7 @@ impl AttributeList {
         let length = reader.u8()?;
         let next_hop = reader.take(usize::from(length))?;
         let _reserved = reader.u8()?;
-        let next_hop = mp_next_hop(family, next_hop, self.negotiated.extended_next_hop)?;
+        let next_hop = mp_next_hop(family, next_hop, self.negotiated.extended_next_hop_receive)?;
         Some((next_hop, self.nlri(reader.rest(), family)?))
     }
 

@@ -69,7 +69,7 @@ fn try_announce(
         (Family::Ipv4, IpAddr::V4(next_hop)) => {
             announce_classic(attributes, next_hop, prefixes, negotiated, buf)
         }
-        (_, IpAddr::V6(_)) if family == Family::Ipv6 || negotiated.extended_next_hop => {
+        (_, IpAddr::V6(_)) if family == Family::Ipv6 || negotiated.extended_next_hop_send => {
             announce_multiprotocol(attributes, (family, next_hop), prefixes, negotiated, buf)
         }
         (_, next_hop) => Err(EncodeError::NextHopFamily { prefix: first, next_hop }),
@@ -157,7 +157,7 @@ fn pack(
     end: impl Fn(&mut BytesMut, usize),
 ) -> Result<usize, EncodeError> {
     let add_path = negotiated.add_path_send.contains(family);
-    let room = negotiated.max_len().saturating_sub(behind);
+    let room = negotiated.max_len_send().saturating_sub(behind);
     let mut start = begin_message(buf, MessageType::Update);
     begin(buf);
     let mut empty = buf.len();
@@ -170,7 +170,7 @@ fn pack(
         let len = nlri::encoded_len(nlri, add_path);
         if empty - start + len > room {
             let len = empty + behind - start - EMPTY_LEN;
-            return Err(EncodeError::AttributesTooLong { len, prefix, max: negotiated.max_len() });
+            return Err(EncodeError::AttributesTooLong { len, prefix, max: negotiated.max_len_send() });
         }
         if buf.len() - start + len > room {
             end(buf, start + HEADER_LEN);

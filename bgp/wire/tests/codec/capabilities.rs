@@ -2,11 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use bytes::BytesMut;
 use proxima_bgp_wire::{
-    AddPath, AddPathMode, AfiSafi, Capability, ErrorCode, ExtendedNextHop, Families, GracefulRestart,
-    GracefulRestartFamily, Message, Negotiated, Open, PeerKind, Role, RoleMismatch,
+    AddPath, AddPathMode, AfiSafi, Attributes, Capability, EXTENDED_MAX_LEN, EncodeError, ErrorCode,
+    ExtendedNextHop, Families, GracefulRestart, GracefulRestartFamily, MAX_LEN, Message, Negotiated, NextHop,
+    Open, PeerKind, Role, RoleMismatch, update,
 };
-use proxima_types::{Asn, Family};
+use proxima_types::{Asn, Family, Prefix};
 
 use super::{encode, hex, message};
 
@@ -156,7 +158,7 @@ fn marks_around_a_refresh_need_both_capabilities_of_both() {
 }
 
 #[test]
-fn what_only_one_side_offers_is_not_agreed_on() {
+fn what_needs_both_sides_is_off_where_one_does_not_offer_it() {
     let everything = open(vec![
         Capability::ExtendedMessage,
         Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4_OVER_IPV6]),
@@ -164,12 +166,42 @@ fn what_only_one_side_offers_is_not_agreed_on() {
         Capability::FourOctetAs(Asn(64512)),
     ]);
     let nothing = Open { asn: Asn(64513), ..open(Vec::new()) };
-    for (ours, theirs) in [(&everything, &nothing), (&nothing, &everything)] {
-        assert_eq!(Negotiated::between(ours, theirs), Negotiated::default());
-    }
+    assert_eq!(Negotiated::between(&nothing, &everything), Negotiated::default());
+    let only_ours = Negotiated::between(&everything, &nothing);
+    assert!(!only_ours.extended_messages_send && !only_ours.extended_next_hop_send);
+    assert!(!only_ours.route_refresh && !only_ours.four_octet_as);
     let negotiated = Negotiated::between(&everything, &everything);
-    assert!(negotiated.extended_messages && negotiated.extended_next_hop && negotiated.four_octet_as);
+    assert!(negotiated.extended_messages_send && negotiated.extended_next_hop_send);
+    assert!(negotiated.extended_messages_receive && negotiated.extended_next_hop_receive);
+    assert!(negotiated.four_octet_as);
     assert_eq!(negotiated.peer, PeerKind::Internal);
+}
+
+#[test]
+fn what_we_offer_to_take_we_take_from_a_peer_that_does_not_offer_it() {
+    // RFC 8654 §4, RFC 8950 §4: who sends needs the receiver's offer only.
+    let ours = open(vec![
+        Capability::ExtendedMessage,
+        Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4_OVER_IPV6]),
+        Capability::FourOctetAs(Asn(64512)),
+    ]);
+    let theirs = open(vec![Capability::FourOctetAs(Asn(64513))]);
+    let negotiated = Negotiated::between(&ours, &theirs);
+    assert_eq!((negotiated.max_len_receive(), negotiated.max_len_send()), (EXTENDED_MAX_LEN, MAX_LEN));
+
+    // 1100 IPv4 prefixes with an IPv6 next hop, in MP_REACH_NLRI of 4421 octets.
+    let mut reach = hex("900e 1145 0001 01 10 20010db8000000000000000000000009 00");
+    reach.extend(hex("18 cb0071").repeat(1100));
+    reach.extend(hex("400101 00 400206 0201 0000fde8"));
+    let update = super::decode_update(&super::update(&[], &reach, &[]), negotiated).unwrap();
+    assert_eq!(update.reach[0].nlri.len(), 1100);
+    assert!(update.reach[0].next_hop.address.is_ipv6());
+
+    let next_hop: NextHop = "2001:db8::9".parse::<std::net::IpAddr>().unwrap().into();
+    let prefix: Prefix = "203.0.113.0/24".parse().unwrap();
+    let written =
+        update::announce(&Attributes::default(), next_hop, [prefix], negotiated, &mut BytesMut::new());
+    assert!(matches!(written, Err(EncodeError::NextHopFamily { .. })), "{written:?}");
 }
 
 #[test]

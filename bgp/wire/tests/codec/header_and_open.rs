@@ -12,7 +12,7 @@ use proxima_types::Asn;
 use super::{after_marker, encode, hex, message, modern};
 
 fn extended() -> Negotiated {
-    Negotiated { extended_messages: true, ..modern() }
+    Negotiated { extended_messages_receive: true, extended_messages_send: true, ..modern() }
 }
 
 /// Claim, bytes, longest message allowed; code, subcode and data of the answer.

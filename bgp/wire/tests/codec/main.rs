@@ -41,8 +41,10 @@ fn modern() -> Negotiated {
     Negotiated {
         four_octet_as: true,
         families: Families::ALL,
-        extended_messages: false,
-        extended_next_hop: false,
+        extended_messages_receive: false,
+        extended_messages_send: false,
+        extended_next_hop_receive: false,
+        extended_next_hop_send: false,
         route_refresh: true,
         ..Negotiated::default()
     }

@@ -189,8 +189,10 @@ fn negotiated() -> impl Strategy<Value = Negotiated> {
         Negotiated {
             four_octet_as,
             families,
-            extended_messages,
-            extended_next_hop,
+            extended_messages_receive: extended_messages,
+            extended_messages_send: extended_messages,
+            extended_next_hop_receive: extended_next_hop,
+            extended_next_hop_send: extended_next_hop,
             add_path_receive,
             route_refresh,
             disable_families,
@@ -204,7 +206,7 @@ fn negotiated() -> impl Strategy<Value = Negotiated> {
 /// announcement are the same.
 fn read_all(stream: &[u8], negotiated: Negotiated) -> Update {
     let mut all = Update::default();
-    for message in frames(stream, negotiated.max_len()) {
+    for message in frames(stream, negotiated.max_len_send()) {
         let update = decode_update(message, negotiated).expect("what we write is well-formed");
         assert!(update.problems.is_empty(), "{:?}", update.problems);
         let contents = [!update.withdrawn.is_empty(), !update.reach.is_empty(), update.end_of_rib.is_some()];
@@ -282,7 +284,7 @@ proptest! {
         let peer = if internal { PeerKind::Internal } else { PeerKind::External };
         let (add_path_send, add_path_receive) = (add_path, add_path);
         let negotiated =
-            Negotiated { four_octet_as, extended_messages, peer, add_path_send, add_path_receive, extended_next_hop: true, ..modern() };
+            Negotiated { four_octet_as, extended_messages_receive: extended_messages, extended_messages_send: extended_messages, peer, add_path_send, add_path_receive, extended_next_hop_receive: true, extended_next_hop_send: true, ..modern() };
         let bytes = encode(&Message::Update(update.clone()), negotiated).unwrap();
         let mut expected = update;
         without_path_ids(&mut expected.withdrawn, add_path);
@@ -340,7 +342,7 @@ proptest! {
 
     #[test]
     fn a_stream_is_cut_the_same_wherever_it_is_split(update in update(), at: Index) {
-        let extended = Negotiated { extended_next_hop: true, ..modern() };
+        let extended = Negotiated { extended_next_hop_receive: true, extended_next_hop_send: true, ..modern() };
         let bytes = encode(&Message::Update(update), extended).unwrap();
         let whole = frames(&bytes, MAX_LEN).len();
         let at = at.index(bytes.len() + 1);

@@ -400,7 +400,7 @@ fn prefixes_fill_messages_to_the_last_octet() {
     assert_eq!(update::withdraw(hosts(814), modern(), &mut buf), 1);
     assert_eq!(buf.len(), 4093);
     assert_eq!(update::withdraw(hosts(815), modern(), &mut buf), 2);
-    let extended = Negotiated { extended_messages: true, ..modern() };
+    let extended = Negotiated { extended_messages_receive: true, extended_messages_send: true, ..modern() };
     assert_eq!(update::withdraw(hosts(815), extended, &mut buf), 1);
 }
 

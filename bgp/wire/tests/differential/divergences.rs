@@ -308,7 +308,7 @@ fn a_second_next_hop_that_is_not_link_local_is_left_out() {
 fn long_messages_need_a_session_that_allows_them() {
     let nlri = "18 cb0071".repeat(1100);
     let octets = update(&format!("{ORIGIN_AND_NEXT_HOP} {AS_PATH}"), &nlri);
-    let small = Negotiated { extended_messages: false, ..modern() };
+    let small = Negotiated { extended_messages_receive: false, extended_messages_send: false, ..modern() };
     let notification = Message::decode(&octets, small).unwrap_err().to_notification();
     assert_eq!(notification.error(), ErrorCode::BAD_MESSAGE_LENGTH);
     assert!(Message::decode(&octets, modern()).is_ok());

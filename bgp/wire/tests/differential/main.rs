@@ -45,8 +45,10 @@ fn session(four_octet_as: bool, add_path: bool, internal: bool) -> Negotiated {
     Negotiated {
         four_octet_as,
         families: Families::ALL,
-        extended_messages: true,
-        extended_next_hop: true,
+        extended_messages_receive: true,
+        extended_messages_send: true,
+        extended_next_hop_receive: true,
+        extended_next_hop_send: true,
         add_path_receive: paths,
         add_path_send: paths,
         peer: if internal { PeerKind::Internal } else { PeerKind::External },

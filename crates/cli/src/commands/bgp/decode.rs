@@ -36,11 +36,13 @@ fn negotiated(args: &DecodeArgs) -> Negotiated {
     Negotiated {
         four_octet_as: !args.two_octet_as,
         families: Families::ALL,
-        extended_messages: !args.no_extended_messages,
-        extended_next_hop: !args.no_extended_next_hop,
+        extended_messages_receive: !args.no_extended_messages,
+        extended_next_hop_receive: !args.no_extended_next_hop,
         add_path_receive: if args.add_path { Families::ALL } else { Families::NONE },
         route_refresh: true,
         enhanced_refresh: true,
+        // As our sessions have it (RFC 7606 §2).
+        disable_families: true,
         peer: if args.ibgp { PeerKind::Internal } else { PeerKind::External },
         ..Negotiated::default()
     }
