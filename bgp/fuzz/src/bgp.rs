@@ -234,7 +234,7 @@ impl Said {
 }
 
 /// Attributes that differ only in what has no meaning become equal: where a sequence of AS numbers is cut into segments,
-/// and the flags of attributes we do not know: we set the partial bit, and the lower four bits are to be ignored (RFC 4271
+/// and the flags of attributes we do not know: the lower four bits are to be ignored (RFC 4271
 /// §4.3).
 fn canonical(mut attributes: Attributes) -> Attributes {
     let mut joined: Vec<(SegmentKind, Vec<Asn>)> = Vec::new();
@@ -250,8 +250,8 @@ fn canonical(mut attributes: Attributes) -> Attributes {
         joined.iter().map(|(kind, asns)| Segment { kind: *kind, asns: asns.as_slice() }),
     );
     if !attributes.rare.unknown.is_empty() {
-        let partial = |raw: &RawAttribute| RawAttribute { flags: 0xe0, ..raw.clone() };
-        attributes.rare.unknown = attributes.rare.unknown.iter().map(partial).collect();
+        let plain = |raw: &RawAttribute| RawAttribute { flags: raw.flags & 0xe0, ..raw.clone() };
+        attributes.rare.unknown = attributes.rare.unknown.iter().map(plain).collect();
     }
     attributes
 }

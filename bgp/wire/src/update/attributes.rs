@@ -50,7 +50,9 @@ pub struct RareAttributes {
     pub originator_id: Option<Ipv4Addr>,
     /// CLUSTER_LIST of route reflectors; iBGP only.
     pub cluster_list: Box<[Ipv4Addr]>,
-    /// Optional transitive attributes we do not know, in the order they came; encoded with the partial bit set.
+    /// Optional transitive attributes that are kept as they came, in that order: those we do not know, and
+    /// IPV6_EXTENDED_COMMUNITIES (RFC 5701). The partial bit is written as it stands here: whoever passes on one it does
+    /// not know sets it (RFC 4271 §5), whoever tells what a peer said leaves it.
     pub unknown: Box<[RawAttribute]>,
 }
 

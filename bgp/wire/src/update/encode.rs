@@ -345,7 +345,7 @@ fn write_attributes(
         write_attribute(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &asn.0.to_be_bytes(), buf);
     }
     for raw in &rare.unknown {
-        write_attribute(OPTIONAL_TRANSITIVE | flag::PARTIAL, raw.code, &raw.value, buf);
+        write_attribute(OPTIONAL_TRANSITIVE | raw.flags & flag::PARTIAL, raw.code, &raw.value, buf);
     }
 }
 

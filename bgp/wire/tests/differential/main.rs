@@ -113,7 +113,7 @@ impl Said {
     }
 }
 
-/// Attributes in one form: adjacent sequences of AS numbers are one, and unknown attributes have the partial bit.
+/// Attributes in one form: adjacent sequences of AS numbers are one, and the partial bit, which not every codec keeps, is set.
 fn canonical(mut attributes: Attributes) -> Attributes {
     let mut joined: Vec<(SegmentKind, Vec<Asn>)> = Vec::new();
     for segment in attributes.as_path.segments() {
