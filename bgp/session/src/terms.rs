@@ -68,6 +68,7 @@ impl Terms {
         negotiated.peer = if settings.internal() { PeerKind::Internal } else { PeerKind::External };
         negotiated.families = negotiated.families.intersection(settings.offered());
         negotiated.disable_families = true;
+        negotiated.refuse_as_sets = true;
         if negotiated.families.is_empty() {
             let missing: Vec<_> = settings.families.iter().copied().map(Capability::multiprotocol).collect();
             let names: Vec<_> = settings.families.iter().map(ToString::to_string).collect();

@@ -139,6 +139,9 @@ pub struct Negotiated {
     /// ([`Disposition::DisableFamily`](crate::Disposition::DisableFamily)). No capability: for a session that drops and
     /// ignores that family's routes from then on.
     pub disable_families: bool,
+    /// Routes with an AS_SET in their path are taken as withdrawn (RFC 9774). No capability either: for a session,
+    /// while a reader of dumps wants to see them.
+    pub refuse_as_sets: bool,
     /// eBGP or iBGP.
     pub peer: PeerKind,
 }
@@ -157,6 +160,7 @@ impl Default for Negotiated {
             route_refresh: false,
             enhanced_refresh: false,
             disable_families: false,
+            refuse_as_sets: false,
             peer: PeerKind::External,
         }
     }
@@ -185,6 +189,7 @@ impl Negotiated {
             add_path_send: paths(ours, theirs),
             route_refresh: both(&Capability::RouteRefresh),
             disable_families: false,
+            refuse_as_sets: false,
             enhanced_refresh: both(&Capability::RouteRefresh) && both(&Capability::EnhancedRouteRefresh),
             peer: if ours.asn == theirs.asn { PeerKind::Internal } else { PeerKind::External },
         }

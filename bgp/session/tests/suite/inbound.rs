@@ -1,7 +1,7 @@
 //! Checks on received routes.
 
 use proxima_bgp_session::{Marks, Output, Problem, ReceivedUpdate, RibChange, Settings};
-use proxima_bgp_wire::Role;
+use proxima_bgp_wire::{Fault, Role};
 use proxima_types::{Asn, RouteAttributes};
 
 use crate::{
@@ -29,12 +29,10 @@ fn receive(settings: Settings, attributes: &[u8]) -> (ReceivedUpdate, Vec<Proble
 
 #[test]
 fn a_path_that_does_not_begin_with_the_peers_as_is_taken_as_withdrawn() {
-    let set_first = [0x40, 1, 1, 0, 0x40, 2, 4, 1, 1, 0xfd, 0xe8, 0x40, 3, 4, 10, 0, 0, 2];
     let cases = [
         (attributes(&[65000, 65001], &[]), None),
         (attributes(&[65001, 65000], &[]), Some(Some(Asn(65001)))),
         (attributes(&[], &[]), Some(None)),
-        (set_first.to_vec(), Some(Some(Asn(65000)))),
     ];
     for (attributes, refused) in cases {
         let (received, problems) = receive(first(), &attributes);
@@ -52,6 +50,16 @@ fn a_path_that_does_not_begin_with_the_peers_as_is_taken_as_withdrawn() {
         let (received, problems) = receive(settings, &attributes(&[65001], more));
         assert_eq!((received.update.reach.len(), problems), (1, vec![]));
     }
+}
+
+#[test]
+fn a_route_with_an_as_set_is_taken_as_withdrawn() {
+    // RFC 9774. The set holds the peer's AS.
+    let set = [0x40, 1, 1, 0, 0x40, 2, 4, 1, 1, 0xfd, 0xe8, 0x40, 3, 4, 10, 0, 0, 2];
+    let (received, problems) = receive(first(), &set);
+    assert_eq!((received.update.withdrawn.len(), received.update.reach.len()), (1, 0));
+    let [Problem::MalformedUpdate(problem)] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.fault, Fault::AsSet);
 }
 
 #[test]

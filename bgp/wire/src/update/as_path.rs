@@ -34,7 +34,8 @@ pub struct Segment<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SegmentKind {
-    /// Unordered: the route is an aggregate.
+    /// Unordered: the route is an aggregate. Deprecated by RFC 9774; see
+    /// [`Negotiated::refuse_as_sets`](crate::Negotiated::refuse_as_sets).
     Set = 1,
     /// Ordered, nearest first.
     Sequence = 2,
@@ -102,6 +103,11 @@ impl AsPath {
     /// The length as route selection counts it: a set is one (RFC 4271 §9.1.2.2).
     pub fn length(&self) -> usize {
         self.segments().map(Segment::length).sum()
+    }
+
+    /// Whether one of the segments is unordered.
+    pub(super) fn has_set(&self) -> bool {
+        self.segments().any(|segment| segment.kind == SegmentKind::Set)
     }
 
     /// The AS nearest to us, if the path begins with an ordered segment: an external peer's own.

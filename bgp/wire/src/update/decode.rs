@@ -146,8 +146,7 @@ impl AttributeList {
         }
         let Some(expected) = class(attribute.code) else { return self.unknown(attribute) };
         if attribute.flags & (flag::OPTIONAL | flag::TRANSITIVE) != expected {
-            let fault = Fault::Flags(attribute.flags);
-            self.problem(attribute.code, fault, Disposition::TreatAsWithdraw, attribute.octets);
+            self.fault(attribute, Fault::Flags(attribute.flags));
             if !matches!(attribute.code, code::MP_REACH | code::MP_UNREACH) {
                 return Ok(());
             }
@@ -157,7 +156,7 @@ impl AttributeList {
             code::MP_UNREACH => self.mp_unreach(attribute),
             _ => {
                 if let Err(fault) = self.value(attribute) {
-                    self.problem(attribute.code, fault, disposition(attribute.code), attribute.octets);
+                    self.fault(attribute, fault);
                 }
                 Ok(())
             }
@@ -208,7 +207,7 @@ impl AttributeList {
         let into = &mut self.attributes;
         match attribute.code {
             code::ORIGIN => into.origin = origin(value)?,
-            code::AS_PATH => into.as_path = AsPath::decode(value, wide)?,
+            code::AS_PATH => into.as_path = self.negotiated.check_sets(AsPath::decode(value, wide)?)?,
             code::NEXT_HOP => self.next_hop = Some(next_hop(value)?),
             code::MED => into.med = Some(number(value)?),
             code::LOCAL_PREF => into.local_pref = Some(number(value)?),
@@ -231,7 +230,9 @@ impl AttributeList {
                 list::<20>(value)?;
                 self.keep_raw(attribute);
             }
-            code::AS4_PATH => self.as4_path = Some(AsPath::decode_as4(value)?),
+            code::AS4_PATH => {
+                self.as4_path = Some(self.negotiated.check_sets(AsPath::decode_as4(value)?)?);
+            }
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(value, true)?),
             code::LARGE_COMMUNITIES => {
                 into.large_communities = LargeCommunity::distinct(
@@ -436,8 +437,19 @@ impl AttributeList {
     }
 
     #[cold]
+    fn fault(&mut self, attribute: Attribute<'_>, fault: Fault) {
+        self.problem(attribute.code, fault, disposition(attribute.code, fault), attribute.octets);
+    }
+
+    #[cold]
     fn problem(&mut self, attribute: u8, fault: Fault, disposition: Disposition, octets: &[u8]) {
         self.problems.push(AttributeProblem { attribute, fault, disposition, octets: octets.to_vec() });
+    }
+}
+
+impl Negotiated {
+    fn check_sets(self, path: AsPath) -> Result<AsPath, Fault> {
+        if self.refuse_as_sets && path.has_set() { Err(Fault::AsSet) } else { Ok(path) }
     }
 }
 

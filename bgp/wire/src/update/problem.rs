@@ -48,6 +48,9 @@ pub enum Fault {
     /// AS 0 is in it (RFC 7607).
     #[error("has AS 0 in it, which is reserved")]
     AsZero,
+    /// An unordered segment, of an aggregate (RFC 9774).
+    #[error("has an AS_SET, which no route may have any more")]
+    AsSet,
     /// A segment of a confederation, of which we are no member (RFC 5065).
     #[error("has a confederation segment, and we are in no confederation")]
     Confederation,
@@ -97,6 +100,7 @@ impl AttributeProblem {
             (Fault::Duplicate, _) => "RFC 7606 §3 g",
             (Fault::Overrun, _) => "RFC 7606 §4",
             (Fault::AsZero, _) => "RFC 7607 §2",
+            (Fault::AsSet, _) => "RFC 9774",
             (Fault::Confederation, _) => "RFC 5065 §5",
             (Fault::FromFourOctetPeer, _) => "RFC 6793 §4.1",
             (Fault::FamilyNotNegotiated(_), _) => "RFC 4760 §8",

@@ -31,10 +31,15 @@ pub(super) fn class(attribute: u8) -> Option<u8> {
     })
 }
 
-/// What a bad value of an attribute leads to (RFC 7606 §7; RFC 6793 §6).
-pub(super) fn disposition(attribute: u8) -> Disposition {
-    match attribute {
-        code::ATOMIC_AGGREGATE | code::AGGREGATOR | code::AS4_PATH | code::AS4_AGGREGATOR => {
+/// What a fault of an attribute leads to (RFC 7606 §7; RFC 6793 §6).
+///
+/// Wrong flags withdraw, even of attributes whose bad values are only discarded: RFC 7606 §3 c makes an exception for
+/// attributes whose specification asks for another handling of wrong flags, and §7.6, §7.7 and RFC 6793 §6 speak of
+/// lengths and values only. BIRD reads it likewise; FRR discards.
+pub(super) fn disposition(attribute: u8, fault: Fault) -> Disposition {
+    match (attribute, fault) {
+        (_, Fault::Flags(_) | Fault::AsSet) => Disposition::TreatAsWithdraw,
+        (code::ATOMIC_AGGREGATE | code::AGGREGATOR | code::AS4_PATH | code::AS4_AGGREGATOR, _) => {
             Disposition::AttributeDiscard
         }
         _ => Disposition::TreatAsWithdraw,

@@ -497,6 +497,30 @@ fn ipv6_address_specific_communities_are_checked_and_kept_as_they_came() {
     assert!(update.problems.is_empty());
     let [raw] = &*update.attributes.rare.unknown else { panic!("one attribute") };
     assert_eq!((raw.flags, raw.code, &raw.value[..]), (0xc0, 25, &hex(value)[..]));
+    // Known to us, so not marked as passed on by one who did not know it.
+    let mut written = BytesMut::new();
+    proxima_bgp_wire::Message::Update(update).encode(modern(), &mut written).unwrap();
+    let expected = hex(&format!("c01914 {value} {NLRI}"));
+    assert!(written.ends_with(&expected), "{written:02x?}");
+}
+
+#[test]
+fn a_session_takes_routes_with_an_as_set_as_withdrawn() {
+    // RFC 9774; a reader of dumps shows them.
+    let path = "40020c 0201 0000fde8 0101 00011170";
+    let message = only(&[ORIGIN, path, NEXT_HOP].concat());
+    let refusing = Negotiated { refuse_as_sets: true, ..modern() };
+    assert_withdrawn("AS_PATH", &message, refusing, 2, Fault::AsSet);
+    assert!(decode_update(&message, modern()).unwrap().problems.is_empty());
+    let refusing = Negotiated { refuse_as_sets: true, ..two_octet() };
+    let as4 = [ORIGIN, "400206 0202 fde8 5ba0", NEXT_HOP, "c01106 0101 00011170"].concat();
+    assert_withdrawn("AS4_PATH", &only(&as4), refusing, 17, Fault::AsSet);
+    let problem = &decode_update(&only(&as4), refusing).unwrap().problems[0];
+    assert_eq!(problem.rule(), "RFC 9774");
+    assert_eq!(
+        problem.to_string(),
+        "AS4_PATH has an AS_SET, which no route may have any more; its routes are taken as withdrawn"
+    );
 }
 
 #[test]
