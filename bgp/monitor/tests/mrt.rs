@@ -190,6 +190,27 @@ fn prefix_octets(prefix: &str) -> usize {
 }
 
 #[test]
+fn attributes_have_65535_octets_at_most_the_next_hop_among_them() {
+    let mut buf = BytesMut::new();
+    let mut dump = dump(&mut buf);
+    buf.clear();
+    let prefix = "2001:db8:ac::/48".parse().unwrap();
+    let mut of_length = |value: usize| {
+        let mut long = attributes();
+        long.rare.unknown = [RawAttribute { flags: 0xc0, code: 200, value: vec![0; value].into() }].into();
+        let link_local = Some("fe80::2".parse().unwrap());
+        let next_hop = NextHop { address: "2001:db8::2".parse().unwrap(), link_local };
+        dump.prefix(time(), prefix, &[RibEntry { next_hop, ..entry(0, &long, "::") }], &mut buf)
+    };
+    // Beside the value: 4 of its header, 31 of the others, 36 of the next hop.
+    of_length(65_535 - 71).unwrap();
+    assert!(matches!(of_length(65_535 - 70), Err(TableDumpError::Attributes { .. })));
+    let length_at = 12 + 4 + 7 + 2 + 2 + 4;
+    assert_eq!(buf[length_at..length_at + 2], [0xff, 0xff]);
+    assert_eq!(buf.len(), length_at + 2 + 65_535, "of the second nothing is left");
+}
+
+#[test]
 fn nothing_is_written_of_a_prefix_without_paths_or_with_one_that_does_not_fit() {
     let mut buf = BytesMut::new();
     let mut dump = dump(&mut buf);

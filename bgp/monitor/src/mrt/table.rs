@@ -165,7 +165,11 @@ impl TableDump {
         buf.put_u16(0);
         attributes::write(entry.attributes, entry.next_hop, buf)
             .map_err(|source| TableDumpError::Attributes { prefix, source })?;
-        let length = (buf.len() - length_at - 2) as u16;
+        let len = buf.len() - length_at - 2;
+        let length = u16::try_from(len).map_err(|_| {
+            let source = EncodeError::AttributesTooLong { len, prefix, max: usize::from(u16::MAX) };
+            TableDumpError::Attributes { prefix, source }
+        })?;
         buf[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
         Ok(())
     }
