@@ -33,6 +33,7 @@ impl Bfd {
     pub fn start(options: BfdOptions) -> io::Result<(BfdHandle, mpsc::Receiver<BfdEvent>)> {
         let sockets = Sockets::open(options.ipv4, options.ipv6)?;
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        // Without a bound of its own: each caller waits for its answer, so that there are never more requests than callers.
         let (request_sender, request_receiver) = requests::channel();
         let (event_sender, event_receiver) = mpsc::channel(EVENTS);
         let (ready_sender, ready_receiver) = requests::sync_channel(1);
