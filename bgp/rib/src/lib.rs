@@ -19,6 +19,7 @@ mod interner;
 mod key;
 mod paths;
 mod peers;
+mod places;
 mod query;
 mod rib;
 mod route;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use proxima_bgp_wire::Attributes;
+use proxima_types::Community;
+
 use crate::Unusable;
 
 /// How the best path is chosen where RFC 4271 §9.1 leaves room, or operators want it otherwise.
@@ -32,6 +35,25 @@ impl Default for BestPathRules {
             prefer_oldest_external: false,
             honour_graceful_shutdown: true,
         }
+    }
+}
+
+/// What a path's attributes count for.
+impl BestPathRules {
+    /// LOCAL_PREF as it is compared.
+    pub fn local_pref(&self, attributes: &Attributes) -> u32 {
+        if self.honour_graceful_shutdown && attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN) {
+            return 0;
+        }
+        attributes.local_pref.unwrap_or(self.default_local_pref)
+    }
+
+    pub(crate) fn as_path_length(&self, attributes: &Attributes) -> usize {
+        if self.ignore_as_path_length { 0 } else { attributes.as_path.length() }
+    }
+
+    pub(crate) fn med(&self, attributes: &Attributes) -> u32 {
+        attributes.med.unwrap_or(if self.missing_med_worst { u32::MAX } else { 0 })
     }
 }
 

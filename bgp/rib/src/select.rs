@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use proxima_bgp_wire::PeerKind;
-use proxima_types::{Asn, Community};
+use proxima_types::Asn;
 
 use crate::{BestPathRules, PathSource, Shared, Step, rules::STEPS};
 
@@ -67,19 +67,10 @@ impl Candidate<'_> {
         let attributes = &self.shared.attributes;
         let external = self.source.kind == PeerKind::External;
         match step {
-            Step::LocalPref => {
-                let shutdown = rules.honour_graceful_shutdown
-                    && attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN);
-                let local_pref = attributes.local_pref.unwrap_or(rules.default_local_pref);
-                u128::from(u32::MAX - if shutdown { 0 } else { local_pref })
-            }
-            Step::AsPathLength if rules.ignore_as_path_length => 0,
-            Step::AsPathLength => attributes.as_path.length() as u128,
+            Step::LocalPref => u128::from(u32::MAX - rules.local_pref(attributes)),
+            Step::AsPathLength => rules.as_path_length(attributes) as u128,
             Step::Origin => attributes.origin as u128,
-            Step::Med => {
-                let missing = if rules.missing_med_worst { u32::MAX } else { 0 };
-                u128::from(attributes.med.unwrap_or(missing))
-            }
+            Step::Med => u128::from(rules.med(attributes)),
             Step::External => u128::from(!external),
             Step::Oldest if rules.prefer_oldest_external && external => u128::from(self.received),
             Step::Oldest => 0,
