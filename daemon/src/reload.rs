@@ -22,7 +22,7 @@ use crate::{
     admin::{CommandRefusal, Reply},
     bfd::Watch,
     control::Control,
-    speaker::peer_config,
+    speaker::{bmp_config, mrt_config, peer_config},
 };
 
 /// Who asked, if someone waits for the answer.
@@ -59,6 +59,16 @@ pub(crate) struct Plan {
     steps: Vec<Step>,
 }
 
+/// A name's changes in the interface's words.
+fn reloads<N: fmt::Display>(changes: &Changes<N>) -> Reloads {
+    let words = |names: &[N]| names.iter().map(ToString::to_string).collect();
+    Reloads {
+        added: words(&changes.added),
+        removed: words(&changes.removed),
+        changed: words(&changes.changed),
+    }
+}
+
 /// One change of a peer, with what takes it back.
 #[derive(Debug, Clone)]
 enum Step {
@@ -90,6 +100,11 @@ impl Control {
                 let (speaker, done) = (self.speaker.clone(), self.reloads.clone());
                 tokio::spawn(async move {
                     let result = carry_out(&speaker, &plan.steps).await;
+                    if result.is_ok() && (plan.changes.mrt || !plan.changes.bmp.is_empty()) {
+                        let bgp = &plan.config.bgp;
+                        let stations = bgp.bmp.iter().map(bmp_config).collect();
+                        speaker.set_watchers(stations, bgp.mrt.as_ref().map(mrt_config)).await;
+                    }
                     // The control task is gone only when the daemon ends.
                     done.send(Outcome { plan, result, asked }).await.ok();
                 });
@@ -147,7 +162,9 @@ impl Control {
                 .ensure_started()
                 .map_err(|error| refusal(format!("{error:#}"), "nothing was changed"))?;
         }
-        let (steps, changes) = steps(&self.peers, &peers);
+        let (steps, told) = steps(&self.peers, &peers);
+        let mrt = diff.other.contains(&Part::Mrt);
+        let changes = Reloaded { peers: told, bmp: reloads(&diff.bmp), mrt };
         Ok(Plan { config, peers, changes, steps })
     }
 }
@@ -181,7 +198,8 @@ fn read(file: &Path) -> Result<Config, ErrorBody> {
 
 /// What can't change while the daemon runs.
 fn needs_restart(diff: &Diff) -> Result<(), ErrorBody> {
-    let others = diff.other.iter().map(|part| match part {
+    // `[bgp.mrt]` can change, as stations can.
+    let others = diff.other.iter().filter(|part| **part != Part::Mrt).map(|part| match part {
         Part::BgpListen => "bgp.listen (left out, it follows from whether anyone may connect)".to_owned(),
         part => part.to_string(),
     });
@@ -205,7 +223,7 @@ fn touched<N: fmt::Display>(kind: &str, changes: &Changes<N>) -> impl Iterator<I
 }
 
 /// From the peers there are to those there should be. First go those that leave or move, so that their addresses are free.
-fn steps(old: &Peers, new: &Peers) -> (Vec<Step>, Reloaded) {
+fn steps(old: &Peers, new: &Peers) -> (Vec<Step>, Reloads) {
     let (mut removals, mut changes, mut additions) = (Vec::new(), Vec::new(), Vec::new());
     let mut told = Reloads::default();
     for (name, from) in &old.sessions {
@@ -230,8 +248,7 @@ fn steps(old: &Peers, new: &Peers) -> (Vec<Step>, Reloaded) {
             told.changed.push(name.to_string());
         }
     }
-    let steps = removals.into_iter().chain(changes).chain(additions).collect();
-    (steps, Reloaded { peers: told, ..Reloaded::default() })
+    (removals.into_iter().chain(changes).chain(additions).collect(), told)
 }
 
 /// Carries the steps out; when one can't be, takes back what was done.

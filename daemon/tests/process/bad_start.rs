@@ -184,3 +184,22 @@ fn vips_without_the_capability_name_it_and_the_way_around() {
     assert!(!pop.socket().exists());
     assert!(router.heard().is_empty());
 }
+
+#[test]
+fn a_password_that_can_t_be_read_is_named_with_its_file() {
+    let (pop, _app, router) = sound();
+    let path = pop.write();
+    let file = pop.directory().join("router.md5");
+    let setting = format!("name = \"router\"\npassword-file = \"{}\"", file.display());
+    fs::write(&path, pop.text().replacen("name = \"router\"", &setting, 1)).unwrap();
+    let failed = Daemon::fail(Daemon::command(&path));
+    assert_eq!(failed.code, Some(1));
+    assert_says(
+        &failed.stderr,
+        &["can't read the TCP MD5 password in", file.to_str().unwrap(), "No such file"],
+    );
+    fs::write(&file, "x".repeat(81)).unwrap();
+    let failed = Daemon::fail(Daemon::command(&path));
+    assert_says(&failed.stderr, &[file.to_str().unwrap(), "has 81 octets", "1 to 80"]);
+    assert!(router.heard().is_empty() && !pop.socket().exists());
+}

@@ -1,11 +1,5 @@
 //! Status, drain, metrics, the command line.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-    sync::OnceLock,
-};
-
 use nix::sys::signal::Signal;
 use proxima_api::{
     AdvertisedRoutes, Backends, DrainStatus, EventKind, Events, GroupReason, Peer, Peers, Phase,
@@ -13,7 +7,7 @@ use proxima_api::{
 };
 use proxima_types::{Asn, Family, Health, ReachState};
 
-use crate::support::{App, Pop, Router, exchange, get};
+use crate::support::{App, Pop, Router, exchange, get, proxima};
 
 #[test]
 fn every_answer_is_of_the_interfaces_types_and_tells_what_is() {
@@ -139,19 +133,6 @@ fn the_log_is_json_where_that_is_asked_for() {
 }
 
 #[test]
-fn sighup_says_that_there_is_no_reload_and_changes_nothing() {
-    let router = Router::polite();
-    let app = App::healthy("eu-1");
-    let pop = Pop::new().peer("router", &router).backend("eu", &app);
-    let daemon = pop.start_announced(&router);
-    let before = router.updates();
-    daemon.signal(Signal::SIGHUP);
-    daemon.wait_log("does not reload; restart");
-    assert_eq!(get(pop.web(), "/").status, 200);
-    assert_eq!(router.updates(), before);
-}
-
-#[test]
 fn metrics_are_rendered_under_their_names() {
     let router = Router::polite();
     let (eu, mut us) = (App::healthy("eu-1"), App::healthy("us-1"));
@@ -179,6 +160,9 @@ fn metrics_are_rendered_under_their_names() {
         r#"proxima_bgp_peer_established{peer="router"} 1"#,
         r#"proxima_bgp_updates_sent_total{peer="router"} 2"#,
         r#"proxima_bgp_routes_advertised{peer="router"} 2"#,
+        r#"proxima_bgp_peer_state{peer="router",state="established"} 1"#,
+        r#"proxima_bgp_prefixes_limit{peer="router",family="ipv6"} 10000"#,
+        r#"proxima_bgp_peer_shutdown{peer="router"} 0"#,
         &format!(r#"proxima_listener_up{{service="web",address="{web}"}} 1"#),
         r#"proxima_service_requests_total{service="web"} 3"#,
         r#"proxima_service_responses_total{service="web",class="2xx"} 3"#,
@@ -188,31 +172,6 @@ fn metrics_are_rendered_under_their_names() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(text.lines().any(|line| line.starts_with("proxima_backend_rtt_seconds{")), "{text}");
-}
-
-/// The command line's program, built beside the daemon.
-fn proxima(socket: &Path, arguments: &[&str]) -> Output {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_BIN_EXE_proximad")).parent().unwrap();
-        let profile = directory.file_name().unwrap().to_str().unwrap();
-        let profile = if profile == "debug" { "dev" } else { profile };
-        let mut build = Command::new(env!("CARGO"));
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "proxima-cli",
-            "--bin",
-            "proxima",
-            "--profile",
-            profile,
-        ]);
-        build.arg("--target-dir").arg(directory.parent().unwrap());
-        assert!(build.status().unwrap().success());
-        directory.join("proxima")
-    });
-    Command::new(program).arg("--socket").arg(socket).args(arguments).output().unwrap()
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Requests: nearest first, inside the fence.
 
-use std::{process::Command, time::Instant};
+use std::{net::IpAddr, process::Command, time::Instant};
 
-use proxima_api::{EventKind, Peer, Status, paths};
+use proxima_api::{Backends, Distance, EventKind, Peer, Status, paths};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Client, Daemon, PATIENCE, Pop, Port, Router, exchange, get};
+use crate::support::{App, Client, Daemon, PATIENCE, Pop, Port, Router, exchange, get, message, update};
 
 const FENCED: &str = r#"
   [[services.web.routes]]
@@ -36,6 +36,70 @@ fn requests_go_to_the_own_region_and_to_the_next_one_when_it_is_down() {
     assert_eq!(get(pop.web(), "/far").body, "us-1 /far", "at once, before any verdict");
     daemon.wait_verdict("app/eu-1", Health::Down);
     assert_eq!(get(pop.web(), "/far").body, "us-1 /far", "and after it");
+}
+
+/// An announcement among internal peers of the address alone.
+fn internal_route(to: IpAddr, local_pref: u8, as_path: &[u8]) -> Vec<u8> {
+    let hops = u8::try_from(as_path.len()).unwrap();
+    let asns = as_path.iter().flat_map(|last| [0, 0, 0xfd, *last]);
+    let path: Vec<u8> = [0x40, 2, 2 + 4 * hops, 2, hops].into_iter().chain(asns).collect();
+    let preference = [0x40, 5, 4, 0, 0, 0, local_pref];
+    let attributes = [&[0x40, 1, 1, 0][..], &path, &[0x40, 3, 4, 127, 0, 0, 1], &preference];
+    update(&attributes, &nlri(to))
+}
+
+fn withdrawal(of: IpAddr) -> Vec<u8> {
+    message(2, &[&[0, 5][..], &nlri(of), &[0, 0]].concat())
+}
+
+fn nlri(of: IpAddr) -> Vec<u8> {
+    let IpAddr::V4(address) = of else { panic!("{of} is not IPv4") };
+    [&[32][..], &address.octets()].concat()
+}
+
+#[test]
+fn by_bgp_requests_go_where_the_better_route_leads_and_move_when_routes_change() {
+    let router = Router::polite();
+    let (us, ap) = (App::apart("us-1"), App::apart("ap-1"));
+    let mut pop = Pop::new().peer("router", &router).backend("us", &us).backend("ap", &ap);
+    pop.group = String::new();
+    pop.more = "[regions.ap]\njurisdiction = \"SG\"\n".to_owned();
+    let path = pop.write();
+    let text = pop.text().replacen("local-as = 64512", "local-as = 65001", 1);
+    let text = text.replacen("[data-plane]", "[data-plane]\ndistance = \"bgp\"", 1);
+    std::fs::write(&path, text).unwrap();
+    let daemon = Daemon::start(&path, &pop.socket());
+    router.wait_complete(0);
+    daemon.wait_verdict("app/us-1", Health::Up);
+    daemon.wait_verdict("app/ap-1", Health::Up);
+    let (to_us, to_ap) = (us.address().ip(), ap.address().ip());
+    let moves_to = |name: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while !get(pop.web(), "/").body.starts_with(name) {
+            assert!(Instant::now() < deadline, "requests never went to {name}");
+        }
+        for _ in 0..10 {
+            assert!(get(pop.web(), "/").body.starts_with(name), "and stay there");
+        }
+        let told: Backends = daemon.ask(paths::BACKENDS);
+        told.backends.into_iter().map(|backend| backend.distance.unwrap()).collect::<Vec<_>>()
+    };
+
+    router.say(&internal_route(to_ap, 100, &[0xf2]));
+    assert_eq!(moves_to("ap-1")[0], Distance::NoRoute, "no route is the farthest");
+    router.say(&internal_route(to_us, 200, &[0xf2, 0xf3]));
+    let distances = moves_to("us-1").iter().map(Distance::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        distances,
+        [
+            format!("1 by bgp: local-pref 200, path 65010 65011, {to_us}/32 of router"),
+            format!("2 by bgp: local-pref 100, path 65010, {to_ap}/32 of router")
+        ]
+    );
+    router.say(&internal_route(to_us, 100, &[0xf2, 0xf3]));
+    moves_to("ap-1");
+    router.say(&withdrawal(to_ap));
+    assert_eq!(moves_to("us-1")[1], Distance::NoRoute);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn faulty() -> Vec<u8> {
         update(&[ORIGIN, PATH, NEXT_HOP, &[0x40, 6, 1, 0]], NLRI),
         update(&[ORIGIN, NEXT_HOP], NLRI),
         update(&[ORIGIN, PATH, &[0x90, 14, 0, 5, 0, 2, 1, 16, 0]], &[]),
+        message(2, &[0, 200, 0, 0]),
     ]
     .concat()
 }
@@ -93,19 +94,20 @@ async fn the_same_is_there_as_json() {
     let outcome = run(proxima(&["bgp", "decode", "--json", &hexadecimal(&faulty())])).await;
     assert_eq!((outcome.code, outcome.stderr.as_str()), (1, ""));
     let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!(document["malformed"], 4);
+    assert_eq!(document["malformed"], 5);
     let messages = document["messages"].as_array().unwrap();
     let dispositions: Vec<Option<&str>> =
         messages.iter().map(|message| message["update"]["problems"][0]["disposition"].as_str()).collect();
-    let expected = [Some("treat-as-withdraw"), Some("attribute discard"), Some("treat-as-withdraw"), None];
-    assert_eq!(dispositions, expected);
+    let [withdraw, discard, disable] =
+        ["treat-as-withdraw", "attribute discard", "AFI/SAFI disable"].map(Some);
+    assert_eq!(dispositions, [withdraw, discard, withdraw, disable, None]);
     assert_eq!(
         messages[0]["update"]["withdrawn"],
         serde_json::json!(["203.0.113.0/24", "198.51.100.128/25"])
     );
     assert_eq!(messages[1]["update"]["announced"][0]["prefixes"][0], "203.0.113.0/24");
-    let notification = &messages[3]["refusal"]["notification"];
-    assert_eq!((&notification["code"], &notification["subcode"]), (&3.into(), &9.into()));
+    let notification = &messages[4]["refusal"]["notification"];
+    assert_eq!((&notification["code"], &notification["subcode"]), (&3.into(), &1.into()));
 
     let outcome = run(proxima(&["--json", "bgp", "decode", &hexadecimal(&sound())])).await;
     let document: Value = serde_json::from_str(&outcome.stdout).unwrap();

@@ -18,7 +18,7 @@ pub(crate) const STREAM_EVENTS: usize = 4;
 /// What an app was sent: the head of a request.
 pub(crate) type RequestHead = String;
 
-/// An app at a port of 127.0.0.1.
+/// An app at a port of 127.0.0.1, or of an address of its own.
 ///
 /// | path | answer |
 /// |---|---|
@@ -62,6 +62,11 @@ impl App {
         Self::start(name, true, &[])
     }
 
+    /// An app that serves at an address that no other has, so that routes may tell it from others.
+    pub(crate) fn apart(name: &'static str) -> Self {
+        Self::start_at(Port::reserve_apart(), name, true, &[])
+    }
+
     /// An app that leaves probes without an answer until [`App::answer_probes`].
     pub(crate) fn undecided(name: &'static str) -> Self {
         Self::start(name, false, &[])
@@ -73,9 +78,18 @@ impl App {
     }
 
     fn start(name: &'static str, healthy: bool, scripts: &[(&'static str, &'static [u8])]) -> Self {
+        Self::start_at(Port::reserve(), name, healthy, scripts)
+    }
+
+    fn start_at(
+        port: Port,
+        name: &'static str,
+        healthy: bool,
+        scripts: &[(&'static str, &'static [u8])],
+    ) -> Self {
         let scripts = scripts.iter().copied().collect();
         let state = State { name, verdict: Mutex::new(healthy), scripts, ..State::default() };
-        let mut app = Self { name, port: Port::reserve(), state: Arc::new(state), running: None };
+        let mut app = Self { name, port, state: Arc::new(state), running: None };
         app.restore();
         app
     }

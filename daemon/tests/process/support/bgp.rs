@@ -16,8 +16,14 @@ pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// The router's OPEN: hold time 90 s, both families, four-octet AS, route refresh.
 pub(crate) fn open() -> Vec<u8> {
+    open_with(&[])
+}
+
+/// The same with more capabilities.
+pub(crate) fn open_with(more: &[u8]) -> Vec<u8> {
     let [high, low] = ROUTER_AS.to_be_bytes();
-    let capabilities = [1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 2, 0, 65, 4, 0, 0, high, low];
+    let capabilities =
+        [&[1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 2, 0][..], more, &[65, 4, 0, 0, high, low]].concat();
     let length = u8::try_from(capabilities.len()).unwrap();
     let fixed = [4, high, low, 0, 90, 192, 0, 2, 1, length + 2, 2, length];
     message(1, &[fixed.as_slice(), &capabilities].concat())
@@ -41,6 +47,26 @@ pub(crate) fn announcement() -> Vec<u8> {
 pub(crate) fn frame(bytes: &[u8]) -> Option<&[u8]> {
     let length = usize::from(u16::from_be_bytes([*bytes.get(16)?, *bytes.get(17)?]));
     bytes.get(..length.max(19))
+}
+
+/// Announcements of 10.0.0.0/24, 10.0.1.0/24, … by the router.
+pub(crate) fn announcements(count: u16) -> Vec<u8> {
+    let [high, low] = ROUTER_AS.to_be_bytes();
+    let as_path = [0x40, 2, 6, 2, 1, 0, 0, high, low];
+    let numbers: Vec<u16> = (0..count).collect();
+    let nlri = |numbers: &[u16]| {
+        numbers
+            .iter()
+            .flat_map(|number| {
+                let [high, low] = number.to_be_bytes();
+                [24, 10, high, low]
+            })
+            .collect::<Vec<u8>>()
+    };
+    let messages = numbers
+        .chunks(900)
+        .map(|numbers| update(&[&[0x40, 1, 1, 0], &as_path, &[0x40, 3, 4, 127, 0, 0, 1]], &nlri(numbers)));
+    messages.collect::<Vec<_>>().concat()
 }
 
 /// A message in one line.

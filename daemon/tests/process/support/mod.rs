@@ -9,17 +9,47 @@ mod port;
 mod record;
 mod router;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+    time::Duration,
+};
 
 pub(crate) use self::{
     app::App,
-    bgp::{KEEPALIVE, announcement, message, open, update},
+    bgp::{KEEPALIVE, announcement, announcements, message, open, open_with, update},
     client::{Client, exchange, get},
     daemon::Daemon,
     pop::Pop,
     port::Port,
     router::{Manner, Router},
 };
+
+/// The command line's program, built beside the daemon.
+pub(crate) fn proxima(socket: &Path, arguments: &[&str]) -> Output {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_BIN_EXE_proximad")).parent().unwrap();
+        let profile = directory.file_name().unwrap().to_str().unwrap();
+        let profile = if profile == "debug" { "dev" } else { profile };
+        let mut build = Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "proxima-cli",
+            "--bin",
+            "proxima",
+            "--profile",
+            profile,
+        ]);
+        build.arg("--target-dir").arg(directory.parent().unwrap());
+        assert!(build.status().unwrap().success());
+        directory.join("proxima")
+    });
+    Command::new(program).arg("--socket").arg(socket).args(arguments).output().unwrap()
+}
 
 /// When a wait is given up. No test takes this long unless it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -36,7 +36,8 @@ impl Port {
         Self::reserve_at(Ipv4Addr::new(127, 1, high, low + 1).into()).unwrap()
     }
 
-    fn reserve_at(address: IpAddr) -> io::Result<Self> {
+    /// A port of this address.
+    pub(crate) fn reserve_at(address: IpAddr) -> io::Result<Self> {
         let address = SocketAddr::new(address, 0);
         let reservation = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         reservation.set_reuse_address(true)?;

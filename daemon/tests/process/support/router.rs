@@ -25,6 +25,8 @@ pub(crate) enum Manner {
     Silent,
     /// Answers an OPEN with these bytes.
     Answers(Vec<u8>),
+    /// Polite, with this OPEN.
+    Opens(Vec<u8>),
     /// Polite until established; then says these bytes, and is polite again.
     Established(Vec<u8>),
     /// Resets the connection when it hears the OPEN.
@@ -192,8 +194,9 @@ fn reply(manner: &Manner, kind: u8, keepalives: usize) -> Vec<u8> {
     match (manner, kind) {
         (Manner::Answers(bytes), 1) => bytes.clone(),
         (Manner::Established(bytes), 4) if keepalives == 1 => bytes.clone(),
+        (Manner::Opens(open), 1) => [open.clone(), KEEPALIVE.to_vec()].concat(),
         (Manner::Polite | Manner::Established(_), 1) => [bgp::open(), KEEPALIVE.to_vec()].concat(),
-        (Manner::Polite | Manner::Established(_), 4) => KEEPALIVE.to_vec(),
+        (Manner::Polite | Manner::Established(_) | Manner::Opens(_), 4) => KEEPALIVE.to_vec(),
         _ => Vec::new(),
     }
 }

@@ -1,0 +1,223 @@
+//! BFD with a neighbour played by the test, in networks of their own: the router's, which is the test's, and the daemon's.
+//!
+//! ```text
+//!  test: BGP router, BFD neighbour ── v0 10.0.0.1 ═══ 10.0.0.2 v1 ── proximad
+//! ```
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use proxima_api::{BfdSessions, BfdState, EventKind, Peer, SessionState, paths};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::{App, Daemon, Pop, Port, Router, proxima};
+
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const POP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// Says that the test is in a network of its own already.
+const INSIDE: &str = "PROXIMA_TEST_INSIDE";
+
+/// Runs this test anew in a network of its own; true in the inner one.
+fn inside(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let status = command
+        .args(["--net", "--fork", "--kill-child"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "the test within");
+    false
+}
+
+/// The daemon's network: lives as long as this.
+struct Network(Child);
+
+impl Network {
+    fn new() -> Self {
+        let child = Command::new("unshare")
+            .args(["--net", "sleep", "infinity"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let network = Self(child);
+        let pid = network.0.id();
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let begun = Instant::now();
+        while std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap() == own {
+            assert!(begun.elapsed() < crate::support::PATIENCE, "no network of its own");
+            thread::yield_now();
+        }
+        ip(&["link", "set", "lo", "up"]);
+        ip(&["link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", &pid.to_string()]);
+        ip(&["address", "add", &format!("{ROUTER}/24"), "dev", "v0"]);
+        ip(&["link", "set", "v0", "up"]);
+        network.ip(&["link", "set", "lo", "up"]);
+        network.ip(&["address", "add", &format!("{POP}/24"), "dev", "v1"]);
+        network.ip(&["link", "set", "v1", "up"]);
+        network
+    }
+
+    fn enter(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.0.id())).arg(program);
+        command
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        assert!(self.enter("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    assert!(Command::new("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
+}
+
+/// A BFD neighbour written by hand (RFC 5880 §4.1, §6.8.6; RFC 5881): answers each packet with the next state.
+struct Neighbour {
+    speaks: Arc<AtomicBool>,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Neighbour {
+    fn start() -> Self {
+        let receiver = UdpSocket::bind(SocketAddr::new(ROUTER.into(), 3784)).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let sender = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        sender.set_ttl_v4(255).unwrap();
+        sender.bind(&SocketAddr::new(ROUTER.into(), 49_152).into()).unwrap();
+        let (speaks, ends) = (Arc::new(AtomicBool::new(true)), Arc::<AtomicBool>::default());
+        let thread = thread::spawn({
+            let (speaks, ends, sender) = (Arc::clone(&speaks), Arc::clone(&ends), UdpSocket::from(sender));
+            move || {
+                let (mut theirs, mut state) = ([0; 4], DOWN);
+                let mut packet = [0; 64];
+                while !ends.load(Ordering::Relaxed) {
+                    if let Ok((length, _)) = receiver.recv_from(&mut packet) {
+                        assert!(length >= 24, "a control packet");
+                        theirs.copy_from_slice(&packet[4..8]);
+                        state = next(state, packet[1] >> 6);
+                        // An answer is due to a poll at once.
+                        if packet[1] & 0x20 != 0 && speaks.load(Ordering::Relaxed) {
+                            sender.send_to(&control(state, 0x10, theirs), (POP, 3784)).ok();
+                        }
+                    }
+                    if speaks.load(Ordering::Relaxed) && theirs != [0; 4] {
+                        sender.send_to(&control(state, 0, theirs), (POP, 3784)).ok();
+                    }
+                }
+            }
+        });
+        Self { speaks, ends, thread: Some(thread) }
+    }
+
+    fn speaks(&self, speaks: bool) {
+        self.speaks.store(speaks, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+const DOWN: u8 = 1;
+const INIT: u8 = 2;
+const UP: u8 = 3;
+
+fn next(ours: u8, theirs: u8) -> u8 {
+    match (ours, theirs) {
+        (DOWN, DOWN) => INIT,
+        (DOWN, INIT) | (INIT, INIT | UP) => UP,
+        (UP, DOWN) => DOWN,
+        (state, _) => state,
+    }
+}
+
+/// Version 1, 300 ms either way, multiplier 3: machines that are busy with other tests lose no session by themselves.
+fn control(state: u8, flags: u8, theirs: [u8; 4]) -> Vec<u8> {
+    let interval = 300_000_u32.to_be_bytes();
+    [&[0x20, state << 6 | flags, 3, 24, 0, 0, 0, 7][..], &theirs, &interval, &interval, &[0; 4]].concat()
+}
+
+#[test]
+fn a_neighbour_that_falls_silent_ends_the_session_by_bfd_long_before_the_hold_time() {
+    if !inside("bfd::a_neighbour_that_falls_silent_ends_the_session_by_bfd_long_before_the_hold_time") {
+        return;
+    }
+    let network = Network::new();
+    let router = Router::at(&Port::reserve_at(IpAddr::V4(ROUTER)).unwrap(), []);
+    let neighbour = Neighbour::start();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    pop.group = String::new();
+    let path = pop.write();
+    let bfd = "name = \"router\"\nbfd = { interval = \"300ms\", multiplier = 3 }";
+    std::fs::write(&path, pop.text().replacen("name = \"router\"", bfd, 1)).unwrap();
+    let mut command = network.enter(env!("CARGO_BIN_EXE_proximad"));
+    command.arg("--config").arg(&path).env("NO_COLOR", "1");
+    let daemon = Daemon::launch(command, &pop.socket());
+    daemon.wait_established("router");
+    daemon.wait_event("BFD up", |event| {
+        matches!(&event.kind, EventKind::BfdState { to: BfdState::Up, .. }).then_some(())
+    });
+    let BfdSessions { sessions } = daemon.ask(paths::BFD);
+    assert_eq!((sessions.len(), sessions[0].state, sessions[0].multiplier), (1, BfdState::Up, 3));
+    let peer: Peer = daemon.ask(&format!("{}/router", paths::PEERS));
+    assert_eq!(peer.bfd.unwrap().remote_discriminator, 7);
+    let shown = String::from_utf8(proxima(&pop.socket(), &["bfd"]).stdout).unwrap();
+    assert!(shown.contains("router  10.0.0.1  up"), "{shown}");
+
+    neighbour.speaks(false);
+    let silent = Instant::now();
+    let farewell = router.wait_on(0, "notification");
+    // RFC 9384: BFD down.
+    assert!(farewell.line.starts_with("notification 6/10"), "{}", farewell.line);
+    let took = farewell.at.saturating_duration_since(silent);
+    eprintln!("silence -> NOTIFICATION: {took:?}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    let why = daemon.wait_event("BFD down", |event| match &event.kind {
+        EventKind::BfdState { from: BfdState::Up, to: BfdState::Down, diagnostic, .. } => diagnostic.clone(),
+        _ => None,
+    });
+    assert_eq!(why, "detection time expired");
+
+    neighbour.speaks(true);
+    router.wait_on(1, "open");
+    daemon.wait_events("up again, and the session with it", |events| {
+        let down = events.iter().position(|event| {
+            matches!(event.kind, EventKind::BfdState { from: BfdState::Up, to: BfdState::Down, .. })
+        })?;
+        let again = |wanted: fn(&EventKind) -> bool| events[down..].iter().any(|event| wanted(&event.kind));
+        (again(|kind| matches!(kind, EventKind::BfdState { to: BfdState::Up, .. }))
+            && again(|kind| matches!(kind, EventKind::PeerState { to: SessionState::Established, .. })))
+        .then_some(())
+    });
+}
