@@ -6,6 +6,7 @@
 //! | [`control`] | the task that owns every decision |
 //! | [`groups`] | verdicts → scores → what is announced |
 //! | [`routing`] | verdicts → what the workers serve |
+//! | [`priority`] | the control thread goes first |
 //! | [`descriptors`] | which file descriptors clients may take |
 //! | [`watchdog`] | beats of the workers |
 //! | [`operate`] | what operators order |
@@ -25,6 +26,7 @@ mod descriptors;
 mod groups;
 mod metrics_server;
 mod operate;
+mod priority;
 mod reload;
 mod report;
 mod routing;
@@ -84,10 +86,17 @@ fn run(args: &Args) -> Result<End> {
     die_with_the_control_thread();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(priority::lower)
         .build()
         .context("can't make the control thread's runtime")?;
     let path = args.config.clone();
-    runtime.block_on(async { Daemon::start(config, path, prometheus).await?.run().await })
+    runtime.block_on(async {
+        let daemon = Daemon::start(config, path, prometheus).await?;
+        priority::raise();
+        let ended = daemon.run().await;
+        priority::lower();
+        ended
+    })
 }
 
 /// Becomes the program anew, as it is on disk now, with the same arguments: the same process to whoever supervises it.

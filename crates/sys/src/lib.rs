@@ -14,6 +14,6 @@ mod ttl;
 mod udp;
 
 pub use md5::{MAX_MD5_KEY, Md5Scope, set_tcp_md5};
-pub use schedule::{FIFO_PRIORITIES, set_fifo, set_least_nice};
+pub use schedule::{FIFO_PRIORITIES, lower_nice, nice, set_fifo, set_least_nice, set_nice};
 pub use ttl::set_least_ttl;
 pub use udp::accept_zero_checksum;

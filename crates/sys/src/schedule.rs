@@ -24,10 +24,33 @@ pub fn set_fifo(priority: u8) -> io::Result<()> {
 /// Gives the calling thread the highest ordinary priority that it may have, and says which: -20 is the highest, 0 what
 /// every thread has. Only a greater share of the processors: unlike with [`set_fifo`] the thread may have to wait.
 pub fn set_least_nice() -> i32 {
+    lower_nice(-20)
+}
+
+/// The same, but not below `least`.
+pub fn lower_nice(least: i32) -> i32 {
+    let had = nice();
+    (least..had).find(|nice| set_nice(*nice).is_ok()).unwrap_or(had)
+}
+
+/// The nice value of the calling thread.
+pub fn nice() -> i32 {
+    // SAFETY: 0 is the calling thread; no memory is involved. It cannot fail for a thread that there is.
+    #[allow(unsafe_code, reason = "no safe wrapper for getpriority")]
+    unsafe {
+        libc::getpriority(libc::PRIO_PROCESS, 0)
+    }
+}
+
+/// Sets the nice value of the calling thread. Threads it starts later inherit it.
+///
+/// # Errors
+/// `PermissionDenied` for less than it has, without CAP_SYS_NICE or a sufficient `RLIMIT_NICE` (systemd: `LimitNICE=`).
+pub fn set_nice(nice: i32) -> io::Result<()> {
     // SAFETY: 0 is the calling thread; no memory is involved.
     #[allow(unsafe_code, reason = "no safe wrapper for setpriority")]
-    let set = |nice: i32| unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) == 0 };
-    (-20..0).find(|nice| set(*nice)).unwrap_or(0)
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -49,6 +72,22 @@ mod tests {
             let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
             let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
             assert_eq!(fields[19 - 3], nice.to_string());
+            assert_eq!(super::nice(), nice);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_goes_no_lower_than_asked_and_always_up_again() {
+        std::thread::spawn(|| {
+            let had = nice();
+            let lowered = lower_nice(-10);
+            assert!(lowered == had || (-10..had).contains(&lowered), "{lowered}");
+            set_nice(had).unwrap();
+            assert_eq!(nice(), had);
+            set_nice(7).unwrap();
+            assert_eq!(lower_nice(7), 7);
         })
         .join()
         .unwrap();
