@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! probes ───┐                           ┌─▶ groups ─▶ speaker (UPDATEs)
+//! routes ───┤                           │
 //! speaker ──┤   handle one, then        ├─▶ snapshot (workers)
 //! admin ────┼─▶ settle: transitions, ───┤
 //! signals ──┤   desired routes          └─▶ journal (log, metrics, followers)
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 use crate::{
     admin::Command,
     bfd::BfdSessions,
+    distance::{Distances, Reached},
     groups::{Groups, drain_order},
     reload::{Outcome, Peers},
     routing::{self, Observed},
@@ -48,12 +50,15 @@ const CENSUS: Duration = Duration::from_secs(5);
 /// How many probe events make one new score and snapshot: when hundreds of backends fail together, the routes wait for
 /// one look at them, not for hundreds.
 const PROBES_AT_ONCE: usize = 256;
+/// The same for routes to backends.
+const ROUTES_AT_ONCE: usize = 256;
 
 /// Where the control task's events come from.
 pub(crate) struct Inputs {
     pub(crate) probes: mpsc::Receiver<ProbeEvent>,
     pub(crate) speaker: SpeakerEvents,
     pub(crate) bfd: mpsc::Receiver<BfdEvent>,
+    pub(crate) routes: mpsc::Receiver<Reached>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
     pub(crate) signals: Signals,
@@ -79,6 +84,7 @@ pub(crate) struct Control {
     pub(crate) journal: Arc<EventJournal>,
     pub(crate) started: (Instant, Timestamp),
     pub(crate) observed: BTreeMap<BackendId, Observed>,
+    pub(crate) distances: Distances,
     pub(crate) verdicts: BTreeMap<BackendId, (Timestamp, VerdictReason)>,
     pub(crate) groups: Groups,
     pub(crate) group_since: BTreeMap<proxima_types::GroupName, Timestamp>,
@@ -126,6 +132,7 @@ impl Control {
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(&config),
+            distances: Distances::new(&config),
             config,
             journal,
             started: (now, wall),
@@ -175,6 +182,10 @@ impl Control {
                     self.handle_probes(std::iter::once(event).chain(queued).take(PROBES_AT_ONCE));
                 }
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
+                Some(reached) = inputs.routes.recv() => {
+                    let queued = std::iter::from_fn(|| inputs.routes.try_recv().ok());
+                    self.handle_routes(std::iter::once(reached).chain(queued).take(ROUTES_AT_ONCE));
+                }
                 signal = inputs.signals.next() => {
                     if self.handle_signal(signal) {
                         return Ok(End::Stop);
@@ -247,7 +258,19 @@ impl Control {
 
     fn rescore(&mut self, now: Instant) {
         self.groups.score(now, &self.config, &self.observed);
-        self.snapshot.store(Arc::new(routing::snapshot(&self.config, &self.observed)));
+        self.serve();
+    }
+
+    /// Hands the workers what there is to serve from now.
+    fn serve(&mut self) {
+        let snapshot = routing::snapshot(&self.config, &self.observed, &self.distances);
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    fn handle_routes(&mut self, reached: impl Iterator<Item = Reached>) {
+        if self.distances.learn(reached) {
+            self.serve();
+        }
     }
 
     fn handle_probes(&mut self, events: impl Iterator<Item = ProbeEvent>) {

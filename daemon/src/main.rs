@@ -6,6 +6,7 @@
 //! | [`control`] | the task that owns every decision |
 //! | [`groups`] | verdicts → scores → what is announced |
 //! | [`routing`] | verdicts → what the workers serve |
+//! | [`distance`] | which other region is near |
 //! | [`priority`] | the control thread goes first |
 //! | [`descriptors`] | which file descriptors clients may take |
 //! | [`watchdog`] | beats of the workers |
@@ -23,6 +24,7 @@ mod args;
 mod bfd;
 mod control;
 mod descriptors;
+mod distance;
 mod groups;
 mod metrics_server;
 mod operate;

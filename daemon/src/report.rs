@@ -7,11 +7,11 @@ mod routes;
 use std::time::{Duration, Instant};
 
 use proxima_api as api;
-use proxima_bgp_speaker::PeerStatus;
+use proxima_bgp_speaker::{PeerRoute, PeerStatus};
 use proxima_config::Protocol;
 use proxima_types::Health;
 
-use crate::{control::Control, words};
+use crate::{control::Control, distance::Why, words};
 
 impl Control {
     pub(crate) fn status(&self, now: Instant) -> api::Status {
@@ -126,10 +126,31 @@ impl Control {
                 since: verdict.map_or(self.started.1, |(since, _)| *since),
                 reason: verdict.map(|(_, reason)| reason.clone()),
                 rtt_us: observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+                distance: self.distance(backend),
             }
         };
         let backends = self.config.pools.values().flat_map(|pool| &pool.backends).map(backend);
         api::Backends { backends: backends.collect() }
+    }
+
+    fn distance(&self, backend: &proxima_config::Backend) -> Option<api::Distance> {
+        let why = self.distances.why(backend);
+        if why != Why::Time && backend.region == self.config.pop.region {
+            return Some(api::Distance::Own);
+        }
+        Some(match why {
+            Why::Time => return None,
+            Why::Configured(place) => api::Distance::Configured { place: place.saturating_add(1) },
+            Why::NoRoute => api::Distance::NoRoute,
+            Why::Path { place, local_pref, route } => {
+                let of = PeerRoute { peer: self.speaker.peer_name(route.peer), route: route.clone() };
+                api::Distance::Bgp {
+                    place: place.saturating_add(1),
+                    compared_local_pref: local_pref,
+                    route: Box::new(routes::received_route(&of, self.started)?),
+                }
+            }
+        })
     }
 
     fn wall(&self, at: Instant) -> api::Timestamp {

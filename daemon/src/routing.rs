@@ -14,6 +14,8 @@ use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName};
 
+use crate::distance::Distances;
+
 /// What probes have found out about a backend.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Observed {
@@ -22,12 +24,17 @@ pub(crate) struct Observed {
 }
 
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
-pub(crate) fn snapshot(config: &Config, observed: &BTreeMap<BackendId, Observed>) -> Snapshot {
+pub(crate) fn snapshot(
+    config: &Config,
+    observed: &BTreeMap<BackendId, Observed>,
+    distances: &Distances,
+) -> Snapshot {
     let mut shared = BTreeMap::new();
     let mut upstream = |pool: &PoolName, residency: &Option<BTreeSet<Jurisdiction>>, timeouts| {
-        let levels = shared
-            .entry((pool.clone(), residency.clone()))
-            .or_insert_with(|| Arc::new(levels(config, &config.pools[pool], residency.as_ref(), observed)));
+        let levels = shared.entry((pool.clone(), residency.clone())).or_insert_with(|| {
+            let candidates = candidates(config, &config.pools[pool], observed, distances);
+            Arc::new(levels(config, residency.as_ref(), candidates))
+        });
         Upstream { levels: Arc::clone(levels), policy: policy(config.pools[pool].balance), timeouts }
     };
     let services = config.services.values().map(|service| {
@@ -62,13 +69,13 @@ fn http_route(
     }
 }
 
-fn levels(
-    config: &Config,
-    pool: &Pool,
-    residency: Option<&BTreeSet<Jurisdiction>>,
-    observed: &BTreeMap<BackendId, Observed>,
-) -> Levels {
-    let candidates = pool.backends.iter().map(|backend| {
+fn candidates<'a>(
+    config: &'a Config,
+    pool: &'a Pool,
+    observed: &'a BTreeMap<BackendId, Observed>,
+    distances: &'a Distances,
+) -> impl Iterator<Item = Candidate> + 'a {
+    pool.backends.iter().map(|backend| {
         let Observed { health, rtt } = observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
@@ -78,9 +85,17 @@ fn levels(
             tier: backend.tier,
             weight: backend.weight,
             health,
+            distance: distances.of(backend),
             rtt,
         }
-    });
+    })
+}
+
+fn levels(
+    config: &Config,
+    residency: Option<&BTreeSet<Jurisdiction>>,
+    candidates: impl Iterator<Item = Candidate>,
+) -> Levels {
     Levels::new(
         Fence::new(residency.map(|allow| allow.iter().cloned().collect())).admit(candidates),
         &config.pop.region,
@@ -96,6 +111,12 @@ fn policy(balance: Balance) -> PolicyKind {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::IpAddr, time::Instant};
+
+    use proxima_bgp_speaker::{PeerId, Route, Shared};
+    use proxima_bgp_wire::{AsPath, Attributes, NextHop, Origin};
+    use proxima_types::{Asn, Prefix};
+
     use super::*;
 
     const CONFIG: &str = include_str!("../tests/two-jurisdictions.toml");
@@ -104,6 +125,10 @@ mod tests {
         let observed =
             |millis: u64| Observed { health: Health::Up, rtt: Some(Duration::from_millis(millis)) };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
+    }
+
+    fn snapshot(config: &Config, observed: &BTreeMap<BackendId, Observed>) -> Snapshot {
+        super::snapshot(config, observed, &Distances::new(config))
     }
 
     fn order(snapshot: &Snapshot, route: usize) -> Vec<String> {
@@ -132,5 +157,67 @@ mod tests {
     fn a_backend_without_a_verdict_takes_no_traffic() {
         let config = Config::parse(CONFIG, "two-jurisdictions.toml").unwrap();
         assert_eq!(order(&snapshot(&config, &BTreeMap::new()), 1), [""; 0]);
+    }
+
+    /// The file with each backend at an address of its own, and another distance.
+    fn config(distance: &str) -> Config {
+        let mut text = format!("{CONFIG}\n[data-plane]\ndistance = \"{distance}\"\n");
+        for (number, port) in (1..).zip(9001..=9004) {
+            text = text.replace(&format!("127.0.0.1:{port}"), &format!("10.{number}.0.1:{port}"));
+        }
+        Config::parse(&text, "two-jurisdictions.toml").unwrap()
+    }
+
+    fn route(prefix: &str, as_path: &[u32], change: impl FnOnce(&mut Attributes)) -> Option<Route> {
+        let as_path = AsPath::sequence(as_path.iter().copied().map(Asn));
+        let mut attributes = Attributes { origin: Origin::Igp, as_path, ..Attributes::default() };
+        change(&mut attributes);
+        let next_hop = NextHop::from("192.0.2.9".parse::<IpAddr>().unwrap());
+        Some(Route {
+            prefix: prefix.parse::<Prefix>().unwrap(),
+            peer: PeerId(0),
+            path_id: 0,
+            shared: Arc::new(Shared { attributes, next_hop }),
+            received_at: Instant::now(),
+            stale: false,
+            unusable: None,
+        })
+    }
+
+    fn address(last: &str) -> IpAddr {
+        format!("10.{last}.0.1").parse().unwrap()
+    }
+
+    #[test]
+    fn by_bgp_the_better_path_is_nearer_than_the_shorter_round_trip_and_no_route_is_farthest() {
+        let config = config("bgp");
+        let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
+        let mut distances = Distances::new(&config);
+        let order = |distances: &Distances| order(&super::snapshot(&config, &all, distances), 1);
+        let (us, apac) = (address("3"), address("4"));
+        assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "no routes at all: by time");
+
+        assert!(distances.learn([(us, route("10.3.0.0/16", &[65001, 65002], |_| {}))]));
+        assert_eq!(order(&distances), ["app/eu-1", "app/us-1", "app/apac-1"], "the only one with a route");
+        assert!(distances.learn([(apac, route("10.4.0.0/16", &[65001, 65003], |_| {}))]));
+        assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "equal paths: by time");
+        assert!(distances.learn([(apac, route("10.4.0.0/16", &[65001, 65002, 65003], |_| {}))]));
+        assert_eq!(order(&distances), ["app/eu-1", "app/us-1", "app/apac-1"], "a shorter path");
+        let preferred = |attributes: &mut Attributes| attributes.local_pref = Some(200);
+        assert!(distances.learn([(apac, route("10.4.0.0/16", &[65001, 65002, 65003], preferred))]));
+        assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "LOCAL_PREF before the path");
+        assert!(
+            !distances.learn([(apac, route("10.4.0.0/17", &[65001, 65002, 65003], preferred))]),
+            "as near by a more specific route"
+        );
+        assert!(distances.learn([(apac, None)]));
+        assert_eq!(order(&distances), ["app/eu-1", "app/us-1", "app/apac-1"], "withdrawn");
+    }
+
+    #[test]
+    fn as_configured_the_order_of_the_file_goes_before_the_round_trip_time() {
+        let config = config("configured");
+        let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
+        assert_eq!(order(&snapshot(&config, &all), 1), ["app/eu-1", "app/us-1", "app/apac-1"]);
     }
 }

@@ -27,15 +27,21 @@ pub(crate) fn speaker_config(config: &Config, peers: &Peers) -> SpeakerConfig {
         // In the order of the file.
         peers: bgp.peers.iter().filter_map(|peer| peers.sessions.get(&peer.name).cloned()).collect(),
         allow_list: AllowList::new(config.prefixes()),
-        best_path: BestPathRules {
-            always_compare_med: bgp.best_path.always_compare_med,
-            missing_med_worst: bgp.best_path.missing_med_worst,
-            ignore_as_path_length: bgp.best_path.ignore_as_path_length,
-            prefer_oldest_external: bgp.best_path.prefer_oldest,
-            ..BestPathRules::default()
-        },
+        best_path: best_path(config),
         bmp: bgp.bmp.iter().map(bmp_config).collect(),
         mrt: bgp.mrt.as_ref().map(mrt_config),
+    }
+}
+
+/// How paths are compared.
+pub(crate) fn best_path(config: &Config) -> BestPathRules {
+    let configured = config.bgp.best_path;
+    BestPathRules {
+        always_compare_med: configured.always_compare_med,
+        missing_med_worst: configured.missing_med_worst,
+        ignore_as_path_length: configured.ignore_as_path_length,
+        prefer_oldest_external: configured.prefer_oldest,
+        ..BestPathRules::default()
     }
 }
 

@@ -35,7 +35,9 @@ use crate::{
     admin::{self, AdminSocket},
     bfd::BfdSessions,
     control::{Control, End, Inputs, Parts},
-    descriptors, metrics_server,
+    descriptors,
+    distance::{self, Distances},
+    metrics_server,
     reload::Peers,
     secret,
     signals::Signals,
@@ -71,7 +73,11 @@ impl Daemon {
         let journal = EventJournal::new(JOURNAL);
 
         let vips = add_vips(&config, &journal).await?;
-        let snapshot = Arc::new(ArcSwap::from_pointee(crate::routing::snapshot(&config, &BTreeMap::new())));
+        let snapshot = Arc::new(ArcSwap::from_pointee(crate::routing::snapshot(
+            &config,
+            &BTreeMap::new(),
+            &Distances::new(&config),
+        )));
         let displaced = Displaced::default();
         let plane_config =
             DataPlaneConfig { displaced: displaced.clone(), ..data_plane_config(&config, open_files) };
@@ -97,6 +103,7 @@ impl Daemon {
         };
         let (prober, probes) = Prober::start(probe_targets(&config), seed());
 
+        let routes = distance::watch(&config, &speaker);
         let (client, commands) = admin::commands();
         let (servers_end, ending) = watch::channel(false);
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
@@ -110,6 +117,7 @@ impl Daemon {
             probes,
             speaker: speaker_events,
             bfd: bfd_events,
+            routes,
             commands,
             reloads: reload_outcomes,
             signals,

@@ -1,11 +1,11 @@
 //! Backends.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 use proxima_types::{BackendId, Health, Jurisdiction, ProviderName, RegionName, Weight};
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, VerdictReason};
+use crate::{ReceivedRoute, Timestamp, VerdictReason};
 
 /// All backends: pools sorted by name, backends in the order of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,4 +39,51 @@ pub struct Backend {
     pub reason: Option<VerdictReason>,
     /// Round trip to it as probes measure it, in microseconds.
     pub rtt_us: Option<u64>,
+    /// How near it makes its region; absent where only the round trip counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance: Option<Distance>,
+}
+
+/// What makes a region near, other than the round trip, which decides among equals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Distance {
+    /// It is the own region: always the nearest.
+    Own,
+    /// The order of the configuration.
+    Configured {
+        /// From 1, the own region included.
+        place: u32,
+    },
+    /// The best BGP path to the backend.
+    Bgp {
+        /// From 1 for the nearest; backends with equal paths share a place.
+        place: u32,
+        /// LOCAL_PREF as it is compared: with the default, and 0 for a path that is about to go (RFC 8326).
+        compared_local_pref: u32,
+        /// The path.
+        route: Box<ReceivedRoute>,
+    },
+    /// No received route leads to the backend: the farthest.
+    NoRoute,
+}
+
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("own region"),
+            Self::Configured { place } => write!(f, "{place} as configured"),
+            Self::Bgp { place, compared_local_pref, route } => {
+                write!(f, "{place} by bgp: local-pref {compared_local_pref}")?;
+                if !route.as_path.0.is_empty() {
+                    write!(f, ", path {}", route.as_path)?;
+                }
+                if let Some(med) = route.med {
+                    write!(f, ", med {med}")?;
+                }
+                write!(f, ", {} of {}", route.prefix, route.peer)
+            }
+            Self::NoRoute => f.write_str("last by bgp: no route"),
+        }
+    }
 }

@@ -33,7 +33,7 @@ mod route;
 mod status;
 mod time;
 
-pub use backend::{Backend, Backends};
+pub use backend::{Backend, Backends, Distance};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
 pub use operate::{

@@ -22,6 +22,8 @@ pub struct Candidate {
     pub weight: Weight,
     /// The prober's verdict.
     pub health: Health,
+    /// How far it is for other reasons than time; 0 is the nearest. The same for all where only the round-trip time counts.
+    pub distance: u32,
     /// Round-trip time as the prober measured it.
     pub rtt: Option<Duration>,
 }

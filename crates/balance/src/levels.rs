@@ -16,8 +16,9 @@ use crate::{Candidate, Policy, Tried};
 /// The usable candidates of one route, level by level. Immutable: it is made with each snapshot and shared by all
 /// workers.
 ///
-/// Level order: the own region by tier, then every other region, nearest first, by tier. The distance of a region is
-/// the median round-trip time of its usable backends; regions nobody measured come last, by name.
+/// Level order: the own region by tier, then every other region, nearest first, by tier. A region is as near as the one
+/// of its usable backends with the least [`Candidate::distance`]. Among equals the median round-trip time of their usable
+/// backends decides; regions nobody measured come last, by name.
 ///
 /// They are made of what a fence has let in:
 ///
@@ -65,10 +66,7 @@ impl Levels {
     pub fn new(mut candidates: Fenced<Candidate>, own_region: &RegionName) -> Self {
         candidates.retain(Candidate::is_usable);
         let distances = distances(&candidates);
-        let distance = |region: &RegionName| distances.get(region).copied().flatten();
-        let rank = |region: &RegionName| {
-            (region != own_region, distance(region).is_none(), distance(region).unwrap_or_default())
-        };
+        let rank = |region: &RegionName| (region != own_region, distances.get(region));
         candidates.sort_by(|a, b| {
             if a.region == b.region {
                 a.tier.cmp(&b.tier).then_with(|| a.backend.cmp(&b.backend))
@@ -151,18 +149,29 @@ impl Index<usize> for Levels {
     }
 }
 
-/// The median round-trip time of each region's candidates, the lower one of two; `None` where nobody measured.
-fn distances(candidates: &[Candidate]) -> HashMap<RegionName, Option<Duration>> {
-    let mut measured: HashMap<RegionName, Vec<Duration>> = HashMap::new();
+/// How far a region is, compared in this order.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Remoteness {
+    distance: u32,
+    unmeasured: bool,
+    /// The median of its candidates, the lower one of two.
+    rtt: Duration,
+}
+
+fn distances(candidates: &[Candidate]) -> HashMap<RegionName, Remoteness> {
+    let mut regions: HashMap<&RegionName, (u32, Vec<Duration>)> = HashMap::new();
     for candidate in candidates {
-        measured.entry(candidate.region.clone()).or_default().extend(candidate.rtt);
+        let (distance, rtts) = regions.entry(&candidate.region).or_insert((u32::MAX, Vec::new()));
+        *distance = candidate.distance.min(*distance);
+        rtts.extend(candidate.rtt);
     }
-    measured
+    regions
         .into_iter()
-        .map(|(region, mut rtts)| {
+        .map(|(region, (distance, mut rtts))| {
             rtts.sort_unstable();
             let median = rtts.get(rtts.len().saturating_sub(1) / 2).copied();
-            (region, median)
+            let (unmeasured, rtt) = (median.is_none(), median.unwrap_or_default());
+            (region.clone(), Remoteness { distance, unmeasured, rtt })
         })
         .collect()
 }
@@ -239,6 +248,25 @@ mod tests {
             vec![at("a", 0, Some(10)), at("a", 0, Some(11)), at("a", 0, Some(900)), at("b", 0, Some(12))];
         assert_eq!(order(one_slow, "own"), ["a/0", "b/0"]);
         assert_eq!(order(vec![down, at("a", 0, Some(30)), at("b", 0, Some(12))], "own"), ["b/0", "a/0"]);
+    }
+
+    #[test]
+    fn a_distance_goes_before_the_round_trip_time_and_equal_ones_leave_it_to_that() {
+        let far = |distance: u32, candidate: Candidate| Candidate { distance, ..candidate };
+        let world = vec![
+            far(u32::MAX, at("nowhere", 0, Some(1))),
+            far(1, at("second", 0, Some(9))),
+            far(1, at("third", 0, Some(10))),
+            far(1, at("unmeasured", 0, None)),
+            far(0, at("first", 1, Some(90))),
+            far(7, at("first", 0, Some(90))),
+            far(u32::MAX, at("own", 0, Some(500))),
+        ];
+        let expected = ["own/0", "first/0", "first/1", "second/0", "third/0", "unmeasured/0", "nowhere/0"];
+        assert_eq!(order(world, "own"), expected);
+        let down = Candidate { health: Health::Down, ..far(0, at("a", 0, Some(1))) };
+        let rest = vec![down, far(5, at("a", 1, Some(1))), far(4, at("b", 0, Some(50)))];
+        assert_eq!(order(rest, "own"), ["b/0", "a/1"], "what is down makes nothing near");
     }
 
     #[test]

@@ -23,10 +23,10 @@ pub use diff::{Changes, Diff, Part};
 pub use error::{ConfigError, ConfigErrors};
 
 pub use model::{
-    Admin, Backend, Balance, BestPath, Bfd, BfdAuth, Bgp, Bmp, Catchment, Config, DataPlane, Degraded, Drain,
-    GracefulRestart, Group, HttpService, HttpTimeouts, Log, LogFormat, LogLevel, Match, MaxPrefixes, Metrics,
-    Mrt, Peer, Pool, Pop, PrefixAction, Probe, ProbeKind, Protocol, Region, Remote, Role, Route, Service,
-    TcpService, TcpTimeouts, Vip, WhenDown, Withdrawn,
+    Admin, Backend, Balance, BestPath, Bfd, BfdAuth, Bgp, Bmp, Catchment, Config, DataPlane, Degraded,
+    Distance, Drain, GracefulRestart, Group, HttpService, HttpTimeouts, Log, LogFormat, LogLevel, Match,
+    MaxPrefixes, Metrics, Mrt, Peer, Pool, Pop, PrefixAction, Probe, ProbeKind, Protocol, Region, Remote,
+    Role, Route, Service, TcpService, TcpTimeouts, Vip, WhenDown, Withdrawn,
 };
 
 use crate::{

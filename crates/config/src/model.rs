@@ -319,10 +319,24 @@ pub struct Catchment {
 }
 
 /// `[data-plane]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataPlane {
     /// Worker threads, 1 to 1024. Absent: one per core of the affinity mask.
     pub workers: Option<NonZeroU32>,
+    /// What makes another region near. Default [`Distance::Rtt`].
+    pub distance: Distance,
+}
+
+/// `distance` of `[data-plane]`: in which order other regions are tried; the own one always comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distance {
+    /// `rtt`: by the round-trip time that probes measure.
+    Rtt,
+    /// `bgp`: by the best BGP path to the address of a region's backend; equals by round-trip time. A region that no path
+    /// leads to is the farthest.
+    Bgp,
+    /// `configured`: in the order in which the file has the `[regions]`, all of them.
+    Configured(Vec<RegionName>),
 }
 
 /// `[drain]`: the pace of an orderly stop; each zero to 24 h.

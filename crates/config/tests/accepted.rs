@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxima_config::{
-    Bfd, Config, MaxPrefixes, Peer, PrefixAction, ProbeKind, Protocol, Remote, Role, Vip, WhenDown,
+    Bfd, Config, Distance, MaxPrefixes, Peer, PrefixAction, ProbeKind, Protocol, Remote, Role, Vip, WhenDown,
 };
 
 mod common;
@@ -127,7 +127,25 @@ fn a_pop_may_proxy_without_announcing() {
     );
     assert_eq!((probe.rise.get(), probe.fall.get()), (2, 3));
     assert_eq!((config.data_plane.workers, config.metrics), (None, None));
+    assert_eq!(config.data_plane.distance, Distance::Rtt);
     assert_eq!(config.admin.socket.to_str(), Some("/run/proximad/admin.sock"));
+}
+
+#[test]
+fn the_distance_of_regions_is_by_round_trip_time_by_bgp_or_by_their_order_in_the_file() {
+    let of = |text: &str| parse(text).data_plane.distance;
+    let by = |word: &str| with("[admin]", &format!("[data-plane]\ndistance = \"{word}\"\n[admin]"));
+    assert_eq!(of(&by("rtt")), Distance::Rtt);
+    assert_eq!(of(&by("bgp")), Distance::Bgp);
+    let order = |text: &str| match of(text) {
+        Distance::Configured(order) => order.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let text = by("configured");
+    let own = order(&text);
+    let added = "[regions.zz]\njurisdiction = \"Z\"\n[regions.aa]\njurisdiction = \"A\"\n[bgp]";
+    let more = text.replacen("[bgp]", added, 1);
+    assert_eq!(order(&more), [own, vec!["zz".to_owned(), "aa".to_owned()]].concat());
 }
 
 #[test]

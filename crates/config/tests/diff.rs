@@ -63,6 +63,7 @@ fn each_change_is_named_where_it_belongs() {
         ("level = \"info\"", "level = \"warn\"", "other: ~log"),
         ("[metrics]\nlisten = \"127.0.0.1:9179\"\n", "[drain]\nstreams = \"1s\"\n", "other: ~drain ~metrics"),
         ("[admin]\n", "[data-plane]\nworkers = 3\n[admin]\ngroup = \"ops\"\n", "other: ~data-plane ~admin"),
+        ("[admin]\n", "[data-plane]\ndistance = \"bgp\"\n[admin]\n", "other: ~data-plane"),
         // A region's jurisdiction is part of every backend in it.
         ("jurisdiction = \"US\"", "jurisdiction = \"CA\"", "pools: ~app\nother: ~regions"),
     ] {

@@ -44,6 +44,8 @@ const MISTAKES: &[Mistake] = &[
     mistake("[pools.raw]", "[data-plane]\nworkers = 2\n[pools.«\"r w\"]\nprobe = { tcp = true }\nbackends = [{ name = \"a\", region = \"eu\", address = \"10.0.0.9:1\" }]\n[pools.raw]",
         "`r w` can't be a name: use 1 to 63 letters, digits, `-`, `_` and `.`, beginning with a letter or a digit", ""),
     mistake("[admin]", "[data-plane]\nworkers = «0\n[admin]", "`0` is out of range", "write a whole number from 1 to 1024"),
+    mistake("[admin]", "[data-plane]\ndistance = «\"bpg\"\n[admin]", "`bpg` is none of the choices", "did you mean `bgp`? The choices are `bgp`, `configured`, `rtt`"),
+    mistake("[admin]", "[data-plane]\ndistance = «10\n[admin]", "expected a string, found an integer", "write it in quotes: `\"10\"`"),
     // Values.
     mistake("\"9s\"", "«9", "expected a duration, found an integer", "a duration has a unit; for seconds write `\"9s\"`"),
     mistake("\"9s\"", "«\"2s\"", "a hold time can't be 2s", "write \"0s\" for none, or whole seconds from \"3s\" to \"65535s\" (RFC 4271 §4.2)"),

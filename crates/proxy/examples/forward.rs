@@ -34,6 +34,7 @@ fn main() -> Result<(), AnyError> {
         tier: 0,
         weight: Weight::default(),
         health: Health::Up,
+        distance: 0,
         rtt: None,
     };
     let fence = Fence::new(Some(vec!["EU".parse()?]));

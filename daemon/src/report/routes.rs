@@ -143,7 +143,10 @@ fn advertised_route(
 }
 
 /// A route in the interface's words; none when its peer has just been taken out.
-fn received_route(of: &PeerRoute, started: (Instant, api::Timestamp)) -> Option<api::ReceivedRoute> {
+pub(super) fn received_route(
+    of: &PeerRoute,
+    started: (Instant, api::Timestamp),
+) -> Option<api::ReceivedRoute> {
     let (route, attributes) = (&of.route, &of.route.shared.attributes);
     Some(api::ReceivedRoute {
         peer: of.peer.clone()?,

@@ -19,6 +19,7 @@ pub(crate) fn candidate(name: &str, region: &str, tier: u8, weight: u16) -> Cand
         tier,
         weight: Weight(weight),
         health: Health::Up,
+        distance: 0,
         rtt: None,
     }
 }

@@ -1,6 +1,6 @@
 //! `proxima backends`.
 
-use proxima_api::{Backends, paths};
+use proxima_api::{Backends, Distance, paths};
 
 use crate::{
     client::Client,
@@ -26,18 +26,23 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
         ("REASON", Align::Left),
     ]);
     for backend in &answer.value.backends {
-        table.row([
-            (&backend.id).into(),
-            (&backend.region).into(),
-            (&backend.jurisdiction).into(),
-            backend.address.into(),
-            backend.tier.into(),
-            backend.weight.0.into(),
-            Cell::toned(backend.health),
-            format!("{:.0}", backend.since).into(),
-            Cell::or_dash(backend.rtt_us.map(rtt)),
-            Cell::or_dash(backend.reason.as_ref()),
-        ]);
+        let distance = backend.distance.as_ref().filter(|distance| **distance != Distance::Own);
+        let note = distance.map(|distance| format!("distance: {distance}")).unwrap_or_default();
+        table.noted_row(
+            [
+                (&backend.id).into(),
+                (&backend.region).into(),
+                (&backend.jurisdiction).into(),
+                backend.address.into(),
+                backend.tier.into(),
+                backend.weight.0.into(),
+                Cell::toned(backend.health),
+                format!("{:.0}", backend.since).into(),
+                Cell::or_dash(backend.rtt_us.map(rtt)),
+                Cell::or_dash(backend.reason.as_ref()),
+            ],
+            note,
+        );
     }
     if table.is_empty() {
         return Ok(output.line("no backends are configured")?);

@@ -78,6 +78,13 @@ async fn backends_show_the_verdict_and_its_reason() {
 }
 
 #[tokio::test]
+async fn backends_show_the_bgp_path_that_makes_their_region_near() {
+    let golden = include_str!("golden/backends-by-bgp.txt");
+    let body = include_str!("golden/backends-by-bgp.json");
+    shows::<Backends>("/v1/backends", &["backends"], body, golden).await;
+}
+
+#[tokio::test]
 async fn events_are_a_line_each_after_what_was_lost() {
     let golden = include_str!("golden/events.txt");
     shows::<Events>("/v1/events", &["events"], include_str!("golden/events.json"), golden).await;

@@ -71,7 +71,7 @@ impl Raw {
             services: by_name(&self.services, services::RawService::resolve)?,
             pools: by_name(&self.pools, |pool| pool.resolve(&self.regions))?,
             catchment: resolved(&self.catchment, catchment::RawCatchment::resolve)?,
-            data_plane: self.process.data_plane()?,
+            data_plane: self.process.data_plane(&self.regions)?,
             drain: self.process.drain()?,
             admin: self.process.admin()?,
             metrics: self.process.metrics()?,

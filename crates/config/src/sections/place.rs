@@ -71,6 +71,13 @@ impl RawRegion {
     }
 }
 
+/// The names of the regions in the order of the file, when all could be read.
+pub(super) fn in_order(regions: &[RawRegion]) -> Option<Vec<RegionName>> {
+    let mut names = regions.iter().map(|region| region.name.given()).collect::<Option<Vec<_>>>()?;
+    names.sort_by_key(|name| name.span.start);
+    Some(names.into_iter().map(|name| name.value.clone()).collect())
+}
+
 /// The jurisdiction of a region, when both are known.
 pub(super) fn jurisdiction<'r>(regions: &'r [RawRegion], name: &RegionName) -> Option<&'r Jurisdiction> {
     regions.iter().find(|region| region.name.value() == Some(name))?.jurisdiction.value()

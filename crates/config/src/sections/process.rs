@@ -4,9 +4,12 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
-use super::resolved;
+use super::{
+    place::{self, RawRegion},
+    resolved,
+};
 use crate::{
-    Admin, DataPlane, Drain, Log, LogFormat, LogLevel, Metrics,
+    Admin, DataPlane, Distance, Drain, Log, LogFormat, LogLevel, Metrics,
     report::Wrong,
     section::{At, Field, Read, Section},
     value,
@@ -19,6 +22,7 @@ const SOCKET: &str = "/run/proximad/admin.sock";
 const MODE: u32 = 0o660;
 /// What `sockaddr_un` holds, without the NUL at its end.
 const SOCKET_PATH_MAX: usize = 107;
+const DISTANCES: [(&str, By); 3] = [("rtt", By::Rtt), ("bgp", By::Bgp), ("configured", By::Order)];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LEVELS: [(&str, LogLevel); 5] = [
     ("error", LogLevel::Error),
@@ -28,8 +32,17 @@ const LEVELS: [(&str, LogLevel); 5] = [
     ("trace", LogLevel::Trace),
 ];
 
+/// `distance` as it is written.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Rtt,
+    Bgp,
+    Order,
+}
+
 pub(super) struct RawProcess {
     workers: Field<NonZeroU32>,
+    distance: Field<By>,
     graceful_shutdown: Field<Duration>,
     withdrawn: Field<Duration>,
     streams: Field<Duration>,
@@ -52,6 +65,7 @@ impl RawProcess {
             workers: data_plane
                 .optional("workers", value::integer(1..=1024))
                 .map(|workers: u32| NonZeroU32::new(workers).expect("read within a range that begins at 1")),
+            distance: data_plane.optional("distance", value::word(&DISTANCES)),
             graceful_shutdown: drain.optional("graceful-shutdown", wait()),
             withdrawn: drain.optional("withdrawn", wait()),
             streams: drain.optional("streams", wait()),
@@ -77,8 +91,13 @@ impl RawProcess {
         self.metrics.value().and_then(Field::given).map(|at| (at, "metrics".to_owned())).into_iter()
     }
 
-    pub(super) fn data_plane(&self) -> Option<DataPlane> {
-        Some(DataPlane { workers: self.workers.maybe()? })
+    pub(super) fn data_plane(&self, regions: &[RawRegion]) -> Option<DataPlane> {
+        let distance = match self.distance.or(By::Rtt)? {
+            By::Rtt => Distance::Rtt,
+            By::Bgp => Distance::Bgp,
+            By::Order => Distance::Configured(place::in_order(regions)?),
+        };
+        Some(DataPlane { workers: self.workers.maybe()?, distance })
     }
 
     pub(super) fn drain(&self) -> Option<Drain> {

@@ -104,6 +104,7 @@ impl Setup {
                 tier: *tier,
                 weight: Weight::default(),
                 health: Health::Up,
+                distance: 0,
                 rtt: None,
             });
         let upstream = Upstream {
