@@ -5,6 +5,9 @@
 //! |---|---|
 //! | [`announce`] | what goes over BGP, and when |
 //! | [`stop`] | the ways a daemon ends, and what peers and clients see of it |
+//! | [`reload`] | the configuration read again: what changes, what is refused |
+//! | [`peering`] | commands to peers, what they sent, restart |
+//! | [`bfd`] | a neighbour that falls silent |
 //! | [`serve`] | requests: nearest first, inside the fence |
 //! | [`priority`] | who goes first when every core is busy |
 //! | [`operate`] | status, drain, metrics, the command line |
@@ -19,8 +22,11 @@ mod announce;
 mod bad_http;
 mod bad_peer;
 mod bad_start;
+mod bfd;
 mod operate;
+mod peering;
 mod priority;
+mod reload;
 mod serve;
 mod stop;
 mod support;
