@@ -157,8 +157,14 @@ impl Router for ExaBgp {
 
     fn withdraw(&mut self, prefix: Prefix) -> Result<()> {
         let Some(peering) = &self.peering else { return Ok(()) };
-        self.announced.retain(|known| known.prefix != prefix);
-        self.command(&format!("withdraw route {prefix} next-hop {}", peering.next_hop(prefix.family())))
+        let next_hop = peering.next_hop(prefix.family());
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.announced.drain(..).partition(|known| known.prefix == prefix);
+        self.announced = kept;
+        gone.iter().try_for_each(|route| {
+            let path = if route.nth > 0 { format!(" path-information {}", route.nth) } else { String::new() };
+            self.command(&format!("withdraw route {prefix} next-hop {next_hop}{path}"))
+        })
     }
 
     fn forget(&mut self, prefix: Prefix) {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _, fs, net::IpAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command,
+    thread,
 };
 
 use nix::sys::signal::{Signal, killpg};

@@ -116,8 +116,8 @@ impl Peering {
     /// The router's next hop for routes of a family.
     pub(super) fn next_hop(&self, family: Family) -> IpAddr {
         match family {
-            Family::Ipv4 => self.local.into(),
-            Family::Ipv6 => self.local_ipv6.into(),
+            Family::Ipv4 if !self.extended_next_hop => self.local.into(),
+            Family::Ipv4 | Family::Ipv6 => self.local_ipv6.into(),
         }
     }
 

@@ -74,11 +74,6 @@ fn gobgp_takes_the_daemon_with_the_right_md5_key_only() {
 }
 
 #[test]
-fn openbgpd_takes_the_daemon_with_the_right_md5_key_only() {
-    in_sandbox(|| takes_only_the_right_key(Make::OpenBgpd));
-}
-
-#[test]
 fn exabgp_takes_the_daemon_with_the_right_md5_key_only() {
     in_sandbox(|| takes_only_the_right_key(Make::ExaBgp));
 }
@@ -166,18 +161,14 @@ fn openbgpd_is_heard_with_gtsm_only() {
     in_sandbox(|| needs_gtsm_on_both_sides(Make::OpenBgpd));
 }
 
-#[test]
-fn exabgp_is_heard_with_gtsm_only() {
-    in_sandbox(|| needs_gtsm_on_both_sides(Make::ExaBgp));
-}
-
 /// The same with the router calling: without GTSM not even its SYN is heard.
 fn needs_gtsm_of_a_router_that_calls(make: Make) {
     let mut lab = Lab::new(make);
     lab.peering.passive = false;
     lab.pop.peer += "passive = true\nttl-security = 1\n";
     lab.start();
-    wait_kept_out(&lab, "TCPSynRetrans", || lab.router_counter("TCPSynRetrans"));
+    // Some try again, others let the kernel do so.
+    wait_kept_out(&lab, "SYN", || lab.router_counter("ActiveOpens") + lab.router_counter("TCPSynRetrans"));
     lab.router.kill().unwrap();
     lab.peering.ttl_security = true;
     lab.start_router();

@@ -65,14 +65,17 @@ pub(crate) fn wait_within<T>(within: Duration, what: &str, mut look: impl FnMut(
     }
 }
 
-/// A counter of the `TcpExt` line of `/proc/net/netstat` in this thread's namespace.
+/// A counter of TCP in this thread's namespace: `/proc/net/snmp` (`Tcp:`) or `/proc/net/netstat` (`TcpExt:`).
 pub(crate) fn tcp_counter(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let mut pairs = names.zip(values);
-    let found = pairs.find(|(known, _)| *known == name).map(|(_, value)| value.parse().unwrap());
-    found.unwrap_or_else(|| panic!("the kernel has no counter {name}"))
+    ["snmp", "netstat"]
+        .into_iter()
+        .find_map(|table| {
+            let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
+            let mut lines = text.lines().filter(|line| line.starts_with("Tcp")).map(str::split_whitespace);
+            let (names, values) = (lines.next()?, lines.next()?);
+            names.zip(values).find(|(known, _)| *known == name).map(|(_, value)| value.parse().unwrap())
+        })
+        .unwrap_or_else(|| panic!("the kernel has no counter {name}"))
 }
 
 /// Looks again and again for this long: `look` panics when something happens that must not.
