@@ -9,7 +9,10 @@ use super::{
     RawAttribute, Reach, Update, UpdateError,
     attributes::{code, flag},
     nlri,
-    value::{afi_safi, aggregator, class, disposition, fixed, list, mp_next_hop, next_hop, number, origin},
+    value::{
+        afi_safi, aggregator, can_be_a_host, class, disposition, fixed, list, mp_next_hop, next_hop, number,
+        origin,
+    },
 };
 use crate::{AfiSafi, Families, Negotiated, PeerKind, reader::Reader};
 
@@ -255,7 +258,7 @@ impl AttributeList {
             return self.unreadable(attribute, family);
         };
         self.announces = !nlri.is_empty();
-        if next_hop.address.is_unspecified() || next_hop.address.is_multicast() {
+        if !can_be_a_host(next_hop.address) {
             self.problem(attribute.code, Fault::Value, Disposition::TreatAsWithdraw, attribute.octets);
         }
         self.reach = Some(Reach { next_hop, nlri });

@@ -71,13 +71,16 @@ pub(super) fn origin(value: &[u8]) -> Result<Origin, Fault> {
     }
 }
 
-/// An address that can be a host's (RFC 4271 §6.3).
+/// The value of NEXT_HOP.
 pub(super) fn next_hop(value: &[u8]) -> Result<Ipv4Addr, Fault> {
     let address = Ipv4Addr::from(fixed(value)?);
-    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-        return Err(Fault::Value);
-    }
-    Ok(address)
+    if can_be_a_host(address.into()) { Ok(address) } else { Err(Fault::Value) }
+}
+
+/// Whether a next hop can be one (RFC 4271 §6.3), in whatever attribute it came.
+pub(super) fn can_be_a_host(address: IpAddr) -> bool {
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !(address.is_unspecified() || address.is_multicast() || broadcast)
 }
 
 pub(super) fn aggregator(value: &[u8], four_octet_as: bool) -> Result<Aggregator, Fault> {

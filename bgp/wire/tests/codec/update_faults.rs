@@ -292,6 +292,16 @@ fn an_ipv6_next_hop_no_host_can_have_withdraws_its_routes() {
 }
 
 #[test]
+fn an_ipv4_next_hop_no_host_can_have_withdraws_its_routes_in_mp_reach_too() {
+    for next_hop in ["00000000", "e0000001", "ffffffff"] {
+        let attributes = hex(&format!("800e0d 0001 01 04 {next_hop} 00 18 cb0071 {ORIGIN} {AS_PATH}"));
+        let update = decode_update(&super::update(&[], &attributes, &[]), modern()).unwrap();
+        assert_eq!(problems(&update), [(14, Fault::Value, Disposition::TreatAsWithdraw)], "{next_hop}");
+        assert_eq!(update.withdrawn, [nlri("203.0.113.0/24")], "{next_hop}");
+    }
+}
+
+#[test]
 fn multiprotocol_routes_need_no_next_hop_attribute() {
     let attributes = hex(&[MP_REACH, ORIGIN, AS_PATH].concat());
     let update = decode_update(&super::update(&[], &attributes, &[]), modern()).unwrap();
