@@ -168,12 +168,12 @@ mod tests {
         Config::parse(&text, "two-jurisdictions.toml").unwrap()
     }
 
-    fn route(prefix: &str, as_path: &[u32], change: impl FnOnce(&mut Attributes)) -> Option<Route> {
+    fn route(prefix: &str, as_path: &[u32], change: impl FnOnce(&mut Attributes)) -> Route {
         let as_path = AsPath::sequence(as_path.iter().copied().map(Asn));
         let mut attributes = Attributes { origin: Origin::Igp, as_path, ..Attributes::default() };
         change(&mut attributes);
         let next_hop = NextHop::from("192.0.2.9".parse::<IpAddr>().unwrap());
-        Some(Route {
+        Route {
             prefix: prefix.parse::<Prefix>().unwrap(),
             peer: PeerId(0),
             path_id: 0,
@@ -181,7 +181,7 @@ mod tests {
             received_at: Instant::now(),
             stale: false,
             unusable: None,
-        })
+        }
     }
 
     fn address(last: &str) -> IpAddr {
@@ -197,17 +197,17 @@ mod tests {
         let (us, apac) = (address("3"), address("4"));
         assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "no routes at all: by time");
 
-        assert!(distances.learn([(us, route("10.3.0.0/16", &[65001, 65002], |_| {}))]));
+        assert!(distances.learn([(us, Some(route("10.3.0.0/16", &[65001, 65002], |_| {})))]));
         assert_eq!(order(&distances), ["app/eu-1", "app/us-1", "app/apac-1"], "the only one with a route");
-        assert!(distances.learn([(apac, route("10.4.0.0/16", &[65001, 65003], |_| {}))]));
+        assert!(distances.learn([(apac, Some(route("10.4.0.0/16", &[65001, 65003], |_| {})))]));
         assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "equal paths: by time");
-        assert!(distances.learn([(apac, route("10.4.0.0/16", &[65001, 65002, 65003], |_| {}))]));
+        assert!(distances.learn([(apac, Some(route("10.4.0.0/16", &[65001, 65002, 65003], |_| {})))]));
         assert_eq!(order(&distances), ["app/eu-1", "app/us-1", "app/apac-1"], "a shorter path");
         let preferred = |attributes: &mut Attributes| attributes.local_pref = Some(200);
-        assert!(distances.learn([(apac, route("10.4.0.0/16", &[65001, 65002, 65003], preferred))]));
+        assert!(distances.learn([(apac, Some(route("10.4.0.0/16", &[65001, 65002, 65003], preferred)))]));
         assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "LOCAL_PREF before the path");
         assert!(
-            !distances.learn([(apac, route("10.4.0.0/17", &[65001, 65002, 65003], preferred))]),
+            !distances.learn([(apac, Some(route("10.4.0.0/17", &[65001, 65002, 65003], preferred)))]),
             "as near by a more specific route"
         );
         assert!(distances.learn([(apac, None)]));
