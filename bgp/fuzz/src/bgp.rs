@@ -4,12 +4,17 @@
 //! - What is read can be written, and what is written is read as the same and written again to the same octets.
 //! - An error has a NOTIFICATION that fits the session, and a text fit for a terminal.
 //! - What an UPDATE says keeps to what the session has agreed on, and to RFC 7606: routes of a message that is to be
-//!   treated as a withdrawal are withdrawn.
+//!   treated as a withdrawal are withdrawn, those of a family that is given up are not seen again.
+//! - All of it can be explained to a person.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::BytesMut;
 use proxima_bgp_wire::{
     AsPath, Attributes, DecodeError, Disposition, EncodeError, Families, HEADER_LEN, Message, MessageType,
-    Negotiated, NextHop, Nlri, Open, PeerKind, RawAttribute, Segment, SegmentKind, Update, frame,
+    Negotiated, NextHop, Nlri, Open, PeerKind, RawAttribute, Segment, SegmentKind, Update,
+    explain::{self, Content},
+    frame,
 };
 use proxima_types::{Asn, Family};
 
@@ -17,9 +22,9 @@ use proxima_types::{Asn, Family};
 pub fn message(input: &[u8]) {
     let Some((choice, mut stream)) = input.split_first() else { return };
     let negotiated = session(*choice);
-    if let Ok(Message::Update(update)) = Message::decode(stream, negotiated) {
-        check_update(&update, stream.len(), negotiated);
-    }
+    can_be_explained(stream, negotiated);
+    // Nothing has cut this to a message.
+    let _ = Message::decode(stream, negotiated);
     loop {
         let framed = frame(stream, negotiated.max_len_receive());
         framing_does_not_depend_on_what_has_arrived(stream, negotiated, &framed);
@@ -107,7 +112,11 @@ fn check_body(kind: MessageType, body: &[u8], negotiated: Negotiated) {
 }
 
 fn check(message: &[u8], negotiated: Negotiated) {
-    match Message::decode(message, negotiated) {
+    let read = Message::decode(message, negotiated);
+    if message[HEADER_LEN - 1] == MessageType::Update as u8 {
+        check_other_terms(message, &read, negotiated);
+    }
+    match read {
         Ok(Message::Update(update)) => check_update(&update, message.len(), negotiated),
         Ok(read) => {
             if let Message::Open(open) = &read {
@@ -124,6 +133,47 @@ fn check(message: &[u8], negotiated: Negotiated) {
     }
 }
 
+/// An UPDATE as a session reads it that gives up a family rather than itself, and as one that takes no AS_SET.
+fn check_other_terms(message: &[u8], read: &Result<Message, DecodeError>, negotiated: Negotiated) {
+    let sparing = Negotiated { disable_families: true, ..negotiated };
+    let spared = Message::decode(message, sparing);
+    if let Ok(Message::Update(update)) = &spared {
+        let lost = update.disabled_family();
+        assert!(lost.is_some() || spared == *read, "{spared:?}, and then {read:?}");
+        if let Some(family) = lost {
+            assert!(read.is_err(), "{family} is given up for nothing");
+            let left: Families = negotiated.families.iter().filter(|other| *other != family).collect();
+            assert!(!left.is_empty() && negotiated.families.contains(family));
+            check_update(update, message.len(), Negotiated { families: left, ..sparing });
+        }
+    }
+    let refusing = Negotiated { refuse_as_sets: true, ..negotiated };
+    if let Ok(Message::Update(update)) = Message::decode(message, refusing) {
+        let mut segments = update.attributes.as_path.segments();
+        assert!(segments.all(|segment| segment.kind == SegmentKind::Sequence));
+        check_update(&update, message.len(), refusing);
+    }
+}
+
+fn can_be_explained(stream: &[u8], negotiated: Negotiated) {
+    let explanations = explain::stream(stream, negotiated);
+    let octets: usize = explanations.iter().map(|explanation| explanation.octets.len()).sum();
+    assert_eq!(octets, stream.len());
+    for explanation in explanations {
+        let read = Message::decode(&explanation.octets, negotiated);
+        assert_eq!(explanation.refusal.map(|refusal| refusal.error), read.err());
+        match explanation.content {
+            Content::Open(content) => {
+                content.capabilities.iter().for_each(|capability| printable(&capability.details));
+            }
+            Content::Update(content) => {
+                content.attributes.iter().for_each(|attribute| printable(&attribute.value));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn check_error(error: &DecodeError, negotiated: Negotiated) {
     fit_for_a_terminal(&error.to_string());
     let notification = Message::Notification(error.to_notification());
@@ -137,7 +187,12 @@ fn write(message: &Message, negotiated: Negotiated) -> Result<BytesMut, EncodeEr
 }
 
 fn fit_for_a_terminal(text: &str) {
-    assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
+    assert!(!text.is_empty());
+    printable(text);
+}
+
+fn printable(text: &str) {
+    assert!(!text.contains(char::is_control), "{text:?}");
 }
 
 /// With fewer octets the answer is the same, or that more are needed.
@@ -271,10 +326,9 @@ fn keeps_to_what_is_negotiated(update: &Update, negotiated: Negotiated) {
             ipv6 == (family == Family::Ipv6) || ipv6 && negotiated.extended_next_hop_receive,
             "{reach:?}"
         );
-        assert!(
-            !reach.next_hop.address.is_unspecified() && !reach.next_hop.address.is_multicast(),
-            "{reach:?}"
-        );
+        let next_hop = reach.next_hop.address;
+        assert!(!next_hop.is_unspecified() && !next_hop.is_multicast(), "{reach:?}");
+        assert_ne!(next_hop, IpAddr::V4(Ipv4Addr::BROADCAST));
     }
     if negotiated.peer == PeerKind::External {
         let Attributes { local_pref, rare, .. } = &update.attributes;

@@ -14,6 +14,7 @@
 //! | `capabilities` | capabilities, one after the other | [`bgp`] |
 //! | `notification` | the body of a NOTIFICATION | [`bgp`] |
 //! | `bfd` | datagrams, each with when and to which session it comes | [`bfd`] |
+//! | `mrt` | a file | [`dump`] |
 //! | `http1` | a kind (one octet), then what came on the connection | [`http1`] |
 //!
 //! Seeds are named after what they are: `bird-…`, `frr-…`, `gobgp-…`, `openbgpd-…` and `exabgp-…` are what these routers
@@ -22,4 +23,10 @@
 
 pub mod bfd;
 pub mod bgp;
+pub mod dump;
 pub mod http1;
+
+/// The reader of MRT files, which is the command line's own and in no library.
+#[path = "../../../crates/cli/src/mrt.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod mrt;
