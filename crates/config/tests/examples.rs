@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use proxima_config::{Balance, Config, ProbeKind, Protocol, Vip, WhenDown};
+use proxima_config::{Balance, Config, PrefixAction, ProbeKind, Protocol, Remote, Role, Vip, WhenDown};
 
 fn configs() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../configs")
@@ -21,13 +21,18 @@ fn every_example_parses() {
     let mut seen = BTreeSet::new();
     for entry in std::fs::read_dir(configs()).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let name = path.file_name().unwrap().to_str().unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let ours =
+            path.extension().is_some_and(|extension| extension == "toml") && !name.starts_with("router-");
+        if ours {
             parse(name);
             seen.insert(name.to_owned());
         }
     }
-    assert!(seen.is_superset(&["example.toml".to_owned(), "two-regions.toml".to_owned()].into()), "{seen:?}");
+    assert!(
+        seen.is_superset(&["example.toml", "peers.toml", "two-regions.toml"].map(str::to_owned).into()),
+        "{seen:?}"
+    );
 }
 
 /// `example.toml` claims that what is commented out shows a default or an option: it has to parse as well.
@@ -103,6 +108,90 @@ fn the_router_sample_is_the_other_side_of_the_example() {
     assert!(router.contains(&format!("hold time {};", config.bgp.hold_time.as_secs())), "{router}");
 }
 
+/// So do those of other routers, for the peer that `peers.toml` calls tor1.
+#[test]
+fn the_other_router_samples_are_the_other_side_of_the_kinds_of_peers() {
+    let config = parse("peers.toml");
+    let peer = &config.bgp.peers[0];
+    assert_eq!((peer.name.as_str(), peer.role), ("tor1", Some(Role::Customer)));
+    let (router_id, asn, pop_as) = (peer.remote.to_string(), peer.remote_as, config.bgp.local_as);
+    let hold = peer.hold_time.as_secs();
+    for (file, lines) in [
+        (
+            "router-frr.conf",
+            vec![
+                format!("router bgp {asn}"),
+                format!("bgp router-id {router_id}"),
+                format!("neighbor {} remote-as {pop_as}", config.pop.router_id),
+                format!("timers {} {hold}", hold / 3),
+                "ttl-security hops 1".to_owned(),
+                "local-role provider".to_owned(),
+                "transmit-interval 50".to_owned(),
+                "detect-multiplier 3".to_owned(),
+            ],
+        ),
+        (
+            "router-openbgpd.conf",
+            vec![
+                format!("AS {asn}"),
+                format!("router-id {router_id}"),
+                format!("neighbor {} {{", config.pop.router_id),
+                format!("remote-as {pop_as}"),
+                format!("holdtime {hold}"),
+                "ttl-security yes".to_owned(),
+                "announce policy provider".to_owned(),
+            ],
+        ),
+        (
+            "router-gobgp.toml",
+            vec![
+                format!("as = {asn}"),
+                format!("router-id = \"{router_id}\""),
+                format!("neighbor-address = \"{}\"", config.pop.router_id),
+                format!("peer-as = {pop_as}"),
+                format!("hold-time = {hold}"),
+                "ttl-min = 255".to_owned(),
+            ],
+        ),
+    ] {
+        let router = read(file);
+        let prefixes = config.prefixes().into_iter().map(|prefix| prefix.to_string());
+        for line in lines.into_iter().chain(prefixes) {
+            assert!(router.contains(&line), "`{line}` is not in {file}");
+        }
+    }
+    let bfd = peer.bfd.as_ref().unwrap();
+    assert_eq!((bfd.interval, bfd.multiplier.get()), (Duration::from_millis(50), 3));
+    assert_eq!((peer.ttl_security.map(u8::from), peer.password_file.is_some()), (Some(1), true));
+}
+
+/// Each kind of peer is in `peers.toml`.
+#[test]
+fn the_kinds_of_peers_are_all_shown() {
+    let config = parse("peers.toml");
+    let peers = &config.bgp.peers;
+    for (kind, there) in [
+        ("a range", peers.iter().any(|peer| matches!(peer.remote, Remote::Range { .. }))),
+        ("unnumbered", peers.iter().any(|peer| matches!(peer.remote, Remote::Interface(_)))),
+        (
+            "link-local",
+            peers.iter().any(|peer| matches!(&peer.remote, Remote::Address { interface: Some(_), .. })),
+        ),
+        ("internal", peers.iter().any(|peer| peer.remote_as == config.bgp.local_as)),
+        ("multihop", peers.iter().any(|peer| peer.multihop.is_some())),
+        ("graceful restart", peers.iter().any(|peer| peer.graceful_restart.is_some())),
+        ("shut down", peers.iter().any(|peer| peer.shutdown.is_some())),
+        ("a warning limit", peers.iter().any(|peer| peer.max_prefixes.action == PrefixAction::Warn)),
+        (
+            "authenticated BFD",
+            peers.iter().any(|peer| peer.bfd.as_ref().is_some_and(|bfd| bfd.auth.is_some())),
+        ),
+        ("BMP and MRT", !config.bgp.bmp.is_empty() && config.bgp.mrt.is_some()),
+    ] {
+        assert!(there, "{kind}");
+    }
+}
+
 /// The unit gives a drain the time that `[drain]` takes by default.
 #[test]
 fn the_unit_waits_for_a_drain() {
@@ -111,4 +200,20 @@ fn the_unit_waits_for_a_drain() {
     let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix('s')).unwrap();
     let waits = drain.graceful_shutdown + drain.withdrawn + drain.streams;
     assert!(Duration::from_secs(stop.parse().unwrap()) > waits + Duration::from_secs(10));
+}
+
+/// The unit lets BFD have the priority it asks for, and reloads so that a refusal is told.
+#[test]
+fn the_unit_lets_bfd_run_first_and_reloads_by_the_command_line() {
+    let unit = read("proximad.service");
+    let lines: Vec<&str> = unit.lines().collect();
+    for line in ["LimitRTPRIO=40", "RestrictRealtime=no", "ExecReload=/usr/bin/proxima reload"] {
+        assert!(lines.contains(&line), "{line}");
+    }
+    assert!(
+        lines.iter().any(|line| line.starts_with("SystemCallFilter=") && line.contains("sched_setscheduler"))
+    );
+    let dumps = parse("peers.toml").bgp.mrt.unwrap().directory;
+    let state = lines.iter().find_map(|line| line.strip_prefix("StateDirectory=")).unwrap();
+    assert!(state.split(' ').any(|name| dumps.ends_with(name) && dumps.starts_with("/var/lib")), "{state}");
 }
