@@ -2,7 +2,7 @@
 //!
 //! All sockets are in the router's own directory (`--vty_socket`, `-z`). Routes change by `vtysh`, as by a person.
 
-use std::{fmt::Write as _, path::PathBuf, process::Command};
+use std::{fmt::Write as _, os::unix::net::UnixStream, path::PathBuf, process::Command};
 
 use nix::sys::signal::Signal;
 use proxima_types::{Family, Prefix};
@@ -62,8 +62,8 @@ impl Frr {
         let process = program::start(&self.site, name, "frr", command)?;
         block_until(START, || {
             process.check()?;
-            let missing = ask(&self.site, Make::Frr, &mut self.vtysh(name, &["show version"])).is_err();
-            Ok(if missing { format!("{name} does not answer") } else { String::new() })
+            let answers = UnixStream::connect(self.file(&format!("{name}.vty"))).is_ok();
+            Ok(if answers { String::new() } else { format!("{name} does not answer") })
         })?;
         Ok(process)
     }

@@ -90,7 +90,7 @@ impl Pop {
             remote: format!("address = \"{ROUTER}\"\nremote-as = {ROUTER_AS}"),
             peer: format!("families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"{POP_IPV6}\"\n"),
             group: "med = 50\ncommunities = [\"64512:100\"]\n".to_owned(),
-            drain: "graceful-shutdown = \"3s\"\nwithdrawn = \"200ms\"\nstreams = \"200ms\"\n".to_owned(),
+            drain: "graceful-shutdown = \"2s\"\nwithdrawn = \"200ms\"\nstreams = \"200ms\"\n".to_owned(),
         };
         pop.start_apps();
         pop
