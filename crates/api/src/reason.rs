@@ -195,6 +195,11 @@ pub enum SessionReason {
         /// The system's words; absent when the peer just closed it.
         error: Option<String>,
     },
+    /// The TCP connection could not be made, or ended.
+    Transport {
+        /// The system's words.
+        error: String,
+    },
     /// The daemon or an operator stopped it.
     Stopped,
 }
@@ -211,6 +216,7 @@ impl fmt::Display for SessionReason {
             Self::ConnectFailed { error } => write!(f, "can't connect: {error}"),
             Self::ConnectionLost { error: Some(error) } => write!(f, "connection lost: {error}"),
             Self::ConnectionLost { error: None } => f.write_str("the peer closed the connection"),
+            Self::Transport { error } => f.write_str(error),
             Self::Stopped => f.write_str("stopped"),
         }
     }

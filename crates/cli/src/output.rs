@@ -166,11 +166,22 @@ impl Output {
 
     /// Writes a name and its value. On a terminal a long value goes on below itself.
     pub(crate) fn fact(&mut self, indent: usize, name: &str, value: impl Display) -> io::Result<()> {
-        let (value, column) = (value.to_string(), indent + FACT + 2);
+        self.fact_within(indent, FACT, name, value)
+    }
+
+    /// The same with so many columns for the names.
+    pub(crate) fn fact_within(
+        &mut self,
+        indent: usize,
+        names: usize,
+        name: &str,
+        value: impl Display,
+    ) -> io::Result<()> {
+        let (value, column) = (value.to_string(), indent + names + 2);
         let mut lines =
             wrap(&value, self.width.map(|width| width.saturating_sub(column).max(20))).into_iter();
         let first = lines.next().unwrap_or_default();
-        writeln!(self.sink, "{}", format!("{:indent$}{name:<FACT$}  {first}", "").trim_end())?;
+        writeln!(self.sink, "{}", format!("{:indent$}{name:<names$}  {first}", "").trim_end())?;
         for line in lines {
             writeln!(self.sink, "{:column$}{line}", "")?;
         }

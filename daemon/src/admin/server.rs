@@ -231,6 +231,13 @@ async fn find_peer(control: &ControlClient, name: &str) -> Result<Peer, Refusal>
     if let Some(peer) = peers.iter().find(|peer| peer.name.as_str() == name) {
         return Ok(peer.clone());
     }
+    let members =
+        peers.iter().filter(|peer| peer.name.as_member().is_some_and(|(range, _)| range.as_str() == name));
+    let members: Vec<&str> = members.map(|peer| peer.name.as_str()).collect();
+    if !members.is_empty() {
+        let error = format!("`{name}` is a range, each member of which has a session of its own");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, error, format!("members: {}", members.join(", "))));
+    }
     let known: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
     let hint = if known.is_empty() {
         "none is configured".to_owned()

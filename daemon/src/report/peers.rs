@@ -53,7 +53,7 @@ impl Control {
             last_received: self
                 .stamped(now, session.last_received.as_ref(), |n| Some(words::notification_received(n))),
             last_transport_error: self.stamped(now, session.last_transport_error.as_ref(), |error| {
-                Some(api::SessionReason::ConnectionLost { error: Some(error.clone()) })
+                Some(api::SessionReason::Transport { error: error.clone() })
             }),
             local: peer.local,
             remote: peer.remote,
@@ -104,7 +104,7 @@ fn last_error(peer: &PeerStatus) -> Option<api::SessionReason> {
         .or_else(|| session.last_received.as_ref().map(|n| words::notification_received(&n.what)))
         .or_else(|| {
             let error = session.last_transport_error.as_ref()?.what.clone();
-            Some(api::SessionReason::ConnectionLost { error: Some(error) })
+            Some(api::SessionReason::Transport { error })
         })
 }
 

@@ -15,10 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_api::{BfdSessions, BfdState, EventKind, Peer, SessionState, paths};
+use proxima_api::{BfdSessions, BfdState, EventKind, Peer, SessionReason, SessionState, paths};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{App, Daemon, Pop, Port, Router, proxima};
+use crate::support::{App, Client, Daemon, KEEPALIVE, Pop, Port, Router, open, proxima};
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const POP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -220,4 +220,44 @@ fn a_neighbour_that_falls_silent_ends_the_session_by_bfd_long_before_the_hold_ti
             && again(|kind| matches!(kind, EventKind::PeerState { to: SessionState::Established, .. })))
         .then_some(())
     });
+}
+
+#[test]
+fn a_member_of_a_range_is_watched_from_when_it_connects() {
+    if !inside("bfd::a_member_of_a_range_is_watched_from_when_it_connects") {
+        return;
+    }
+    let network = Network::new();
+    let neighbour = Neighbour::start();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().backend("eu", &app);
+    pop.group = String::new();
+    let path = pop.write();
+    let range = "\n[[bgp.peers]]\nname = \"racks\"\nrange = \"10.0.0.0/24\"\nremote-as = 65001\nbfd = {}\n";
+    let listen = "connect-retry = \"50ms\"\nlisten = [\"10.0.0.2:1790\"]";
+    let text = pop.text().replacen("connect-retry = \"50ms\"", &format!("{listen}{range}"), 1);
+    std::fs::write(&path, text).unwrap();
+    let mut command = network.enter(env!("CARGO_BIN_EXE_proximad"));
+    command.arg("--config").arg(&path).env("NO_COLOR", "1");
+    let daemon = Daemon::launch(command, &pop.socket());
+    let nobody: BfdSessions = daemon.ask(paths::BFD);
+    assert!(nobody.sessions.is_empty());
+
+    let mut member = Client::from(ROUTER.into(), SocketAddr::new(POP.into(), 1790));
+    member.send(&[open(), KEEPALIVE.to_vec()].concat());
+    daemon.wait_established("racks/10.0.0.1");
+    let up = |event: &proxima_api::Event| match &event.kind {
+        EventKind::BfdState { peer, to: BfdState::Up, .. } => Some(peer.to_string()),
+        _ => None,
+    };
+    assert_eq!(daemon.wait_event("BFD up", up), "racks/10.0.0.1");
+    let BfdSessions { sessions } = daemon.ask(paths::BFD);
+    assert_eq!((sessions[0].remote, sessions[0].local), (ROUTER.into(), Some(POP.into())));
+
+    neighbour.speaks(false);
+    let lost = daemon.wait_event("the session's end", |event| match &event.kind {
+        EventKind::PeerState { from: SessionState::Established, reason, .. } => reason.clone(),
+        _ => None,
+    });
+    assert!(matches!(lost, SessionReason::NotificationSent { code: 6, subcode: 10, .. }), "{lost}");
 }

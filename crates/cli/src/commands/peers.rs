@@ -182,6 +182,7 @@ fn capabilities(peer: &Peer, output: &mut Output) -> Result<(), Failure> {
     output.line("")?;
     let heading = output.toned(Tone::Heading, "CAPABILITIES");
     output.line(heading)?;
+    let names = peer.capabilities.iter().map(|capability| capability.name.chars().count()).max().unwrap_or(0);
     for capability in &peer.capabilities {
         let say = |who: &str, value: &str| {
             if value.is_empty() { who.to_owned() } else { format!("{who} {value}") }
@@ -193,7 +194,7 @@ fn capabilities(peer: &Peer, output: &mut Output) -> Result<(), Failure> {
             (None, Some(received)) => say("received only", received),
             (None, None) => continue,
         };
-        output.fact(2, &capability.name, text)?;
+        output.fact_within(2, names, &capability.name, text)?;
     }
     Ok(())
 }
@@ -214,7 +215,8 @@ fn prefixes(peer: &Peer, output: &mut Output) -> Result<(), Failure> {
         ]);
     }
     titled(&table, output)?;
-    Ok(output.line(format_args!("{} advertised", peer.advertised))?)
+    let routes = if peer.advertised == 1 { "route" } else { "routes" };
+    Ok(output.line(format_args!("{} {routes} advertised", peer.advertised))?)
 }
 
 fn messages(peer: &Peer, output: &mut Output) -> Result<(), Failure> {

@@ -123,6 +123,7 @@ fn backend() -> Backend {
         since: Timestamp::from_unix_micros(0),
         reason: None,
         rtt_us: Some(250),
+        distance: None,
     }
 }
 

@@ -49,7 +49,9 @@ fn world() -> World {
 fn answer(command: Command, drained: &mut Option<Drained>) {
     match command {
         Command::Status(reply) => reply.send(status()).unwrap(),
-        Command::Peers(reply) => reply.send(Peers { peers: vec![peer("router"), peer("rr1")] }).unwrap(),
+        Command::Peers(reply) => {
+            reply.send(Peers { peers: vec![peer("router"), peer("rr1"), peer("racks/10.1.0.7")] }).unwrap();
+        }
         Command::Advertised(filter, reply) => {
             assert_eq!(filter.peer.unwrap().as_str(), "router");
             assert_eq!(filter.prefix.unwrap().to_string(), "2001:db8:ac::/48");
@@ -205,8 +207,9 @@ fn seqs(lines: &[EventLine]) -> Vec<u64> {
 async fn every_read_gives_the_control_tasks_answer() {
     let world = world();
     assert_eq!(world.get::<Status>("/v1/status").await, status());
-    assert_eq!(world.get::<Peers>("/v1/peers").await.peers.len(), 2);
+    assert_eq!(world.get::<Peers>("/v1/peers").await.peers.len(), 3);
     assert_eq!(world.get::<Peer>("/v1/peers/rr1").await, peer("rr1"));
+    assert_eq!(world.get::<Peer>("/v1/peers/racks%2F10.1.0.7").await, peer("racks/10.1.0.7"));
     assert!(world.get::<Backends>("/v1/backends").await.backends.is_empty());
     let path = "/v1/routes/advertised?peer=router&prefix=2001:db8:ac::/48";
     assert!(world.get::<AdvertisedRoutes>(path).await.routes.is_empty());
@@ -265,7 +268,15 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("GET", "/v1/nothing", "", 404, "there is no /v1/nothing", "one version"),
         ("POST", "/v1/status", "", 405, "/v1/status does not take POST", "GET reads"),
         ("GET", "/v1/drain", "", 405, "/v1/drain does not take GET", "POST is for"),
-        ("GET", "/v1/peers/nobody", "", 404, "there is no peer `nobody`", "peers: router, rr1"),
+        (
+            "GET",
+            "/v1/peers/nobody",
+            "",
+            404,
+            "there is no peer `nobody`",
+            "peers: router, rr1, racks/10.1.0.7",
+        ),
+        ("GET", "/v1/peers/racks", "", 404, "`racks` is a range", "members: racks/10.1.0.7"),
         (
             "GET",
             "/v1/routes/received?peer=nobody",
