@@ -148,7 +148,8 @@ fn configuration(peering: &Peering, announced: &[Announcement]) -> Result<String
     let mut text = format!(
         "log stderr all;\n\
          router id {};\n\
-         protocol device {{ scan time 60; }}\n",
+         protocol device {{ scan time 60; }}\n\
+         protocol direct {{ ipv4; ipv6; }}\n",
         peering.local
     );
     if peering.graceful_restart.is_some() {
@@ -165,11 +166,17 @@ fn configuration(peering: &Peering, announced: &[Announcement]) -> Result<String
              filter to_pop {\n  if source != RTS_STATIC then reject;\n  \
              # An MED is sent to another AS only if this filter sets it.\n  \
              if defined(bgp_med) then bgp_med = bgp_med;\n  accept;\n}\n";
-    if let Some(bfd) = peering.bfd {
+    if let Some(bfd) = &peering.bfd {
+        let key = peering.bfd_key.as_ref().map_or_else(String::new, |key| {
+            format!(" authentication meticulous keyed sha1; password \"{key}\" {{ id 1; }};")
+        });
+        let timers = format!(
+            "min rx interval {0} ms; min tx interval {0} ms; multiplier {1};",
+            bfd.interval_ms, bfd.multiplier
+        );
         let _ = writeln!(
             text,
-            "protocol bfd {{ interface \"*\" {{ min rx interval {0} ms; min tx interval {0} ms; multiplier {1}; }}; }}",
-            bfd.interval_ms, bfd.multiplier
+            "protocol bfd {{ interface \"*\" {{ {timers}{key} }}; multihop {{ {timers}{key} }}; }}"
         );
     }
     Ok(text + &session(peering)?)
@@ -177,11 +184,8 @@ fn configuration(peering: &Peering, announced: &[Announcement]) -> Result<String
 
 fn session(peering: &Peering) -> Result<String> {
     let neighbour = match &peering.neighbour {
-        Neighbour::Address(address) if address.is_ipv6() => {
-            format!("local {} as {};\n  neighbor {address}", peering.local_ipv6, peering.local_as)
-        }
         Neighbour::Address(address) => {
-            format!("local {} as {};\n  neighbor {address}", peering.local, peering.local_as)
+            format!("local {} as {};\n  neighbor {address}", peering.local_end(*address), peering.local_as)
         }
         Neighbour::LinkLocal(address, interface) => {
             format!("local as {};\n  interface \"{interface}\";\n  neighbor {address}", peering.local_as)
@@ -212,6 +216,9 @@ fn session(peering: &Peering) -> Result<String> {
         if on {
             let _ = writeln!(text, "  {line}");
         }
+    }
+    if let Some((_, hops)) = peering.multihop {
+        let _ = writeln!(text, "  multihop {hops};");
     }
     if let Some(password) = &peering.password {
         let _ = writeln!(text, "  password \"{password}\";");

@@ -199,8 +199,7 @@ impl Router for ExaBgp {
 
 /// The address of its end of the session.
 fn bound(peering: &Peering) -> Result<IpAddr> {
-    let neighbour = peering.address(Make::ExaBgp)?;
-    Ok(if neighbour.is_ipv6() { peering.local_ipv6.into() } else { peering.local.into() })
+    Ok(peering.local_end(peering.address(Make::ExaBgp)?))
 }
 
 /// Whether something on the router's host listens for BGP (proc(5), `/proc/net/tcp`: state 0A).
@@ -221,6 +220,7 @@ fn configuration(peering: &Peering, feed: &str) -> Result<String> {
     for (wanted, what) in [
         (peering.role.is_some(), "have a role"),
         (peering.bfd.is_some(), "speak BFD"),
+        (peering.multihop.is_some(), "talk over several hops here"),
         (peering.max_prefixes.is_some(), "limit prefixes"),
     ] {
         if wanted {

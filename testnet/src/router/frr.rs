@@ -140,7 +140,7 @@ impl Router for Frr {
 
     fn start(&mut self, peering: &Peering) -> Result<()> {
         self.peering = Some(peering.clone());
-        program::write(&self.file("bgpd.conf"), &configuration(peering))?;
+        program::write(&self.file("bgpd.conf"), &configuration(peering)?)?;
         if self.others.is_empty() {
             for daemon in ["zebra", "bfdd"] {
                 program::write(&self.file(&format!("{daemon}.conf")), "hostname router\n")?;
@@ -252,7 +252,10 @@ fn neighbour_of(peering: &Peering) -> String {
     }
 }
 
-fn configuration(peering: &Peering) -> String {
+fn configuration(peering: &Peering) -> Result<String> {
+    if peering.bfd_key.is_some() {
+        return Err(cannot(Make::Frr, "authenticate BFD"));
+    }
     let name = neighbour_of(peering);
     let mut text = format!(
         "hostname router\n\
@@ -302,8 +305,11 @@ fn configuration(peering: &Peering) -> String {
             lines.push(line.to_owned());
         }
     }
+    if let Some((local, hops)) = peering.multihop {
+        lines.extend([format!("ebgp-multihop {hops}"), format!("update-source {local}")]);
+    }
     lines.extend(peering.password.iter().map(|password| format!("password {password}")));
-    lines.extend(peering.bfd.map(|bfd| format!("bfd {} {1} {1}", bfd.multiplier, bfd.interval_ms)));
+    lines.extend(peering.bfd.as_ref().map(|bfd| format!("bfd {} {1} {1}", bfd.multiplier, bfd.interval_ms)));
     lines.extend(peering.role.map(|(role, strict)| {
         format!("local-role {}{}", role.word(), if strict { " strict-mode" } else { "" })
     }));
@@ -320,7 +326,7 @@ fn configuration(peering: &Peering) -> String {
         }
         text += " exit-address-family\n";
     }
-    text + "exit\n"
+    Ok(text + "exit\n")
 }
 
 /// `show bgp … PREFIX json`: all paths, those of its own included.

@@ -1,7 +1,7 @@
 //! GoBGP: gobgpd, asked by `gobgp` over a Unix socket. Its policies cannot set LOCAL_PREF to 0 (that means "leave it"): the
 //! last resort is 1.
 
-use std::{fmt::Write as _, net::IpAddr, path::PathBuf, process::Command};
+use std::{fmt::Write as _, path::PathBuf, process::Command};
 
 use nix::sys::signal::Signal;
 use proxima_types::{Family, Prefix};
@@ -201,13 +201,14 @@ fn configuration(peering: &Peering) -> Result<String> {
         (peering.two_octet_as, "leave out the four-octet AS capability"),
         (peering.role.is_some(), "have a role"),
         (peering.bfd.is_some(), "speak BFD"),
+        (peering.multihop.is_some(), "talk over several hops here"),
     ] {
         if wanted {
             return Err(cannot(Make::GoBgp, what));
         }
     }
     let neighbour = peering.address(Make::GoBgp)?;
-    let local: IpAddr = if neighbour.is_ipv6() { peering.local_ipv6.into() } else { peering.local.into() };
+    let local = peering.local_end(neighbour);
     let mut text = format!(
         "[global.config]\n\
          as = {}\n\

@@ -1,9 +1,6 @@
 //! OpenBGPD, the portable version: bgpd, asked by `bgpctl`.
 
-use std::{
-    fmt::Write as _, fs, net::IpAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command,
-    thread,
-};
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
 use nix::sys::signal::{Signal, killpg};
 use proxima_types::{Family, Prefix};
@@ -176,13 +173,14 @@ fn configuration(peering: &Peering, socket: &str) -> Result<String> {
     for (wanted, what) in [
         (peering.extended_next_hop, "have IPv6 next hops for IPv4 routes"),
         (peering.bfd.is_some(), "speak BFD"),
+        (peering.multihop.is_some(), "talk over several hops here"),
     ] {
         if wanted {
             return Err(cannot(Make::OpenBgpd, what));
         }
     }
     let neighbour = peering.address(Make::OpenBgpd)?;
-    let local: IpAddr = if neighbour.is_ipv6() { peering.local_ipv6.into() } else { peering.local.into() };
+    let local = peering.local_end(neighbour);
     let mut text = format!(
         "AS {}\n\
          router-id {}\n\

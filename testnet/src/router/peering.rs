@@ -25,6 +25,8 @@ pub struct Peering {
     pub families: Vec<Family>,
     /// The hold time it offers, in seconds.
     pub hold_time: u16,
+    /// It talks from this address of its own, over at most so many hops.
+    pub multihop: Option<(IpAddr, u8)>,
     /// It waits for the PoP to connect.
     pub passive: bool,
     /// The TCP MD5 password (RFC 2385).
@@ -41,6 +43,8 @@ pub struct Peering {
     pub extended_next_hop: bool,
     /// It watches the PoP by BFD (RFC 5881).
     pub bfd: Option<Bfd>,
+    /// The key of BFD by Meticulous Keyed SHA1 (RFC 5880 §6.7.4); its number is 1.
+    pub bfd_key: Option<String>,
     /// How many prefixes of a family it takes from the PoP.
     pub max_prefixes: Option<u32>,
     /// Its role (RFC 9234), and whether the PoP has to offer one.
@@ -100,6 +104,7 @@ impl Peering {
             neighbour: Neighbour::Address(neighbour),
             families: vec![Family::Ipv4, Family::Ipv6],
             hold_time: 9,
+            multihop: None,
             passive: false,
             password: None,
             ttl_security: false,
@@ -108,6 +113,7 @@ impl Peering {
             add_path: false,
             extended_next_hop: false,
             bfd: None,
+            bfd_key: None,
             max_prefixes: None,
             role: None,
         }
@@ -118,6 +124,15 @@ impl Peering {
         match family {
             Family::Ipv4 if !self.extended_next_hop => self.local.into(),
             Family::Ipv4 | Family::Ipv6 => self.local_ipv6.into(),
+        }
+    }
+
+    /// Its own end of a session with `neighbour`.
+    pub(super) fn local_end(&self, neighbour: IpAddr) -> IpAddr {
+        match self.multihop {
+            Some((address, _)) => address,
+            None if neighbour.is_ipv6() => self.local_ipv6.into(),
+            None => self.local.into(),
         }
     }
 

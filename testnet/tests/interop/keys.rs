@@ -3,13 +3,16 @@
 //! That somebody is kept out is seen in the kernels' counters: of segments dropped for that reason, or sent again for want of
 //! an answer.
 
+use std::net::IpAddr;
+
 use nix::sys::signal::Signal;
 use proxima_api::SessionState;
-use proxima_testnet::router::Make;
+use proxima_testnet::router::{Make, Neighbour};
 
-use crate::support::{Lab, POP, in_sandbox, wait};
+use crate::support::{Lab, POP, POP_IPV6, ROUTER_AS, ROUTER_IPV6, in_sandbox, wait};
 
 const IPV4: &str = "203.0.113.0/24";
+const IPV6: &str = "2001:db8:ac::/48";
 const KEY: &str = "correct-horse";
 
 /// Waits until this counter of segments has grown by two; the session is down on both sides then.
@@ -199,4 +202,55 @@ fn openbgpd_that_calls_is_heard_with_gtsm_only() {
 #[test]
 fn exabgp_that_calls_is_heard_with_gtsm_only() {
     in_sandbox(|| needs_gtsm_of_a_router_that_calls(Make::ExaBgp));
+}
+
+// ---- both, over IPv6
+
+/// A session over IPv6 with a key and GTSM; the side that calls differs, since not every listening socket can have both.
+fn talks_over_ipv6_with_key_and_gtsm(make: Make, router_calls: bool) {
+    let mut lab = Lab::new(make);
+    lab.peering.neighbour = Neighbour::Address(POP_IPV6.into());
+    lab.peering.passive = !router_calls;
+    lab.peering.password = Some(KEY.to_owned());
+    lab.peering.ttl_security = true;
+    lab.pop.remote = format!("address = \"{ROUTER_IPV6}\"\nremote-as = {ROUTER_AS}");
+    lab.pop.peer = format!(
+        "families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv4 = \"{POP}\"\nttl-security = 1\npassive = {router_calls}\n"
+    );
+    with_key(&mut lab, Some(KEY));
+    lab.establish();
+    for (text, next_hop) in [(IPV4, IpAddr::from(POP)), (IPV6, POP_IPV6.into())] {
+        lab.wait_path(text, "", |path| {
+            path.next_hop.is_some_and(|hop| hop == next_hop || is_link_local(hop))
+        });
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+#[test]
+fn bird_talks_over_ipv6_with_key_and_gtsm() {
+    in_sandbox(|| talks_over_ipv6_with_key_and_gtsm(Make::Bird, false));
+}
+
+#[test]
+fn frr_talks_over_ipv6_with_key_and_gtsm() {
+    in_sandbox(|| talks_over_ipv6_with_key_and_gtsm(Make::Frr, false));
+}
+
+#[test]
+fn gobgp_talks_over_ipv6_with_key_and_gtsm() {
+    in_sandbox(|| talks_over_ipv6_with_key_and_gtsm(Make::GoBgp, false));
+}
+
+#[test]
+fn openbgpd_talks_over_ipv6_with_key_and_gtsm() {
+    in_sandbox(|| talks_over_ipv6_with_key_and_gtsm(Make::OpenBgpd, true));
+}
+
+#[test]
+fn exabgp_talks_over_ipv6_with_key_and_gtsm() {
+    in_sandbox(|| talks_over_ipv6_with_key_and_gtsm(Make::ExaBgp, true));
 }

@@ -1,44 +1,75 @@
 //! BFD (RFC 5880, 5881) with routers that speak it: BIRD and FRR.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
 use proxima_api::SessionState;
-use proxima_testnet::router::{Bfd, Make};
+use proxima_testnet::router::{Bfd, Make, Neighbour};
+use proxima_types::Prefix;
 
-use crate::support::{Lab, POP, hold_for, in_sandbox, wait};
+use crate::support::{
+    INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6, hold_for, in_sandbox, wait,
+};
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
 
 const IPV4: &str = "203.0.113.0/24";
 const INTERVAL_MS: u32 = 50;
 /// BFD 50 ms × 3 with room for a busy machine. Without BFD it would be the hold time: 90 s.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A session over which both sides have BFD up, so that nothing but BFD can notice anything within 90 s.
-fn establish(make: Make) -> Lab {
+/// A session that nothing but BFD can end within 90 s, not started yet.
+fn lab(make: Make) -> Lab {
     let mut lab = Lab::new(make);
     lab.pop.hold_time = "90s";
     lab.peering.hold_time = 90;
     lab.peering.bfd = Some(Bfd { interval_ms: INTERVAL_MS, multiplier: 3 });
     lab.pop.peer += &format!("bfd = {{ interval = \"{INTERVAL_MS}ms\", multiplier = 3 }}\n");
-    lab.establish();
-    lab.wait_path(IPV4, "", |_| true);
-    lab.wait_fib(IPV4.parse().unwrap(), &[POP.into()]);
-    wait("BFD up", || {
-        let peer = lab.pop.peer();
-        if peer.more["bfd"]["state"] == "up" { Ok(()) } else { Err(format!("{peer:?}")) }
-    });
     lab
 }
 
-fn leaves_a_frozen_daemon(make: Make) {
-    let lab = establish(make);
+fn wait_bfd(lab: &Lab, state: &str) {
+    wait(&format!("BFD {state}"), || {
+        let peer = lab.pop.peer();
+        if peer.more["bfd"]["state"] == state { Ok(()) } else { Err(format!("{peer:?}")) }
+    });
+}
+
+/// Brings it up, BFD included.
+fn start(lab: &mut Lab) {
+    lab.establish();
+    lab.wait_path(IPV4, "", |_| true);
+    wait_bfd(lab, "up");
+}
+
+fn establish(make: Make) -> Lab {
+    let mut lab = lab(make);
+    start(&mut lab);
+    lab.wait_fib(prefix(IPV4), &[POP.into()]);
+    lab
+}
+
+/// The daemon is stopped in the middle of all it does; its routes leave the router's kernel.
+fn freeze_and_wait_left(lab: &Lab) {
     lab.pop.signal(Signal::SIGSTOP);
     let frozen = Instant::now();
-    lab.wait_fib(IPV4.parse().unwrap(), &[]);
+    lab.wait_fib(prefix(IPV4), &[]);
     assert!(frozen.elapsed() < SOON, "after {:?}", frozen.elapsed());
     lab.pop.signal(Signal::SIGCONT);
     lab.wait_established();
-    lab.wait_fib(IPV4.parse().unwrap(), &[POP.into()]);
+    wait("route in the kernel", || match lab.fib(prefix(IPV4)).len() {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    });
+}
+
+fn leaves_a_frozen_daemon(make: Make) {
+    freeze_and_wait_left(&establish(make));
 }
 
 #[test]
@@ -83,11 +114,109 @@ fn frr_may_take_bfd_down_and_keep_the_session() {
     in_sandbox(|| {
         let mut lab = establish(Make::Frr);
         lab.router.bfd_admin_down().unwrap();
-        wait("word of the router's BFD", || {
-            let peer = lab.pop.peer();
-            if peer.more["bfd"]["state"] == "up" { Err(format!("{peer:?}")) } else { Ok(()) }
-        });
+        wait_bfd(&lab, "down");
         hold_for(SOON, || assert_eq!(lab.pop.peer().state, SessionState::Established));
         assert_eq!(lab.pop.peer().established_count, 1);
+    });
+}
+
+// ---- other ways for the packets
+
+/// Over IPv6, between addresses on the link.
+fn leaves_a_frozen_daemon_over_ipv6(make: Make) {
+    let mut lab = lab(make);
+    lab.peering.neighbour = Neighbour::Address(POP_IPV6.into());
+    lab.pop.remote =
+        format!("address = \"{ROUTER_IPV6}\"\nremote-as = {ROUTER_AS}\nnext-hop-ipv4 = \"{POP}\"");
+    lab.pop.peer = lab.pop.peer.replace("next-hop-ipv6", "# next-hop-ipv6");
+    start(&mut lab);
+    freeze_and_wait_left(&lab);
+}
+
+#[test]
+fn bird_leaves_a_frozen_daemon_by_bfd_over_ipv6() {
+    in_sandbox(|| leaves_a_frozen_daemon_over_ipv6(Make::Bird));
+}
+
+#[test]
+fn frr_leaves_a_frozen_daemon_by_bfd_over_ipv6() {
+    in_sandbox(|| leaves_a_frozen_daemon_over_ipv6(Make::Frr));
+}
+
+/// Between link-local addresses that were found on the link.
+#[test]
+fn frr_leaves_a_frozen_daemon_by_bfd_on_an_interface() {
+    in_sandbox(|| {
+        let mut lab = lab(Make::Frr);
+        lab.peering.neighbour = Neighbour::Interface(INTERFACE.to_owned());
+        lab.pop.remote =
+            format!("interface = \"{INTERFACE}\"\nremote-as = {ROUTER_AS}\nextended-next-hop = true");
+        lab.pop.peer = lab.pop.peer.replace("next-hop-ipv6", "# next-hop-ipv6");
+        start(&mut lab);
+        freeze_and_wait_left(&lab);
+    });
+}
+
+const ROUTER_LOOPBACK: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
+const POP_LOOPBACK: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
+
+/// Between loopback addresses (RFC 5883), which are not on the link.
+fn leaves_a_frozen_daemon_over_hops(make: Make) {
+    let mut lab = lab(make);
+    for (host, near, far, gateway) in [
+        (&lab.hosts[0], ROUTER_LOOPBACK, POP_LOOPBACK, POP),
+        (&lab.hosts[1], POP_LOOPBACK, ROUTER_LOOPBACK, ROUTER),
+    ] {
+        host.add_address("lo", near.into(), 32).unwrap();
+        host.add_route(Prefix::host(far.into()), gateway.into()).unwrap();
+    }
+    lab.peering.neighbour = Neighbour::Address(POP_LOOPBACK.into());
+    lab.peering.multihop = Some((ROUTER_LOOPBACK.into(), 2));
+    lab.pop.remote = format!(
+        "address = \"{ROUTER_LOOPBACK}\"\nsource = \"{POP_LOOPBACK}\"\nmultihop = 2\nremote-as = {ROUTER_AS}\n\
+         next-hop-ipv4 = \"{POP}\""
+    );
+    start(&mut lab);
+    assert_eq!(lab.pop.peer().more["bfd"]["multihop"], true, "{:?}", lab.pop.peer());
+    freeze_and_wait_left(&lab);
+}
+
+#[test]
+fn bird_leaves_a_frozen_daemon_by_bfd_over_hops() {
+    in_sandbox(|| leaves_a_frozen_daemon_over_hops(Make::Bird));
+}
+
+#[test]
+fn frr_leaves_a_frozen_daemon_by_bfd_over_hops() {
+    in_sandbox(|| leaves_a_frozen_daemon_over_hops(Make::Frr));
+}
+
+// ---- keys
+
+/// With Meticulous Keyed SHA1 the right key brings BFD up, and BGP stands without BFD where the key is another.
+#[test]
+fn bird_and_the_daemon_authenticate_bfd() {
+    in_sandbox(|| {
+        let mut lab = lab(Make::Bird);
+        lab.peering.bfd_key = Some("correct-horse".to_owned());
+        let keyed = |lab: &mut Lab, key: &str| {
+            let file = lab.pop.file("bfd.key", key);
+            lab.pop.peer = format!(
+                "families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"{POP_IPV6}\"\n\
+                 bfd = {{ interval = \"{INTERVAL_MS}ms\", multiplier = 3, auth-key-file = \"{}\" }}\n",
+                file.display()
+            );
+        };
+        keyed(&mut lab, "wrong");
+        lab.establish();
+        // Time enough for it to come up, as it does below.
+        hold_for(SOON, || assert_ne!(lab.pop.peer().more["bfd"]["state"], "up"));
+        assert_eq!(lab.pop.peer().state, SessionState::Established);
+        lab.pop.end(Signal::SIGKILL);
+        keyed(&mut lab, "correct-horse");
+        lab.pop.start();
+        lab.wait_established();
+        wait_bfd(&lab, "up");
+        freeze_and_wait_left(&lab);
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use proxima_api::SessionState;
+use proxima_api::{SessionState, paths};
 use proxima_testnet::router::{Announcement, Make, Router};
 use proxima_types::Prefix;
 
@@ -86,6 +86,39 @@ fn gobgp_keeps_routes_while_the_daemon_restarts() {
 #[test]
 fn openbgpd_keeps_routes_while_the_daemon_restarts() {
     in_sandbox(|| keeps_routes_while_the_daemon_restarts(Make::OpenBgpd));
+}
+
+/// The same on command: the daemon leaves without a word and is back at once.
+fn keeps_routes_over_a_restart_on_command(make: Make) {
+    let lab = establish(make, 20);
+    lab.pop.post(paths::RESTART, "{}");
+    let fresh = || {
+        let answer = lab.pop.try_ask(paths::PEERS)?;
+        (answer["peers"][0]["established_count"] == 1 && lab.pop.has_restarted()).then_some(())
+    };
+    wait("new session", || {
+        still_there(&lab);
+        fresh().filter(|()| is_established(&*lab.router)).ok_or_else(|| lab.pop.log())
+    });
+    for text in [IPV4, IPV6] {
+        lab.wait_path(text, "confirmed", |path| !path.stale);
+    }
+    still_there(&lab);
+}
+
+#[test]
+fn bird_keeps_routes_over_a_restart_on_command() {
+    in_sandbox(|| keeps_routes_over_a_restart_on_command(Make::Bird));
+}
+
+#[test]
+fn frr_keeps_routes_over_a_restart_on_command() {
+    in_sandbox(|| keeps_routes_over_a_restart_on_command(Make::Frr));
+}
+
+#[test]
+fn gobgp_keeps_routes_over_a_restart_on_command() {
+    in_sandbox(|| keeps_routes_over_a_restart_on_command(Make::GoBgp));
 }
 
 fn drops_routes_of_a_daemon_that_stays_away(make: Make) {

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -233,6 +233,17 @@ impl Pop {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
+    /// The same of a daemon that may be away just now.
+    pub(crate) fn try_ask(&self, path: &str) -> Option<Value> {
+        let (status, body) = self.try_request("GET", path, "").ok()?;
+        (status == 200).then(|| serde_json::from_str(&body).ok())?
+    }
+
+    /// It has begun more than once since it was started here.
+    pub(crate) fn has_restarted(&self) -> bool {
+        self.log().matches("started, pid").count() > 1
+    }
+
     /// Does `POST` to this path.
     pub(crate) fn post(&self, path: &str, body: &str) {
         let (status, answer) = self.request("POST", path, body);
@@ -245,14 +256,18 @@ impl Pop {
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(ANSWER)).unwrap();
+        self.try_request(method, path, body).unwrap()
+    }
+
+    fn try_request(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
+        let mut stream = UnixStream::connect(self.socket())?;
+        stream.set_read_timeout(Some(ANSWER))?;
         let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}")?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
     }
 
     fn text(&self) -> String {
