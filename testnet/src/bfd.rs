@@ -143,6 +143,7 @@ async fn freeze(options: Freeze, sandbox: &Sandbox) -> Result<()> {
     for (number, router) in options.routers.into_iter().enumerate() {
         let scene =
             Scene::start(router, 50, &options.common, &sandbox.dir().join(format!("f{number}"))).await?;
+        put_first(&["bird", "bfdd", "bgpd", "zebra"])?;
         let mut gone_ms = Vec::new();
         for _ in 0..options.runs {
             gone_ms.push(scene.freeze_once().await?.as_secs_f64() * 1e3);
@@ -459,7 +460,7 @@ jurisdiction = "XX"
 [bgp]
 local-as = {POP_AS}
 hold-time = "90s"
-connect-retry = "50ms"
+connect-retry = "10ms"
 listen = ["{pop}:179"]
 [[bgp.peers]]
 name = "router"
