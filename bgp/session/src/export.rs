@@ -7,7 +7,7 @@
 //! | AS_PATH     | own AS, then once more per `prepend` (§5.1.2)    | empty                  |
 //! | NEXT_HOP    | configured, or the session's local address       | the same               |
 //! | MED         | as the operator chose                            | as the operator chose  |
-//! | LOCAL_PREF  | never (§5.1.5)                                   | 100; 0 with GRACEFUL_SHUTDOWN |
+//! | LOCAL_PREF  | never (§5.1.5)                                   | as the operator chose, or 100; 0 with GRACEFUL_SHUTDOWN |
 //! | COMMUNITIES | as the operator chose                            | as the operator chose  |
 //! | ONLY_TO_CUSTOMER | own AS, by our role (RFC 9234 §5)           | never                  |
 //!
@@ -42,7 +42,7 @@ pub(crate) fn announce(
 fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes {
     let (as_path, local_pref) = if settings.internal() {
         let about_to_go = chosen.communities.contains(&Community::GRACEFUL_SHUTDOWN); // RFC 8326 §4.2
-        (AsPath::default(), Some(if about_to_go { 0 } else { LOCAL_PREF }))
+        (AsPath::default(), Some(if about_to_go { 0 } else { chosen.local_pref.unwrap_or(LOCAL_PREF) }))
     } else {
         let times = 1 + usize::from(chosen.prepend);
         (AsPath::sequence(std::iter::repeat_n(settings.local_as, times)), None)

@@ -397,12 +397,15 @@ impl fmt::Display for EventKind {
 }
 
 fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: &RouteAttributes) -> fmt::Result {
-    let RouteAttributes { prepend, med, communities } = attributes;
+    let RouteAttributes { prepend, med, local_pref, communities } = attributes;
     if *prepend > 0 {
         write!(f, " prepend {prepend}")?;
     }
     if let Some(med) = med {
         write!(f, " med {med}")?;
+    }
+    if let Some(local_pref) = local_pref {
+        write!(f, " local-pref {local_pref}")?;
     }
     if !communities.is_empty() {
         write!(f, " communities {}", Words(communities))?;
@@ -469,6 +472,7 @@ mod tests {
                     attributes: Some(RouteAttributes {
                         prepend: 2,
                         med: Some(200),
+                        local_pref: None,
                         communities: vec![Community(0xfc00_0064)],
                     }),
                 },

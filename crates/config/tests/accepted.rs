@@ -195,13 +195,14 @@ fn a_group_that_stays_has_no_thresholds_and_the_default_is_to_withdraw_at_nothin
 
 #[test]
 fn the_degraded_state_keeps_what_it_does_not_change() {
-    let config = parse(&with("communities =", "prepend = 1\nmed = 50\ncommunities =").replacen(
-        "prepend = 2\n",
-        "med = 60\ncommunities = [\"64512:666\", \"no-export\"]\n",
-        1,
-    ));
+    let config =
+        parse(&with("communities =", "prepend = 1\nmed = 50\nlocal-pref = 150\ncommunities =").replacen(
+            "prepend = 2\n",
+            "med = 60\nlocal-pref = 80\ncommunities = [\"64512:666\", \"no-export\"]\n",
+            1,
+        ));
     let degraded = config.groups[&"web".parse().unwrap()].degraded.clone().unwrap().attributes;
-    assert_eq!((degraded.prepend, degraded.med), (1, Some(60)));
+    assert_eq!((degraded.prepend, degraded.med, degraded.local_pref), (1, Some(60), Some(80)));
     let communities: Vec<String> = degraded.communities.iter().map(ToString::to_string).collect();
     assert_eq!(communities, ["64512:100", "64512:666", "65535:65281"]);
 }

@@ -35,6 +35,9 @@ pub struct RouteAttributes {
     pub prepend: u8,
     /// MULTI_EXIT_DISC, absent when none is sent.
     pub med: Option<u32>,
+    /// LOCAL_PREF towards internal peers; 100 when absent, 0 whatever it says while the route is about to go (RFC 8326).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
     /// Communities, sorted and without duplicates.
     pub communities: Vec<Community>,
 }

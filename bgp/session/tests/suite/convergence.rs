@@ -61,6 +61,7 @@ fn routes() -> impl Strategy<Value = Vec<(usize, RouteAttributes)>> {
         .prop_map(|(prepend, med, communities)| RouteAttributes {
             prepend,
             med,
+            local_pref: med,
             communities: communities.into_iter().map(Community).collect(),
         });
     proptest::collection::vec((0..PREFIXES.len(), attributes), 0..8)

@@ -44,7 +44,8 @@ fn only_the_difference_is_sent_and_withdrawals_go_first() {
 fn prefixes_that_share_attributes_share_a_message() {
     let mut world = World::established(first(), second());
     world.sent[0].clear();
-    let worse = RouteAttributes { prepend: 2, med: Some(200), communities: vec![Community(1)] };
+    let worse =
+        RouteAttributes { prepend: 2, med: Some(200), local_pref: Some(50), communities: vec![Community(1)] };
     let routes = [(V4, worse.clone()), (V4_B, worse), (V6, RouteAttributes::default())];
     world.input(0, Input::SetDesired(desired(&allow_list(), &routes)));
     let updates: Vec<_> = world.sent[0].iter().filter(|bytes| bytes[18] == 2).collect();
@@ -62,13 +63,16 @@ fn prefixes_that_share_attributes_share_a_message() {
 fn an_internal_peer_gets_local_pref_and_an_empty_path() {
     let second = Settings { local_as: Asn(64512), ..second() };
     let mut world = World::established(Settings { remote_as: Asn(64512), ..first() }, second);
-    let worse = RouteAttributes { prepend: 2, med: Some(200), communities: Vec::new() };
+    let worse = RouteAttributes { prepend: 2, med: Some(200), local_pref: Some(50), communities: Vec::new() };
     world.input(0, Input::SetDesired(desired(&allow_list(), &[(V4, worse)])));
     world.run(LATENCY);
     let route = world.tables[1].route(V4).unwrap();
     assert_eq!(route.attributes.as_path.length(), 0);
-    assert_eq!((route.attributes.med, route.attributes.local_pref), (Some(200), Some(100)));
+    assert_eq!((route.attributes.med, route.attributes.local_pref), (Some(200), Some(50)));
     assert!(route.marks.eligible());
+    world.input(0, Input::SetDesired(desired(&allow_list(), &[(V4, RouteAttributes::default())])));
+    world.run(LATENCY);
+    assert_eq!(world.tables[1].route(V4).unwrap().attributes.local_pref, Some(100), "where none is chosen");
 }
 
 #[test]

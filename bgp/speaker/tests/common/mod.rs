@@ -52,7 +52,7 @@ pub fn plain(text: &str) -> Announcement {
 
 pub fn attributes(prepend: u8, med: Option<u32>, communities: &[&str]) -> RouteAttributes {
     let communities = communities.iter().map(|text| text.parse::<Community>().unwrap()).collect();
-    RouteAttributes { prepend, med, communities }
+    RouteAttributes { prepend, med, communities, ..RouteAttributes::default() }
 }
 
 /// A speaker in AS 64512 that may announce [`V4`] and [`V6`].

@@ -11,7 +11,7 @@ const GRACEFUL: Duration = Duration::from_secs(5);
 
 fn attributes(prepend: u8, communities: &[&str]) -> RouteAttributes {
     let communities = communities.iter().map(|text| text.parse().unwrap()).collect();
-    RouteAttributes { prepend, med: None, communities }
+    RouteAttributes { prepend, communities, ..RouteAttributes::default() }
 }
 
 fn config() -> GroupConfig {

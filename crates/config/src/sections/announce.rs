@@ -16,6 +16,8 @@ const WITHDRAWN_BELOW: f64 = 0.01;
 const WITHDRAWN_ABOVE: f64 = 0.02;
 const HOLD_DOWN: Duration = Duration::from_secs(10);
 const MAX_PREPEND: u32 = 32;
+/// What internal peers get where nothing is configured.
+const LOCAL_PREF: u32 = 100;
 const VIPS: [(&str, Vip); 2] = [("anyip", Vip::AnyIp), ("none", Vip::None)];
 const WHEN_DOWN: [(&str, Down); 2] = [("withdraw", Down::Withdraw), ("stay", Down::Stay)];
 
@@ -41,6 +43,7 @@ pub(super) struct RawGroup {
 struct RawAttributes {
     prepend: Field<u8>,
     med: Field<u32>,
+    local_pref: Field<u32>,
     communities: Field<List<Community>>,
 }
 
@@ -140,6 +143,7 @@ impl RawAttributes {
         Self {
             prepend: section.optional("prepend", value::integer(0..=MAX_PREPEND)),
             med: section.optional("med", value::integer(0..=u32::MAX)),
+            local_pref: section.optional("local-pref", value::integer(0..=u32::MAX)),
             communities: section.optional_list("communities", value::parsed),
         }
     }
@@ -153,6 +157,7 @@ impl RawAttributes {
         Some(RouteAttributes {
             prepend: self.prepend.or(base.prepend)?,
             med: self.med.maybe()?.or(base.med),
+            local_pref: self.local_pref.maybe()?.or(base.local_pref),
             communities,
         })
     }
@@ -192,7 +197,7 @@ impl RawDegraded {
         let Some(degraded) = self.attributes.over(&healthy) else { return };
         if degraded == healthy {
             let wrong = Wrong::new("the degraded state is announced just like the healthy one")
-                .hint("add `prepend`, `med` or `communities` that make it less attractive");
+                .hint("add `prepend`, `med`, `local-pref` or `communities` that make it less attractive");
             report.section(self.place.span.clone(), &self.place.path, wrong);
         }
         if let Some(prepend) = self.attributes.prepend.given()
@@ -212,6 +217,16 @@ impl RawDegraded {
                 Wrong::new(format!("a lower MED attracts more traffic, and the healthy state has {base}"))
                     .hint(format!("write at least {base}"));
             report.elsewhere(med.span.clone(), &self.place.key("med"), wrong);
+        }
+        let usual = healthy.local_pref.unwrap_or(LOCAL_PREF);
+        if let Some(preference) = self.attributes.local_pref.given()
+            && preference.value > usual
+        {
+            let wrong = Wrong::new(format!(
+                "a higher LOCAL_PREF attracts more traffic, and the healthy state has {usual}"
+            ))
+            .hint(format!("write at most {usual}"));
+            report.elsewhere(preference.span.clone(), &self.place.key("local-pref"), wrong);
         }
     }
 }
