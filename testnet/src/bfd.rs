@@ -51,6 +51,9 @@ const GIVE_UP: Duration = Duration::from_secs(20);
 /// What we claim of a frozen PoP, the worst of the runs.
 const FREEZE_LIMIT: Duration = Duration::from_millis(300);
 
+/// The share of all cores that has to be in use for a time to count as busy.
+const BUSY_SHARE: f64 = 0.95;
+
 /// What to measure.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Measurement {
@@ -233,6 +236,13 @@ async fn saturate(options: Saturate, sandbox: &Sandbox) -> Result<()> {
         busy.route_losses
     );
     options.common.write(&busy)?;
+    if requests == 0 || busy.machine_cores < BUSY_SHARE * busy.cores as f64 {
+        let missing = format!(
+            "load on every core: {requests} requests were answered, {:.2} of {} cores were busy",
+            busy.machine_cores, busy.cores
+        );
+        return Err(Error::Late { within: Duration::from_secs(options.seconds.into()), missing });
+    }
     if busy.daemon_downs > 0 || busy.route_losses > 0 {
         return Err(Error::Late {
             within: Duration::from_secs(options.seconds.into()),

@@ -42,7 +42,7 @@ pub struct Target {
 /// What came of an attack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many times its step was made: a connection, or a whole session of it.
+    /// How many times its step came to its end: a connection made, a message sent.
     pub steps: u64,
     /// In how many the session was up.
     pub sessions: u64,
@@ -90,6 +90,15 @@ impl Attack {
         }
     }
 
+    /// Steps a second without which it shows nothing.
+    pub fn least_rate(self) -> u64 {
+        match self {
+            Self::HalfOpen | Self::ResetStorm => 20,
+            Self::ConnectFlood => 3000,
+            Self::Malformed | Self::Slow | Self::UpdateFlood | Self::RefreshFlood | Self::ZeroWindow => 0,
+        }
+    }
+
     /// Attacks until `deadline`.
     pub fn run(self, target: &Target, deadline: Instant, seed: u64) -> Tally {
         let mut attacker = Attacker {
@@ -97,11 +106,12 @@ impl Attack {
             deadline,
             random: Random::new(seed),
             tally: Tally::default(),
+            turn: 0,
             held: VecDeque::new(),
         };
         while Instant::now() < deadline {
-            // That the victim defends itself is no error of the attack.
-            let _ = match self {
+            // That the victim defends itself is no error of the attack; such a step does not count.
+            let step = match self {
                 Self::Malformed => attacker.malformed(),
                 Self::Slow => attacker.slow(),
                 Self::UpdateFlood => attacker.update_flood(),
@@ -111,7 +121,8 @@ impl Attack {
                 Self::ZeroWindow => attacker.zero_window(),
                 Self::ConnectFlood => attacker.connect_flood(),
             };
-            attacker.tally.steps += 1;
+            attacker.turn += 1;
+            attacker.tally.steps += u64::from(step.is_ok());
         }
         attacker.tally
     }
@@ -122,6 +133,8 @@ struct Attacker<'a> {
     deadline: Instant,
     random: Random,
     tally: Tally,
+    /// Counts every step, of whatever outcome.
+    turn: usize,
     /// Connections kept for a while.
     held: VecDeque<Socket>,
 }
@@ -129,7 +142,7 @@ struct Attacker<'a> {
 impl Attacker<'_> {
     /// The next of its addresses, in turn.
     fn address(&self) -> Ipv4Addr {
-        self.target.from[self.tally.steps as usize % self.target.from.len()]
+        self.target.from[self.turn % self.target.from.len()]
     }
 
     fn is_over(&self) -> bool {
@@ -303,7 +316,10 @@ impl Attacker<'_> {
         socket.set_linger(Some(Duration::ZERO))?;
         socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from((from, 0)).into())?;
-        let _in_progress = socket.connect(&self.target.victim.into());
+        match socket.connect(&self.target.victim.into()) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+            outcome => outcome?,
+        }
         if self.held.len() >= HELD {
             self.held.pop_front();
         }

@@ -178,6 +178,11 @@ impl Scene {
                 missing: format!("{attack:?} to get a session, without which it shows nothing"),
             });
         }
+        let least = attack.least_rate() * lasts.as_secs();
+        if tally.steps < least {
+            let missing = format!("{least} steps of {attack:?}: {} were made", tally.steps);
+            return Err(Error::Late { within: lasts, missing });
+        }
         Ok(tally)
     }
 

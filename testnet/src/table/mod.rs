@@ -1,4 +1,6 @@
-//! A full table into a BGP speaker: how long until every route has been through selection, and what it costs.
+//! A full table into a BGP speaker: how long until every route is in its table, and what it costs.
+//!
+//! The others choose a best path as a route arrives; this daemon chooses when it is asked, which is not part of its time.
 //!
 //! ```text
 //! per round, in turns of order: subject ◀── the same octets ── feeder        two hosts, one veth
@@ -80,7 +82,7 @@ pub struct Options {
 struct Figure {
     subject: Subject,
     round: u32,
-    /// First octet sent until the last route was selected, in milliseconds.
+    /// First octet sent until the last route was in the table, in milliseconds.
     loaded_ms: f64,
     /// First octet sent until the last was taken by the kernel, in milliseconds.
     written_ms: f64,

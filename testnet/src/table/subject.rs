@@ -1,7 +1,6 @@
 //! The programs that take a full table: how each is configured, started, and asked how far it is.
 //!
-//! All of them do the same work: one external IPv4 peer, every route accepted, the best path chosen, nothing exported and
-//! nothing written to the kernel.
+//! All have one external IPv4 peer, accept every route, export nothing and write nothing to the kernel.
 
 use std::{
     fmt::Write as _,
@@ -118,7 +117,7 @@ impl Running {
         self.main.log_tail()
     }
 
-    /// How many routes have gone through its selection; `None` while it can't be asked yet.
+    /// How many routes it has, through selection where it selects as they arrive; `None` while it can't be asked yet.
     pub fn routes(&self) -> Option<u32> {
         match self.subject {
             Subject::Proxima => proxima_routes(&self.dir),

@@ -23,7 +23,7 @@ pub(crate) enum Bench {
     L7(Options),
     /// Nanoseconds per UPDATE, decoded and encoded, next to netgauze-bgp-pkt and bgpkit-parser.
     Codec(codec::Options),
-    /// A full table of IPv4 routes: time until all are selected, CPU and peak memory, next to BIRD, FRR and GoBGP.
+    /// A full table of IPv4 routes: time until all are in the table, CPU and peak memory, next to BIRD, FRR and GoBGP.
     ///
     /// All arguments go to `proxima-testnet table`; `cargo xtask bench bgp --help` lists them.
     #[command(disable_help_flag = true)]
