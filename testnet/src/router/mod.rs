@@ -36,8 +36,8 @@ pub use self::{
 };
 use crate::{error::Result, netns::NetNs};
 
-/// A daemon that does not answer by then never will.
-const START: Duration = Duration::from_secs(15);
+/// A daemon that does not answer by then never will, however busy the machine is.
+const START: Duration = Duration::from_mins(1);
 
 /// Whose router it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::support::{INTERFACE, Lab, POP, POP_IPV6, ROUTER_AS, ROUTER_IPV6, in_s
 
 const IPV4: &str = "203.0.113.0/24";
 const IPV6: &str = "2001:db8:ac::/48";
+const POP_AS: u32 = 4_200_000_001;
 const THEIRS: &str = "198.51.100.0/24";
 
 fn prefix(text: &str) -> Prefix {
@@ -20,7 +21,7 @@ fn prefix(text: &str) -> Prefix {
 fn sends_several_paths(make: Make) {
     let mut lab = Lab::new(make);
     lab.peering.add_path = true;
-    lab.pop.peer += "add-path = true\n";
+    lab.pop.set("add-path = true");
     for nth in [1, 2] {
         lab.router.announce(&Announcement::of(THEIRS).med(6 + nth).nth(nth)).unwrap();
     }
@@ -66,7 +67,9 @@ fn takes_ipv4_by_ipv6(make: Make) {
     lab.peering.neighbour = Neighbour::Address(POP_IPV6.into());
     lab.peering.extended_next_hop = true;
     lab.pop.remote = format!("address = \"{ROUTER_IPV6}\"\nremote-as = {ROUTER_AS}");
-    lab.pop.peer = "families = [\"ipv4\", \"ipv6\"]\nextended-next-hop = true\n".to_owned();
+    lab.pop.peer.clear();
+    lab.pop.set("families = [\"ipv4\", \"ipv6\"]");
+    lab.pop.set("extended-next-hop = true");
     lab.router.announce(&Announcement::of(THEIRS)).unwrap();
     lab.establish();
     // The next hop is sent with the link-local address beside it (RFC 2545 §3), and routers take either.
@@ -119,7 +122,9 @@ fn frr_and_the_daemon_find_each_other_on_an_interface() {
         let mut lab = Lab::new(Make::Frr);
         lab.peering.neighbour = Neighbour::Interface(INTERFACE.to_owned());
         lab.pop.remote = format!("interface = \"{INTERFACE}\"\nremote-as = {ROUTER_AS}");
-        lab.pop.peer = "families = [\"ipv4\", \"ipv6\"]\nextended-next-hop = true\n".to_owned();
+        lab.pop.peer.clear();
+        lab.pop.set("families = [\"ipv4\", \"ipv6\"]");
+        lab.pop.set("extended-next-hop = true");
         lab.establish();
         let is_link_local =
             |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -154,7 +159,9 @@ fn talks_by_link_local_addresses(make: Make) {
     lab.pop.remote = format!(
         "address = \"{ROUTER_LINK_LOCAL}\"\ninterface = \"{INTERFACE}\"\nsource = \"{POP_LINK_LOCAL}\"\nremote-as = {ROUTER_AS}"
     );
-    lab.pop.peer = "families = [\"ipv4\", \"ipv6\"]\nextended-next-hop = true\n".to_owned();
+    lab.pop.peer.clear();
+    lab.pop.set("families = [\"ipv4\", \"ipv6\"]");
+    lab.pop.set("extended-next-hop = true");
     lab.establish();
     for text in [IPV4, IPV6] {
         lab.wait_path(text, "", |_| true);
@@ -227,7 +234,8 @@ const ROLE_MISMATCH: (u8, u8) = (2, 11);
 fn agrees_on_roles(make: Make) {
     let mut lab = Lab::new(make);
     lab.peering.role = Some((Role::Provider, true));
-    lab.pop.peer += "role = \"customer\"\nrole-strict = true\n";
+    lab.pop.set("role = \"customer\"");
+    lab.pop.set("role-strict = true");
     lab.router.announce(&Announcement::of(THEIRS)).unwrap();
     lab.establish();
     lab.wait_path(IPV4, "", |_| true);
@@ -263,7 +271,7 @@ fn openbgpd_and_the_daemon_agree_on_their_roles() {
 fn disagrees_on_roles(make: Make) {
     let mut lab = Lab::new(make);
     lab.peering.role = Some((Role::Customer, false));
-    lab.pop.peer += "role = \"customer\"\n";
+    lab.pop.set("role = \"customer\"");
     lab.start();
     let (code, subcode) = ROLE_MISMATCH;
     wait("refusal", || {
@@ -294,7 +302,8 @@ fn openbgpd_with_the_wrong_role_is_refused() {
 fn bird_without_a_role_is_refused_where_one_is_insisted_on() {
     in_sandbox(|| {
         let mut lab = Lab::new(Make::Bird);
-        lab.pop.peer += "role = \"customer\"\nrole-strict = true\n";
+        lab.pop.set("role = \"customer\"");
+        lab.pop.set("role-strict = true");
         lab.start();
         let (code, subcode) = ROLE_MISMATCH;
         lab.pop.wait_ended("sent", code, subcode);
@@ -307,7 +316,9 @@ fn bird_without_a_role_is_refused_where_one_is_insisted_on() {
 /// The router sends more than it may: the session is closed and stays so until an operator says otherwise.
 fn sends_too_much(make: Make) {
     let mut lab = Lab::new(make);
-    lab.pop.peer += "max-prefixes = 2\n";
+    // FRR sends us our own route back, which counts.
+    let limit = if make == Make::Frr { 3 } else { 2 };
+    lab.pop.set(format!("max-prefixes = {limit}"));
     for text in ["198.51.100.0/24", "198.51.101.0/24"] {
         lab.router.announce(&Announcement::of(text)).unwrap();
     }
@@ -382,6 +393,26 @@ fn openbgpd_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
     in_sandbox(|| takes_only_so_much(Make::OpenBgpd));
 }
 
+// ---- loops
+
+/// FRR sends a route back to where it came from: it is received, and of no use.
+#[test]
+fn routes_that_frr_sends_back_are_known_for_a_loop() {
+    in_sandbox(|| {
+        let mut lab = Lab::new(Make::Frr);
+        lab.establish();
+        wait("our own route", || {
+            let routes = lab.pop.received();
+            let Some(ours) = routes.iter().find(|route| route.prefix == prefix(IPV4)) else {
+                return Err(format!("{routes:?}"));
+            };
+            assert_eq!(ours.as_path, [ROUTER_AS, POP_AS]);
+            assert!(ours.more["unusable"].is_string(), "{ours:?}");
+            Ok(())
+        });
+    });
+}
+
 // ---- large and extended communities
 
 fn sends_communities(make: Make) {
@@ -438,7 +469,7 @@ fn sends_all_again_when_asked(make: Make) {
     let mut lab = Lab::new(make);
     if make == Make::Frr {
         // It answers once it has sent End-of-RIB, which it does only where graceful restart was offered.
-        lab.pop.peer += "graceful-restart = {}\n";
+        lab.pop.set("graceful-restart = {}");
     }
     lab.router.announce(&Announcement::of(THEIRS).med(7)).unwrap();
     lab.establish();
@@ -490,7 +521,7 @@ fn bird_is_told_where_a_refresh_begins_and_ends() {
 #[test]
 fn frr_is_told_where_a_refresh_begins_and_ends() {
     in_sandbox(|| {
-        is_told_where_a_refresh_ends(Make::Frr, &["rcvd route-refresh (BoRR)", "rcvd route-refresh (EoRR)"])
+        is_told_where_a_refresh_ends(Make::Frr, &["rcvd route-refresh (BoRR)", "rcvd route-refresh (EoRR)"]);
     });
 }
 

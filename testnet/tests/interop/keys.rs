@@ -37,7 +37,7 @@ fn with_key(lab: &mut Lab, key: Option<&str>) {
     lab.pop.peer = lines.concat();
     if let Some(key) = key {
         let file = lab.pop.file("router.md5", key);
-        lab.pop.peer += &format!("password-file = \"{}\"\n", file.display());
+        lab.pop.set(format!("password-file = \"{}\"", file.display()));
     }
 }
 
@@ -86,7 +86,7 @@ fn exabgp_takes_the_daemon_with_the_right_md5_key_only() {
 fn is_taken_with_the_right_key_only(make: Make) {
     let mut lab = Lab::new(make);
     lab.peering.passive = false;
-    lab.pop.peer += "passive = true\n";
+    lab.pop.set("passive = true");
     lab.peering.password = Some("wrong".to_owned());
     with_key(&mut lab, Some(KEY));
     lab.start();
@@ -133,7 +133,8 @@ fn exabgp_is_taken_by_a_daemon_that_waits_with_the_right_md5_key_only() {
 fn needs_gtsm_on_both_sides(make: Make) {
     let mut lab = Lab::new(make);
     // What is not heard is not acknowledged either: without a limit to that the connection would stand for minutes.
-    lab.pop.peer += "ttl-security = 1\ntcp-user-timeout = \"1s\"\n";
+    lab.pop.set("ttl-security = 1");
+    lab.pop.set("tcp-user-timeout = \"1s\"");
     lab.start();
     wait_kept_out(&lab, "TCPMinTTLDrop", || lab.pop_counter("TCPMinTTLDrop"));
     lab.router.kill().unwrap();
@@ -168,7 +169,8 @@ fn openbgpd_is_heard_with_gtsm_only() {
 fn needs_gtsm_of_a_router_that_calls(make: Make) {
     let mut lab = Lab::new(make);
     lab.peering.passive = false;
-    lab.pop.peer += "passive = true\nttl-security = 1\n";
+    lab.pop.set("passive = true");
+    lab.pop.set("ttl-security = 1");
     lab.start();
     // Some try again, others let the kernel do so.
     wait_kept_out(&lab, "SYN", || lab.router_counter("ActiveOpens") + lab.router_counter("TCPSynRetrans"));

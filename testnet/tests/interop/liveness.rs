@@ -29,7 +29,7 @@ fn lab(make: Make) -> Lab {
     lab.pop.hold_time = "90s";
     lab.peering.hold_time = 90;
     lab.peering.bfd = Some(Bfd { interval_ms: INTERVAL_MS, multiplier: 3 });
-    lab.pop.peer += &format!("bfd = {{ interval = \"{INTERVAL_MS}ms\", multiplier = 3 }}\n");
+    lab.pop.set(format!("bfd = {{ interval = \"{INTERVAL_MS}ms\", multiplier = 3 }}"));
     lab
 }
 

@@ -19,7 +19,7 @@ fn prefix(text: &str) -> Prefix {
 /// A session with graceful restart on both sides; the daemon's restart time is `seconds`.
 fn establish(make: Make, seconds: u16) -> Lab {
     let mut lab = Lab::new(make);
-    lab.pop.peer += &format!("graceful-restart = {{ restart-time = \"{seconds}s\", forwarding = true }}\n");
+    lab.pop.set(format!("graceful-restart = {{ restart-time = \"{seconds}s\", forwarding = true }}"));
     lab.peering.graceful_restart = Some(seconds);
     lab.router.announce(&Announcement::of("198.51.100.0/24")).unwrap();
     lab.router.announce(&Announcement::of("198.51.101.0/24")).unwrap();

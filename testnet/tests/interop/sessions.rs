@@ -203,7 +203,7 @@ fn exabgp_without_four_octet_as_numbers_learns_our_as_by_as4_path() {
 /// The daemon listens and waits; the router calls.
 fn calls_a_daemon_that_waits(make: Make) {
     let mut lab = Lab::new(make);
-    lab.pop.peer += "passive = true\n";
+    lab.pop.set("passive = true");
     lab.peering.passive = false;
     lab.establish();
     lab.wait_path(IPV4, "", |_| true);

@@ -15,8 +15,8 @@ pub(crate) use self::{
     pop::{Pop, Route},
 };
 
-/// What does not happen by then does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// What does not happen by then does not happen, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How often the world is looked at.
 const INTERVAL: Duration = Duration::from_millis(25);
 /// Set for the test binary inside the sandbox.

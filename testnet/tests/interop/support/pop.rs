@@ -112,6 +112,12 @@ impl Pop {
         });
     }
 
+    /// Adds a line to `[[bgp.peers]]`.
+    pub(crate) fn set(&mut self, line: impl AsRef<str>) {
+        self.peer.push_str(line.as_ref());
+        self.peer.push('\n');
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.dir.join("proximad.toml")
     }
