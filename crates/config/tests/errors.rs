@@ -218,7 +218,7 @@ const MISTAKES: &[Mistake] = &[
     mistake("[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2", "med = 50\n[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2\nmed = «0",
         "a lower MED attracts more traffic, and the healthy state has 50", "write at least 50"),
     mistake("[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2", "[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2\nlocal-pref = «101",
-        "a higher LOCAL_PREF attracts more traffic, and the healthy state has 100", "write at most 100");
+        "a higher LOCAL_PREF attracts more traffic, and the healthy state has 100", "write at most 100"),
     mistake("[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2\n[announce.web.withdrawn]", "when-down = \"stay\"\n[announce.web.«withdrawn]",
         "`withdrawn` has no place beside `when-down = \"stay\"`", "health never withdraws this group: remove the section, or `when-down`"),
     mistake("\"2001:db8:ac::/48\"", "\"2001:db8:ac::/48\", «\"198.51.100.0/24\"", "no service listens inside 198.51.100.0/24: its traffic would find nobody",
