@@ -34,7 +34,7 @@ use crate::{
     bfd::BfdSessions,
     distance::{Distances, Reached},
     groups::{Groups, drain_order},
-    reload::{Outcome, Peers},
+    reload::{Outcome, Peers, Progress},
     routing::{self, Observed},
     signals::{Signal, Signals},
     stop::{self, Stop},
@@ -105,7 +105,7 @@ pub(crate) struct Control {
     pub(crate) file: PathBuf,
     pub(crate) peers: Peers,
     pub(crate) reloads: mpsc::Sender<Outcome>,
-    pub(crate) reloading: bool,
+    pub(crate) reloading: Progress,
     restarting: bool,
 }
 
@@ -155,7 +155,7 @@ impl Control {
             file,
             peers,
             reloads,
-            reloading: false,
+            reloading: Progress::Idle,
             restarting: false,
         }
     }

@@ -28,6 +28,18 @@ use crate::{
 /// Who asked, if someone waits for the answer.
 pub(crate) type Asked = Option<Reply<Result<Reloaded, CommandRefusal>>>;
 
+/// Whether a reload is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Progress {
+    /// None.
+    #[default]
+    Idle,
+    /// One.
+    Busy,
+    /// One, and a signal came since, so another one after it.
+    BusyThenAgain,
+}
+
 /// A configuration and what follows from it for the peers, keys included.
 pub(crate) struct Peers {
     pub(crate) sessions: BTreeMap<PeerName, PeerConfig>,
@@ -90,13 +102,17 @@ impl Control {
         if self.is_stopping() {
             return answer(asked, Err(CommandRefusal::Stopping));
         }
-        if self.reloading {
+        if self.reloading != Progress::Idle {
+            if asked.is_none() {
+                self.reloading = Progress::BusyThenAgain;
+                return;
+            }
             let busy = CommandRefusal::conflict("a reload is under way", "wait for it, then try again");
             return answer(asked, Err(busy));
         }
         match self.plan(request) {
             Ok(plan) => {
-                self.reloading = true;
+                self.reloading = Progress::Busy;
                 let (speaker, done) = (self.speaker.clone(), self.reloads.clone());
                 tokio::spawn(async move {
                     let result = carry_out(&speaker, &plan.steps).await;
@@ -116,7 +132,14 @@ impl Control {
     /// Takes the new configuration over, or tells why the old one stays.
     pub(crate) fn reloaded(&mut self, outcome: Outcome) {
         let Outcome { plan, result, asked } = outcome;
-        self.reloading = false;
+        let progress = std::mem::take(&mut self.reloading);
+        self.take_over(plan, result, asked);
+        if progress == Progress::BusyThenAgain {
+            self.reload(ReloadRequest::default(), None);
+        }
+    }
+
+    fn take_over(&mut self, plan: Plan, result: Result<(), CommandError>, asked: Asked) {
         if let Err(error) = result {
             let hint = "the file is sound, but this host can't do what it asks for; all is as it was before";
             let body =

@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Undrain,
     /// Read the configuration again and apply what changed
     Reload(ForceArgs),
-    /// Begin anew at once, so that peers with graceful restart keep the routes meanwhile
+    /// Begin anew at once, without a word to peers: those with graceful restart keep the routes meanwhile
     Restart(ForceArgs),
 }
 
@@ -121,7 +121,7 @@ pub(crate) enum PeerCommand {
 pub(crate) enum RoutesCommand {
     /// Routes the peers were sent and that stand
     Advertised(RouteArgs),
-    /// Routes the peers sent and that stand; pages are shown as they come
+    /// Routes the peers sent and that stand, shown as they come; with --json one document, a route a line
     Received(RouteArgs),
     /// The received routes to an address: the longest match, its best path, and why the others lost
     Lookup {

@@ -460,6 +460,37 @@ mod tests {
         assert_eq!(read(&record(16, 5, &state)).unwrap(), [Record::State { peer, from: 6, to: 1 }]);
     }
 
+    /// Every record, however it ends.
+    fn drain(bytes: &[u8]) {
+        let mut records = Records::new(bytes);
+        while let Ok(Some(_)) = records.next() {}
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_read_to_an_end(
+            bytes: Vec<u8>,
+            kind in proptest::sample::select(vec![13_u16, 16, 17]),
+            subtype in 0_u16..12,
+        ) {
+            drain(&bytes);
+            drain(&record(kind, subtype, &bytes));
+        }
+
+        #[test]
+        fn a_dump_with_some_octets_changed_is_read_to_an_end(
+            changes in proptest::collection::vec(proptest::prelude::any::<(proptest::sample::Index, u8)>(), 1..8),
+        ) {
+            let attributes = [PATH, &[0x40, 3, 4, 10, 0, 0, 1]].concat();
+            let mut bytes = [peers(), rib(2, &[24, 203, 0, 113], &[], &attributes)].concat();
+            for (at, octet) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = octet;
+            }
+            drain(&bytes);
+        }
+    }
+
     #[test]
     fn whatever_is_in_the_file_the_next_record_is_found_or_the_end_is_told() {
         let strange =
