@@ -21,12 +21,14 @@ use crate::{
     world::bird::converse,
 };
 
-/// The session's name in BIRD.
+/// The session's name in configurations made here.
 const NAME: &str = "pop";
 
 #[derive(Debug)]
 pub(super) struct Bird {
     site: Site,
+    /// The session's name in the configuration.
+    name: String,
     peering: Option<Peering>,
     announced: Vec<Announcement>,
     ran_before: bool,
@@ -35,7 +37,14 @@ pub(super) struct Bird {
 
 impl Bird {
     pub(super) fn new(site: Site) -> Self {
-        Self { site, peering: None, announced: Vec::new(), ran_before: false, process: None }
+        Self {
+            site,
+            name: String::new(),
+            peering: None,
+            announced: Vec::new(),
+            ran_before: false,
+            process: None,
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -52,12 +61,17 @@ impl Bird {
         Ok(answer)
     }
 
-    fn write_configuration(&self) -> Result<()> {
+    fn write_configuration(&mut self) -> Result<()> {
         let Some(peering) = &self.peering else { return Ok(()) };
-        program::write(&self.file("bird.conf"), &configuration(peering, &self.announced)?)
+        let text = match peering.sample()? {
+            Some(sample) => sample,
+            None => configuration(peering, &self.announced)?,
+        };
+        self.name = session_name(&text);
+        program::write(&self.file("bird.conf"), &text)
     }
 
-    fn reconfigure(&self) -> Result<()> {
+    fn reconfigure(&mut self) -> Result<()> {
         self.write_configuration()?;
         self.ask("configure").map(drop)
     }
@@ -87,7 +101,7 @@ impl Router for Bird {
     }
 
     fn session(&self) -> Result<Session> {
-        let told = self.ask(&format!("show protocols all {NAME}"))?;
+        let told = self.ask(&format!("show protocols all {}", self.name))?;
         let value = |key: &str| told.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim);
         let established = value("BGP state:") == Some("Established");
         let hold_time = value("Hold timer:").and_then(|timer| timer.rsplit('/').next()?.parse().ok());
@@ -95,8 +109,8 @@ impl Router for Bird {
     }
 
     fn rib(&self, prefix: Prefix) -> Result<Vec<Path>> {
-        match self.ask(&format!("show route for {prefix} all protocol {NAME}")) {
-            Ok(answer) => Ok(parse_routes(&answer, prefix)),
+        match self.ask(&format!("show route for {prefix} all protocol {}", self.name)) {
+            Ok(answer) => Ok(parse_routes(&answer, &self.name, prefix)),
             Err(Error::Router { answer, .. }) if answer.contains("Network not found") => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -120,11 +134,11 @@ impl Router for Bird {
     fn refresh(&mut self, family: Family) -> Result<()> {
         // It reloads all channels of the session.
         let _ = family;
-        self.ask(&format!("reload in {NAME}")).map(drop)
+        self.ask(&format!("reload in {}", self.name)).map(drop)
     }
 
     fn shut_down(&mut self, reason: &str) -> Result<()> {
-        self.ask(&format!("disable {NAME} \"{reason}\"")).map(drop)
+        self.ask(&format!("disable {} \"{reason}\"", self.name)).map(drop)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -142,6 +156,12 @@ impl Router for Bird {
     fn log(&self) -> String {
         logs(&self.site)
     }
+}
+
+/// The name of the first BGP session in a configuration.
+fn session_name(text: &str) -> String {
+    let after = text.split_once("\nprotocol bgp ").map_or("", |(_, after)| after);
+    after.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 fn configuration(peering: &Peering, announced: &[Announcement]) -> Result<String> {
@@ -273,11 +293,11 @@ fn static_route(number: usize, route: &Announcement) -> String {
 }
 
 /// `show route … all`: a line per path that holds its protocol in brackets, then its attributes.
-fn parse_routes(answer: &str, prefix: Prefix) -> Vec<Path> {
+fn parse_routes(answer: &str, session: &str, prefix: Prefix) -> Vec<Path> {
     let mut paths: Vec<(bool, Path)> = Vec::new();
     let mut network = String::new();
     for line in answer.lines() {
-        if line.contains(&format!(" [{NAME} ")) {
+        if line.contains(&format!(" [{session} ")) {
             if let Some(first) = line.split_whitespace().next().filter(|_| !line.starts_with(' ')) {
                 first.clone_into(&mut network);
             }
@@ -335,7 +355,7 @@ mod tests {
             \tBGP.large_community: (64512, 1, 2)\n\
             \x20                    unicast [pop 16:45:29.066] * (100) [AS4200000001i]\n\
             \tBGP.next_hop: 10.0.0.2\n";
-        let paths = parse_routes(answer, "203.0.113.0/24".parse().unwrap());
+        let paths = parse_routes(answer, "pop", "203.0.113.0/24".parse().unwrap());
         assert_eq!(paths[0].next_hop, Some("10.0.0.2".parse().unwrap()));
         assert_eq!(
             paths[1],
@@ -349,6 +369,6 @@ mod tests {
                 stale: false,
             }
         );
-        assert_eq!(parse_routes(answer, "203.0.113.0/25".parse().unwrap()), []);
+        assert_eq!(parse_routes(answer, "pop", "203.0.113.0/25".parse().unwrap()), []);
     }
 }

@@ -140,7 +140,9 @@ impl Router for Frr {
 
     fn start(&mut self, peering: &Peering) -> Result<()> {
         self.peering = Some(peering.clone());
-        program::write(&self.file("bgpd.conf"), &configuration(peering)?)?;
+        let sample = peering.sample()?;
+        let text = if sample.is_some() { "hostname router\n".to_owned() } else { configuration(peering)? };
+        program::write(&self.file("bgpd.conf"), &text)?;
         if self.others.is_empty() {
             for daemon in ["zebra", "bfdd"] {
                 program::write(&self.file(&format!("{daemon}.conf")), "hostname router\n")?;
@@ -151,6 +153,12 @@ impl Router for Frr {
             }
         }
         self.bgpd = Some(self.start_daemon("bgpd")?);
+        if let Some(sample) = &peering.sample {
+            // One file for all daemons.
+            let mut command = Command::new("vtysh");
+            command.arg("--vty_socket").arg(&self.site.dir).arg("-f").arg(sample);
+            ask(&self.site, Make::Frr, &mut command)?;
+        }
         for route in self.announced.clone() {
             let lines = self.announcing(&route)?;
             self.configure(&lines)?;

@@ -96,7 +96,11 @@ impl Router for GoBgp {
 
     fn start(&mut self, peering: &Peering) -> Result<()> {
         self.peering = Some(peering.clone());
-        program::write(&self.file("gobgpd.toml"), &configuration(peering)?)?;
+        let text = match peering.sample()? {
+            Some(sample) => sample,
+            None => configuration(peering)?,
+        };
+        program::write(&self.file("gobgpd.toml"), &text)?;
         let mut command = Command::new("gobgpd");
         command.arg("-f").arg(self.file("gobgpd.toml")).args([
             "--api-hosts",

@@ -20,19 +20,19 @@ use crate::{
 
 /// FRR's has the same name, but lies elsewhere.
 const PROGRAM: &str = "/usr/sbin/bgpd";
-/// The neighbour's name in its configuration.
-const NAME: &str = "pop";
 
 #[derive(Debug)]
 pub(super) struct OpenBgpd {
     site: Site,
+    /// The PoP's address.
+    neighbour: String,
     announced: Vec<Announcement>,
     process: Option<Process>,
 }
 
 impl OpenBgpd {
     pub(super) fn new(site: Site) -> Self {
-        Self { site, announced: Vec::new(), process: None }
+        Self { site, neighbour: String::new(), announced: Vec::new(), process: None }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -85,7 +85,14 @@ impl Router for OpenBgpd {
     fn start(&mut self, peering: &Peering) -> Result<()> {
         may_change_groups()?;
         let file = self.file("bgpd.conf");
-        program::write(&file, &configuration(peering, &self.file("bgpd.sock").display().to_string())?)?;
+        let text = match peering.sample()? {
+            Some(sample) => sample,
+            None => configuration(peering)?,
+        };
+        // The control socket is not a setting of the session.
+        let text = format!("socket \"{}\"\n{text}", self.file("bgpd.sock").display());
+        program::write(&file, &text)?;
+        self.neighbour = peering.address(Make::OpenBgpd)?.to_string();
         // It reads no file that others could have read: there may be keys in it.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
             .map_err(Error::io(format!("protecting {}", file.display())))?;
@@ -101,16 +108,20 @@ impl Router for OpenBgpd {
     }
 
     fn session(&self) -> Result<Session> {
-        let json = self.ask_json(&["show", "neighbor", NAME])?;
+        let json = self.ask_json(&["show", "neighbor", &self.neighbour])?;
         let neighbour = &json["neighbors"][0];
         let established = neighbour["state"] == "Established";
         let hold_time = neighbour["session"]["holdtime"].as_u64().filter(|_| established);
-        let told = json.to_string() + &self.ask(&["show", "neighbor", NAME])? + &logs(&self.site);
+        let told = json.to_string() + &self.ask(&["show", "neighbor", &self.neighbour])? + &logs(&self.site);
         Ok(Session { established, hold_time, told })
     }
 
     fn rib(&self, prefix: Prefix) -> Result<Vec<Path>> {
-        Ok(parse_paths(&self.ask_json(&["show", "rib", "detail", &prefix.to_string()])?, prefix))
+        Ok(parse_paths(
+            &self.ask_json(&["show", "rib", "detail", &prefix.to_string()])?,
+            &self.neighbour,
+            prefix,
+        ))
     }
 
     fn announce(&mut self, route: &Announcement) -> Result<()> {
@@ -129,11 +140,11 @@ impl Router for OpenBgpd {
 
     fn refresh(&mut self, _: Family) -> Result<()> {
         // It asks for all families of the session.
-        self.ask(&["neighbor", NAME, "refresh"]).map(drop)
+        self.ask(&["neighbor", &self.neighbour, "refresh"]).map(drop)
     }
 
     fn shut_down(&mut self, reason: &str) -> Result<()> {
-        self.ask(&["neighbor", NAME, "down", reason]).map(drop)
+        self.ask(&["neighbor", &self.neighbour, "down", reason]).map(drop)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -169,7 +180,7 @@ fn may_change_groups() -> Result<()> {
     Err(Error::Missing { what, remedy: "run the tests as root".to_owned() })
 }
 
-fn configuration(peering: &Peering, socket: &str) -> Result<String> {
+fn configuration(peering: &Peering) -> Result<String> {
     for (wanted, what) in [
         (peering.extended_next_hop, "have IPv6 next hops for IPv4 routes"),
         (peering.bfd.is_some(), "speak BFD"),
@@ -188,10 +199,8 @@ fn configuration(peering: &Peering, socket: &str) -> Result<String> {
          listen on {}\n\
          fib-update no\n\
          connect-retry 1\n\
-         socket \"{socket}\"\n\
          neighbor {neighbour} {{\n  \
            remote-as {}\n  \
-           descr \"{NAME}\"\n  \
            local-address {local}\n  \
            holdtime {}\n",
         peering.local_as,
@@ -234,12 +243,12 @@ fn configuration(peering: &Peering, socket: &str) -> Result<String> {
 }
 
 /// `show rib detail PREFIX`: all paths, those of its own included.
-fn parse_paths(json: &Value, prefix: Prefix) -> Vec<Path> {
+fn parse_paths(json: &Value, neighbour: &str, prefix: Prefix) -> Vec<Path> {
     let mut paths: Vec<&Value> = json["rib"].as_array().into_iter().flatten().collect();
     paths.retain(|path| {
         path["prefix"] == prefix.to_string()
             && path["valid"] == true
-            && path["neighbor"]["description"] == NAME
+            && path["neighbor"]["remote_addr"] == neighbour
     });
     paths.sort_by_key(|path| path["best"] != true);
     paths.into_iter().map(parse_path).collect()
@@ -276,12 +285,12 @@ mod tests {
     fn a_path_is_read_from_json_and_one_without_a_next_hop_is_left_out() {
         let json = serde_json::json!({ "rib": [
             { "prefix": "203.0.113.0/24", "aspath": "4200000001 4200000001", "exit_nexthop": "10.0.0.2",
-              "neighbor": { "description": "pop" }, "valid": true, "best": true, "metric": 50, "localpref": 0,
+              "neighbor": { "remote_addr": "10.0.0.2" }, "valid": true, "best": true, "metric": 50, "localpref": 0,
               "communities": ["GRACEFUL_SHUTDOWN", "64512:100"] },
-            { "prefix": "203.0.113.0/24", "neighbor": { "description": "pop" }, "valid": false },
+            { "prefix": "203.0.113.0/24", "neighbor": { "remote_addr": "10.0.0.2" }, "valid": false },
         ]});
         assert_eq!(
-            parse_paths(&json, "203.0.113.0/24".parse().unwrap()),
+            parse_paths(&json, "10.0.0.2", "203.0.113.0/24".parse().unwrap()),
             [Path {
                 next_hop: Some("10.0.0.2".parse().unwrap()),
                 as_path: vec![4_200_000_001; 2],

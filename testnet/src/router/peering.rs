@@ -1,8 +1,15 @@
 //! What the session between a router and the PoP is to be like, whoever made the router.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
 
 use proxima_types::Family;
+
+use super::Make;
+use crate::error::{Error, Result};
 
 /// The router's side of a session.
 #[allow(
@@ -47,6 +54,8 @@ pub struct Peering {
     pub bfd_key: Option<String>,
     /// How many prefixes of a family it takes from the PoP.
     pub max_prefixes: Option<u32>,
+    /// A configuration file to take as it is, instead of one made from all this; `neighbour` is the PoP in it.
+    pub sample: Option<PathBuf>,
     /// Its role (RFC 9234), and whether the PoP has to offer one.
     pub role: Option<(Role, bool)>,
 }
@@ -115,8 +124,17 @@ impl Peering {
             bfd: None,
             bfd_key: None,
             max_prefixes: None,
+            sample: None,
             role: None,
         }
+    }
+
+    /// The text of the sample, if there is one.
+    pub(super) fn sample(&self) -> Result<Option<String>> {
+        let read = |file: &PathBuf| {
+            fs::read_to_string(file).map_err(Error::io(format!("reading {}", file.display())))
+        };
+        self.sample.as_ref().map(read).transpose()
     }
 
     /// The router's next hop for routes of a family.
@@ -140,7 +158,7 @@ impl Peering {
     ///
     /// # Errors
     /// When the session is one by interface, which `make` cannot have here.
-    pub(super) fn address(&self, make: super::Make) -> crate::Result<IpAddr> {
+    pub(super) fn address(&self, make: Make) -> Result<IpAddr> {
         match &self.neighbour {
             Neighbour::Address(address) => Ok(*address),
             Neighbour::LinkLocal(address, _) => Err(cannot(make, &format!("talk to {address} here"))),
@@ -150,6 +168,6 @@ impl Peering {
 }
 
 /// That this make does not have what is asked for.
-pub(super) fn cannot(make: super::Make, what: &str) -> crate::Error {
-    crate::Error::Spec(format!("{make} cannot {what}"))
+pub(super) fn cannot(make: Make, what: &str) -> Error {
+    Error::Spec(format!("{make} cannot {what}"))
 }

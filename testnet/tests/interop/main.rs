@@ -8,6 +8,7 @@
 //! | [`extras`] | what is negotiated: several paths, IPv6 next hops, roles, limits, neighbours without an address |
 //! | [`restarts`] | graceful restart, of the daemon and of the router |
 //! | [`liveness`] | BFD |
+//! | [`samples`] | the configurations that come with the product, on both sides |
 //!
 //! Every test is a world of its own: a sandbox with two hosts, a cable between them, the daemon on one and a router on the
 //! other. It needs root or user namespaces, and the routers' packages; it fails and says so where they are missing.
@@ -19,5 +20,6 @@ mod keys;
 mod liveness;
 mod restarts;
 mod routes;
+mod samples;
 mod sessions;
 mod support;

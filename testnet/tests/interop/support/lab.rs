@@ -41,14 +41,19 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new(make: Make) -> Self {
+        Self::between(make, (ROUTER, ROUTER_IPV6), (POP, POP_IPV6))
+    }
+
+    /// The same with other addresses on the cable.
+    pub(crate) fn between(make: Make, router: (Ipv4Addr, Ipv6Addr), pop: (Ipv4Addr, Ipv6Addr)) -> Self {
         let hosts = ["router", "pop"].map(|name| NetNs::create(name).unwrap());
-        let end = |host: usize, ipv4: Ipv4Addr, ipv6: Ipv6Addr| End {
+        let end = |host: usize, (ipv4, ipv6): (Ipv4Addr, Ipv6Addr)| End {
             ns: &hosts[host],
             interface: INTERFACE,
             addresses: vec![(ipv4.into(), 24), (ipv6.into(), 64)],
         };
-        link::veth(&end(0, ROUTER, ROUTER_IPV6), &end(1, POP, POP_IPV6)).unwrap();
-        for (host, address) in hosts.iter().zip([ROUTER_IPV6, POP_IPV6]) {
+        link::veth(&end(0, router), &end(1, pop)).unwrap();
+        for (host, address) in hosts.iter().zip([router.1, pop.1]) {
             // The kernel looks at an address once more after it was added, for others who have it, before it lets
             // programs use it.
             wait("usable IPv6 address", || {
@@ -57,7 +62,7 @@ impl Lab {
                     .map_err(|error| error.to_string())
             });
         }
-        let mut peering = Peering::new(ROUTER_AS, LOCAL_AS, (ROUTER, ROUTER_IPV6), POP.into());
+        let mut peering = Peering::new(ROUTER_AS, LOCAL_AS, router, pop.0.into());
         peering.passive = true;
         let dir = env::temp_dir();
         let router = make.at(Site { ns: hosts[0].clone(), dir: dir.join("router") }).unwrap();

@@ -12,7 +12,7 @@ use std::{
 
 pub(crate) use self::{
     lab::{INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
-    pop::{Pop, Route},
+    pop::{APP_PORTS, Pop, Route},
 };
 
 /// What does not happen by then does not happen, however busy the machine is.

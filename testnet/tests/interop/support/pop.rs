@@ -24,7 +24,7 @@ use super::{POP_IPV6, ROUTER, ROUTER_AS, wait};
 pub(super) const LOCAL_AS: u32 = 4_200_000_001;
 /// The peer's name in the configuration.
 pub(crate) const PEER: &str = "router";
-const APP_PORTS: [u16; 2] = [8081, 8082];
+pub(crate) const APP_PORTS: [u16; 2] = [8081, 8082];
 /// An admin interface that does not answer in this time is stuck.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -58,6 +58,8 @@ pub(crate) struct Pop {
     dir: PathBuf,
     process: Option<Process>,
     apps: [Option<Socket>; 2],
+    /// The whole file, instead of one made from what follows.
+    pub(crate) whole: Option<String>,
     /// What it announces.
     pub(crate) prefixes: Vec<&'static str>,
     /// `hold-time` of `[bgp]`.
@@ -84,6 +86,7 @@ impl Pop {
             dir,
             process: None,
             apps: [None, None],
+            whole: None,
             prefixes: vec!["203.0.113.0/24", "2001:db8:ac::/48"],
             hold_time: "9s",
             bgp: String::new(),
@@ -100,7 +103,7 @@ impl Pop {
     pub(crate) fn start(&mut self) {
         let proximad = Path::new(env!("CARGO_BIN_EXE_proxima-testnet")).with_file_name("proximad");
         assert!(proximad.exists(), "{} is missing: cargo build --package proximad", proximad.display());
-        fs::write(self.config(), self.text()).unwrap();
+        fs::write(self.config(), self.whole.clone().unwrap_or_else(|| self.text())).unwrap();
         let mut command = Command::new(proximad);
         command.arg("--config").arg(self.config()).env_remove("PROXIMA_LOG");
         // A socket that a killed one left behind.
@@ -131,7 +134,7 @@ impl Pop {
         path
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.join("admin.sock")
     }
 
@@ -351,7 +354,7 @@ level = "debug"
 fn listener(port: u16) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
-    socket.bind(&SocketAddr::new(IpAddr::from(Ipv4Addr::LOCALHOST), port).into()).unwrap();
+    socket.bind(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port).into()).unwrap();
     socket.listen(4096).unwrap();
     socket
 }
