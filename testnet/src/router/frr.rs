@@ -340,7 +340,7 @@ fn configuration(peering: &Peering) -> Result<String> {
 /// `show bgp … PREFIX json`: all paths, those of its own included.
 fn parse_paths(json: &Value) -> Vec<Path> {
     let mut paths: Vec<&Value> = json["paths"].as_array().into_iter().flatten().collect();
-    paths.retain(|path| path["valid"] == true && path["peer"]["type"] == "external");
+    paths.retain(|path| path["valid"] == true && path["peer"]["peerId"] != "0.0.0.0");
     paths.sort_by_key(|path| path["bestpath"]["overall"] != true);
     paths.into_iter().map(parse_path).collect()
 }
@@ -379,7 +379,7 @@ mod tests {
     fn a_path_is_read_from_json_and_a_local_one_is_left_out() {
         let json = serde_json::json!({ "paths": [
             { "valid": true, "peer": { "peerId": "0.0.0.0" } },
-            { "valid": true, "peer": { "type": "external" }, "metric": 50, "bestpath": { "overall": true },
+            { "valid": true, "peer": { "peerId": "10.0.0.2" }, "metric": 50, "bestpath": { "overall": true },
               "aspath": { "segments": [{ "list": [4_200_000_001_u32] }] },
               "community": { "list": ["64512:100", "64512:1"] },
               "nexthops": [{ "ip": "fe80::1", "scope": "link-local" }, { "ip": "fd00::2", "scope": "global" }] },

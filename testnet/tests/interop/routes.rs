@@ -116,6 +116,53 @@ fn exabgp_sees_prepend_med_and_communities_follow_health() {
     in_sandbox(|| sees_attributes_follow_health(Make::ExaBgp));
 }
 
+// ---- inside one AS
+
+/// Towards a router of our own AS it is LOCAL_PREF that follows health, down to 0 before the routes go.
+fn gets_local_pref(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.local_as = POP_AS;
+    lab.pop.remote = format!("address = \"{ROUTER}\"\nremote-as = {POP_AS}");
+    lab.pop.group.push_str("local-pref = 300\n");
+    "local-pref = 50".clone_into(&mut lab.pop.degraded);
+    lab.establish();
+    let wait_preference = |lab: &Lab, preference: u32| {
+        for (text, next_hop) in [(IPV4, POP.into()), (IPV6, POP_IPV6.into())] {
+            let path = lab.wait_path(text, "preferred as said", |path| path.local_pref == Some(preference));
+            assert_eq!((path.next_hop, path.as_path.len()), (Some(next_hop), 0), "{path:?}");
+            lab.wait_fib(prefix(text), &[next_hop]);
+        }
+    };
+    wait_preference(&lab, 300);
+    lab.pop.stop_apps(1);
+    wait_preference(&lab, 50);
+    lab.pop.start_apps();
+    wait_preference(&lab, 300);
+    lab.pop.post(paths::DRAIN, "{}");
+    lab.wait_path(IPV4, "of last resort", |path| path.local_pref.is_some_and(|preference| preference <= 1));
+    lab.wait_gone(IPV4);
+}
+
+#[test]
+fn bird_in_our_as_gets_local_pref_that_follows_health() {
+    in_sandbox(|| gets_local_pref(Make::Bird));
+}
+
+#[test]
+fn frr_in_our_as_gets_local_pref_that_follows_health() {
+    in_sandbox(|| gets_local_pref(Make::Frr));
+}
+
+#[test]
+fn gobgp_in_our_as_gets_local_pref_that_follows_health() {
+    in_sandbox(|| gets_local_pref(Make::GoBgp));
+}
+
+#[test]
+fn openbgpd_in_our_as_gets_local_pref_that_follows_health() {
+    in_sandbox(|| gets_local_pref(Make::OpenBgpd));
+}
+
 // ---- received
 
 fn sends_routes(make: Make) {

@@ -72,6 +72,8 @@ pub(crate) struct Pop {
     pub(crate) peer: String,
     /// More lines of `[announce.web]`, sections included.
     pub(crate) group: String,
+    /// More lines of `[announce.web.degraded]`.
+    pub(crate) degraded: String,
     /// The lines of `[drain]`.
     pub(crate) drain: String,
 }
@@ -93,6 +95,7 @@ impl Pop {
             remote: format!("address = \"{ROUTER}\"\nremote-as = {ROUTER_AS}"),
             peer: format!("families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"{POP_IPV6}\"\n"),
             group: "med = 50\ncommunities = [\"64512:100\"]\n".to_owned(),
+            degraded: String::new(),
             drain: "graceful-shutdown = \"2s\"\nwithdrawn = \"200ms\"\nstreams = \"200ms\"\n".to_owned(),
         };
         pop.start_apps();
@@ -280,7 +283,7 @@ impl Pop {
     }
 
     fn text(&self) -> String {
-        let Self { prefixes, hold_time, bgp, remote, peer, group, drain, .. } = self;
+        let Self { prefixes, hold_time, bgp, remote, peer, group, degraded, drain, .. } = self;
         let listen: Vec<String> = prefixes.iter().map(|prefix| vip(prefix).to_string()).collect();
         let socket = self.socket();
         let backends = [1, 2].map(|number| {
@@ -321,6 +324,7 @@ above = 0.9
 prepend = 2
 med = 200
 communities = ["64512:666"]
+{degraded}
 [announce.web.withdrawn]
 below = 0.4
 above = 0.45
