@@ -9,7 +9,7 @@ use proxima_bfd_io::{
 };
 
 use crate::{
-    common::{Host, MS, PATIENT, SLACK, session, settings, until},
+    common::{ASKING, Host, MS, PATIENT, SLACK, session, settings, until},
     freeze::Frozen,
     sandbox::{Process, enter, shell, within},
 };
@@ -120,7 +120,7 @@ fn bird_comes_up_negotiates_and_each_side_notices_the_others_end() {
     let at = std::time::Instant::now();
     frozen.signal(Signal::SIGSTOP);
     until("BIRD to be down", || bird.is("10.0.0.1", "Down"));
-    assert!(at.elapsed() <= 1200 * MS + SLACK, "{:?}", at.elapsed());
+    assert!(at.elapsed() <= 1200 * MS + ASKING, "{:?}", at.elapsed());
     frozen.signal(Signal::SIGCONT);
     until("BIRD to be up", || bird.is("10.0.0.1", "Up"));
 }

@@ -19,6 +19,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const PATIENT: u8 = 20;
 /// How much later than due something may be noticed, for the same reason.
 pub(crate) const SLACK: Duration = Duration::from_millis(400);
+/// The same where a router has to be asked by a program, again and again, on a machine that may be busy.
+pub(crate) const ASKING: Duration = Duration::from_secs(10);
 
 pub(crate) fn settings(interval: Duration, multiplier: u8) -> Settings {
     Settings {

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use proxima_bfd_io::{BfdOptions, Cause, Meaning, SessionConfig};
 
 use crate::{
-    common::{Host, MS, PATIENT, SLACK, session, settings, until},
+    common::{ASKING, Host, MS, PATIENT, SLACK, session, settings, until},
     freeze::Frozen,
     sandbox::{Process, enter, shell, within},
 };
@@ -159,7 +159,7 @@ fn frr_comes_up_negotiates_and_each_side_notices_the_others_end() {
     let at = std::time::Instant::now();
     frozen.signal(Signal::SIGSTOP);
     until_peer(NEAR, "\"status\":\"down\"");
-    assert!(at.elapsed() <= 1200 * MS + SLACK, "{:?}", at.elapsed());
+    assert!(at.elapsed() <= 1200 * MS + ASKING, "{:?}", at.elapsed());
     frozen.signal(Signal::SIGCONT);
     until_peer(NEAR, "\"status\":\"up\"");
 }
