@@ -35,7 +35,9 @@ fn configuration(lab: &Lab, file: &str, without: &[&str], with: &str) -> String 
     let peers = bgp["peers"].as_array_mut().unwrap();
     peers.retain(|peer| peer["name"].as_str() == Some("tor1"));
     let tor1 = peers[0].as_table_mut().unwrap();
-    without.iter().for_each(|key| drop(tor1.remove(*key)));
+    for key in without {
+        tor1.remove(*key);
+    }
     tor1.extend(with.parse::<Table>().unwrap());
     if let Some(path) = tor1.get_mut("password-file") {
         *path = Value::from(lab.pop.file("tor1.md5", KEY).display().to_string());
