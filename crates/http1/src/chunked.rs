@@ -158,26 +158,24 @@ impl ChunkDecoder {
         Ok(Part { length: input.len(), kind: PartKind::Framing })
     }
 
-    /// The extension up to its CR, which is part of the framing again.
+    /// The extension up to its CR, which is part of the framing again. What is wrong with it is what comes first,
+    /// however the bytes arrive.
     fn extension(&mut self, input: &[u8]) -> Result<Part, Fault> {
-        let end = input.iter().position(|byte| *byte == b'\r').unwrap_or(input.len());
-        if end == 0 {
-            self.state = State::SizeLf;
-            return Ok(Part { length: 1, kind: PartKind::Framing });
-        }
-        let bytes = &input[..end];
-        if bytes.contains(&b'\n') {
-            return Err(Fault::BareLf);
-        }
-        if bytes.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-            return Err(Fault::ChunkExtension);
-        }
+        let end = input.iter().position(|byte| byte.is_ascii_control() && *byte != b'\t').unwrap_or(input.len());
         self.extension = self.extension.saturating_add(end as u32);
         self.debt += i64::from(end as u32);
         if self.extension > MAX_EXTENSION || self.debt > EXTENSION_CREDIT {
             return Err(Fault::ChunkExtension);
         }
-        Ok(Part { length: end, kind: PartKind::Held })
+        match input.get(end) {
+            Some(b'\r') if end == 0 => {
+                self.state = State::SizeLf;
+                Ok(Part { length: 1, kind: PartKind::Framing })
+            }
+            Some(b'\r') | None => Ok(Part { length: end, kind: PartKind::Held }),
+            Some(b'\n') => Err(Fault::BareLf),
+            Some(_) => Err(Fault::ChunkExtension),
+        }
     }
 
     fn trailer_section(&mut self, input: &[u8]) -> Result<Part, Fault> {

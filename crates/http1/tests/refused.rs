@@ -19,6 +19,15 @@ fn chunks(bytes: &[u8]) -> Result<bool, Fault> {
     Ok(body.is_complete())
 }
 
+/// The same, when every octet comes in a segment of its own.
+fn octet_by_octet(bytes: &[u8]) -> Result<bool, Fault> {
+    let mut body = Body::new(Framing::Chunked, true);
+    for octet in bytes {
+        body.stretch(std::slice::from_ref(octet))?;
+    }
+    Ok(body.is_complete())
+}
+
 #[test]
 fn ambiguous_or_malformed_requests_are_refused() {
     use Fault as F;
@@ -208,6 +217,8 @@ fn broken_chunks_are_refused() {
         (b"5;a\rhello\r\n", F::BareCr),
         (b"5;a\0\r\nhello\r\n", F::ChunkExtension),
         (b"5;a\x7f\r\nhello\r\n", F::ChunkExtension),
+        (b"5;a\0b\nhello\r\n", F::ChunkExtension),
+        (b"5;a\nb\0hello\r\n", F::BareLf),
         (b"10000000000000000\r\n", F::ChunkOverflow),
         (b"00000000000000005\r\nhello\r\n", F::ChunkOverflow),
         (b"fffffffffffffffff\r\n", F::ChunkOverflow),
@@ -227,6 +238,7 @@ fn broken_chunks_are_refused() {
     ];
     for (bytes, fault) in table {
         assert_eq!(chunks(bytes), Err(*fault), "{}", bytes.escape_ascii());
+        assert_eq!(octet_by_octet(bytes), Err(*fault), "{}, octet by octet", bytes.escape_ascii());
     }
 }
 
