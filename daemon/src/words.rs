@@ -45,6 +45,7 @@ fn probe_failure(failure: &Failure) -> ProbeFailure {
         Failure::Unreachable { error } | Failure::Local { error } => {
             ProbeFailure::Io { error: error.clone() }
         }
+        other => ProbeFailure::Io { error: other.to_string() },
     }
 }
 

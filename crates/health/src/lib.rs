@@ -4,9 +4,12 @@
 //! Both are pure: time and seeds are handed in, probes are asked for and their outcomes reported.
 
 mod evidence;
+mod percent;
 mod score;
 mod tracker;
 
-pub use evidence::{Failure, Loss, Phase};
+pub use evidence::{Failure, Findings, Loss, Phase};
+pub use percent::Percent;
+pub use proxima_probe_kind::Role;
 pub use score::{Member, RegionScore, ServiceScore, region_score};
 pub use tracker::{BackendTracker, Input, Output, Reason, Settings, Verdict};

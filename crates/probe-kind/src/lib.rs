@@ -1,0 +1,64 @@
+//! What a probe asks: the settings of each kind, as the configuration gives them and the prober takes them.
+//!
+//! Plain data, without defaults: those are the configuration's. Files named here (certificates, passwords) are read by the
+//! prober when it first needs them.
+
+mod apps;
+mod http;
+mod tls;
+
+use std::fmt;
+
+pub use apps::{Agent, Dns, DnsRecord, DnsTransport, Exec, Postgres, Redis, Role};
+pub use http::{Expect, ExpectHeader, Grpc, Http, HttpVersion, Statuses};
+pub use tls::{Quic, Tls, TlsHandshake, Trust};
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// That a connection is accepted.
+    Tcp,
+    /// That a TLS handshake succeeds.
+    Tls(TlsHandshake),
+    /// That a GET is answered: HTTP/1.1, /2 or /3, with or without TLS.
+    Http(Http),
+    /// That a QUIC handshake succeeds.
+    Quic(Quic),
+    /// `grpc.health.v1.Health/Check`.
+    Grpc(Grpc),
+    /// That PostgreSQL takes a login, and what it says of itself.
+    Postgres(Postgres),
+    /// That Redis, or what speaks its protocol, answers PING.
+    Redis(Redis),
+    /// That a name server answers a question.
+    Dns(Dns),
+    /// That a program ends well.
+    Exec(Exec),
+    /// What an agent beside the app says of it.
+    Agent(Agent),
+}
+
+impl ProbeKind {
+    /// The key that chooses the kind in the file.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls(_) => "tls",
+            Self::Http(Http { tls: None, .. }) => "http",
+            Self::Http(Http { tls: Some(_), .. }) => "https",
+            Self::Quic(_) => "quic",
+            Self::Grpc(_) => "grpc",
+            Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
+            Self::Dns(_) => "dns",
+            Self::Exec(_) => "exec",
+            Self::Agent(_) => "agent",
+        }
+    }
+}
+
+impl fmt::Display for ProbeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.key())
+    }
+}
