@@ -26,6 +26,7 @@ use serde::Serialize;
 
 use crate::{
     error::{Error, Result},
+    figures::{median, proximad, write_json},
     link::{End, veth},
     netns::NetNs,
     observe::fib::{FibWatch, Points},
@@ -151,9 +152,8 @@ async fn freeze(options: Freeze, sandbox: &Sandbox) -> Result<()> {
         for _ in 0..options.runs {
             gone_ms.push(scene.freeze_once().await?.as_secs_f64() * 1e3);
         }
-        let mut sorted = gone_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (median_ms, worst_ms) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+        let median_ms = median(gone_ms.iter().copied()).unwrap_or_default();
+        let worst_ms = gone_ms.iter().copied().fold(0.0, f64::max);
         let limit_ms = FREEZE_LIMIT.as_secs_f64() * 1e3;
         let holds = worst_ms <= limit_ms;
         println!(
@@ -258,21 +258,8 @@ async fn saturate(options: Saturate, sandbox: &Sandbox) -> Result<()> {
 }
 
 impl Common {
-    fn proximad(&self) -> Result<PathBuf> {
-        match &self.proximad {
-            Some(program) => Ok(program.clone()),
-            None => Ok(std::env::current_exe()
-                .map_err(Error::io("finding this program"))?
-                .with_file_name("proximad")),
-        }
-    }
-
     fn write(&self, figures: &impl Serialize) -> Result<()> {
-        let Some(path) = &self.json else { return Ok(()) };
-        let doing = format!("writing {}", path.display());
-        let text = serde_json::to_string_pretty(figures)
-            .map_err(|error| Error::Io { doing: doing.clone(), source: error.into() })?;
-        fs::write(path, text + "\n").map_err(Error::io(doing))
+        self.json.as_deref().map_or(Ok(()), |path| write_json(figures, path))
     }
 }
 
@@ -319,7 +306,7 @@ impl Scene {
         let (config, socket) = (dir.join("proximad.toml"), dir.join("admin.sock"));
         fs::write(&config, proximad_toml(&socket, interval_ms))
             .map_err(Error::io(format!("writing {}", config.display())))?;
-        let mut command = Command::new(common.proximad()?);
+        let mut command = Command::new(proximad(common.proximad.as_deref())?);
         command.arg("--config").arg(&config);
         let daemon = Process::start(&pop, "proximad", command, &dir.join("proximad.log"))?;
         let scene = Self { fib, router, daemon, app, socket, client };

@@ -14,6 +14,7 @@
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
+//! figures   what the measurements have in common
 //! ```
 //!
 //! The harness meets the daemon only at its process boundary: a binary, a config file, a socket.
@@ -23,6 +24,7 @@ pub mod app;
 pub mod bfd;
 pub mod demo;
 pub mod error;
+pub mod figures;
 pub mod hostile;
 pub mod link;
 pub mod load;

@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, bfd, demo, hostile, sandbox,
+    app, bfd, demo, figures, hostile, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -131,7 +131,7 @@ async fn up(arguments: Up, sandbox: &sandbox::Sandbox) -> anyhow::Result<()> {
         }
     };
     let work_dir = arguments.work_dir.unwrap_or_else(|| sandbox.dir().to_owned());
-    let beside = std::env::current_exe().context("finding this program")?.with_file_name("proximad");
+    let beside = figures::proximad(None)?;
     let proximad = arguments.proximad.or_else(|| beside.exists().then_some(beside));
     let world = World::start(spec, Options::new(proximad, work_dir)?).await?;
     world.wait_converged(Duration::from_secs(30)).await?;

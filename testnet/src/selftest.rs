@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     error::{Error, Result},
+    figures::middle,
     link::{Direction, End, Shape, WanLink},
     netns::{NetNs, NsRuntime},
     sandbox::Sandbox,
@@ -192,7 +193,7 @@ async fn link_delay() -> Result<()> {
         let delay = Duration::from_millis(milliseconds);
         pair.line.set_both(Shape::delay(delay))?;
         let times = round_trips(&socket, 40).await?;
-        let (least, median) = (times[0], times[times.len() / 2]);
+        let (least, median) = (times[0], middle(&times));
         tracing::info!(?delay, ?least, ?median, "round trips");
         claim(least >= delay * 2 && least <= delay * 2 + TOLERANCE, || {
             format!("the least round trip took {least:?} over a line of {delay:?} one way")

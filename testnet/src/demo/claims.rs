@@ -10,6 +10,7 @@ use super::{
     stage::{Ended, Wire},
     traffic::Traffic,
 };
+use crate::figures::middle;
 
 const WITHDRAWAL_LIMIT: Duration = Duration::from_millis(30);
 const FIB_LIMIT: Duration = Duration::from_millis(100);
@@ -92,12 +93,7 @@ pub(super) fn median_and_worst(
     let mut times: Vec<_> = times.map(|time| time.unwrap_or(Duration::MAX)).collect();
     times.sort_unstable();
     let known = |time: Option<&Duration>| time.copied().filter(|time| *time != Duration::MAX);
-    let middle = match times.len() {
-        0 => None,
-        // With an even number the later of the middle two: never flatter than the truth.
-        length => times.get(length / 2),
-    };
-    (known(middle), known(times.last()))
+    (known(middle(&times)), known(times.last()))
 }
 
 /// Milliseconds for a person.

@@ -18,7 +18,7 @@ mod stage;
 mod traffic;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -30,6 +30,7 @@ pub use self::report::Report;
 use self::{cycles::Run, report::Setup, screen::Screen, stage::Stage};
 use crate::{
     error::{Error, Result},
+    figures::write_json,
     sandbox::Sandbox,
 };
 
@@ -134,13 +135,6 @@ async fn perform(options: &Options, sandbox: &Sandbox, screen: &Screen) -> Resul
 /// One for the steady time and each kill.
 fn progress_steps(options: &Options) -> u32 {
     1 + 2 * options.kills
-}
-
-fn write_json(report: &Report, path: &Path) -> Result<()> {
-    let doing = format!("writing {}", path.display());
-    let text = serde_json::to_string_pretty(report)
-        .map_err(|error| Error::io(&doing)(std::io::Error::other(error)))?;
-    std::fs::write(path, text + "\n").map_err(Error::io(doing))
 }
 
 fn interrupted(screen: &Screen, signal: Signal) -> ExitCode {

@@ -18,7 +18,10 @@ use super::{
     stage::{Border, Ended, Wire},
     traffic::{Requests, Traffic},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    figures,
+};
 
 /// What the demo is run with and on.
 #[derive(Debug, Clone, Serialize)]
@@ -105,12 +108,7 @@ struct FenceFigures {
 impl Setup {
     /// Looks for what the demo needs, all of it before anything is started.
     pub(super) fn gather(options: &Options) -> Result<Self> {
-        let proximad = match &options.proximad {
-            Some(path) => path.clone(),
-            None => std::env::current_exe()
-                .map_err(Error::io("finding this program's own binary"))?
-                .with_file_name("proximad"),
-        };
+        let proximad = figures::proximad(options.proximad.as_deref())?;
         if !proximad.is_file() {
             return Err(Error::Missing {
                 what: proximad.display().to_string(),

@@ -20,6 +20,7 @@ use std::{
 };
 
 use crate::{
+    figures::median,
     load::{Kind, Outcome},
     observe::Journal,
 };
@@ -277,8 +278,7 @@ impl Pulse {
                 *by_server.entry(place).or_default() += 1;
             }
         }
-        latencies.sort_by(f64::total_cmp);
-        let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
+        let median = median(latencies).unwrap_or_default();
         let served: usize = by_server.values().sum();
         let (mut bar, mut words, mut drawn, mut counted) = (String::new(), Vec::new(), 0, 0);
         for (place, count) in by_server {

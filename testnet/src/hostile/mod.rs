@@ -20,6 +20,7 @@ use proxima_types::Asn;
 pub use self::attacks::{Attack, Tally, Target};
 use crate::{
     error::{Error, Result},
+    figures,
     link::{End, veth},
     netns::NetNs,
     process::{Process, cpu_time, memory},
@@ -73,12 +74,7 @@ pub struct Options {
 /// With the attack that did harm, and what it did.
 #[expect(clippy::print_stdout, reason = "for a person at a terminal")]
 pub async fn run(options: Options, sandbox: &Sandbox) -> Result<()> {
-    let proximad = match &options.proximad {
-        Some(program) => program.clone(),
-        None => {
-            std::env::current_exe().map_err(Error::io("finding this program"))?.with_file_name("proximad")
-        }
-    };
+    let proximad = figures::proximad(options.proximad.as_deref())?;
     let attacks = if options.attacks.is_empty() { Attack::ALL.to_vec() } else { options.attacks };
     for (index, attack) in attacks.into_iter().enumerate() {
         let dir = sandbox.dir().join(index.to_string());

@@ -15,7 +15,6 @@ pub mod feed;
 pub mod subject;
 
 use std::{
-    fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -31,6 +30,7 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
+    figures::{self, median},
     link::{End, veth},
     netns::NetNs,
     process::{cpu_time, memory},
@@ -126,12 +126,7 @@ pub async fn run(options: Options, sandbox: &Sandbox) -> Result<ExitCode> {
             remedy: format!("apt-get install {}", missing.join(" ")),
         });
     }
-    let proximad = match &options.proximad {
-        Some(program) => program.clone(),
-        None => {
-            std::env::current_exe().map_err(Error::io("finding this program"))?.with_file_name("proximad")
-        }
-    };
+    let proximad = figures::proximad(options.proximad.as_deref())?;
     let table = Table::build(options.routes, Asn(FEEDER_AS), FEEDER, SEED);
     println!(
         "{} routes, {} sets of attributes, {} UPDATEs, {:.1} MB",
@@ -170,10 +165,7 @@ pub async fn run(options: Options, sandbox: &Sandbox) -> Result<ExitCode> {
         claims,
     };
     if let Some(path) = &options.json {
-        let doing = format!("writing {}", path.display());
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Io { doing: doing.clone(), source: error.into() })?;
-        fs::write(path, text + "\n").map_err(Error::io(doing))?;
+        figures::write_json(&report, path)?;
     }
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -242,10 +234,7 @@ fn wait_for_all(running: &Running, routes: u32) -> Result<Instant> {
 
 fn judge(figures: &[Figure]) -> Vec<Claim> {
     let median_of = |subject: Subject, value: fn(&Figure) -> f64| {
-        let mut values: Vec<f64> =
-            figures.iter().filter(|figure| figure.subject == subject).map(value).collect();
-        values.sort_by(f64::total_cmp);
-        (!values.is_empty()).then(|| values[values.len() / 2])
+        median(figures.iter().filter(|figure| figure.subject == subject).map(value))
     };
     let time = |figure: &Figure| figure.loaded_ms;
     let memory = |figure: &Figure| figure.peak_kib as f64;
@@ -267,10 +256,8 @@ fn print(subjects: &[Subject], figures: &[Figure], claims: &[Claim]) {
     println!("\n{:<10} {:>12} {:>12} {:>12}   (medians)", "", "loaded ms", "CPU ms", "peak MiB");
     for subject in subjects {
         let column = |value: fn(&Figure) -> f64| {
-            let mut values: Vec<f64> =
-                figures.iter().filter(|figure| figure.subject == *subject).map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
+            let measured = figures.iter().filter(|figure| figure.subject == *subject);
+            median(measured.map(value)).unwrap_or(f64::NAN)
         };
         println!(
             "{:<10} {:>12.0} {:>12.0} {:>12.1}",
