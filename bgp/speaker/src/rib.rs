@@ -44,6 +44,19 @@ pub(crate) enum Request {
     TapFigures(StationId),
 }
 
+impl Request {
+    /// A question, and where its answer comes.
+    fn ask<T: Send + 'static>(
+        question: impl FnOnce(&mut Rib) -> T + Send + 'static,
+    ) -> (Self, oneshot::Receiver<T>) {
+        let (answer, answered) = oneshot::channel();
+        let ask = move |rib: &mut Rib| {
+            answer.send(question(rib)).ok(); // the asker may be gone
+        };
+        (Self::Ask(Box::new(ask)), answered)
+    }
+}
+
 /// What happened to the routes of a peer, in order.
 pub(crate) struct Batch {
     pub(crate) peer: PeerId,
@@ -102,10 +115,7 @@ impl RibQueue {
         &self,
         question: impl FnOnce(&mut Rib) -> T + Send + 'static,
     ) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        let ask = Request::Ask(Box::new(move |rib| {
-            answer.send(question(rib)).ok(); // the asker may be gone
-        }));
+        let (ask, answered) = Request::ask(question);
         self.requests.send(ask).await.ok()?;
         answered.await.ok()
     }
@@ -115,10 +125,7 @@ impl RibQueue {
         &self,
         question: impl FnOnce(&mut Rib) -> T + Send + 'static,
     ) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        let ask = Request::Ask(Box::new(move |rib| {
-            answer.send(question(rib)).ok(); // the asker may be gone
-        }));
+        let (ask, answered) = Request::ask(question);
         self.requests.blocking_send(ask).ok()?;
         answered.blocking_recv().ok()
     }
