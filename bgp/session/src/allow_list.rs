@@ -160,6 +160,8 @@ impl FromIterator<(Exportable, RouteAttributes)> for Desired {
         let canonical = |(prefix, mut attributes): (Exportable, RouteAttributes)| {
             attributes.communities.sort_unstable();
             attributes.communities.dedup();
+            attributes.large_communities.sort_unstable();
+            attributes.large_communities.dedup();
             (prefix, Arc::new(attributes))
         };
         Self { routes: Arc::new(routes.into_iter().map(canonical).collect()) }
@@ -208,5 +210,11 @@ mod tests {
             Desired::new(&allow, [Announcement { prefix: prefix("203.0.113.0/24"), attributes }]).unwrap()
         };
         assert_eq!(with(&[2, 1, 2]), with(&[1, 2]));
+        let with_large = |communities: &[&str]| {
+            let large_communities = communities.iter().map(|text| text.parse().unwrap()).collect();
+            let attributes = RouteAttributes { large_communities, ..RouteAttributes::default() };
+            Desired::new(&allow, [Announcement { prefix: prefix("203.0.113.0/24"), attributes }]).unwrap()
+        };
+        assert_eq!(with_large(&["1:2:4", "1:2:3", "1:2:4"]), with_large(&["1:2:3", "1:2:4"]));
     }
 }

@@ -9,12 +9,15 @@
 //! | MED         | as the operator chose                            | as the operator chose  |
 //! | LOCAL_PREF  | never (§5.1.5)                                   | as the operator chose, or 100; 0 with GRACEFUL_SHUTDOWN |
 //! | COMMUNITIES | as the operator chose                            | as the operator chose  |
+//! | LARGE_COMMUNITY | as chosen: the operator's, and the guard's marks | as chosen          |
 //! | ONLY_TO_CUSTOMER | own AS, by our role (RFC 9234 §5)           | never                  |
 //!
 //! (Sections of RFC 4271.) Towards an internal peer `prepend` has no effect: the own AS in the path would be a loop there.
 
 use bytes::BytesMut;
-use proxima_bgp_wire::{AsPath, Attributes, EncodeError, Negotiated, NextHop, Origin, update};
+use proxima_bgp_wire::{
+    AsPath, Attributes, EncodeError, LargeCommunity, Negotiated, NextHop, Origin, update,
+};
 use proxima_types::{Community, RouteAttributes};
 
 use crate::{Exportable, Settings, roles, settings::LOCAL_PREF};
@@ -53,7 +56,13 @@ fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes 
         med: chosen.med,
         local_pref,
         communities: chosen.communities.as_slice().into(),
+        large_communities: chosen.large_communities.iter().copied().map(on_the_wire).collect(),
         only_to_customer: settings.effective_role().and_then(|role| roles::send(role, settings.local_as)),
         ..Attributes::default()
     }
+}
+
+fn on_the_wire(community: proxima_types::LargeCommunity) -> LargeCommunity {
+    let proxima_types::LargeCommunity { global, local1, local2 } = community;
+    LargeCommunity { global, local_1: local1, local_2: local2 }
 }

@@ -397,7 +397,7 @@ impl fmt::Display for EventKind {
 }
 
 fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: &RouteAttributes) -> fmt::Result {
-    let RouteAttributes { prepend, med, local_pref, communities } = attributes;
+    let RouteAttributes { prepend, med, local_pref, communities, large_communities } = attributes;
     if *prepend > 0 {
         write!(f, " prepend {prepend}")?;
     }
@@ -409,6 +409,9 @@ fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: &RouteAttributes) ->
     }
     if !communities.is_empty() {
         write!(f, " communities {}", Words(communities))?;
+    }
+    if !large_communities.is_empty() {
+        write!(f, " large-communities {}", Words(large_communities))?;
     }
     Ok(())
 }
@@ -474,6 +477,7 @@ mod tests {
                         med: Some(200),
                         local_pref: None,
                         communities: vec![Community(0xfc00_0064)],
+                        large_communities: vec![],
                     }),
                 },
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"update-sent","peer":"router","announced":["203.0.113.0/24"],"withdrawn":[],"attributes":{"prepend":2,"med":200,"communities":["64512:100"]}}"#,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Community, Prefix};
+use crate::{Community, LargeCommunity, Prefix};
 
 /// Where an announcement group stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct RouteAttributes {
     pub local_pref: Option<u32>,
     /// Communities, sorted and without duplicates.
     pub communities: Vec<Community>,
+    /// Large communities, sorted and without duplicates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub large_communities: Vec<LargeCommunity>,
 }
 
 /// One route the announcement core wants its peers to hold.

@@ -83,6 +83,57 @@ impl<'de> Deserialize<'de> for Community {
     }
 }
 
+/// A large BGP community (RFC 8092), written `64512:1:2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LargeCommunity {
+    /// Global administrator: the AS that gives it meaning.
+    pub global: u32,
+    /// First local part.
+    pub local1: u32,
+    /// Second local part.
+    pub local2: u32,
+}
+
+/// A text that is not a large community.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a large community; write three numbers from 0 to 4294967295 as in `64512:1:2`")]
+pub struct LargeCommunityError(String);
+
+impl FromStr for LargeCommunity {
+    type Err = LargeCommunityError;
+
+    fn from_str(text: &str) -> Result<Self, LargeCommunityError> {
+        let part = |digits: &str| {
+            digits.parse::<u32>().ok().filter(|part| part.to_string() == digits) // RFC 8092 §5: no leading zeros
+        };
+        let mut parts = text.split(':').map(part);
+        match [parts.next(), parts.next(), parts.next(), parts.next()] {
+            [Some(Some(global)), Some(Some(local1)), Some(Some(local2)), None] => {
+                Ok(Self { global, local1, local2 })
+            }
+            _ => Err(LargeCommunityError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for LargeCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.global, self.local1, self.local2)
+    }
+}
+
+impl Serialize for LargeCommunity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LargeCommunity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// An address family with unicast routes (AFI 1 or 2, SAFI 1; RFC 4760).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -126,6 +177,16 @@ mod tests {
         assert_eq!(Community::GRACEFUL_SHUTDOWN.to_string(), "65535:0");
         for text in ["64512", "65536:1", "1:65536", "1:2:3", "-1:2", "+1:2", "a:b", ""] {
             assert!(text.parse::<Community>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn large_communities_are_written_as_three_numbers() {
+        let community = LargeCommunity { global: 4_200_000_000, local1: 0, local2: u32::MAX };
+        assert_eq!("4200000000:0:4294967295".parse(), Ok(community));
+        assert_eq!(community.to_string(), "4200000000:0:4294967295");
+        for text in ["64512:1", "1:2:3:4", "1:2:4294967296", "01:2:3", "+1:2:3", "1::3", "a:b:c", ""] {
+            assert!(text.parse::<LargeCommunity>().is_err(), "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ mod name;
 mod prefix;
 
 pub use announcement::{Announcement, ReachState, RouteAttributes};
-pub use bgp::{Asn, Community, CommunityError, Family};
+pub use bgp::{Asn, Community, CommunityError, Family, LargeCommunity, LargeCommunityError};
 pub use health::{Health, Score, Weight};
 pub use name::{
     BackendId, GroupName, Jurisdiction, NameError, PeerName, PoolName, PopName, ProviderName, RegionName,

@@ -63,6 +63,7 @@ fn routes() -> impl Strategy<Value = Vec<(usize, RouteAttributes)>> {
             med,
             local_pref: med,
             communities: communities.into_iter().map(Community).collect(),
+            ..RouteAttributes::default()
         });
     proptest::collection::vec((0..PREFIXES.len(), attributes), 0..8)
 }

@@ -44,8 +44,13 @@ fn only_the_difference_is_sent_and_withdrawals_go_first() {
 fn prefixes_that_share_attributes_share_a_message() {
     let mut world = World::established(first(), second());
     world.sent[0].clear();
-    let worse =
-        RouteAttributes { prepend: 2, med: Some(200), local_pref: Some(50), communities: vec![Community(1)] };
+    let worse = RouteAttributes {
+        prepend: 2,
+        med: Some(200),
+        local_pref: Some(50),
+        communities: vec![Community(1)],
+        large_communities: vec!["64512:1:3221225985".parse().unwrap(), "64512:2:7".parse().unwrap()],
+    };
     let routes = [(V4, worse.clone()), (V4_B, worse), (V6, RouteAttributes::default())];
     world.input(0, Input::SetDesired(desired(&allow_list(), &routes)));
     let updates: Vec<_> = world.sent[0].iter().filter(|bytes| bytes[18] == 2).collect();
@@ -54,6 +59,8 @@ fn prefixes_that_share_attributes_share_a_message() {
     let route = world.tables[1].route(V4_B).unwrap();
     assert_eq!(route.attributes.as_path.to_string(), "64512 64512 64512");
     assert_eq!((route.attributes.med, route.attributes.local_pref), (Some(200), None));
+    let large: Vec<_> = route.attributes.large_communities.iter().map(ToString::to_string).collect();
+    assert_eq!(large, ["64512:1:3221225985", "64512:2:7"]);
     assert_eq!(route.next_hop.address, "10.0.0.1".parse::<IpAddr>().unwrap(), "the session's local address");
     let route = world.tables[1].route(V6).unwrap();
     assert_eq!(route.next_hop.address, "2001:db8::1".parse::<IpAddr>().unwrap(), "as configured");
@@ -63,7 +70,8 @@ fn prefixes_that_share_attributes_share_a_message() {
 fn an_internal_peer_gets_local_pref_and_an_empty_path() {
     let second = Settings { local_as: Asn(64512), ..second() };
     let mut world = World::established(Settings { remote_as: Asn(64512), ..first() }, second);
-    let worse = RouteAttributes { prepend: 2, med: Some(200), local_pref: Some(50), communities: Vec::new() };
+    let worse =
+        RouteAttributes { prepend: 2, med: Some(200), local_pref: Some(50), ..RouteAttributes::default() };
     world.input(0, Input::SetDesired(desired(&allow_list(), &[(V4, worse)])));
     world.run(LATENCY);
     let route = world.tables[1].route(V4).unwrap();

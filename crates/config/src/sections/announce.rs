@@ -159,6 +159,7 @@ impl RawAttributes {
             med: self.med.maybe()?.or(base.med),
             local_pref: self.local_pref.maybe()?.or(base.local_pref),
             communities,
+            large_communities: base.large_communities.clone(),
         })
     }
 
