@@ -34,11 +34,14 @@ use crate::{
     bfd::BfdSessions,
     distance::{Distances, Reached},
     groups::{Groups, drain_order},
+    notify::{self, Supervisor},
+    pulse::Pulse,
     reload::{Outcome, Peers, Progress},
     routing::{self, Observed},
     signals::{Signal, Signals},
     stop::{self, Stop},
-    watchdog::{Change, Watchdog},
+    thaw::{self, Gap, Thaw},
+    watchdog::{Change, Watchdog, WorkerLost},
     words::{self, Ordered},
 };
 
@@ -73,11 +76,6 @@ pub(crate) enum End {
     Restart,
 }
 
-/// Why the daemon ends by itself.
-#[derive(Debug, thiserror::Error)]
-#[error("a worker has died, see the panic above; the daemon ends so that its supervisor starts it anew")]
-pub(crate) struct WorkerLost;
-
 /// The state of the daemon.
 pub(crate) struct Control {
     pub(crate) config: Config,
@@ -101,12 +99,15 @@ pub(crate) struct Control {
     last_census: Instant,
     stop: Option<Stop>,
     pub(crate) bfd: BfdSessions,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) pulse: Pulse,
     /// The file the configuration came from.
     pub(crate) file: PathBuf,
     pub(crate) peers: Peers,
     pub(crate) reloads: mpsc::Sender<Outcome>,
     pub(crate) reloading: Progress,
     restarting: bool,
+    thaw: Thaw,
 }
 
 /// The running parts the control task steers.
@@ -116,6 +117,8 @@ pub(crate) struct Parts {
     pub(crate) data_plane: Arc<DataPlane>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) bfd: BfdSessions,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) pulse: Pulse,
     pub(crate) file: PathBuf,
     pub(crate) peers: Peers,
     pub(crate) reloads: mpsc::Sender<Outcome>,
@@ -123,7 +126,8 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, snapshot, bfd, file, peers, reloads } = parts;
+        let Parts { journal, speaker, data_plane, snapshot, bfd, supervisor, pulse, file, peers, reloads } =
+            parts;
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
@@ -152,25 +156,34 @@ impl Control {
             last_census: now,
             stop: None,
             bfd,
+            supervisor,
+            pulse,
             file,
             peers,
             reloads,
             reloading: Progress::Idle,
             restarting: false,
+            thaw: Thaw::default(),
         }
     }
 
     /// Runs until the daemon has stopped in order, was told twice, or is to begin anew.
     ///
     /// # Errors
-    /// When a worker has died: what it served is gone until the process starts anew.
+    /// When a worker has died or stays stuck: what it served is gone until the process starts anew.
     pub(crate) async fn run(&mut self, inputs: &mut Inputs) -> Result<End, WorkerLost> {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
         loop {
-            self.settle(Instant::now());
+            self.pulse.beat();
+            let now = Instant::now();
+            if let Some(gap) = self.thaw.look(now, thaw::boottime()) {
+                self.thawed(gap);
+            }
+            self.settle(now);
             if self.restarting {
+                self.supervisor.restarting();
                 return Ok(End::Restart);
             }
             let timeout = self.poll_timeout();
@@ -254,6 +267,15 @@ impl Control {
                 }
             }
         }
+        let (phase, alive) = (self.phase(), self.watchdog.fault().is_none());
+        let states = || self.groups.iter().map(|(group, _)| (&group.config().name, group.state()));
+        self.supervisor.turn(now, phase, alive, || notify::status(phase, states()));
+    }
+
+    /// Nothing of this process ran for a while: what was known before is that much older.
+    fn thawed(&mut self, gap: Gap) {
+        let Gap { length, suspended } = gap;
+        tracing::warn!(?length, suspended, "nothing of this process ran for a while");
     }
 
     fn rescore(&mut self, now: Instant) {
@@ -412,11 +434,12 @@ impl Control {
 
     fn check_workers(&mut self, now: Instant) -> Result<(), WorkerLost> {
         if self.data_plane.has_lost_a_worker() {
-            return Err(WorkerLost);
+            return Err(WorkerLost::Died);
         }
         self.forget_members(now);
         let changes = self.watchdog.check(now, self.last_check, self.beats.read());
         self.last_check = now;
+        self.watchdog.none_lost(now)?;
         if changes.is_empty() {
             return Ok(());
         }

@@ -10,6 +10,9 @@
 //! | [`priority`] | the control thread goes first |
 //! | [`descriptors`] | which file descriptors clients may take |
 //! | [`watchdog`] | beats of the workers |
+//! | [`pulse`] | the control thread's own, and what ends the process without it |
+//! | [`thaw`] | time in which nothing ran |
+//! | [`notify`] | what the service manager is told |
 //! | [`operate`] | what operators order |
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
@@ -27,8 +30,10 @@ mod descriptors;
 mod distance;
 mod groups;
 mod metrics_server;
+mod notify;
 mod operate;
 mod priority;
+mod pulse;
 mod reload;
 mod report;
 mod routing;
@@ -37,6 +42,7 @@ mod signals;
 mod speaker;
 mod start;
 mod stop;
+mod thaw;
 mod watchdog;
 mod words;
 

@@ -1,7 +1,7 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
 //! Order: admin socket (another daemon?) → metrics → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
-//! the control task has the first verdicts.
+//! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
     collections::BTreeMap,
@@ -38,6 +38,8 @@ use crate::{
     descriptors,
     distance::{self, Distances},
     metrics_server,
+    notify::Supervisor,
+    pulse::{self, Pulse},
     reload::Peers,
     secret,
     signals::Signals,
@@ -57,6 +59,7 @@ pub(crate) struct Daemon {
     _catchment: Option<CatchmentHandle>,
     servers: Vec<JoinHandle<()>>,
     servers_end: watch::Sender<bool>,
+    _watch: pulse::Watch,
 }
 
 impl Daemon {
@@ -109,9 +112,22 @@ impl Daemon {
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
         let servers = serve(socket, metrics, &client, &journal, sources, &ending);
         let (reloads, reload_outcomes) = mpsc::channel(1);
+        let (supervisor, pulse) = (Supervisor::from_env(), Pulse::default());
+        let watch = pulse::watch(pulse.clone(), pulse::LIMIT, pulse::end_the_process)
+            .context("can't start the thread that watches the control thread")?;
         let journal_of_control = Arc::clone(&journal);
-        let parts =
-            Parts { journal: journal_of_control, speaker, data_plane, snapshot, bfd, file, peers, reloads };
+        let parts = Parts {
+            journal: journal_of_control,
+            speaker,
+            data_plane,
+            snapshot,
+            bfd,
+            supervisor,
+            pulse,
+            file,
+            peers,
+            reloads,
+        };
         let control = Control::new(Instant::now(), config, parts);
         let inputs = Inputs {
             probes,
@@ -122,7 +138,17 @@ impl Daemon {
             reloads: reload_outcomes,
             signals,
         };
-        Ok(Self { control, inputs, journal, vips, prober, _catchment: catchment, servers, servers_end })
+        Ok(Self {
+            control,
+            inputs,
+            journal,
+            vips,
+            prober,
+            _catchment: catchment,
+            servers,
+            servers_end,
+            _watch: watch,
+        })
     }
 
     /// Runs until told to stop, then takes everything back; or until told to begin anew, and then leaves what outlives a
@@ -130,7 +156,15 @@ impl Daemon {
     ///
     /// # Errors
     /// When it ends without having been told to.
-    pub(crate) async fn run(self) -> Result<End> {
+    pub(crate) async fn run(mut self) -> Result<End> {
+        let ended = self.control.run(&mut self.inputs).await;
+        let pulse = self.control.pulse.clone();
+        pulse.while_doing(self.take_back(matches!(ended, Ok(End::Restart)))).await;
+        Ok(ended?)
+    }
+
+    /// Peers first: they have heard what they need to and may close. The VIPs go last, as packets may come until then.
+    async fn take_back(self, restart: bool) {
         let Self {
             mut control,
             mut inputs,
@@ -140,9 +174,9 @@ impl Daemon {
             _catchment: catchment,
             servers,
             servers_end,
+            _watch,
         } = self;
-        let ended = control.run(&mut inputs).await;
-        if matches!(ended, Ok(End::Restart)) {
+        if restart {
             control.bfd.farewell();
             control.speaker.stop(Leave::Restart).await;
         } else {
@@ -155,7 +189,7 @@ impl Daemon {
         prober.stop().await;
         drop(control);
         drop(catchment);
-        if !matches!(ended, Ok(End::Restart)) {
+        if !restart {
             remove_vips(vips.as_ref(), &journal).await;
         }
         journal.close();
@@ -165,7 +199,6 @@ impl Daemon {
                 tracing::warn!(%error, "a server did not end in order");
             }
         }
-        Ok(ended?)
     }
 }
 
