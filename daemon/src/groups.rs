@@ -7,7 +7,7 @@ use std::{
 
 use proxima_announce::{Degraded, Group, GroupConfig, Input, Override, Transition, WhenDown, Withdrawn};
 use proxima_config::Config;
-use proxima_health::{Member, RegionScore, region_score};
+use proxima_health::{Member, Percent, RegionScore, region_score};
 use proxima_types::{Announcement, BackendId, GroupName, Prefix, ReachState, ServiceName};
 
 use crate::routing::Observed;
@@ -115,6 +115,8 @@ fn score(config: &Config, services: &[ServiceName], observed: &BTreeMap<BackendI
                 backend: &backend.id,
                 weight: backend.weight,
                 health: observed.get(&backend.id).copied().unwrap_or_default().health,
+                share: Percent::FULL,
+                shared: false,
             })
         });
         (name, members)

@@ -20,6 +20,12 @@ pub(crate) fn verdict_reason(reason: &proxima_health::Reason) -> VerdictReason {
         proxima_health::Reason::Refused { probe, .. } => {
             VerdictReason::Hard { evidence: probe_failure(probe) }
         }
+        proxima_health::Reason::Traffic { confirm, .. } => {
+            VerdictReason::Hard { evidence: probe_failure(confirm) }
+        }
+        proxima_health::Reason::Leaving { within } => {
+            VerdictReason::Leaving { within_s: within.as_secs_f64().ceil() as u64 }
+        }
         proxima_health::Reason::Lost { loss, .. } => VerdictReason::Hard {
             evidence: match loss {
                 Loss::Closed => ProbeFailure::Closed,

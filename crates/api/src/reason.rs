@@ -74,6 +74,11 @@ pub enum VerdictReason {
         /// How.
         evidence: ProbeFailure,
     },
+    /// A notice says that it goes away: it is drained before.
+    Leaving {
+        /// How long it had yet, in seconds; 0 when the time had passed.
+        within_s: u64,
+    },
 }
 
 impl fmt::Display for VerdictReason {
@@ -84,6 +89,8 @@ impl fmt::Display for VerdictReason {
                 write!(f, "{failures} {} failed, the last: {last}", plural(*failures, "probe"))
             }
             Self::Hard { evidence } => write!(f, "{evidence} (hard evidence)"),
+            Self::Leaving { within_s: 0 } => f.write_str("announced to have gone away by now"),
+            Self::Leaving { within_s } => write!(f, "announced to go away within {within_s} s"),
         }
     }
 }

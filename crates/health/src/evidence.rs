@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use proxima_probe_kind::Role;
 
-use crate::Percent;
+use crate::{Passive, Percent};
 
 /// What a successful probe found out beside success. What its kind doesn't ask stays `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,6 +109,11 @@ pub enum Failure {
         /// How.
         detail: String,
     },
+    /// Real traffic had only bad answers, [`Passive::RUN`] of them or more in a row.
+    Traffic {
+        /// Which.
+        seen: Passive,
+    },
     /// This host could not probe: no free port, file descriptor or memory. It tells nothing about the backend, so it
     /// counts for nothing: the verdict and what has been counted towards the next one stay, and the probe is tried
     /// again soon.
@@ -159,6 +164,7 @@ impl fmt::Display for Failure {
             Self::Exit { status, output } if output.is_empty() => f.write_str(status),
             Self::Exit { status, output } => write!(f, "{status}: {output}"),
             Self::Protocol { detail } => write!(f, "protocol error: {detail}"),
+            Self::Traffic { seen } => write!(f, "no good answer in real traffic: {seen}"),
             Self::Local { error } => write!(f, "could not probe: {error}"),
         }
     }

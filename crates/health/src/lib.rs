@@ -1,15 +1,26 @@
-//! From evidence to verdicts: rise and fall, soft and hard evidence, a region's score.
+//! From evidence to verdicts: rise and fall, soft and hard evidence, a region's score, objectives of real traffic.
 //!
-//! [`BackendTracker`] decides about one backend, [`region_score`] sums the verdicts up for an announcement group.
-//! Both are pure: time and seeds are handed in, probes are asked for and their outcomes reported.
+//! ```text
+//! probes, standing connection, ──► BackendTracker ──► verdict ─┐
+//! real traffic, notices                                        ├─► region_score ─► RegionScore { score, degraded }
+//! counters of the workers ───────► SloWindow ───────► breach ──┘
+//! ```
+//!
+//! [`BackendTracker`] decides about one backend, [`SloWindow`] about one service's objectives, and [`region_score`] sums
+//! the verdicts up for an announcement group. All are pure: time and seeds are handed in, probes are asked for and their
+//! outcomes reported.
 
 mod evidence;
+mod passive;
 mod percent;
 mod score;
+mod slo;
 mod tracker;
 
 pub use evidence::{Failure, Findings, Loss, Phase};
+pub use passive::Passive;
 pub use percent::Percent;
 pub use proxima_probe_kind::Role;
-pub use score::{Member, RegionScore, ServiceScore, region_score};
+pub use score::{Degradation, Member, RegionScore, ServiceScore, region_score};
+pub use slo::{Breach, Counted, Figures, Objectives, SloWindow};
 pub use tracker::{BackendTracker, Input, Output, Reason, Settings, Verdict};

@@ -1,10 +1,21 @@
-//! A region's score: its healthy share of capacity.
+//! A region's score: its healthy share of capacity, and what makes it worse than that share says.
+//!
+//! ```text
+//! own backends:     Σ weight · share · up / Σ weight ──► score, the least of the services' ──► may withdraw
+//! shared backends:  down ──┐
+//! real traffic:     SLO ───┴─────────────────────────► degraded ───────────────────────────► may de-prefer
+//! ```
+//!
+//! What every region uses fails for every region at once: leaving would help nobody, and all would leave. The same holds for
+//! slow or failing answers, which can have their cause anywhere. So neither ever lowers the score.
 
 use std::{collections::HashSet, fmt};
 
 use proxima_types::{BackendId, Health, Score, ServiceName, Weight};
 
-/// A backend of the own region behind a service.
+use crate::{Breach, Percent};
+
+/// A backend behind a service: one of the own region, or a shared one of any region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
     /// Its name. A backend listed twice for a service is counted once.
@@ -13,20 +24,26 @@ pub struct Member<'a> {
     pub weight: Weight,
     /// The verdict on it.
     pub health: Health,
+    /// How much of that capacity it offers now, by its agent; full where it has none.
+    pub share: Percent,
+    /// Whether every region uses it: its loss can de-prefer, never withdraw.
+    pub shared: bool,
 }
 
-/// The healthy share of capacity behind one service.
+/// The healthy share of capacity behind one service. Shared backends are no part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceScore {
     /// The service.
     pub service: ServiceName,
-    /// Σ weight of those up / Σ weight. Unknown counts as not up. Full where the region has no backend for the service:
-    /// its loss can't be seen here, so it gates nothing.
+    /// Σ weight · share of those up / Σ weight. Unknown counts as not up. Full where the region has no backend for the
+    /// service: its loss can't be seen here, so it gates nothing.
     pub score: Score,
     /// The same with Unknown counted as up: what the score may yet turn out to be.
     pub at_best: Score,
     /// How many backends are up.
     pub up: usize,
+    /// How many of these offer less than all of their capacity.
+    pub reduced: usize,
     /// How many have no verdict yet.
     pub unknown: usize,
     /// How many there are.
@@ -40,10 +57,38 @@ pub struct RegionScore {
     pub score: Score,
     /// With Unknown counted as up. Equal to `score` once all first verdicts are known.
     pub at_best: Score,
-    /// Whether a first verdict is still missing.
+    /// Whether a first verdict is still missing, on shared backends too.
     pub unknown: bool,
+    /// What can de-prefer the group whatever the score, and never withdraws it.
+    pub degraded: Vec<Degradation>,
     /// Service by service, in the order given.
     pub services: Vec<ServiceScore>,
+}
+
+/// What makes a region worse than its share of capacity says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Degradation {
+    /// Real traffic of a service does not meet an objective.
+    Slo {
+        /// The service.
+        service: ServiceName,
+        /// The objective, and what was measured.
+        breach: Breach,
+    },
+    /// A backend that every region uses is down.
+    Shared {
+        /// It.
+        backend: BackendId,
+    },
+}
+
+impl RegionScore {
+    /// The same score, with more that degrades the region.
+    #[must_use]
+    pub fn degraded_by(mut self, more: impl IntoIterator<Item = Degradation>) -> Self {
+        self.degraded.extend(more);
+        self
+    }
 }
 
 /// The score of a region over the services that gate a group. Without services it is full.
@@ -53,37 +98,68 @@ pub fn region_score<'a, Members>(
 where
     Members: IntoIterator<Item = Member<'a>>,
 {
+    let mut shared = Shared::default();
     let services: Vec<ServiceScore> =
-        services.into_iter().map(|(service, members)| service_score(service, members)).collect();
+        services.into_iter().map(|(service, members)| service_score(service, members, &mut shared)).collect();
     let least = |of: fn(&ServiceScore) -> Score| {
         services.iter().map(of).fold(Score::FULL, |least, score| if score < least { score } else { least })
     };
     RegionScore {
         score: least(|service| service.score),
         at_best: least(|service| service.at_best),
-        unknown: services.iter().any(|service| service.unknown > 0),
+        unknown: shared.unknown || services.iter().any(|service| service.unknown > 0),
+        degraded: shared.down.into_iter().map(|backend| Degradation::Shared { backend }).collect(),
         services,
     }
 }
 
-fn service_score<'a>(service: &ServiceName, members: impl IntoIterator<Item = Member<'a>>) -> ServiceScore {
+/// What was seen of shared backends, over all services.
+#[derive(Default)]
+struct Shared {
+    unknown: bool,
+    down: Vec<BackendId>,
+}
+
+impl Shared {
+    fn note(&mut self, backend: &BackendId, health: Health) {
+        match health {
+            Health::Up => {}
+            Health::Unknown => self.unknown = true,
+            Health::Down if self.down.contains(backend) => {}
+            Health::Down => self.down.push(backend.clone()),
+        }
+    }
+}
+
+fn service_score<'a>(
+    service: &ServiceName,
+    members: impl IntoIterator<Item = Member<'a>>,
+    shared: &mut Shared,
+) -> ServiceScore {
+    // In hundredths of a weight.
     let (mut total, mut up_weight, mut maybe_weight) = (0u64, 0u64, 0u64);
-    let (mut up, mut unknown, mut seen) = (0, 0, HashSet::new());
+    let (mut up, mut reduced, mut unknown, mut seen) = (0, 0, 0, HashSet::new());
     for member in members {
+        if member.shared {
+            shared.note(member.backend, member.health);
+            continue;
+        }
         if !seen.insert(member.backend) {
             continue;
         }
         let weight = u64::from(member.weight.0);
-        total += weight;
+        let offered = weight * u64::from(member.share.as_u8());
+        total += weight * 100;
         match member.health {
             Health::Up => {
                 up += 1;
-                up_weight += weight;
-                maybe_weight += weight;
+                reduced += usize::from(member.share < Percent::FULL);
+                up_weight += offered;
+                maybe_weight += offered;
             }
             Health::Unknown => {
                 unknown += 1;
-                maybe_weight += weight;
+                maybe_weight += offered;
             }
             Health::Down => {}
         }
@@ -98,6 +174,7 @@ fn service_score<'a>(service: &ServiceName, members: impl IntoIterator<Item = Me
         score: share(up_weight),
         at_best: share(maybe_weight),
         up,
+        reduced,
         unknown,
         backends: seen.len(),
     }
@@ -106,23 +183,45 @@ fn service_score<'a>(service: &ServiceName, members: impl IntoIterator<Item = Me
 /// `web: 1 of 2 backends up`.
 impl fmt::Display for ServiceScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, up, unknown, backends, .. } = self;
-        match (backends, unknown) {
-            (0, _) => write!(f, "{service}: no backends in this region"),
-            (_, 0) => write!(f, "{service}: {up} of {backends} backends up"),
-            _ => write!(f, "{service}: {up} of {backends} backends up, {unknown} unknown"),
+        let Self { service, up, reduced, unknown, backends, .. } = self;
+        if *backends == 0 {
+            return write!(f, "{service}: no backends in this region");
+        }
+        write!(f, "{service}: {up} of {backends} backends up")?;
+        if *reduced > 0 {
+            write!(f, ", {reduced} reduced by the agent")?;
+        }
+        if *unknown > 0 {
+            write!(f, ", {unknown} unknown")?;
+        }
+        Ok(())
+    }
+}
+
+/// `web: p95 to first byte 180ms, 100ms allowed (1200 requests)` or `shared backend db/primary is down`.
+impl fmt::Display for Degradation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slo { service, breach } => write!(f, "{service}: {breach}"),
+            Self::Shared { backend } => write!(f, "shared backend {backend} is down"),
         }
     }
 }
 
-/// `0.50 (web: 1 of 2 backends up)`.
+/// `0.50 (web: 1 of 2 backends up; degraded: shared backend db/primary is down)`.
 impl fmt::Display for RegionScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.score.fmt(f)?;
-        for (n, service) in self.services.iter().enumerate() {
-            write!(f, "{}{service}", if n == 0 { " (" } else { "; " })?;
+        let mut separator = " (";
+        for service in &self.services {
+            write!(f, "{separator}{service}")?;
+            separator = "; ";
         }
-        f.write_str(if self.services.is_empty() { "" } else { ")" })
+        for degradation in &self.degraded {
+            write!(f, "{separator}degraded: {degradation}")?;
+            separator = "; ";
+        }
+        f.write_str(if separator == " (" { "" } else { ")" })
     }
 }
 
@@ -140,7 +239,11 @@ mod tests {
     }
 
     fn members(list: &[(BackendId, Weight, Health)]) -> impl Iterator<Item = Member<'_>> {
-        list.iter().map(|(backend, weight, health)| Member { backend, weight: *weight, health: *health })
+        list.iter().map(|(backend, weight, health)| member(backend, *weight, *health))
+    }
+
+    fn member(backend: &BackendId, weight: Weight, health: Health) -> Member<'_> {
+        Member { backend, weight, health, share: Percent::FULL, shared: false }
     }
 
     fn score(services: &[&[(u16, Health)]]) -> RegionScore {
@@ -190,7 +293,77 @@ mod tests {
         assert_eq!(region_score([(&service, twice)]).score, Score::new(0.5));
     }
 
+    #[test]
+    fn an_agents_share_is_part_of_the_capacity() {
+        let list = backends(&[(300, Up), (100, Up), (100, Unknown), (100, Down)]);
+        let service: ServiceName = "s".parse().unwrap();
+        let shares = [50, 100, 10, 100].map(|percent| Percent::new(percent).unwrap());
+        let members = || members(&list).zip(shares).map(|(member, share)| Member { share, ..member });
+        let region = region_score([(&service, members())]);
+        assert_eq!((region.score, region.at_best), (Score::new(250.0 / 600.0), Score::new(260.0 / 600.0)));
+        assert_eq!(region.to_string(), "0.42 (s: 2 of 4 backends up, 1 reduced by the agent, 1 unknown)");
+        let none = members().map(|member| Member { share: Percent::ZERO, health: Up, ..member });
+        assert_eq!(region_score([(&service, none)]).score, Score::ZERO);
+    }
+
+    #[test]
+    fn a_shared_backend_degrades_and_never_lowers_the_score() {
+        let services: [ServiceName; 2] = ["s", "t"].map(|name| name.parse().unwrap());
+        let own = backends(&[(100, Up)]);
+        for (health, degraded) in [(Up, 0), (Unknown, 0), (Down, 1)] {
+            let shared: BackendId = "db/primary".parse().unwrap();
+            let of = || {
+                let shared = Member { shared: true, ..member(&shared, Weight(900), health) };
+                members(&own).chain([shared])
+            };
+            let region = region_score(services.iter().map(|service| (service, of())));
+            assert_eq!((region.score, region.at_best), (Score::FULL, Score::FULL), "{health}");
+            assert_eq!(region.unknown, health == Unknown);
+            assert_eq!(region.degraded.len(), degraded, "told once, though both services use it");
+            let only = Member { shared: true, ..member(&shared, Weight(0), health) };
+            assert_eq!(region_score([(&services[0], [only])]).score, Score::FULL, "nothing else gates");
+        }
+        let dead = [Member { shared: true, ..member(&own[0].0, Weight(1), Down) }];
+        let region = region_score([(&services[0], dead)]);
+        assert_eq!(
+            region.to_string(),
+            "1.00 (s: no backends in this region; degraded: shared backend p/b0 is down)"
+        );
+    }
+
+    #[test]
+    fn a_missed_objective_is_told_with_its_figures() {
+        let breach = Breach::Errors { rate: 0.05, limit: 0.02, requests: 400 };
+        let slow = Degradation::Slo { service: "s0".parse().unwrap(), breach };
+        let region = score(&[&[(100, Up)]]).degraded_by([slow]);
+        assert_eq!(region.score, Score::FULL);
+        assert_eq!(
+            region.to_string(),
+            "1.00 (s0: 1 of 1 backends up; degraded: s0: 5.0 % of 400 requests failed, 2.0 % allowed)"
+        );
+    }
+
     proptest! {
+        #[test]
+        fn a_shared_backend_in_any_state_leaves_the_score_as_it_is(
+            states in proptest::collection::vec((0u16..500, proptest::sample::select(vec![Up, Down, Unknown])), 0..10),
+            health in proptest::sample::select(vec![Up, Down, Unknown]),
+            weight: u16,
+            percent in 0u8..=100,
+        ) {
+            let (own, service) = (backends(&states), "s".parse().unwrap());
+            let id: BackendId = "db/primary".parse().unwrap();
+            let share = Percent::new(percent).unwrap();
+            let shared = Member { backend: &id, weight: Weight(weight), health, share, shared: true };
+            let (without, with) = (
+                region_score([(&service, members(&own))]),
+                region_score([(&service, members(&own).chain([shared]))]),
+            );
+            prop_assert_eq!((without.score, without.at_best), (with.score, with.at_best));
+            prop_assert_eq!(&without.services, &with.services);
+            prop_assert_eq!(!with.degraded.is_empty(), health == Down);
+        }
+
         #[test]
         fn a_backend_that_comes_up_never_lowers_the_score(
             states in proptest::collection::vec((0u16..500, proptest::sample::select(vec![Up, Down, Unknown])), 1..10),

@@ -13,6 +13,14 @@
 //! succeeds the backend still listens, and only a failed probe counts, as a soft failure. A lost standing connection
 //! whose confirming connect succeeds counts for nothing: many apps close idle connections.
 //!
+//! Real traffic is evidence too, and the probe stays the judge: clients that provoke errors can't take a backend away. A
+//! connection that was refused, reset or cut asks for a confirming connect as above, whose refusal decides; where it succeeds,
+//! or fails in another way, only the next probe comes sooner. [`Passive::RUN`] bad answers without a good one count as
+//! one soft failure, once between two probes, and bring the next probe on.
+//!
+//! A notice that the backend goes away at a time takes it down [`Settings::lead`] before, whatever probes say, and keeps it
+//! down until the notice is taken back or put off: no new requests, no share in the score. What is under way goes on.
+//!
 //! A [local failure](Failure::Local) is no evidence: this host is short of something, whatever the backend does. It
 //! changes no count, and as the outcome of a confirming connect it confirms nothing.
 //!
@@ -29,7 +37,7 @@ use std::{
 
 use proxima_types::Health;
 
-use crate::{Failure, Loss};
+use crate::{Failure, Loss, Passive};
 
 /// How a backend is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +52,19 @@ pub struct Settings {
     pub rise: NonZeroU16,
     /// Soft failures in a row that make it down.
     pub fall: NonZeroU16,
+    /// How long before the time of a notice the backend is drained.
+    pub lead: Duration,
 }
 
 impl Settings {
+    /// The usual [`Settings::lead`].
+    pub const LEAD: Duration = Duration::from_secs(30);
     /// The longest pause between probes while undecided.
     pub const FAST_INTERVAL: Duration = Duration::from_millis(50);
     /// The longest pause between probes while down.
     pub const DOWN_INTERVAL: Duration = Duration::from_millis(250);
 
-    /// Settings with the usual faster pace while undecided or down.
+    /// Settings with the usual faster pace while undecided or down, and the usual lead.
     pub fn new(interval: Duration, rise: NonZeroU16, fall: NonZeroU16) -> Self {
         Self {
             interval,
@@ -60,6 +72,7 @@ impl Settings {
             down_interval: interval.min(Self::DOWN_INTERVAL),
             rise,
             fall,
+            lead: Self::LEAD,
         }
     }
 }
@@ -73,6 +86,10 @@ pub enum Input {
     Confirmed(Result<(), Failure>),
     /// The standing connection ended, and not because the driver closed it.
     StandingLost(Loss),
+    /// What real traffic has met since the last report.
+    Passive(Passive),
+    /// The backend is announced to go away at that time; `None`: not, or no longer. In force until the next one.
+    Notice(Option<Instant>),
 }
 
 /// What the driver is asked to do or told.
@@ -132,6 +149,18 @@ pub enum Reason {
         /// How connecting again failed.
         confirm: Failure,
     },
+    /// Real traffic was refused or cut, and connecting again was refused too.
+    Traffic {
+        /// What real traffic met.
+        seen: Passive,
+        /// How connecting again failed.
+        confirm: Failure,
+    },
+    /// A notice says that the backend goes away.
+    Leaving {
+        /// How long it has yet; zero when the time has passed.
+        within: Duration,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -143,6 +172,17 @@ impl fmt::Display for Reason {
             Self::Fell { failures, last } => write!(f, "{failures} probes in a row failed, the last: {last}"),
             Self::Refused { probe, confirm } => write!(f, "{probe}; connecting again: {confirm}"),
             Self::Lost { loss, confirm } => write!(f, "{loss}; connecting again: {confirm}"),
+            Self::Traffic { seen, confirm } => {
+                write!(f, "{seen} in real traffic; connecting again: {confirm}")
+            }
+            Self::Leaving { within: Duration::ZERO } => f.write_str("announced to have gone away by now"),
+            Self::Leaving { within } => {
+                write!(
+                    f,
+                    "announced to go away within {:?}",
+                    Duration::from_secs(within.as_secs_f64().ceil() as u64)
+                )
+            }
         }
     }
 }
@@ -152,6 +192,7 @@ impl fmt::Display for Reason {
 enum Suspicion {
     Probe(Failure),
     Standing(Loss),
+    Traffic(Passive),
 }
 
 /// Outcomes in a row that speak against the verdict.
@@ -171,6 +212,8 @@ pub struct BackendTracker {
     failures: Option<Streak>,
     suspicion: Option<(Suspicion, Instant)>,
     harmless: HarmlessLosses,
+    traffic: Traffic,
+    notice: Option<Notice>,
     probe: Probe,
     outputs: VecDeque<Output>,
 }
@@ -194,6 +237,8 @@ impl BackendTracker {
             failures: None,
             suspicion: None,
             harmless: HarmlessLosses::default(),
+            traffic: Traffic::default(),
+            notice: None,
             probe: Probe::Idle { due: now },
             outputs: VecDeque::new(),
         }
@@ -210,6 +255,8 @@ impl BackendTracker {
             Input::Probed(outcome) => self.probed(now, outcome),
             Input::Confirmed(outcome) => self.confirmed(now, outcome),
             Input::StandingLost(loss) => self.suspect(now, Suspicion::Standing(loss)),
+            Input::Passive(seen) => self.passive(now, seen),
+            Input::Notice(at) => self.notice(now, at),
         }
     }
 
@@ -221,14 +268,17 @@ impl BackendTracker {
             self.probe = Probe::Running { started: now };
             self.outputs.push_back(Output::Probe);
         }
+        self.heed_notice(now);
     }
 
-    /// When the next probe is due; `None` while one runs.
+    /// When the next probe is due, unless one runs, or a notice is to be heeded.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.probe {
+        let probe = match self.probe {
             Probe::Idle { due } => Some(due),
             Probe::Running { .. } => None,
-        }
+        };
+        let notice = self.notice.filter(|notice| !notice.heeded).and_then(|notice| notice.leave_at);
+        probe.into_iter().chain(notice).min()
     }
 
     /// The next thing to do or tell, in order.
@@ -241,6 +291,7 @@ impl BackendTracker {
             return;
         };
         let is_blind = outcome.as_ref().is_err_and(Failure::is_local);
+        self.traffic.counted &= is_blind;
         match outcome {
             Ok(()) => self.succeeded(now),
             Err(failure) if failure.is_hard() && self.health != Health::Down => {
@@ -261,8 +312,12 @@ impl BackendTracker {
         match (outcome, suspicion) {
             // What was seen counts as it does without hard evidence; the next probe tells more.
             (Err(_), suspicion) if is_blind => {
-                if let Suspicion::Probe(failure) = suspicion {
-                    self.failed(now, failure);
+                match suspicion {
+                    Suspicion::Probe(failure) => self.failed(now, failure),
+                    Suspicion::Traffic(_) => {
+                        self.traffic.trusted_until = Some(now + self.settings.down_interval);
+                    }
+                    Suspicion::Standing(_) => {}
                 }
                 self.retry_soon(now);
             }
@@ -272,8 +327,17 @@ impl BackendTracker {
             (Err(confirm), Suspicion::Standing(loss)) => {
                 self.down_at_once(now, evidence_at, Reason::Lost { loss, confirm });
             }
+            (Err(confirm), Suspicion::Traffic(seen)) if confirm.is_hard() => {
+                self.down_at_once(now, evidence_at, Reason::Traffic { seen, confirm });
+            }
             (Ok(()), Suspicion::Probe(failure)) => self.failed(now, failure),
-            (Ok(()), Suspicion::Standing(_)) => self.probe_soon(now),
+            (Ok(()), Suspicion::Standing(_)) => {
+                self.probe_soon(now);
+            }
+            // A lost packet is met by both, and is no reason to decide before the probe has.
+            (Ok(()) | Err(_), Suspicion::Traffic(_)) => {
+                self.traffic.trusted_until = Some(self.probe_soon(now))
+            }
         }
     }
 
@@ -284,11 +348,63 @@ impl BackendTracker {
         }
     }
 
+    fn passive(&mut self, now: Instant, seen: Passive) {
+        if self.health == Health::Down {
+            return;
+        }
+        if seen.is_hard() && self.traffic.trusted_until.is_none_or(|until| until <= now) {
+            self.suspect(now, Suspicion::Traffic(seen));
+        }
+        if let Some(run) = self.traffic.note(seen) {
+            self.failed(now, Failure::Traffic { seen: run });
+            self.probe_soon(now);
+        }
+    }
+
+    fn notice(&mut self, now: Instant, at: Option<Instant>) {
+        if self.notice.map(|notice| notice.at) == at {
+            return;
+        }
+        let leave_at = at.map(|at| at.checked_sub(self.settings.lead));
+        let goes_on = self.is_leaving() && leave_at.is_some_and(|leave_at| is_past(leave_at, now));
+        self.notice =
+            at.zip(leave_at).map(|(at, leave_at)| Notice { at, leave_at, noticed_at: now, heeded: goes_on });
+        self.heed_notice(now);
+        self.rise(now);
+    }
+
+    fn heed_notice(&mut self, now: Instant) {
+        let Some(notice) =
+            self.notice.as_mut().filter(|notice| !notice.heeded && is_past(notice.leave_at, now))
+        else {
+            return;
+        };
+        notice.heeded = true;
+        let Notice { at, noticed_at, .. } = *notice;
+        if self.health != Health::Down {
+            let within = at.saturating_duration_since(now);
+            self.decide(now, noticed_at, Health::Down, Reason::Leaving { within });
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.notice.is_some_and(|notice| notice.heeded)
+    }
+
     fn succeeded(&mut self, now: Instant) {
         self.failures = None;
-        let streak = extend(&mut self.successes, now);
-        if self.health != Health::Up && streak.count >= self.settings.rise.get() {
-            self.decide(now, streak.since, Health::Up, Reason::Rose { successes: streak.count });
+        extend(&mut self.successes, now);
+        self.rise(now);
+    }
+
+    /// Up, if enough probes have succeeded and no notice stands against it.
+    fn rise(&mut self, now: Instant) {
+        if let Some(Streak { count: successes, since }) = self.successes
+            && successes >= self.settings.rise.get()
+            && self.health != Health::Up
+            && !self.is_leaving()
+        {
+            self.decide(now, since, Health::Up, Reason::Rose { successes });
         }
     }
 
@@ -313,18 +429,20 @@ impl BackendTracker {
 
     fn decide(&mut self, now: Instant, evidence_at: Instant, to: Health, reason: Reason) {
         let from = std::mem::replace(&mut self.health, to);
+        self.traffic = Traffic::default();
         self.outputs.push_back(Output::Verdict(Verdict { from, to, reason, at: now, evidence_at }));
     }
 
     /// The app may have restarted behind its listener: look sooner than planned, but later each time where an app goes
-    /// on closing connections.
-    fn probe_soon(&mut self, now: Instant) {
+    /// on closing connections. Tells when, had nothing else been planned.
+    fn probe_soon(&mut self, now: Instant) -> Instant {
         let doublings = self.harmless.count(now, self.settings.interval);
         let pause = self.settings.fast_interval.saturating_mul(1 << doublings).min(self.settings.interval);
         let soon = now + self.jitter.around(pause);
         if let Probe::Idle { due } = &mut self.probe {
             *due = (*due).min(soon);
         }
+        soon
     }
 
     /// This host could not look: it does so again soon, whatever the verdict.
@@ -344,11 +462,52 @@ impl BackendTracker {
         let Settings { interval, fast_interval, down_interval, .. } = self.settings;
         self.jitter.around(match self.health {
             Health::Unknown => fast_interval,
+            Health::Down if self.is_leaving() => interval,
             Health::Down if self.successes.is_some() => fast_interval,
             Health::Down => down_interval,
             Health::Up => interval,
         })
     }
+}
+
+/// What real traffic has told since the last verdict.
+#[derive(Debug, Default)]
+struct Traffic {
+    /// Bad outcomes since the last good one, or the last soft failure they made.
+    run: Passive,
+    /// A run has counted since the last probe.
+    counted: bool,
+    /// Connecting again succeeded: no further confirming connect for traffic's sake before then.
+    trusted_until: Option<Instant>,
+}
+
+impl Traffic {
+    /// Adds a report; returns the run that counts as a soft failure now. In which order a report's outcomes came is not
+    /// known: one with a good one ends a run.
+    fn note(&mut self, seen: Passive) -> Option<Passive> {
+        self.run = if seen.good > 0 { Passive::default() } else { self.run.and(seen) };
+        if self.counted || self.run.bad() < Passive::RUN {
+            return None;
+        }
+        self.counted = true;
+        Some(std::mem::take(&mut self.run))
+    }
+}
+
+/// That the backend goes away.
+#[derive(Debug, Clone, Copy)]
+struct Notice {
+    at: Instant,
+    /// When it is to be drained; `None`: that lies before all time.
+    leave_at: Option<Instant>,
+    noticed_at: Instant,
+    /// It is drained.
+    heeded: bool,
+}
+
+/// Whether `leave_at` has come.
+fn is_past(leave_at: Option<Instant>, now: Instant) -> bool {
+    leave_at.is_none_or(|leave_at| leave_at <= now)
 }
 
 /// Lost standing connections in a row whose confirming connect succeeded.

@@ -33,7 +33,13 @@ fn config() -> GroupConfig {
 }
 
 fn score(share: f64) -> RegionScore {
-    RegionScore { score: Score::new(share), at_best: Score::new(share), unknown: false, services: vec![] }
+    RegionScore {
+        score: Score::new(share),
+        at_best: Score::new(share),
+        unknown: false,
+        degraded: vec![],
+        services: vec![],
+    }
 }
 
 fn partly_unknown(share: f64, at_best: f64) -> RegionScore {
