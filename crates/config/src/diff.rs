@@ -62,6 +62,8 @@ pub enum Part {
     Catchment,
     /// `[data-plane]`.
     DataPlane,
+    /// `[limits]`.
+    Limits,
     /// `[drain]`.
     Drain,
     /// `[admin]`.
@@ -84,6 +86,7 @@ impl Config {
             (Part::Mrt, old.bgp.mrt != new.bgp.mrt),
             (Part::Catchment, old.catchment != new.catchment),
             (Part::DataPlane, old.data_plane != new.data_plane),
+            (Part::Limits, old.limits != new.limits),
             (Part::Drain, old.drain != new.drain),
             (Part::Admin, old.admin != new.admin),
             (Part::Metrics, old.metrics != new.metrics),
@@ -181,6 +184,7 @@ impl fmt::Display for Part {
             Self::Mrt => "bgp.mrt",
             Self::Catchment => "catchment",
             Self::DataPlane => "data-plane",
+            Self::Limits => "limits",
             Self::Drain => "drain",
             Self::Admin => "admin",
             Self::Metrics => "metrics",

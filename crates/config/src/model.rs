@@ -4,6 +4,7 @@
 //! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
 //! [`Config`] is [`Config::parse`].
 
+mod announce;
 mod bgp;
 
 use std::{
@@ -16,10 +17,11 @@ use std::{
 };
 
 use proxima_types::{
-    BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, RouteAttributes,
-    Score, ServiceName, Weight,
+    BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, ServiceName,
+    Weight,
 };
 
+pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
@@ -43,6 +45,8 @@ pub struct Config {
     pub catchment: Option<Catchment>,
     /// The worker threads.
     pub data_plane: DataPlane,
+    /// What all groups together are held to.
+    pub limits: Limits,
     /// The pace of an orderly stop.
     pub drain: Drain,
     /// The admin socket.
@@ -69,72 +73,6 @@ pub struct Pop {
 pub struct Region {
     /// The jurisdiction that data in this region is under.
     pub jurisdiction: Jurisdiction,
-}
-
-/// `[announce.NAME]`: prefixes that share a fate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Group {
-    /// The group's name.
-    pub name: GroupName,
-    /// The prefixes, sorted, without duplicates; not empty. Each family is carried by at least one peer.
-    pub prefixes: Vec<Prefix>,
-    /// The services whose health gates the group, as written; not empty.
-    pub services: Vec<ServiceName>,
-    /// The attributes of the healthy state.
-    pub attributes: RouteAttributes,
-    /// How the prefixes' addresses are made local. Default [`Vip::AnyIp`].
-    pub vip: Vip,
-    /// Whether running connections to these prefixes may be handed over between PoPs ([`Catchment`]): their packets then
-    /// cross to the PoP they began at, and with them whatever they carry. Default: true, and false where health never
-    /// withdraws the group, as its data may be bound to its place.
-    pub hand_over: bool,
-    /// De-preference; absent: never.
-    pub degraded: Option<Degraded>,
-    /// What health does to the group when its region no longer serves. Default: withdraws it.
-    pub when_down: WhenDown,
-}
-
-/// How a group's addresses become local to the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Vip {
-    /// `anyip`: a local route for the whole prefix on the loopback device.
-    AnyIp,
-    /// `none`: the operator has seen to it.
-    None,
-}
-
-/// `[announce.NAME.degraded]`: when a group is made less attractive, and how.
-///
-/// `below` ≤ `above`, and neither is under the threshold of the same name of [`Withdrawn`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Degraded {
-    /// Entered when the score falls below this.
-    pub below: Score,
-    /// Left when the score is at least this.
-    pub above: Score,
-    /// All the attributes of this state: the group's own, with the prepend and MED given here in their place and the
-    /// communities given here added. They differ from the group's own and are never more attractive.
-    pub attributes: RouteAttributes,
-}
-
-/// What health does to a group when its region no longer serves.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum WhenDown {
-    /// `withdraw`.
-    Withdraw(Withdrawn),
-    /// `stay`: health never withdraws the group; the PoP itself answers (with 503 where nothing else is left).
-    Stay,
-}
-
-/// `[announce.NAME.withdrawn]`: when a group is withdrawn. `below` ≤ `above`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Withdrawn {
-    /// Entered when the score falls below this. Default 0.01.
-    pub below: Score,
-    /// Left when the score is at least this. Default 0.02.
-    pub above: Score,
-    /// The least time withdrawn, zero to 24 h. Default 10 s.
-    pub hold_down: Duration,
 }
 
 /// `[services.NAME]`: listeners, and what they serve.

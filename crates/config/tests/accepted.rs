@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use proxima_config::{
-    Bfd, Config, Distance, MaxPrefixes, Peer, PrefixAction, ProbeKind, Protocol, Remote, Role, Vip, WhenDown,
+    Bfd, Config, Damping, Distance, Group, MaxPrefixes, Peer, PrefixAction, ProbeKind, Protocol, Remote,
+    Role, Slo, Vip, WhenDown, Withdrawals, Withdrawn,
 };
 
 mod common;
@@ -198,13 +199,15 @@ fn the_degraded_state_keeps_what_it_does_not_change() {
     let config =
         parse(&with("communities =", "prepend = 1\nmed = 50\nlocal-pref = 150\ncommunities =").replacen(
             "prepend = 2\n",
-            "med = 60\nlocal-pref = 80\ncommunities = [\"64512:666\", \"no-export\"]\n",
+            "med = 60\nlocal-pref = 80\ncommunities = [\"64512:666\", \"no-export\"]\nlarge-communities = [\"64512:7:1\"]\n",
             1,
         ));
     let degraded = config.groups[&"web".parse().unwrap()].degraded.clone().unwrap().attributes;
     assert_eq!((degraded.prepend, degraded.med, degraded.local_pref), (1, Some(60), Some(80)));
     let communities: Vec<String> = degraded.communities.iter().map(ToString::to_string).collect();
     assert_eq!(communities, ["64512:100", "64512:666", "65535:65281"]);
+    let large: Vec<String> = degraded.large_communities.iter().map(ToString::to_string).collect();
+    assert_eq!(large, ["64512:7:1"]);
 }
 
 #[test]
@@ -348,4 +351,91 @@ fn those_who_watch_have_their_pace() {
         (mrt.directory.to_str(), mrt.interval),
         (Some("/var/lib/proximad/mrt"), Duration::from_mins(15))
     );
+}
+
+fn web(text: &str) -> Group {
+    parse(text).groups.remove(&"web".parse().unwrap()).unwrap()
+}
+
+#[test]
+fn a_group_that_asks_for_nothing_is_neither_damped_nor_guarded_and_heeds_no_traffic() {
+    let group = web(&with("hold-down = \"2s\"\n", ""));
+    assert_eq!((group.damping, &group.guard), (None, &None));
+    assert_eq!(group.degraded.unwrap().slo, None);
+    let WhenDown::Withdraw(Withdrawn { hold_down, min_up, .. }) = group.when_down else {
+        panic!("withdraws")
+    };
+    assert_eq!((hold_down, min_up), (Duration::from_secs(10), Duration::ZERO));
+    assert_eq!(parse(common::SOUND).limits.withdrawals, None);
+}
+
+#[test]
+fn damping_has_defaults_of_its_own() {
+    let damping = |more: &str| {
+        web(&with("[services.api]", &format!("[announce.web.damping]\n{more}\n[services.api]")))
+            .damping
+            .unwrap()
+    };
+    let (minute, default) = (Duration::from_mins(1), damping(""));
+    let expected = Damping { half_life: minute, suppress: 3.0, reuse: 1.0, max_suppress: 4 * minute };
+    assert_eq!(default, expected);
+    assert_eq!(damping("half-life = \"30s\"").max_suppress, 2 * minute);
+    assert_eq!(damping("half-life = \"24h\"").max_suppress, Duration::from_hours(24));
+    let own = damping("suppress = 2\nreuse = 0.5\nmax-suppress = \"60s\"");
+    assert_eq!(own, Damping { suppress: 2.0, reuse: 0.5, max_suppress: minute, ..expected });
+}
+
+#[test]
+fn a_guard_names_those_who_tell_and_waits_for_ten_seconds() {
+    let guard = |more: &str| {
+        let section = format!("[announce.web.guard]\nobserve = [\"tor1\"]\n{more}\n[services.api]");
+        web(&with("[services.api]", &section)).guard.unwrap()
+    };
+    let plain = guard("");
+    assert_eq!((plain.min_announcers.get(), plain.quiet), (1, Duration::from_secs(10)));
+    assert_eq!(plain.observe, ["tor1".parse().unwrap()]);
+    let own = guard("min-announcers = 2\nquiet = \"500ms\"");
+    assert_eq!((own.min_announcers.get(), own.quiet), (2, Duration::from_millis(500)));
+}
+
+#[test]
+fn an_slo_has_a_limit_or_two() {
+    let slo = |text: &str| {
+        web(&with("prepend = 2\n", &format!("prepend = 2\nslo = {text}\n"))).degraded.unwrap().slo.unwrap()
+    };
+    let plain = Slo {
+        p95: Some(Duration::from_millis(100)),
+        error_rate: None,
+        window: Duration::from_secs(30),
+        min_requests: 100.try_into().unwrap(),
+    };
+    assert_eq!(slo("{ p95 = \"100ms\" }"), plain);
+    let rate = Some(proxima_types::Score::new(0.02));
+    assert_eq!(slo("{ error-rate = 0.02 }"), Slo { p95: None, error_rate: rate, ..plain });
+    assert_eq!(
+        slo("{ p95 = \"100ms\", error-rate = 0.02, window = \"1m\", min-requests = 10 }"),
+        Slo {
+            error_rate: rate,
+            window: Duration::from_mins(1),
+            min_requests: 10.try_into().unwrap(),
+            ..plain
+        }
+    );
+}
+
+#[test]
+fn a_dead_checker_withdraws_after_30_s_or_three_of_the_quickest_probes_unless_the_file_says_otherwise() {
+    let after = |text: &str| web(text).dead_man;
+    assert_eq!(after(common::SOUND), Some(Duration::from_secs(30)));
+    let slow = with("interval = \"1s\", timeout = \"500ms\"", "interval = \"20s\", timeout = \"2s\"");
+    assert_eq!(after(&slow), Some(Duration::from_secs(72)));
+    let given = |wait: &str| after(&with("communities =", &format!("dead-man = \"{wait}\"\ncommunities =")));
+    assert_eq!((given("5s"), given("0s")), (Some(Duration::from_secs(5)), None));
+}
+
+#[test]
+fn withdrawals_of_all_groups_together_may_be_limited() {
+    let config = parse(&with("[admin]", "[limits]\nwithdrawals = { most = 2, within = \"60s\" }\n[admin]"));
+    let limit = Withdrawals { most: 2.try_into().unwrap(), within: Duration::from_mins(1) };
+    assert_eq!(config.limits.withdrawals, Some(limit));
 }

@@ -1,23 +1,30 @@
 //! `[announce.NAME]`: prefixes that share a fate, and the scores that decide it.
 
-use std::{net::SocketAddr, time::Duration};
+mod attributes;
+mod degraded;
+mod guard;
+mod withdrawn;
 
-use proxima_types::{Community, Family, GroupName, Prefix, RouteAttributes, Score, ServiceName};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use proxima_types::{Family, GroupName, PoolName, Prefix, RegionName, RouteAttributes, Score, ServiceName};
+
+use self::{
+    attributes::RawAttributes,
+    degraded::RawDegraded,
+    guard::RawGuard,
+    withdrawn::{RawDamping, RawWithdrawn},
+};
 use super::{Place, Raw, bgp, distinct, element, refer, resolved, services::RawService};
 use crate::{
-    Degraded, Group, Vip, WhenDown, Withdrawn,
+    Group, Pool, Service, Vip, WhenDown, Withdrawn,
     report::{Report, Wrong},
-    section::{At, Field, List, Section},
+    section::{At, Field, List, Read, Section},
     value,
 };
 
-const WITHDRAWN_BELOW: f64 = 0.01;
-const WITHDRAWN_ABOVE: f64 = 0.02;
-const HOLD_DOWN: Duration = Duration::from_secs(10);
-const MAX_PREPEND: u32 = 32;
-/// What internal peers get where nothing is configured.
-const LOCAL_PREF: u32 = 100;
+/// The least time without a probe's end that is taken for a dead checker, where nothing is configured.
+const DEAD_MAN: Duration = Duration::from_secs(30);
 const VIPS: [(&str, Vip); 2] = [("anyip", Vip::AnyIp), ("none", Vip::None)];
 const WHEN_DOWN: [(&str, Down); 2] = [("withdraw", Down::Withdraw), ("stay", Down::Stay)];
 
@@ -37,28 +44,17 @@ pub(super) struct RawGroup {
     when_down: Field<Down>,
     degraded: Field<RawDegraded>,
     withdrawn: Field<RawWithdrawn>,
+    damping: Field<RawDamping>,
+    guard: Field<RawGuard>,
+    dead_man: Field<Duration>,
     place: Place,
 }
 
-struct RawAttributes {
-    prepend: Field<u8>,
-    med: Field<u32>,
-    local_pref: Field<u32>,
-    communities: Field<List<Community>>,
-}
-
-struct RawDegraded {
-    below: Field<Score>,
-    above: Field<Score>,
-    attributes: RawAttributes,
-    place: Place,
-}
-
-struct RawWithdrawn {
-    below: Field<Score>,
-    above: Field<Score>,
-    hold_down: Field<Duration>,
-    place: Place,
+/// What is known of the rest of the file when groups are resolved.
+pub(super) struct Around<'r> {
+    pub(super) region: &'r RegionName,
+    pub(super) services: &'r BTreeMap<ServiceName, Service>,
+    pub(super) pools: &'r BTreeMap<PoolName, Pool>,
 }
 
 impl RawGroup {
@@ -74,16 +70,34 @@ impl RawGroup {
         let hand_over = group.optional("hand-over", value::boolean);
         let when_down = group.optional("when-down", value::word(&WHEN_DOWN));
         let degraded = group.section("degraded").map(RawDegraded::read);
-        let withdrawn = if when_down.value() == Some(&Down::Stay) {
+        let (withdrawn, guard) = if when_down.value() == Some(&Down::Stay) {
             let hint = "health never withdraws this group: remove the section, or `when-down`";
             group.refuse("withdrawn", "beside `when-down = \"stay\"`", hint);
-            Field::Absent
+            group.refuse("guard", "beside `when-down = \"stay\"`", hint);
+            (Field::Absent, Field::Absent)
         } else {
-            group.section("withdrawn").map(RawWithdrawn::read)
+            let withdrawn = group.section("withdrawn").map(RawWithdrawn::read);
+            (withdrawn, group.section("guard").map(RawGuard::read))
         };
+        let damping = group.section("damping").map(RawDamping::read);
+        let dead_man = group.optional("dead-man", dead_man);
         let place = Place::of(&group);
         group.close();
-        Self { name, prefixes, services, attributes, vip, hand_over, when_down, degraded, withdrawn, place }
+        Self {
+            name,
+            prefixes,
+            services,
+            attributes,
+            vip,
+            hand_over,
+            when_down,
+            degraded,
+            withdrawn,
+            damping,
+            guard,
+            dead_man,
+            place,
+        }
     }
 
     fn prefixes(&self) -> &[At<Prefix>] {
@@ -99,7 +113,7 @@ impl RawGroup {
         self.when_down.value() != Some(&Down::Stay) || !matches!(self.degraded, Field::Absent)
     }
 
-    pub(super) fn resolve(&self) -> Option<(GroupName, Group)> {
+    pub(super) fn resolve(&self, around: &Around<'_>) -> Option<(GroupName, Group)> {
         let name = self.name.value()?.clone();
         let mut prefixes = self.prefixes.value()?.values()?;
         prefixes.sort_unstable();
@@ -108,168 +122,65 @@ impl RawGroup {
             Down::Stay => WhenDown::Stay,
             Down::Withdraw => WhenDown::Withdraw(self.thresholds()?),
         };
+        let services = self.services.value()?.values()?;
+        let dead_man = match self.dead_man.maybe()? {
+            Some(given) => given,
+            None => around.quickest(&services).map_or(DEAD_MAN, |pace| DEAD_MAN.max(pace * 3)),
+        };
         let group = Group {
             name: name.clone(),
             prefixes,
-            services: self.services.value()?.values()?,
+            services,
             vip: self.vip.or(Vip::AnyIp)?,
             hand_over: self.hand_over.or(when_down != WhenDown::Stay)?,
             degraded: resolved(&self.degraded, |degraded| degraded.resolve(&attributes))?,
             attributes,
             when_down,
+            damping: resolved(&self.damping, RawDamping::resolve)?,
+            guard: resolved(&self.guard, RawGuard::resolve)?,
+            dead_man: Some(dead_man).filter(|wait| !wait.is_zero()),
         };
         Some((name, group))
     }
 
     fn thresholds(&self) -> Option<Withdrawn> {
-        let default = Withdrawn {
-            below: Score::new(WITHDRAWN_BELOW),
-            above: Score::new(WITHDRAWN_ABOVE),
-            hold_down: HOLD_DOWN,
-        };
-        resolved(&self.withdrawn, |withdrawn| {
-            Some(Withdrawn {
-                below: withdrawn.below.or(default.below)?,
-                above: withdrawn.above.or(default.above)?,
-                hold_down: withdrawn.hold_down.or(default.hold_down)?,
-            })
-        })
-        .map(|given| given.unwrap_or(default))
+        resolved(&self.withdrawn, RawWithdrawn::resolve).map(|given| given.unwrap_or_else(withdrawn::default))
     }
 }
 
-impl RawAttributes {
-    fn read(section: &mut Section<'_>) -> Self {
-        Self {
-            prepend: section.optional("prepend", value::integer(0..=MAX_PREPEND)),
-            med: section.optional("med", value::integer(0..=u32::MAX)),
-            local_pref: section.optional("local-pref", value::integer(0..=u32::MAX)),
-            communities: section.optional_list("communities", value::parsed),
-        }
-    }
-
-    /// These attributes where given, `base` where not; the communities of both.
-    fn over(&self, base: &RouteAttributes) -> Option<RouteAttributes> {
-        let mut communities = base.communities.clone();
-        communities.extend(resolved(&self.communities, List::values)?.unwrap_or_default());
-        communities.sort_unstable();
-        communities.dedup();
-        Some(RouteAttributes {
-            prepend: self.prepend.or(base.prepend)?,
-            med: self.med.maybe()?.or(base.med),
-            local_pref: self.local_pref.maybe()?.or(base.local_pref),
-            communities,
-            large_communities: base.large_communities.clone(),
-        })
-    }
-
-    fn check(&self, report: &Report, place: &Place) {
-        if let Some(communities) = self.communities.value() {
-            distinct(report, &communities.elements, &place.key("communities"));
-        }
+impl Around<'_> {
+    /// From the end of one probe of a gating backend of the own region to the end of the next, at most, of the pool that is
+    /// probed the quickest; nothing without such a backend.
+    fn quickest(&self, services: &[ServiceName]) -> Option<Duration> {
+        let pools = services.iter().filter_map(|name| self.services.get(name)).flat_map(Service::pools);
+        pools.filter_map(|name| pace(self.pools.get(name)?, self.region)).min()
     }
 }
 
-impl RawDegraded {
-    fn read(mut degraded: Section<'_>) -> Self {
-        let raw = Self {
-            below: degraded.required("below", "0.8", threshold),
-            above: degraded.required("above", "0.9", threshold),
-            attributes: RawAttributes::read(&mut degraded),
-            place: Place::of(&degraded),
-        };
-        degraded.close();
-        raw
-    }
-
-    fn resolve(&self, healthy: &RouteAttributes) -> Option<Degraded> {
-        Some(Degraded {
-            below: *self.below.value()?,
-            above: *self.above.value()?,
-            attributes: self.attributes.over(healthy)?,
-        })
-    }
-
-    /// De-preference has to change something, and never for the better.
-    fn check(&self, report: &Report, healthy: &RawAttributes) {
-        self.attributes.check(report, &self.place);
-        check_order(report, &self.place, &self.below, &self.above);
-        let Some(healthy) = healthy.over(&RouteAttributes::default()) else { return };
-        let Some(degraded) = self.attributes.over(&healthy) else { return };
-        if degraded == healthy {
-            let wrong = Wrong::new("the degraded state is announced just like the healthy one")
-                .hint("add `prepend`, `med`, `local-pref` or `communities` that make it less attractive");
-            report.section(self.place.span.clone(), &self.place.path, wrong);
-        }
-        if let Some(prepend) = self.attributes.prepend.given()
-            && prepend.value < healthy.prepend
-        {
-            let wrong = Wrong::new(format!(
-                "a shorter path attracts more traffic, and the healthy state has prepend {}",
-                healthy.prepend
-            ))
-            .hint(format!("write at least {}", healthy.prepend));
-            report.elsewhere(prepend.span.clone(), &self.place.key("prepend"), wrong);
-        }
-        if let (Some(med), Some(base)) = (self.attributes.med.given(), healthy.med)
-            && med.value < base
-        {
-            let wrong =
-                Wrong::new(format!("a lower MED attracts more traffic, and the healthy state has {base}"))
-                    .hint(format!("write at least {base}"));
-            report.elsewhere(med.span.clone(), &self.place.key("med"), wrong);
-        }
-        let usual = healthy.local_pref.unwrap_or(LOCAL_PREF);
-        if let Some(preference) = self.attributes.local_pref.given()
-            && preference.value > usual
-        {
-            let wrong = Wrong::new(format!(
-                "a higher LOCAL_PREF attracts more traffic, and the healthy state has {usual}"
-            ))
-            .hint(format!("write at most {usual}"));
-            report.elsewhere(preference.span.clone(), &self.place.key("local-pref"), wrong);
-        }
-    }
-}
-
-impl RawWithdrawn {
-    fn read(mut withdrawn: Section<'_>) -> Self {
-        let raw = Self {
-            below: withdrawn.optional("below", threshold),
-            above: withdrawn.optional("above", threshold),
-            hold_down: withdrawn
-                .optional("hold-down", value::duration(Duration::ZERO..=Duration::from_hours(24))),
-            place: Place::of(&withdrawn),
-        };
-        withdrawn.close();
-        raw
-    }
-
-    fn check(&self, report: &Report) {
-        match (&self.below, &self.above) {
-            (Field::Given(below), Field::Absent) => self.check_alone(report, below, "below", "above"),
-            (Field::Absent, Field::Given(above)) => self.check_alone(report, above, "above", "below"),
-            (below, above) => check_order(report, &self.place, below, above),
-        }
-    }
-
-    fn check_alone(&self, report: &Report, given: &At<Score>, key: &str, other: &str) {
-        let wrong = Wrong::new(format!("`{key}` is given without `{other}`"))
-            .hint(format!("hysteresis needs both thresholds: add `{other}`"));
-        report.elsewhere(given.span.clone(), &self.place.key(key), wrong);
-    }
+/// From the end of one probe of a backend in `region` to the end of the next, at most; nothing without such a backend.
+fn pace(pool: &Pool, region: &RegionName) -> Option<Duration> {
+    let jittered = pool.probe.interval + pool.probe.interval / 10;
+    pool.backends.iter().any(|backend| backend.region == *region).then_some(jittered + pool.probe.timeout)
 }
 
 pub(super) fn check(raw: &Raw, report: &Report) {
     for (index, group) in raw.groups.iter().enumerate() {
         check_prefixes(raw, report, group, &raw.groups[..index]);
-        group.attributes.check(report, &group.place);
+        let local_as = bgp::local_as(raw);
+        group.attributes.check(report, &group.place, local_as);
         if let Some(degraded) = group.degraded.value() {
-            degraded.check(report, &group.attributes);
+            degraded.check(report, &group.attributes, local_as);
         }
         if let Some(withdrawn) = group.withdrawn.value() {
             withdrawn.check(report);
         }
+        if let Some(damping) = group.damping.value() {
+            damping.check(report);
+        }
+        if let Some(guard) = group.guard.value() {
+            guard.check(raw, report, group.prefixes());
+        }
+        check_dead_man(raw, report, group);
         check_degraded_before_withdrawn(report, group);
         check_services(raw, report, group);
         if group.vip.or(Vip::AnyIp) == Some(Vip::AnyIp) {
@@ -325,6 +236,32 @@ fn check_degraded_before_withdrawn(report: &Report, group: &RawGroup) {
             .hint(format!("write at least {least} here, or lower `{}.withdrawn`", group.place.path));
             report.elsewhere(at.span.clone(), &degraded.place.key(key), wrong);
         }
+    }
+}
+
+/// In plain life the dead man's time never runs out.
+fn check_dead_man(raw: &Raw, report: &Report, group: &RawGroup) {
+    let Some(at) = group.dead_man.given().filter(|at| !at.value.is_zero()) else { return };
+    let region = raw.pop.value().and_then(|pop| pop.region.value());
+    let (Some(region), Some(services)) = (region, group.services.value().and_then(List::values)) else {
+        return;
+    };
+    let mut quickest: Option<Duration> = None;
+    for name in &services {
+        let Some(pools) = find(raw, name).and_then(RawService::pools) else { return };
+        for name in pools {
+            let pool = raw.pools.iter().find(|pool| pool.name.value() == Some(name));
+            let Some((_, pool)) = pool.and_then(|pool| pool.resolve(&raw.regions)) else { return };
+            quickest = quickest.into_iter().chain(pace(&pool, region)).min();
+        }
+    }
+    if let Some(pace) = quickest.filter(|pace| at.value <= *pace) {
+        let pace = value::show(pace);
+        let wrong = Wrong::new(format!(
+            "the probes that gate the group may be {pace} apart, so it would be withdrawn in plain life"
+        ))
+        .hint(format!("write more than {pace}, better three times as much, or \"0s\" for never"));
+        report.elsewhere(at.span.clone(), &group.place.key("dead-man"), wrong);
     }
 }
 
@@ -423,8 +360,18 @@ fn check_order(report: &Report, place: &Place, below: &Field<Score>, above: &Fie
     }
 }
 
+/// How long nothing may be heard of the probes.
+fn dead_man(found: &toml::de::DeValue<'_>) -> Read<Duration> {
+    let wait = value::duration(Duration::ZERO..=Duration::from_hours(24))(found)?;
+    if !wait.is_zero() && wait < Duration::from_secs(1) {
+        return Err(Wrong::new(format!("{} is out of range", value::show(wait)))
+            .hint("write 1s to 24h, or \"0s\" for never"));
+    }
+    Ok(wait)
+}
+
 /// A threshold of the score. At 0 the state would never be entered.
-fn threshold(found: &toml::de::DeValue<'_>) -> crate::section::Read<Score> {
+fn threshold(found: &toml::de::DeValue<'_>) -> Read<Score> {
     let score = value::share(found)?;
     if score == Score::ZERO {
         return Err(Wrong::new("a threshold of 0 is never crossed: no score is below it").hint(
@@ -435,7 +382,7 @@ fn threshold(found: &toml::de::DeValue<'_>) -> crate::section::Read<Score> {
 }
 
 /// A prefix, but not all addresses at once.
-fn announceable(found: &toml::de::DeValue<'_>) -> crate::section::Read<Prefix> {
+fn announceable(found: &toml::de::DeValue<'_>) -> Read<Prefix> {
     let prefix: Prefix = value::parsed(found)?;
     if prefix.length() == 0 {
         let family = match prefix.family() {

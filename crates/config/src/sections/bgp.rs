@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_types::{Asn, Family};
+use proxima_types::{Asn, Family, PeerName};
 
 use self::{
     monitor::{RawBmp, RawMrt},
@@ -135,6 +135,20 @@ fn read_best_path(bgp: &mut Section<'_>) -> Option<BestPath> {
         ignore_as_path_length: ignore_as_path_length?,
         prefer_oldest: prefer_oldest?,
     })
+}
+
+/// The own AS number; nothing when it is not known.
+pub(super) fn local_as(raw: &Raw) -> Option<Asn> {
+    raw.bgp.value()?.local_as.value().copied()
+}
+
+/// A peer's name and the families it carries, each as far as it is known.
+pub(super) type NameAndFamilies<'r> = (Option<&'r PeerName>, Option<Vec<Family>>);
+
+/// Who the peers are; nothing when that is not known.
+pub(super) fn peer_families(raw: &Raw) -> Option<Vec<NameAndFamilies<'_>>> {
+    let peers = &raw.bgp.value()?.peers.given()?.value;
+    Some(peers.iter().map(|peer| (peer.name.value(), peer.offered())).collect())
 }
 
 /// Whether some peer carries `family`; nothing when that is not known.

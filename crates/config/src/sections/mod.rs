@@ -7,6 +7,7 @@
 mod announce;
 mod bgp;
 mod catchment;
+mod limits;
 mod place;
 mod pools;
 mod process;
@@ -30,6 +31,7 @@ pub(crate) struct Raw {
     services: Vec<services::RawService>,
     pools: Vec<pools::RawPool>,
     catchment: Field<catchment::RawCatchment>,
+    limits: limits::RawLimits,
     process: process::RawProcess,
 }
 
@@ -44,6 +46,7 @@ impl Raw {
             services: services::RawService::read(&mut file),
             pools: pools::RawPool::read(&mut file),
             catchment: catchment::RawCatchment::read(&mut file),
+            limits: limits::RawLimits::read(&mut file),
             process: process::RawProcess::read(&mut file),
         };
         file.close();
@@ -63,15 +66,20 @@ impl Raw {
 
     /// The typed form; nothing when anything has been reported.
     pub(crate) fn resolve(&self) -> Option<Config> {
+        let pop = resolved(&self.pop, place::RawPop::resolve)??;
+        let services = by_name(&self.services, services::RawService::resolve)?;
+        let pools = by_name(&self.pools, |pool| pool.resolve(&self.regions))?;
+        let around = announce::Around { region: &pop.region, services: &services, pools: &pools };
         Some(Config {
-            pop: resolved(&self.pop, place::RawPop::resolve)??,
             regions: by_name(&self.regions, place::RawRegion::resolve)?,
             bgp: resolved(&self.bgp, bgp::RawBgp::resolve)??,
-            groups: by_name(&self.groups, announce::RawGroup::resolve)?,
-            services: by_name(&self.services, services::RawService::resolve)?,
-            pools: by_name(&self.pools, |pool| pool.resolve(&self.regions))?,
+            groups: by_name(&self.groups, |group| group.resolve(&around))?,
+            pop,
+            services,
+            pools,
             catchment: resolved(&self.catchment, catchment::RawCatchment::resolve)?,
             data_plane: self.process.data_plane(&self.regions)?,
+            limits: self.limits.resolve()?,
             drain: self.process.drain()?,
             admin: self.process.admin()?,
             metrics: self.process.metrics()?,
