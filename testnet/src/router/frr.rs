@@ -1,8 +1,13 @@
 //! FRR: zebra and bgpd, and bfdd where BFD is wanted, each started by hand.
 //!
-//! All sockets are in the router's own directory (`--vty_socket`, `-z`). Routes change by `vtysh`, as by a person.
+//! All sockets are in the router's own directory (`--vty_socket`, `-z`). Routes change line by line, as by a person.
 
-use std::{fmt::Write as _, os::unix::net::UnixStream, path::PathBuf, process::Command};
+use std::{
+    fmt::Write as _,
+    os::unix::net::UnixStream,
+    path::{self, PathBuf},
+    process::Command,
+};
 
 use nix::sys::signal::Signal;
 use proxima_types::{Family, Prefix};
@@ -12,7 +17,8 @@ use super::{
     Announcement, Make, Neighbour, Path, Peering, Router, START, Session, Site,
     path::sorted,
     peering::cannot,
-    program::{self, ask, ask_json, kill, logs},
+    program::{self, ask, json, kill, logs},
+    vty,
 };
 use crate::{error::Result, process::Process, wait::block_until};
 
@@ -44,41 +50,22 @@ impl Frr {
     }
 
     fn start_daemon(&self, name: &str) -> Result<Process> {
-        let mut command = Command::new(format!("{DAEMONS}/{name}"));
-        command
-            .args(["-u", "root", "-g", "root", "-A", "127.0.0.1", "-P", "0", "--log", "stdout"])
-            .args(["--log-level", "debug"])
-            .arg("-f")
-            .arg(self.file(&format!("{name}.conf")))
-            .arg("-i")
-            .arg(self.file(&format!("{name}.pid")))
-            .arg("--vty_socket")
-            .arg(&self.site.dir)
-            .arg("-z")
-            .arg(self.file("zserv.api"));
+        let mut command = daemon(name, &self.site.dir);
+        command.args(["--log", "stdout", "--log-level", "debug"]);
         if name == "bfdd" {
             command.arg("--bfdctl").arg(self.file("bfdd.sock"));
         }
         let process = program::start(&self.site, name, "frr", command)?;
         block_until(START, || {
             process.check()?;
-            let answers = UnixStream::connect(self.file(&format!("{name}.vty"))).is_ok();
+            let answers = UnixStream::connect(socket(name, &self.site.dir)).is_ok();
             Ok(if answers { String::new() } else { format!("{name} does not answer") })
         })?;
         Ok(process)
     }
 
-    fn vtysh(&self, daemon: &str, lines: &[&str]) -> Command {
-        let mut command = Command::new("vtysh");
-        command.arg("--vty_socket").arg(&self.site.dir).args(["-d", daemon]);
-        for line in lines {
-            command.args(["-c", line]);
-        }
-        command
-    }
-
     fn bgp(&self, lines: &[&str]) -> Result<String> {
-        ask(&self.site, Make::Frr, &mut self.vtysh("bgpd", lines))
+        vty::ask(&socket("bgpd", &self.site.dir), lines)
     }
 
     fn neighbour(&self) -> String {
@@ -179,8 +166,7 @@ impl Router for Frr {
 
     fn rib(&self, prefix: Prefix) -> Result<Vec<Path>> {
         let show = format!("show bgp {} unicast {prefix} json", prefix.family());
-        let json = ask_json(&self.site, Make::Frr, &mut self.vtysh("bgpd", &[&show]))?;
-        Ok(parse_paths(&json))
+        Ok(parse_paths(&json(Make::Frr, &show, &self.bgp(&[&show])?)?))
     }
 
     fn announce(&mut self, route: &Announcement) -> Result<()> {
@@ -236,7 +222,7 @@ impl Router for Frr {
 
     fn bfd_admin_down(&mut self) -> Result<()> {
         let lines = ["configure terminal", "bfd", &format!("peer {}", self.neighbour()), "shutdown"];
-        ask(&self.site, Make::Frr, &mut self.vtysh("bfdd", &lines)).map(drop)
+        vty::ask(&socket("bfdd", &self.site.dir), &lines).map(drop)
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -250,6 +236,20 @@ impl Router for Frr {
     fn log(&self) -> String {
         logs(&self.site)
     }
+}
+
+/// One of FRR's daemons as root, with its files `NAME.conf` and `NAME.pid` and all sockets in `dir`.
+pub(crate) fn daemon(name: &str, dir: &path::Path) -> Command {
+    let mut command = Command::new(format!("{DAEMONS}/{name}"));
+    command.args(["-u", "root", "-g", "root", "-A", "127.0.0.1", "-P", "0"]);
+    command.arg("-f").arg(dir.join(format!("{name}.conf"))).arg("-i").arg(dir.join(format!("{name}.pid")));
+    command.arg("--vty_socket").arg(dir).arg("-z").arg(dir.join("zserv.api"));
+    command
+}
+
+/// Where [`vty::ask`] finds a daemon that was started so.
+pub(crate) fn socket(name: &str, dir: &path::Path) -> PathBuf {
+    dir.join(format!("{name}.vty"))
 }
 
 fn neighbour_of(peering: &Peering) -> String {

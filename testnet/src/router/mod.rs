@@ -3,7 +3,7 @@
 //! | make | asked by | puts routes into the kernel |
 //! |---|---|---|
 //! | BIRD 2 | its control socket | yes |
-//! | FRR: zebra, bgpd, bfdd, staticd | `vtysh … json` | yes, by zebra |
+//! | FRR: zebra, bgpd, bfdd | its daemons' sockets, in JSON | yes, by zebra |
 //! | GoBGP | `gobgp -j` | no: that needs a zebra whose protocol it speaks, and FRR's of the same Debian release is too new (it panics) |
 //! | OpenBGPD, portable | `bgpctl -j` | no: outside OpenBSD it has no access to the kernel's table |
 //! | ExaBGP | the JSON it writes to its process | no: it has no routing table at all |
@@ -17,13 +17,14 @@
 mod bird;
 mod exabgp;
 pub mod fib;
-mod frr;
+pub(crate) mod frr;
 mod gobgp;
 mod openbgpd;
 mod path;
 mod peering;
-mod private;
+pub(crate) mod private;
 mod program;
+pub(crate) mod vty;
 
 use std::{fmt, path::PathBuf, time::Duration};
 

@@ -72,10 +72,14 @@ pub(super) fn ask(site: &Site, make: Make, command: &mut Command) -> Result<Stri
 /// The same for an answer in JSON.
 pub(super) fn ask_json(site: &Site, make: Make, command: &mut Command) -> Result<Value> {
     let words: Vec<_> = command.get_args().map(|word| word.display().to_string()).collect();
-    let answer = ask(site, make, command)?;
-    serde_json::from_str(&answer).map_err(|error| Error::Router {
+    json(make, &words.join(" "), &ask(site, make, command)?)
+}
+
+/// What a router answered to a command, which has to be JSON.
+pub(super) fn json(make: Make, command: &str, answer: &str) -> Result<Value> {
+    serde_json::from_str(answer).map_err(|error| Error::Router {
         make: make.to_string(),
-        command: words.join(" "),
+        command: command.to_owned(),
         answer: format!("{answer}\n(which is not JSON: {error})"),
     })
 }

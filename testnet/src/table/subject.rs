@@ -5,12 +5,9 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{self, Read as _, Write as _},
     net::SocketAddr,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use clap::ValueEnum;
@@ -23,6 +20,7 @@ use crate::{
     error::{Error, Result},
     netns::NetNs,
     process::Process,
+    router::{frr, private, vty},
     world::bird::converse,
 };
 
@@ -84,11 +82,11 @@ impl Running {
                 start("bird", command)?
             }
             Subject::Frr => {
-                // FRR's daemons give up root for a user of their own.
-                fs::set_permissions(dir, fs::Permissions::from_mode(0o777))
-                    .map_err(Error::io(format!("opening {} to FRR", dir.display())))?;
-                helpers.push(start("zebra", frr("zebra", dir, &write(dir, "zebra.conf", "")?))?);
-                let mut bgpd = frr("bgpd", dir, &write(dir, "bgpd.conf", &bgpd())?);
+                private::prepare(dir)?;
+                write(dir, "zebra.conf", "")?;
+                write(dir, "bgpd.conf", &bgpd())?;
+                helpers.push(start("zebra", frr::daemon("zebra", dir))?);
+                let mut bgpd = frr::daemon("bgpd", dir);
                 bgpd.args(["--no_kernel", "--listenon", &SUBJECT.to_string()]);
                 start("bgpd", bgpd)?
             }
@@ -197,13 +195,6 @@ fn bird_routes(dir: &Path) -> Option<u32> {
     Some(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0))
 }
 
-fn frr(daemon: &str, dir: &Path, config: &Path) -> Command {
-    let mut command = Command::new(format!("/usr/lib/frr/{daemon}"));
-    command.arg("-f").arg(config).arg("-i").arg(dir.join(format!("{daemon}.pid")));
-    command.arg("-z").arg(dir.join("zserv")).arg("--vty_socket").arg(dir).args(["-P", "0"]);
-    command
-}
-
 fn bgpd() -> String {
     let mut text =
         format!("router bgp {SUBJECT_AS}\n bgp router-id {SUBJECT}\n no bgp ebgp-requires-policy\n");
@@ -215,11 +206,10 @@ fn bgpd() -> String {
 
 /// All received, and none waits to be selected.
 fn frr_routes(dir: &Path) -> Option<u32> {
-    let socket = dir.join("bgpd.vty");
-    let summary: Value =
-        serde_json::from_str(&vty(&socket, "show bgp ipv4 unicast summary json").ok()?).ok()?;
+    let ask = |line| vty::ask(&frr::socket("bgpd", dir), &[line]).ok();
+    let summary: Value = serde_json::from_str(&ask("show bgp ipv4 unicast summary json")?).ok()?;
     let received = number(summary.pointer(&format!("/peers/{FEEDER}/pfxRcd"))?)?;
-    let queues = vty(&socket, "show work-queues").ok()?;
+    let queues = ask("show work-queues")?;
     let waiting: u32 = queues
         .lines()
         .find(|line| line.contains("process_queue"))?
@@ -228,29 +218,6 @@ fn frr_routes(dir: &Path) -> Option<u32> {
         .parse()
         .ok()?;
     Some(received.saturating_sub(waiting))
-}
-
-/// Asks one of FRR's daemons: a command ends with a zero octet, an answer with three and the outcome.
-fn vty(socket: &Path, command: &str) -> io::Result<String> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    for line in ["enable", command] {
-        stream.write_all(line.as_bytes())?;
-        stream.write_all(&[0])?;
-        let mut answer = Vec::new();
-        let mut chunk = [0; 4096];
-        while !(answer.len() >= 4 && answer[answer.len() - 4..answer.len() - 1] == [0, 0, 0]) {
-            match stream.read(&mut chunk)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                length => answer.extend_from_slice(&chunk[..length]),
-            }
-        }
-        if line == command {
-            answer.truncate(answer.len() - 4);
-            return Ok(String::from_utf8_lossy(&answer).into_owned());
-        }
-    }
-    unreachable!("the loop ends with the command")
 }
 
 fn gobgp() -> String {
