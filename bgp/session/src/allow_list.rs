@@ -6,8 +6,8 @@
 //!   into an [`Exportable`]: taking routes in can't lead to announcing them (a route leak, RFC 7908).
 //! - A list never changes once it is made.
 //!
-//! What the types can't know is where a list came from: [`AllowList::new`] takes any prefixes. That it is made once,
-//! at the start and from the configuration, is up to the program that uses this crate.
+//! What the types can't know is where a list came from: [`AllowList::new`] takes any prefixes. That it is made from the
+//! configuration alone, at the start and anew when that is read again, is up to the program that uses this crate.
 //!
 //! [`ReceivedUpdate`]: crate::ReceivedUpdate
 //!

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -33,7 +33,8 @@ pub struct SpeakerHandle {
 }
 
 struct Inner {
-    allow_list: AllowList,
+    /// Held while the desired state is changed, so that nothing is desired that the list does not have.
+    allow_list: std::sync::Mutex<AllowList>,
     roster: Arc<Roster>,
     router_id: Ipv4Addr,
     /// The listeners' tasks.
@@ -56,6 +57,7 @@ impl SpeakerHandle {
         listeners: JoinSet<()>,
         watchers: Watchers,
     ) -> Self {
+        let allow_list = std::sync::Mutex::new(allow_list);
         let (listeners, watchers) = (Mutex::new(listeners), Mutex::new(watchers));
         Self { inner: Arc::new(Inner { allow_list, roster, router_id, listeners, watchers }) }
     }
@@ -65,13 +67,36 @@ impl SpeakerHandle {
     /// # Errors
     /// When a prefix is not on the allow-list; the error names all such prefixes, and nothing is changed.
     pub fn set_desired(&self, announcements: Vec<Announcement>) -> Result<(), NotAllowed> {
-        let desired = Desired::new(&self.inner.allow_list, announcements)?;
+        let allow_list = self.allow_list();
+        let desired = Desired::new(&allow_list, announcements)?;
         self.inner.roster.wanted().send_if_modified(|wanted| {
             let changed = wanted.desired != desired;
             wanted.desired = desired;
             changed
         });
         Ok(())
+    }
+
+    /// Replaces the list of what may be announced at all, when the configuration has changed. First widen it, then have the
+    /// new routes desired, then narrow it: nothing is withdrawn behind the back of who desires it.
+    ///
+    /// # Errors
+    /// When a prefix that is desired now is not on the new list; the error names all such prefixes, and nothing is changed.
+    pub fn set_allow_list(&self, list: AllowList) -> Result<(), NotAllowed> {
+        let mut allow_list = self.allow_list();
+        let desired = self.inner.roster.wanted().borrow().desired.clone();
+        let prefixes = desired.iter().map(|(exportable, _)| exportable.prefix());
+        let missing: Vec<Prefix> = prefixes.filter(|prefix| list.exportable(*prefix).is_none()).collect();
+        if missing.is_empty() {
+            *allow_list = list;
+            Ok(())
+        } else {
+            Err(NotAllowed(missing))
+        }
+    }
+
+    fn allow_list(&self) -> std::sync::MutexGuard<'_, AllowList> {
+        self.inner.allow_list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The desired state is complete for the first time: End-of-RIB may follow it, on this and every later session.

@@ -117,6 +117,31 @@ async fn a_prefix_outside_the_allow_list_cannot_be_sent() {
 }
 
 #[tokio::test]
+async fn the_allow_list_changes_with_the_configuration_but_never_under_a_route_that_is_announced() {
+    const NEW: &str = "198.51.100.0/24";
+    let (us, them) = (own_address(), own_address());
+    let (router, _router_events) = Speaker::start(router(SocketAddr::new(them, 0), &[us])).unwrap();
+    let (pop, _events) =
+        Speaker::start(common::speaker(vec![peer("router", router.listening()[0], THEIR_AS, us)])).unwrap();
+    pop.set_desired(vec![plain(V4)]).unwrap();
+    until_received(&router, "pop0", 1).await;
+
+    let narrow = AllowList::new([prefix(NEW)]);
+    assert_eq!(pop.set_allow_list(narrow.clone()).unwrap_err().0, [prefix(V4)]);
+    assert_eq!(pop.set_desired(vec![plain(NEW)]).unwrap_err().0, [prefix(NEW)], "the old list is in force");
+
+    pop.set_allow_list(AllowList::new([prefix(V4), prefix(NEW)])).unwrap();
+    pop.set_desired(vec![plain(V4), plain(NEW)]).unwrap();
+    until_received(&router, "pop0", 2).await;
+    pop.set_desired(vec![plain(NEW)]).unwrap();
+    pop.set_allow_list(narrow).unwrap();
+    until_received(&router, "pop0", 1).await;
+    assert_eq!(pop.set_desired(vec![plain(V4)]).unwrap_err().0, [prefix(V4)], "gone from the list");
+    let received = received(&router, "pop0").await;
+    assert_eq!(received.iter().map(|route| route.route.prefix).collect::<Vec<_>>(), [prefix(NEW)]);
+}
+
+#[tokio::test]
 async fn hostile_bytes_are_answered_exactly_and_the_session_comes_back() {
     let mut garbage = KEEPALIVE.to_vec();
     garbage[0] = 0;
