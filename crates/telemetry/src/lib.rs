@@ -13,5 +13,5 @@ pub mod log;
 pub mod metrics;
 
 pub use journal::{EventJournal, Followed, Follower};
-pub use log::{LogError, LogFormat, LogGuard, LogOptions};
+pub use log::{LogError, LogFilter, LogFormat, LogGuard, LogOptions};
 pub use metrics::{MetricsError, Prometheus};

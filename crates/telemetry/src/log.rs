@@ -5,7 +5,9 @@ mod writer;
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
-use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, reload,
+};
 
 use self::writer::LineWriter;
 
@@ -56,6 +58,33 @@ pub enum LogError {
 #[must_use = "lines logged last are lost when it is dropped early"]
 pub struct LogGuard {
     writer: LineWriter,
+    filter: LogFilter,
+}
+
+impl LogGuard {
+    /// What changes the filter while the process runs.
+    pub fn filter(&self) -> LogFilter {
+        self.filter.clone()
+    }
+}
+
+/// Changes what is logged from now on.
+#[derive(Debug, Clone)]
+pub struct LogFilter {
+    /// None where [`FILTER_VARIABLE`] outranks the configuration.
+    handle: Option<reload::Handle<EnvFilter, Registry>>,
+}
+
+impl LogFilter {
+    /// Logs by `filter` from now on. Returns whether it does: [`FILTER_VARIABLE`] outranks it where that is set.
+    ///
+    /// # Errors
+    /// When the filter can't be understood; the log stays as it is.
+    pub fn set(&self, filter: &str) -> Result<bool, LogError> {
+        let filter = parse_filter(filter.to_owned())?;
+        // An error means that the log has ended, and the process with it.
+        Ok(self.handle.as_ref().is_some_and(|handle| handle.reload(filter).is_ok()))
+    }
 }
 
 impl Drop for LogGuard {
@@ -66,15 +95,17 @@ impl Drop for LogGuard {
 
 /// Sets up the process's log on standard error.
 pub fn install(options: &LogOptions) -> Result<LogGuard, LogError> {
-    let filter = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.is_empty());
-    let filter = parse_filter(filter.unwrap_or_else(|| options.filter.clone()))?;
+    let outranked = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.is_empty());
+    let fixed = outranked.is_some();
+    let filter = parse_filter(outranked.unwrap_or_else(|| options.filter.clone()))?;
+    let (filter, handle) = reload::Layer::new(filter);
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = LineWriter::start(options.format, io::stderr())?;
     let subscriber =
         tracing_subscriber::registry().with(filter).with(layer(options.format, colours, writer.clone()));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
-    Ok(LogGuard { writer })
+    Ok(LogGuard { writer, filter: LogFilter { handle: (!fixed).then_some(handle) } })
 }
 
 fn parse_filter(filter: String) -> Result<EnvFilter, LogError> {
@@ -150,6 +181,31 @@ mod tests {
             (&line["level"], &line["message"], &line["backend"]),
             (&"WARN".into(), &"down".into(), &"app/eu-1".into())
         );
+    }
+
+    #[test]
+    fn a_filter_that_is_set_holds_from_the_next_line_on_and_a_bad_one_changes_nothing() {
+        let captured = Captured::default();
+        let writer = LineWriter::start(LogFormat::Text, captured.clone()).unwrap();
+        let (filter, handle) = reload::Layer::new(parse_filter("info".to_owned()).unwrap());
+        let subscriber =
+            tracing_subscriber::registry().with(filter).with(layer(LogFormat::Text, false, writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            let filter = LogFilter { handle: Some(handle) };
+            let say = |word: &str| tracing::debug!("{word}");
+            say("before");
+            assert!(filter.set("debug").unwrap());
+            say("while");
+            assert!(filter.set("proxima=loud").is_err());
+            say("still");
+            assert!(filter.set("info").unwrap());
+            say("after");
+            assert!(!LogFilter { handle: None }.set("debug").unwrap(), "the variable outranks it");
+        });
+        writer.flush();
+        let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let said: Vec<_> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(said, ["while", "still"], "{text}");
     }
 
     #[test]
