@@ -15,6 +15,7 @@
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
 //! figures   what the measurements have in common
+//! witness   whether the machine itself stood still meanwhile
 //! ```
 //!
 //! The harness meets the daemon only at its process boundary: a binary, a config file, a socket.
@@ -36,6 +37,7 @@ pub mod sandbox;
 pub mod selftest;
 pub mod table;
 pub mod wait;
+pub mod witness;
 pub mod world;
 
 pub use error::{Error, Result};

@@ -10,11 +10,10 @@ use std::{
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use nix::time::{ClockId, clock_gettime};
 use proxima_api::{Event, EventKind, EventLine, paths};
 use tokio::{net::UnixStream, task::JoinHandle};
 
-use crate::observe::Journal;
+use crate::observe::{Journal, clock::instant};
 
 /// An event and when it happened on this program's clock.
 #[derive(Debug, Clone)]
@@ -102,31 +101,5 @@ async fn follow_once(
 fn record(event: Event, journal: &Journal<Told>, known: &mut HashSet<(u64, u64)>) {
     if known.insert((event.seq, event.mono_ns)) {
         journal.push(Told { at: instant(event.mono_ns), kind: event.kind });
-    }
-}
-
-/// The instant of a reading of `CLOCK_MONOTONIC`, which [`Instant`] is on Linux.
-fn instant(mono_ns: u64) -> Instant {
-    let now = Instant::now();
-    let reading = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-    let then = Duration::from_nanos(mono_ns);
-    match reading.checked_sub(then) {
-        Some(ago) => now.checked_sub(ago).unwrap_or(now),
-        None => now + then.saturating_sub(reading),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reading_of_the_monotonic_clock_is_the_instant_it_was_taken_at() {
-        let before = Instant::now();
-        let reading = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
-        let after = Instant::now();
-        let at = instant(reading.as_nanos() as u64);
-        let slack = Duration::from_millis(5);
-        assert!(at + slack >= before && at <= after + slack);
     }
 }

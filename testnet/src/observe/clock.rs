@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// Offset between the wall clock and the monotonic clock, as last sampled.
 #[derive(Debug, Clone, Copy)]
 pub struct WallClock {
@@ -44,6 +46,17 @@ impl WallClock {
     }
 }
 
+/// The instant of a reading of `CLOCK_MONOTONIC`, which [`Instant`] is on Linux.
+pub fn instant(mono_ns: u64) -> Instant {
+    let now = Instant::now();
+    let reading = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    let then = Duration::from_nanos(mono_ns);
+    match reading.checked_sub(then) {
+        Some(ago) => now.checked_sub(ago).unwrap_or(now),
+        None => now + then.saturating_sub(reading),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +79,15 @@ mod tests {
         let early = clock.instant(clock.wall.checked_sub(second).unwrap());
         let late = clock.instant(clock.wall + second);
         assert_eq!(late - early, 2 * second);
+    }
+
+    #[test]
+    fn a_reading_of_the_monotonic_clock_is_the_instant_it_was_taken_at() {
+        let before = Instant::now();
+        let reading = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+        let after = Instant::now();
+        let at = instant(reading.as_nanos() as u64);
+        let slack = Duration::from_millis(5);
+        assert!(at + slack >= before && at <= after + slack);
     }
 }
