@@ -128,7 +128,7 @@ pub enum Reason {
         /// How many.
         successes: u16,
     },
-    /// Enough probes in a row failed softly.
+    /// Enough probes in a row failed softly, runs of bad answers in real traffic between them.
     Fell {
         /// How many.
         failures: u16,
@@ -168,6 +168,10 @@ impl fmt::Display for Reason {
         match self {
             Self::Rose { successes: 1 } => f.write_str("a probe succeeded"),
             Self::Rose { successes } => write!(f, "{successes} probes in a row succeeded"),
+            Self::Fell { failures: 1, last: last @ Failure::Traffic { .. } } => last.fmt(f),
+            Self::Fell { failures, last: last @ Failure::Traffic { .. } } => {
+                write!(f, "{failures} failures in a row, the last: {last}")
+            }
             Self::Fell { failures: 1, last } => write!(f, "a probe failed: {last}"),
             Self::Fell { failures, last } => write!(f, "{failures} probes in a row failed, the last: {last}"),
             Self::Refused { probe, confirm } => write!(f, "{probe}; connecting again: {confirm}"),

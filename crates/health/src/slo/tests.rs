@@ -41,16 +41,13 @@ impl World {
     /// Counts requests that took so long, or failed without a first byte.
     fn count(&mut self, requests: u64, latency: Option<Duration>) {
         self.counted.requests += requests;
-        match latency {
-            Some(latency) => {
-                for (end, below) in &mut self.counted.first_byte {
-                    *below += if latency < *end { requests } else { 0 };
-                }
-            }
-            None => {
-                self.counted.errors += requests;
-                self.counted.silent += requests;
-            }
+        let Some(latency) = latency else {
+            self.counted.errors += requests;
+            self.counted.silent += requests;
+            return;
+        };
+        for (end, below) in &mut self.counted.first_byte {
+            *below += if latency < *end { requests } else { 0 };
         }
     }
 

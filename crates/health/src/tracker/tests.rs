@@ -242,6 +242,115 @@ fn a_confirming_connect_this_host_cannot_make_confirms_nothing() {
     }
 }
 
+const ERRORS: Passive = Passive { server_errors: 5, connect_errors: 0, resets: 0, slow: 0, good: 0 };
+
+#[test]
+fn one_refused_connection_of_real_traffic_is_confirmed_at_once_and_decides() {
+    for seen in [Passive::CONNECT_ERROR, Passive::RESET, Passive { good: 7, ..Passive::RESET }] {
+        let mut world = World::with(Health::Up);
+        let seen_at = world.now;
+        assert_eq!(world.input(Input::Passive(seen)), [Output::Confirm]);
+        assert_eq!(world.input(Input::Passive(seen)), [], "one confirming connect is enough");
+        world.now += MS;
+        let outputs = world.input(Input::Confirmed(Err(Failure::Refused)));
+        let expected = format!("{seen} in real traffic; connecting again: connection refused");
+        assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected)));
+        let Some(Output::Verdict(verdict)) = outputs.first() else { panic!("{outputs:?}") };
+        assert_eq!((verdict.evidence_at, verdict.at), (seen_at, world.now));
+        assert_eq!(world.input(Input::Passive(seen)), [], "it is known to be down");
+    }
+}
+
+#[test]
+fn real_traffic_that_a_connect_contradicts_only_brings_the_next_probe_on() {
+    let lost = Failure::Timeout { phase: Phase::Connect, after: Duration::from_millis(500) };
+    let unreachable = Failure::Unreachable { error: "no route to host".to_owned() };
+    for outcome in [Ok(()), Err(lost), Err(unreachable)] {
+        let mut world = World::with(Health::Up);
+        for round in 0..6 {
+            assert_eq!(world.input(Input::Passive(Passive::CONNECT_ERROR)), [Output::Confirm], "{round}");
+            assert_eq!(world.input(Input::Confirmed(outcome.clone())), []);
+            assert_eq!(world.input(Input::Passive(Passive::CONNECT_ERROR)), [], "not at once again");
+            let pause = world.tracker.poll_timeout().unwrap() - world.now;
+            let expected = (Settings::FAST_INTERVAL * (1 << round)).min(Duration::from_secs(1));
+            let as_planned = round == 5 && pause < expected;
+            assert!(near(pause, expected) || as_planned, "{pause:?} in round {round}");
+            assert_eq!(world.probe(Ok(())).0, []);
+            world.now += pause.mul_f64(0.3);
+        }
+        assert_eq!(world.tracker.health(), Health::Up);
+    }
+}
+
+#[test]
+fn a_run_of_bad_answers_counts_as_one_soft_failure_between_two_probes() {
+    let mut world = World::with(Health::Up);
+    assert_eq!(world.input(Input::Passive(ERRORS)), []);
+    assert_eq!(world.input(Input::Passive(Passive { good: 1, ..ERRORS })), [], "a good one ends the run");
+    let before = world.tracker.poll_timeout().unwrap();
+    assert_eq!(world.input(Input::Passive(ERRORS)), []);
+    assert_eq!(world.tracker.poll_timeout(), Some(before), "five are no run");
+    for _ in 0..20 {
+        assert_eq!(world.input(Input::Passive(ERRORS)), []);
+    }
+    let pause = world.tracker.poll_timeout().unwrap() - world.now;
+    assert!(near(pause, Settings::FAST_INTERVAL), "the next probe comes soon: {pause:?}");
+    assert_eq!(world.probe(Err(timeout())).0, [], "two failures");
+    let mut outputs = Vec::new();
+    for _ in 0..2 {
+        outputs.extend(world.input(Input::Passive(ERRORS)));
+    }
+    let expected = "3 failures in a row, the last: no good answer in real traffic: 100 times status 5xx";
+    assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected.to_owned())));
+}
+
+#[test]
+fn a_noticed_backend_is_drained_before_its_time_and_stays_so_whatever_probes_say() {
+    let mut world = World::with(Health::Up);
+    let noticed_at = world.now;
+    let at = world.now + Duration::from_secs(32);
+    assert_eq!(world.input(Input::Notice(Some(at))), []);
+    while world.tracker.poll_timeout().unwrap() < noticed_at + Duration::from_secs(2) {
+        assert_eq!(world.probe(Ok(())).0, []);
+    }
+    world.now = world.tracker.poll_timeout().unwrap();
+    assert_eq!(world.now + Settings::LEAD, at);
+    world.tracker.handle_timeout(world.now);
+    let outputs = world.outputs();
+    let expected = "announced to go away within 30s".to_owned();
+    assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected)));
+    let Some(Output::Verdict(decided)) = outputs.first() else { panic!("{outputs:?}") };
+    assert_eq!(decided.evidence_at, noticed_at);
+    while world.now < at + Duration::from_secs(3) {
+        let (outputs, pause) = world.probe(Ok(()));
+        assert_eq!(outputs, []);
+        assert!(pause <= Duration::from_millis(1100), "{pause:?}");
+    }
+    let outputs = world.input(Input::Notice(None));
+    assert!(matches!(verdict(&outputs), Some((Health::Down, Health::Up, _))), "taken back: up at once");
+}
+
+#[test]
+fn a_notice_can_come_late_be_put_off_and_be_known_from_the_start() {
+    let mut world = World::with(Health::Up);
+    let outputs = world.input(Input::Notice(Some(world.now)));
+    let expected = "announced to have gone away by now".to_owned();
+    assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected)));
+    assert_eq!(world.input(Input::Notice(Some(world.now + MS))), [], "the same again, nearly");
+    for _ in 0..2 {
+        assert_eq!(world.probe(Ok(())).0, []);
+    }
+    let later = world.now + Duration::from_mins(1);
+    assert!(verdict(&world.input(Input::Notice(Some(later)))).is_some(), "put off: up until then");
+    assert_eq!(world.tracker.health(), Health::Up);
+
+    let mut world = World::new();
+    let outputs = world.input(Input::Notice(Some(world.now)));
+    assert!(matches!(verdict(&outputs), Some((Health::Unknown, Health::Down, _))));
+    world.probe(Err(timeout()));
+    assert_eq!(world.input(Input::Notice(None)), [], "it has to rise as any other");
+}
+
 fn any_failure() -> impl Strategy<Value = Failure> {
     proptest::sample::select(vec![Failure::Refused, Failure::Closed, timeout()])
 }
@@ -256,7 +365,20 @@ fn any_input() -> impl Strategy<Value = Input> {
         4 => outcome().prop_map(Input::Probed),
         2 => outcome().prop_map(Input::Confirmed),
         1 => Just(Input::StandingLost(Loss::Closed)),
+        1 => any_passive().prop_map(Input::Passive),
     ]
+}
+
+fn any_passive() -> impl Strategy<Value = Passive> {
+    (0..2u32, 0..2u32, 0..20u32, 0..20u32, 0..2u32).prop_map(
+        |(connect_errors, resets, server_errors, slow, good)| Passive {
+            connect_errors,
+            resets,
+            server_errors,
+            slow,
+            good,
+        },
+    )
 }
 
 proptest! {
@@ -284,6 +406,54 @@ proptest! {
             });
             prop_assert_eq!(expected, found);
         }
+    }
+
+    /// Else clients that provoke errors could take a backend away.
+    #[test]
+    fn no_traffic_takes_a_backend_down_that_takes_connections_and_passes_its_probes(
+        reports in proptest::collection::vec(proptest::collection::vec(any_passive(), 0..5), 1..100),
+    ) {
+        let mut world = World::with(Health::Up);
+        for seen in reports {
+            for seen in seen {
+                if world.input(Input::Passive(seen)) == [Output::Confirm] {
+                    prop_assert_eq!(world.input(Input::Confirmed(Ok(()))), []);
+                }
+            }
+            prop_assert_eq!(world.probe(Ok(())).0, []);
+            prop_assert_eq!(world.tracker.health(), Health::Up);
+        }
+    }
+
+    /// A notice delays no verdict but the one it forbids: with every notice gone, all is as if there had been none.
+    #[test]
+    fn a_backend_is_never_up_while_a_notice_is_in_force(
+        steps in proptest::collection::vec((any_probe(), proptest::option::of(0u64..60)), 1..60),
+    ) {
+        let mut world = World::new();
+        let mut notice = None;
+        for (outcome, change) in steps {
+            if let Some(seconds) = change {
+                notice = (seconds < 50).then(|| world.now + Duration::from_secs(seconds));
+                world.input(Input::Notice(notice));
+            }
+            let due = world.tracker.poll_timeout().unwrap();
+            world.now = world.now.max(due);
+            world.tracker.handle_timeout(world.now);
+            if world.outputs().contains(&Output::Probe) {
+                world.tracker.handle(world.now, Input::Probed(outcome));
+                if world.outputs().contains(&Output::Confirm) {
+                    world.input(Input::Confirmed(Ok(())));
+                }
+            }
+            if notice.is_some_and(|at| at <= world.now + Settings::LEAD) {
+                prop_assert_eq!(world.tracker.health(), Health::Down);
+            }
+        }
+        world.input(Input::Notice(None));
+        world.probe(Ok(()));
+        world.probe(Ok(()));
+        prop_assert_eq!(world.tracker.health(), Health::Up);
     }
 
     #[test]
