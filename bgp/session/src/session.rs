@@ -90,6 +90,8 @@ pub struct Session {
     up: Option<Arc<Terms>>,
     /// Families of that session whose routes could not be read.
     disabled: Families,
+    /// Families of that session of which the peer has sent all its routes.
+    complete: Families,
     reported: State,
     cause: Cause,
     since: Option<Instant>,
@@ -115,6 +117,7 @@ impl Session {
             told: Vec::new(),
             up: None,
             disabled: Families::NONE,
+            complete: Families::NONE,
             reported: State::Idle,
             cause: Cause::Stopped,
             since: None,
@@ -291,6 +294,7 @@ impl Session {
             },
             stale: self.helper.stale().collect(),
             disabled: self.disabled.iter().collect(),
+            complete: self.complete.iter().collect(),
             bfd: self.bfd,
             received: self.counts.counts(),
             advertised: self.adj_rib_out.len(),

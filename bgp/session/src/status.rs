@@ -164,6 +164,9 @@ pub struct Status {
     pub stale: Vec<Family>,
     /// Families of the session whose routes could not be read and are ignored until its end (RFC 7606).
     pub disabled: Vec<Family>,
+    /// Families of which the peer has sent all its routes in this session, as its End-of-RIB says (RFC 4724 §2). Not every
+    /// speaker sends one without graceful restart.
+    pub complete: Vec<Family>,
     /// What BFD says.
     pub bfd: Bfd,
     /// Prefixes received, as the RIB counted them last.

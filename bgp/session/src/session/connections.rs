@@ -185,6 +185,7 @@ impl Session {
         self.adj_rib_out.close();
         self.refreshes.clear();
         self.disabled = Families::NONE;
+        self.complete = Families::NONE;
         for change in self.helper.lost(now, cause, terms) {
             self.rib(change);
         }
@@ -197,6 +198,7 @@ impl Session {
     fn came_up(&mut self, now: Instant, link: Link, terms: Arc<Terms>) {
         self.up = Some(terms.clone());
         self.disabled = Families::NONE;
+        self.complete = Families::NONE;
         self.held_by_limit = false;
         self.shared.capability_missing = false;
         self.shared.held_by_bfd = None;

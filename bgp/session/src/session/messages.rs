@@ -140,6 +140,7 @@ impl Session {
             if let Some(swept) = self.helper.end_of_rib(family) {
                 self.rib(swept);
             }
+            self.complete = self.complete.iter().chain([family]).collect();
             self.rib(RibChange::EndOfRib(family));
         }
     }

@@ -106,6 +106,20 @@ fn end_of_rib_follows_the_routes_of_every_session_once_released() {
 }
 
 #[test]
+fn that_a_peer_has_sent_all_its_routes_is_known_until_the_session_ends() {
+    let mut world = World::established(first(), second());
+    set(&mut world, &[V4]);
+    assert_eq!(world.nodes[1].status().complete, []);
+    world.input(0, Input::ReleaseEndOfRib);
+    world.run(LATENCY);
+    assert_eq!(world.nodes[1].status().complete, Family::ALL);
+    assert_eq!(world.nodes[0].status().complete, [], "the other side has not said so");
+    world.die(0, false);
+    world.run(LATENCY);
+    assert_eq!(world.nodes[1].status().complete, []);
+}
+
+#[test]
 fn a_route_that_cannot_be_encoded_is_reported_and_holds_up_nothing() {
     let mut world = World::established(Settings { extended_messages: false, ..first() }, second());
     set(&mut world, &[V4]);
