@@ -229,6 +229,7 @@ fn needs_restart(diff: &Diff) -> Result<(), ErrorBody> {
     let parts: Vec<String> = touched("announce", &diff.groups)
         .chain(touched("services", &diff.services))
         .chain(touched("pools", &diff.pools))
+        .chain(touched("regions", &diff.regions))
         .chain(others)
         .collect();
     if parts.is_empty() {

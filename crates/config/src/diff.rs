@@ -4,10 +4,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use proxima_types::{GroupName, PeerName, PoolName, ServiceName, StationName};
+use proxima_types::{GroupName, PeerName, PoolName, RegionName, ServiceName, StationName};
 use serde::Serialize;
 
-use crate::{Bmp, Config, Peer};
+use crate::{Bmp, Config, Group, Peer, Protocol, Service};
 
 /// The difference of two configurations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,10 +21,31 @@ pub struct Diff {
     pub groups: Changes<GroupName>,
     /// Services.
     pub services: Changes<ServiceName>,
+    /// What of the services takes other listening sockets; the service is in [`Self::services`] too.
+    pub listeners: Vec<ListenerChange>,
     /// Pools, with their probes and backends.
     pub pools: Changes<PoolName>,
+    /// Regions.
+    pub regions: Changes<RegionName>,
     /// Everything else that differs.
     pub other: Vec<Part>,
+    /// Lists that hold something back or keep something up, and that are empty now or gone: their keys. Whoever left them
+    /// out by mistake would rather hear of it.
+    pub emptied: Vec<String>,
+}
+
+/// A change of where, or in what language, services are offered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerChange {
+    /// A new service.
+    Opened(ServiceName),
+    /// A service that is gone.
+    Closed(ServiceName),
+    /// `listen` of a service.
+    Listen(ServiceName),
+    /// `protocol` of a service.
+    Protocol(ServiceName),
 }
 
 /// Named things that come, go or differ; each list sorted.
@@ -42,10 +63,15 @@ pub struct Changes<N> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
-    /// `[pop]`.
-    Pop,
-    /// `[regions]`.
-    Regions,
+    /// `name` of `[pop]`.
+    #[serde(rename = "pop.name")]
+    PopName,
+    /// `region` of `[pop]`.
+    #[serde(rename = "pop.region")]
+    PopRegion,
+    /// `router-id` of `[pop]`.
+    #[serde(rename = "pop.router-id")]
+    RouterId,
     /// `local-as` of `[bgp]`.
     #[serde(rename = "bgp.local-as")]
     LocalAs,
@@ -60,8 +86,12 @@ pub enum Part {
     Mrt,
     /// `[catchment]`.
     Catchment,
-    /// `[data-plane]`.
-    DataPlane,
+    /// `workers` of `[data-plane]`.
+    #[serde(rename = "data-plane.workers")]
+    Workers,
+    /// `distance` of `[data-plane]`, or the order of the regions where that is what it goes by.
+    #[serde(rename = "data-plane.distance")]
+    Distance,
     /// `[limits]`.
     Limits,
     /// `[drain]`.
@@ -70,36 +100,119 @@ pub enum Part {
     Admin,
     /// `[metrics]`.
     Metrics,
-    /// `[log]`.
-    Log,
+    /// `level` of `[log]`.
+    #[serde(rename = "log.level")]
+    LogLevel,
+    /// `format` of `[log]`.
+    #[serde(rename = "log.format")]
+    LogFormat,
 }
 
 impl Config {
     /// What has to be done to get from `old` to `new`.
     pub fn diff(old: &Self, new: &Self) -> Diff {
         let differs = [
-            (Part::Pop, old.pop != new.pop),
-            (Part::Regions, old.regions != new.regions),
+            (Part::PopName, old.pop.name != new.pop.name),
+            (Part::PopRegion, old.pop.region != new.pop.region),
+            (Part::RouterId, old.pop.router_id != new.pop.router_id),
             (Part::LocalAs, old.bgp.local_as != new.bgp.local_as),
             (Part::BgpListen, old.bgp.listen != new.bgp.listen),
             (Part::BestPath, old.bgp.best_path != new.bgp.best_path),
             (Part::Mrt, old.bgp.mrt != new.bgp.mrt),
             (Part::Catchment, old.catchment != new.catchment),
-            (Part::DataPlane, old.data_plane != new.data_plane),
+            (Part::Workers, old.data_plane.workers != new.data_plane.workers),
+            (Part::Distance, old.data_plane.distance != new.data_plane.distance),
             (Part::Limits, old.limits != new.limits),
             (Part::Drain, old.drain != new.drain),
             (Part::Admin, old.admin != new.admin),
             (Part::Metrics, old.metrics != new.metrics),
-            (Part::Log, old.log != new.log),
+            (Part::LogLevel, old.log.level != new.log.level),
+            (Part::LogFormat, old.log.format != new.log.format),
         ];
         Diff {
             peers: Changes::between(&peers(old), &peers(new)),
             bmp: Changes::between(&stations(old), &stations(new)),
             groups: Changes::between(&old.groups, &new.groups),
             services: Changes::between(&old.services, &new.services),
+            listeners: listeners(old, new),
             pools: Changes::between(&old.pools, &new.pools),
+            regions: Changes::between(&old.regions, &new.regions),
             other: differs.into_iter().filter_map(|(part, differs)| differs.then_some(part)).collect(),
+            emptied: emptied(old, new),
         }
+    }
+}
+
+fn listeners(old: &Config, new: &Config) -> Vec<ListenerChange> {
+    let Changes { added, removed, changed } = Changes::between(&old.services, &new.services);
+    let differ = |differ: &dyn Fn(&Service, &Service) -> bool| -> Vec<ServiceName> {
+        let pairs = changed.iter().filter(|name| differ(&old.services[*name], &new.services[*name]));
+        pairs.cloned().collect()
+    };
+    let kind = |service: &Service| std::mem::discriminant(&service.protocol);
+    let listen = differ(&|old, new| old.listen != new.listen);
+    let protocol = differ(&|old, new| kind(old) != kind(new));
+    added
+        .into_iter()
+        .map(ListenerChange::Opened)
+        .chain(removed.into_iter().map(ListenerChange::Closed))
+        .chain(listen.into_iter().map(ListenerChange::Listen))
+        .chain(protocol.into_iter().map(ListenerChange::Protocol))
+        .collect()
+}
+
+/// Not every list: those that a session, a prefix or a fence hangs on.
+fn emptied(old: &Config, new: &Config) -> Vec<String> {
+    let whole = [
+        ("bgp.peers", old.bgp.peers.is_empty(), new.bgp.peers.is_empty()),
+        ("bgp.bmp", old.bgp.bmp.is_empty(), new.bgp.bmp.is_empty()),
+        ("announce", old.groups.is_empty(), new.groups.is_empty()),
+        ("services", old.services.is_empty(), new.services.is_empty()),
+        ("pools", old.pools.is_empty(), new.pools.is_empty()),
+    ];
+    let whole = whole.into_iter().filter_map(|(key, was, is)| (is && !was).then(|| key.to_owned()));
+    let groups = old.groups.iter().filter_map(|(name, old)| Some((old, new.groups.get(name)?)));
+    let services = old.services.iter().filter_map(|(name, old)| Some((old, new.services.get(name)?)));
+    whole
+        .chain(groups.flat_map(|(old, new)| emptied_communities(old, new)))
+        .chain(services.flat_map(|(old, new)| lost_fences(old, new)))
+        .collect()
+}
+
+fn emptied_communities(old: &Group, new: &Group) -> Vec<String> {
+    let mut keys = Vec::new();
+    if new.attributes.communities.is_empty() && !old.attributes.communities.is_empty() {
+        keys.push(format!("announce.{}.communities", old.name));
+    }
+    // Those of the group itself are among them.
+    let adds = |group: &Group| {
+        let degraded = group.degraded.as_ref()?;
+        Some(degraded.attributes.communities.len() > group.attributes.communities.len())
+    };
+    if adds(old) == Some(true) && adds(new) == Some(false) {
+        keys.push(format!("announce.{}.degraded.communities", old.name));
+    }
+    keys
+}
+
+/// The routes that had a fence and have none now, each known by what it matches, numbered as in the new file from 1.
+fn lost_fences(old: &Service, new: &Service) -> Vec<String> {
+    match (&old.protocol, &new.protocol) {
+        (Protocol::Tcp(before), Protocol::Tcp(after)) => {
+            let lost = before.residency.is_some() && after.residency.is_none();
+            lost.then(|| format!("services.{}.residency", old.name)).into_iter().collect()
+        }
+        (Protocol::Http(before), Protocol::Http(after)) => {
+            let fenced = |matches| {
+                let same = before.routes.iter().find(|route| route.matches == matches);
+                same.is_some_and(|route| route.residency.is_some())
+            };
+            let open = (1..).zip(&after.routes).filter(|(_, route)| route.residency.is_none());
+            open.filter(|(_, route)| fenced(route.matches.clone()))
+                .map(|(number, _)| format!("services.{}.routes[{number}].residency", old.name))
+                .collect()
+        }
+        (Protocol::Tcp(_), Protocol::Http(_)) | (Protocol::Http(_), Protocol::Tcp(_)) => Vec::new(),
     }
 }
 
@@ -119,6 +232,7 @@ impl Diff {
             && self.groups.is_empty()
             && self.services.is_empty()
             && self.pools.is_empty()
+            && self.regions.is_empty()
             && self.other.is_empty()
     }
 }
@@ -152,11 +266,15 @@ impl fmt::Display for Diff {
         lines.extend(self.groups.line("groups"));
         lines.extend(self.services.line("services"));
         lines.extend(self.pools.line("pools"));
+        lines.extend(self.regions.line("regions"));
         if !self.other.is_empty() {
             lines.push(format!(
                 "other: ~{}",
                 self.other.iter().map(Part::to_string).collect::<Vec<_>>().join(" ~")
             ));
+        }
+        if !self.emptied.is_empty() {
+            lines.push(format!("emptied: {}", self.emptied.join(" ")));
         }
         if lines.is_empty() { f.write_str("nothing changes") } else { f.write_str(&lines.join("\n")) }
     }
@@ -176,19 +294,33 @@ impl<N: fmt::Display> Changes<N> {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Pop => "pop",
-            Self::Regions => "regions",
+            Self::PopName => "pop.name",
+            Self::PopRegion => "pop.region",
+            Self::RouterId => "pop.router-id",
             Self::LocalAs => "bgp.local-as",
             Self::BgpListen => "bgp.listen",
             Self::BestPath => "bgp.best-path",
             Self::Mrt => "bgp.mrt",
             Self::Catchment => "catchment",
-            Self::DataPlane => "data-plane",
+            Self::Workers => "data-plane.workers",
+            Self::Distance => "data-plane.distance",
             Self::Limits => "limits",
             Self::Drain => "drain",
             Self::Admin => "admin",
             Self::Metrics => "metrics",
-            Self::Log => "log",
+            Self::LogLevel => "log.level",
+            Self::LogFormat => "log.format",
         })
+    }
+}
+
+/// The key in the file.
+impl fmt::Display for ListenerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened(name) | Self::Closed(name) => write!(f, "services.{name}"),
+            Self::Listen(name) => write!(f, "services.{name}.listen"),
+            Self::Protocol(name) => write!(f, "services.{name}.protocol"),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a reload is told.
 
-use proxima_config::{Config, Diff};
+use proxima_config::{Config, Diff, ListenerChange};
 
 mod common;
 
@@ -62,16 +62,60 @@ fn each_change_is_named_where_it_belongs() {
         ("first-byte = \"10s\"", "first-byte = \"11s\"", "services: ~api"),
         ("tier = 1", "tier = 2", "pools: ~app"),
         ("interval = \"1s\"", "interval = \"2s\"", "pools: ~app"),
-        ("name = \"fra1\"", "name = \"fra2\"", "other: ~pop"),
-        ("level = \"info\"", "level = \"warn\"", "other: ~log"),
+        ("name = \"fra1\"", "name = \"fra2\"", "other: ~pop.name"),
+        ("router-id = \"192.0.2.11\"", "router-id = \"192.0.2.12\"", "other: ~pop.router-id"),
+        ("level = \"info\"", "level = \"warn\"", "other: ~log.level"),
+        ("level = \"info\"", "level = \"info\"\nformat = \"json\"", "other: ~log.format"),
         ("[metrics]\nlisten = \"127.0.0.1:9179\"\n", "[drain]\nstreams = \"1s\"\n", "other: ~drain ~metrics"),
-        ("[admin]\n", "[data-plane]\nworkers = 3\n[admin]\ngroup = \"ops\"\n", "other: ~data-plane ~admin"),
-        ("[admin]\n", "[data-plane]\ndistance = \"bgp\"\n[admin]\n", "other: ~data-plane"),
+        (
+            "[admin]\n",
+            "[data-plane]\nworkers = 3\n[admin]\ngroup = \"ops\"\n",
+            "other: ~data-plane.workers ~admin",
+        ),
+        ("[admin]\n", "[data-plane]\ndistance = \"bgp\"\n[admin]\n", "other: ~data-plane.distance"),
         // A region's jurisdiction is part of every backend in it.
-        ("jurisdiction = \"US\"", "jurisdiction = \"CA\"", "pools: ~app\nother: ~regions"),
+        ("jurisdiction = \"US\"", "jurisdiction = \"CA\"", "pools: ~app\nregions: ~us-east"),
     ] {
         assert_eq!(diff(&with(from, to)).to_string(), expected, "{to}");
     }
+}
+
+#[test]
+fn what_takes_other_sockets_is_told_apart_from_what_is_served_on_them() {
+    let listeners = |from: &str, to: &str| -> Vec<String> {
+        diff(&with(from, to)).listeners.iter().map(ListenerChange::to_string).collect()
+    };
+    assert_eq!(listeners("first-byte = \"10s\"", "first-byte = \"11s\""), [""; 0]);
+    assert_eq!(listeners("pool = \"raw\"", "pool = \"app\""), [""; 0]);
+    assert_eq!(listeners("203.0.113.1:5000", "203.0.113.1:5001"), ["services.raw.listen"]);
+    assert_eq!(listeners("[services.raw]", "[services.row]"), ["services.row", "services.raw"]);
+    let spoken = "protocol = \"http\"\nroutes = [{ pool = \"raw\" }]";
+    let tcp = "protocol = \"tcp\"\npool = \"raw\"";
+    assert_eq!(listeners(tcp, spoken), ["services.raw.protocol"]);
+}
+
+#[test]
+fn a_list_that_loses_its_last_entry_is_named() {
+    let parse = |text: &str| Config::parse(text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let emptied = |old: &str, new: &str| Config::diff(&parse(old), &parse(new)).emptied;
+    for (from, to, key) in [
+        ("communities = [\"64512:100\"]\n", "", "announce.web.communities"),
+        ("residency = { allow = [\"EU\"] }\n", "", "services.api.routes[1].residency"),
+    ] {
+        assert_eq!(emptied(SOUND, &with(from, to)), [key], "{to}");
+        assert_eq!(emptied(&with(from, to), SOUND), [""; 0], "filling one is nothing to ask about");
+    }
+    let also_degraded = with("prepend = 2", "prepend = 2\ncommunities = [\"64512:666\"]");
+    assert_eq!(emptied(&also_degraded, SOUND), ["announce.web.degraded.communities"]);
+    let begin = SOUND.find("[announce.web]").unwrap();
+    let end = SOUND.find("[services.api]").unwrap();
+    let alone = SOUND.replace(&SOUND[begin..end], "");
+    assert_eq!(emptied(SOUND, &alone), ["announce"]);
+    let begin = alone.find("[[bgp.peers]]").unwrap();
+    let end = alone.find("[services.api]").unwrap();
+    assert_eq!(emptied(&alone, &alone.replace(&alone[begin..end], "")), ["bgp.peers"]);
+    let one_less = with("communities = [\"64512:100\"]", "communities = [\"64512:100\", \"64512:101\"]");
+    assert_eq!(emptied(&one_less, SOUND), [""; 0], "not the last one");
 }
 
 #[test]
