@@ -12,6 +12,8 @@
 
 mod attribute;
 
+use std::fmt;
+
 use bytes::Bytes;
 use proxima_types::Asn;
 
@@ -230,9 +232,30 @@ impl Explanation {
         self.kind.map(MessageType::name)
     }
 
-    /// Whether the octets end before the message does.
-    pub fn is_cut_short(&self) -> bool {
-        matches!(&self.refusal, Some(Refusal { error: DecodeError::Header(HeaderError::CutShort(_)), .. }))
+    /// What is there of a message whose octets end before it does. A session would wait for the rest.
+    pub fn truncated(&self) -> Option<Truncated> {
+        let DecodeError::Header(HeaderError::CutShort(octets)) = self.refusal.as_ref()?.error else {
+            return None;
+        };
+        Some(Truncated { octets, of: header::announced_length(&self.octets) })
+    }
+}
+
+/// A message that ends too early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncated {
+    /// How many octets are there.
+    pub octets: usize,
+    /// How many there should be; absent where not even the header is there in full.
+    pub of: Option<usize>,
+}
+
+impl fmt::Display for Truncated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.of {
+            Some(of) => write!(f, "{} of {of} octets", self.octets),
+            None => write!(f, "{} of the {HEADER_LEN} octets of a header", self.octets),
+        }
     }
 }
 

@@ -111,6 +111,12 @@ pub(crate) fn type_of(bytes: &[u8]) -> Option<MessageType> {
     bytes.get(HEADER_LEN - 1).and_then(|octet| MessageType::from_octet(*octet))
 }
 
+/// How long the message at the front of `bytes` says it is, once its header is there.
+pub(crate) fn announced_length(bytes: &[u8]) -> Option<usize> {
+    let [.., high, low, _] = bytes.first_chunk::<HEADER_LEN>()?;
+    Some(usize::from(u16::from_be_bytes([*high, *low])))
+}
+
 /// Type and body of a message that is there in full and has nothing behind it.
 pub(crate) fn split(message: &[u8], max_len: usize) -> Result<(MessageType, &[u8]), DecodeError> {
     match parse(message, max_len)? {

@@ -2,11 +2,16 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use proxima_api::RouteFilter;
 use proxima_types::{PeerName, Prefix, PrefixError};
 
 use crate::failure::Failure;
+
+/// Options of all commands stand behind a command's own, before `--help`.
+const COMMON: usize = 900;
+/// Commands that need no daemon.
+const ALONE: [&str; 2] = ["check", "bgp"];
 
 /// Steers a running proximad and checks its configuration.
 #[derive(Debug, Parser)]
@@ -16,22 +21,44 @@ use crate::failure::Failure;
     after_help = "Exit codes: 0 done, 1 failed or something malformed was found, 2 bad usage or a bad configuration."
 )]
 pub(crate) struct Cli {
+    /// Print the admin interface's JSON instead of text
+    #[arg(long, global = true, display_order = COMMON)]
+    pub(crate) json: bool,
+
     /// The daemon's admin socket
     #[arg(
         long,
         global = true,
+        display_order = COMMON + 1,
         env = "PROXIMA_SOCKET",
         default_value = "/run/proximad/admin.sock",
         value_name = "PATH"
     )]
     pub(crate) socket: PathBuf,
 
-    /// Print the admin interface's JSON instead of text
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What was asked for. Ends the program when that makes no sense, or is help.
+    pub(crate) fn read() -> Self {
+        Self::from_arg_matches(&Self::whole_command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// With the help of commands that need no daemon silent about one.
+    fn whole_command() -> clap::Command {
+        let command = Self::command();
+        let options = command.get_arguments().filter_map(|option| match option.get_id().as_str() {
+            "json" => Some(option.clone().help("Print JSON instead of text")),
+            "socket" => Some(option.clone().hide(true)),
+            _ => None,
+        });
+        let options: Vec<_> = options.collect();
+        ALONE
+            .into_iter()
+            .fold(command, |whole, name| whole.mut_subcommand(name, |alone| alone.args(options.clone())))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,6 +229,10 @@ pub(crate) struct DecodeArgs {
     #[arg(value_name = "HEX|FILE|-", required = true)]
     pub(crate) input: Vec<String>,
 
+    /// The session is within one AS
+    #[arg(long)]
+    pub(crate) ibgp: bool,
+
     /// AS numbers have two octets: one side does not know RFC 6793
     #[arg(long)]
     pub(crate) two_octet_as: bool,
@@ -209,10 +240,6 @@ pub(crate) struct DecodeArgs {
     /// Prefixes have path identifiers: add-path was negotiated (RFC 7911)
     #[arg(long)]
     pub(crate) add_path: bool,
-
-    /// The session is within one AS
-    #[arg(long)]
-    pub(crate) ibgp: bool,
 
     /// Messages have at most 4096 octets: RFC 8654 was not negotiated
     #[arg(long)]
@@ -246,13 +273,11 @@ pub(crate) struct DrainArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Cli::whole_command().debug_assert();
     }
 
     #[test]

@@ -13,12 +13,10 @@ mod output;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::{args::Cli, client::Client, failure::Failure, output::Output};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     match run(&cli) {
         Ok(code) => code,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,

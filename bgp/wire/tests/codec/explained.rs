@@ -148,15 +148,19 @@ fn other_messages_are_told_by_type() {
 }
 
 #[test]
-fn a_stream_is_told_message_by_message_and_its_rest_as_cut_short() {
+fn a_stream_is_told_message_by_message_and_its_rest_as_truncated() {
     let mut bytes = [after_marker("0013 04"), after_marker("0017 02 0000 0000")].concat();
     bytes.extend_from_slice(&after_marker("0017 02 0000")[..]);
     let told = explain::stream(&bytes, modern());
-    let names: Vec<_> = told.iter().map(|e| (e.name(), e.octets.len(), e.is_cut_short())).collect();
+    let truncated = |e: &explain::Explanation| e.truncated().map(|t| t.to_string());
+    let names: Vec<_> = told.iter().map(|e| (e.name(), e.octets.len(), truncated(e))).collect();
+    let rest = Some("21 of 23 octets".to_owned());
     assert_eq!(
         names,
-        [(Some("KEEPALIVE"), 19, false), (Some("UPDATE"), 23, false), (Some("UPDATE"), 21, true)]
+        [(Some("KEEPALIVE"), 19, None), (Some("UPDATE"), 23, None), (Some("UPDATE"), 21, rest)]
     );
+    let header = explain::stream(&bytes[..7], modern());
+    assert_eq!(truncated(&header[0]).as_deref(), Some("7 of the 19 octets of a header"));
     let garbage = explain::stream(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", modern());
     assert_eq!(garbage.len(), 1);
     let refusal = garbage[0].refusal.as_ref().expect("no BGP");

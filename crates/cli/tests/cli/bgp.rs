@@ -173,8 +173,9 @@ async fn what_was_agreed_changes_how_messages_are_read() {
 #[tokio::test]
 async fn what_is_no_message_is_told_apart_from_what_is_no_input() {
     for (input, told) in [
-        ("xyz", "`xyz` is neither a file nor hexadecimal: `x` is no digit"),
-        ("fff", "`fff` is neither a file nor hexadecimal: `fff` has an odd number of digits"),
+        ("/nonexist", "`/nonexist`: no such file, and not hexadecimal: `/` is no digit"),
+        ("fff", "`fff`: no such file, and not hexadecimal: `fff` has an odd number of digits"),
+        ("/tmp", "`/tmp`: a directory, and not hexadecimal: `/` is no digit"),
     ] {
         let outcome = run(proxima(&["bgp", "decode", input])).await;
         assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
@@ -183,9 +184,74 @@ async fn what_is_no_message_is_told_apart_from_what_is_no_input() {
     let outcome = run(proxima(&["bgp", "decode", "0102030405"])).await;
     assert_eq!((outcome.code, outcome.stderr.as_str()), (1, ""));
     assert!(outcome.stdout.contains("the marker is not all ones"), "{outcome:?}");
-    let cut = hexadecimal(&sound()[..60]);
+}
+
+#[tokio::test]
+async fn a_truncated_message_is_told_by_its_octets_and_not_by_what_a_session_would_answer() {
+    let keepalive = hexadecimal(&message(4, &[]));
+    let cut = format!("{keepalive}{}", hexadecimal(&sound()[..60]));
     let outcome = run(proxima(&["bgp", "decode", &cut])).await;
-    assert!(outcome.code == 1 && outcome.stdout.contains("1 message, 1 malformed"), "{outcome:?}");
+    let told = "1. KEEPALIVE, 19 octets\n\n2. OPEN, 60 octets, at octet 19\n  truncated: 60 of 77 octets\n\n\
+        2 messages, 1 malformed\n";
+    shows(&outcome, 1, told);
+    let outcome = run(proxima(&["bgp", "decode", &keepalive[..12]])).await;
+    assert!(outcome.stdout.contains("truncated: 6 of the 19 octets of a header"), "{outcome:?}");
+
+    let outcome = run(proxima(&["bgp", "decode", "--json", &cut])).await;
+    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((outcome.code, &document["malformed"]), (1, &1.into()));
+    let truncated = &document["messages"][1];
+    assert_eq!(truncated["truncated"], serde_json::json!({ "octets": 60, "of": 77 }));
+    assert_eq!(truncated["refusal"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_route_with_an_as_set_is_taken_as_a_session_takes_it() {
+    let set: &[u8] = &[0x40, 2, 12, 2, 1, 0, 0, 0xfc, 0, 1, 1, 0, 3, 0x0d, 0x40];
+    let octets = hexadecimal(&update(&[ORIGIN, set, NEXT_HOP], &[24, 203, 0, 113]));
+    let outcome = run(proxima(&["bgp", "decode", &octets])).await;
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    for told in ["withdrawn           203.0.113.0/24", "by                  RFC 9774: treat-as-withdraw"] {
+        assert!(outcome.stdout.contains(told), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_help_of_what_needs_no_daemon_is_silent_about_it_and_names_its_own_options_first() {
+    for command in [&["bgp", "decode"][..], &["bgp", "dump"], &["bgp"], &["check"]] {
+        let outcome = run(proxima(&[command, &["--help"]].concat())).await;
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        for word in ["socket", "admin"] {
+            assert!(!outcome.stdout.contains(word), "{command:?} says {word}: {}", outcome.stdout);
+        }
+        assert!(outcome.stdout.contains("--json"), "{}", outcome.stdout);
+    }
+    for (command, expected) in [
+        (
+            &["bgp", "decode"][..],
+            &[
+                "--ibgp",
+                "--two-octet-as",
+                "--add-path",
+                "--no-extended-messages",
+                "--no-extended-next-hop",
+                "--json",
+                "--help",
+            ][..],
+        ),
+        (&["events"], &["--follow", "--since", "--json", "--socket", "--help"]),
+    ] {
+        let outcome = run(proxima(&[command, &["--help"]].concat())).await;
+        let lines = outcome.stdout.lines().filter_map(|line| line.trim_start().strip_prefix('-'));
+        let options = lines.filter_map(|line| line.split_whitespace().find(|word| word.starts_with('-')));
+        let named: Vec<String> = options.map(|word| format!("--{}", word.trim_matches('-'))).collect();
+        assert_eq!(named, expected, "{}", outcome.stdout);
+    }
+    // Whoever names a socket all the same is not refused.
+    let keepalive = hexadecimal(&message(4, &[]));
+    for args in [["--socket", "/nowhere", "bgp", "decode"], ["bgp", "decode", "--socket", "/nowhere"]] {
+        assert_eq!(run(proxima(&[&args[..], &[&keepalive]].concat())).await.code, 0, "{args:?}");
+    }
 }
 
 /// A record of an MRT file.

@@ -87,3 +87,17 @@ async fn a_file_that_can_t_be_read_exits_with_2() {
         assert!(outcome.stderr.contains("cannot read") && outcome.stderr.contains(told), "{outcome:?}");
     }
 }
+
+/// As `configs/` is meant to be checked: `proxima check configs/*.toml`, one file after the other.
+#[tokio::test]
+async fn every_toml_file_that_comes_with_the_product_is_ok() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let files = std::fs::read_dir(configs).unwrap().map(|entry| entry.unwrap().path());
+    let mut checked = 0;
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
+        let outcome = run(proxima(&["check", path.to_str().unwrap()])).await;
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{}", path.display());
+        checked += 1;
+    }
+    assert!(checked >= 3, "{checked} files");
+}

@@ -41,8 +41,9 @@ fn negotiated(args: &DecodeArgs) -> Negotiated {
         add_path_receive: if args.add_path { Families::ALL } else { Families::NONE },
         route_refresh: true,
         enhanced_refresh: true,
-        // As our sessions have it (RFC 7606 §2).
+        // As our sessions have it (RFC 7606 §2, RFC 9774).
         disable_families: true,
+        refuse_as_sets: true,
         peer: if args.ibgp { PeerKind::Internal } else { PeerKind::External },
         ..Negotiated::default()
     }
@@ -80,7 +81,10 @@ fn show(index: usize, offset: usize, message: &Explanation, output: &mut Output)
         Content::RouteRefresh(refresh) => output.fact(2, "says", refresh_words(*refresh))?,
         Content::Keepalive | Content::Unreadable => {}
     }
-    if let Some(refusal) = &message.refusal {
+    if let Some(truncated) = message.truncated() {
+        let wrong = output.toned(Tone::Bad, "truncated");
+        output.line(format_args!("  {wrong}: {truncated}"))?;
+    } else if let Some(refusal) = &message.refusal {
         show_refusal(refusal, output)?;
     }
     Ok(output.line("")?)

@@ -190,7 +190,9 @@ fn message_words(message: &explain::Explanation, output: &Output) -> String {
         Content::RouteRefresh(refresh) => line.push(refresh_words(*refresh)),
         Content::Keepalive | Content::Unreadable => {}
     }
-    if let Some(refusal) = &message.refusal {
+    if let Some(truncated) = message.truncated() {
+        line.push(format!("{}: {truncated}", output.toned(Tone::Bad, "truncated")));
+    } else if let Some(refusal) = &message.refusal {
         line.push(format!("{}: {}", output.toned(Tone::Bad, "malformed"), refusal.error));
     }
     line.join(" ")

@@ -19,7 +19,7 @@ pub(super) fn read(words: &[String]) -> Result<Vec<u8>, Failure> {
             io::stdin().lock().read_to_end(&mut bytes)?;
             octets(bytes, "standard input")
         }
-        [file] if Path::new(file).is_file() => {
+        [file] if fs::metadata(file).is_ok_and(|found| !found.is_dir()) => {
             let bytes = fs::read(file).map_err(|error| Failure::Input {
                 message: format!("cannot read {file}: {error}"),
                 hint: "name a file you may read".to_owned(),
@@ -30,7 +30,7 @@ pub(super) fn read(words: &[String]) -> Result<Vec<u8>, Failure> {
             let text = words.join(" ");
             hexadecimal(&text).map_err(|wrong| Failure::Input {
                 message: match words {
-                    [word] => format!("`{}` is neither a file nor hexadecimal: {wrong}", shortened(word)),
+                    [word] => format!("`{}`: {}, and not hexadecimal: {wrong}", shortened(word), found(word)),
                     _ => format!("this is not hexadecimal: {wrong}"),
                 },
                 hint: "write two digits an octet, as in `ffff ffff`, `ff:ff` or `FFFF`, or name a file"
@@ -38,6 +38,11 @@ pub(super) fn read(words: &[String]) -> Result<Vec<u8>, Failure> {
             })
         }
     }
+}
+
+/// What is there by the name of no file that can be read.
+fn found(name: &str) -> &'static str {
+    if Path::new(name).is_dir() { "a directory" } else { "no such file" }
 }
 
 /// Octets as they are, or what they stand for where they are hexadecimal digits.

@@ -40,7 +40,9 @@ pub(super) fn explained(message: &Explanation, offset: usize) -> Value {
     if !key.is_empty() {
         value[key] = content;
     }
-    if let Some(refusal) = &message.refusal {
+    if let Some(truncated) = message.truncated() {
+        value["truncated"] = json!({ "octets": truncated.octets, "of": truncated.of });
+    } else if let Some(refusal) = &message.refusal {
         value["refusal"] = refusal_value(refusal);
     }
     value
