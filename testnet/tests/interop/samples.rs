@@ -87,7 +87,7 @@ fn the_samples_of_the_daemon_and_of_frr_work_together() {
 
 #[test]
 fn the_samples_of_the_daemon_and_of_gobgp_work_together() {
-    in_sandbox(|| work_together(Make::GoBgp, "router-gobgp.toml", "peers.toml", &["bfd", "role"], ""));
+    in_sandbox(|| work_together(Make::GoBgp, "router-gobgp.conf", "peers.toml", &["bfd", "role"], ""));
 }
 
 #[test]
