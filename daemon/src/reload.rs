@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     peers: Peers,
     changes: Reloaded,
     steps: Vec<Step>,
+    /// Whether stations or table dumps differ.
+    watchers: bool,
 }
 
 /// A name's changes in the interface's words.
@@ -116,7 +118,7 @@ impl Control {
                 let (speaker, done) = (self.speaker.clone(), self.reloads.clone());
                 tokio::spawn(async move {
                     let result = carry_out(&speaker, &plan.steps).await;
-                    if result.is_ok() && (plan.changes.mrt || !plan.changes.bmp.is_empty()) {
+                    if result.is_ok() && plan.watchers {
                         let bgp = &plan.config.bgp;
                         let stations = bgp.bmp.iter().map(bmp_config).collect();
                         speaker.set_watchers(stations, bgp.mrt.as_ref().map(mrt_config)).await;
@@ -186,9 +188,17 @@ impl Control {
                 .map_err(|error| refusal(format!("{error:#}"), "nothing was changed"))?;
         }
         let (steps, told) = steps(&self.peers, &peers);
-        let mrt = diff.other.contains(&Part::Mrt);
-        let changes = Reloaded { peers: told, bmp: reloads(&diff.bmp), mrt };
-        Ok(Plan { config, peers, changes, steps })
+        let watchers = diff.other.contains(&Part::Mrt) || !diff.bmp.is_empty();
+        let changes = Reloaded {
+            peers: told,
+            bmp: reloads(&diff.bmp),
+            groups: reloads(&diff.groups),
+            services: reloads(&diff.services),
+            pools: reloads(&diff.pools),
+            regions: reloads(&diff.regions),
+            other: diff.other.iter().map(ToString::to_string).collect(),
+        };
+        Ok(Plan { config, peers, changes, steps, watchers })
     }
 }
 

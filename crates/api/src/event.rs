@@ -520,13 +520,14 @@ mod tests {
                 EventKind::Reloaded {
                     changes: Reloaded {
                         peers: crate::Reloads { changed: vec!["tor1".into()], ..Default::default() },
-                        bmp: crate::Reloads::default(),
-                        mrt: true,
+                        groups: crate::Reloads { added: vec!["web".into()], ..Default::default() },
+                        other: vec!["bgp.mrt".into(), "drain".into()],
+                        ..Default::default()
                     },
                 },
-                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"reloaded","peers":{"added":[],"removed":[],"changed":["tor1"]},"bmp":{"added":[],"removed":[],"changed":[]},"mrt":true}"#,
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"reloaded","peers":{"added":[],"removed":[],"changed":["tor1"]},"bmp":{"added":[],"removed":[],"changed":[]},"groups":{"added":["web"],"removed":[],"changed":[]},"services":{"added":[],"removed":[],"changed":[]},"pools":{"added":[],"removed":[],"changed":[]},"regions":{"added":[],"removed":[],"changed":[]},"other":["bgp.mrt","drain"]}"#,
                 Severity::Info,
-                "configuration reloaded: peers: ~tor1; other: ~bgp.mrt",
+                "configuration reloaded: peers: ~tor1; groups: +web; other: ~bgp.mrt ~drain",
             ),
             (
                 EventKind::Restarting {

@@ -48,8 +48,21 @@ pub struct Reloaded {
     pub peers: Reloads,
     /// Monitoring stations.
     pub bmp: Reloads,
-    /// The table dumps have other settings now.
-    pub mrt: bool,
+    /// Announcement groups.
+    #[serde(default)]
+    pub groups: Reloads,
+    /// Services: their routes, pools and deadlines.
+    #[serde(default)]
+    pub services: Reloads,
+    /// Pools, with their probes and backends.
+    #[serde(default)]
+    pub pools: Reloads,
+    /// Regions.
+    #[serde(default)]
+    pub regions: Reloads,
+    /// What else has other settings now, by its key in the file: `drain`, `bgp.mrt`, ….
+    #[serde(default)]
+    pub other: Vec<String>,
 }
 
 /// Named things that a reload has touched; each list sorted.
@@ -71,9 +84,21 @@ impl Reloads {
 }
 
 impl Reloaded {
+    /// Each kind of named thing.
+    fn named(&self) -> [(&'static str, &Reloads); 6] {
+        [
+            ("peers", &self.peers),
+            ("bmp", &self.bmp),
+            ("groups", &self.groups),
+            ("services", &self.services),
+            ("pools", &self.pools),
+            ("regions", &self.regions),
+        ]
+    }
+
     /// Whether nothing was touched.
     pub fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.bmp.is_empty() && !self.mrt
+        self.named().iter().all(|(_, reloads)| reloads.is_empty()) && self.other.is_empty()
     }
 }
 
@@ -89,9 +114,9 @@ impl fmt::Display for Reloaded {
             (!words.is_empty()).then(|| format!("{kind}: {}", words.join(" ")))
         };
         let mut lines: Vec<String> =
-            [line("peers", &self.peers), line("bmp", &self.bmp)].into_iter().flatten().collect();
-        if self.mrt {
-            lines.push("other: ~bgp.mrt".to_owned());
+            self.named().into_iter().filter_map(|(kind, reloads)| line(kind, reloads)).collect();
+        if !self.other.is_empty() {
+            lines.push(format!("other: ~{}", self.other.join(" ~")));
         }
         if lines.is_empty() { f.write_str("nothing changes") } else { f.write_str(&lines.join("\n")) }
     }

@@ -302,7 +302,10 @@ fn stations_come_and_go_and_one_that_stays_the_same_is_not_told_anew() {
         + &format!("[bgp.mrt]\ndirectory = \"{}\"\ninterval = \"1s\"\n", pop.directory().display());
     fs::write(&path, pop.text()).unwrap();
     let reloaded = reload(&daemon);
-    assert_eq!((reloaded.bmp.removed, reloaded.mrt), (vec!["second".to_owned()], true));
+    assert_eq!(
+        (reloaded.bmp.removed, reloaded.other),
+        (vec!["second".to_owned()], vec!["bgp.mrt".to_owned()])
+    );
     // It is told that this is the end (§4.5), and the other one goes on.
     let mut rest = Vec::new();
     new.read_to_end(&mut rest).unwrap();
