@@ -158,7 +158,7 @@ impl Control {
         }
         self.config = plan.config;
         self.peers = plan.peers;
-        self.journal.publish(EventKind::Reloaded { changes: plan.changes.clone() });
+        self.journal.publish(EventKind::Reloaded { changes: Box::new(plan.changes.clone()) });
         answer(asked, Ok(plan.changes));
     }
 
