@@ -110,6 +110,19 @@ pub enum GuardError {
     Ttl(io::Error),
 }
 
+fn write_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem => {
+            "; make the directory and let the daemon's user write there, or name another (bgp.mrt.directory)"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room, or name another directory",
+        _ => "",
+    }
+}
+
 fn remedy(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -157,12 +170,12 @@ pub enum CommandError {
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// The file could not be written.
-    #[error("cannot write the table to {path}: {source}")]
+    #[error("cannot write the table to {path}: {error}{}", write_remedy(error))]
     Write {
         /// Where to.
         path: PathBuf,
         /// The operating system's words.
-        source: io::Error,
+        error: io::Error,
     },
     /// The speaker was stopped.
     #[error("the BGP speaker has been stopped")]
