@@ -297,6 +297,7 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
         ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),
+        ("POST", "/v1/drain", r#"{"reasn": "kernel"}"#, 400, "unknown field `reasn`", "reason"),
         ("POST", "/v1/undrain", "", 503, "the daemon is stopping", "ask again"),
     ] {
         let refused = world.refused(method, path, body).await;
