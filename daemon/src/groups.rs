@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_announce::{Degraded, Group, GroupConfig, Input, Override, Transition, WhenDown, Withdrawn};
+use proxima_announce::{
+    Damping, Degraded, Group, GroupConfig, Input, Output, Override, Transition, WhenDown, Withdrawn,
+};
 use proxima_config::Config;
 use proxima_health::{Member, Percent, RegionScore, region_score};
 use proxima_types::{Announcement, BackendId, GroupName, Prefix, ReachState, ServiceName};
@@ -53,7 +55,7 @@ impl Groups {
     /// Gives every group the operator's order.
     pub(crate) fn order(&mut self, now: Instant, order: Override) {
         for gated in &mut self.groups {
-            gated.core.handle(now, Input::Override(order));
+            gated.core.handle(now, Input::Order(order.into()));
         }
     }
 
@@ -69,7 +71,12 @@ impl Groups {
 
     /// The next transition of any group.
     pub(crate) fn poll_transition(&mut self) -> Option<Transition> {
-        self.groups.iter_mut().find_map(|gated| gated.core.poll_output())
+        let outputs =
+            self.groups.iter_mut().flat_map(|gated| std::iter::from_fn(|| gated.core.poll_output()));
+        outputs.into_iter().find_map(|output| match output {
+            Output::Transition(transition) => Some(transition),
+            Output::Alarm(_) | Output::AlarmOver(_) => None,
+        })
     }
 
     /// Everything the peers should hold.
@@ -139,7 +146,16 @@ fn core_config(group: &proxima_config::Group) -> GroupConfig {
                 below: withdrawn.below,
                 above: withdrawn.above,
                 hold_down: withdrawn.hold_down,
+                min_up: withdrawn.min_up,
             }),
         },
+        damping: group.damping.map(|damping| Damping {
+            half_life: damping.half_life,
+            suppress: damping.suppress,
+            reuse: damping.reuse,
+            most: damping.max_suppress,
+        }),
+        guard: None,
+        dead_man: None,
     }
 }

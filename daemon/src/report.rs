@@ -52,7 +52,7 @@ impl Control {
                     || api::GroupReason::AwaitingVerdicts { undecided: self.undecided(services) },
                     |reason| words::group_reason(&reason, self.ordered.as_ref()),
                 ),
-                overridden: core.order() != proxima_announce::Override::Auto,
+                overridden: core.order().verb != proxima_announce::Override::Auto,
                 prefixes: core.config().prefixes.clone(),
                 services: services.to_vec(),
                 name,

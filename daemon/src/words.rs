@@ -66,23 +66,32 @@ pub(crate) enum Ordered {
 
 /// Why a group stands where it does. `ordered` tells whose order a drain is.
 pub(crate) fn group_reason(reason: &Reason, ordered: Option<&Ordered>) -> GroupReason {
+    let told = || GroupReason::Fault { fault: reason.to_string() };
     match reason {
-        Reason::FirstVerdicts { score } => GroupReason::FirstVerdicts { score: score.score },
-        Reason::Score { score, bound } => match *bound {
+        Reason::FirstVerdicts { score, .. } => GroupReason::FirstVerdicts { score: score.score },
+        Reason::Score { score, bound, .. } => match *bound {
             Bound::Zero => GroupReason::NothingUp,
             Bound::Below(threshold) => GroupReason::ScoreBelow { score: score.score, threshold },
             Bound::Above(threshold) => GroupReason::ScoreAbove { score: score.score, threshold },
+            Bound::Degraded => told(),
         },
         Reason::Fault { fault } => GroupReason::Fault { fault: fault.clone() },
-        Reason::FaultOver { score } => GroupReason::FaultOver { score: score.score },
-        Reason::Operator { order: Override::Auto | Override::Announce } => GroupReason::Undrained,
-        Reason::Operator { order: Override::Drain { .. } | Override::Withdraw } | Reason::Drained { .. } => {
-            match ordered {
-                Some(Ordered::Stop) => GroupReason::Stopping,
-                Some(Ordered::Drain(reason)) => GroupReason::Drain { reason: reason.clone() },
-                None => GroupReason::Drain { reason: None },
-            }
+        Reason::FaultOver { score, .. } => GroupReason::FaultOver { score: score.score },
+        Reason::Held { .. }
+        | Reason::Left { .. }
+        | Reason::Returned { .. }
+        | Reason::Silent { .. }
+        | Reason::Expired { .. }
+        | Reason::Reconfigured { .. }
+        | Reason::Removed => told(),
+        Reason::Operator { order } if matches!(order.verb, Override::Auto | Override::Announce) => {
+            GroupReason::Undrained
         }
+        Reason::Operator { .. } | Reason::Drained { .. } => match ordered {
+            Some(Ordered::Stop) => GroupReason::Stopping,
+            Some(Ordered::Drain(reason)) => GroupReason::Drain { reason: reason.clone() },
+            None => GroupReason::Drain { reason: None },
+        },
     }
 }
 
