@@ -340,7 +340,7 @@ impl BackendTracker {
             }
             // A lost packet is met by both, and is no reason to decide before the probe has.
             (Ok(()) | Err(_), Suspicion::Traffic(_)) => {
-                self.traffic.trusted_until = Some(self.probe_soon(now))
+                self.traffic.trusted_until = Some(self.probe_soon(now));
             }
         }
     }
