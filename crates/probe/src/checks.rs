@@ -29,13 +29,14 @@ struct Mark {
 }
 
 impl Checks {
-    pub(crate) fn new<'a>(begun: Instant, backends: impl IntoIterator<Item = &'a BackendId>) -> Self {
+    /// None has ended yet. `begun` is the time from which is counted: no probe ends before.
+    pub fn new<'a>(begun: Instant, backends: impl IntoIterator<Item = &'a BackendId>) -> Self {
         let marks = backends.into_iter().map(|backend| (backend.clone(), Mark::default()));
         Self { begun, marks: Arc::new(marks.collect()) }
     }
 
-    /// A probe has ended that had begun at `started`.
-    pub(crate) fn note(&self, backend: &BackendId, started: Instant, ended: Instant, passed: bool) {
+    /// A probe has ended that had begun at `started`. A backend that is not known here is passed over.
+    pub fn note(&self, backend: &BackendId, started: Instant, ended: Instant, passed: bool) {
         let Some(mark) = self.marks.get(backend) else { return };
         mark.ended.store(self.count(ended), Ordering::Relaxed);
         let begun = if passed { &mark.passed } else { &mark.failed };
