@@ -52,7 +52,7 @@ impl Control {
             Meaning::Up => Some(BfdState::Up),
             Meaning::Failed => {
                 let diagnostic = change.cause.to_string();
-                Some(BfdState::Down { diagnostic, independent: false })
+                Some(BfdState::Down { diagnostic, independent: change.remote_independent })
             }
             Meaning::AdminDown => Some(BfdState::AdminDown),
             Meaning::Nothing => None,

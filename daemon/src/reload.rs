@@ -157,7 +157,7 @@ impl Control {
         self.observers.follow(&self.config, &self.speaker);
         self.vips.keep(vips::wanted(&self.config), self.config.drain.withdrawn);
         self.supervisor.reloaded(None);
-        self.journal.publish(EventKind::Reloaded { changes: changes.clone() });
+        self.journal.publish(EventKind::Reloaded { changes: Box::new(changes.clone()) });
         answer(asked, Ok(changes));
     }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proxima_api::{
     Alarm, AlarmKind, Backend, BackendCounts, Backends, BfdSession, BfdState, By, EventKind, Evidence, Group,
     GroupReason, Listener, Messages, Order, OrderVerb, Peer, PeerCounts, Peers, Phase, PrefixCount,
-    ProbeFailure, Protocol, Reloaded, Service, SessionState, Status, Timestamp, VerdictReason,
+    ProbeFailure, Protocol, Service, SessionState, Status, Timestamp, VerdictReason,
 };
 use proxima_types::{Asn, Family, Health, ReachState, Score, Weight};
 
@@ -181,7 +181,7 @@ fn events() -> [EventKind; 7] {
             to: BfdState::Down,
             diagnostic: None,
         },
-        EventKind::Reloaded { changes: Reloaded::default() },
+        EventKind::Reloaded { changes: Box::default() },
         EventKind::ReloadRefused { error: "no such file".into() },
     ]
 }
