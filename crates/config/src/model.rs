@@ -6,6 +6,7 @@
 
 mod announce;
 mod bgp;
+mod passive;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +26,7 @@ pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, 
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
+pub use passive::Passive;
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,6 +181,8 @@ pub struct Pool {
     pub balance: Balance,
     /// How each backend is probed.
     pub probe: Probe,
+    /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).
+    pub passive: Option<Passive>,
     /// The backends, as written; not empty. Names differ, and so do addresses.
     pub backends: Vec<Backend>,
 }
@@ -238,6 +242,9 @@ pub struct Backend {
     pub tier: u8,
     /// The share of traffic and of the region's capacity, 0 to 65535. Default 100.
     pub weight: Weight,
+    /// Every region uses it: its loss de-prefers the groups it gates and never withdraws them, and it is no part of a region's
+    /// capacity. Default false.
+    pub shared: bool,
     /// A label for people.
     pub provider: Option<ProviderName>,
 }

@@ -292,6 +292,11 @@ const MISTAKES: &[Mistake] = &[
     mistake("{ tcp = true }", "{ tcp = «true, http = \"/\" }", "a probe is either `http` or `tcp`, not both", "remove one of the two"),
     mistake("{ tcp = true }", "«{ tcp = false }", "the probe does not say what to ask", "add `http = \"/healthz\"` or `tcp = true`"),
     mistake("{ tcp = true }", "{ tcp = true, expect = «200 }", "`expect` means nothing to a TCP probe", "remove `expect`, or probe with `http = \"/healthz\"`"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { error-limit = «0 }", "`0` is out of range", "write a whole number from 1 to 1000000"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { first-byte = «\"11m\" }", "11m is out of range", "write 1ms to 10m"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { observe = false, error-limit = «5 }", "`error-limit` means nothing where traffic is not observed", "remove `error-limit`, or `observe = false`"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { «limit = 5 }", "unknown key `limit` in `pools.raw.passive`", "the keys here are `error-limit`, `first-byte`, `observe`"),
+    mistake("weight = 100", "weight = 100\nshared = «\"yes\"", "expected a boolean, found a string", "write `true` or `false`, without quotes"),
     mistake("[admin]", "[catchment]\nlisten = \"192.0.2.11:7078\"\nkey-file = \"/etc/key\"\npeers = [«\"192.0.2.11:7079\"]\n[admin]", "192.0.2.11:7079 is this PoP itself", "name the other PoPs' addresses"),
     mistake("[admin]", "[catchment]\nlisten = «\"0.0.0.0:7078\"\nkey-file = \"/etc/key\"\npeers = [\"192.0.2.21:7078\"]\n[admin]", "0.0.0.0:7078 is no address the other PoPs could name", "write the address of this host that they reach"),
     // TOML itself.
@@ -403,7 +408,7 @@ proxima.toml:57:2: error: unknown key `wieght` in `pools.app.backends[0]`
     |
  57 | 	wieght = 100
     | 	^^^^^^
-    = help: did you mean `weight`? The keys here are `address`, `name`, `provider`, `region`, `tier`, `weight`
+    = help: did you mean `weight`? The keys here are `address`, `name`, `provider`, `region`, `shared`, `tier`, `weight`
 
 2 errors in proxima.toml"#
     );

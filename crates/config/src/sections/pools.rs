@@ -6,11 +6,12 @@ use proxima_types::{BackendId, PoolName, ProviderName, RegionName, Weight};
 
 use super::{
     Place, Raw, element,
+    passive::RawPassive,
     place::{self, RawRegion},
-    refer,
+    refer, resolved,
 };
 use crate::{
-    Backend, Balance, Pool, Probe, ProbeKind, http,
+    Backend, Balance, Passive, Pool, Probe, ProbeKind, http,
     report::{Report, Wrong},
     section::{Field, Section},
     value,
@@ -28,6 +29,7 @@ pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
     balance: Field<Balance>,
     probe: Field<RawProbe>,
+    passive: Field<RawPassive>,
     backends: Field<Vec<RawBackend>>,
     place: Place,
 }
@@ -51,6 +53,7 @@ pub(super) struct RawBackend {
     address: Field<SocketAddr>,
     tier: Field<u8>,
     pub(super) weight: Field<u16>,
+    pub(super) shared: Field<bool>,
     provider: Field<ProviderName>,
     place: Place,
 }
@@ -64,6 +67,7 @@ impl RawPool {
                     name,
                     balance: pool.optional("balance", value::word(&POLICIES)),
                     probe: RawProbe::read(&mut pool),
+                    passive: RawPassive::read(&mut pool),
                     backends: match pool.sections("backends") {
                         Field::Absent => {
                             let hint = format!(
@@ -93,6 +97,7 @@ impl RawPool {
             name: name.clone(),
             balance: self.balance.or(Balance::LeastRequest)?,
             probe: self.probe.value()?.resolve()?,
+            passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
             backends: self
                 .backends()?
                 .iter()
@@ -199,6 +204,7 @@ impl RawBackend {
             address: backend.required("address", "\"10.1.0.10:8080\"", value::endpoint),
             tier: backend.optional("tier", value::integer(0..=255)),
             weight: backend.optional("weight", value::integer(0..=65535)),
+            shared: backend.optional("shared", value::boolean),
             provider: backend.optional("provider", value::parsed),
             place: Place::of(&backend),
         };
@@ -206,9 +212,14 @@ impl RawBackend {
         raw
     }
 
-    /// Whether the backend counts towards the score of its region.
+    /// Whether the backend may get traffic, and counts towards the score of its region unless it is shared.
     pub(super) fn has_weight(&self) -> bool {
         self.weight.value() != Some(&0)
+    }
+
+    /// Whether every region uses it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.value() == Some(&true)
     }
 
     fn resolve(&self, pool: &PoolName, regions: &[RawRegion]) -> Option<Backend> {
@@ -220,6 +231,7 @@ impl RawBackend {
             address: *self.address.value()?,
             tier: self.tier.or(0)?,
             weight: self.weight.maybe()?.map(Weight).unwrap_or_default(),
+            shared: self.shared.or(false)?,
             provider: self.provider.maybe()?,
         })
     }
@@ -229,6 +241,9 @@ pub(super) fn check(raw: &Raw, report: &Report) {
     for pool in &raw.pools {
         if let Some(probe) = pool.probe.value() {
             probe.check(report);
+        }
+        if let Some(passive) = pool.passive.value() {
+            passive.check(report);
         }
         let backends = pool.backends().unwrap_or_default();
         for (index, backend) in backends.iter().enumerate() {
