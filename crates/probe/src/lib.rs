@@ -19,6 +19,7 @@
 mod connect;
 mod event;
 mod http;
+mod passive;
 mod prober;
 mod rtt;
 mod shortage;
@@ -27,5 +28,6 @@ mod target;
 mod task;
 
 pub use event::ProbeEvent;
+pub use passive::PassiveSender;
 pub use prober::{Prober, ProberHandle};
 pub use target::{ProbeKind, ProbeTarget};

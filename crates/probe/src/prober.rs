@@ -3,7 +3,7 @@
 use proxima_health::Settings;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::{ProbeEvent, ProbeTarget, shortage::Shortage, task::Task};
+use crate::{PassiveSender, ProbeEvent, ProbeTarget, shortage::Shortage, task::Task};
 
 /// Starts probing.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub struct Prober;
 #[derive(Debug)]
 pub struct ProberHandle {
     tasks: JoinSet<()>,
+    passive: PassiveSender,
 }
 
 impl Prober {
@@ -23,16 +24,23 @@ impl Prober {
     pub fn start(targets: Vec<ProbeTarget>, seed: u64) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
         let (sender, receiver) = mpsc::channel(64 + 4 * targets.len());
         let (mut tasks, shortage) = (JoinSet::new(), Shortage::default());
+        let passive = PassiveSender::new(targets.iter().map(|target| &target.backend));
         for (target, n) in targets.into_iter().zip(1u64..) {
             let settings = Settings::new(target.interval, target.rise, target.fall);
             let seed = seed.wrapping_add(n.wrapping_mul(0xd134_2543_de82_ef95));
-            tasks.spawn(Task::new(target, settings, seed, shortage.clone(), sender.clone()).run());
+            let inbox = passive.inbox(&target.backend);
+            tasks.spawn(Task::new(target, settings, seed, inbox, shortage.clone(), sender.clone()).run());
         }
-        (ProberHandle { tasks }, receiver)
+        (ProberHandle { tasks, passive }, receiver)
     }
 }
 
 impl ProberHandle {
+    /// Where what real traffic has met is handed in.
+    pub fn passive(&self) -> PassiveSender {
+        self.passive.clone()
+    }
+
     /// Ends all probes and waits until their connections are closed.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;

@@ -1,7 +1,7 @@
 //! The task of one backend. It owns the tracker and does what the tracker asks for.
 //!
-//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, the next
-//! probe's time. Each is cancel-safe: the first two are futures kept across turns, the others lose nothing.
+//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, word from real
+//! traffic, the next probe's time. Each is cancel-safe: the first two are futures kept across turns, the others lose nothing.
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -18,6 +18,7 @@ use crate::{
     ProbeEvent, ProbeKind, ProbeTarget,
     connect::{Deadline, confirm, connect},
     http::{self, Answer, Interrupted},
+    passive::Inbox,
     rtt::Rtt,
     shortage::{Shortage, Sight},
     standing::Standing,
@@ -36,6 +37,7 @@ pub(crate) struct Task {
     probe: Running<Probed>,
     confirm: Running<Result<(), Failure>>,
     rtt: Rtt,
+    passive: Arc<Inbox>,
     shortage: Shortage,
     sight: Sight,
     events: mpsc::Sender<ProbeEvent>,
@@ -69,6 +71,7 @@ impl Task {
         target: ProbeTarget,
         settings: Settings,
         seed: u64,
+        passive: Arc<Inbox>,
         shortage: Shortage,
         events: mpsc::Sender<ProbeEvent>,
     ) -> Self {
@@ -89,6 +92,7 @@ impl Task {
             probe: None,
             confirm: None,
             rtt: Rtt::default(),
+            passive,
             shortage,
             sight: Sight::default(),
             events,
@@ -113,6 +117,7 @@ impl Task {
                     self.standing = None;
                     self.standing_lost(loss);
                 }
+                input = self.passive.next() => self.tracker.handle(now(), input),
                 () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
                 () = self.events.closed() => break,
             }
