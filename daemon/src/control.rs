@@ -322,6 +322,10 @@ impl Control {
                 self.observed.entry(backend).or_default().rtt = Some(rtt);
                 None
             }
+            ProbeEvent::Share { backend, share } => {
+                self.observed.entry(backend).or_default().share = share;
+                None
+            }
         }
     }
 

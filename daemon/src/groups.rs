@@ -7,7 +7,7 @@ use std::{
 
 use proxima_announce::{Degraded, Group, GroupConfig, Input, Override, Transition, WhenDown, Withdrawn};
 use proxima_config::Config;
-use proxima_health::{Member, Percent, RegionScore, region_score};
+use proxima_health::{Member, RegionScore, region_score};
 use proxima_types::{Announcement, BackendId, GroupName, Prefix, ReachState, ServiceName};
 
 use crate::routing::Observed;
@@ -111,12 +111,9 @@ fn score(config: &Config, services: &[ServiceName], observed: &BTreeMap<BackendI
     region_score(services.iter().map(|name| {
         let members = config.services[name].pools().into_iter().flat_map(|pool| {
             let own = config.pools[pool].backends.iter().filter(|b| b.region == config.pop.region);
-            own.map(|backend| Member {
-                backend: &backend.id,
-                weight: backend.weight,
-                health: observed.get(&backend.id).copied().unwrap_or_default().health,
-                share: Percent::FULL,
-                shared: false,
+            own.map(|backend| {
+                let Observed { health, share, .. } = observed.get(&backend.id).copied().unwrap_or_default();
+                Member { backend: &backend.id, weight: backend.weight, health, share, shared: false }
             })
         });
         (name, members)

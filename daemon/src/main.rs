@@ -33,6 +33,7 @@ mod metrics_server;
 mod notify;
 mod operate;
 mod priority;
+mod probing;
 mod pulse;
 mod reload;
 mod report;

@@ -39,6 +39,7 @@ use crate::{
     distance::{self, Distances},
     metrics_server,
     notify::Supervisor,
+    probing,
     pulse::{self, Pulse},
     reload::Peers,
     secret,
@@ -104,7 +105,7 @@ impl Daemon {
                 return Err(error);
             }
         };
-        let (prober, probes) = Prober::start(probe_targets(&config), seed());
+        let (prober, probes) = Prober::start(probing::targets(&config), seed());
 
         let routes = distance::watch(&config, &speaker);
         let (client, commands) = admin::commands();
@@ -297,30 +298,6 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
     let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
     let name = config.pop.name.clone();
     DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
-}
-
-/// The backends of all pools as probe targets.
-fn probe_targets(config: &Config) -> Vec<proxima_probe::ProbeTarget> {
-    let target =
-        |pool: &proxima_config::Pool, backend: &proxima_config::Backend| proxima_probe::ProbeTarget {
-            backend: backend.id.clone(),
-            address: backend.address,
-            kind: match &pool.probe.kind {
-                proxima_config::ProbeKind::Tcp => proxima_probe::ProbeKind::Tcp,
-                proxima_config::ProbeKind::Http { path, host, expect } => {
-                    proxima_probe::ProbeKind::Http { path: path.clone(), host: host.clone(), expect: *expect }
-                }
-            },
-            interval: pool.probe.interval,
-            timeout: pool.probe.timeout,
-            rise: pool.probe.rise,
-            fall: pool.probe.fall,
-        };
-    config
-        .pools
-        .values()
-        .flat_map(|pool| pool.backends.iter().map(move |backend| target(pool, backend)))
-        .collect()
 }
 
 /// Where metrics come from, beside the control task.

@@ -1,6 +1,6 @@
 //! What databases, name servers, programs and agents are asked.
 
-use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use crate::Tls;
 
@@ -106,8 +106,8 @@ pub struct Exec {
 /// An agent beside the app: it is connected to, and says a line such as `75%`, `up`, `drain` or `down # why`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
-    /// The TCP port it listens on, at the backend's address.
-    pub port: u16,
+    /// The TCP port it listens on, at the backend's address; `None`: the backend's own.
+    pub port: Option<NonZeroU16>,
     /// What is sent to it first; `None`: nothing.
     pub send: Option<String>,
 }

@@ -14,13 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Probed so seldom that no second probe comes.
 fn target(address: SocketAddr) -> ProbeTarget {
     ProbeTarget {
-        backend: id(),
-        address,
-        kind: ProbeKind::Tcp,
-        interval: Duration::from_hours(1),
-        timeout: Duration::from_secs(5),
-        rise: NonZeroU16::MIN,
         fall: NonZeroU16::new(3).unwrap(),
+        ..ProbeTarget::new(id(), address, ProbeKind::Tcp, Duration::from_hours(1))
     }
 }
 
