@@ -19,6 +19,7 @@
 //! A kind of probe is one file in `kind`, which implements `Check`: all else is the same for all of them. No probe waits for
 //! another but for a [slot](slots), of which those that hang take no more than their share.
 
+mod checks;
 mod event;
 mod kind;
 mod passive;
@@ -36,6 +37,7 @@ mod task;
 mod tls;
 mod wire;
 
+pub use checks::Checks;
 pub use event::ProbeEvent;
 pub use passive::PassiveSender;
 pub use prober::{Prober, ProberHandle};

@@ -35,6 +35,8 @@ pub(crate) struct Task {
     told_share: Percent,
     passive: Arc<Inbox>,
     sight: Sight,
+    /// When the running probe was asked for.
+    asked_at: std::time::Instant,
     common: Common,
 }
 
@@ -60,6 +62,7 @@ impl Task {
             told_share: Percent::FULL,
             passive,
             sight: Sight::default(),
+            asked_at: now(),
             common,
         }
     }
@@ -95,6 +98,7 @@ impl Task {
             match output {
                 Output::Probe => {
                     let standing = self.standing.take_if(|standing| standing.is_usable());
+                    self.asked_at = now();
                     self.start_probe(standing, None);
                 }
                 Output::Confirm => {
@@ -129,6 +133,7 @@ impl Task {
                 }
                 self.is_slow = matches!(outcome, Err(Failure::Timeout { .. }));
                 self.note_sight(outcome.as_ref().err());
+                self.note_end(outcome.as_ref().err());
                 self.standing = standing.or(self.standing.take());
                 if let Ok(findings) = outcome {
                     self.found(findings);
@@ -147,6 +152,13 @@ impl Task {
 
     fn note_sight(&mut self, failure: Option<&Failure>) {
         self.common.shortage.note(now(), &mut self.sight, &self.path.backend, failure);
+    }
+
+    /// What this host could not do is no end of a probe.
+    fn note_end(&self, failure: Option<&Failure>) {
+        if !failure.is_some_and(Failure::is_local) {
+            self.common.checks.note(&self.path.backend, self.asked_at, now(), failure.is_none());
+        }
     }
 
     fn standing_lost(&mut self, loss: Loss) {
@@ -202,6 +214,6 @@ async fn due(at: Option<std::time::Instant>) {
     }
 }
 
-fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
