@@ -44,11 +44,14 @@ use crate::{
     secret,
     signals::Signals,
     speaker::speaker_config,
+    traffic::Traffic,
     vips::{self, LocalVips},
 };
 
 /// How many events are kept for those who ask later.
 const JOURNAL: usize = 16_384;
+/// How many lost connections may wait to be looked at; those beyond are only counted.
+const DISTRESS: usize = 256;
 
 /// A daemon that is up.
 pub(crate) struct Daemon {
@@ -84,8 +87,12 @@ impl Daemon {
             &Distances::new(&config),
         )));
         let displaced = Displaced::default();
-        let plane_config =
-            DataPlaneConfig { displaced: displaced.clone(), ..data_plane_config(&config, open_files) };
+        let (tell, distress) = mpsc::channel(DISTRESS);
+        let plane_config = DataPlaneConfig {
+            displaced: displaced.clone(),
+            distress: Some(tell),
+            ..data_plane_config(&config, open_files)
+        };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {
             Ok(data_plane) => Arc::new(data_plane),
             Err(error) => {
@@ -107,6 +114,7 @@ impl Daemon {
             }
         };
         let (prober, probes) = Prober::start(probing::targets(&config), seed());
+        let traffic = Traffic::new(&config, &data_plane, prober.passive());
 
         let routes = distance::watch(&config, &speaker);
         let (observers, views) = Observers::new();
@@ -123,6 +131,7 @@ impl Daemon {
             journal: journal_of_control,
             speaker,
             data_plane,
+            traffic,
             snapshot,
             bfd,
             checks: prober.checks(),
@@ -137,6 +146,7 @@ impl Daemon {
         let control = Control::new(Instant::now(), config, parts);
         let inputs = Inputs {
             probes,
+            distress,
             speaker: speaker_events,
             bfd: bfd_events,
             routes,
