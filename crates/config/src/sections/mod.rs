@@ -10,6 +10,8 @@ mod catchment;
 mod limits;
 mod place;
 mod pools;
+mod probe_kinds;
+mod probes;
 mod process;
 mod services;
 
