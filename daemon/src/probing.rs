@@ -1,8 +1,8 @@
-//! From configured pools to what the prober asks.
+//! From configured pools to what the prober is to do.
 
 use proxima_config::{Backend, Config, Pool};
-use proxima_probe::{ProbeKind, ProbeTarget};
-use proxima_probe_kind::{Expect, Http, HttpVersion, Statuses};
+use proxima_health::{Percent, Settings};
+use proxima_probe::ProbeTarget;
 
 /// The backends of all pools as probe targets.
 pub(crate) fn targets(config: &Config) -> Vec<ProbeTarget> {
@@ -12,24 +12,16 @@ pub(crate) fn targets(config: &Config) -> Vec<ProbeTarget> {
 
 fn target(pool: &Pool, backend: &Backend) -> ProbeTarget {
     let probe = &pool.probe;
-    let kind = match &probe.kind {
-        proxima_config::ProbeKind::Tcp => ProbeKind::Tcp,
-        proxima_config::ProbeKind::Http { path, host, expect } => ProbeKind::Http(Http {
-            path: path.clone(),
-            host: host.clone(),
-            version: HttpVersion::Http1,
-            tls: None,
-            expect: Expect {
-                status: Statuses::new(vec![*expect..=*expect]).unwrap_or_else(Statuses::ok),
-                body: None,
-                header: None,
-            },
-        }),
-    };
     ProbeTarget {
+        backend: backend.id.clone(),
+        address: backend.address,
+        source: probe.source,
+        kind: probe.kind.clone(),
+        interval: probe.interval,
+        fast_interval: probe.fast_interval,
+        jitter: Percent::new(probe.jitter).unwrap_or(Settings::JITTER),
         timeout: probe.timeout,
         rise: probe.rise,
         fall: probe.fall,
-        ..ProbeTarget::new(backend.id.clone(), backend.address, kind, probe.interval)
     }
 }

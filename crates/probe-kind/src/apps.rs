@@ -86,6 +86,21 @@ pub enum DnsRecord {
     Cname,
 }
 
+/// As zone files have it.
+impl fmt::Display for DnsRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Ns => "NS",
+            Self::Soa => "SOA",
+            Self::Txt => "TXT",
+            Self::Mx => "MX",
+            Self::Cname => "CNAME",
+        })
+    }
+}
+
 /// How a name server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DnsTransport {

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use proxima_probe_kind::MAX_PATTERN;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::tls::TlsConfigs;
@@ -20,14 +21,11 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Patterns(Mutex<HashMap<String, Result<Arc<Regex>, String>>>);
 
-/// The most memory one compiled expression may take, in bytes.
-const MAX_COMPILED: usize = 1 << 20;
-
 impl Patterns {
     /// The expression written as `pattern`, or why it is none.
     pub(crate) fn regex(&self, pattern: &str) -> Result<Arc<Regex>, String> {
         let mut compiled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let compile = || match RegexBuilder::new(pattern).size_limit(MAX_COMPILED).build() {
+        let compile = || match RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build() {
             Ok(regex) => Ok(Arc::new(regex)),
             Err(error) => Err(format!("`{pattern}` can't be matched: {error}")),
         };

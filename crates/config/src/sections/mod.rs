@@ -11,6 +11,8 @@ mod limits;
 mod passive;
 mod place;
 mod pools;
+mod probe_kinds;
+mod probes;
 mod process;
 mod services;
 

@@ -148,12 +148,12 @@ fn judge(dns: &Dns, question: &Question, answer: &Message) -> Result<Findings, F
     let code = answer.metadata.response_code;
     if code != ResponseCode::NoError {
         return Err(Failure::Refusal {
-            detail: format!("{} for {} {:?}", in_words(code), dns.name, dns.record),
+            detail: format!("{} for {} {}", in_words(code), dns.name, dns.record),
         });
     }
     let of_type = || answer.answers.iter().filter(|record| record.record_type() == question.query.query_type);
     if of_type().next().is_none() {
-        return Err(Failure::Refusal { detail: format!("it knows no {:?} of {}", dns.record, dns.name) });
+        return Err(Failure::Refusal { detail: format!("it knows no {} of {}", dns.record, dns.name) });
     }
     if dns.expect.is_empty() {
         return Ok(Findings::default());
