@@ -6,9 +6,11 @@ use proxima_announce::{
     Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
     Origin, Output, View, WhenDown, Withdrawn,
 };
-use proxima_config::{Config, Withdrawals};
-use proxima_health::{Member, Percent, RegionScore, region_score};
-use proxima_types::{Announcement, BackendId, GroupName, Health, Prefix, ReachState, ServiceName};
+use proxima_config::{Backend, Config, Withdrawals};
+use proxima_health::{Degradation, Member, RegionScore, region_score};
+use proxima_types::{Announcement, BackendId, GroupName, Prefix, ReachState, ServiceName};
+
+use crate::routing::Observed;
 
 /// All groups of this PoP, and what gates each.
 pub(crate) struct Groups {
@@ -27,10 +29,16 @@ impl Groups {
         self.gates = gates(config);
     }
 
-    /// Scores every group anew from the verdicts that are believed.
-    pub(crate) fn score(&mut self, now: Instant, config: &Config, believed: &impl Fn(&BackendId) -> Health) {
+    /// Scores every group anew from the verdicts that are believed, and from what real traffic degrades it by.
+    pub(crate) fn score(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        believed: &impl Fn(&BackendId) -> Observed,
+        degradations: &impl Fn(&GroupName) -> Vec<Degradation>,
+    ) {
         for (name, services) in &self.gates {
-            let score = score(config, services, believed);
+            let score = score(config, services, believed).degraded_by(degradations(name));
             if self.announcer.group(name).is_some_and(|group| group.score() != Some(&score)) {
                 self.announcer.handle(now, name, Input::Score(score));
             }
@@ -127,10 +135,10 @@ impl Groups {
         &self,
         now: Instant,
         config: &Config,
-        believed: &impl Fn(&BackendId) -> Health,
+        believed: &impl Fn(&BackendId) -> Observed,
     ) -> bool {
         let mut tried = Self::new(now, config);
-        tried.score(now, config, believed);
+        tried.score(now, config, believed, &|_| Vec::new());
         let undecided = tried.announcer.groups().any(|group| !group.is_settled());
         !self.are_withdrawn() && !undecided && tried.desired().is_empty()
     }
@@ -141,10 +149,26 @@ pub(crate) fn gating<'a>(
     config: &'a Config,
     services: &'a [ServiceName],
 ) -> impl Iterator<Item = &'a BackendId> {
+    let own = behind(config, services).filter(|backend| backend.region == config.pop.region);
+    own.map(|backend| &backend.id)
+}
+
+/// The same with those that every region uses: all whose first verdict `services` wait for.
+pub(crate) fn scored<'a>(
+    config: &'a Config,
+    services: &'a [ServiceName],
+) -> impl Iterator<Item = &'a BackendId> {
+    behind(config, services).filter(|backend| counts(config, backend)).map(|backend| &backend.id)
+}
+
+fn behind<'a>(config: &'a Config, services: &'a [ServiceName]) -> impl Iterator<Item = &'a Backend> {
     let pools = services.iter().filter_map(|name| config.services.get(name)).flat_map(|it| it.pools());
     let pools: std::collections::BTreeSet<_> = pools.collect();
-    let backends = pools.into_iter().flat_map(|pool| &config.pools[pool].backends);
-    backends.filter(|backend| backend.region == config.pop.region).map(|backend| &backend.id)
+    pools.into_iter().flat_map(|pool| &config.pools[pool].backends)
+}
+
+fn counts(config: &Config, backend: &Backend) -> bool {
+    backend.region == config.pop.region || backend.shared
 }
 
 fn gates(config: &Config) -> BTreeMap<GroupName, Vec<ServiceName>> {
@@ -152,16 +176,18 @@ fn gates(config: &Config) -> BTreeMap<GroupName, Vec<ServiceName>> {
 }
 
 /// The score of the own region over `services`.
-fn score(config: &Config, services: &[ServiceName], believed: &impl Fn(&BackendId) -> Health) -> RegionScore {
+fn score(
+    config: &Config,
+    services: &[ServiceName],
+    believed: &impl Fn(&BackendId) -> Observed,
+) -> RegionScore {
     region_score(services.iter().map(|name| {
         let members = config.services[name].pools().into_iter().flat_map(|pool| {
-            let own = config.pools[pool].backends.iter().filter(|b| b.region == config.pop.region);
-            own.map(|backend| Member {
-                backend: &backend.id,
-                weight: backend.weight,
-                health: believed(&backend.id),
-                share: Percent::FULL,
-                shared: false,
+            let scored = config.pools[pool].backends.iter().filter(|backend| counts(config, backend));
+            scored.map(|backend| {
+                let Observed { health, share, .. } = believed(&backend.id);
+                let (weight, shared) = (backend.weight, backend.shared);
+                Member { backend: &backend.id, weight, health, share, shared }
             })
         });
         (name, members)

@@ -31,6 +31,11 @@ pub enum ProbeFailure {
         /// What is broken.
         detail: String,
     },
+    /// There is an answer, and it is not what is asked for: a certificate, a body, a role, the app's own no.
+    Unfit {
+        /// How, with what is found and what is asked for.
+        detail: String,
+    },
     /// The network or the system refused.
     Io {
         /// Its words.
@@ -47,6 +52,7 @@ impl fmt::Display for ProbeFailure {
             Self::Timeout { after_ms } => write!(f, "no answer within {after_ms} ms"),
             Self::Status { status, expected } => write!(f, "status {status}, expected {expected}"),
             Self::Malformed { detail } => write!(f, "malformed answer: {detail}"),
+            Self::Unfit { detail } => f.write_str(detail),
             Self::Io { error } => f.write_str(error),
         }
     }
