@@ -29,7 +29,9 @@ fn every_example_parses() {
         }
     }
     assert!(
-        seen.is_superset(&["example.toml", "peers.toml", "probes.toml", "two-regions.toml"].map(str::to_owned).into()),
+        seen.is_superset(
+            &["example.toml", "peers.toml", "probes.toml", "two-regions.toml"].map(str::to_owned).into()
+        ),
         "{seen:?}"
     );
 }

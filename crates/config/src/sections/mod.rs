@@ -8,6 +8,7 @@ mod announce;
 mod bgp;
 mod catchment;
 mod limits;
+mod notices;
 mod place;
 mod pools;
 mod probe_kinds;

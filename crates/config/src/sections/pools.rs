@@ -6,9 +6,10 @@ use proxima_types::{BackendId, PoolName, ProviderName, RegionName, Weight};
 
 use super::{
     Place, Raw, element,
+    notices::RawNotice,
     place::{self, RawRegion},
     probes::RawProbe,
-    refer,
+    refer, resolved,
 };
 use crate::{
     Backend, Balance, Pool,
@@ -24,6 +25,7 @@ pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
     balance: Field<Balance>,
     probe: Field<RawProbe>,
+    notice: Field<RawNotice>,
     backends: Field<Vec<RawBackend>>,
     place: Place,
 }
@@ -48,6 +50,7 @@ impl RawPool {
                     name,
                     balance: pool.optional("balance", value::word(&POLICIES)),
                     probe: RawProbe::read(&mut pool),
+                    notice: RawNotice::read(&mut pool),
                     backends: match pool.sections("backends") {
                         Field::Absent => {
                             let hint = format!(
@@ -77,6 +80,7 @@ impl RawPool {
             name: name.clone(),
             balance: self.balance.or(Balance::LeastRequest)?,
             probe: self.probe.value()?.resolve()?,
+            notice: resolved(&self.notice, RawNotice::resolve)?,
             backends: self
                 .backends()?
                 .iter()
@@ -129,6 +133,9 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         let backends = pool.backends().unwrap_or_default();
         if let Some(probe) = pool.probe.value() {
             probe.check(backends.iter().filter_map(|backend| backend.address.value()), report);
+        }
+        if let Some(notice) = pool.notice.value() {
+            notice.check(report);
         }
         for (index, backend) in backends.iter().enumerate() {
             if let Some(region) = backend.region.given() {
