@@ -179,7 +179,7 @@ impl Control {
             self.pulse.beat();
             let now = Instant::now();
             if let Some(gap) = self.thaw.look(now, thaw::boottime()) {
-                self.thawed(gap);
+                Self::thawed(gap);
             }
             self.settle(now);
             if self.restarting {
@@ -273,7 +273,7 @@ impl Control {
     }
 
     /// Nothing of this process ran for a while: what was known before is that much older.
-    fn thawed(&mut self, gap: Gap) {
+    fn thawed(gap: Gap) {
         let Gap { length, suspended } = gap;
         tracing::warn!(?length, suspended, "nothing of this process ran for a while");
     }
@@ -369,7 +369,7 @@ impl Control {
             Meaning::Up => Some(BfdState::Up),
             Meaning::Failed => {
                 let diagnostic = change.cause.to_string();
-                Some(BfdState::Down { diagnostic, independent: false })
+                Some(BfdState::Down { diagnostic, independent: change.remote_independent })
             }
             Meaning::AdminDown => Some(BfdState::AdminDown),
             Meaning::Nothing => None,

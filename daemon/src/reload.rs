@@ -112,6 +112,7 @@ impl Control {
             let busy = CommandRefusal::conflict("a reload is under way", "wait for it, then try again");
             return answer(asked, Err(busy));
         }
+        self.supervisor.reloading();
         match self.plan(request) {
             Ok(plan) => {
                 self.reloading = Progress::Busy;
@@ -158,7 +159,8 @@ impl Control {
         }
         self.config = plan.config;
         self.peers = plan.peers;
-        self.journal.publish(EventKind::Reloaded { changes: plan.changes.clone() });
+        self.supervisor.reloaded(None);
+        self.journal.publish(EventKind::Reloaded { changes: Box::new(plan.changes.clone()) });
         answer(asked, Ok(plan.changes));
     }
 
@@ -166,6 +168,7 @@ impl Control {
         for detail in &body.details {
             tracing::error!("configuration refused: {detail}");
         }
+        self.supervisor.reloaded(Some(&body.error));
         self.journal.publish(EventKind::ReloadRefused { error: body.error.clone() });
         answer(asked, Err(CommandRefusal::Unprocessable(body)));
     }

@@ -186,7 +186,7 @@ pub enum EventKind {
     Reloaded {
         /// What it changed.
         #[serde(flatten)]
-        changes: Reloaded,
+        changes: Box<Reloaded>,
     },
     /// The configuration was read again and is refused as a whole; the one before stays in force.
     ReloadRefused {
@@ -518,12 +518,12 @@ mod tests {
             ),
             (
                 EventKind::Reloaded {
-                    changes: Reloaded {
+                    changes: Box::new(Reloaded {
                         peers: crate::Reloads { changed: vec!["tor1".into()], ..Default::default() },
                         groups: crate::Reloads { added: vec!["web".into()], ..Default::default() },
                         other: vec!["bgp.mrt".into(), "drain".into()],
                         ..Default::default()
-                    },
+                    }),
                 },
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"reloaded","peers":{"added":[],"removed":[],"changed":["tor1"]},"bmp":{"added":[],"removed":[],"changed":[]},"groups":{"added":["web"],"removed":[],"changed":[]},"services":{"added":[],"removed":[],"changed":[]},"pools":{"added":[],"removed":[],"changed":[]},"regions":{"added":[],"removed":[],"changed":[]},"other":["bgp.mrt","drain"]}"#,
                 Severity::Info,

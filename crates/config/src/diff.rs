@@ -170,7 +170,7 @@ fn emptied(old: &Config, new: &Config) -> Vec<String> {
         ("services", old.services.is_empty(), new.services.is_empty()),
         ("pools", old.pools.is_empty(), new.pools.is_empty()),
     ];
-    let whole = whole.into_iter().filter_map(|(key, was, is)| (is && !was).then(|| key.to_owned()));
+    let whole = whole.into_iter().filter(|(_, was, is)| *is && !was).map(|(key, ..)| key.to_owned());
     let groups = old.groups.iter().filter_map(|(name, old)| Some((old, new.groups.get(name)?)));
     let services = old.services.iter().filter_map(|(name, old)| Some((old, new.services.get(name)?)));
     whole

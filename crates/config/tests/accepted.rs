@@ -354,7 +354,8 @@ fn those_who_watch_have_their_pace() {
 }
 
 fn web(text: &str) -> Group {
-    parse(text).groups.remove(&"web".parse().unwrap()).unwrap()
+    let group = parse(text).groups.into_values().find(|group| group.name.as_str() == "web");
+    group.expect("the sound file has it")
 }
 
 #[test]

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use proxima_api::{
     Backend, BackendCounts, Backends, BfdSession, BfdState, EventKind, Group, GroupReason, Listener,
-    Messages, Peer, PeerCounts, Peers, Phase, PrefixCount, ProbeFailure, Protocol, Reloaded, Service,
-    SessionState, Status, Timestamp, VerdictReason,
+    Messages, Peer, PeerCounts, Peers, Phase, PrefixCount, ProbeFailure, Protocol, Service, SessionState,
+    Status, Timestamp, VerdictReason,
 };
 use proxima_types::{Asn, Family, Health, ReachState, Score, Weight};
 
@@ -161,7 +161,7 @@ fn events() -> [EventKind; 7] {
             to: BfdState::Down,
             diagnostic: None,
         },
-        EventKind::Reloaded { changes: Reloaded::default() },
+        EventKind::Reloaded { changes: Box::default() },
         EventKind::ReloadRefused { error: "no such file".into() },
     ]
 }
