@@ -17,7 +17,7 @@ use proxima_sim::{Case, Violation, World, shrink};
 
 /// Runs worlds of PoPs, routers and apps with seeded faults, and holds them to the rules of the product.
 #[derive(Debug, Parser)]
-#[command(name = "proxima-sim")]
+#[command(name = "proxima-sim", args_override_self = true)]
 struct Options {
     /// The seed to replay, with its timeline.
     #[arg(long, conflicts_with_all = ["seeds", "from", "full"])]

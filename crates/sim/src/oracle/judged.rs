@@ -304,7 +304,7 @@ impl Judged {
             (Override::Drain { .. }, ReachState::Withdrawn) => self.drained(local),
             (Override::Drain { .. }, ReachState::DePreferred) if is_up(from) => Ok(Verdict::Fine),
             (Override::Drain { .. }, _) => Err((Rule::Order, "it is ordered to go")),
-            (Override::Auto, ReachState::Withdrawn) => self.withdraws(local),
+            (Override::Auto, ReachState::Withdrawn) => self.withdraws(local, from),
             (Override::Auto, _) if from == ReachState::Withdrawn => self.comes(local, to),
             (Override::Auto, ReachState::Announced) => self.rises(local),
             (Override::Auto, ReachState::DePreferred) => self.falls(local),
@@ -338,10 +338,13 @@ impl Judged {
     }
 
     /// To Withdrawn, where no order says so.
-    fn withdraws(&mut self, local: Instant) -> Result<Verdict, Broken> {
+    fn withdraws(&mut self, local: Instant, from: ReachState) -> Result<Verdict, Broken> {
         let was_low = self.was_low(local);
         if !self.has_changed(local) {
-            self.flaps.worse(local, self.damping());
+            // What was de-preferred may have been worse for a while already.
+            if from == ReachState::Announced {
+                self.flaps.worse(local, self.damping());
+            }
             let hold_down = self.withdrawn().map_or(Duration::ZERO, |withdrawn| withdrawn.hold_down);
             self.held_until = Some(local + hold_down);
         }
@@ -478,7 +481,6 @@ impl Judged {
         local: Instant,
         attributes: Option<&RouteAttributes>,
     ) -> Result<(), &'static str> {
-        self.pass(local);
         let Some(attributes) = attributes else {
             self.marked_since = None;
             return if is_up(self.state) { Err("it is up and not announced") } else { Ok(()) };
@@ -488,14 +490,16 @@ impl Judged {
         }
         let graceful = attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN);
         let draining = matches!(self.verb, Override::Drain { .. });
-        if draining && !graceful {
+        // An order that has just expired may have been noticed already, or not yet.
+        let certain = !self.is_expired(local);
+        if draining && !graceful && certain {
             return Err("it is drained and does not say so");
         }
         let Some(config) = &self.config else { return Err("it is not configured") };
         if let Some(guard) = config.guard {
             let has = |mark| attributes.large_communities.contains(&mark);
             let (origin, leaving) = (has(guard.origin_mark()), has(guard.leaving_mark()));
-            if origin == draining {
+            if origin == draining && certain {
                 return Err("others are to count on it unless it is drained, and on nothing else");
             }
             if leaving && !graceful {
