@@ -117,8 +117,7 @@ impl Wish {
     pub(crate) fn see_checked(&mut self, now: Instant, at: Instant, limit: Option<Duration>) {
         self.checked = self.checked.max(Some(at.min(now)));
         if self.silence.is_some() && !self.is_stale(now, limit) {
-            self.silence = None;
-            self.reason = None;
+            self.reason = self.silence.take();
         }
     }
 
