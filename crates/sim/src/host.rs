@@ -163,7 +163,6 @@ impl World {
         self.oracle.started(pop, self.now, &config);
         self.pops[pop].announcer = Some(Announcer::new(now, config));
         for link in self.links_of(pop) {
-            self.oracle.link_upset(link, self.now);
             let seed = self.net_random.next();
             self.endpoints[2 * link + POP] = Endpoint::new(settings(self, link, POP), seed);
             self.tell(2 * link + POP, SessionInput::Up);
@@ -196,6 +195,9 @@ impl World {
         self.record(|| Fact::Ended(pop as u8));
         self.oracle.died(pop);
         for link in self.links_of(pop) {
+            if silently {
+                self.oracle.link_upset(link, self.now);
+            }
             self.abandon(2 * link + POP, silently);
             self.path_changed(link);
         }

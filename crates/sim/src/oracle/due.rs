@@ -7,7 +7,7 @@ use proxima_types::ReachState;
 
 use crate::{
     clock::{MS, Nanos, SECOND, nanos},
-    oracle::{RECOVERY, Rule, is_up, judged::Judged},
+    oracle::{Rule, is_up, judged::Judged},
     world::World,
 };
 
@@ -48,11 +48,12 @@ impl World {
         };
         let quiet = config.guard.map_or(0, |guard| nanos(guard.quiet) << judged.returns.min(6));
         let undisturbed = host.stop.is_none() && host.lag == 0 && !judged.is_behind(local);
-        let since = |is: bool, since: Option<Nanos>| is.then(|| since.unwrap_or(now));
-        judged.good_since = since(undisturbed && judged.is_good(), judged.good_since);
-        judged.bad_since =
-            since(undisturbed && judged.is_bad() && judged.sees_others(true), judged.bad_since);
+        let is = |is: bool, since: Option<Nanos>| is.then(|| since.unwrap_or(now));
+        judged.good_since = is(undisturbed && judged.is_good(), judged.good_since);
+        judged.bad_since = is(undisturbed && judged.is_bad() && judged.sees_others(true), judged.bad_since);
 
+        judged.alone_since = is(undisturbed && judged.is_left_alone(), judged.alone_since);
+        let alone = judged.alone_since.is_some_and(|since| since + SLACK_NANOS < now);
         let held = hold_down + damping.map_or(0, |damping| nanos(damping.most));
         let good = judged.good_since.is_some_and(|since| since + held + SLACK_NANOS < now)
             && !judged.is_held_down(local);
@@ -63,6 +64,8 @@ impl World {
         let state = judged.state;
         let broken = if silent && is_up(state) && judged.verb != Override::Announce && host.lag == 0 {
             Some((Rule::DeadMan, "no probe has ended for too long"))
+        } else if alone {
+            Some((Rule::Guard, "it sees too few others and does not come back"))
         } else if good && state != ReachState::Announced {
             Some((Rule::Announced, "its score is good, and nothing holds it back"))
         } else if bad && is_up(state) {
@@ -95,7 +98,7 @@ impl World {
         let is_up = self.links[link].up_since.is_some_and(|since| since + 2 * SECOND < self.now);
         let told = host.running && !host.stands_still() && host.lag == 0;
         let settled = host.desired_since + 2 * SECOND < self.now;
-        let whole = self.link_is_whole(link) && self.oracle.link_upset[link] + RECOVERY < self.now;
+        let whole = self.link_is_whole(link) && self.oracle.link_calm_from[link] < self.now;
         if is_up && told && settled && whole {
             self.delivered(link, Rule::Delivered);
         }

@@ -42,6 +42,8 @@ pub(crate) struct Judged {
     /// Since when the group has to be announced; since when it has to be withdrawn. World time.
     pub(super) good_since: Option<Nanos>,
     pub(super) bad_since: Option<Nanos>,
+    /// Since when the guard has to bring it back. World time.
+    pub(super) alone_since: Option<Nanos>,
 }
 
 /// How much is known of what gates a group.
@@ -117,6 +119,7 @@ impl Default for Judged {
             returns: 0,
             good_since: None,
             bad_since: None,
+            alone_since: None,
         }
     }
 }
@@ -181,11 +184,12 @@ impl Judged {
     fn keep_time(&mut self) {
         self.good_since = self.good_since.filter(|_| self.is_good());
         self.bad_since = self.bad_since.filter(|_| self.is_bad() && self.sees_others(true));
+        self.alone_since = self.alone_since.filter(|_| self.is_left_alone());
     }
 
     /// Nobody is there to do what is due.
     pub(super) fn stop_time(&mut self) {
-        (self.good_since, self.bad_since) = (None, None);
+        (self.good_since, self.bad_since, self.alone_since) = (None, None, None);
     }
 
     /// What time alone brings about: the end of an order, silence.
@@ -513,6 +517,12 @@ impl Judged {
     /// Whether health alone decides about it, and can.
     pub(crate) fn is_healths(&self) -> bool {
         self.config.is_some() && self.verb == Override::Auto && !self.fault && self.is_settled()
+    }
+
+    /// Whether health has withdrawn a guarded group of which too few others are seen by now.
+    pub(super) fn is_left_alone(&self) -> bool {
+        let withdrawn = self.is_healths() && !is_up(self.state);
+        withdrawn && self.low && self.view.observing && !self.sees_others(false)
     }
 
     /// Whether the score is as good as any bound asks for.

@@ -110,8 +110,8 @@ pub(crate) struct Oracle {
     stopped: [Option<Nanos>; MOST_POPS as usize],
     /// By PoP: since when nobody there answers.
     gone_since: [Option<Nanos>; MOST_POPS as usize],
-    /// By link: when something last befell it.
-    link_upset: [Nanos; 2 * MOST_POPS as usize],
+    /// By link: when it has recovered from what last befell it.
+    link_calm_from: [Nanos; 2 * MOST_POPS as usize],
     /// How many faults are on that are not of apps alone.
     upsets: u32,
     /// When all has recovered from them.
@@ -164,7 +164,7 @@ impl Oracle {
 
     /// Something befalls a link.
     pub(crate) fn link_upset(&mut self, link: usize, now: Nanos) {
-        self.link_upset[link] = now;
+        self.link_calm_from[link] = now + RECOVERY;
     }
 
     /// Whether nothing but faults of apps has had an effect for long enough.
@@ -252,7 +252,7 @@ impl World {
         self.record(|| Fact::Lost { link: link as u8, group: group as u8, how });
         let pop = self.pop_of(link);
         let undisturbed = self.oracle.stopped[pop]
-            .is_some_and(|since| self.link_is_whole(link) && self.oracle.link_upset[link] + RECOVERY < since);
+            .is_some_and(|since| self.link_is_whole(link) && self.oracle.link_calm_from[link] < since);
         if how == Gone::Session && undisturbed {
             self.violated(
                 Rule::StopOrder,
@@ -271,7 +271,7 @@ impl World {
         }
         if !host.released {
             self.violated(Rule::StartOrder, format!("router{link} got End-of-RIB before all first verdicts"));
-        } else if host.desired_since + SECOND < self.now {
+        } else if host.desired_since + SECOND < self.now && self.oracle.link_calm_from[link] < self.now {
             self.delivered(link, Rule::StartOrder);
         }
     }
