@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, bfd, demo, faults, figures, hostile, sandbox,
+    app, bfd, demo, faults, figures, flaps, hostile, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -41,6 +41,8 @@ enum Command {
     Hostile(hostile::Options),
     /// Inject faults into a world under load: each with its figures and what must hold.
     Faults(faults::Options),
+    /// Let an app flap, and count the UPDATEs that this daemon and ExaBGP's healthcheck make of it.
+    Flaps(flaps::Options),
     /// Make one thread stand still until it or this program ends.
     #[command(hide = true)]
     Stall {
@@ -117,6 +119,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Faults(options) => {
             let sandbox = sandbox::enter()?;
             runtime()?.block_on(faults::run(options, &sandbox))?;
+        }
+        Command::Flaps(options) => {
+            let sandbox = sandbox::enter()?;
+            return Ok(runtime()?.block_on(flaps::run(options, &sandbox))?);
         }
         Command::Stall { thread } => faults::stall::hold(thread)?,
         Command::Inside { command } => {
