@@ -25,6 +25,13 @@ pub(crate) struct Gap {
     pub(crate) suspended: bool,
 }
 
+impl Gap {
+    /// Whether what was known before it is older than `age` by now.
+    pub(crate) fn outlasts(&self, age: Duration) -> bool {
+        self.length > age
+    }
+}
+
 /// The times of the last turn.
 #[derive(Debug, Default)]
 pub(crate) struct Thaw {

@@ -16,6 +16,7 @@
 //! connection at a time, and an idle one would block them. They are noticed by the next probe. TCP probes leave their own
 //! connection standing in place of the one before.
 
+mod checks;
 mod connect;
 mod event;
 mod http;
@@ -26,6 +27,7 @@ mod standing;
 mod target;
 mod task;
 
+pub use checks::Checks;
 pub use event::ProbeEvent;
 pub use prober::{Prober, ProberHandle};
 pub use target::{ProbeKind, ProbeTarget};

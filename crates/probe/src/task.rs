@@ -15,7 +15,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    ProbeEvent, ProbeKind, ProbeTarget,
+    Checks, ProbeEvent, ProbeKind, ProbeTarget,
     connect::{Deadline, confirm, connect},
     http::{self, Answer, Interrupted},
     rtt::Rtt,
@@ -38,6 +38,9 @@ pub(crate) struct Task {
     rtt: Rtt,
     shortage: Shortage,
     sight: Sight,
+    /// When the running probe was asked for.
+    asked_at: std::time::Instant,
+    checks: Checks,
     events: mpsc::Sender<ProbeEvent>,
 }
 
@@ -70,6 +73,7 @@ impl Task {
         settings: Settings,
         seed: u64,
         shortage: Shortage,
+        checks: Checks,
         events: mpsc::Sender<ProbeEvent>,
     ) -> Self {
         let ProbeTarget { backend, address, kind, timeout, .. } = target;
@@ -91,6 +95,8 @@ impl Task {
             rtt: Rtt::default(),
             shortage,
             sight: Sight::default(),
+            asked_at: now(),
+            checks,
             events,
         }
     }
@@ -125,6 +131,7 @@ impl Task {
             match output {
                 Output::Probe => {
                     let standing = self.standing.take_if(|standing| standing.is_usable());
+                    self.asked_at = now();
                     self.start_probe(standing, Deadline::after(self.timeout));
                 }
                 Output::Confirm => {
@@ -154,6 +161,7 @@ impl Task {
                     debug!(backend = %self.backend, %failure, "probe failed");
                 }
                 self.note_sight(&outcome);
+                self.note_end(&outcome);
                 self.standing = standing.or(self.standing.take());
                 self.tracker.handle(now(), Input::Probed(outcome));
                 if let Some(sample) = connected_in {
@@ -169,6 +177,13 @@ impl Task {
 
     fn note_sight(&mut self, outcome: &Result<(), Failure>) {
         self.shortage.note(now(), &mut self.sight, &self.backend, outcome);
+    }
+
+    /// What this host could not do is no end of a probe.
+    fn note_end(&self, outcome: &Result<(), Failure>) {
+        if !outcome.as_ref().is_err_and(Failure::is_local) {
+            self.checks.note(&self.backend, self.asked_at, now(), outcome.is_ok());
+        }
     }
 
     fn standing_lost(&mut self, loss: Loss) {
@@ -279,6 +294,6 @@ async fn due(at: Option<std::time::Instant>) {
     }
 }
 
-fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }

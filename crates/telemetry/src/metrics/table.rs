@@ -24,6 +24,20 @@ pub const GROUP_STATE: Gauge =
     Gauge::new("proxima_group_state", "1 for the state the group stands in {group, state}");
 pub const GROUP_TRANSITIONS: Counter =
     Counter::new("proxima_group_transitions_total", "State changes of the group {group, to}");
+pub const GROUP_PENALTY: Gauge = Gauge::new(
+    "proxima_group_flap_penalty",
+    "What flaps have cost the group by now; absent where they are not damped {group}",
+);
+pub const GROUP_OVERRIDE: Gauge = Gauge::new(
+    "proxima_group_override",
+    "1 for the operator's order that holds the group, health notwithstanding {group, order}",
+);
+pub const GROUP_OTHERS: Gauge = Gauge::new(
+    "proxima_group_other_announcers",
+    "PoPs seen to announce a guarded group that will stay when this one leaves; absent while nothing observes {group}",
+);
+pub const ALARM: Gauge =
+    Gauge::new("proxima_alarm", "1 while something needs a person's attention {kind, group}");
 
 // BGP peers.
 pub const PEER_ESTABLISHED: Gauge =
@@ -172,13 +186,17 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 20] = [
+pub(super) const GAUGES: [Gauge; 24] = [
     BUILD_INFO,
     START_TIME,
     DRAINED,
     WORKERS,
     GROUP_SCORE,
     GROUP_STATE,
+    GROUP_PENALTY,
+    GROUP_OVERRIDE,
+    GROUP_OTHERS,
+    ALARM,
     PEER_ESTABLISHED,
     PEER_STATE,
     PEER_SHUTDOWN,
