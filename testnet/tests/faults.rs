@@ -30,5 +30,10 @@ fn hold(faults: &str) {
 
 #[test]
 fn what_befalls_one_region_stays_there_and_its_clients_are_served() {
-    hold("1,2,3,4,6,7,12,13,14,36");
+    hold("1,2,3,4,5,6,7,12,13,14,36");
+}
+
+#[test]
+fn whatever_befalls_all_pops_one_announces_as_long_as_one_lives_and_says_so() {
+    hold("8,9,10,11");
 }

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
+use crate::world::WorldSpec;
+
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -17,8 +19,18 @@ pub enum Fault {
     WrongAnswers,
     /// A fifth of the packets to the app servers is lost.
     LossyLines,
+    /// An app dies and comes back, once a second.
+    FlappingApp,
     /// Probes do not get through; requests do.
     ProbesCut,
+    /// The apps of all regions die at once.
+    AllRegions,
+    /// Those of two do, within a round trip, where a third PoP is gone already.
+    TwoRegions,
+    /// A PoP and its router are cut off from the others.
+    Partition,
+    /// They hear nothing of the others, who hear them.
+    OneWayPartition,
     /// The daemon is killed: SIGKILL.
     DaemonKilled,
     /// A worker of the daemon stands still.
@@ -29,34 +41,59 @@ pub enum Fault {
     CoresTaken,
 }
 
-/// The regions that are hurt at the same time, and what each is hurt by, in this order.
-pub(super) const TRACKS: [(&str, &[Fault]); 2] = [
-    (
-        "eu",
-        &[
-            Fault::OneApp,
-            Fault::AllApps,
-            Fault::SilentApps,
-            Fault::WrongAnswers,
-            Fault::ProbesCut,
-            Fault::DaemonKilled,
-            Fault::ControlStuck,
+/// A world, and what happens in it.
+pub(super) struct Act {
+    pub(super) world: fn() -> WorldSpec,
+    /// The regions that are hurt at the same time, and what each is hurt by, in this order.
+    pub(super) tracks: &'static [Track],
+    /// What hurts everybody comes when nothing else does.
+    pub(super) alone: Track,
+}
+
+/// A region and what it is hurt by.
+pub(super) type Track = (&'static str, &'static [Fault]);
+
+pub(super) const ACTS: [Act; 2] = [
+    Act {
+        world: WorldSpec::faults,
+        tracks: &[
+            (
+                "eu",
+                &[
+                    Fault::OneApp,
+                    Fault::AllApps,
+                    Fault::SilentApps,
+                    Fault::WrongAnswers,
+                    Fault::ProbesCut,
+                    Fault::DaemonKilled,
+                    Fault::ControlStuck,
+                ],
+            ),
+            ("apac", &[Fault::WorkerStuck]),
+            ("sa", &[Fault::LossyLines, Fault::FlappingApp]),
         ],
-    ),
-    ("apac", &[Fault::LossyLines, Fault::WorkerStuck]),
+        alone: ("eu", &[Fault::CoresTaken]),
+    },
+    Act {
+        world: WorldSpec::guarded,
+        tracks: &[],
+        alone: ("eu", &[Fault::AllRegions, Fault::TwoRegions, Fault::Partition, Fault::OneWayPartition]),
+    },
 ];
 
-/// What hurts everybody, when nothing else does.
-pub(super) const ALONE: (&str, &[Fault]) = ("eu", &[Fault::CoresTaken]);
-
 impl Fault {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 15] = [
         Self::OneApp,
         Self::AllApps,
         Self::SilentApps,
         Self::WrongAnswers,
+        Self::FlappingApp,
         Self::LossyLines,
         Self::ProbesCut,
+        Self::AllRegions,
+        Self::TwoRegions,
+        Self::Partition,
+        Self::OneWayPartition,
         Self::DaemonKilled,
         Self::WorkerStuck,
         Self::ControlStuck,
@@ -70,8 +107,13 @@ impl Fault {
             Self::AllApps => 2,
             Self::SilentApps => 3,
             Self::WrongAnswers => 4,
+            Self::FlappingApp => 5,
             Self::LossyLines => 6,
             Self::ProbesCut => 7,
+            Self::AllRegions => 8,
+            Self::TwoRegions => 9,
+            Self::Partition => 10,
+            Self::OneWayPartition => 11,
             Self::DaemonKilled => 12,
             Self::WorkerStuck => 13,
             Self::ControlStuck => 14,
@@ -86,8 +128,13 @@ impl Fault {
             Self::AllApps => "all apps of a region killed",
             Self::SilentApps => "all apps of a region stopped (SIGSTOP)",
             Self::WrongAnswers => "half of the apps answer their probes with 500, or too late",
+            Self::FlappingApp => "an app flaps at 1 Hz",
             Self::LossyLines => "20 % loss to the apps",
             Self::ProbesCut => "probes cut off, requests not",
+            Self::AllRegions => "the apps of all regions killed at once",
+            Self::TwoRegions => "those of two within a round trip, the third PoP gone",
+            Self::Partition => "a PoP cut off from the others, then without apps",
+            Self::OneWayPartition => "a PoP that hears nothing of the others, the same",
             Self::DaemonKilled => "daemon killed (SIGKILL)",
             Self::WorkerStuck => "one worker of the daemon stuck",
             Self::ControlStuck => "the daemon's control thread stuck",
@@ -95,9 +142,26 @@ impl Fault {
         }
     }
 
-    /// Whether idempotent requests of the region's clients may fail: their connections end with the daemon.
+    /// Whether requests of the region's clients may fail: their connections end with the daemon, or nobody is left within
+    /// reach who could answer.
     pub(super) fn may_fail_requests(self) -> bool {
-        matches!(self, Self::DaemonKilled | Self::WorkerStuck | Self::ControlStuck)
+        match self {
+            Self::DaemonKilled
+            | Self::WorkerStuck
+            | Self::ControlStuck
+            | Self::AllRegions
+            | Self::Partition
+            | Self::OneWayPartition => true,
+            Self::OneApp
+            | Self::AllApps
+            | Self::SilentApps
+            | Self::WrongAnswers
+            | Self::FlappingApp
+            | Self::LossyLines
+            | Self::ProbesCut
+            | Self::TwoRegions
+            | Self::CoresTaken => false,
+        }
     }
 }
 
@@ -128,8 +192,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_region_that_is_hurt_is_in_its_world() {
+        for act in &ACTS {
+            let world = (act.world)();
+            for (region, _) in act.tracks.iter().chain([&act.alone]) {
+                assert!(world.regions.iter().any(|known| known.name == *region), "{region}");
+            }
+        }
+    }
+
+    #[test]
     fn every_fault_is_injected_once_and_known_by_its_number() {
-        let all = TRACKS.iter().chain([&ALONE]).flat_map(|(_, faults)| faults.iter().copied());
+        let tracks = ACTS.iter().flat_map(|act| act.tracks.iter().chain([&act.alone]));
+        let all = tracks.flat_map(|(_, faults)| faults.iter().copied());
         let mut numbers: Vec<u32> = all.map(Fault::number).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, Fault::ALL.map(Fault::number));

@@ -29,16 +29,20 @@ struct Entry {
 }
 
 impl Report {
+    pub(super) fn new(seed: u64, slack: u32) -> Self {
+        Self { seed, slack, faults: Vec::new() }
+    }
+
     /// Joins what was measured of each fault with what the clients saw, once they are silent.
-    pub(super) fn new(seed: u64, slack: u32, scene: &Scene, incidents: Vec<Incident>) -> Result<Self> {
+    pub(super) fn add(&mut self, scene: &Scene, incidents: Vec<Incident>) -> Result<()> {
         let deliveries = Deliveries::read(scene)?;
         let entry = |incident| {
             let clients = scene.outcomes.read(0, |all| Seen::new(&incident, all, &deliveries));
             Entry::new(incident, clients)
         };
-        let mut faults: Vec<Entry> = incidents.into_iter().map(entry).collect();
-        faults.sort_by_key(|entry| entry.incident.fault.number());
-        Ok(Self { seed, slack, faults })
+        self.faults.extend(incidents.into_iter().map(entry));
+        self.faults.sort_by_key(|entry| entry.incident.fault.number());
+        Ok(())
     }
 
     /// How many claims do not hold.

@@ -40,7 +40,7 @@ pub(super) struct Scene {
 /// Who watches one region.
 #[derive(Debug)]
 pub(super) struct Seat {
-    region: String,
+    pub(super) region: String,
     /// BGP between its PoP and its router.
     pub(super) wire: WireWatch,
     /// Its router's kernel.
@@ -51,10 +51,10 @@ pub(super) struct Seat {
 
 impl Scene {
     /// Makes the world, waits until it has converged, then starts observers and clients.
-    pub(super) async fn build(seed: u64, proximad: &Path, work_dir: &Path) -> Result<Self> {
+    pub(super) async fn build(spec: WorldSpec, seed: u64, proximad: &Path, work_dir: &Path) -> Result<Self> {
         let mut options = world::Options::new(Some(proximad.to_owned()), work_dir)?;
         options.seed = seed;
-        let world = World::start(WorldSpec::faults(), options).await?;
+        let world = World::start(spec, options).await?;
         world.wait_converged(CONVERGENCE).await?;
         let mut seats = Vec::new();
         for region in world.regions() {
@@ -70,6 +70,11 @@ impl Scene {
     pub(super) fn seat(&self, region: &str) -> Result<&Seat> {
         let found = self.seats.iter().find(|seat| seat.region == region);
         found.ok_or_else(|| Error::Spec(format!("nobody watches {region}")))
+    }
+
+    /// The observers of every region.
+    pub(super) fn seats(&self) -> &[Seat] {
+        &self.seats
     }
 
     /// The name of the anycast group.

@@ -295,7 +295,8 @@ fn configuration(spec: &WorldSpec, number: usize) -> String {
     }
     let to_pop =
         Line { asn: region.asn, local: pop.near.v4.into(), peer: pop.far.v4.into(), peer_asn: plan::POP_ASN };
-    text += &session(POP_SESSION, &to_pop, 200, if spec.daemon.bfd { "bfd yes;" } else { "" });
+    let more = More { bfd: spec.daemon.bfd, all_paths: spec.daemon.guard.is_some() };
+    text += &session(POP_SESSION, &to_pop, 200, more);
     for (nth, neighbour) in (0_u32..).zip(neighbours(spec, number)) {
         let other = &spec.regions[neighbour - 1];
         let ends = plan::wan_link(number, neighbour);
@@ -303,7 +304,7 @@ fn configuration(spec: &WorldSpec, number: usize) -> String {
         let name = format!("to_{}", other.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
         let to_router =
             Line { asn: region.asn, local: near.v4.into(), peer: far.v4.into(), peer_asn: other.asn };
-        text += &session(&name, &to_router, 190 - 10 * nth, "");
+        text += &session(&name, &to_router, 190 - 10 * nth, More::default());
     }
     text
 }
@@ -316,8 +317,19 @@ struct Line {
     peer_asn: u32,
 }
 
-fn session(name: &str, line: &Line, healthy: u32, more: &str) -> String {
+/// What not every session has.
+#[derive(Clone, Copy, Default)]
+struct More {
+    /// It is watched by BFD.
+    bfd: bool,
+    /// Every path is told, not only the best (RFC 7911).
+    all_paths: bool,
+}
+
+fn session(name: &str, line: &Line, healthy: u32, more: More) -> String {
     let Line { asn, local, peer, peer_asn } = line;
+    let bfd = if more.bfd { "bfd yes;" } else { "" };
+    let all_paths = if more.all_paths { "add paths tx;" } else { "" };
     let mut text = format!(
         "protocol bgp {name} {{\n  \
            local {local} as {asn};\n  \
@@ -326,12 +338,13 @@ fn session(name: &str, line: &Line, healthy: u32, more: &str) -> String {
            connect delay time 1;\n  \
            connect retry time 1;\n  \
            error wait time 1, 2;\n  \
-           {more}\n"
+           {bfd}\n"
     );
     for (family, set) in [("ipv4", "anycast4"), ("ipv6", "anycast6")] {
         let _ = writeln!(
             text,
             "  {family} {{\n    \
+                 {all_paths}\n    \
                  import filter {{ if net ~ {set} then rank({healthy}); accept; }};\n    \
                  export where source ~ [ RTS_BGP, RTS_DEVICE ];\n  }};"
         );

@@ -18,7 +18,7 @@ use proxima_types::Prefix;
 
 use super::{
     Host, Options, plan,
-    spec::{ProbeSpec, WorldSpec},
+    spec::{ProbeSpec, RegionSpec, WorldSpec},
 };
 use crate::{
     error::{Error, Result},
@@ -201,7 +201,10 @@ fn configuration(spec: &WorldSpec, number: usize, socket: &Path, key: &Path) -> 
         );
     }
     let pinned: Vec<_> = spec.pinned.iter().filter(|group| group.region == region.name).collect();
-    text += &anycast_group(spec);
+    if spec.daemon.guard.is_some() {
+        text += "add-path = true\n";
+    }
+    text += &anycast_group(spec, region);
     text += &anycast_service(spec, &fenced_jurisdictions(spec));
     for group in pinned {
         text += &pinned_group(&group.name, &group.prefixes, &region.jurisdiction);
@@ -237,9 +240,9 @@ fn catchment(spec: &WorldSpec, number: usize, key: &Path) -> String {
     )
 }
 
-fn anycast_group(spec: &WorldSpec) -> String {
+fn anycast_group(spec: &WorldSpec, region: &RegionSpec) -> String {
     let (name, below) = (&spec.anycast.name, spec.daemon.degraded_below);
-    format!(
+    let mut text = format!(
         "\n[announce.{name}]\n\
          prefixes = {prefixes}\n\
          services = [\"{name}\"]\n\
@@ -249,9 +252,18 @@ fn anycast_group(spec: &WorldSpec) -> String {
          [announce.{name}.degraded]\n\
          below = {below:?}\nabove = 0.9\nprepend = 2\nmed = 200\ncommunities = [\"64512:666\"]\n\
          [announce.{name}.withdrawn]\n\
-         below = 0.4\nabove = 0.6\nhold-down = \"1s\"\n",
+         below = 0.4\nabove = 0.6\nhold-down = \"{hold_down}ms\"\n",
         prefixes = quoted(&spec.anycast.prefixes),
-    )
+        hold_down = region.hold_down.as_millis(),
+    );
+    if region.damped {
+        let _ = write!(text, "[announce.{name}.damping]\nhalf-life = \"2s\"\nsuppress = 2.0\nreuse = 1.0\n");
+    }
+    if let Some(quiet) = spec.daemon.guard {
+        let quiet = quiet.as_millis();
+        let _ = write!(text, "[announce.{name}.guard]\nobserve = [\"router\"]\nquiet = \"{quiet}ms\"\n");
+    }
+    text
 }
 
 /// The anycast service: anything goes to the nearest app, `/fenced…` stays in the fence's jurisdiction.

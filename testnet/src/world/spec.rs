@@ -44,6 +44,10 @@ pub struct DaemonSpec {
     /// How long an app may take to the first byte of an answer before another is asked.
     #[serde(deserialize_with = "some_duration")]
     pub first_byte: Option<Duration>,
+    /// Never the last announcer to leave: how long a PoP is marked as leaving before it does. Routers then tell their PoP
+    /// every route they have.
+    #[serde(deserialize_with = "some_duration")]
+    pub guard: Option<Duration>,
 }
 
 /// An announcement group.
@@ -58,7 +62,7 @@ pub struct Group {
 
 impl Default for DaemonSpec {
     fn default() -> Self {
-        Self { degraded_below: 0.8, bfd: false, first_byte: None }
+        Self { degraded_below: 0.8, bfd: false, first_byte: None, guard: None }
     }
 }
 
@@ -92,6 +96,12 @@ pub struct RegionSpec {
     /// Its app servers hang on emulated lines, which can be made to lose packets.
     #[serde(default, rename = "app-lines")]
     pub app_lines: bool,
+    /// The least time its PoP stays withdrawn.
+    #[serde(default = "one_second", rename = "hold-down", deserialize_with = "duration")]
+    pub hold_down: Duration,
+    /// Its PoP damps flaps: half-life 2 s, held back from a penalty of 2 on until 1.
+    #[serde(default)]
+    pub damped: bool,
 }
 
 /// How a PoP probes the app servers of all regions.
@@ -142,6 +152,11 @@ impl WorldSpec {
     /// The faults' world: the same regions closer together, probed faster, with BFD.
     pub fn faults() -> Self {
         include_str!("../../worlds/faults.toml").parse().expect("the built-in world is checked by a test")
+    }
+
+    /// The world of faults that concern every PoP: each is guarded.
+    pub fn guarded() -> Self {
+        include_str!("../../worlds/guarded.toml").parse().expect("the built-in world is checked by a test")
     }
 
     fn check(&self) -> Result<()> {
@@ -213,6 +228,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<D
     }
 }
 
+fn one_second() -> Duration {
+    Duration::from_secs(1)
+}
+
 fn some_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Duration>, D::Error> {
@@ -224,12 +243,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_faults_world_has_the_regions_of_the_usual_one_and_one_with_lines_that_can_lose() {
-        let (spec, usual) = (WorldSpec::faults(), WorldSpec::three_regions());
-        let names = |spec: &WorldSpec| spec.regions.iter().map(|r| r.name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(&spec), names(&usual));
-        assert!(spec.daemon.bfd && spec.daemon.first_byte.is_some());
-        assert!(spec.regions.iter().any(|region| region.app_lines));
+    fn the_faults_worlds_have_what_the_usual_one_does_without() {
+        let (faults, guarded, usual) =
+            (WorldSpec::faults(), WorldSpec::guarded(), WorldSpec::three_regions());
+        assert!(faults.daemon.bfd && faults.daemon.first_byte.is_some() && guarded.daemon.guard.is_some());
+        let lossy = faults.regions.iter().find(|region| region.app_lines).unwrap();
+        assert!(lossy.damped && lossy.hold_down > usual.regions[0].hold_down);
         assert_eq!((usual.daemon, usual.regions[0].probe), (DaemonSpec::default(), ProbeSpec::default()));
     }
 
