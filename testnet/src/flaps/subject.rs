@@ -75,7 +75,7 @@ fn exabgp(host: &NetNs, ends: &Ends, pace: &str, dir: &Path) -> Result<Process> 
         .map_err(Error::io(format!("making {} a program", check.display())))?;
     let config = format!(
         "process watch {{\n  \
-           run exabgp --run healthcheck --silent --no-syslog --withdraw-on-down --no-ip-setup {pace} --ip {PREFIX} \
+           run python3 -m exabgp healthcheck --no-syslog --withdraw-on-down --no-ip-setup {pace} --ip {PREFIX} \
              --next-hop {pop} --command {check};\n  \
            encoder text;\n}}\n\
          neighbor {router} {{\n  \
