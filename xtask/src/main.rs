@@ -3,7 +3,7 @@
 //! ```text
 //! demo   packages ─▶ build ─▶ proxima-testnet demo (takes this process's place)
 //! test   packages ─▶ fmt, clippy, arrows, licences, tests, doctests, demo: each a step with its time
-//! bench  packages ─▶ build ─▶ interleaved rounds against nginx, BIRD, FRR, GoBGP
+//! bench  packages ─▶ build ─▶ interleaved rounds against nginx, BIRD, FRR, GoBGP, ExaBGP
 //! soak   packages ─▶ build ─▶ what takes longer than a test may
 //! sim    build ─▶ worlds by seed; or mutants of the cores, which worlds have to find
 //! fuzz   nightly build of bgp/fuzz ─▶ libFuzzer on each decoder

@@ -31,6 +31,14 @@ pub(crate) enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Inject faults into a world of three regions under load, with limits of time for a machine that is free.
+    ///
+    /// All arguments go to `proxima-testnet faults`.
+    Faults {
+        /// Arguments of `proxima-testnet faults`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Attack the daemon as a hostile BGP peer: nobody else may be harmed.
     ///
     /// All arguments go to `proxima-testnet hostile`.
@@ -57,6 +65,7 @@ pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
     match soak {
         Soak::Freeze { arguments } => hand_over(Task::Test, &["bfd", "freeze"], arguments),
         Soak::Saturate { arguments } => hand_over(Task::Test, &["bfd", "saturate"], arguments),
+        Soak::Faults { arguments } => hand_over(Task::Test, &["faults"], arguments),
         Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile"], arguments),
         Soak::Sim { arguments } => {
             let seeds = ["--seeds", WORLDS].map(str::to_owned);
