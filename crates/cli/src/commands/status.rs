@@ -1,6 +1,6 @@
 //! `proxima status`.
 
-use proxima_api::{Group, GroupReason, Status, paths};
+use proxima_api::{Group, GroupReason, Phase, Status, paths};
 
 use crate::{
     client::Client,
@@ -28,11 +28,11 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
 fn heading(status: &Status, output: &mut Output) -> Result<(), Failure> {
     let pop = output.toned(Tone::Heading, &status.pop);
     output.line(format_args!(
-        "{pop} in {} ({}): {} for {}, AS {}, router ID {}, {} workers, proximad {}, pid {}",
+        "{pop} in {} ({}): {} {}, AS {}, router ID {}, {} workers, proximad {}, pid {}",
         status.region,
         status.jurisdiction,
         status.phase,
-        span(status.uptime_ms),
+        uptime(status),
         status.local_as,
         status.router_id,
         status.workers,
@@ -52,6 +52,15 @@ fn heading(status: &Status, output: &mut Output) -> Result<(), Failure> {
             .line(format_args!("{word} since {:.0}: group {}: {}", alarm.since, alarm.group, alarm.kind))?;
     }
     Ok(())
+}
+
+/// A stop has begun a moment ago, however long the daemon is up.
+fn uptime(status: &Status) -> String {
+    let up = span(status.uptime_ms);
+    match status.phase {
+        Phase::Starting | Phase::Running => format!("for {up}"),
+        Phase::Stopping => format!("after {up}"),
+    }
 }
 
 fn groups(status: &Status, output: &mut Output) -> Result<(), Failure> {
