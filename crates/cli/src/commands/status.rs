@@ -87,15 +87,13 @@ fn groups(status: &Status, output: &mut Output) -> Result<(), Failure> {
 
 /// Why, and what goes on behind it: a hold that is not told by the reason, and what health asks for under an order.
 fn reason(group: &Group) -> String {
-    let mut words = group.reason.to_string();
-    if group.order.is_some() && group.by_health != group.state {
-        words += &format!("; health: {}", group.by_health);
-    }
-    match (&group.hold, &group.reason) {
-        (None, _) | (Some(_), GroupReason::Held { .. }) => {}
-        (Some(hold), _) => words += &format!("; held by {hold}"),
-    }
-    words
+    let ordered = group.order.is_some() && group.by_health != group.state;
+    let health = if ordered { format!("; health: {}", group.by_health) } else { String::new() };
+    let hold = match (&group.hold, &group.reason) {
+        (None, _) | (Some(_), GroupReason::Held { .. }) => String::new(),
+        (Some(hold), _) => format!("; held by {hold}"),
+    };
+    format!("{}{health}{hold}", group.reason)
 }
 
 fn services(status: &Status, output: &mut Output) -> Result<(), Failure> {
