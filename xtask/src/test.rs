@@ -119,9 +119,9 @@ fn demo_step() -> Result<()> {
 
 fn tests_step() -> Result<()> {
     if has_subcommand("nextest") {
-        return succeed(cargo::command("nextest").arg("run").args(cargo::TESTS));
+        return succeed(cargo::command("nextest").args(["run", "--no-fail-fast"]).args(cargo::TESTS));
     }
-    succeed(cargo::command("test").args(cargo::TESTS))
+    succeed(cargo::command("test").arg("--no-fail-fast").args(cargo::TESTS))
 }
 
 fn doctests_step() -> Result<()> {
