@@ -25,7 +25,7 @@ use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
 use proxima_probe::{Checks, ProbeEvent};
 use proxima_proxy::{Beats, DataPlane, Listener, Snapshot};
-use proxima_telemetry::EventJournal;
+use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
@@ -95,6 +95,7 @@ pub(crate) struct Control {
     pub(crate) doubt: Doubt,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     desired: Vec<Announcement>,
     ready: bool,
@@ -125,6 +126,7 @@ pub(crate) struct Parts {
     pub(crate) checks: Checks,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     pub(crate) supervisor: Supervisor,
     pub(crate) pulse: Pulse,
     pub(crate) file: PathBuf,
@@ -135,7 +137,7 @@ pub(crate) struct Parts {
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
         let Parts { journal, speaker, data_plane, snapshot, bfd, checks, mut observers, vips, .. } = parts;
-        let Parts { supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts { log, supervisor, pulse, file, peers, reloads, .. } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
@@ -158,6 +160,7 @@ impl Control {
             orders: Orders::default(),
             observers,
             vips,
+            log,
             snapshot,
             desired: Vec::new(),
             ready: false,
@@ -325,11 +328,12 @@ impl Control {
     }
 
     /// The groups are those of the configuration in force from now on.
-    pub(crate) fn regroup(&mut self, now: Instant) {
+    pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
         self.doubt.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
+        self.order_newcomers(now, newcomers);
         self.score(now);
         self.tell_faults(now);
     }

@@ -157,9 +157,18 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let text = format!(
-                "{CONFIG}\n[announce.held]\nprefixes = [\"198.51.100.0/24\"]\nservices = [\"web\"]\nvip = \"none\"\ndead-man = \"5s\"\n"
-            );
+            let more = r#"
+[[bgp.peers]]
+name = "router"
+address = "10.0.0.1"
+remote-as = 65001
+[announce.held]
+prefixes = ["198.51.100.0/24"]
+services = ["web"]
+vip = "none"
+dead-man = "5s"
+"#;
+            let text = [CONFIG, more].concat();
             let config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
             let begun = Instant::now();
             let ids: Vec<BackendId> =
