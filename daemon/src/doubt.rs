@@ -21,7 +21,10 @@ use proxima_config::Config;
 use proxima_probe::Checks;
 use proxima_types::{BackendId, GroupName, Health};
 
-use crate::{groups::gating, thaw::Gap};
+use crate::{
+    groups::{dead_man, gating},
+    thaw::Gap,
+};
 
 /// What is doubted, by backend and by group.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ impl Doubt {
     pub(crate) fn reconfigure(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.groups);
         for (name, group) in &config.groups {
-            let Some(limit) = group.dead_man else { continue };
+            let Some(limit) = dead_man(config, group) else { continue };
             let (newest, suspended) =
                 before.remove(name).map_or((None, None), |it| (it.newest, it.suspended));
             let backends = gating(config, &group.services).cloned().collect();

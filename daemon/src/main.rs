@@ -7,6 +7,7 @@
 //! | [`groups`] | verdicts → scores → what is announced |
 //! | [`doubt`] | whether verdicts are still to be believed |
 //! | [`observe`] | who else announces a guarded group |
+//! | [`traffic`] | what real traffic says about backends and services |
 //! | [`orders`] | whose orders are in force, and until when |
 //! | [`routing`] | verdicts → what the workers serve |
 //! | [`distance`] | which other region is near |
@@ -43,6 +44,7 @@ mod observe;
 mod operate;
 mod orders;
 mod priority;
+mod probing;
 mod pulse;
 mod reload;
 mod report;
@@ -54,6 +56,7 @@ mod start;
 mod stop;
 mod tell;
 mod thaw;
+mod traffic;
 mod vips;
 mod watchdog;
 mod words;

@@ -29,7 +29,9 @@ fn every_example_parses() {
         }
     }
     assert!(
-        seen.is_superset(&["example.toml", "peers.toml", "two-regions.toml"].map(str::to_owned).into()),
+        seen.is_superset(
+            &["example.toml", "peers.toml", "probes.toml", "two-regions.toml"].map(str::to_owned).into()
+        ),
         "{seen:?}"
     );
 }
@@ -86,7 +88,9 @@ fn the_example_resolves_to_what_its_comments_say() {
 
     let llm = &config.pools[&"llm".parse().unwrap()];
     assert_eq!(llm.balance, Balance::LeastRequest);
-    assert!(matches!(&llm.probe.kind, ProbeKind::Http { path, expect: 200, .. } if path == "/health"));
+    assert!(
+        matches!(&llm.probe.kind, ProbeKind::Http(http) if http.path == "/health" && http.expect.status.single() == Some(200))
+    );
     assert_eq!(llm.backends.iter().map(|backend| backend.tier).collect::<Vec<_>>(), [0, 1]);
     let weights: Vec<u16> =
         config.pools[&"app".parse().unwrap()].backends.iter().map(|backend| backend.weight.0).collect();

@@ -1,7 +1,13 @@
 //! What to probe, and how.
 
-use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    time::Duration,
+};
 
+use proxima_health::{Percent, Settings};
+use proxima_probe_kind::ProbeKind;
 use proxima_types::BackendId;
 
 /// A backend to probe.
@@ -11,10 +17,16 @@ pub struct ProbeTarget {
     pub backend: BackendId,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The own address to probe from; `None`: the system's choice. Of the family of `address`.
+    pub source: Option<IpAddr>,
     /// What is asked.
     pub kind: ProbeKind,
     /// From the start of one probe to the start of the next, while all is settled.
     pub interval: Duration,
+    /// The same while undecided, at most `interval`.
+    pub fast_interval: Duration,
+    /// By how much of itself the pause between probes is longer or shorter at most.
+    pub jitter: Percent,
     /// For the whole probe, and for a confirming connect.
     pub timeout: Duration,
     /// Successes in a row that make the backend up.
@@ -23,18 +35,30 @@ pub struct ProbeTarget {
     pub fall: NonZeroU16,
 }
 
-/// What a probe asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// That a connection is accepted.
-    Tcp,
-    /// That a GET is answered with a status.
-    Http {
-        /// The request target. Visible ASCII, beginning with `/`.
-        path: String,
-        /// The Host header, visible ASCII; `None`: address and port.
-        host: Option<String>,
-        /// The status that counts as success.
-        expect: u16,
-    },
+impl ProbeTarget {
+    /// A target with the usual pace: see [`Settings`].
+    pub fn new(backend: BackendId, address: SocketAddr, kind: ProbeKind, interval: Duration) -> Self {
+        let usual = Settings::new(interval, NonZeroU16::MIN, NonZeroU16::MIN);
+        Self {
+            backend,
+            address,
+            source: None,
+            kind,
+            interval,
+            fast_interval: usual.fast_interval,
+            jitter: usual.jitter,
+            timeout: interval,
+            rise: usual.rise,
+            fall: usual.fall,
+        }
+    }
+
+    /// How the backend is judged.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            fast_interval: self.fast_interval.min(self.interval),
+            jitter: self.jitter,
+            ..Settings::new(self.interval, self.rise, self.fall)
+        }
+    }
 }

@@ -148,9 +148,15 @@ fn without_a_session_that_has_told_all_its_routes_nothing_is_concluded() {
     wait_alarm_over(&daemon);
     daemon.wait_transition("web", ReachState::Withdrawn, 0);
 
-    // With nobody to tell whether the other is still there, it comes back.
-    let (left, _) = daemon.wait_transition("web", ReachState::Withdrawn, 0);
+    // Having left, it stays away when the observing session is lost, with an alarm: that is no evidence of anything.
     router.hang_up();
-    let (_, why) = daemon.wait_transition("web", ReachState::DePreferred, left.seq);
-    assert!(matches!(&why, GroupReason::Returned { evidence, .. } if !evidence.observing), "{why:?}");
+    daemon.wait_event("the alarm", |event| match &event.kind {
+        EventKind::AlarmRaised { alarm: AlarmKind::LeftAlone { evidence }, .. } => {
+            (!evidence.observing).then_some(())
+        }
+        _ => None,
+    });
+    clock.wait_probes(10);
+    let status: Status = daemon.ask(paths::STATUS);
+    assert_eq!((status.groups[0].state, status.alarms.len()), (ReachState::Withdrawn, 1));
 }
