@@ -125,8 +125,7 @@ impl Wish {
         self.checked.zip(limit).is_some_and(|(at, limit)| at + limit <= now)
     }
 
-    /// Forgets what is known if no probe has ended for too long. To be called before anything new is taken in: after a
-    /// freeze the news may come before the timeout.
+    /// Forgets what is known if no probe has ended for too long.
     pub(crate) fn notice_silence(&mut self, now: Instant, config: &GroupConfig) {
         let Some((limit, due)) = config.dead_man.zip(self.silent_at(config)) else { return };
         if now >= due {

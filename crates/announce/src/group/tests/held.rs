@@ -121,7 +121,7 @@ fn a_checker_that_falls_silent_withdraws_the_group_and_all_begins_anew() {
 
 #[test]
 fn a_freeze_is_noticed_before_the_news_that_come_after_it() {
-    for news in [Input::Score(score(1.0)), Input::Fault(None)] {
+    for news in [Input::Score(score(1.0)), Input::Fault(None), Input::Order(Order::default())] {
         let mut world = checked(config());
         world.now += Duration::from_mins(1);
         let told = "announced → withdrawn: no probe has ended for 60s (at most 5s)";

@@ -115,3 +115,30 @@ fn a_fault_ends_the_graceful_time_of_a_guarded_group_too() {
     world.order(Override::Drain { graceful_shutdown: GRACEFUL });
     assert_eq!(world.fault(Some("stuck"))[0], "de-preferred → withdrawn: stuck");
 }
+
+#[test]
+fn what_was_due_before_an_order_is_not_told_as_its_doing() {
+    let mut world = World::at(1.0);
+    world.until(Override::Withdraw, MINUTE);
+    world.now += MINUTE * 2;
+    let told = world.order(Override::Drain { graceful_shutdown: GRACEFUL });
+    let expired = "withdrawn → announced: the order has expired: withdraw (maintenance); \
+        health: first verdicts known: score 1.00";
+    assert_eq!(told, [expired, "announced → de-preferred: ordered by the operator: drain"]);
+}
+
+#[test]
+fn a_hold_down_begins_when_a_fault_ends_a_drain_that_a_low_score_had_not() {
+    let mut world = World::new(GroupConfig { guard: Some(guard()), ..config() });
+    world.score(1.0);
+    world.order(Override::Drain { graceful_shutdown: GRACEFUL });
+    world.score(0.0);
+    world.wait(SECOND);
+    world.fault(Some("stuck"));
+    world.fault(None);
+    world.order(Override::Auto);
+    world.sees(&[1]);
+    world.score(1.0);
+    assert_eq!(world.next().0, HOLD_DOWN);
+    assert_eq!(world.group.state(), Announced);
+}
