@@ -67,9 +67,11 @@ impl Traffic {
         self.windows = windows(config, std::mem::take(&mut self.windows));
     }
 
-    /// A worker has just lost a connection to a backend.
-    pub(crate) fn lost(&self, distress: &Distress) {
-        self.report(&distress.backend, distress.seen);
+    /// Workers have just lost connections to backends.
+    pub(crate) fn lost(&self, distress: impl Iterator<Item = Distress>) {
+        for Distress { backend, seen } in distress {
+            self.report(&backend, seen);
+        }
     }
 
     /// To be called from time to time. Returns whether other objectives are missed than before: the scores are others.
