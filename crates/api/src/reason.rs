@@ -141,6 +141,22 @@ pub enum SessionReason {
     Stopped,
 }
 
+impl SessionReason {
+    /// Whether it went as someone here had ordered, by a command, a reload or a stop. A Hard Reset (RFC 8538) is not counted,
+    /// as it stands for other reasons too.
+    pub fn is_ordered(&self) -> bool {
+        match self {
+            // Cease: administrative shutdown, peer de-configured, administrative reset, other configuration change (RFC 4486).
+            Self::NotificationSent { code, subcode, .. } => *code == 6 && matches!(subcode, 2 | 3 | 4 | 6),
+            Self::Stopped => true,
+            Self::NotificationReceived { .. }
+            | Self::ConnectFailed { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Transport { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for SessionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

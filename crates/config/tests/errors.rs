@@ -458,6 +458,20 @@ fn a_file_with_ten_mistakes_reports_all_ten_in_order() {
 }
 
 #[test]
+fn a_protocol_that_is_none_hides_no_other_mistake_of_its_service() {
+    let http =
+        with("protocol = \"http\"", "protocol = \"https\"").replacen("pool = \"app\"", "pool = \"ap\"", 1);
+    assert_eq!(paths(&errors(&http)), ["services.api.protocol", "services.api.routes[0].pool"]);
+    let tcp = with("protocol = \"tcp\"\npool = \"raw\"", "pool = \"rw\"\ntimeouts = { idle = 5 }");
+    let lacking = ["services.raw.protocol", "services.raw.pool", "services.raw.timeouts.idle"];
+    assert_eq!(paths(&errors(&tcp)), lacking);
+}
+
+fn paths(errors: &ConfigErrors) -> Vec<&str> {
+    errors.errors().iter().map(|error| error.path.as_str()).collect()
+}
+
+#[test]
 fn errors_look_like_a_compilers() {
     let text = with("\"9s\"", "\"2s\"").replace("weight = 100", "\twieght = 100");
     assert_eq!(

@@ -326,6 +326,7 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
         ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),
+        ("POST", "/v1/drain", r#"{"reasn": "kernel"}"#, 400, "unknown field `reasn`", "reason"),
         ("POST", "/v1/drain", r#"{"for_ms":5}"#, 400, "5 ms is no time", "1 s to 30 days"),
         ("POST", "/v1/orders", "", 400, "not what is asked for", "verb"),
         ("POST", "/v1/orders", r#"{"verb":"explode"}"#, 400, "explode", "announce"),
