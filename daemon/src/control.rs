@@ -25,7 +25,7 @@ use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
 use proxima_probe::{Checks, ProbeEvent};
 use proxima_proxy::{Beats, DataPlane, Distress, Listener, Snapshot};
-use proxima_telemetry::EventJournal;
+use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
@@ -100,6 +100,7 @@ pub(crate) struct Control {
     pub(crate) doubt: Doubt,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     desired: Vec<Announcement>,
     ready: bool,
@@ -131,6 +132,7 @@ pub(crate) struct Parts {
     pub(crate) checks: Checks,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     pub(crate) supervisor: Supervisor,
     pub(crate) pulse: Pulse,
     pub(crate) file: PathBuf,
@@ -141,7 +143,7 @@ pub(crate) struct Parts {
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
         let Parts { journal, speaker, data_plane, traffic, snapshot, bfd, checks, .. } = parts;
-        let Parts { mut observers, vips, supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
@@ -165,6 +167,7 @@ impl Control {
             orders: Orders::default(),
             observers,
             vips,
+            log,
             snapshot,
             desired: Vec::new(),
             ready: false,
@@ -226,13 +229,13 @@ impl Control {
                 Some(command) = inputs.commands.recv() => self.handle_command(command),
                 Some(outcome) = inputs.reloads.recv() => self.reloaded(outcome),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
+                () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
+                () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
                 // After all else: of a pool that is gone every worker may tell without end.
                 Some(distress) = inputs.distress.recv() => {
                     let queued = std::iter::from_fn(|| inputs.distress.try_recv().ok());
                     self.traffic.lost(std::iter::once(distress).chain(queued).take(DISTRESS_AT_ONCE));
                 }
-                () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
-                () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
             }
         }
     }
@@ -345,12 +348,13 @@ impl Control {
     }
 
     /// The groups are those of the configuration in force from now on.
-    pub(crate) fn regroup(&mut self, now: Instant) {
+    pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
         self.doubt.reconfigure(config);
         self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
+        self.order_newcomers(now, newcomers);
         self.score(now);
         self.tell_faults(now);
     }

@@ -362,6 +362,7 @@ impl EventKind {
             | Self::Drain { .. } => Severity::Warning,
             Self::ReloadRefused { .. }
             | Self::AlarmRaised { .. }
+            | Self::WorkerStalled { .. }
             | Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => Severity::Error,
             Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
                 GroupReason::AwaitingVerdicts { .. } => Severity::Info,
