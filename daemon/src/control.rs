@@ -304,7 +304,8 @@ impl Control {
     }
 
     fn look_at_traffic(&mut self, now: Instant) {
-        if self.traffic.look(now, &self.data_plane) {
+        let is_up = |backend: &BackendId| verdict(&self.observed, backend) == Health::Up;
+        if self.traffic.look(now, &self.config, is_up, &self.data_plane) {
             self.score(now);
             self.announce();
         }
