@@ -23,5 +23,6 @@ fn target(pool: &Pool, backend: &Backend) -> ProbeTarget {
         timeout: probe.timeout,
         rise: probe.rise,
         fall: probe.fall,
+        notice: pool.notice.clone(),
     }
 }

@@ -24,6 +24,7 @@ pub(crate) enum Task {
     Test,
     BenchL7,
     BenchBgp,
+    BenchFlaps,
 }
 
 const NEEDS: &[Need] = &[
@@ -31,7 +32,7 @@ const NEEDS: &[Need] = &[
         program: "bird",
         package: "bird2",
         purpose: "the worlds' routers",
-        tasks: &[Task::Demo, Task::Test, Task::BenchBgp],
+        tasks: &[Task::Demo, Task::Test, Task::BenchBgp, Task::BenchFlaps],
     },
     Need {
         program: "birdc",
@@ -50,13 +51,13 @@ const NEEDS: &[Need] = &[
         program: "unshare",
         package: "util-linux",
         purpose: "the sandbox",
-        tasks: &[Task::Demo, Task::Test, Task::BenchBgp],
+        tasks: &[Task::Demo, Task::Test, Task::BenchBgp, Task::BenchFlaps],
     },
     Need {
         program: "nginx",
         package: "nginx-light",
-        purpose: "the peer and the backend",
-        tasks: &[Task::BenchL7],
+        purpose: "the peer and the backend; an app to probe",
+        tasks: &[Task::BenchL7, Task::Test],
     },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
     Need {
@@ -72,8 +73,33 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Test, Task::BenchBgp],
     },
     Need { program: "bgpctl", package: "openbgpd", purpose: "a router to talk with", tasks: &[Task::Test] },
-    Need { program: "exabgp", package: "exabgp", purpose: "a router to talk with", tasks: &[Task::Test] },
+    Need {
+        program: "exabgp",
+        package: "exabgp",
+        purpose: "a router to talk with, and a health check to compare with",
+        tasks: &[Task::Test, Task::BenchFlaps],
+    },
     Need { program: "bgpdump", package: "bgpdump", purpose: "reads MRT files", tasks: &[Task::Test] },
+    // Its own programs are not on the path; this one comes with them.
+    Need {
+        program: "pg_createcluster",
+        package: "postgresql",
+        purpose: "a database to probe",
+        tasks: &[Task::Test],
+    },
+    Need {
+        program: "redis-server",
+        package: "redis-server",
+        purpose: "a database to probe",
+        tasks: &[Task::Test],
+    },
+    Need { program: "redis-cli", package: "redis-tools", purpose: "steers Redis", tasks: &[Task::Test] },
+    Need {
+        program: "dnsmasq",
+        package: "dnsmasq-base",
+        purpose: "a name server to probe",
+        tasks: &[Task::Test],
+    },
 ];
 
 /// Installs what `task` needs and is missing; where that is not allowed, says the command.

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_probe_kind::ProbeKind;
+use proxima_probe_kind::{Notice, ProbeKind};
 use proxima_types::{
     BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, ServiceName,
     Weight,
@@ -184,6 +184,9 @@ pub struct Pool {
     pub probe: Probe,
     /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).
     pub passive: Option<Passive>,
+    /// Who says that a backend goes away, so that it is drained before. Absent: nobody. `lead` is up to 24 h, default 30 s;
+    /// `interval` 100 ms to 1 h, default 5 s.
+    pub notice: Option<Notice>,
     /// The backends, as written; not empty. Names differ, and so do addresses.
     pub backends: Vec<Backend>,
 }

@@ -7,8 +7,8 @@ use proxima_config::{
     Remote, Role, Slo, Vip, WhenDown, Withdrawals, Withdrawn,
 };
 use proxima_probe_kind::{
-    Agent, Dns, DnsRecord, DnsTransport, Exec, Expect, ExpectHeader, Grpc, Http, HttpVersion, Postgres, Quic,
-    Redis, Statuses, Tls, TlsHandshake, Trust,
+    Agent, Dns, DnsRecord, DnsTransport, Exec, Expect, ExpectHeader, Grpc, Http, HttpVersion, Notice,
+    NoticeSource, Postgres, Quic, Redis, Statuses, Tls, TlsHandshake, Trust,
 };
 
 mod common;
@@ -614,4 +614,20 @@ fn the_pace_of_a_probe_and_where_it_comes_from_are_as_written() {
     assert_eq!(pace(", interval = \"20ms\", jitter = 0"), (20, 0, None));
     let source = Some("10.0.0.11".to_owned());
     assert_eq!(pace(", fast-interval = \"500ms\", jitter = 0.5, source = \"10.0.0.11\""), (500, 50, source));
+}
+
+#[test]
+fn a_notice_comes_from_a_directory_or_the_backend_itself() {
+    let notice = |settings: &str| {
+        let text = with("probe = { tcp = true }", &format!("probe = {{ tcp = true }}\n{settings}"));
+        parse(&text).pools[&"raw".parse().unwrap()].notice.clone()
+    };
+    assert_eq!(notice(""), None);
+    let source = NoticeSource::Directory("/run/leaving".into());
+    let (lead, interval) = (Duration::from_secs(30), Duration::from_secs(5));
+    assert_eq!(notice("notice = { directory = \"/run/leaving\" }"), Some(Notice { source, lead, interval }));
+    let source = NoticeSource::Http { path: "/leaving".to_owned(), port: NonZeroU16::new(9708) };
+    let (lead, interval) = (Duration::from_mins(2), Duration::from_secs(1));
+    let written = "notice = { http = \"/leaving\", port = 9708, lead = \"2m\", interval = \"1s\" }";
+    assert_eq!(notice(written), Some(Notice { source, lead, interval }));
 }

@@ -289,6 +289,14 @@ const MISTAKES: &[Mistake] = &[
         "give at least one backend a `weight`, or leave the key out for 100"),
     mistake("timeout = \"500ms\"", "timeout = «\"2s\"", "the timeout of 2s is longer than the interval of 1s",
         "a probe ends before the next one begins: shorten `timeout` or lengthen `interval`"),
+    // Notices.
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = «{ lead = \"1m\" }", "nothing says where the notice is",
+        "add `http = \"/leaving\"` or `directory = \"/run/proximad/leaving\"`"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { directory = \"/run/x\", http = «\"/x\" }", "a notice comes from one place, and here are `directory` and `http`", "remove one of the two"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { directory = \"/run/x\", port = «80 }", "`port` means nothing to a directory", "remove `port`, or ask with `http = \"/leaving\"`"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { directory = «\"leaving\" }", "`leaving` is not an absolute path", "begin it with /, as in \"/etc/proxima/secret.key\""),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { http = \"/x\", lead = «\"25h\" }", "25h is out of range", "write 0s to 24h"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { http = \"/x\", interval = «\"1ms\" }", "1ms is out of range", "write 100ms to 1h"),
     // What a probe asks.
     mistake("{ tcp = true }", "{ tcp = true, http = «\"/\" }", "a probe asks one thing, and here are `tcp` and `http`", "remove one of the two"),
     mistake("{ tcp = true }", "{ agent = 9, redis = true, dns = «\"a\" }", "a probe asks one thing, and here are `redis` and `dns`", "remove one of the two"),

@@ -5,7 +5,8 @@
 //!                    │  owns the backend's BackendTracker, which says what to do when
 //!                    ├─ probe      at most one: over the standing connection if the app kept it alive, else a new one
 //!                    ├─ confirm    at most one: a bare connect, when hard evidence came in
-//!                    └─ standing   at most one idle connection, watched for its end
+//!                    ├─ standing   at most one idle connection, watched for its end
+//!                    └─ notice     a file or an endpoint that says when the backend goes away, where one is configured
 //! ```
 //!
 //! When an app is killed the kernel closes its sockets. The standing connection ends, the confirming connect is refused,
@@ -22,6 +23,7 @@
 mod checks;
 mod event;
 mod kind;
+mod notice;
 mod passive;
 mod password;
 mod path;

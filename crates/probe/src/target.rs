@@ -7,7 +7,7 @@ use std::{
 };
 
 use proxima_health::{Percent, Settings};
-use proxima_probe_kind::ProbeKind;
+use proxima_probe_kind::{Notice, ProbeKind};
 use proxima_types::BackendId;
 
 /// A backend to probe.
@@ -33,6 +33,8 @@ pub struct ProbeTarget {
     pub rise: NonZeroU16,
     /// Soft failures in a row that make it down.
     pub fall: NonZeroU16,
+    /// Who says that it goes away; `None`: nobody.
+    pub notice: Option<Notice>,
 }
 
 impl ProbeTarget {
@@ -50,6 +52,7 @@ impl ProbeTarget {
             timeout: interval,
             rise: usual.rise,
             fall: usual.fall,
+            notice: None,
         }
     }
 
@@ -58,6 +61,7 @@ impl ProbeTarget {
         Settings {
             fast_interval: self.fast_interval.min(self.interval),
             jitter: self.jitter,
+            lead: self.notice.as_ref().map_or(Settings::LEAD, |notice| notice.lead),
             ..Settings::new(self.interval, self.rise, self.fall)
         }
     }

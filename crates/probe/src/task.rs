@@ -1,7 +1,8 @@
 //! The task of one backend. It owns the tracker and does what the tracker asks for.
 //!
 //! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, word from real
-//! traffic, the next probe's time. Each is cancel-safe: the first two are futures kept across turns, the others lose nothing.
+//! traffic, a notice, the next probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns,
+//! the others lose nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ use tracing::debug;
 use crate::{
     ProbeEvent, ProbeTarget,
     kind::{self, Ask, Call, Checked, Running},
+    notice::Watcher,
     passive::Inbox,
     path::{Deadline, Path},
     prober::Common,
@@ -28,6 +30,7 @@ pub(crate) struct Task {
     standing: Option<Standing>,
     probe: Option<Running<(Checked, Deadline)>>,
     confirm: Option<Running<Result<(), Failure>>>,
+    notice: Option<Running<(Watcher, Option<Instant>)>>,
     /// The last probe ended by its deadline.
     is_slow: bool,
     rtt: Rtt,
@@ -46,10 +49,14 @@ struct Deserted;
 impl Task {
     pub(crate) fn new(target: ProbeTarget, seed: u64, common: Common) -> Self {
         let settings = target.settings();
-        let ProbeTarget { backend, address, source, kind, timeout, .. } = target;
+        let ProbeTarget { backend, address, source, kind, timeout, notice, .. } = target;
         let passive = common.passive.inbox(&backend);
         let path = Path { backend, address, source, shared: Arc::clone(&common.shared) };
+        // A number drawn for this backend alone spreads the looks of all of them over an interval.
+        let phase = (seed >> 11) as f64 / (1u64 << 53) as f64;
+        let watcher = notice.map(|notice| Watcher::new(notice, &path, common.slots.clone(), phase));
         Self {
+            notice: watcher.map(|watcher| -> Running<_> { Box::pin(watcher.changed()) }),
             question: kind::question(kind, &path),
             path: Arc::new(path),
             timeout,
@@ -86,6 +93,10 @@ impl Task {
                     self.standing_lost(loss);
                 }
                 input = self.passive.next() => self.tracker.handle(now(), input),
+                (watcher, leaves_at) = finish(&mut self.notice) => {
+                    self.notice = Some(Box::pin(watcher.changed()));
+                    self.tracker.handle(now(), Input::Notice(leaves_at.map(Instant::into_std)));
+                }
                 () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
                 () = self.common.events.closed() => break,
             }

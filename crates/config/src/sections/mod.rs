@@ -8,6 +8,7 @@ mod announce;
 mod bgp;
 mod catchment;
 mod limits;
+mod notices;
 mod passive;
 mod place;
 mod pools;

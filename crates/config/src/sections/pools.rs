@@ -6,6 +6,7 @@ use proxima_types::{BackendId, PoolName, ProviderName, RegionName, Weight};
 
 use super::{
     Place, Raw, element,
+    notices::RawNotice,
     passive::RawPassive,
     place::{self, RawRegion},
     probes::RawProbe,
@@ -26,6 +27,7 @@ pub(super) struct RawPool {
     balance: Field<Balance>,
     probe: Field<RawProbe>,
     passive: Field<RawPassive>,
+    notice: Field<RawNotice>,
     backends: Field<Vec<RawBackend>>,
     place: Place,
 }
@@ -52,6 +54,7 @@ impl RawPool {
                     balance: pool.optional("balance", value::word(&POLICIES)),
                     probe: RawProbe::read(&mut pool),
                     passive: RawPassive::read(&mut pool),
+                    notice: RawNotice::read(&mut pool),
                     backends: match pool.sections("backends") {
                         Field::Absent => {
                             let hint = format!(
@@ -82,6 +85,7 @@ impl RawPool {
             balance: self.balance.or(Balance::LeastRequest)?,
             probe: self.probe.value()?.resolve()?,
             passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
+            notice: resolved(&self.notice, RawNotice::resolve)?,
             backends: self
                 .backends()?
                 .iter()
@@ -144,6 +148,9 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         let backends = pool.backends().unwrap_or_default();
         if let Some(probe) = pool.probe.value() {
             probe.check(backends.iter().filter_map(|backend| backend.address.value()), report);
+        }
+        if let Some(notice) = pool.notice.value() {
+            notice.check(report);
         }
         for (index, backend) in backends.iter().enumerate() {
             if let Some(region) = backend.region.given() {

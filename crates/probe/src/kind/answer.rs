@@ -25,6 +25,11 @@ impl Judge {
         Self { status, body: body.map(|pattern| path.shared.patterns.regex(&pattern)), header }
     }
 
+    /// The name of the header that has to be seen.
+    pub(crate) fn header_name(&self) -> Option<&str> {
+        self.header.as_ref().map(|header| header.name.as_str())
+    }
+
     /// How much of the body has to be seen, in bytes.
     pub(crate) fn wants(&self) -> usize {
         if self.body.is_some() { MAX_MATCHED } else { 0 }

@@ -6,7 +6,10 @@ use proxima_health::{Failure, Findings, Loss, Phase};
 use proxima_probe_kind::{Http, Tls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Check, Checked, answer::Judge};
+use super::{
+    Check, Checked,
+    answer::{Judge, MAX_MATCHED},
+};
 use crate::{
     path::{Deadline, Path, failure},
     standing::{Link, Standing},
@@ -36,7 +39,9 @@ impl Question {
 
     /// Asks once over `wire`; gives it back if it can be used again.
     async fn ask(&self, mut wire: Wire, deadline: Deadline) -> (Result<Findings, Interrupted>, Option<Wire>) {
-        let work = async { Ok(exchange(&mut wire, &self.request, &self.judge).await) };
+        let work = async {
+            Ok(exchange(&mut wire, &self.request, self.judge.header_name(), self.judge.wants()).await)
+        };
         let answer = match deadline.run(Phase::Answer, work).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(interrupted)) => return (Err(interrupted), None),
@@ -87,6 +92,18 @@ impl Check for Question {
     }
 }
 
+/// One GET over a connection of its own: the status, and as much of the body as an expression would be held against.
+pub(crate) async fn get(path: &Path, target: &str, deadline: Deadline) -> Result<(u16, Vec<u8>), Failure> {
+    let (mut stream, _) = path.connect(deadline).await?;
+    let request = request(target, None, path);
+    let exchange = async {
+        let answer = exchange(&mut stream, &request, None, MAX_MATCHED).await;
+        answer.map_err(|interrupted| interrupted.failure)
+    };
+    let Answer { status, body, .. } = deadline.run(Phase::Answer, exchange).await?;
+    Ok((status, body))
+}
+
 /// The bytes of a probe's request.
 fn request(target: &str, host: Option<&str>, path: &Path) -> Vec<u8> {
     let host = host.map_or_else(|| path.address.to_string(), str::to_owned);
@@ -122,19 +139,18 @@ pub(crate) struct Interrupted {
     pub(crate) answer_begun: bool,
 }
 
-/// Sends `request` and waits for its answer, as much of it as `judge` wants to see.
-async fn exchange<S>(stream: &mut S, request: &[u8], judge: &Judge) -> Result<Answer, Interrupted>
+/// Sends `request` and waits for its answer: its status, the value of `header`, and `wanted` bytes of its body.
+async fn exchange<S>(
+    stream: &mut S,
+    request: &[u8],
+    header: Option<&str>,
+    wanted: usize,
+) -> Result<Answer, Interrupted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut input = Input {
-        stream,
-        header: judge.header.as_ref().map(|header| header.name.as_str()),
-        buffer: Vec::with_capacity(1024),
-        total: 0,
-        body: Vec::new(),
-        wanted: judge.wants(),
-    };
+    let mut input =
+        Input { stream, header, buffer: Vec::with_capacity(1024), total: 0, body: Vec::new(), wanted };
     let answer = async {
         let sent = async {
             input.stream.write_all(request).await?;
@@ -378,7 +394,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            answer = exchange(&mut ours, &request, judge) => answer,
+            answer = exchange(&mut ours, &request, judge.header_name(), judge.wants()) => answer,
             () = app => unreachable!("the app never ends"),
         }
     }

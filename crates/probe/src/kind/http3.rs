@@ -9,7 +9,7 @@ use super::{
     Check, Checked,
     answer::Judge,
     http1, http2,
-    quic::{self, Http3, Session, connection_failure},
+    quic::{self, Http3, Session},
 };
 use crate::{
     path::{Deadline, Path},
@@ -104,11 +104,9 @@ impl Question {
 /// What an error of HTTP/3 says: if the connection has ended, how it did.
 fn broken(session: &Session, error: &dyn std::fmt::Display) -> Failure {
     match session.end() {
-        Some(end) => match connection_failure(&end) {
-            // Nothing more comes over a connection that has ended.
-            Failure::Timeout { .. } => Failure::Closed,
-            failure => failure,
-        },
+        // Nothing more comes over a connection that has ended.
+        Some(Failure::Timeout { .. }) => Failure::Closed,
+        Some(failure) => failure,
         None => Failure::Protocol { detail: format!("HTTP/3: {error}") },
     }
 }

@@ -116,7 +116,7 @@ pub(crate) fn question(kind: ProbeKind, path: &Path) -> Arc<dyn Ask> {
         ProbeKind::Http(http) => http_question(http, path),
         ProbeKind::Quic(quic) => Arc::new(quic),
         ProbeKind::Grpc(grpc) => Arc::new(grpc::Question::new(grpc, path)),
-        ProbeKind::Postgres(postgres) => Arc::new(postgres),
+        ProbeKind::Postgres(postgres) => Arc::new(postgres::Question::new(postgres)),
         ProbeKind::Redis(redis) => Arc::new(redis),
         ProbeKind::Dns(dns) => Arc::new(dns),
         ProbeKind::Exec(exec) => Arc::new(exec),

@@ -15,7 +15,7 @@
 //! behind at all. That alone would be wrong too: even an idle primary writes now and then, and between receiving and replaying
 //! such a record the replica would for an instant be hours behind. Nor does the age mean much once the stream is cut. But a
 //! replica that lacked nothing a second ago can't be more than a second behind now. So the lag is the age, or the time since
-//! this session last saw the replica lack nothing, whichever is less.
+//! the prober last saw the replica lack nothing, whichever is less.
 //!
 //! The age is the difference of two clocks, the replica's and the primary's. A stream that hangs counts as one until the
 //! replica gives it up (`wal_receiver_timeout`, a minute). Where no limit is set the lag is not asked for: some servers
@@ -26,7 +26,7 @@ use std::{
     fmt, io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -67,53 +67,72 @@ const ROLE_AND_LAG: &str = "SELECT pg_is_in_recovery(), \
      EXISTS (SELECT FROM pg_stat_wal_receiver), \
      (extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint";
 
-impl Check for Postgres {
+/// What is asked of a server, and what is remembered of it.
+pub(crate) struct Question {
+    settings: Postgres,
+    /// When the replica was last seen to lack nothing, over whichever session.
+    complete_at: Mutex<Option<Instant>>,
+}
+
+impl Question {
+    pub(crate) fn new(settings: Postgres) -> Self {
+        Self { settings, complete_at: Mutex::default() }
+    }
+
+    async fn anew(&self, path: &Path, deadline: Deadline) -> Checked {
+        let (stream, connected_in) = match path.connect(deadline).await {
+            Ok((stream, took)) => (stream, Some(took)),
+            Err(failure) => return failure.into(),
+        };
+        let asked = async {
+            let mut session = Session::open(&self.settings, path, stream, deadline).await?;
+            let seen = deadline.run(Phase::Answer, session.ask(&self.settings)).await?;
+            Ok((session, seen))
+        };
+        match asked.await {
+            Ok((session, seen)) => Checked::Done {
+                outcome: self.judge(&session, seen),
+                standing: Some(Standing { link: Link::Postgres(Box::new(session)), uses_left: USES }),
+                connected_in,
+            },
+            Err(failure) => Checked::Done { outcome: Err(failure), standing: None, connected_in },
+        }
+    }
+
+    async fn again(&self, mut session: Box<Session>, uses_left: u32, deadline: Deadline) -> Checked {
+        match deadline.run(Phase::Answer, session.ask(&self.settings)).await {
+            Ok(seen) => Checked::Done {
+                outcome: self.judge(&session, seen),
+                standing: Some(Standing::again(Link::Postgres(session), uses_left)),
+                connected_in: None,
+            },
+            // The server's farewell (57P01 and its like) is no answer.
+            Err(Failure::Closed | Failure::Refusal { .. }) if session.has_ended => {
+                Checked::Stale(Loss::Closed)
+            }
+            Err(Failure::Reset) if session.has_ended => Checked::Stale(Loss::Reset),
+            Err(failure) => failure.into(),
+        }
+    }
+
+    fn judge(&self, session: &Session, seen: Seen) -> Result<Findings, Failure> {
+        let mut complete_at = self.complete_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.lacks_nothing() {
+            *complete_at = Some(Instant::now());
+        }
+        let findings = judge(&self.settings, seen, complete_at.map(|at| at.elapsed()))?;
+        Ok(Findings { certificate_ends: session.certificate_ends, ..findings })
+    }
+}
+
+impl Check for Question {
     async fn check(&self, path: &Path, standing: Option<Standing>, deadline: Deadline) -> Checked {
         match standing {
             Some(Standing { link: Link::Postgres(session), uses_left }) => {
-                again(self, session, uses_left, deadline).await
+                self.again(session, uses_left, deadline).await
             }
-            _ => anew(self, path, deadline).await,
+            _ => self.anew(path, deadline).await,
         }
-    }
-}
-
-async fn anew(settings: &Postgres, path: &Path, deadline: Deadline) -> Checked {
-    let (stream, connected_in) = match path.connect(deadline).await {
-        Ok((stream, took)) => (stream, Some(took)),
-        Err(failure) => return failure.into(),
-    };
-    let asked = async {
-        let mut session = Session::open(settings, path, stream, deadline).await?;
-        let seen = deadline.run(Phase::Answer, session.ask(settings)).await?;
-        Ok((session, seen))
-    };
-    match asked.await {
-        Ok((session, seen)) => Checked::Done {
-            outcome: session.judge(settings, seen),
-            standing: Some(Standing { link: Link::Postgres(Box::new(session)), uses_left: USES }),
-            connected_in,
-        },
-        Err(failure) => Checked::Done { outcome: Err(failure), standing: None, connected_in },
-    }
-}
-
-async fn again(
-    settings: &Postgres,
-    mut session: Box<Session>,
-    uses_left: u32,
-    deadline: Deadline,
-) -> Checked {
-    match deadline.run(Phase::Answer, session.ask(settings)).await {
-        Ok(seen) => Checked::Done {
-            outcome: session.judge(settings, seen),
-            standing: Some(Standing::again(Link::Postgres(session), uses_left)),
-            connected_in: None,
-        },
-        // The server's farewell (57P01 and its like) is no answer.
-        Err(Failure::Closed | Failure::Refusal { .. }) if session.has_ended => Checked::Stale(Loss::Closed),
-        Err(Failure::Reset) if session.has_ended => Checked::Stale(Loss::Reset),
-        Err(failure) => failure.into(),
     }
 }
 
@@ -124,8 +143,6 @@ pub(crate) struct Session {
     connection: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
     has_ended: bool,
     budget: Budget,
-    /// When the replica was last seen to lack nothing.
-    complete_at: Option<Instant>,
     certificate_ends: Option<u64>,
 }
 
@@ -174,7 +191,6 @@ impl Session {
             connection: Box::pin(connection),
             has_ended: false,
             budget,
-            complete_at: None,
             certificate_ends: None,
         })
     }
@@ -194,17 +210,7 @@ impl Session {
                 Err(end.map_or_else(|error| told(&error), |()| Failure::Closed))
             }
         };
-        let seen = Seen::read(&answer?)?;
-        if seen.lacks_nothing() {
-            self.complete_at = Some(Instant::now());
-        }
-        Ok(seen)
-    }
-
-    fn judge(&self, settings: &Postgres, seen: Seen) -> Result<Findings, Failure> {
-        let since_complete = self.complete_at.map(|at| at.elapsed());
-        let findings = judge(settings, seen, since_complete)?;
-        Ok(Findings { certificate_ends: self.certificate_ends, ..findings })
+        Seen::read(&answer?)
     }
 
     /// Waits for its end. Cancel-safe; not to be called again after it returned.
@@ -222,7 +228,7 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("complete_at", &self.complete_at).finish_non_exhaustive()
+        f.debug_struct("Session").finish_non_exhaustive()
     }
 }
 
@@ -302,7 +308,7 @@ fn judge(settings: &Postgres, seen: Seen, since_complete: Option<Duration>) -> R
     let mut findings = Findings { role: Some(found), ..Findings::default() };
     if let (Role::Replica, Some(limit)) = (found, settings.max_lag) {
         let lag = seen.lag(since_complete).ok_or_else(|| Failure::Refusal {
-            detail: "a replica that receives nothing and has replayed nothing since it started".to_owned(),
+            detail: "a replica that has replayed nothing since it started".to_owned(),
         })?;
         if lag > limit {
             return Err(Failure::Lag { limit, lag });

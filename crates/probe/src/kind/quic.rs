@@ -4,6 +4,8 @@
 //! second, over a socket of its own that is connected to the one address. Where nobody has that port any more, the host
 //! answers with ICMP, and the socket fails. Where even that is lost, the idle timeout ends the connection.
 
+mod socket;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -21,6 +23,7 @@ use quinn::{
 use rustls::{AlertDescription, pki_types::CertificateDer};
 use tokio::time::{Instant, timeout_at};
 
+use self::socket::Connected;
 use super::{Check, Checked};
 use crate::{
     path::{Deadline, Path, failure},
@@ -44,6 +47,7 @@ pub(crate) struct Session {
     pub(crate) http3: Option<Http3>,
     /// When the server's certificate ends, in seconds since the Unix epoch.
     pub(crate) certificate_ends: Option<u64>,
+    socket: Arc<Connected>,
     _endpoint: Endpoint,
 }
 
@@ -65,9 +69,9 @@ impl Session {
         loss(&self.connection.closed().await)
     }
 
-    /// How the connection ended, if it has.
-    pub(crate) fn end(&self) -> Option<ConnectionError> {
-        self.connection.close_reason()
+    /// What the end of the connection says about the backend, if it has ended.
+    pub(crate) fn end(&self) -> Option<Failure> {
+        self.connection.close_reason().map(|error| ended_by(&self.socket, &error))
     }
 }
 
@@ -79,21 +83,25 @@ pub(crate) async fn open(
     deadline: Deadline,
 ) -> Result<Session, Failure> {
     let config = client_config(path, tls, alpn)?;
-    let socket = socket(path).map_err(|error| failure(&error))?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
-        .map_err(|error| failure(&error))?;
+    let socket = socket(path).and_then(Connected::new).map_err(|error| failure(&error))?;
+    let socket = Arc::new(socket);
+    let endpoint = endpoint(Arc::clone(&socket)).map_err(|error| failure(&error))?;
     let name = server_name(tls, path.address.ip())?;
     let connecting = endpoint
         .connect_with(config, path.address, &name.to_str())
         .map_err(|error| Failure::Local { error: error.to_string() })?;
-    let shake = async { connecting.await.map_err(|error| connection_failure(&error)) };
+    let shake = async { connecting.await.map_err(|error| ended_by(&socket, &error)) };
     let connection = deadline.run(Phase::Handshake, shake).await?;
     let certificate_ends = connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
         .and_then(|chain| chain.first().and_then(certificate_ends));
     judge_validity(certificate_ends, tls.min_validity)?;
-    Ok(Session { connection, http3: None, certificate_ends, _endpoint: endpoint })
+    Ok(Session { connection, http3: None, certificate_ends, socket, _endpoint: endpoint })
+}
+
+fn endpoint(socket: Arc<Connected>) -> io::Result<Endpoint> {
+    Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
 }
 
 fn client_config(path: &Path, tls: &Tls, alpn: &[String]) -> Result<ClientConfig, Failure> {
@@ -133,14 +141,17 @@ fn loss(error: &ConnectionError) -> Loss {
     }
 }
 
-/// What the end of a connection says about the backend.
-pub(crate) fn connection_failure(error: &ConnectionError) -> Failure {
+/// What the end of a connection over `socket` says about the backend.
+fn ended_by(socket: &Connected, error: &ConnectionError) -> Failure {
+    socket.error().map_or_else(|| connection_failure(error), |error| failure(&error))
+}
+
+fn connection_failure(error: &ConnectionError) -> Failure {
     let protocol = |detail: String| Failure::Protocol { detail };
     match error {
         ConnectionError::VersionMismatch => protocol("it does not speak QUIC version 1".to_owned()),
         ConnectionError::Reset => Failure::Reset,
         ConnectionError::TimedOut => Failure::Timeout { phase: Phase::Handshake, after: SILENCE },
-        ConnectionError::TransportError(error) if error.reason == SOCKET_FAILED => Failure::Refused,
         ConnectionError::TransportError(error) => match alert(error.code) {
             Some(alert) if is_about_certificates(alert) => {
                 Failure::Certificate { detail: error.reason.clone() }
@@ -158,9 +169,6 @@ pub(crate) fn connection_failure(error: &ConnectionError) -> Failure {
         ConnectionError::LocallyClosed | ConnectionError::CidsExhausted => Failure::Closed,
     }
 }
-
-/// quinn's words when the socket of a connection has failed; on a connected socket that is ICMP's port unreachable.
-const SOCKET_FAILED: &str = "endpoint driver future was dropped";
 
 /// The alert in a QUIC error code, if there is one (RFC 9001 §4.8).
 fn alert(code: quinn::TransportErrorCode) -> Option<AlertDescription> {

@@ -225,13 +225,14 @@ impl RawAgent {
     pub(super) fn plain(value: &DeValue<'_>) -> Read<Self> {
         let port = match value {
             DeValue::Boolean(_) => yes(value).map(|()| Field::Absent),
-            _ => port(value).map(|value| Field::Given(At { value, span: 0..0 })),
+            _ => value::port(value).map(|value| Field::Given(At { value, span: 0..0 })),
         }?;
         Ok(Self { port, send: Field::Absent })
     }
 
     pub(super) fn read(mut agent: Section<'_>) -> Self {
-        let raw = Self { port: agent.optional("port", port), send: agent.optional("send", value::text) };
+        let raw =
+            Self { port: agent.optional("port", value::port), send: agent.optional("send", value::text) };
         agent.close();
         raw
     }
@@ -239,9 +240,4 @@ impl RawAgent {
     pub(super) fn resolve(&self) -> Option<Agent> {
         Some(Agent { port: self.port.maybe()?, send: self.send.maybe()? })
     }
-}
-
-fn port(value: &DeValue<'_>) -> Read<NonZeroU16> {
-    let number: u16 = value::integer(1..=65535)(value)?;
-    Ok(NonZeroU16::new(number).expect("read within a range that begins at 1"))
 }

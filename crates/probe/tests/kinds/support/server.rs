@@ -22,14 +22,14 @@ use nix::{
 use super::PATIENCE;
 
 /// Where nobody else listens: a loopback address for each test process, a port for each server.
-pub fn address() -> SocketAddr {
+pub(crate) fn address() -> SocketAddr {
     static PORT: AtomicU16 = AtomicU16::new(20_000);
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     (Ipv4Addr::new(127, 64 | high, middle, low), PORT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 /// The path of a program; when it is not there the test fails and says what to install.
-pub fn program(name: &str, package: &str) -> PathBuf {
+pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
@@ -41,7 +41,7 @@ pub fn program(name: &str, package: &str) -> PathBuf {
 
 /// Whom servers run as that refuse to run as root.
 #[derive(Debug, Clone, Copy)]
-pub enum As {
+pub(crate) enum As {
     /// Who runs the test.
     Me,
     /// This user, where root runs the test.
@@ -50,7 +50,7 @@ pub enum As {
 
 impl As {
     /// `program`, as that user; the kernel kills it when the thread that starts it ends.
-    pub fn command(self, program: &Path) -> Command {
+    pub(crate) fn command(self, program: &Path) -> Command {
         let mut command = Command::new(self::program("setpriv", "util-linux"));
         if let (Self::User(user), true) = (self, is_root()) {
             let group = format!("--regid={user}");
@@ -62,7 +62,7 @@ impl As {
     }
 
     /// Makes it the owner of `path`.
-    pub fn own(self, path: &Path) {
+    pub(crate) fn own(self, path: &Path) {
         if let (Self::User(name), true) = (self, is_root()) {
             let user = User::from_name(name).unwrap().unwrap_or_else(|| panic!("there is no user `{name}`"));
             chown(path, Some(user.uid), Some(user.gid)).unwrap();
@@ -70,7 +70,7 @@ impl As {
     }
 
     /// Writes a file that is its own.
-    pub fn write(self, path: &Path, content: &str) {
+    pub(crate) fn write(self, path: &Path, content: &str) {
         fs::write(path, content).unwrap();
         self.own(path);
     }
@@ -81,7 +81,7 @@ fn is_root() -> bool {
 }
 
 /// Runs a command to its end; what it printed.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let (printed, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -90,14 +90,14 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// A running server and what it has written. Dropping it kills it and its children.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     log: Arc<(Mutex<String>, Condvar)>,
 }
 
 impl Server {
     /// Starts `command` and waits until it has written `ready`.
-    pub fn start(mut command: Command, ready: &str) -> Self {
+    pub(crate) fn start(mut command: Command, ready: &str) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap();
         let log = Arc::default();
@@ -109,7 +109,7 @@ impl Server {
     }
 
     /// Waits until it has written `text`.
-    pub fn says(&self, text: &str) {
+    pub(crate) fn says(&self, text: &str) {
         let (log, written) = &*self.log;
         let until = Instant::now() + PATIENCE;
         let mut log = log.lock().unwrap();
@@ -120,12 +120,12 @@ impl Server {
         }
     }
 
-    pub fn id(&self) -> Pid {
+    pub(crate) fn id(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Kills it, as a crash would; its children are left to notice.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
