@@ -59,6 +59,8 @@ const BEAT_CHECK: Duration = Duration::from_millis(100);
 const PROBES_AT_ONCE: usize = 256;
 /// The same for routes to backends.
 const ROUTES_AT_ONCE: usize = 256;
+/// The same for lost connections of real traffic.
+const DISTRESS_AT_ONCE: usize = 256;
 
 /// Where the control task's events come from.
 pub(crate) struct Inputs {
@@ -216,7 +218,6 @@ impl Control {
                     let queued = std::iter::from_fn(|| inputs.probes.try_recv().ok());
                     self.handle_probes(std::iter::once(event).chain(queued).take(PROBES_AT_ONCE));
                 }
-                Some(distress) = inputs.distress.recv() => self.traffic.lost(&distress),
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
                 Some(reached) = inputs.routes.recv() => {
                     let queued = std::iter::from_fn(|| inputs.routes.try_recv().ok());
@@ -233,6 +234,11 @@ impl Control {
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
                 () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
+                // After all else: of a pool that is gone every worker may tell without end.
+                Some(distress) = inputs.distress.recv() => {
+                    let queued = std::iter::from_fn(|| inputs.distress.try_recv().ok());
+                    self.traffic.lost(std::iter::once(distress).chain(queued).take(DISTRESS_AT_ONCE));
+                }
             }
         }
     }
@@ -301,7 +307,8 @@ impl Control {
     }
 
     fn look_at_traffic(&mut self, now: Instant) {
-        if self.traffic.look(now, &self.data_plane) {
+        let is_up = |backend: &BackendId| verdict(&self.observed, backend) == Health::Up;
+        if self.traffic.look(now, &self.config, is_up, &self.data_plane) {
             self.score(now);
             self.announce();
         }

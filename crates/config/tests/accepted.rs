@@ -439,11 +439,17 @@ fn real_traffic_is_evidence_unless_the_file_says_otherwise() {
             .expect("it is there")
             .passive
     };
-    let usual = Passive { error_limit: 10.try_into().unwrap(), first_byte: None };
+    let usual = Passive { error_limit: 10.try_into().unwrap(), first_byte: None, mark_down: None };
     assert_eq!((passive(""), passive("passive = {}")), (Some(usual), Some(usual)));
     assert_eq!(passive("passive = { observe = false }"), None);
-    let own = Passive { error_limit: 3.try_into().unwrap(), first_byte: Some(Duration::from_millis(500)) };
+    let first_byte = Some(Duration::from_millis(500));
+    let own = Passive { error_limit: 3.try_into().unwrap(), first_byte, mark_down: None };
     assert_eq!(passive("passive = { error-limit = 3, first-byte = \"500ms\" }"), Some(own));
+    let marking =
+        |keys: &str| passive(&format!("passive = {{ on-error = \"mark-down\"{keys} }}")).unwrap().mark_down;
+    assert_eq!(marking(""), Some(Duration::from_secs(30)));
+    assert_eq!(marking(", hold-down = \"5s\""), Some(Duration::from_secs(5)));
+    assert_eq!(passive("passive = { on-error = \"fail-check\" }"), Some(usual));
 }
 
 #[test]
