@@ -19,36 +19,39 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use proxima_api::{Drained, EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
-use proxima_bfd_io::{BfdEvent, Meaning};
-use proxima_bgp_speaker::{BfdState, SpeakerEvent, SpeakerEvents, SpeakerHandle, UpdateContent};
+use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
+use proxima_bfd_io::BfdEvent;
+use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
-use proxima_probe::ProbeEvent;
-use proxima_proxy::{Beats, DataPlane, Listener, Snapshot};
+use proxima_probe::{Checks, ProbeEvent};
+use proxima_proxy::{Beats, DataPlane, Distress, Listener, Snapshot};
 use proxima_telemetry::EventJournal;
-use proxima_types::{Announcement, BackendId, PeerName};
+use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
     admin::Command,
     bfd::BfdSessions,
     distance::{Distances, Reached},
-    groups::{Groups, drain_order},
+    doubt::Doubt,
+    groups::Groups,
     notify::{self, Supervisor},
+    observe::{Observers, Seen},
+    orders::Orders,
     pulse::Pulse,
     reload::{Outcome, Peers, Progress},
     routing::{self, Observed},
     signals::{Signal, Signals},
     stop::{self, Stop},
     thaw::{self, Gap, Thaw},
+    traffic::Traffic,
+    vips::LocalVips,
     watchdog::{Change, Watchdog, WorkerLost},
-    words::{self, Ordered},
+    words,
 };
 
 /// How often the workers' beats are looked at.
 const BEAT_CHECK: Duration = Duration::from_millis(100);
-/// How often members of ranges that are gone are looked for.
-const CENSUS: Duration = Duration::from_secs(5);
 
 /// How many probe events make one new score and snapshot: when hundreds of backends fail together, the routes wait for
 /// one look at them, not for hundreds.
@@ -59,9 +62,11 @@ const ROUTES_AT_ONCE: usize = 256;
 /// Where the control task's events come from.
 pub(crate) struct Inputs {
     pub(crate) probes: mpsc::Receiver<ProbeEvent>,
+    pub(crate) distress: mpsc::Receiver<Distress>,
     pub(crate) speaker: SpeakerEvents,
     pub(crate) bfd: mpsc::Receiver<BfdEvent>,
     pub(crate) routes: mpsc::Receiver<Reached>,
+    pub(crate) views: mpsc::Receiver<Seen>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
     pub(crate) signals: Signals,
@@ -85,18 +90,21 @@ pub(crate) struct Control {
     pub(crate) distances: Distances,
     pub(crate) verdicts: BTreeMap<BackendId, (Timestamp, VerdictReason)>,
     pub(crate) groups: Groups,
-    pub(crate) group_since: BTreeMap<proxima_types::GroupName, Timestamp>,
+    pub(crate) group_since: BTreeMap<GroupName, Timestamp>,
     pub(crate) speaker: SpeakerHandle,
     pub(crate) data_plane: Arc<DataPlane>,
-    pub(crate) drained: Option<Drained>,
-    pub(crate) ordered: Option<Ordered>,
+    pub(crate) traffic: Traffic,
+    pub(crate) orders: Orders,
+    pub(crate) doubt: Doubt,
+    pub(crate) observers: Observers,
+    pub(crate) vips: LocalVips,
     snapshot: Arc<ArcSwap<Snapshot>>,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
     watchdog: Watchdog,
     last_check: Instant,
-    last_census: Instant,
+    pub(crate) last_census: Instant,
     stop: Option<Stop>,
     pub(crate) bfd: BfdSessions,
     pub(crate) supervisor: Supervisor,
@@ -115,8 +123,12 @@ pub(crate) struct Parts {
     pub(crate) journal: Arc<EventJournal>,
     pub(crate) speaker: SpeakerHandle,
     pub(crate) data_plane: Arc<DataPlane>,
+    pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) bfd: BfdSessions,
+    pub(crate) checks: Checks,
+    pub(crate) observers: Observers,
+    pub(crate) vips: LocalVips,
     pub(crate) supervisor: Supervisor,
     pub(crate) pulse: Pulse,
     pub(crate) file: PathBuf,
@@ -126,8 +138,9 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, snapshot, bfd, supervisor, pulse, file, peers, reloads } =
-            parts;
+        let Parts { journal, speaker, data_plane, traffic, snapshot, bfd, checks, .. } = parts;
+        let Parts { mut observers, vips, supervisor, pulse, file, peers, reloads, .. } = parts;
+        observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
@@ -135,7 +148,8 @@ impl Control {
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
-            groups: Groups::new(&config),
+            groups: Groups::new(now, &config),
+            doubt: Doubt::new(&config, checks),
             distances: Distances::new(&config),
             config,
             journal,
@@ -145,8 +159,10 @@ impl Control {
             group_since,
             speaker,
             data_plane,
-            drained: None,
-            ordered: None,
+            traffic,
+            orders: Orders::default(),
+            observers,
+            vips,
             snapshot,
             desired: Vec::new(),
             ready: false,
@@ -179,7 +195,7 @@ impl Control {
             self.pulse.beat();
             let now = Instant::now();
             if let Some(gap) = self.thaw.look(now, thaw::boottime()) {
-                self.thawed(gap);
+                self.thawed(now, gap);
             }
             self.settle(now);
             if self.restarting {
@@ -194,11 +210,13 @@ impl Control {
                     let queued = std::iter::from_fn(|| inputs.probes.try_recv().ok());
                     self.handle_probes(std::iter::once(event).chain(queued).take(PROBES_AT_ONCE));
                 }
+                Some(distress) = inputs.distress.recv() => self.traffic.lost(&distress),
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
                 Some(reached) = inputs.routes.recv() => {
                     let queued = std::iter::from_fn(|| inputs.routes.try_recv().ok());
                     self.handle_routes(std::iter::once(reached).chain(queued).take(ROUTES_AT_ONCE));
                 }
+                Some((group, view)) = inputs.views.recv() => self.groups.view(Instant::now(), &group, view),
                 signal = inputs.signals.next() => {
                     if self.handle_signal(signal) {
                         return Ok(End::Stop);
@@ -227,11 +245,11 @@ impl Control {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let stop = self.stop.as_ref().and_then(Stop::poll_timeout);
-        [self.groups.poll_timeout(), stop].into_iter().flatten().min()
+        [self.groups.poll_timeout(), self.orders.drained_until(), stop].into_iter().flatten().min()
     }
 
     /// Hands the speaker what the peers should hold, when that has changed.
-    fn announce(&mut self) {
+    pub(crate) fn announce(&mut self) {
         let desired = self.groups.desired();
         if desired != self.desired {
             if let Err(error) = self.speaker.set_desired(desired.clone()) {
@@ -244,13 +262,7 @@ impl Control {
     /// Carries out and tells what the last event has changed.
     fn settle(&mut self, now: Instant) {
         self.announce();
-        while let Some(transition) = self.groups.poll_transition() {
-            let reason = words::group_reason(&transition.reason, self.ordered.as_ref());
-            let (group, from, to) = (transition.group, transition.from, transition.to);
-            let kind = EventKind::GroupTransition { group: group.clone(), from, to, reason };
-            let event = self.journal.publish_at(kind, transition.at);
-            self.group_since.insert(group, event.at);
-        }
+        self.tell_groups(now);
         if !self.ready && self.groups.are_settled() {
             self.ready = true;
             self.speaker.release_end_of_rib();
@@ -273,14 +285,68 @@ impl Control {
     }
 
     /// Nothing of this process ran for a while: what was known before is that much older.
-    fn thawed(&mut self, gap: Gap) {
-        let Gap { length, suspended } = gap;
-        tracing::warn!(?length, suspended, "nothing of this process ran for a while");
+    fn thawed(&mut self, now: Instant, gap: Gap) {
+        self.doubt.thawed(now, gap);
+        self.score(now);
+        self.tell_faults(now);
+        self.announce();
+        let gap_ms = u64::try_from(gap.length.as_millis()).unwrap_or(u64::MAX);
+        self.journal.publish(EventKind::Thawed { gap_ms, suspended: gap.suspended });
+    }
+
+    fn look_at_traffic(&mut self, now: Instant) {
+        if self.traffic.look(now, &self.data_plane) {
+            self.score(now);
+            self.announce();
+        }
     }
 
     fn rescore(&mut self, now: Instant) {
-        self.groups.score(now, &self.config, &self.observed);
+        self.score(now);
         self.serve();
+    }
+
+    fn score(&mut self, now: Instant) {
+        let (observed, doubt, traffic) = (&self.observed, &self.doubt, &self.traffic);
+        let believed = |backend: &BackendId| believed(observed, doubt, backend);
+        self.groups.score(now, &self.config, &believed, &|group| traffic.degradations(group));
+    }
+
+    /// What is known of a backend as far as scores go.
+    pub(crate) fn believed(&self, backend: &BackendId) -> Observed {
+        believed(&self.observed, &self.doubt, backend)
+    }
+
+    /// Whether anything checks, and whether what it said is of today.
+    fn check_probes(&mut self, now: Instant) {
+        let observed = &self.observed;
+        let looked = self.doubt.look(now, |backend| verdict(observed, backend));
+        if looked.changed {
+            self.score(now);
+        }
+        for (group, at) in looked.checked {
+            self.groups.checked(now, &group, at);
+        }
+        if self.groups.want_scores() {
+            self.score(now);
+        }
+    }
+
+    /// Whatever keeps this PoP from serving, whatever its backends do.
+    fn tell_faults(&mut self, now: Instant) {
+        let (stalled, doubt) = (self.watchdog.fault(), &self.doubt);
+        self.groups.fault(now, |group| stalled.clone().or_else(|| doubt.fault(group)));
+    }
+
+    /// The groups are those of the configuration in force from now on.
+    pub(crate) fn regroup(&mut self, now: Instant) {
+        let config = &self.config;
+        self.doubt.reconfigure(config);
+        self.traffic.reconfigure(config);
+        self.groups.reconfigure(now, config);
+        self.orders.forget(|group| config.groups.contains_key(group));
+        self.score(now);
+        self.tell_faults(now);
     }
 
     /// Hands the workers what there is to serve from now.
@@ -313,6 +379,7 @@ impl Control {
             ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at: _ } => {
                 let observed = self.observed.entry(backend.clone()).or_default();
                 observed.health = to;
+                self.doubt.decided(&backend);
                 let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
                 let reason = words::verdict_reason(&reason);
                 let region = self.region_of(&backend);
@@ -334,65 +401,6 @@ impl Control {
         listed.map_or_else(|| self.config.pop.region.clone(), |backend| backend.region.clone())
     }
 
-    pub(crate) fn handle_speaker(&mut self, event: SpeakerEvent) {
-        let (kind, at) = match event {
-            SpeakerEvent::StateChanged { peer, from, to, cause, at } => {
-                let (from, to) = (words::session_state(from), words::session_state(to));
-                (EventKind::PeerState { peer, from, to, reason: words::session_reason(&cause) }, at)
-            }
-            SpeakerEvent::UpdateSent { peer, content, at } => {
-                let (announced, withdrawn, attributes) = match content {
-                    UpdateContent::Announced { prefixes, attributes } => {
-                        (prefixes, Vec::new(), Some(attributes.as_ref().clone()))
-                    }
-                    UpdateContent::Withdrawn(prefixes) => (Vec::new(), prefixes, None),
-                    UpdateContent::EndOfRib(family) => {
-                        self.journal.publish_at(EventKind::EndOfRibSent { peer, family }, at);
-                        return;
-                    }
-                    UpdateContent::RefreshBegun(_) | UpdateContent::RefreshEnded(_) => return,
-                };
-                (EventKind::UpdateSent { peer, announced, withdrawn, attributes }, at)
-            }
-            SpeakerEvent::Connected { peer, local, remote, interface, at: _ } => {
-                self.bfd.connected(&peer, local, remote, interface);
-                return;
-            }
-            SpeakerEvent::Problem { peer, problem, at } => {
-                (EventKind::PeerFault { peer, fault: problem.to_string() }, at)
-            }
-        };
-        self.journal.publish_at(kind, at);
-    }
-
-    /// A path to a peer works, or no longer does. The session is told first, the journal after.
-    fn handle_bfd(&mut self, event: BfdEvent) {
-        let Ok(peer) = event.name.parse::<PeerName>() else { return };
-        let change = event.change;
-        let state = match change.meaning() {
-            Meaning::Up => Some(BfdState::Up),
-            Meaning::Failed => {
-                let diagnostic = change.cause.to_string();
-                Some(BfdState::Down { diagnostic, independent: false })
-            }
-            Meaning::AdminDown => Some(BfdState::AdminDown),
-            Meaning::Nothing => None,
-        };
-        if let Some(state) = state {
-            let (speaker, peer) = (self.speaker.clone(), peer.clone());
-            // Tasks begin in the order they are made, and a session's queue keeps it.
-            tokio::spawn(async move {
-                if let Err(error) = speaker.bfd(peer.as_str(), state).await {
-                    tracing::debug!(%peer, %error, "BFD of a peer that is gone");
-                }
-            });
-        }
-        let (from, to) = (words::bfd_state(change.from), words::bfd_state(change.to));
-        let diagnostic = (to != proxima_api::BfdState::Up && to != proxima_api::BfdState::Init)
-            .then(|| change.cause.to_string());
-        self.journal.publish_at(EventKind::BfdState { peer, from, to, diagnostic }, event.at);
-    }
-
     /// True when the daemon has to end at once.
     fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
@@ -403,10 +411,7 @@ impl Control {
             Signal::Stop(_) if self.stop.is_some() => true,
             Signal::Stop(name) => {
                 self.journal.publish(EventKind::DaemonStopping { cause: name.to_owned() });
-                self.ordered = Some(Ordered::Stop);
-                if self.drained.is_none() {
-                    self.groups.order(Instant::now(), drain_order(self.config.drain.graceful_shutdown));
-                }
+                self.order_stop(Instant::now());
                 self.stop = Some(Stop::Graceful);
                 false
             }
@@ -421,12 +426,13 @@ impl Control {
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
             Command::Backends(reply) => drop(reply.send(self.backends())),
-            Command::Traffic(reply) => drop(reply.send(self.data_plane.stats())),
+            Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),
-            Command::Drain(request, reply) => drop(reply.send(self.drain(request))),
-            Command::Undrain(reply) => drop(reply.send(self.undrain())),
+            Command::Order(request, by, reply) => drop(reply.send(self.order(Instant::now(), request, by))),
+            Command::Drain(request, by, reply) => drop(reply.send(self.drain(Instant::now(), request, by))),
+            Command::Undrain(by, reply) => drop(reply.send(self.undrain(Instant::now(), by))),
             Command::Reload(request, reply) => self.reload(request, Some(reply)),
             Command::Restart(request, reply) => {
                 let answer = self.restart(request);
@@ -441,13 +447,12 @@ impl Control {
             return Err(WorkerLost::Died);
         }
         self.forget_members(now);
+        self.look_at_traffic(now);
         let changes = self.watchdog.check(now, self.last_check, self.beats.read());
         self.last_check = now;
         self.watchdog.none_lost(now)?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.groups.fault(now, self.watchdog.fault().as_deref());
+        self.check_probes(now);
+        self.tell_faults(now);
         self.announce();
         for change in changes {
             self.journal.publish(match change {
@@ -463,18 +468,18 @@ impl Control {
 }
 
 impl Control {
-    /// No BFD with members of ranges that are no peers any more; looked at from time to time.
-    fn forget_members(&mut self, now: Instant) {
-        if now < self.last_census + CENSUS || !self.bfd.has_members() {
-            return;
-        }
-        self.last_census = now;
-        self.bfd.retain(&self.speaker.peers().into_iter().map(|peer| peer.name).collect());
-    }
-
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_some()
     }
+}
+
+fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Health {
+    observed.get(backend).copied().unwrap_or_default().health
+}
+
+fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Observed {
+    let observed = observed.get(backend).copied().unwrap_or_default();
+    Observed { health: doubt.believed(backend, observed.health), ..observed }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

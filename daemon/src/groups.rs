@@ -1,126 +1,208 @@
 //! The announcement groups: scores from verdicts, and the whole of what peers should hold.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
-use proxima_announce::{Degraded, Group, GroupConfig, Input, Override, Transition, WhenDown, Withdrawn};
-use proxima_config::Config;
-use proxima_health::{Member, RegionScore, region_score};
+use proxima_announce::{
+    Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
+    Origin, Output, View, WhenDown, Withdrawn,
+};
+use proxima_config::{Backend, Config, Withdrawals};
+use proxima_health::{Degradation, Member, RegionScore, region_score};
 use proxima_types::{Announcement, BackendId, GroupName, Prefix, ReachState, ServiceName};
 
 use crate::routing::Observed;
 
 /// All groups of this PoP, and what gates each.
 pub(crate) struct Groups {
-    groups: Vec<Gated>,
-}
-
-struct Gated {
-    core: Group,
-    services: Vec<ServiceName>,
+    announcer: Announcer,
+    gates: BTreeMap<GroupName, Vec<ServiceName>>,
 }
 
 impl Groups {
-    pub(crate) fn new(config: &Config) -> Self {
-        let gated = |group: &proxima_config::Group| Gated {
-            core: Group::new(core_config(group)),
-            services: group.services.clone(),
-        };
-        Self { groups: config.groups.values().map(gated).collect() }
+    pub(crate) fn new(now: Instant, config: &Config) -> Self {
+        Self { announcer: Announcer::new(now, core_config(config)), gates: gates(config) }
     }
 
-    /// Scores every group anew from the verdicts.
-    pub(crate) fn score(&mut self, now: Instant, config: &Config, observed: &BTreeMap<BackendId, Observed>) {
-        for gated in &mut self.groups {
-            let score = score(config, &gated.services, observed);
-            if gated.core.score() != Some(&score) {
-                gated.core.handle(now, Input::Score(score));
+    /// Takes another configuration: groups that stay keep their whole state.
+    pub(crate) fn reconfigure(&mut self, now: Instant, config: &Config) {
+        self.announcer.reconfigure(now, core_config(config));
+        self.gates = gates(config);
+    }
+
+    /// Scores every group anew from the verdicts that are believed, and from what real traffic degrades it by.
+    pub(crate) fn score(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        believed: &impl Fn(&BackendId) -> Observed,
+        degradations: &impl Fn(&GroupName) -> Vec<Degradation>,
+    ) {
+        for (name, services) in &self.gates {
+            let score = score(config, services, believed).degraded_by(degradations(name));
+            if self.announcer.group(name).is_some_and(|group| group.score() != Some(&score)) {
+                self.announcer.handle(now, name, Input::Score(score));
             }
         }
     }
 
-    /// Tells every group of a fault of this PoP, or that there is none.
-    pub(crate) fn fault(&mut self, now: Instant, fault: Option<&str>) {
-        for gated in &mut self.groups {
-            if gated.core.fault() != fault {
-                gated.core.handle(now, Input::Fault(fault.map(str::to_owned)));
+    /// Tells every group of a fault of this PoP that concerns it, or that there is none.
+    pub(crate) fn fault(&mut self, now: Instant, fault: impl Fn(&GroupName) -> Option<String>) {
+        for name in self.gates.keys() {
+            let fault = fault(name);
+            if self.announcer.group(name).is_some_and(|group| group.fault() != fault.as_deref()) {
+                self.announcer.handle(now, name, Input::Fault(fault));
             }
         }
     }
 
-    /// Gives every group the operator's order.
-    pub(crate) fn order(&mut self, now: Instant, order: Override) {
-        for gated in &mut self.groups {
-            gated.core.handle(now, Input::Override(order));
-        }
+    /// Gives a group an operator's order, or the daemon's own.
+    pub(crate) fn order(&mut self, now: Instant, group: &GroupName, order: Order) {
+        self.announcer.handle(now, group, Input::Order(order));
+    }
+
+    /// When the newest probe of any backend that gates the group ended.
+    pub(crate) fn checked(&mut self, now: Instant, group: &GroupName, at: Instant) {
+        self.announcer.handle(now, group, Input::Checked(at));
+    }
+
+    /// Who else announces the group.
+    pub(crate) fn view(&mut self, now: Instant, group: &GroupName, view: View) {
+        self.announcer.handle(now, group, Input::View(view));
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        for gated in &mut self.groups {
-            gated.core.handle_timeout(now);
-        }
+        self.announcer.handle_timeout(now);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.groups.iter().filter_map(|gated| gated.core.poll_timeout()).min()
+        self.announcer.poll_timeout()
     }
 
-    /// The next transition of any group.
-    pub(crate) fn poll_transition(&mut self) -> Option<Transition> {
-        self.groups.iter_mut().find_map(|gated| gated.core.poll_output())
+    /// The next transition or alarm of any group.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.announcer.poll_output()
     }
 
     /// Everything the peers should hold.
     pub(crate) fn desired(&self) -> Vec<Announcement> {
-        self.groups.iter().flat_map(|gated| gated.core.desired()).collect()
+        self.announcer.desired()
     }
 
     /// Whether the first verdicts of every gating service are known.
     pub(crate) fn are_settled(&self) -> bool {
-        self.groups.iter().all(|gated| gated.core.is_settled())
+        self.announcer.groups().all(Group::is_settled)
+    }
+
+    /// Whether a group has forgotten its score.
+    pub(crate) fn want_scores(&self) -> bool {
+        self.announcer.groups().any(|group| group.score().is_none())
     }
 
     /// Whether nothing is announced.
     pub(crate) fn are_withdrawn(&self) -> bool {
-        self.groups.iter().all(|gated| gated.core.state() == ReachState::Withdrawn)
+        self.announcer.groups().all(|group| group.state() == ReachState::Withdrawn)
     }
 
     /// Each group with the services that gate it.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Group, &[ServiceName])> {
-        self.groups.iter().map(|gated| (&gated.core, gated.services.as_slice()))
+        self.announcer.groups().map(|group| {
+            let gates = self.gates.get(group.name()).map_or(&[][..], Vec::as_slice);
+            (group, gates)
+        })
+    }
+
+    /// The group of that name.
+    pub(crate) fn group(&self, name: &GroupName) -> Option<&Group> {
+        self.announcer.group(name)
+    }
+
+    /// All names, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &GroupName> {
+        self.gates.keys()
     }
 
     /// The group that announces `prefix`.
     pub(crate) fn of_prefix(&self, prefix: &Prefix) -> Option<&GroupName> {
-        self.groups
-            .iter()
-            .map(|gated| gated.core.config())
+        self.announcer
+            .groups()
+            .map(Group::config)
             .find_map(|config| config.prefixes.contains(prefix).then_some(&config.name))
+    }
+
+    /// Whether another configuration would leave nothing announced, although something is now: by health alone, as if it had
+    /// been in force from the start.
+    pub(crate) fn would_fall_silent(
+        &self,
+        now: Instant,
+        config: &Config,
+        believed: &impl Fn(&BackendId) -> Observed,
+    ) -> bool {
+        let mut tried = Self::new(now, config);
+        tried.score(now, config, believed, &|_| Vec::new());
+        let undecided = tried.announcer.groups().any(|group| !group.is_settled());
+        !self.are_withdrawn() && !undecided && tried.desired().is_empty()
     }
 }
 
-/// The order that empties a PoP: GRACEFUL_SHUTDOWN for a time, then withdrawn.
-pub(crate) fn drain_order(graceful_shutdown: Duration) -> Override {
-    Override::Drain { graceful_shutdown }
+/// The backends of the own region behind `services`, each once.
+pub(crate) fn gating<'a>(
+    config: &'a Config,
+    services: &'a [ServiceName],
+) -> impl Iterator<Item = &'a BackendId> {
+    let own = behind(config, services).filter(|backend| backend.region == config.pop.region);
+    own.map(|backend| &backend.id)
+}
+
+/// The same with those that every region uses: all whose first verdict `services` wait for.
+pub(crate) fn scored<'a>(
+    config: &'a Config,
+    services: &'a [ServiceName],
+) -> impl Iterator<Item = &'a BackendId> {
+    behind(config, services).filter(|backend| counts(config, backend)).map(|backend| &backend.id)
+}
+
+fn behind<'a>(config: &'a Config, services: &'a [ServiceName]) -> impl Iterator<Item = &'a Backend> {
+    let pools = services.iter().filter_map(|name| config.services.get(name)).flat_map(|it| it.pools());
+    let pools: std::collections::BTreeSet<_> = pools.collect();
+    pools.into_iter().flat_map(|pool| &config.pools[pool].backends)
+}
+
+fn counts(config: &Config, backend: &Backend) -> bool {
+    backend.region == config.pop.region || backend.shared
+}
+
+fn gates(config: &Config) -> BTreeMap<GroupName, Vec<ServiceName>> {
+    config.groups.iter().map(|(name, group)| (name.clone(), group.services.clone())).collect()
 }
 
 /// The score of the own region over `services`.
-fn score(config: &Config, services: &[ServiceName], observed: &BTreeMap<BackendId, Observed>) -> RegionScore {
+fn score(
+    config: &Config,
+    services: &[ServiceName],
+    believed: &impl Fn(&BackendId) -> Observed,
+) -> RegionScore {
     region_score(services.iter().map(|name| {
         let members = config.services[name].pools().into_iter().flat_map(|pool| {
-            let own = config.pools[pool].backends.iter().filter(|b| b.region == config.pop.region);
-            own.map(|backend| {
-                let Observed { health, share, .. } = observed.get(&backend.id).copied().unwrap_or_default();
-                Member { backend: &backend.id, weight: backend.weight, health, share, shared: false }
+            let scored = config.pools[pool].backends.iter().filter(|backend| counts(config, backend));
+            scored.map(|backend| {
+                let Observed { health, share, .. } = believed(&backend.id);
+                let (weight, shared) = (backend.weight, backend.shared);
+                Member { backend: &backend.id, weight, health, share, shared }
             })
         });
         (name, members)
     }))
 }
 
-fn core_config(group: &proxima_config::Group) -> GroupConfig {
+fn core_config(config: &Config) -> AnnouncerConfig {
+    let cap = |Withdrawals { most, within }| Cap { most: most.get(), within };
+    AnnouncerConfig {
+        groups: config.groups.values().map(|group| group_config(config, group)).collect(),
+        cap: config.limits.withdrawals.map(cap),
+    }
+}
+
+fn group_config(config: &Config, group: &proxima_config::Group) -> GroupConfig {
     GroupConfig {
         name: group.name.clone(),
         prefixes: group.prefixes.clone(),
@@ -136,7 +218,20 @@ fn core_config(group: &proxima_config::Group) -> GroupConfig {
                 below: withdrawn.below,
                 above: withdrawn.above,
                 hold_down: withdrawn.hold_down,
+                min_up: withdrawn.min_up,
             }),
         },
+        damping: group.damping.map(|damping| Damping {
+            half_life: damping.half_life,
+            suppress: damping.suppress,
+            reuse: damping.reuse,
+            most: damping.max_suppress,
+        }),
+        guard: group.guard.as_ref().map(|guard| {
+            let origin = Origin::from(config.pop.router_id);
+            let least = u32::from(guard.min_announcers.get());
+            GuardConfig::new(config.bgp.local_as, origin, least, guard.quiet)
+        }),
+        dead_man: group.dead_man,
     }
 }

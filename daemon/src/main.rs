@@ -5,6 +5,10 @@
 //! | [`start`] | brings everything up, in order, and takes it back |
 //! | [`control`] | the task that owns every decision |
 //! | [`groups`] | verdicts → scores → what is announced |
+//! | [`doubt`] | whether verdicts are still to be believed |
+//! | [`observe`] | who else announces a guarded group |
+//! | [`traffic`] | what real traffic says about backends and services |
+//! | [`orders`] | whose orders are in force, and until when |
 //! | [`routing`] | verdicts → what the workers serve |
 //! | [`distance`] | which other region is near |
 //! | [`priority`] | the control thread goes first |
@@ -16,8 +20,11 @@
 //! | [`operate`] | what operators order |
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
+//! | [`neighbours`] | news of BGP and BFD sessions |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
+//! | [`vips`] | which prefixes are local |
+//! | [`tell`] | what becomes of groups, for the journal |
 //! | [`report`], [`words`] | answers of the admin interface |
 //! | [`admin`], [`metrics_server`] | the servers themselves |
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
@@ -28,10 +35,14 @@ mod bfd;
 mod control;
 mod descriptors;
 mod distance;
+mod doubt;
 mod groups;
 mod metrics_server;
+mod neighbours;
 mod notify;
+mod observe;
 mod operate;
+mod orders;
 mod priority;
 mod probing;
 mod pulse;
@@ -43,7 +54,10 @@ mod signals;
 mod speaker;
 mod start;
 mod stop;
+mod tell;
 mod thaw;
+mod traffic;
+mod vips;
 mod watchdog;
 mod words;
 

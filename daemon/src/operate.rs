@@ -1,40 +1,157 @@
-//! What operators order: drain, commands to peers, restart.
+//! What operators order: groups, drain, commands to peers, restart.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use proxima_announce::Override;
-use proxima_api::{DrainRequest, DrainStatus, Drained, EventKind, PeerCommanded, RestartRequest, Restarting};
+use proxima_api::{
+    By, DrainRequest, DrainStatus, Drained, EventKind, Order, OrderRequest, OrderVerb, Ordered, OrderedGroup,
+    PeerCommanded, RestartRequest, Restarting,
+};
 use proxima_bgp_speaker::{CommandError, SpeakerHandle, State};
-use proxima_types::{Family, PeerName};
+use proxima_types::{Family, GroupName, PeerName};
 
 use crate::{
     admin::{CommandRefusal, PeerVerb, Reply},
     control::Control,
-    groups::drain_order,
-    words::{self, Ordered},
+    orders::core_order,
+    words,
 };
 
 impl Control {
-    pub(crate) fn drain(&mut self, request: DrainRequest) -> DrainStatus {
-        let changed = self.drained.is_none() && !self.is_stopping();
-        if changed {
-            let event = self.journal.publish(EventKind::Drain { reason: request.reason.clone() });
-            self.ordered = Some(Ordered::Drain(request.reason.clone()));
-            self.drained = Some(Drained { since: event.at, reason: request.reason });
-            self.groups.order(Instant::now(), drain_order(self.config.drain.graceful_shutdown));
+    /// Orders something for groups, or for all.
+    ///
+    /// # Errors
+    /// When there is no such group, or the daemon stops.
+    pub(crate) fn order(
+        &mut self,
+        now: Instant,
+        request: OrderRequest,
+        by: By,
+    ) -> Result<Ordered, CommandRefusal> {
+        if self.is_stopping() {
+            return Err(CommandRefusal::Stopping);
         }
-        DrainStatus { changed, drained: self.drained.clone() }
+        let OrderRequest { verb, groups, reason, for_ms } = request;
+        let groups = self.known_groups(groups)?;
+        let until = for_ms.map(|ms| now + Duration::from_millis(ms));
+        let order = self.new_order(now, verb, (by, reason), until);
+        self.journal.publish(EventKind::OrderGiven { groups: groups.clone(), order: order.clone() });
+        for group in &groups {
+            self.give(now, group, &order, until);
+        }
+        let draining = self.groups.iter().any(|(group, _)| group.is_draining());
+        if !draining {
+            self.orders.undrain();
+        }
+        self.announce();
+        let words = self.group_words();
+        let ordered = groups.into_iter().filter_map(|name| {
+            let group = self.groups.group(&name)?;
+            Some(OrderedGroup { name, state: group.state(), order: words.order(group) })
+        });
+        Ok(Ordered { groups: ordered.collect() })
     }
 
-    pub(crate) fn undrain(&mut self) -> DrainStatus {
-        let changed = self.drained.is_some() && !self.is_stopping();
-        if changed {
-            self.drained = None;
-            self.ordered = None;
-            self.journal.publish(EventKind::Undrain);
-            self.groups.order(Instant::now(), Override::Auto);
+    /// The groups of these names, sorted, each once; all where none is named.
+    fn known_groups(&self, named: Vec<GroupName>) -> Result<Vec<GroupName>, CommandRefusal> {
+        let all: Vec<GroupName> = self.groups.names().cloned().collect();
+        let known = all.iter().map(GroupName::as_str).collect::<Vec<_>>().join(", ");
+        let hint = if all.is_empty() { "none is configured".to_owned() } else { format!("groups: {known}") };
+        if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
+            return Err(CommandRefusal::unknown(format!("there is no group `{unknown}`"), hint));
         }
-        DrainStatus { changed, drained: self.drained.clone() }
+        if all.is_empty() {
+            return Err(CommandRefusal::unknown("there is no group to order anything for", hint));
+        }
+        if named.is_empty() {
+            return Ok(all);
+        }
+        Ok(named.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn new_order(
+        &self,
+        now: Instant,
+        verb: OrderVerb,
+        (by, reason): (By, Option<String>),
+        until: Option<Instant>,
+    ) -> Order {
+        let until = until.map(|until| self.wall(until));
+        Order { verb, by, reason, since: self.wall(now), until }
+    }
+
+    fn give(&mut self, now: Instant, group: &GroupName, order: &Order, until: Option<Instant>) {
+        let core = core_order(order, until, self.config.drain.graceful_shutdown);
+        self.orders.give(group, order.clone());
+        self.groups.order(now, group, core);
+    }
+
+    /// Takes the whole PoP out of anycast. A group that an operator has withdrawn stays under that order.
+    pub(crate) fn drain(&mut self, now: Instant, request: DrainRequest, by: By) -> DrainStatus {
+        let changed = self.orders.drained().is_none() && !self.is_stopping();
+        if changed {
+            let DrainRequest { reason, for_ms } = request;
+            let until = for_ms.map(|ms| now + Duration::from_millis(ms));
+            let order = self.new_order(now, OrderVerb::Drain, (by, reason.clone()), until);
+            let (by, told_until) = (Some(by), order.until);
+            let event =
+                self.journal.publish(EventKind::Drain { reason: reason.clone(), by, until: told_until });
+            for group in self.ordered_groups(|verb| verb != Override::Withdraw) {
+                self.give(now, &group, &order, until);
+            }
+            self.orders.drain(Drained { since: event.at, reason, by, until: told_until }, until);
+        }
+        DrainStatus { changed, drained: self.orders.drained().cloned() }
+    }
+
+    /// Puts the PoP back: every group that is drained, whoever ordered it.
+    pub(crate) fn undrain(&mut self, now: Instant, by: By) -> DrainStatus {
+        let drained = self.ordered_groups(|verb| matches!(verb, Override::Drain { .. }));
+        let changed = (self.orders.drained().is_some() || !drained.is_empty()) && !self.is_stopping();
+        if changed {
+            self.orders.undrain();
+            self.journal.publish(EventKind::Undrain);
+            let order = self.new_order(now, OrderVerb::Auto, (by, None), None);
+            for group in drained {
+                self.give(now, &group, &order, None);
+            }
+        }
+        DrainStatus { changed, drained: self.orders.drained().cloned() }
+    }
+
+    /// Has every group drained until the end, but those that are already.
+    pub(crate) fn order_stop(&mut self, now: Instant) {
+        let order = self.new_order(now, OrderVerb::Drain, (By::Daemon, None), None);
+        let drained = |group: &proxima_announce::Group| {
+            matches!(group.order().verb, Override::Drain { .. }) && group.order().until.is_none()
+        };
+        let groups = self.groups.iter().filter(|(group, _)| !drained(group));
+        let groups: Vec<GroupName> = groups.map(|(group, _)| group.name().clone()).collect();
+        for group in groups {
+            self.give(now, &group, &order, None);
+        }
+    }
+
+    /// A group that comes with a new configuration is under the orders that are for all.
+    pub(crate) fn order_newcomers(&mut self, now: Instant, newcomers: &[GroupName]) {
+        if self.is_stopping() {
+            return self.order_stop(now);
+        }
+        let Some(Drained { reason, by, .. }) = self.orders.drained().cloned() else { return };
+        let until = self.orders.drained_until();
+        let by = by.unwrap_or(By::Operator { uid: None, pid: None });
+        let order = self.new_order(now, OrderVerb::Drain, (by, reason), until);
+        for group in newcomers {
+            self.give(now, group, &order, until);
+        }
+    }
+
+    fn ordered_groups(&self, which: impl Fn(Override) -> bool) -> Vec<GroupName> {
+        let groups = self.groups.iter().filter(|(group, _)| which(group.order().verb));
+        groups.map(|(group, _)| group.name().clone()).collect()
     }
 
     /// Hands a command to a peer's session, beside the control task: its task may be busy.

@@ -7,22 +7,32 @@
 //!                              refused as a whole, nothing changed, told in the journal
 //! ```
 //!
-//! Peers, monitoring stations and table dumps change while the daemon runs; unchanged peers' sessions are not touched. Any
-//! other change needs a restart, and then nothing of the file is applied: what runs is always one file, whole.
+//! Peers, monitoring stations, table dumps, announcement groups, `[limits]` and `[drain]` change while the daemon runs; unchanged
+//! peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
+//! of the file is applied: what runs is always one file, whole.
+//!
+//! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+mod peers;
+mod refuse;
 
-use futures_util::future::join_all;
+use std::{fmt, fs, path::Path, time::Instant};
+
 use proxima_api::{ErrorBody, EventKind, ReloadRequest, Reloaded, Reloads};
-use proxima_bgp_speaker::{CommandError, PeerConfig, SpeakerHandle};
-use proxima_config::{Changes, Config, ConfigErrors, Diff, Part};
-use proxima_types::PeerName;
+use proxima_bgp_speaker::AllowList;
+use proxima_config::{Changes, Config, ConfigErrors, Part};
+use proxima_types::GroupName;
 
+pub(crate) use self::peers::Peers;
+use self::{
+    peers::{Step, carry_out, steps},
+    refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
+};
 use crate::{
     admin::{CommandRefusal, Reply},
-    bfd::Watch,
     control::Control,
-    speaker::{bmp_config, mrt_config, peer_config},
+    speaker::{bmp_config, mrt_config},
+    vips,
 };
 
 /// Who asked, if someone waits for the answer.
@@ -40,29 +50,6 @@ pub(crate) enum Progress {
     BusyThenAgain,
 }
 
-/// A configuration and what follows from it for the peers, keys included.
-pub(crate) struct Peers {
-    pub(crate) sessions: BTreeMap<PeerName, PeerConfig>,
-    pub(crate) watches: BTreeMap<PeerName, Watch>,
-}
-
-impl Peers {
-    /// What `config` asks for; keys are read from their files.
-    ///
-    /// # Errors
-    /// When a key can't be read.
-    pub(crate) fn of(config: &Config) -> Result<Self, crate::secret::SecretError> {
-        let (mut sessions, mut watches) = (BTreeMap::new(), BTreeMap::new());
-        for peer in &config.bgp.peers {
-            sessions.insert(peer.name.clone(), peer_config(peer)?);
-            if let Some(watch) = Watch::of(peer)? {
-                watches.insert(peer.name.clone(), watch);
-            }
-        }
-        Ok(Self { sessions, watches })
-    }
-}
-
 /// What a reload is going to do.
 pub(crate) struct Plan {
     config: Config,
@@ -71,6 +58,10 @@ pub(crate) struct Plan {
     steps: Vec<Step>,
     /// Whether stations or table dumps differ.
     watchers: bool,
+    /// Groups that are new.
+    newcomers: Vec<GroupName>,
+    /// Whether groups, or what holds for all of them, differ.
+    regroup: bool,
 }
 
 /// A name's changes in the interface's words.
@@ -83,18 +74,10 @@ fn reloads<N: fmt::Display>(changes: &Changes<N>) -> Reloads {
     }
 }
 
-/// One change of a peer, with what takes it back.
-#[derive(Debug, Clone)]
-enum Step {
-    Remove(Box<PeerConfig>),
-    Change { from: Box<PeerConfig>, to: Box<PeerConfig> },
-    Add(Box<PeerConfig>),
-}
-
 /// A plan that was carried out, or could not be.
 pub(crate) struct Outcome {
     plan: Plan,
-    result: Result<(), CommandError>,
+    result: Result<(), String>,
     asked: Asked,
 }
 
@@ -112,13 +95,20 @@ impl Control {
             let busy = CommandRefusal::conflict("a reload is under way", "wait for it, then try again");
             return answer(asked, Err(busy));
         }
+        self.supervisor.reloading();
         match self.plan(request) {
             Ok(plan) => {
                 self.reloading = Progress::Busy;
-                let (speaker, done) = (self.speaker.clone(), self.reloads.clone());
+                let (speaker, vips, done) = (self.speaker.clone(), self.vips.clone(), self.reloads.clone());
+                let stay = vips::wanted(&self.config);
                 tokio::spawn(async move {
-                    let result = carry_out(&speaker, &plan.steps).await;
-                    if result.is_ok() && plan.watchers {
+                    let result = match vips.add(&vips::wanted(&plan.config)).await {
+                        Ok(()) => carry_out(&speaker, &plan.steps).await.map_err(|error| error.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    if result.is_err() {
+                        vips.keep(stay, std::time::Duration::ZERO);
+                    } else if plan.watchers {
                         let bgp = &plan.config.bgp;
                         let stations = bgp.bmp.iter().map(bmp_config).collect();
                         speaker.set_watchers(stations, bgp.mrt.as_ref().map(mrt_config)).await;
@@ -135,37 +125,67 @@ impl Control {
     pub(crate) fn reloaded(&mut self, outcome: Outcome) {
         let Outcome { plan, result, asked } = outcome;
         let progress = std::mem::take(&mut self.reloading);
-        self.take_over(plan, result, asked);
+        match result {
+            Ok(()) => self.take_over(plan, asked),
+            Err(error) => {
+                let hint =
+                    "the file is sound, but this host can't do what it asks for; all is as it was before";
+                self.refuse(refusal(error, hint), asked);
+            }
+        }
         if progress == Progress::BusyThenAgain {
             self.reload(ReloadRequest::default(), None);
         }
     }
 
-    fn take_over(&mut self, plan: Plan, result: Result<(), CommandError>, asked: Asked) {
-        if let Err(error) = result {
-            let hint = "the file is sound, but this host can't do what it asks for; all is as it was before";
-            let body =
-                ErrorBody { error: error.to_string(), details: Vec::new(), hint: Some(hint.to_owned()) };
-            return self.refuse(body, asked);
-        }
-        for gone in self.peers.watches.keys().filter(|name| !plan.peers.watches.contains_key(*name)) {
+    fn take_over(&mut self, plan: Plan, asked: Asked) {
+        let Plan { config, peers, changes, newcomers, regroup, .. } = plan;
+        for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
         }
-        for (name, watch) in &plan.peers.watches {
+        for (name, watch) in &peers.watches {
             if self.peers.watches.get(name) != Some(watch) {
                 self.bfd.set(watch.clone());
             }
         }
-        self.config = plan.config;
-        self.peers = plan.peers;
-        self.journal.publish(EventKind::Reloaded { changes: plan.changes.clone() });
-        answer(asked, Ok(plan.changes));
+        self.peers = peers;
+        let before = std::mem::replace(&mut self.config, config);
+        if regroup {
+            self.take_over_groups(&before, &newcomers);
+        }
+        // An observing peer may be another one now.
+        self.observers.follow(&self.config, &self.speaker);
+        self.vips.keep(vips::wanted(&self.config), self.config.drain.withdrawn);
+        self.supervisor.reloaded(None);
+        self.journal.publish(EventKind::Reloaded { changes: Box::new(changes.clone()) });
+        answer(asked, Ok(changes));
+    }
+
+    /// The groups of the configuration in force, which are others than `before`.
+    fn take_over_groups(&mut self, before: &Config, newcomers: &[GroupName]) {
+        let now = Instant::now();
+        self.allow(before.prefixes().into_iter().chain(self.config.prefixes()).collect());
+        self.regroup(now);
+        let since = self.wall(now);
+        self.group_since.retain(|name, _| self.config.groups.contains_key(name));
+        self.group_since.extend(newcomers.iter().map(|name| (name.clone(), since)));
+        self.order_newcomers(now, newcomers);
+        self.announce();
+        self.allow(self.config.prefixes());
+    }
+
+    /// From now on only these may be announced; what is desired is among them.
+    fn allow(&self, prefixes: Vec<proxima_types::Prefix>) {
+        if let Err(error) = self.speaker.set_allow_list(AllowList::new(prefixes)) {
+            tracing::error!(%error, "the list of what may be announced stays as it was");
+        }
     }
 
     fn refuse(&mut self, body: ErrorBody, asked: Asked) {
         for detail in &body.details {
             tracing::error!("configuration refused: {detail}");
         }
+        self.supervisor.reloaded(Some(&body.error));
         self.journal.publish(EventKind::ReloadRefused { error: body.error.clone() });
         answer(asked, Err(CommandRefusal::Unprocessable(body)));
     }
@@ -173,11 +193,13 @@ impl Control {
     fn plan(&mut self, request: ReloadRequest) -> Result<Plan, ErrorBody> {
         let config = read(&self.file)?;
         let diff = Config::diff(&self.config, &config);
-        needs_restart(&diff)?;
-        if config.bgp.peers.is_empty() && !self.config.bgp.peers.is_empty() && !request.force {
-            let error =
-                "the new file has no peers, and there are some now: nothing would be announced any more";
-            return Err(refusal(error, "reload with --force if that is meant"));
+        needs_no_restart(&self.config, &config, &diff)?;
+        if !request.force {
+            empties_nothing(&diff)?;
+            let believed = |backend: &_| self.believed(backend);
+            if self.groups.would_fall_silent(Instant::now(), &config, &believed) {
+                return Err(falls_silent());
+            }
         }
         let peers = Peers::of(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed; correct it, then reload again")
@@ -188,6 +210,8 @@ impl Control {
                 .map_err(|error| refusal(format!("{error:#}"), "nothing was changed"))?;
         }
         let (steps, told) = steps(&self.peers, &peers);
+        let regroup = !diff.groups.is_empty() || diff.other.contains(&Part::Limits);
+        let newcomers = diff.groups.added.clone();
         let watchers = diff.other.contains(&Part::Mrt) || !diff.bmp.is_empty();
         let changes = Reloaded {
             peers: told,
@@ -198,7 +222,7 @@ impl Control {
             regions: reloads(&diff.regions),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, changes, steps, watchers })
+        Ok(Plan { config, peers, changes, steps, watchers, newcomers, regroup })
     }
 }
 
@@ -206,10 +230,6 @@ fn answer(asked: Asked, with: Result<Reloaded, CommandRefusal>) {
     if let Some(reply) = asked {
         reply.send(with).ok(); // who asked may have gone
     }
-}
-
-fn refusal(error: impl Into<String>, hint: impl Into<String>) -> ErrorBody {
-    ErrorBody { error: error.into(), details: Vec::new(), hint: Some(hint.into()) }
 }
 
 fn read(file: &Path) -> Result<Config, ErrorBody> {
@@ -227,99 +247,4 @@ fn read(file: &Path) -> Result<Config, ErrorBody> {
             hint: Some("the last good configuration stays in force".to_owned()),
         }
     })
-}
-
-/// What can't change while the daemon runs.
-fn needs_restart(diff: &Diff) -> Result<(), ErrorBody> {
-    // `[bgp.mrt]` can change, as stations can.
-    let others = diff.other.iter().filter(|part| **part != Part::Mrt).map(|part| match part {
-        Part::BgpListen => "bgp.listen (left out, it follows from whether anyone may connect)".to_owned(),
-        part => part.to_string(),
-    });
-    let parts: Vec<String> = touched("announce", &diff.groups)
-        .chain(touched("services", &diff.services))
-        .chain(touched("pools", &diff.pools))
-        .chain(touched("regions", &diff.regions))
-        .chain(others)
-        .collect();
-    if parts.is_empty() {
-        return Ok(());
-    }
-    Err(refusal(
-        format!("a restart is needed for what changed in {}; nothing was applied", parts.join(", ")),
-        "restart the daemon (`systemctl restart proximad` drains first), or take these changes out and reload",
-    ))
-}
-
-fn touched<N: fmt::Display>(kind: &str, changes: &Changes<N>) -> impl Iterator<Item = String> {
-    let Changes { added, removed, changed } = changes;
-    added.iter().chain(removed).chain(changed).map(move |name| format!("{kind}.{name}"))
-}
-
-/// From the peers there are to those there should be. First go those that leave or move, so that their addresses are free.
-fn steps(old: &Peers, new: &Peers) -> (Vec<Step>, Reloads) {
-    let (mut removals, mut changes, mut additions) = (Vec::new(), Vec::new(), Vec::new());
-    let mut told = Reloads::default();
-    for (name, from) in &old.sessions {
-        if !new.sessions.contains_key(name) {
-            removals.push(Step::Remove(Box::new(from.clone())));
-            told.removed.push(name.to_string());
-        }
-    }
-    for (name, to) in &new.sessions {
-        let Some(from) = old.sessions.get(name) else {
-            additions.push(Step::Add(Box::new(to.clone())));
-            told.added.push(name.to_string());
-            continue;
-        };
-        if from.remote != to.remote {
-            removals.push(Step::Remove(Box::new(from.clone())));
-            additions.push(Step::Add(Box::new(to.clone())));
-        } else if from != to {
-            changes.push(Step::Change { from: Box::new(from.clone()), to: Box::new(to.clone()) });
-        }
-        if from != to || old.watches.get(name) != new.watches.get(name) {
-            told.changed.push(name.to_string());
-        }
-    }
-    (removals.into_iter().chain(changes).chain(additions).collect(), told)
-}
-
-/// Carries the steps out; when one can't be, takes back what was done.
-async fn carry_out(speaker: &SpeakerHandle, steps: &[Step]) -> Result<(), CommandError> {
-    // Peers take leave of each other's neighbours at the same time: each may take two seconds.
-    let begin = steps.iter().take_while(|step| matches!(step, Step::Remove(_))).count();
-    let (removals, rest) = steps.split_at(begin);
-    for removed in join_all(removals.iter().map(|step| step.take(speaker))).await {
-        removed?;
-    }
-    for (index, step) in rest.iter().enumerate() {
-        if let Err(error) = step.take(speaker).await {
-            for done in steps[..begin + index].iter().rev() {
-                if let Err(error) = done.take_back(speaker).await {
-                    tracing::error!(%error, "a peer could not be put back as it was");
-                }
-            }
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-impl Step {
-    async fn take(&self, speaker: &SpeakerHandle) -> Result<(), CommandError> {
-        match self {
-            Self::Remove(peer) => speaker.remove_peer(peer.name.as_str()).await,
-            Self::Change { to, .. } => speaker.reconfigure(to.as_ref().clone()).await.map(drop),
-            Self::Add(peer) => speaker.add_peer(peer.as_ref().clone()).await,
-        }
-    }
-
-    async fn take_back(&self, speaker: &SpeakerHandle) -> Result<(), CommandError> {
-        match self {
-            Self::Remove(peer) => speaker.add_peer(peer.as_ref().clone()).await,
-            Self::Change { from, .. } => speaker.reconfigure(from.as_ref().clone()).await.map(drop),
-            Self::Add(peer) => speaker.remove_peer(peer.name.as_str()).await,
-        }
-    }
 }

@@ -11,7 +11,7 @@ use proxima_bgp_speaker::{PeerRoute, PeerStatus};
 use proxima_config::Protocol;
 use proxima_types::Health;
 
-use crate::{control::Control, distance::Why, words};
+use crate::{control::Control, distance::Why, groups::scored, words};
 
 impl Control {
     pub(crate) fn status(&self, now: Instant) -> api::Status {
@@ -28,8 +28,9 @@ impl Control {
             started_at: self.started.1,
             uptime_ms: milliseconds(now - self.started.0),
             phase: self.phase(),
-            drained: self.drained.clone(),
-            groups: self.group_report(),
+            drained: self.orders.drained().cloned(),
+            alarms: self.alarms(),
+            groups: self.group_report(now),
             services: self.service_report(),
             peers: api::PeerCounts {
                 total: count(peers.len()),
@@ -41,18 +42,28 @@ impl Control {
         }
     }
 
-    fn group_report(&self) -> Vec<api::Group> {
+    fn alarms(&self) -> Vec<api::Alarm> {
+        let words = self.group_words();
+        self.groups.iter().flat_map(|(group, _)| words.alarms(group).collect::<Vec<_>>()).collect()
+    }
+
+    fn group_report(&self, now: Instant) -> Vec<api::Group> {
+        let words = self.group_words();
         let group = |(core, services): (&proxima_announce::Group, &[_])| {
-            let name = core.config().name.clone();
+            let name = core.name().clone();
             api::Group {
                 state: core.state(),
-                since: self.group_since[&name],
+                since: self.group_since.get(&name).copied().unwrap_or(self.started.1),
                 score: words::shown_score(core),
                 reason: core.reason().map_or_else(
                     || api::GroupReason::AwaitingVerdicts { undecided: self.undecided(services) },
-                    |reason| words::group_reason(&reason, self.ordered.as_ref()),
+                    |reason| words.reason(&name, &reason),
                 ),
-                overridden: core.order() != proxima_announce::Override::Auto,
+                by_health: core.by_health_alone(),
+                hold: core.held_by().map(|hold| words.hold(&hold)),
+                order: words.order(core),
+                penalty: core.penalty(now),
+                others: core.guard().map(|guard| words::evidence(&guard.evidence())),
                 prefixes: core.config().prefixes.clone(),
                 services: services.to_vec(),
                 name,
@@ -61,16 +72,12 @@ impl Control {
         self.groups.iter().map(group).collect()
     }
 
-    /// The backends of the own region whose first verdict these services wait for.
+    /// The backends whose first verdict these services wait for.
     fn undecided(&self, services: &[proxima_types::ServiceName]) -> Vec<proxima_types::BackendId> {
-        let pools = services.iter().flat_map(|name| self.config.services[name].pools());
-        let own = pools
-            .flat_map(|pool| &self.config.pools[pool].backends)
-            .filter(|backend| backend.region == self.config.pop.region)
-            .filter(|backend| self.health(&backend.id) == Health::Unknown);
-        let mut undecided: Vec<_> = own.map(|backend| backend.id.clone()).collect();
+        let scored = scored(&self.config, services);
+        let mut undecided: Vec<_> =
+            scored.filter(|backend| self.believed(backend).health == Health::Unknown).cloned().collect();
         undecided.sort_unstable();
-        undecided.dedup();
         undecided
     }
 
@@ -153,19 +160,19 @@ impl Control {
         })
     }
 
-    fn wall(&self, at: Instant) -> api::Timestamp {
+    pub(crate) fn wall(&self, at: Instant) -> api::Timestamp {
         wall(self.started, at)
     }
 }
 
 /// A moment of the monotonic clock by the wall clock, given one moment of both.
-fn wall((instant, timestamp): (Instant, api::Timestamp), at: Instant) -> api::Timestamp {
+pub(crate) fn wall((instant, timestamp): (Instant, api::Timestamp), at: Instant) -> api::Timestamp {
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let offset = if at >= instant { micros(at - instant) } else { -micros(instant - at) };
     api::Timestamp::from_unix_micros(timestamp.unix_micros().saturating_add(offset))
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -38,7 +38,9 @@ pub(crate) fn snapshot(
             let candidates = candidates(config, &config.pools[pool], observed, distances);
             Arc::new(levels(config, residency.as_ref(), candidates))
         });
-        Upstream { levels: Arc::clone(levels), policy: policy(config.pools[pool].balance), timeouts }
+        let Pool { balance, passive, .. } = &config.pools[pool];
+        let late = passive.and_then(|passive| passive.first_byte);
+        Upstream { levels: Arc::clone(levels), policy: policy(*balance), timeouts, late }
     };
     let services = config.services.values().map(|service| {
         let served = match &service.protocol {

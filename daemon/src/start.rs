@@ -20,12 +20,10 @@ use proxima_api::EventKind;
 use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
-use proxima_config::{Config, Protocol, Vip};
-use proxima_netlink::{Changes, KernelVips, Vips};
+use proxima_config::{Config, Protocol};
 use proxima_probe::{Prober, ProberHandle};
 use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
 use proxima_telemetry::{EventJournal, Prometheus};
-use proxima_types::Prefix;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -39,23 +37,28 @@ use crate::{
     distance::{self, Distances},
     metrics_server,
     notify::Supervisor,
+    observe::Observers,
     probing,
     pulse::{self, Pulse},
     reload::Peers,
     secret,
     signals::Signals,
     speaker::speaker_config,
+    traffic::Traffic,
+    vips::{self, LocalVips},
 };
 
 /// How many events are kept for those who ask later.
 const JOURNAL: usize = 16_384;
+/// How many lost connections may wait to be looked at; those beyond are only counted.
+const DISTRESS: usize = 256;
 
 /// A daemon that is up.
 pub(crate) struct Daemon {
     pub(crate) control: Control,
     pub(crate) inputs: Inputs,
     journal: Arc<EventJournal>,
-    vips: Option<KernelVips>,
+    vips: LocalVips,
     prober: ProberHandle,
     _catchment: Option<CatchmentHandle>,
     servers: Vec<JoinHandle<()>>,
@@ -76,19 +79,24 @@ impl Daemon {
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let journal = EventJournal::new(JOURNAL);
 
-        let vips = add_vips(&config, &journal).await?;
+        let vips = LocalVips::new(Arc::clone(&journal));
+        vips.add(&vips::wanted(&config)).await?;
         let snapshot = Arc::new(ArcSwap::from_pointee(crate::routing::snapshot(
             &config,
             &BTreeMap::new(),
             &Distances::new(&config),
         )));
         let displaced = Displaced::default();
-        let plane_config =
-            DataPlaneConfig { displaced: displaced.clone(), ..data_plane_config(&config, open_files) };
+        let (tell, distress) = mpsc::channel(DISTRESS);
+        let plane_config = DataPlaneConfig {
+            displaced: displaced.clone(),
+            distress: Some(tell),
+            ..data_plane_config(&config, open_files)
+        };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {
             Ok(data_plane) => Arc::new(data_plane),
             Err(error) => {
-                remove_vips(vips.as_ref(), &journal).await;
+                vips.remove_all().await;
                 return Err(error.into());
             }
         };
@@ -101,13 +109,15 @@ impl Daemon {
         let (catchment, (peers, speaker, speaker_events)) = match rest {
             Ok(rest) => rest,
             Err(error) => {
-                remove_vips(vips.as_ref(), &journal).await;
+                vips.remove_all().await;
                 return Err(error);
             }
         };
         let (prober, probes) = Prober::start(probing::targets(&config), seed());
+        let traffic = Traffic::new(&config, &data_plane, prober.passive());
 
         let routes = distance::watch(&config, &speaker);
+        let (observers, views) = Observers::new();
         let (client, commands) = admin::commands();
         let (servers_end, ending) = watch::channel(false);
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
@@ -121,8 +131,12 @@ impl Daemon {
             journal: journal_of_control,
             speaker,
             data_plane,
+            traffic,
             snapshot,
             bfd,
+            checks: prober.checks(),
+            observers,
+            vips: vips.clone(),
             supervisor,
             pulse,
             file,
@@ -132,9 +146,11 @@ impl Daemon {
         let control = Control::new(Instant::now(), config, parts);
         let inputs = Inputs {
             probes,
+            distress,
             speaker: speaker_events,
             bfd: bfd_events,
             routes,
+            views,
             commands,
             reloads: reload_outcomes,
             signals,
@@ -191,7 +207,7 @@ impl Daemon {
         drop(control);
         drop(catchment);
         if !restart {
-            remove_vips(vips.as_ref(), &journal).await;
+            vips.remove_all().await;
         }
         journal.close();
         servers_end.send_replace(true);
@@ -214,46 +230,6 @@ fn start_bgp(config: &Config, bfd: &mut BfdSessions) -> Result<(Peers, SpeakerHa
         bfd.set(watch.clone());
     }
     Ok((peers, speaker, events))
-}
-
-async fn add_vips(config: &Config, journal: &EventJournal) -> Result<Option<KernelVips>> {
-    let wanted: Vec<Prefix> = config
-        .groups
-        .values()
-        .filter(|group| group.vip == Vip::AnyIp)
-        .flat_map(|group| group.prefixes.iter().copied())
-        .collect();
-    if wanted.is_empty() {
-        return Ok(None);
-    }
-    let vips = KernelVips::open()?;
-    let changes = vips.set(&wanted).await;
-    publish_vips(&changes, journal);
-    match changes.errors.into_iter().next() {
-        None => Ok(Some(vips)),
-        Some(error) => {
-            remove_vips(Some(&vips), journal).await;
-            Err(error.into())
-        }
-    }
-}
-
-async fn remove_vips(vips: Option<&KernelVips>, journal: &EventJournal) {
-    if let Some(vips) = vips {
-        publish_vips(&vips.set(&[]).await, journal);
-    }
-}
-
-fn publish_vips(changes: &Changes, journal: &EventJournal) {
-    for prefix in &changes.added {
-        journal.publish(EventKind::VipAdded { prefix: *prefix });
-    }
-    for prefix in &changes.removed {
-        journal.publish(EventKind::VipRemoved { prefix: *prefix });
-    }
-    for error in &changes.errors {
-        journal.publish(EventKind::VipFailed { error: error.to_string() });
-    }
 }
 
 fn start_catchment(config: &Config, displaced: Displaced) -> Result<Option<CatchmentHandle>> {

@@ -1,14 +1,16 @@
 //! From the cores' words to the admin interface's.
 
-use proxima_announce::{Bound, Override, Reason};
+mod groups;
+
 use proxima_api::{
-    AsPath, AsPathElement, BfdState, GroupReason, Origin, ProbeFailure, SessionReason, SessionState,
-    VerdictReason,
+    AsPath, AsPathElement, BfdState, Origin, ProbeFailure, SessionReason, SessionState, VerdictReason,
 };
 use proxima_bgp_speaker::{Cause, State};
 use proxima_bgp_wire::{Notification, SegmentKind};
 use proxima_health::{Failure, Loss};
 use proxima_types::Score;
+
+pub(crate) use self::groups::{GroupWords, alarm_kind, evidence};
 
 /// Why a backend's verdict changed.
 pub(crate) fn verdict_reason(reason: &proxima_health::Reason) -> VerdictReason {
@@ -52,37 +54,6 @@ fn probe_failure(failure: &Failure) -> ProbeFailure {
             ProbeFailure::Io { error: error.clone() }
         }
         other => ProbeFailure::Unfit { detail: other.to_string() },
-    }
-}
-
-/// What the operator or the process ordered when a group's reason is an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ordered {
-    /// `proxima drain`, with the operator's words.
-    Drain(Option<String>),
-    /// The process stops.
-    Stop,
-}
-
-/// Why a group stands where it does. `ordered` tells whose order a drain is.
-pub(crate) fn group_reason(reason: &Reason, ordered: Option<&Ordered>) -> GroupReason {
-    match reason {
-        Reason::FirstVerdicts { score } => GroupReason::FirstVerdicts { score: score.score },
-        Reason::Score { score, bound } => match *bound {
-            Bound::Zero => GroupReason::NothingUp,
-            Bound::Below(threshold) => GroupReason::ScoreBelow { score: score.score, threshold },
-            Bound::Above(threshold) => GroupReason::ScoreAbove { score: score.score, threshold },
-        },
-        Reason::Fault { fault } => GroupReason::Fault { fault: fault.clone() },
-        Reason::FaultOver { score } => GroupReason::FaultOver { score: score.score },
-        Reason::Operator { order: Override::Auto | Override::Announce } => GroupReason::Undrained,
-        Reason::Operator { order: Override::Drain { .. } | Override::Withdraw } | Reason::Drained { .. } => {
-            match ordered {
-                Some(Ordered::Stop) => GroupReason::Stopping,
-                Some(Ordered::Drain(reason)) => GroupReason::Drain { reason: reason.clone() },
-                None => GroupReason::Drain { reason: None },
-            }
-        }
     }
 }
 

@@ -63,6 +63,9 @@ impl Dependency {
     }
 }
 
+/// What `cargo test` is told to build: the same wherever it is asked, so that nothing is built twice.
+pub(crate) const TESTS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
+
 /// Asks Cargo for the workspace's metadata.
 pub(crate) fn metadata() -> Result<Metadata> {
     let output = command("metadata")
@@ -103,4 +106,11 @@ pub(crate) fn build(profile: &str, programs: &[&str]) -> Result<PathBuf> {
     // The one profile whose directory has another name.
     let directory = if profile == "dev" { "debug" } else { profile };
     Ok(metadata()?.target_directory.join(directory))
+}
+
+/// Builds all tests and the programs they run, and returns the directory these are in.
+pub(crate) fn build_tests() -> Result<PathBuf> {
+    let status = command("test").args(TESTS).arg("--no-run").status().context("running cargo test")?;
+    ensure!(status.success(), "the build failed ({status})");
+    Ok(metadata()?.target_directory.join("debug"))
 }

@@ -13,7 +13,7 @@ const PROGRAMS: &[&str] = &["proximad", "proxima", "proxima-testnet"];
 pub(crate) enum Build {
     /// Optimised, in less time than a release: for those who watch.
     Optimised,
-    /// As the tests are, which have most of it built already.
+    /// The very programs that the tests run, which have built them already.
     AsTested,
 }
 
@@ -29,11 +29,10 @@ pub(crate) fn prepare(build: Build, arguments: &[String]) -> Result<Command> {
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         packages::ensure(packages::Task::Demo)?;
     }
-    let profile = match build {
-        Build::Optimised => "demo",
-        Build::AsTested => "dev",
+    let directory = match build {
+        Build::Optimised => cargo::build("demo", PROGRAMS)?,
+        Build::AsTested => cargo::build_tests()?,
     };
-    let directory = cargo::build(profile, PROGRAMS)?;
     let mut demo = Command::new(directory.join("proxima-testnet"));
     demo.arg("demo").args(arguments);
     Ok(demo)

@@ -118,9 +118,9 @@ fn demo_step() -> Result<()> {
 
 fn tests_step() -> Result<()> {
     if has_subcommand("nextest") {
-        return succeed(cargo::command("nextest").args(["run", "--workspace"]));
+        return succeed(cargo::command("nextest").arg("run").args(cargo::TESTS));
     }
-    succeed(cargo::command("test").args(["--workspace", "--lib", "--bins", "--tests"]))
+    succeed(cargo::command("test").args(cargo::TESTS))
 }
 
 fn doctests_step() -> Result<()> {

@@ -1,8 +1,28 @@
-//! What the operator sets for a group.
+//! What the operator sets for a group, and for all groups together.
 
 use std::time::Duration;
 
 use proxima_types::{GroupName, Prefix, RouteAttributes, Score};
+
+use crate::{Damping, GuardConfig};
+
+/// The settings of all groups of a PoP.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AnnouncerConfig {
+    /// The groups; each name once.
+    pub groups: Vec<GroupConfig>,
+    /// The most withdrawals by health over all groups; `None`: any number.
+    pub cap: Option<Cap>,
+}
+
+/// A cap on withdrawals by health, over all groups. Faults of this PoP and the operator's orders are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cap {
+    /// So many; at least 1.
+    pub most: u32,
+    /// Within any such time; above zero.
+    pub within: Duration,
+}
 
 /// A group's settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,10 +33,17 @@ pub struct GroupConfig {
     pub prefixes: Vec<Prefix>,
     /// The attributes while announced.
     pub attributes: RouteAttributes,
-    /// When and how it is de-preferred; `None`: never by health.
+    /// When and how it is de-preferred; `None`: never by health, but for what keeps it from being withdrawn.
     pub degraded: Option<Degraded>,
     /// What health does to it when the region no longer serves.
     pub when_down: WhenDown,
+    /// A penalty for flaps; `None`: none.
+    pub damping: Option<Damping>,
+    /// Never the last one to leave by health; `None`: health needs nobody's word.
+    pub guard: Option<GuardConfig>,
+    /// The longest time without a probe's end after which its health is still believed; `None`: for ever, as where no probe
+    /// of the own region gates the group.
+    pub dead_man: Option<Duration>,
 }
 
 /// When a group is de-preferred, and how. `below` ≤ `above`.
@@ -48,4 +75,6 @@ pub struct Withdrawn {
     pub above: Score,
     /// The least time withdrawn by health.
     pub hold_down: Duration,
+    /// The least time announced or de-preferred before health withdraws; a fault of this PoP does not wait.
+    pub min_up: Duration,
 }

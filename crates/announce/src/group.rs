@@ -1,54 +1,65 @@
-//! The announcement core of one group.
+//! The announcement core of one group: what health asks for, what holds it back, what the operator orders.
 //!
-//! ```text
-//!                score < degraded.below              score < withdrawn.below, or 0, or a fault
-//!   Announced ─────────────────────────► DePreferred ─────────────────────────► Withdrawn
-//!      ▲ ▲                                 │    ▲                                  │
-//!      │ └─────────────────────────────────┘    └──────────────────────────────────┘
-//!      │         score ≥ degraded.above              score ≥ withdrawn.above, hold-down over
-//!      └──── straight from Withdrawn where the score is beyond degraded.above, or nothing de-prefers
-//! ```
+//! | order    | health asks for      | the group is                                                                  |
+//! |----------|----------------------|--------------------------------------------------------------------------------|
+//! | announce | anything             | announced                                                                      |
+//! | withdraw | anything             | withdrawn                                                                      |
+//! | drain    | anything             | de-preferred with GRACEFUL_SHUTDOWN, then withdrawn                            |
+//! | auto     | announced, de-preferred | that                                                                        |
+//! | auto     | withdrawn, by a fault or silence | withdrawn at once                                                  |
+//! | auto     | withdrawn, by the score | withdrawn once least time up, guard and cap allow it; until then de-preferred hard |
 //!
-//! It starts Withdrawn and stays so until all first verdicts are known; then the lower bounds alone decide, as if the
-//! group had been announced all along: a restart of the daemon takes nothing away. Later, a backend without a verdict
-//! (a new one) moves nothing by itself: the state is left only when the score would allow it either way.
+//! A guarded group bears the mark of its origin, so that others can count on it; not while it is drained: who is about to
+//! go whatever others do is not to be relied upon. Such a drain takes its time also when nothing serves, so that those who
+//! rely on it are back before.
 
 use std::{collections::VecDeque, time::Instant};
 
 use proxima_health::RegionScore;
-use proxima_types::{Announcement, Community, ReachState, RouteAttributes, Score};
+use proxima_types::{Announcement, Community, GroupName, LargeCommunity, ReachState, RouteAttributes};
 
-use crate::{Bound, GroupConfig, Override, Reason, Transition, WhenDown, Withdrawn};
+use crate::{
+    Alarm, AlarmKind, AlarmOver, Cap, GroupConfig, Guard, Hold, Order, Output, Override, Reason, Transition,
+    View, WhenDown,
+    guard::{Ask, Stand, Waits},
+    wish::Wish,
+};
 
 /// What a group is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// The region's score; to be told on every change.
+    /// The region's score; to be told on every change, and again when [`Group::score`] has forgotten it.
     Score(RegionScore),
+    /// When the newest probe of any backend that gates the group, in the own region, ended. To be told on every end.
+    Checked(Instant),
     /// Whether something keeps this PoP from serving at all, such as a stuck data plane. It withdraws also where
     /// [`WhenDown::Stay`] is set; only the operator's order to announce outranks it.
     Fault(Option<String>),
     /// The operator's order.
-    Override(Override),
+    Order(Order),
+    /// What the observing sessions show; without a guard it means nothing.
+    View(View),
 }
 
-/// Decides what is announced of one group.
-#[derive(Debug)]
+/// Decides what is announced of one group. An [`Announcer`](crate::Announcer) holds all of a PoP's, with a cap over them.
+#[derive(Debug, Clone)]
 pub struct Group {
     config: GroupConfig,
-    state: ReachState,
-    by_health: ReachState,
-    /// Why `by_health` is what it is; `None` before all first verdicts.
-    health_reason: Option<Reason>,
-    score: Option<RegionScore>,
-    /// Whether all first verdicts were known once.
-    settled: bool,
-    /// The least time until health may leave Withdrawn.
-    held_until: Option<Instant>,
-    fault: Option<String>,
-    order: Override,
+    wish: Wish,
+    guard: Option<Guard>,
+    order: Order,
     drain: Option<Drain>,
-    transitions: VecDeque<Transition>,
+    state: ReachState,
+    /// Since when it is announced or de-preferred.
+    up_since: Option<Instant>,
+    /// What keeps it from being withdrawn.
+    kept_by: Option<Hold>,
+    /// Whether it is announced as leaving.
+    leaving: bool,
+    /// Whether an order or a fault has withdrawn it without the guard's consent.
+    left_alone: bool,
+    alarms: Vec<Alarm>,
+    outputs: VecDeque<Output>,
 }
 
 /// A drain under way.
@@ -60,76 +71,77 @@ enum Drain {
     Done,
 }
 
+/// The cap is reached: no more withdrawals by health before `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full {
+    pub(crate) until: Instant,
+    pub(crate) cap: Cap,
+}
+
+/// Where the group is to stand.
+#[derive(Debug)]
+struct Place {
+    state: ReachState,
+    /// What keeps it from being withdrawn as health asks.
+    kept_by: Option<Hold>,
+    leaving: bool,
+    /// Whether health's wish to withdraw it decided this.
+    by_health: bool,
+}
+
+impl Place {
+    fn plain(state: ReachState) -> Self {
+        Self { state, kept_by: None, leaving: false, by_health: false }
+    }
+}
+
 impl Group {
     /// A group that announces nothing yet.
     pub fn new(config: GroupConfig) -> Self {
         Self {
+            wish: Wish::new(&config),
+            guard: config.guard.map(Guard::new),
             config,
-            state: ReachState::Withdrawn,
-            by_health: ReachState::Withdrawn,
-            health_reason: None,
-            score: None,
-            settled: false,
-            held_until: None,
-            fault: None,
-            order: Override::Auto,
+            order: Order::default(),
             drain: None,
-            transitions: VecDeque::new(),
+            state: ReachState::Withdrawn,
+            up_since: None,
+            kept_by: None,
+            leaving: false,
+            left_alone: false,
+            alarms: Vec::new(),
+            outputs: VecDeque::new(),
         }
     }
 
-    /// The settings.
-    pub fn config(&self) -> &GroupConfig {
-        &self.config
+    /// Takes news.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.handle_under(now, input, None);
     }
 
-    /// The state.
-    pub fn state(&self) -> ReachState {
-        self.state
+    /// To be called when the time of [`Group::poll_timeout`] has come; early calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout_under(now, None);
     }
 
-    /// The state that health alone asks for.
-    pub fn by_health(&self) -> ReachState {
-        self.by_health
+    /// When something is due without news.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let drain = match self.drain {
+            Some(Drain::Graceful(until)) => Some(until),
+            Some(Drain::Done) | None => None,
+        };
+        let kept = self.kept_by.as_ref().and_then(Hold::until);
+        let guard = self.guard.as_ref().and_then(Guard::poll_timeout);
+        [drain, self.order.until, kept, guard, self.wish.poll_timeout(&self.config)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Why the state is what it is; `None` while first verdicts are awaited and nothing is ordered.
-    pub fn reason(&self) -> Option<Reason> {
-        match (self.order, &self.fault) {
-            (Override::Auto, Some(fault)) => Some(Reason::Fault { fault: fault.clone() }),
-            (Override::Auto, None) => self.health_reason.clone(),
-            (order, _) => Some(Reason::Operator { order }),
-        }
-    }
-
-    /// The operator's order in force.
-    pub fn order(&self) -> Override {
-        self.order
-    }
-
-    /// The latest score; `None` before the first.
-    pub fn score(&self) -> Option<&RegionScore> {
-        self.score.as_ref()
-    }
-
-    /// What keeps this PoP from serving at all.
-    pub fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
-    }
-
-    /// Whether all first verdicts were known once: from then on the state is health's.
-    pub fn is_settled(&self) -> bool {
-        self.settled
-    }
-
-    /// The end of the hold-down, while one holds the group withdrawn.
-    pub fn held_until(&self) -> Option<Instant> {
-        self.held_until
-    }
-
-    /// Whether a drain is under way or done.
-    pub fn is_draining(&self) -> bool {
-        self.drain.is_some()
+    /// The next output, in order. What changed is in [`Group::desired`] already. That may change without a transition: when
+    /// a drain begins while de-preferred, or health asks to withdraw a de-preferred group that something keeps.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
     }
 
     /// Everything the peers should hold of this group, in the order of its prefixes.
@@ -141,39 +153,268 @@ impl Group {
         self.config.prefixes.iter().map(announcement).collect()
     }
 
-    /// Takes news.
-    pub fn handle(&mut self, now: Instant, input: Input) {
-        let mut reason = None;
+    /// Other settings of the same group: everything else stays, and what they mean is decided at once.
+    pub fn reconfigure(&mut self, now: Instant, config: GroupConfig) {
+        self.reconfigure_under(now, config, None);
+    }
+
+    /// Handles an input while the cap may be reached; returns whether that withdrew the group by health.
+    pub(crate) fn handle_under(&mut self, now: Instant, input: Input, full: Option<Full>) -> bool {
+        self.wish.notice_silence(now, &self.config);
+        let mut cause = None;
         match input {
-            Input::Score(score) => self.score = Some(score),
-            Input::Fault(fault) => self.fault = fault,
-            Input::Override(order) => {
+            Input::Score(score) => self.wish.see_score(score),
+            Input::Checked(at) => self.see_checked(now, at, full),
+            Input::Fault(fault) => self.wish.see_fault(fault),
+            Input::Order(order) => {
+                cause = Some(Reason::Operator { order: order.clone() });
+                self.drain = self.drain_for(now, &order);
                 self.order = order;
-                self.drain = self.started_drain(now);
-                reason = Some(Reason::Operator { order });
+            }
+            Input::View(view) => {
+                if let Some(guard) = &mut self.guard {
+                    guard.see(view);
+                }
             }
         }
-        self.decide(now, reason);
+        self.decide(now, cause, full)
     }
 
-    /// To be called when the time of [`Group::poll_timeout`] has come; early calls do nothing.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.decide(now, None);
+    pub(crate) fn handle_timeout_under(&mut self, now: Instant, full: Option<Full>) -> bool {
+        self.wish.notice_silence(now, &self.config);
+        self.decide(now, None, full)
     }
 
-    /// When something is due without news: the end of a hold-down or of a drain's graceful time.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let drain = match self.drain {
-            Some(Drain::Graceful(until)) => Some(until),
-            Some(Drain::Done) | None => None,
+    pub(crate) fn reconfigure_under(
+        &mut self,
+        now: Instant,
+        config: GroupConfig,
+        full: Option<Full>,
+    ) -> bool {
+        if self.config == config {
+            return self.decide(now, None, full);
+        }
+        self.guard = match (self.guard.take(), config.guard) {
+            (Some(mut guard), Some(settings)) => {
+                guard.reconfigure(settings);
+                Some(guard)
+            }
+            (None, Some(settings)) => Some(Guard::new(settings)),
+            (_, None) => None,
         };
-        self.held_until.into_iter().chain(drain).min()
+        self.wish.reconfigure(now, &config);
+        self.config = config;
+        let cause = Reason::Reconfigured { score: self.score().cloned() };
+        self.decide(now, Some(cause), full)
     }
 
-    /// The next transition, in order. What changed is in [`Group::desired`] already; a drain that begins while
-    /// de-preferred changes that without a transition.
-    pub fn poll_output(&mut self) -> Option<Transition> {
-        self.transitions.pop_front()
+    /// The last words of a group that is no longer configured.
+    pub(crate) fn remove(mut self, now: Instant) -> VecDeque<Output> {
+        let from = std::mem::replace(&mut self.state, ReachState::Withdrawn);
+        self.tell(now, from, Reason::Removed);
+        self.raise(now, Vec::new());
+        self.outputs
+    }
+
+    /// Evidence after a silence that nobody noticed: the silence is told first.
+    fn see_checked(&mut self, now: Instant, at: Instant, full: Option<Full>) {
+        if self.wish.is_silent() {
+            self.decide(now, None, full);
+        }
+        self.wish.see_checked(now, at, self.config.dead_man);
+    }
+
+    fn drain_for(&self, now: Instant, order: &Order) -> Option<Drain> {
+        match order.verb {
+            Override::Drain { graceful_shutdown } if self.state != ReachState::Withdrawn => {
+                Some(Drain::Graceful(now + graceful_shutdown))
+            }
+            Override::Drain { .. } => Some(Drain::Done),
+            Override::Auto | Override::Announce | Override::Withdraw => None,
+        }
+    }
+
+    fn decide(&mut self, now: Instant, cause: Option<Reason>, full: Option<Full>) -> bool {
+        let expired = self.expired_order(now);
+        let asked = self.wish.decide(now, &self.config);
+        let drained = self.advance_drain(now);
+        let place = self.place(now, full);
+
+        let kept_before = std::mem::replace(&mut self.kept_by, place.kept_by.clone());
+        let from = std::mem::replace(&mut self.state, place.state);
+        self.leaving = place.leaving;
+        let left = from != ReachState::Withdrawn && self.state == ReachState::Withdrawn;
+        let ordered = cause.is_some() || expired.is_some() || drained.is_some();
+        self.follow_hold_down(now, asked.is_some(), kept_before.is_some(), ordered);
+        match self.state {
+            ReachState::Withdrawn => self.up_since = None,
+            ReachState::Announced | ReachState::DePreferred => self.up_since = self.up_since.or(Some(now)),
+        }
+        self.left_alone = match self.state {
+            ReachState::Withdrawn => !place.by_health && (left || self.left_alone),
+            ReachState::Announced | ReachState::DePreferred => false,
+        };
+
+        let expired = expired.map(|order| {
+            let why = self.wish.reason().map(Box::new);
+            Reason::Expired { order, why }
+        });
+        let reason = match (expired.or(cause).or(drained), place.kept_by.clone()) {
+            (Some(why), Some(by)) => Reason::Held { why: Box::new(why), by },
+            (Some(why), None) => why,
+            (None, _) => self.by_health(&place, from, kept_before, asked),
+        };
+        self.tell(now, from, reason);
+        let alarms = self.alarming();
+        self.raise(now, alarms);
+        left && place.by_health
+    }
+
+    /// The order, if its time is over; health decides again.
+    fn expired_order(&mut self, now: Instant) -> Option<Order> {
+        self.order.until.filter(|until| *until <= now)?;
+        self.drain = None;
+        Some(std::mem::take(&mut self.order))
+    }
+
+    /// A drain is done when its graceful time is over, or when health has withdrawn the group anyway. A guarded group takes
+    /// its time also when nothing serves: others may rely on it, and need that to see that it goes.
+    fn advance_drain(&mut self, now: Instant) -> Option<Reason> {
+        let Some(Drain::Graceful(until)) = self.drain else {
+            return None;
+        };
+        let stays = self.guard.is_some() && self.wish.asks_to_withdraw();
+        if until > now && (stays || self.wish.state() != ReachState::Withdrawn) {
+            return None;
+        }
+        self.drain = Some(Drain::Done);
+        match (self.order.verb, until > now) {
+            (Override::Drain { graceful_shutdown: after }, false) => {
+                Some(Reason::Drained { after, order: self.order.clone() })
+            }
+            _ => self.wish.reason(),
+        }
+    }
+
+    fn place(&mut self, now: Instant, full: Option<Full>) -> Place {
+        let ordered = match (self.order.verb, self.drain) {
+            (Override::Announce, _) => Some(ReachState::Announced),
+            (Override::Withdraw, _) | (_, Some(Drain::Done)) => Some(ReachState::Withdrawn),
+            (_, Some(Drain::Graceful(_))) => Some(ReachState::DePreferred),
+            (Override::Auto | Override::Drain { .. }, None) => None,
+        };
+        let leave = ordered.is_none() && self.wish.asks_to_withdraw();
+        let announced = self.state != ReachState::Withdrawn;
+        let kept = if leave && announced { self.kept(now, full) } else { None };
+        let ask = Ask { leave, announced, held: kept.is_some() };
+        let stand = self.guard.as_mut().map_or(Stand::Free, |guard| guard.decide(now, ask));
+        if !leave {
+            return Place::plain(ordered.unwrap_or_else(|| self.wish.state()));
+        }
+        let (kept_by, leaving) = match (stand, kept) {
+            (Stand::Free, kept) => (kept, false),
+            (Stand::Marked { waits, .. }, kept) => (self.first_of(waits, kept, now), true),
+            (Stand::Left, _) => (None, false),
+        };
+        let state = if kept_by.is_some() { ReachState::DePreferred } else { ReachState::Withdrawn };
+        Place { state, kept_by, leaving, by_health: true }
+    }
+
+    /// What keeps the group from being withdrawn by health, but for the guard.
+    fn kept(&self, now: Instant, full: Option<Full>) -> Option<Hold> {
+        let min_up = match self.config.when_down {
+            WhenDown::Withdraw(withdrawn) => withdrawn.min_up,
+            WhenDown::Stay => return None,
+        };
+        let until = self.up_since.map(|since| since + min_up).filter(|until| *until > now);
+        until
+            .map(|until| Hold::MinUp { until, least: min_up })
+            .or_else(|| full.map(|Full { until, cap }| Hold::Cap { until, cap }))
+    }
+
+    /// Of the guard's reasons to wait and the others, the one to be told: the least time up, the guard, the cap.
+    fn first_of(&self, waits: Waits, kept: Option<Hold>, now: Instant) -> Option<Hold> {
+        let guard = self.guard.as_ref()?;
+        match (kept, waits) {
+            (Some(min_up @ Hold::MinUp { .. }), _) => Some(min_up),
+            (_, Waits::Quiet(until)) => Some(Hold::Quiet { until, quiet: guard.quiet(now) }),
+            (_, Waits::Others) => Some(Hold::Others { evidence: guard.evidence() }),
+            (kept, Waits::Nothing) => kept,
+        }
+    }
+
+    /// The hold-down begins when health withdraws the group, not when an order does.
+    fn follow_hold_down(&mut self, now: Instant, asked: bool, was_kept: bool, ordered: bool) {
+        let out = self.wish.state() == ReachState::Withdrawn && self.kept_by.is_none();
+        let by_health = asked || (was_kept && !ordered && self.state == ReachState::Withdrawn);
+        if out && by_health {
+            self.wish.begin_hold_down(now, &self.config);
+        }
+    }
+
+    /// Why the group goes where nobody ordered it to go.
+    fn by_health(
+        &self,
+        place: &Place,
+        from: ReachState,
+        kept: Option<Hold>,
+        asked: Option<Reason>,
+    ) -> Reason {
+        let why = asked.or_else(|| self.wish.reason());
+        let boxed = || why.clone().map(Box::new);
+        let evidence = self.guard.as_ref().map(Guard::evidence);
+        let reason = match (&place.kept_by, evidence) {
+            (Some(_), Some(evidence)) if from == ReachState::Withdrawn => {
+                Some(Reason::Returned { evidence, why: boxed() })
+            }
+            (Some(by), _) => boxed().map(|why| Reason::Held { why, by: by.clone() }),
+            (None, evidence) if place.by_health && (kept.is_some() || evidence.is_some()) => {
+                boxed().map(|why| Reason::Left { why, held: kept, evidence })
+            }
+            (None, _) => why.clone(),
+        };
+        reason.unwrap_or(Reason::Operator { order: self.order.clone() })
+    }
+
+    fn tell(&mut self, now: Instant, from: ReachState, reason: Reason) {
+        let to = self.state;
+        if from != to {
+            let group = self.config.name.clone();
+            self.outputs.push_back(Output::Transition(Transition { group, from, to, reason, at: now }));
+        }
+    }
+
+    fn alarming(&self) -> Vec<AlarmKind> {
+        let short = self.guard.as_ref().map(Guard::evidence).filter(|evidence| !evidence.suffices());
+        let left = self.left_alone || self.guard.as_ref().is_some_and(Guard::has_left);
+        let guarded = match short {
+            Some(evidence) if self.leaving => Some(AlarmKind::LastAnnouncer { evidence }),
+            Some(evidence) if left => Some(AlarmKind::LeftAlone { evidence }),
+            Some(_) | None => None,
+        };
+        let capped = match &self.kept_by {
+            Some(Hold::Cap { cap, .. }) => Some(AlarmKind::Capped { cap: *cap }),
+            _ => None,
+        };
+        guarded.into_iter().chain(capped).collect()
+    }
+
+    /// Raises what is new, and ends what is no longer.
+    fn raise(&mut self, now: Instant, kinds: Vec<AlarmKind>) {
+        let same = |kind: &AlarmKind, alarm: &Alarm| {
+            std::mem::discriminant(kind) == std::mem::discriminant(&alarm.kind)
+        };
+        let (on, over): (Vec<_>, Vec<_>) =
+            self.alarms.drain(..).partition(|alarm| kinds.iter().any(|kind| same(kind, alarm)));
+        self.alarms = on;
+        self.outputs.extend(over.into_iter().map(|alarm| Output::AlarmOver(AlarmOver { alarm, at: now })));
+        for kind in kinds {
+            if !self.alarms.iter().any(|alarm| same(&kind, alarm)) {
+                let alarm = Alarm { group: self.config.name.clone(), kind, at: now };
+                self.alarms.push(alarm.clone());
+                self.outputs.push_back(Output::Alarm(alarm));
+            }
+        }
     }
 
     fn attributes(&self) -> Option<RouteAttributes> {
@@ -185,145 +426,116 @@ impl Group {
                 self.config.degraded.as_ref().map_or(own, |degraded| &degraded.attributes).clone()
             }
         };
-        if self.drain.is_some()
-            && let Err(place) = attributes.communities.binary_search(&Community::GRACEFUL_SHUTDOWN)
-        {
-            attributes.communities.insert(place, Community::GRACEFUL_SHUTDOWN);
+        if self.drain.is_some() || self.kept_by.is_some() {
+            insert(&mut attributes.communities, Community::GRACEFUL_SHUTDOWN);
+        }
+        for mark in self.marks() {
+            insert(&mut attributes.large_communities, mark);
         }
         Some(attributes)
     }
 
-    fn started_drain(&self, now: Instant) -> Option<Drain> {
-        match self.order {
-            Override::Drain { graceful_shutdown } if self.state != ReachState::Withdrawn => {
-                Some(Drain::Graceful(now + graceful_shutdown))
-            }
-            Override::Drain { .. } => Some(Drain::Done),
-            Override::Auto | Override::Announce | Override::Withdraw => None,
-        }
-    }
-
-    fn decide(&mut self, now: Instant, order: Option<Reason>) {
-        let health = self.decide_by_health(now);
-        let drained = self.advance_drain(now);
-        let to = match (self.order, self.drain) {
-            (Override::Announce, _) => ReachState::Announced,
-            (Override::Withdraw, _) | (_, Some(Drain::Done)) => ReachState::Withdrawn,
-            (_, Some(Drain::Graceful(_))) => ReachState::DePreferred,
-            (Override::Auto | Override::Drain { .. }, None) => self.by_health,
-        };
-        let from = std::mem::replace(&mut self.state, to);
-        if from != to {
-            let reason = order.or(health).or(drained).unwrap_or(Reason::Operator { order: self.order });
-            let group = self.config.name.clone();
-            self.transitions.push_back(Transition { group, from, to, reason, at: now });
-        }
-    }
-
-    /// A drain is done when its graceful time is over, or when health has withdrawn the group anyway.
-    fn advance_drain(&mut self, now: Instant) -> Option<Reason> {
-        let Some(Drain::Graceful(until)) = self.drain else {
-            return None;
-        };
-        if until > now && self.by_health != ReachState::Withdrawn {
-            return None;
-        }
-        self.drain = Some(Drain::Done);
-        match self.order {
-            Override::Drain { graceful_shutdown } => Some(Reason::Drained { after: graceful_shutdown }),
-            Override::Auto | Override::Announce | Override::Withdraw => None,
-        }
-    }
-
-    /// Moves `by_health` and tells why, if it moves.
-    fn decide_by_health(&mut self, now: Instant) -> Option<Reason> {
-        self.held_until = self.held_until.filter(|until| *until > now);
-        let (to, reason) = self.health_asks_for()?;
-        debug_assert_ne!(self.by_health, to, "health_asks_for tells of changes only");
-        self.by_health = to;
-        self.health_reason = Some(reason.clone());
-        if to == ReachState::Withdrawn {
-            self.held_until = match self.config.when_down {
-                WhenDown::Withdraw(withdrawn) => Some(now + withdrawn.hold_down),
-                WhenDown::Stay => None,
-            };
-        }
-        Some(reason)
-    }
-
-    /// Another state than `by_health`, if health asks for it.
-    fn health_asks_for(&mut self) -> Option<(ReachState, Reason)> {
-        let was = self.by_health;
-        if let Some(fault) = &self.fault {
-            let reason = Reason::Fault { fault: fault.clone() };
-            return (was != ReachState::Withdrawn).then_some((ReachState::Withdrawn, reason));
-        }
-        let score = self.score.clone()?;
-        if !self.settled {
-            self.settled = !score.unknown;
-            let to =
-                self.state_from(ReachState::Announced, &score).map_or(ReachState::Announced, |(to, _)| to);
-            let reason = Reason::FirstVerdicts { score };
-            self.health_reason = self.settled.then(|| reason.clone());
-            return (self.settled && to != was).then_some((to, reason));
-        }
-        if was == ReachState::Withdrawn && self.held_until.is_some() {
-            return None;
-        }
-        let (to, bound) = self.state_from(was, &score)?;
-        let reason = match bound {
-            Some(bound) => Reason::Score { score, bound },
-            None => Reason::FaultOver { score },
-        };
-        Some((to, reason))
-    }
-
-    /// The state that `score` leads to from `state` with the bound it crossed; `None` where it changes nothing. Falling
-    /// takes the score at its best, rising as it is.
-    fn state_from(&self, state: ReachState, score: &RegionScore) -> Option<(ReachState, Option<Bound>)> {
-        let withdrawn = match self.config.when_down {
-            WhenDown::Withdraw(withdrawn) => Some(withdrawn),
-            WhenDown::Stay => None,
-        };
-        let fallen = withdrawn.and_then(|withdrawn| fallen_out(withdrawn, score.at_best));
-        let degraded = self.config.degraded.as_ref();
-        match state {
-            ReachState::Withdrawn => {
-                let risen = match withdrawn {
-                    Some(withdrawn) => Some(risen_from(withdrawn, score.score)?),
-                    None => None,
-                };
-                let to = match degraded {
-                    Some(degraded) if score.score < degraded.above => ReachState::DePreferred,
-                    Some(_) | None => ReachState::Announced,
-                };
-                Some((to, risen))
-            }
-            ReachState::Announced | ReachState::DePreferred if fallen.is_some() => {
-                Some((ReachState::Withdrawn, fallen))
-            }
-            ReachState::Announced => {
-                let degraded = degraded.filter(|degraded| score.at_best < degraded.below)?;
-                Some((ReachState::DePreferred, Some(Bound::Below(degraded.below))))
-            }
-            ReachState::DePreferred => {
-                let degraded = degraded.filter(|degraded| score.score >= degraded.above)?;
-                Some((ReachState::Announced, Some(Bound::Above(degraded.above))))
-            }
-        }
+    fn marks(&self) -> impl Iterator<Item = LargeCommunity> {
+        let guard = self.config.guard.filter(|_| self.drain.is_none());
+        let leaving = guard.filter(|_| self.leaving).map(|guard| guard.leaving_mark());
+        guard.map(|guard| guard.origin_mark()).into_iter().chain(leaving)
     }
 }
 
-fn fallen_out(withdrawn: Withdrawn, score: Score) -> Option<Bound> {
-    if score == Score::ZERO {
-        Some(Bound::Zero)
-    } else {
-        (score < withdrawn.below).then_some(Bound::Below(withdrawn.below))
+/// What can be read of a group.
+impl Group {
+    /// The settings.
+    pub fn config(&self) -> &GroupConfig {
+        &self.config
+    }
+
+    /// The name.
+    pub fn name(&self) -> &GroupName {
+        &self.config.name
+    }
+
+    /// The state.
+    pub fn state(&self) -> ReachState {
+        self.state
+    }
+
+    /// The state that health alone asks for.
+    pub fn by_health_alone(&self) -> ReachState {
+        self.wish.state()
+    }
+
+    /// Why the state is what it is; `None` while first verdicts are awaited and nothing is ordered.
+    pub fn reason(&self) -> Option<Reason> {
+        if self.order.verb != Override::Auto {
+            return Some(Reason::Operator { order: self.order.clone() });
+        }
+        let why = self.wish.reason()?;
+        Some(match &self.kept_by {
+            Some(by) => Reason::Held { why: Box::new(why), by: by.clone() },
+            None => why,
+        })
+    }
+
+    /// What keeps the group from where health asks it to be, or would: a hold-down that still runs is told also while the
+    /// score is low. `None` under an order or a fault.
+    pub fn held_by(&self) -> Option<Hold> {
+        if self.order.verb != Override::Auto || self.wish.fault().is_some() || self.wish.is_silent() {
+            return None;
+        }
+        self.kept_by.clone().or_else(|| self.wish.held_by().cloned())
+    }
+
+    /// The operator's order in force.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// The latest score; `None` before the first, and after a silence.
+    pub fn score(&self) -> Option<&RegionScore> {
+        self.wish.score()
+    }
+
+    /// What keeps this PoP from serving at all.
+    pub fn fault(&self) -> Option<&str> {
+        self.wish.fault()
+    }
+
+    /// Whether all first verdicts are known: from then on the state is health's.
+    pub fn is_settled(&self) -> bool {
+        self.wish.is_settled()
+    }
+
+    /// Whether a drain is under way or done.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Whether the group is announced as leaving.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// The penalty for flaps; `None` where they are not damped.
+    pub fn penalty(&self, now: Instant) -> Option<f64> {
+        self.wish.penalty(now)
+    }
+
+    /// The guard; `None` where there is none.
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+
+    /// The alarms that are on.
+    pub fn alarms(&self) -> &[Alarm] {
+        &self.alarms
     }
 }
 
-fn risen_from(withdrawn: Withdrawn, score: Score) -> Option<Bound> {
-    (score >= withdrawn.above && score > Score::ZERO).then_some(Bound::Above(withdrawn.above))
+/// Puts `item` into a sorted list that holds each once.
+fn insert<T: Ord>(sorted: &mut Vec<T>, item: T) {
+    if let Err(place) = sorted.binary_search(&item) {
+        sorted.insert(place, item);
+    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,36 @@
-//! From a region's score to what is announced: hysteresis, hold-down, overrides.
+//! From a region's score to what is announced: hysteresis, hold-down, damping, guard, cap, orders.
 //!
-//! A [`Group`] decides about prefixes that share a fate. What health alone asks for is kept apart from what the
-//! operator orders, so that returning to `auto` finds health's state as it is now:
+//! An [`Announcer`] decides for all groups of a PoP; a [`Group`] about prefixes that share a fate. What health alone asks
+//! for is kept apart from what holds it back and from what the operator orders, so that returning to `auto` finds health's
+//! state as it is now:
 //!
 //! ```text
-//! score ──► hysteresis, hold-down ──► by health ─┐
-//! fault ─────────────────────────────────────────┼──► state ──► desired announcements
-//! operator: auto | announce | drain | withdraw ──┘
+//! score ──► hysteresis ──► hold-down, damping ──► by health ──► least time up, guard, cap ──┐
+//! faults, dead man ─────────────────────────────────────────────────────────────────────────┼──► state ──► desired
+//! operator: auto | announce | drain | withdraw, with a reason and an end ───────────────────┘
 //! ```
 //!
-//! The group never sends anything. [`Group::desired`] is the whole of what its peers should hold; the speaker compares
+//! Hold-down and damping hold back what is better; the least time up, the [guard] and the [`Cap`] hold back a withdrawal:
+//! the group is announced all the same, de-preferred as hard as routers allow (GRACEFUL_SHUTDOWN, RFC 8326).
+//!
+//! Nothing is ever sent from here. [`Announcer::desired`] is the whole of what the peers should hold; the speaker compares
 //! it with what they do hold, so an unchanged state never makes an UPDATE.
 
+mod announcer;
 mod config;
+mod damping;
 mod group;
+pub mod guard;
+mod hold;
+mod order;
 mod transition;
+mod wish;
 
-pub use config::{Degraded, GroupConfig, WhenDown, Withdrawn};
+pub use announcer::Announcer;
+pub use config::{AnnouncerConfig, Cap, Degraded, GroupConfig, WhenDown, Withdrawn};
+pub use damping::{Damper, Damping};
 pub use group::{Group, Input};
-pub use transition::{Bound, Override, Reason, Transition};
+pub use guard::{Evidence, Guard, GuardConfig, Origin, Sighting, View};
+pub use hold::Hold;
+pub use order::{Order, Override};
+pub use transition::{Alarm, AlarmKind, AlarmOver, Bound, Output, Reason, Transition};

@@ -8,7 +8,10 @@ use proxima_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{BfdState, GroupReason, Reloaded, SessionReason, SessionState, Timestamp, VerdictReason};
+use crate::{
+    AlarmKind, BfdState, By, GroupReason, Milliseconds, Order, Reloaded, SessionReason, SessionState,
+    Timestamp, VerdictReason,
+};
 
 /// Which events are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -186,7 +189,7 @@ pub enum EventKind {
     Reloaded {
         /// What it changed.
         #[serde(flatten)]
-        changes: Reloaded,
+        changes: Box<Reloaded>,
     },
     /// The configuration was read again and is refused as a whole; the one before stays in force.
     ReloadRefused {
@@ -200,10 +203,48 @@ pub enum EventKind {
         /// Peers that drop them.
         dropped_by: Vec<PeerName>,
     },
+    /// Something needs a person's attention.
+    AlarmRaised {
+        /// The group.
+        group: GroupName,
+        /// What.
+        #[serde(flatten)]
+        alarm: AlarmKind,
+    },
+    /// That is over.
+    AlarmOver {
+        /// The group.
+        group: GroupName,
+        /// What it was, as it was raised.
+        #[serde(flatten)]
+        alarm: AlarmKind,
+        /// How long it lasted, in milliseconds.
+        lasted_ms: u64,
+    },
+    /// An operator ordered something for groups.
+    OrderGiven {
+        /// The groups.
+        groups: Vec<GroupName>,
+        /// The order.
+        order: Order,
+    },
+    /// An order has expired: health decides again.
+    OrderExpired {
+        /// The groups it was still in force for.
+        groups: Vec<GroupName>,
+        /// The order.
+        order: Order,
+    },
     /// An operator drained the PoP.
     Drain {
         /// Why.
         reason: Option<String>,
+        /// Who.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
+        /// Until when; absent: until it is put back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// An operator put it back.
     Undrain,
@@ -235,6 +276,13 @@ pub enum EventKind {
     VipFailed {
         /// Why, with the prefix and the remedy.
         error: String,
+    },
+    /// Nothing of the process ran for a while: what it knew is that much older.
+    Thawed {
+        /// From the last turn of the control task to the next, in milliseconds.
+        gap_ms: u64,
+        /// The host itself was suspended for most of it.
+        suspended: bool,
     },
     /// A data-plane worker missed its beats.
     WorkerStalled {
@@ -282,6 +330,10 @@ impl EventKind {
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRefused { .. } => "reload-refused",
             Self::Restarting { .. } => "restarting",
+            Self::AlarmRaised { .. } => "alarm-raised",
+            Self::AlarmOver { .. } => "alarm-over",
+            Self::OrderGiven { .. } => "order-given",
+            Self::OrderExpired { .. } => "order-expired",
             Self::Drain { .. } => "drain",
             Self::Undrain => "undrain",
             Self::ListenerBound { .. } => "listener-bound",
@@ -289,6 +341,7 @@ impl EventKind {
             Self::VipAdded { .. } => "vip-added",
             Self::VipRemoved { .. } => "vip-removed",
             Self::VipFailed { .. } => "vip-failed",
+            Self::Thawed { .. } => "thawed",
             Self::WorkerStalled { .. } => "worker-stalled",
             Self::WorkerRecovered { .. } => "worker-recovered",
         }
@@ -303,22 +356,23 @@ impl EventKind {
             | Self::PeerShutdown { .. }
             | Self::PeerReset { .. }
             | Self::Restarting { .. }
+            | Self::OrderGiven { .. }
+            | Self::Thawed { .. }
+            | Self::OrderExpired { .. }
             | Self::Drain { .. } => Severity::Warning,
-            Self::ReloadRefused { .. } | Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => {
-                Severity::Error
-            }
+            Self::ReloadRefused { .. }
+            | Self::AlarmRaised { .. }
+            | Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => Severity::Error,
             Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
                 GroupReason::AwaitingVerdicts { .. } => Severity::Info,
-                GroupReason::Drain { .. } | GroupReason::Stopping => Severity::Warning,
+                reason if reason.is_wanted() => Severity::Warning,
                 _ => Severity::Error,
             },
             Self::PeerState { from: SessionState::Established, reason, .. } => match reason {
-                Some(SessionReason::Stopped) => Severity::Info,
+                Some(reason) if reason.is_ordered() => Severity::Info,
                 _ => Severity::Error,
             },
-            Self::PeerState { reason: Some(reason), .. } if !matches!(reason, SessionReason::Stopped) => {
-                Severity::Warning
-            }
+            Self::PeerState { reason: Some(reason), .. } if !reason.is_ordered() => Severity::Warning,
             _ => Severity::Info,
         }
     }
@@ -380,14 +434,34 @@ impl fmt::Display for EventKind {
                 }
                 Ok(())
             }
-            Self::Drain { reason: Some(reason) } => write!(f, "drained: {reason}"),
-            Self::Drain { reason: None } => f.write_str("drained"),
+            Self::AlarmRaised { group, alarm } => write!(f, "alarm: group {group}: {alarm}"),
+            Self::AlarmOver { group, alarm, lasted_ms } => {
+                write!(f, "alarm over: group {group}: {} after {}", alarm.name(), Milliseconds(*lasted_ms))
+            }
+            Self::OrderGiven { groups, order } => write!(f, "order for {}: {order}", Words(groups)),
+            Self::OrderExpired { groups, order } => {
+                write!(f, "the order for {} has expired: {order}", Words(groups))
+            }
+            Self::Drain { reason, by, until } => {
+                f.write_str("drained")?;
+                if let Some(by) = by {
+                    write!(f, " by {by}")?;
+                }
+                if let Some(until) = until {
+                    write!(f, ", until {until:.0}")?;
+                }
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
             Self::Undrain => f.write_str("undrained"),
             Self::ListenerBound { service, address } => write!(f, "service {service}: listens on {address}"),
             Self::ListenerClosed { service, address } => write!(f, "service {service}: closed {address}"),
             Self::VipAdded { prefix } => write!(f, "vip {prefix} added"),
             Self::VipRemoved { prefix } => write!(f, "vip {prefix} removed"),
             Self::VipFailed { error } => write!(f, "vip failed: {error}"),
+            Self::Thawed { gap_ms, suspended } => {
+                let what = if *suspended { "the host was suspended" } else { "the process stood still" };
+                write!(f, "{what} for {}", Milliseconds(*gap_ms))
+            }
             Self::WorkerStalled { worker, silent_ms } => {
                 write!(f, "worker {worker} stalled: silent for {silent_ms} ms")
             }
@@ -461,7 +535,12 @@ mod tests {
                     group: "web".parse().unwrap(),
                     from: ReachState::Announced,
                     to: ReachState::Withdrawn,
-                    reason: GroupReason::ScoreBelow { score: Score::ZERO, threshold: Score::new(0.4) },
+                    reason: GroupReason::ScoreBelow {
+                        score: Score::ZERO.into(),
+                        threshold: Score::new(0.4),
+                        penalty: None,
+                        held: None,
+                    },
                 },
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"group-transition","group":"web","from":"announced","to":"withdrawn","reason":{"because":"score-below","score":0.0,"threshold":0.4}}"#,
                 Severity::Error,
@@ -483,6 +562,21 @@ mod tests {
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"update-sent","peer":"router","announced":["203.0.113.0/24"],"withdrawn":[],"attributes":{"prepend":2,"med":200,"communities":["64512:100"]}}"#,
                 Severity::Info,
                 "peer router: update sent, announced 203.0.113.0/24 prepend 2 med 200 communities 64512:100",
+            ),
+            (
+                EventKind::PeerState {
+                    peer: "router".parse().unwrap(),
+                    from: SessionState::Established,
+                    to: SessionState::Idle,
+                    reason: Some(SessionReason::NotificationSent {
+                        code: 6,
+                        subcode: 2,
+                        meaning: "administrative shutdown".into(),
+                    }),
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"notification-sent","code":6,"subcode":2,"meaning":"administrative shutdown"}}"#,
+                Severity::Info,
+                "peer router: established -> idle: sent NOTIFICATION 6/2: administrative shutdown",
             ),
             (
                 EventKind::PeerState {
@@ -518,12 +612,12 @@ mod tests {
             ),
             (
                 EventKind::Reloaded {
-                    changes: Reloaded {
+                    changes: Box::new(Reloaded {
                         peers: crate::Reloads { changed: vec!["tor1".into()], ..Default::default() },
                         groups: crate::Reloads { added: vec!["web".into()], ..Default::default() },
                         other: vec!["bgp.mrt".into(), "drain".into()],
                         ..Default::default()
-                    },
+                    }),
                 },
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"reloaded","peers":{"added":[],"removed":[],"changed":["tor1"]},"bmp":{"added":[],"removed":[],"changed":[]},"groups":{"added":["web"],"removed":[],"changed":[]},"services":{"added":[],"removed":[],"changed":[]},"pools":{"added":[],"removed":[],"changed":[]},"regions":{"added":[],"removed":[],"changed":[]},"other":["bgp.mrt","drain"]}"#,
                 Severity::Info,
@@ -537,6 +631,30 @@ mod tests {
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"restarting","helped_by":["tor1"],"dropped_by":["tor2"]}"#,
                 Severity::Warning,
                 "restarting, routes kept by tor1, dropped by tor2",
+            ),
+            (
+                EventKind::AlarmRaised {
+                    group: "web".parse().unwrap(),
+                    alarm: AlarmKind::Capped { most: 2, within_ms: 60_000 },
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"alarm-raised","group":"web","alarm":"capped","most":2,"within_ms":60000}"#,
+                Severity::Error,
+                "alarm: group web: not withdrawn, by the cap of 2 within 60 s",
+            ),
+            (
+                EventKind::OrderGiven {
+                    groups: vec!["api".parse().unwrap(), "web".parse().unwrap()],
+                    order: Order {
+                        verb: crate::OrderVerb::Withdraw,
+                        by: By::Operator { uid: Some(1000), pid: Some(4711) },
+                        reason: Some("new kernel".into()),
+                        since: Timestamp::from_unix_micros(1_772_366_400_000_250),
+                        until: Some(Timestamp::from_unix_micros(1_772_370_000_000_250)),
+                    },
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"order-given","groups":["api","web"],"order":{"verb":"withdraw","by":{"who":"operator","uid":1000,"pid":4711},"reason":"new kernel","since":"2026-03-01T12:00:00.000250Z","until":"2026-03-01T13:00:00.000250Z"}}"#,
+                Severity::Warning,
+                "order for api web: withdraw by uid 1000, pid 4711, until 2026-03-01T13:00:00Z: new kernel",
             ),
             (
                 EventKind::Undrain,

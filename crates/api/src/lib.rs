@@ -14,6 +14,7 @@
 //! | `GET /v1/backends` | [`Backends`] |
 //! | `GET /v1/events?since=SEQ` ([`EventsQuery`]) | [`Events`] |
 //! | `GET /v1/events?since=SEQ&follow=true` | one [`EventLine`] a line, without end |
+//! | `POST /v1/orders` with [`OrderRequest`] | [`Ordered`] |
 //! | `POST /v1/drain` with [`DrainRequest`] | [`DrainStatus`] |
 //! | `POST /v1/undrain` | [`DrainStatus`] |
 //! | `POST /v1/reload` with [`ReloadRequest`] | [`Reloaded`] |
@@ -23,33 +24,40 @@
 //! words of an enumeration are in kebab-case. A reader ignores keys it does not know.
 //! Nothing here does I/O or reads a clock.
 
+mod alarm;
 mod backend;
 mod bfd;
 mod event;
+mod group;
 mod operate;
+mod order;
 mod peer;
 mod reason;
 mod route;
 mod status;
 mod time;
 
+pub use alarm::{Alarm, AlarmKind};
 pub use backend::{Backend, Backends, Distance};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
+pub use group::{Degradation, Evidence, GroupReason, Hold, RegionScore, ServiceScore, Sighting};
 pub use operate::{
     DrainRequest, DrainStatus, Drained, ErrorBody, ReloadRequest, Reloaded, Reloads, RestartRequest,
     Restarting,
 };
+pub use order::{By, Order, OrderRequest, OrderVerb, Ordered, OrderedGroup};
 pub use peer::{
     Capability, Held, Messages, Peer, PeerCommanded, Peers, PrefixCount, Roles, SessionState,
     ShutdownRequest, Stamped, Timer,
 };
-pub use reason::{GroupReason, ProbeFailure, SessionReason, VerdictReason};
+pub use reason::{ProbeFailure, SessionReason, VerdictReason};
 pub use route::{
     AdvertisedRoute, AdvertisedRoutes, AsPath, AsPathElement, JudgedRoute, LookupQuery, Origin,
     ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup,
 };
 pub use status::{BackendCounts, Group, Listener, PeerCounts, Phase, Protocol, Service, Status};
+pub(crate) use time::Milliseconds;
 pub use time::{Timestamp, TimestampError};
 
 /// The paths of the interface.
@@ -70,6 +78,8 @@ pub mod paths {
     pub const BACKENDS: &str = "/v1/backends";
     /// What happened.
     pub const EVENTS: &str = "/v1/events";
+    /// Order something for groups, health notwithstanding.
+    pub const ORDERS: &str = "/v1/orders";
     /// Take this PoP out of anycast.
     pub const DRAIN: &str = "/v1/drain";
     /// Put it back.

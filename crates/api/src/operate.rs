@@ -5,14 +5,18 @@ use std::fmt;
 use proxima_types::PeerName;
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{By, Timestamp};
 
 /// Take this PoP out of anycast: its groups are withdrawn, what still arrives is served.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Why, for those who read the status and the events.
     #[serde(default)]
     pub reason: Option<String>,
+    /// For how long, in milliseconds, within the bounds of [`OrderRequest`](crate::OrderRequest); absent: until it is put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
 }
 
 /// That an operator drained this PoP.
@@ -22,6 +26,12 @@ pub struct Drained {
     pub since: Timestamp,
     /// Why.
     pub reason: Option<String>,
+    /// Who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
+    /// Until when; absent: until it is put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// What a drain or an undrain brought about.
@@ -35,6 +45,7 @@ pub struct DrainStatus {
 
 /// Read the configuration file again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
     /// Take it even though a list that was not empty is empty now.
     #[serde(default)]
@@ -133,6 +144,7 @@ pub struct Restarting {
 
 /// Restart, although some peers will drop our routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RestartRequest {
     /// Restart all the same when established peers do not help.
     #[serde(default)]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use proxima_types::{BackendId, Score};
 use serde::{Deserialize, Serialize};
 
 /// How a probe, or the standing connection, failed.
@@ -101,81 +100,6 @@ impl fmt::Display for VerdictReason {
     }
 }
 
-/// Why an announcement group stands where it does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "because", rename_all = "kebab-case")]
-pub enum GroupReason {
-    /// The first verdicts of everything that gates the group are known.
-    FirstVerdicts {
-        /// The score then.
-        score: Score,
-    },
-    /// Nothing of the region's capacity is up.
-    NothingUp,
-    /// This PoP can't serve, whatever its backends do.
-    Fault {
-        /// What is wrong.
-        fault: String,
-    },
-    /// That fault is over.
-    FaultOver {
-        /// The score now.
-        score: Score,
-    },
-    /// The operator has ended the drain.
-    Undrained,
-    /// Some backends of a gating service have no verdict yet; nothing is announced before.
-    AwaitingVerdicts {
-        /// These.
-        undecided: Vec<BackendId>,
-    },
-    /// The score fell below a threshold, or is below it at the first verdicts.
-    ScoreBelow {
-        /// The score.
-        score: Score,
-        /// The threshold.
-        threshold: Score,
-    },
-    /// The score rose above a threshold, or no threshold holds it down at the first verdicts.
-    ScoreAbove {
-        /// The score.
-        score: Score,
-        /// The threshold.
-        threshold: Score,
-    },
-    /// An operator drained the PoP.
-    Drain {
-        /// Why.
-        reason: Option<String>,
-    },
-    /// The daemon stops.
-    Stopping,
-}
-
-impl fmt::Display for GroupReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AwaitingVerdicts { undecided } => match undecided.as_slice() {
-                [] => f.write_str("awaiting the first verdicts"),
-                [one] => write!(f, "awaiting the first verdict on {one}"),
-                [first, rest @ ..] => {
-                    write!(f, "awaiting the first verdicts on {first} and {} more", rest.len())
-                }
-            },
-            Self::FirstVerdicts { score } => write!(f, "the first verdicts are known, score {score}"),
-            Self::NothingUp => f.write_str("nothing is up"),
-            Self::Fault { fault } => f.write_str(fault),
-            Self::FaultOver { score } => write!(f, "able to serve again, score {score}"),
-            Self::Undrained => f.write_str("undrained"),
-            Self::ScoreBelow { score, threshold } => write!(f, "score {score} is below {threshold}"),
-            Self::ScoreAbove { score, threshold } => write!(f, "score {score} is at or above {threshold}"),
-            Self::Drain { reason: Some(reason) } => write!(f, "drained: {reason}"),
-            Self::Drain { reason: None } => f.write_str("drained"),
-            Self::Stopping => f.write_str("the daemon stops"),
-        }
-    }
-}
-
 /// Why a BGP session changed its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "kebab-case")]
@@ -215,6 +139,22 @@ pub enum SessionReason {
     },
     /// The daemon or an operator stopped it.
     Stopped,
+}
+
+impl SessionReason {
+    /// Whether it went as someone here had ordered, by a command, a reload or a stop. A Hard Reset (RFC 8538) is not counted,
+    /// as it stands for other reasons too.
+    pub fn is_ordered(&self) -> bool {
+        match self {
+            // Cease: administrative shutdown, peer de-configured, administrative reset, other configuration change (RFC 4486).
+            Self::NotificationSent { code, subcode, .. } => *code == 6 && matches!(subcode, 2 | 3 | 4 | 6),
+            Self::Stopped => true,
+            Self::NotificationReceived { .. }
+            | Self::ConnectFailed { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Transport { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for SessionReason {

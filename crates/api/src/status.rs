@@ -10,7 +10,7 @@ use proxima_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Drained, GroupReason, Timestamp};
+use crate::{Alarm, Drained, Evidence, GroupReason, Hold, Order, Timestamp};
 
 /// The daemon and what it serves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct Status {
     pub phase: Phase,
     /// Drained by an operator; absent when not.
     pub drained: Option<Drained>,
+    /// What needs a person's attention, by group.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
     /// Announcement groups, sorted by name.
     pub groups: Vec<Group>,
     /// Services, sorted by name.
@@ -86,9 +89,20 @@ pub struct Group {
     pub score: Option<Score>,
     /// Why it stands there.
     pub reason: GroupReason,
-    /// Held there by an operator, health notwithstanding.
-    #[serde(rename = "override")]
-    pub overridden: bool,
+    /// The state that health alone asks for.
+    pub by_health: ReachState,
+    /// What keeps it from there, or would: a hold-down that still runs is told also while the score is low.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// The order that holds it there, health notwithstanding; absent when health decides.
+    #[serde(rename = "override", default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// What flaps have cost by now; absent where they are not damped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f64>,
+    /// Who else announces it, where it has a guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<Evidence>,
     /// Its prefixes.
     pub prefixes: Vec<Prefix>,
     /// The services that gate it.

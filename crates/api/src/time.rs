@@ -61,6 +61,20 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// A span of time in milliseconds, shown as `250 ms`, `10 s` or `1.5 s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Milliseconds(pub(crate) u64);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms @ 0..1000 => write!(f, "{ms} ms"),
+            ms if ms.is_multiple_of(1000) => write!(f, "{} s", ms / 1000),
+            ms => write!(f, "{:.1} s", ms as f64 / 1000.0),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

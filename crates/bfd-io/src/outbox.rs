@@ -91,8 +91,14 @@ mod tests {
     use super::*;
 
     fn event(name: &str, from: State, to: State, cause: Cause) -> BfdEvent {
-        let change =
-            Change { from, to, cause, diagnostic: Diagnostic::None, remote_diagnostic: Diagnostic::None };
+        let change = Change {
+            from,
+            to,
+            cause,
+            diagnostic: Diagnostic::None,
+            remote_diagnostic: Diagnostic::None,
+            remote_independent: false,
+        };
         BfdEvent { name: name.into(), at: Instant::now(), change }
     }
 

@@ -90,6 +90,9 @@ pub struct Change {
     pub diagnostic: Diagnostic,
     /// What the neighbour told last as the reason of its own last change.
     pub remote_diagnostic: Diagnostic,
+    /// The neighbour said last that its BFD outlives its control plane (C, RFC 5880 §4.1): its silence is then no restart
+    /// of that. Clear where it is not heard.
+    pub remote_independent: bool,
 }
 
 /// What made a session change its state.
@@ -238,7 +241,14 @@ mod tests {
         ];
         for (from, to, cause, meaning) in table {
             let diagnostic = Diagnostic::None;
-            let change = Change { from, to, cause, diagnostic, remote_diagnostic: diagnostic };
+            let change = Change {
+                from,
+                to,
+                cause,
+                diagnostic,
+                remote_diagnostic: diagnostic,
+                remote_independent: false,
+            };
             assert_eq!(change.meaning(), meaning, "{change:?}");
         }
     }

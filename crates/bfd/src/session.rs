@@ -33,6 +33,7 @@ struct Remote {
     required_min_rx: Interval,
     multiplier: NonZeroU8,
     demand: bool,
+    control_plane_independent: bool,
 }
 
 /// A BFD session.
@@ -117,6 +118,7 @@ impl Session {
             required_min_rx: packet.required_min_rx,
             multiplier: packet.multiplier,
             demand: packet.demand,
+            control_plane_independent: packet.control_plane_independent,
         });
         self.remote_state = packet.state;
         self.remote_diagnostic = packet.diagnostic;
@@ -322,7 +324,9 @@ impl Session {
             self.last_down = Some(Down { at: now, cause, remote_diagnostic });
         }
         self.own.change(intervals(&self.settings, to), to == State::Up);
-        self.changes.push_back(Change { from, to, cause, diagnostic, remote_diagnostic });
+        let remote_independent = self.remote.is_some_and(|remote| remote.control_plane_independent);
+        let change = Change { from, to, cause, diagnostic, remote_diagnostic, remote_independent };
+        self.changes.push_back(change);
         self.send(now);
     }
 

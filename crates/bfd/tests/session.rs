@@ -488,6 +488,17 @@ fn a_neighbours_admin_down_is_no_failure() {
 }
 
 #[test]
+fn a_failure_tells_whether_the_neighbours_bfd_outlives_its_control_plane() {
+    for independent in [false, true] {
+        let mut bench = settled(fast());
+        bench.receive(Packet { control_plane_independent: independent, ..packet(State::Up) });
+        bench.run(SECOND);
+        let change = bench.changes[0];
+        assert_eq!((change.meaning(), change.remote_independent), (Meaning::Failed, independent));
+    }
+}
+
+#[test]
 fn our_own_absence_is_not_taken_for_the_neighbours_silence_but_only_once() {
     let mut bench = settled(fast());
     // The clock jumps; nothing is due in between, for we were not there.

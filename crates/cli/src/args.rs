@@ -1,10 +1,10 @@
 //! What may be asked on the command line.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use proxima_api::RouteFilter;
-use proxima_types::{PeerName, Prefix, PrefixError};
+use proxima_api::{OrderRequest, RouteFilter};
+use proxima_types::{GroupName, PeerName, Prefix, PrefixError};
 
 use crate::failure::Failure;
 
@@ -83,10 +83,20 @@ pub(crate) enum Command {
     Bgp(BgpCommand),
     /// Show the backends and the verdicts on them
     Backends,
-    /// Take this PoP out of anycast; what still arrives is served
-    Drain(DrainArgs),
-    /// Put this PoP back into anycast, as health allows
-    Undrain,
+    /// Have groups announced whatever their health
+    Announce(OrderArgs),
+    /// Have groups withdrawn at once, whatever their health
+    Withdraw(OrderArgs),
+    /// Leave groups to their health again
+    Auto(AutoArgs),
+    /// Take this PoP, or groups, out of anycast: GRACEFUL_SHUTDOWN, then withdrawn; what still arrives is served
+    Drain(OrderArgs),
+    /// Put this PoP, or groups, back into anycast, as health allows
+    Undrain {
+        /// Only these announcement groups
+        #[arg(value_name = "GROUP")]
+        groups: Vec<GroupName>,
+    },
     /// Read the configuration again and apply what changed
     Reload(ForceArgs),
     /// Begin anew at once, without a word to peers: those with graceful restart keep the routes meanwhile
@@ -265,10 +275,44 @@ pub(crate) struct ForceArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DrainArgs {
+pub(crate) struct OrderArgs {
+    /// Only these announcement groups; all when none is named
+    #[arg(value_name = "GROUP")]
+    pub(crate) groups: Vec<GroupName>,
+
     /// Why, for those who read the status and the events
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+
+    /// For so long, as in 30s, 15m, 2h or 1d; then health decides again. Without it: until the next order
+    #[arg(long = "for", value_name = "DURATION", value_parser = span)]
+    pub(crate) time: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AutoArgs {
+    /// Only these announcement groups; all when none is named
+    #[arg(value_name = "GROUP")]
+    pub(crate) groups: Vec<GroupName>,
+
+    /// Why, for those who read the status and the events
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// A whole number and its unit.
+fn span(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 5] =
+        [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 24 * 3_600_000)];
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| ms);
+    let ms = number.parse::<u64>().ok().zip(unit).and_then(|(number, ms)| number.checked_mul(*ms));
+    let within = OrderRequest::SHORTEST_MS..=OrderRequest::LONGEST_MS;
+    match ms.filter(|ms| within.contains(ms)) {
+        Some(ms) => Ok(Duration::from_millis(ms)),
+        None => Err("write 1s to 30d, as in 30s, 15m, 2h or 1d".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -301,5 +345,18 @@ mod tests {
             assert_eq!(filter(args).unwrap(), expected, "{args:?}");
         }
         assert!(matches!(filter(&["10.0.0.0/8", "10.0.0.0/9"]), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn a_time_has_a_unit_and_lasts_from_a_second_to_thirty_days() {
+        for (text, seconds) in
+            [("1s", 1), ("1500ms", 1), ("15m", 900), ("2h", 7200), ("1d", 86_400), ("30d", 2_592_000)]
+        {
+            assert_eq!(span(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for text in ["", "5", "m", "0s", "999ms", "31d", "-1s", "1.5h", "1 h", "1w", "99999999999999999999d"]
+        {
+            assert!(span(text).is_err(), "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod announce;
 mod bgp;
+mod passive;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +27,7 @@ pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, 
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
+pub use passive::Passive;
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,6 +185,8 @@ pub struct Pool {
     /// Who says that a backend goes away, so that it is drained before. Absent: nobody. `lead` is up to 24 h, default 30 s;
     /// `interval` 100 ms to 1 h, default 5 s.
     pub notice: Option<Notice>,
+    /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).
+    pub passive: Option<Passive>,
     /// The backends, as written; not empty. Names differ, and so do addresses.
     pub backends: Vec<Backend>,
 }
@@ -232,6 +236,9 @@ pub struct Backend {
     pub tier: u8,
     /// The share of traffic and of the region's capacity, 0 to 65535. Default 100.
     pub weight: Weight,
+    /// Every region uses it: its loss de-prefers the groups it gates and never withdraws them, and it is no part of a region's
+    /// capacity. Default false.
+    pub shared: bool,
     /// A label for people.
     pub provider: Option<ProviderName>,
 }

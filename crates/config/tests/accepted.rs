@@ -3,8 +3,8 @@
 use std::{num::NonZeroU16, time::Duration};
 
 use proxima_config::{
-    Bfd, Config, Damping, Distance, Group, MaxPrefixes, Peer, PrefixAction, ProbeKind, Protocol, Remote,
-    Role, Slo, Vip, WhenDown, Withdrawals, Withdrawn,
+    Bfd, Config, Damping, Distance, Group, MaxPrefixes, Passive, Peer, PrefixAction, ProbeKind, Protocol,
+    Remote, Role, Slo, Vip, WhenDown, Withdrawals, Withdrawn,
 };
 use proxima_probe_kind::{
     Agent, Dns, DnsRecord, DnsTransport, Exec, Expect, ExpectHeader, Grpc, Http, HttpVersion, Notice,
@@ -358,7 +358,8 @@ fn those_who_watch_have_their_pace() {
 }
 
 fn web(text: &str) -> Group {
-    parse(text).groups.into_values().next().expect("a group")
+    let group = parse(text).groups.into_values().find(|group| group.name.as_str() == "web");
+    group.expect("the sound file has it")
 }
 
 #[test]
@@ -425,6 +426,39 @@ fn an_slo_has_a_limit_or_two() {
             ..plain
         }
     );
+}
+
+#[test]
+fn real_traffic_is_evidence_unless_the_file_says_otherwise() {
+    let passive = |keys: &str| {
+        let text = with("[pools.raw]\n", &format!("[pools.raw]\n{keys}\n"));
+        parse(&text)
+            .pools
+            .into_values()
+            .find(|pool| pool.name.as_str() == "raw")
+            .expect("it is there")
+            .passive
+    };
+    let usual = Passive { error_limit: 10.try_into().unwrap(), first_byte: None };
+    assert_eq!((passive(""), passive("passive = {}")), (Some(usual), Some(usual)));
+    assert_eq!(passive("passive = { observe = false }"), None);
+    let own = Passive { error_limit: 3.try_into().unwrap(), first_byte: Some(Duration::from_millis(500)) };
+    assert_eq!(passive("passive = { error-limit = 3, first-byte = \"500ms\" }"), Some(own));
+}
+
+#[test]
+fn a_shared_backend_gates_what_has_no_backend_in_the_own_region() {
+    let shared = |text: &str| {
+        let backends = parse(text).pools.into_values().flat_map(|pool| pool.backends);
+        backends.filter(|backend| backend.shared).map(|backend| backend.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(shared(common::SOUND), [""; 0]);
+    let elsewhere = with(
+        "name = \"eu-1\"\nregion = \"eu\"\naddress = \"10.1.0.10:8080\"",
+        "name = \"eu-1\"\nregion = \"us-east\"\naddress = \"10.1.0.10:8080\"\nshared = true",
+    );
+    let anywhere = elsewhere.replace("residency = { allow = [\"EU\"] }", "residency = { allow = [\"US\"] }");
+    assert_eq!(shared(&anywhere), ["app/eu-1"]);
 }
 
 #[test]

@@ -364,6 +364,11 @@ const MISTAKES: &[Mistake] = &[
     mistake("{ tcp = true }", "{ tcp = true, source = «\"fd00::11\" }", "fd00::11 can't be the source of a probe of 10.1.0.10:9000",
         "write an IPv4 address of this host, or put backends of the other family into a pool of their own"),
     mistake("{ tcp = true }", "{ tcp = true, expect = «200 }", "`expect` means nothing to a TCP probe", "remove `expect`, or probe with `http = \"/healthz\"`"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { error-limit = «0 }", "`0` is out of range", "write a whole number from 1 to 1000000"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { first-byte = «\"11m\" }", "11m is out of range", "write 1ms to 10m"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { observe = false, error-limit = «5 }", "`error-limit` means nothing where traffic is not observed", "remove `error-limit`, or `observe = false`"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { «limit = 5 }", "unknown key `limit` in `pools.raw.passive`", "the keys here are `error-limit`, `first-byte`, `observe`"),
+    mistake("weight = 100", "weight = 100\nshared = «\"yes\"", "expected a boolean, found a string", "write `true` or `false`, without quotes"),
     mistake("[admin]", "[catchment]\nlisten = \"192.0.2.11:7078\"\nkey-file = \"/etc/key\"\npeers = [«\"192.0.2.11:7079\"]\n[admin]", "192.0.2.11:7079 is this PoP itself", "name the other PoPs' addresses"),
     mistake("[admin]", "[catchment]\nlisten = «\"0.0.0.0:7078\"\nkey-file = \"/etc/key\"\npeers = [\"192.0.2.21:7078\"]\n[admin]", "0.0.0.0:7078 is no address the other PoPs could name", "write the address of this host that they reach"),
     // TOML itself.
@@ -461,6 +466,20 @@ fn a_file_with_ten_mistakes_reports_all_ten_in_order() {
 }
 
 #[test]
+fn a_protocol_that_is_none_hides_no_other_mistake_of_its_service() {
+    let http =
+        with("protocol = \"http\"", "protocol = \"https\"").replacen("pool = \"app\"", "pool = \"ap\"", 1);
+    assert_eq!(paths(&errors(&http)), ["services.api.protocol", "services.api.routes[0].pool"]);
+    let tcp = with("protocol = \"tcp\"\npool = \"raw\"", "pool = \"rw\"\ntimeouts = { idle = 5 }");
+    let lacking = ["services.raw.protocol", "services.raw.pool", "services.raw.timeouts.idle"];
+    assert_eq!(paths(&errors(&tcp)), lacking);
+}
+
+fn paths(errors: &ConfigErrors) -> Vec<&str> {
+    errors.errors().iter().map(|error| error.path.as_str()).collect()
+}
+
+#[test]
 fn errors_look_like_a_compilers() {
     let text = with("\"9s\"", "\"2s\"").replace("weight = 100", "\twieght = 100");
     assert_eq!(
@@ -475,7 +494,7 @@ proxima.toml:57:2: error: unknown key `wieght` in `pools.app.backends[0]`
     |
  57 | 	wieght = 100
     | 	^^^^^^
-    = help: did you mean `weight`? The keys here are `address`, `name`, `provider`, `region`, `tier`, `weight`
+    = help: did you mean `weight`? The keys here are `address`, `name`, `provider`, `region`, `shared`, `tier`, `weight`
 
 2 errors in proxima.toml"#
     );

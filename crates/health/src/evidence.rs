@@ -109,7 +109,7 @@ pub enum Failure {
         /// How.
         detail: String,
     },
-    /// Real traffic had only bad answers, [`Passive::RUN`] of them or more in a row.
+    /// Real traffic had only bad answers, as many in a row as the limit or more.
     Traffic {
         /// Which.
         seen: Passive,

@@ -3,9 +3,9 @@
 //! | outcome | meaning |
 //! |---|---|
 //! | connection refused, reset, cut | as hard as a probe's: one connect looks at once |
-//! | status 5xx, late | soft: [`Passive::RUN`] of them without a good one count like a failed probe |
+//! | status 5xx, late | soft: so many of them without a good one, usually [`Passive::RUN`], count like a failed probe |
 
-use std::fmt;
+use std::{fmt, num::NonZeroU32};
 
 /// What real traffic has met on a backend since the last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -23,8 +23,8 @@ pub struct Passive {
 }
 
 impl Passive {
-    /// How many bad outcomes in a row count as one soft failure.
-    pub const RUN: u32 = 10;
+    /// How many bad outcomes in a row usually count as one soft failure.
+    pub const RUN: NonZeroU32 = NonZeroU32::new(10).expect("10 is not 0");
 
     /// A connection that could not be made.
     pub const CONNECT_ERROR: Self = Self { connect_errors: 1, resets: 0, server_errors: 0, slow: 0, good: 0 };

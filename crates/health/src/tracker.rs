@@ -15,8 +15,8 @@
 //!
 //! Real traffic is evidence too, and the probe stays the judge: clients that provoke errors can't take a backend away. A
 //! connection that was refused, reset or cut asks for a confirming connect as above, whose refusal decides; where it succeeds,
-//! or fails in another way, only the next probe comes sooner. [`Passive::RUN`] bad answers without a good one count as
-//! one soft failure, once between two probes, and bring the next probe on.
+//! or fails in another way, only the next probe comes sooner. So many bad answers without a good one as the limit says count
+//! as one soft failure beside those of probes, once between two of them, and bring the next probe on.
 //!
 //! A notice that the backend goes away at a time takes it down [`Settings::lead`] before, whatever probes say, and keeps it
 //! down until the notice is taken back or put off: no new requests, no share in the score. What is under way goes on.
@@ -31,7 +31,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    num::NonZeroU16,
+    num::{NonZeroU16, NonZeroU32},
     time::{Duration, Instant},
 };
 
@@ -92,7 +92,12 @@ pub enum Input {
     /// The standing connection ended, and not because the driver closed it.
     StandingLost(Loss),
     /// What real traffic has met since the last report.
-    Passive(Passive),
+    Passive {
+        /// It.
+        seen: Passive,
+        /// So many bad outcomes without a good one count as a soft failure; usually [`Passive::RUN`].
+        limit: NonZeroU32,
+    },
     /// The backend is announced to go away at that time; `None`: not, or no longer. In force until the next one.
     Notice(Option<Instant>),
 }
@@ -264,7 +269,7 @@ impl BackendTracker {
             Input::Probed(outcome) => self.probed(now, outcome),
             Input::Confirmed(outcome) => self.confirmed(now, outcome),
             Input::StandingLost(loss) => self.suspect(now, Suspicion::Standing(loss)),
-            Input::Passive(seen) => self.passive(now, seen),
+            Input::Passive { seen, limit } => self.passive(now, seen, limit),
             Input::Notice(at) => self.notice(now, at),
         }
     }
@@ -357,15 +362,18 @@ impl BackendTracker {
         }
     }
 
-    fn passive(&mut self, now: Instant, seen: Passive) {
+    fn passive(&mut self, now: Instant, seen: Passive, limit: NonZeroU32) {
         if self.health == Health::Down {
             return;
         }
         if seen.is_hard() && self.traffic.trusted_until.is_none_or(|until| until <= now) {
             self.suspect(now, Suspicion::Traffic(seen));
         }
-        if let Some(run) = self.traffic.note(seen) {
-            self.failed(now, Failure::Traffic { seen: run });
+        if let Some(run) = self.traffic.note(seen, limit) {
+            // Where one failure decides, it is to be a probe's.
+            if self.settings.fall > NonZeroU16::MIN {
+                self.failed(now, Failure::Traffic { seen: run });
+            }
             self.probe_soon(now);
         }
     }
@@ -493,9 +501,9 @@ struct Traffic {
 impl Traffic {
     /// Adds a report; returns the run that counts as a soft failure now. In which order a report's outcomes came is not
     /// known: one with a good one ends a run.
-    fn note(&mut self, seen: Passive) -> Option<Passive> {
+    fn note(&mut self, seen: Passive, limit: NonZeroU32) -> Option<Passive> {
         self.run = if seen.good > 0 { Passive::default() } else { self.run.and(seen) };
-        if self.counted || self.run.bad() < Passive::RUN {
+        if self.counted || self.run.bad() < limit.get() {
             return None;
         }
         self.counted = true;

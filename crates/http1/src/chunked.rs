@@ -161,7 +161,8 @@ impl ChunkDecoder {
     /// The extension up to its CR, which is part of the framing again. What is wrong with it is what comes first,
     /// however the bytes arrive.
     fn extension(&mut self, input: &[u8]) -> Result<Part, Fault> {
-        let end = input.iter().position(|byte| byte.is_ascii_control() && *byte != b'\t').unwrap_or(input.len());
+        let end =
+            input.iter().position(|byte| byte.is_ascii_control() && *byte != b'\t').unwrap_or(input.len());
         self.extension = self.extension.saturating_add(end as u32);
         self.debt += i64::from(end as u32);
         if self.extension > MAX_EXTENSION || self.debt > EXTENSION_CREDIT {

@@ -20,9 +20,11 @@
 //! A kind of probe is one file in `kind`, which implements `Check`: all else is the same for all of them. No probe waits for
 //! another but for a [slot](slots), of which those that hang take no more than their share.
 
+mod checks;
 mod event;
 mod kind;
 mod notice;
+mod passive;
 mod password;
 mod path;
 mod prober;
@@ -37,7 +39,9 @@ mod task;
 mod tls;
 mod wire;
 
+pub use checks::Checks;
 pub use event::ProbeEvent;
+pub use passive::PassiveSender;
 pub use prober::{Prober, ProberHandle};
 pub use proxima_probe_kind::ProbeKind;
 pub use target::ProbeTarget;

@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::{ProbeEvent, ProbeTarget, shared::Shared, shortage::Shortage, slots::Slots, task::Task};
+use crate::{
+    Checks, PassiveSender, ProbeEvent, ProbeTarget,
+    shared::Shared,
+    shortage::Shortage,
+    slots::Slots,
+    task::{Task, now},
+};
 
 /// How many probes run at once, over all backends: some thousand a second at the usual pace of apps, and no more
 /// connections under way than a host takes.
@@ -18,6 +24,8 @@ pub struct Prober;
 #[derive(Debug)]
 pub struct ProberHandle {
     tasks: JoinSet<()>,
+    checks: Checks,
+    passive: PassiveSender,
 }
 
 /// What the tasks of all backends have in common.
@@ -26,6 +34,8 @@ pub(crate) struct Common {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slots: Slots,
     pub(crate) shortage: Shortage,
+    pub(crate) checks: Checks,
+    pub(crate) passive: PassiveSender,
     pub(crate) events: mpsc::Sender<ProbeEvent>,
 }
 
@@ -36,10 +46,14 @@ impl Prober {
     /// none and told with the next probe. Same `seed`, same jitter.
     pub fn start(targets: Vec<ProbeTarget>, seed: u64) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
         let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
+        let backends = || targets.iter().map(|target| &target.backend);
+        let (checks, passive) = (Checks::new(now(), backends()), PassiveSender::new(backends()));
         let common = Common {
             shared: Arc::default(),
             slots: Slots::new(AT_ONCE),
             shortage: Shortage::default(),
+            checks: checks.clone(),
+            passive: passive.clone(),
             events,
         };
         let mut tasks = JoinSet::new();
@@ -47,11 +61,21 @@ impl Prober {
             let seed = seed.wrapping_add(n.wrapping_mul(0xd134_2543_de82_ef95));
             tasks.spawn(Task::new(target, seed, common.clone()).run());
         }
-        (ProberHandle { tasks }, receiver)
+        (ProberHandle { tasks, checks, passive }, receiver)
     }
 }
 
 impl ProberHandle {
+    /// When the latest probes ended.
+    pub fn checks(&self) -> Checks {
+        self.checks.clone()
+    }
+
+    /// Where what real traffic has met is handed in.
+    pub fn passive(&self) -> PassiveSender {
+        self.passive.clone()
+    }
+
     /// Ends all probes and waits until their connections are closed.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;

@@ -1,7 +1,8 @@
 //! The task of one backend. It owns the tracker and does what the tracker asks for.
 //!
-//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, a notice, the next
-//! probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns, the others lose nothing.
+//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, a notice, word from
+//! real traffic, the next probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns, the
+//! others lose nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use crate::{
     ProbeEvent, ProbeTarget,
     kind::{self, Ask, Call, Checked, Running},
     notice::Watcher,
+    passive::Inbox,
     path::{Deadline, Path},
     prober::Common,
     rtt::Rtt,
@@ -34,7 +36,10 @@ pub(crate) struct Task {
     rtt: Rtt,
     /// The share of its weight that the backend is known to offer.
     told_share: Percent,
+    passive: Arc<Inbox>,
     sight: Sight,
+    /// When the running probe was asked for.
+    asked_at: std::time::Instant,
     common: Common,
 }
 
@@ -45,6 +50,7 @@ impl Task {
     pub(crate) fn new(target: ProbeTarget, seed: u64, common: Common) -> Self {
         let settings = target.settings();
         let ProbeTarget { backend, address, source, kind, timeout, notice, .. } = target;
+        let passive = common.passive.inbox(&backend);
         let path = Path { backend, address, source, shared: Arc::clone(&common.shared) };
         // A number drawn for this backend alone spreads the looks of all of them over an interval.
         let phase = (seed >> 11) as f64 / (1u64 << 53) as f64;
@@ -61,7 +67,9 @@ impl Task {
             is_slow: false,
             rtt: Rtt::default(),
             told_share: Percent::FULL,
+            passive,
             sight: Sight::default(),
+            asked_at: now(),
             common,
         }
     }
@@ -88,6 +96,7 @@ impl Task {
                     self.notice = Some(Box::pin(watcher.changed()));
                     self.tracker.handle(now(), Input::Notice(leaves_at.map(Instant::into_std)));
                 }
+                input = self.passive.next() => self.tracker.handle(now(), input),
                 () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
                 () = self.common.events.closed() => break,
             }
@@ -100,6 +109,7 @@ impl Task {
             match output {
                 Output::Probe => {
                     let standing = self.standing.take_if(|standing| standing.is_usable());
+                    self.asked_at = now();
                     self.start_probe(standing, None);
                 }
                 Output::Confirm => {
@@ -134,6 +144,7 @@ impl Task {
                 }
                 self.is_slow = matches!(outcome, Err(Failure::Timeout { .. }));
                 self.note_sight(outcome.as_ref().err());
+                self.note_end(outcome.as_ref().err());
                 self.standing = standing.or(self.standing.take());
                 if let Ok(findings) = outcome {
                     self.found(findings);
@@ -152,6 +163,13 @@ impl Task {
 
     fn note_sight(&mut self, failure: Option<&Failure>) {
         self.common.shortage.note(now(), &mut self.sight, &self.path.backend, failure);
+    }
+
+    /// What this host could not do is no end of a probe.
+    fn note_end(&self, failure: Option<&Failure>) {
+        if !failure.is_some_and(Failure::is_local) {
+            self.common.checks.note(&self.path.backend, self.asked_at, now(), failure.is_none());
+        }
     }
 
     fn standing_lost(&mut self, loss: Loss) {
@@ -207,6 +225,6 @@ async fn due(at: Option<std::time::Instant>) {
     }
 }
 
-fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }

@@ -3,12 +3,11 @@
 use std::{net::IpAddr, time::Duration};
 
 use proxima_api::{
-    AdvertisedRoutes, Backends, BfdSessions, DrainRequest, DrainStatus, ErrorBody, PeerCommanded, Peers,
-    ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded, RestartRequest, Restarting, RouteFilter,
-    RouteLookup, Status,
+    AdvertisedRoutes, Backends, BfdSessions, By, DrainRequest, DrainStatus, ErrorBody, OrderRequest, Ordered,
+    PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded, RestartRequest, Restarting,
+    RouteFilter, RouteLookup, Status,
 };
 use proxima_bgp_speaker::CommandError;
-use proxima_proxy::Stats;
 use proxima_types::PeerName;
 use tokio::{
     sync::{
@@ -17,6 +16,8 @@ use tokio::{
     },
     time::timeout,
 };
+
+use crate::traffic::Counts;
 
 const QUEUED_COMMANDS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,11 +47,13 @@ pub(crate) enum Command {
     /// All backends.
     Backends(Reply<Backends>),
     /// What the data plane counted.
-    Traffic(Reply<Stats>),
+    Traffic(Reply<Counts>),
+    /// Order something for groups.
+    Order(OrderRequest, By, Reply<Result<Ordered, CommandRefusal>>),
     /// Take this PoP out of anycast.
-    Drain(DrainRequest, Reply<DrainStatus>),
+    Drain(DrainRequest, By, Reply<DrainStatus>),
     /// Put it back.
-    Undrain(Reply<DrainStatus>),
+    Undrain(By, Reply<DrainStatus>),
     /// Read the configuration again.
     Reload(ReloadRequest, Reply<Result<Reloaded, CommandRefusal>>),
     /// Leave without a word and begin anew.
@@ -84,6 +87,12 @@ pub(crate) enum CommandRefusal {
 }
 
 impl CommandRefusal {
+    /// That there is nothing of the name.
+    pub(crate) fn unknown(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (error, hint) = (error.into(), Some(hint.into()));
+        Self::Unknown(ErrorBody { error, details: Vec::new(), hint })
+    }
+
     /// That things stand otherwise.
     pub(crate) fn conflict(error: impl Into<String>, hint: impl Into<String>) -> Self {
         let (error, hint) = (error.into(), Some(hint.into()));
@@ -188,16 +197,24 @@ impl ControlClient {
         self.ask(Command::Backends).await
     }
 
-    pub(crate) async fn traffic(&self) -> Result<Stats, ControlError> {
+    pub(crate) async fn traffic(&self) -> Result<Counts, ControlError> {
         self.ask(Command::Traffic).await
     }
 
-    pub(crate) async fn drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {
-        self.ask(|reply| Command::Drain(request, reply)).await
+    pub(crate) async fn order(
+        &self,
+        request: OrderRequest,
+        by: By,
+    ) -> Result<Result<Ordered, CommandRefusal>, ControlError> {
+        self.ask(|reply| Command::Order(request, by, reply)).await
     }
 
-    pub(crate) async fn undrain(&self) -> Result<DrainStatus, ControlError> {
-        self.ask(Command::Undrain).await
+    pub(crate) async fn drain(&self, request: DrainRequest, by: By) -> Result<DrainStatus, ControlError> {
+        self.ask(|reply| Command::Drain(request, by, reply)).await
+    }
+
+    pub(crate) async fn undrain(&self, by: By) -> Result<DrainStatus, ControlError> {
+        self.ask(|reply| Command::Undrain(by, reply)).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControlError> {
@@ -225,8 +242,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stuck_control_task_is_told_apart_from_a_stopping_one() {
         let (client, commands) = commands();
-        assert_eq!(client.undrain().await, Err(ControlError::Stuck));
+        assert_eq!(client.undrain(By::Daemon).await, Err(ControlError::Stuck));
         drop(commands);
-        assert_eq!(client.undrain().await, Err(ControlError::Stopping));
+        assert_eq!(client.undrain(By::Daemon).await, Err(ControlError::Stopping));
     }
 }

@@ -15,8 +15,8 @@ use axum::{
 };
 use futures_util::stream;
 use proxima_api::{
-    DrainRequest, ErrorBody, EventLine, EventsQuery, LookupQuery, Peer, ReceivedQuery, ReloadRequest,
-    RestartRequest, RouteFilter, ShutdownRequest, paths,
+    By, DrainRequest, ErrorBody, EventLine, EventsQuery, LookupQuery, OrderRequest, OrderVerb, Peer,
+    ReceivedQuery, ReloadRequest, RestartRequest, RouteFilter, ShutdownRequest, paths,
 };
 use proxima_telemetry::{EventJournal, Followed, Follower};
 use proxima_types::{NameError, PeerName};
@@ -81,6 +81,7 @@ fn router(admin: Admin) -> Router {
         .route(paths::RECEIVED, get(received))
         .route(paths::BACKENDS, get(backends))
         .route(paths::EVENTS, get(events))
+        .route(paths::ORDERS, post(order))
         .route(paths::DRAIN, post(drain))
         .route(paths::UNDRAIN, post(undrain))
         .route(paths::RELOAD, post(reload))
@@ -187,14 +188,43 @@ async fn events(State(admin): State<Admin>, query: Asked<EventsQuery>) -> Result
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
+async fn order(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let request: OrderRequest =
+        serde_json::from_slice(&body).map_err(|error| misunderstood(&error, ORDER_HINT))?;
+    check_time(request.for_ms)?;
+    if request.verb == OrderVerb::Auto && request.for_ms.is_some() {
+        let error = "`auto` is for good: health decides until the next order";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, error, "leave `for_ms` out"));
+    }
+    tracing::info!(%caller, ?request, "order for groups");
+    Ok(Json(admin.control.order(request, caller.into()).await??).into_response())
+}
+
+/// Within the bounds of an order's time.
+fn check_time(for_ms: Option<u64>) -> Result<(), Refusal> {
+    let within = OrderRequest::SHORTEST_MS..=OrderRequest::LONGEST_MS;
+    match for_ms.filter(|time| !within.contains(time)) {
+        None => Ok(()),
+        Some(time) => {
+            let error = format!("{time} ms is no time to order something for");
+            Err(Refusal::new(StatusCode::BAD_REQUEST, error, "write 1 s to 30 days, or nothing for no end"))
+        }
+    }
+}
+
 async fn drain(
     State(admin): State<Admin>,
     ConnectInfo(caller): ConnectInfo<Caller>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let request: DrainRequest = parse(&body, r#"send {"reason": "..."}, or nothing"#)?;
+    let request: DrainRequest = parse(&body, r#"send {"reason": "...", "for_ms": 60000}, or nothing"#)?;
+    check_time(request.for_ms)?;
     tracing::info!(%caller, reason = request.reason.as_deref(), "drain asked for");
-    Ok(Json(admin.control.drain(request).await?).into_response())
+    Ok(Json(admin.control.drain(request, caller.into()).await?).into_response())
 }
 
 async fn undrain(
@@ -202,7 +232,7 @@ async fn undrain(
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<Response, Refusal> {
     tracing::info!(%caller, "undrain asked for");
-    Ok(Json(admin.control.undrain().await?).into_response())
+    Ok(Json(admin.control.undrain(caller.into()).await?).into_response())
 }
 
 async fn no_such_path(OriginalUri(uri): OriginalUri) -> Refusal {
@@ -211,8 +241,7 @@ async fn no_such_path(OriginalUri(uri): OriginalUri) -> Refusal {
 }
 
 async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Refusal {
-    let hint =
-        "GET reads; POST is for /v1/drain, /v1/undrain, /v1/reload, /v1/restart and /v1/peers/NAME/VERB";
+    let hint = "GET reads; POST is for /v1/orders, /v1/drain, /v1/undrain, /v1/reload, /v1/restart and /v1/peers/NAME/VERB";
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), hint)
 }
 
@@ -247,6 +276,7 @@ async fn find_peer(control: &ControlClient, name: &str) -> Result<Peer, Refusal>
     Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no peer `{name}`"), hint))
 }
 
+const ORDER_HINT: &str = r#"send {"verb": "announce" | "withdraw" | "drain" | "auto", "groups": ["..."], "reason": "...", "for_ms": 60000}; no groups are all"#;
 const SHUTDOWN_HINT: &str = r#"send {"reason": "..."}, or nothing"#;
 
 /// A request's body; nothing is the default one.
@@ -254,13 +284,12 @@ fn parse<T: DeserializeOwned + Default>(body: &[u8], hint: &str) -> Result<T, Re
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| {
-        Refusal::new(
-            StatusCode::BAD_REQUEST,
-            format!("the body is not what is asked for here: {error}"),
-            hint,
-        )
-    })
+    serde_json::from_slice(body).map_err(|error| misunderstood(&error, hint))
+}
+
+fn misunderstood(error: &serde_json::Error, hint: &str) -> Refusal {
+    let error = format!("the body is not what is asked for here: {error}");
+    Refusal::new(StatusCode::BAD_REQUEST, error, hint)
 }
 
 /// One JSON line for each event, as they come; ends with the journal or the server.
@@ -348,6 +377,13 @@ struct Caller(Option<UCred>);
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         Self(stream.io().peer_cred().ok())
+    }
+}
+
+impl From<Caller> for By {
+    fn from(Caller(credentials): Caller) -> Self {
+        let pid = credentials.and_then(|caller| caller.pid()).and_then(|pid| u32::try_from(pid).ok());
+        Self::Operator { uid: credentials.map(|caller| caller.uid()), pid }
     }
 }
 

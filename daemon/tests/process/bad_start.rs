@@ -124,6 +124,7 @@ fn a_taken_bgp_port_is_named_with_the_remedy_and_nothing_is_left_behind() {
     let failed = Daemon::fail(Daemon::command(&path));
     assert_eq!(failed.code, Some(1));
     assert_says(&failed.stderr, &[&address, "another BGP daemon", "bgp.listen"]);
+    assert_eq!(failed.stderr.matches("os error 98").count(), 1, "said once: {}", failed.stderr);
     assert!(!pop.socket().exists());
 }
 

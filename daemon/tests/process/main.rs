@@ -4,10 +4,16 @@
 //! | module | what it proves |
 //! |---|---|
 //! | [`announce`] | what goes over BGP, and when |
+//! | [`hold`] | what holds a group back: least time announced, damping, the cap; what is no longer believed |
+//! | [`guard`] | never the last announcer to leave |
+//! | [`orders`] | orders for groups, which end by themselves |
+//! | [`supervise`] | what the service manager is told, and threads that stand still |
 //! | [`stop`] | the ways a daemon ends, and what peers and clients see of it |
 //! | [`reload`] | the configuration read again: what changes, what is refused |
+//! | [`regroup`] | the same for announcement groups |
 //! | [`peering`] | commands to peers, what they sent, restart |
 //! | [`bfd`] | a neighbour that falls silent |
+//! | [`traffic`] | what real traffic says about backends and objectives, and what comes of it |
 //! | [`serve`] | requests: nearest first, inside the fence |
 //! | [`priority`] | who goes first when every core is busy |
 //! | [`operate`] | status, drain, metrics, the command line |
@@ -23,10 +29,16 @@ mod bad_http;
 mod bad_peer;
 mod bad_start;
 mod bfd;
+mod guard;
+mod hold;
 mod operate;
+mod orders;
 mod peering;
 mod priority;
+mod regroup;
 mod reload;
 mod serve;
 mod stop;
+mod supervise;
 mod support;
+mod traffic;

@@ -2,8 +2,8 @@
 
 use nix::sys::signal::Signal;
 use proxima_api::{
-    AdvertisedRoutes, Backends, DrainStatus, EventKind, Events, GroupReason, Peer, Peers, Phase,
-    ReceivedRoutes, SessionState, Status, VerdictReason, paths,
+    AdvertisedRoutes, Backends, By, DrainStatus, EventKind, Events, GroupReason, OrderVerb, Peer, Peers,
+    Phase, ReceivedRoutes, SessionState, Status, VerdictReason, paths,
 };
 use proxima_types::{Asn, Family, Health, ReachState};
 
@@ -107,8 +107,12 @@ fn drain_warns_then_withdraws_while_requests_are_served_and_undrain_announces_ag
     assert!(!again.changed);
     let status: Status = daemon.ask(paths::STATUS);
     let group = &status.groups[0];
-    assert_eq!((group.state, group.overridden), (ReachState::Withdrawn, true));
-    assert_eq!(group.reason, GroupReason::Drain { reason: Some("kernel update".to_owned()) });
+    let order = group.order.clone().unwrap();
+    assert_eq!((group.state, group.by_health), (ReachState::Withdrawn, ReachState::Announced));
+    assert_eq!((order.verb, order.reason.as_deref()), (OrderVerb::Drain, Some("kernel update")));
+    let uid = nix::unistd::getuid().as_raw();
+    assert!(matches!(order.by, By::Operator { uid: Some(found), pid: Some(_) } if found == uid), "{order}");
+    assert_eq!(group.reason, GroupReason::Operator { order });
 
     let before = router.heard().len();
     let undrained: DrainStatus = daemon.post(paths::UNDRAIN, "");

@@ -53,6 +53,10 @@ const GROWTH_LIMIT_KIB: u64 = 192 * 1024;
 const IDLE_SHARE: f64 = 0.05;
 const IDLE_WINDOW: Duration = Duration::from_secs(1);
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
+/// BIRD computes the time of day of a past event anew each time it is asked, so that it is told with a millisecond more or less. A
+/// session that was lost takes a second to come back.
+const SAME_MOMENT: Duration = Duration::from_millis(100);
+const DAY: Duration = Duration::from_hours(24);
 
 /// How to attack.
 #[derive(Debug, Clone, clap::Args)]
@@ -101,8 +105,8 @@ struct Scene {
     bird: Process,
     bird_socket: PathBuf,
     memory_before: u64,
-    /// When the session with BIRD came up, in BIRD's words.
-    up_since: String,
+    /// The time of day when the session with BIRD came up, as BIRD tells it.
+    up_since: Duration,
 }
 
 impl Scene {
@@ -134,7 +138,7 @@ impl Scene {
         command.arg("--config").arg(write("proximad.toml", proximad_toml(&socket))?);
         let daemon = Process::start(&pop, "proximad", command, &dir.join("proximad.log"))?;
         let mut scene =
-            Self { attacker, daemon, bird, bird_socket, memory_before: 0, up_since: String::new() };
+            Self { attacker, daemon, bird, bird_socket, memory_before: 0, up_since: Duration::ZERO };
         wait_until(START_LIMIT, || {
             scene.daemon.check()?;
             scene.bird.check()?;
@@ -187,7 +191,7 @@ impl Scene {
         let grown = self.memory()?.saturating_sub(self.memory_before);
         let harm = match self.harm() {
             Some(harm) => harm,
-            None if self.since().is_some_and(|since| since != self.up_since) => {
+            None if self.since().is_some_and(|since| apart(since, self.up_since) > SAME_MOMENT) => {
                 "the session with BIRD was lost and came back".to_owned()
             }
             None if grown > GROWTH_LIMIT_KIB => format!("the daemon grew by {} MiB", grown / 1024),
@@ -213,10 +217,10 @@ impl Scene {
         }
     }
 
-    fn since(&self) -> Option<String> {
+    fn since(&self) -> Option<Duration> {
         let (_, session) = converse(&self.bird_socket, "show protocols pop").ok()?;
         let line = session.lines().find(|line| line.starts_with("pop "))?;
-        line.split_whitespace().nth(4).map(str::to_owned)
+        time_of_day(line.split_whitespace().nth(4)?)
     }
 
     /// Waits until the daemon uses hardly any CPU; the share of a core it then uses.
@@ -240,6 +244,21 @@ impl Scene {
     fn memory(&self) -> Result<u64> {
         memory(self.daemon.pid(), "VmRSS")
     }
+}
+
+/// `13:04:07.768`, as the time since midnight.
+fn time_of_day(text: &str) -> Option<Duration> {
+    let (clock, millis) = text.split_once('.')?;
+    let mut parts = clock.split(':').map(str::parse::<u64>);
+    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    let seconds = Duration::from_secs((hours * 60 + minutes) * 60 + seconds);
+    Some(seconds + Duration::from_millis(millis.parse().ok()?))
+}
+
+/// How far two times of day lie from each other, the short way round midnight.
+fn apart(one: Duration, other: Duration) -> Duration {
+    let difference = one.abs_diff(other);
+    difference.min(DAY.saturating_sub(difference))
 }
 
 fn bird_conf() -> String {
@@ -301,4 +320,19 @@ socket = "{socket}"
         attackers = ATTACKERS.iter().copied().map(attacker).collect::<String>(),
         socket = socket.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_told_a_millisecond_apart_is_the_same_also_at_midnight() {
+        let told = |text| time_of_day(text).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(told("13:04:07.768"), Duration::from_millis(47_047_768));
+        assert_eq!(apart(told("23:59:59.999"), told("00:00:00.000")), Duration::from_millis(1));
+        assert!(apart(told("13:04:07.768"), told("13:04:07.769")) <= SAME_MOMENT);
+        assert!(apart(told("13:04:07.768"), told("13:04:08.768")) > SAME_MOMENT);
+        assert_eq!(time_of_day("2026-11-27"), None);
+    }
 }

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proxima_types::Prefix;
+use proxima_types::{Prefix, Score};
 
 use super::*;
-use crate::Degraded;
+use crate::{Bound, Degraded, Withdrawn};
 
 const HOLD_DOWN: Duration = Duration::from_secs(10);
 const GRACEFUL: Duration = Duration::from_secs(5);
@@ -28,7 +28,11 @@ fn config() -> GroupConfig {
             below: Score::new(0.4),
             above: Score::new(0.6),
             hold_down: HOLD_DOWN,
+            min_up: Duration::ZERO,
         }),
+        damping: None,
+        guard: None,
+        dead_man: None,
     }
 }
 
@@ -44,6 +48,14 @@ fn score(share: f64) -> RegionScore {
 
 fn partly_unknown(share: f64, at_best: f64) -> RegionScore {
     RegionScore { at_best: Score::new(at_best), unknown: true, ..score(share) }
+}
+
+fn told(output: Output) -> String {
+    match output {
+        Output::Transition(Transition { from, to, reason, .. }) => format!("{from} → {to}: {reason}"),
+        Output::Alarm(alarm) => format!("alarm: {}", alarm.kind),
+        Output::AlarmOver(AlarmOver { alarm, .. }) => format!("over: {}", alarm.kind),
+    }
 }
 
 /// A group on a virtual clock.
@@ -75,7 +87,7 @@ impl World {
     }
 
     fn order(&mut self, order: Override) -> Vec<String> {
-        self.input(Input::Override(order))
+        self.input(Input::Order(order.into()))
     }
 
     fn wait(&mut self, time: Duration) -> Vec<String> {
@@ -85,8 +97,7 @@ impl World {
     }
 
     fn outputs(&mut self) -> Vec<String> {
-        let transitions = std::iter::from_fn(|| self.group.poll_output());
-        transitions.map(|t| format!("{} → {}: {}", t.from, t.to, t.reason)).collect()
+        std::iter::from_fn(|| self.group.poll_output()).map(told).collect()
     }
 
     fn communities(&self) -> Vec<String> {
@@ -142,7 +153,8 @@ fn the_hold_down_is_waited_for_and_then_ends_by_itself() {
     assert_eq!(world.score(1.0), [""; 0]);
     assert_eq!(world.group.poll_timeout(), Some(world.now + HOLD_DOWN));
     assert_eq!(world.wait(HOLD_DOWN.checked_sub(Duration::from_nanos(1)).unwrap()), [""; 0]);
-    assert_eq!(world.wait(Duration::from_nanos(1)), ["withdrawn → announced: score not below 0.60: 1.00"]);
+    let told = "withdrawn → announced: score not below 0.60: 1.00; held until now by hold-down of 10s";
+    assert_eq!(world.wait(Duration::from_nanos(1)), [told]);
     assert_eq!(world.group.poll_timeout(), None);
 }
 
@@ -258,7 +270,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => share().prop_map(|share| Step::Input(Input::Score(score(share)))),
         1 => (share(), share()).prop_map(|(a, b)| Step::Input(Input::Score(partly_unknown(a.min(b), a.max(b))))),
         1 => proptest::option::of(Just("stuck".to_owned())).prop_map(|fault| Step::Input(Input::Fault(fault))),
-        1 => order.prop_map(|order| Step::Input(Input::Override(order))),
+        1 => order.prop_map(|order| Step::Input(Input::Order(order.into()))),
         4 => (0u64..12_000).prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
     ]
 }
@@ -298,7 +310,10 @@ proptest! {
                     run_to(&mut group, &mut now, until);
                 }
             }
-            while let Some(transition) = group.poll_output() {
+            while let Some(output) = group.poll_output() {
+                let Output::Transition(transition) = output else {
+                    return Err(TestCaseError::fail(format!("an alarm: {output:?}")));
+                };
                 prop_assert_eq!(transition.from, state);
                 prop_assert_ne!(transition.to, state, "never two transitions to the same state");
                 state = transition.to;
@@ -309,7 +324,7 @@ proptest! {
                     {
                         prop_assert!(transition.at >= at + withdrawn.hold_down, "hold-down is respected");
                     }
-                    if let Reason::Score { score, bound: Bound::Above(_) } = &transition.reason {
+                    if let Reason::Score { score, bound: Bound::Above(_), .. } = &transition.reason {
                         prop_assert!(score.score >= withdrawn.above);
                     }
                 }
@@ -330,11 +345,11 @@ proptest! {
                 prop_assert_eq!(graceful, group.is_draining());
             }
             let dead = group.score().is_some_and(|score| score.at_best == Score::ZERO);
-            if dead && group.order() != Override::Announce && config.when_down != WhenDown::Stay {
+            if dead && group.order().verb != Override::Announce && config.when_down != WhenDown::Stay {
                 prop_assert_eq!(state, ReachState::Withdrawn, "nothing serves: withdrawn at once");
             }
         }
-        group.handle(now, Input::Override(Override::Auto));
+        group.handle(now, Input::Order(Override::Auto.into()));
         group.handle(now, Input::Fault(None));
         group.handle(now, Input::Score(score(1.0)));
         let later = now + HOLD_DOWN;

@@ -6,6 +6,7 @@ mod bgp;
 mod check;
 mod drain;
 mod events;
+mod order;
 mod peer;
 mod peers;
 mod reload;
@@ -13,6 +14,8 @@ mod routes;
 mod status;
 
 use std::process::ExitCode;
+
+use proxima_api::OrderVerb;
 
 use crate::{args::Command, client::Client, failure::Failure, output::Output};
 
@@ -32,8 +35,13 @@ pub(crate) async fn run(
         Command::Bgp(command) => return bgp::run(command, output),
         Command::Routes(command) => routes::run(command, client, output).await?,
         Command::Backends => backends::run(client, output).await?,
-        Command::Drain(args) => drain::drain(args, client, output).await?,
-        Command::Undrain => drain::undrain(client, output).await?,
+        Command::Announce(args) => order::order(OrderVerb::Announce, args, client, output).await?,
+        Command::Withdraw(args) => order::order(OrderVerb::Withdraw, args, client, output).await?,
+        Command::Auto(args) => order::auto(&args.groups, args.reason.as_deref(), client, output).await?,
+        Command::Drain(args) if args.groups.is_empty() => drain::drain(args, client, output).await?,
+        Command::Drain(args) => order::order(OrderVerb::Drain, args, client, output).await?,
+        Command::Undrain { groups } if groups.is_empty() => drain::undrain(client, output).await?,
+        Command::Undrain { groups } => order::auto(groups, None, client, output).await?,
         Command::Reload(args) => reload::reload(args, client, output).await?,
         Command::Restart(args) => reload::restart(args, client, output).await?,
     }

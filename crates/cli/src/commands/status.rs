@@ -1,6 +1,6 @@
 //! `proxima status`.
 
-use proxima_api::{Status, paths};
+use proxima_api::{Group, GroupReason, Status, paths};
 
 use crate::{
     client::Client,
@@ -41,8 +41,15 @@ fn heading(status: &Status, output: &mut Output) -> Result<(), Failure> {
     ))?;
     if let Some(drained) = &status.drained {
         let word = output.toned(Tone::Doubtful, "drained");
+        let by = drained.by.map(|by| format!(" by {by}")).unwrap_or_default();
+        let until = drained.until.map(|until| format!(", until {until:.0}")).unwrap_or_default();
         let reason = drained.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        output.line(format_args!("{word} since {:.0}{reason}", drained.since))?;
+        output.line(format_args!("{word} since {:.0}{by}{until}{reason}", drained.since))?;
+    }
+    for alarm in &status.alarms {
+        let word = output.toned(Tone::Bad, "alarm");
+        output
+            .line(format_args!("{word} since {:.0}: group {}: {}", alarm.since, alarm.group, alarm.kind))?;
     }
     Ok(())
 }
@@ -63,11 +70,23 @@ fn groups(status: &Status, output: &mut Output) -> Result<(), Failure> {
             format!("{:.0}", group.since).into(),
             Cell::or_dash(group.score),
             words(&group.prefixes).into(),
-            if group.overridden { format!("{} (operator)", group.reason) } else { group.reason.to_string() }
-                .into(),
+            reason(group).into(),
         ]);
     }
     titled(&table, output)
+}
+
+/// Why, and what goes on behind it: a hold that is not told by the reason, and what health asks for under an order.
+fn reason(group: &Group) -> String {
+    let mut words = group.reason.to_string();
+    if group.order.is_some() && group.by_health != group.state {
+        words += &format!("; health: {}", group.by_health);
+    }
+    match (&group.hold, &group.reason) {
+        (None, _) | (Some(_), GroupReason::Held { .. }) => {}
+        (Some(hold), _) => words += &format!("; held by {hold}"),
+    }
+    words
 }
 
 fn services(status: &Status, output: &mut Output) -> Result<(), Failure> {

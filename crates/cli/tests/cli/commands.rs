@@ -7,8 +7,10 @@ use axum::{
     routing::{get, post},
 };
 use proxima_api::{
-    AdvertisedRoutes, Backends, BfdSessions, DrainRequest, Events, Peer, Peers, RouteLookup, Status,
+    AdvertisedRoutes, Backends, BfdSessions, DrainRequest, Events, OrderRequest, OrderVerb, Ordered,
+    OrderedGroup, Peer, Peers, RouteLookup, Status,
 };
+use proxima_types::ReachState;
 use serde::de::DeserializeOwned;
 
 use crate::support::Place;
@@ -121,6 +123,7 @@ async fn drain_sends_its_reason_and_tells_what_changed() {
     let daemon = Place::new().serve(router);
     for (args, text) in [
         (&["drain", "--reason", "new kernel"][..], "drained: new kernel\n"),
+        (&["drain", "--reason", "new kernel", "--for", "1h"], "drained: new kernel\n"),
         (&["drain"], "already drained since 2026-03-01T12:00:00Z: new kernel\n"),
         (&["undrain"], "undrained: groups are announced as health allows\n"),
         (&["undrain", "--json"], "{\"changed\":true,\"drained\":null}\n"),
@@ -128,4 +131,44 @@ async fn drain_sends_its_reason_and_tells_what_changed() {
         let outcome = daemon.proxima(args).await;
         assert_eq!((outcome.code, outcome.stdout.as_str()), (0, text), "{args:?}: {}", outcome.stderr);
     }
+}
+
+#[tokio::test]
+async fn an_order_names_its_groups_its_reason_and_its_time_and_shows_what_it_brought_about() {
+    let order = async |body: Bytes| {
+        let request: OrderRequest = serde_json::from_slice(&body).unwrap();
+        let order = serde_json::json!({
+            "verb": request.verb,
+            "by": { "who": "operator", "uid": 1000, "pid": 4711 },
+            "reason": request.reason,
+            "since": "2026-03-01T12:00:00.000000Z",
+            "until": request.for_ms.map(|ms| format!("2026-03-01T12:{:02}:00.000000Z", ms / 60_000)),
+        });
+        let order = (request.verb != OrderVerb::Auto).then_some(order);
+        let groups = if request.groups.is_empty() { vec!["all".parse().unwrap()] } else { request.groups };
+        let groups = groups.into_iter().map(|name| OrderedGroup {
+            name,
+            state: ReachState::Withdrawn,
+            order: order.clone().map(|order| serde_json::from_value(order).unwrap()),
+        });
+        Json(Ordered { groups: groups.collect() })
+    };
+    let daemon = Place::new().serve(Router::new().route("/v1/orders", post(order)));
+    for (args, text) in [
+        (
+            &["withdraw", "web", "api", "--reason", "new kernel", "--for", "15m"][..],
+            "web: withdrawn; withdraw by uid 1000, pid 4711, until 2026-03-01T12:15:00Z: new kernel\n\
+             api: withdrawn; withdraw by uid 1000, pid 4711, until 2026-03-01T12:15:00Z: new kernel\n",
+        ),
+        (&["announce"], "all: withdrawn; announce by uid 1000, pid 4711\n"),
+        (&["drain", "web"], "web: withdrawn; drain by uid 1000, pid 4711\n"),
+        (&["auto", "--reason", "done"], "all: withdrawn; left to its health\n"),
+        (&["undrain", "web"], "web: withdrawn; left to its health\n"),
+        (&["auto", "web", "--json"], "{\"groups\":[{\"name\":\"web\",\"state\":\"withdrawn\"}]}\n"),
+    ] {
+        let outcome = daemon.proxima(args).await;
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, text), "{args:?}: {}", outcome.stderr);
+    }
+    let wrong = daemon.proxima(&["withdraw", "--for", "soon"]).await;
+    assert!(wrong.code == 2 && wrong.stderr.contains("15m"), "{wrong:?}");
 }

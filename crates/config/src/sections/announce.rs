@@ -297,6 +297,7 @@ fn scores(raw: &Raw, service: &RawService) -> Option<bool> {
         let pool = raw.pools.iter().find(|pool| pool.name.value() == Some(name))?;
         for backend in pool.backends()? {
             match backend.region.value() {
+                _ if backend.is_shared() => return Some(true),
                 Some(region) if region == own && backend.has_weight() => return Some(true),
                 Some(_) => {}
                 None => known = false,

@@ -9,6 +9,7 @@ mod bgp;
 mod catchment;
 mod limits;
 mod notices;
+mod passive;
 mod place;
 mod pools;
 mod probe_kinds;

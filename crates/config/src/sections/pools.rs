@@ -7,12 +7,13 @@ use proxima_types::{BackendId, PoolName, ProviderName, RegionName, Weight};
 use super::{
     Place, Raw, element,
     notices::RawNotice,
+    passive::RawPassive,
     place::{self, RawRegion},
     probes::RawProbe,
     refer, resolved,
 };
 use crate::{
-    Backend, Balance, Pool,
+    Backend, Balance, Passive, Pool,
     report::{Report, Wrong},
     section::{Field, Section},
     value,
@@ -26,6 +27,7 @@ pub(super) struct RawPool {
     balance: Field<Balance>,
     probe: Field<RawProbe>,
     notice: Field<RawNotice>,
+    passive: Field<RawPassive>,
     backends: Field<Vec<RawBackend>>,
     place: Place,
 }
@@ -37,6 +39,7 @@ pub(super) struct RawBackend {
     address: Field<SocketAddr>,
     tier: Field<u8>,
     pub(super) weight: Field<u16>,
+    pub(super) shared: Field<bool>,
     provider: Field<ProviderName>,
     place: Place,
 }
@@ -51,6 +54,7 @@ impl RawPool {
                     balance: pool.optional("balance", value::word(&POLICIES)),
                     probe: RawProbe::read(&mut pool),
                     notice: RawNotice::read(&mut pool),
+                    passive: RawPassive::read(&mut pool),
                     backends: match pool.sections("backends") {
                         Field::Absent => {
                             let hint = format!(
@@ -81,6 +85,7 @@ impl RawPool {
             balance: self.balance.or(Balance::LeastRequest)?,
             probe: self.probe.value()?.resolve()?,
             notice: resolved(&self.notice, RawNotice::resolve)?,
+            passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
             backends: self
                 .backends()?
                 .iter()
@@ -102,6 +107,7 @@ impl RawBackend {
             address: backend.required("address", "\"10.1.0.10:8080\"", value::endpoint),
             tier: backend.optional("tier", value::integer(0..=255)),
             weight: backend.optional("weight", value::integer(0..=65535)),
+            shared: backend.optional("shared", value::boolean),
             provider: backend.optional("provider", value::parsed),
             place: Place::of(&backend),
         };
@@ -109,9 +115,14 @@ impl RawBackend {
         raw
     }
 
-    /// Whether the backend counts towards the score of its region.
+    /// Whether the backend may get traffic, and counts towards the score of its region unless it is shared.
     pub(super) fn has_weight(&self) -> bool {
         self.weight.value() != Some(&0)
+    }
+
+    /// Whether every region uses it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.value() == Some(&true)
     }
 
     fn resolve(&self, pool: &PoolName, regions: &[RawRegion]) -> Option<Backend> {
@@ -123,6 +134,7 @@ impl RawBackend {
             address: *self.address.value()?,
             tier: self.tier.or(0)?,
             weight: self.weight.maybe()?.map(Weight).unwrap_or_default(),
+            shared: self.shared.or(false)?,
             provider: self.provider.maybe()?,
         })
     }
@@ -130,6 +142,9 @@ impl RawBackend {
 
 pub(super) fn check(raw: &Raw, report: &Report) {
     for pool in &raw.pools {
+        if let Some(passive) = pool.passive.value() {
+            passive.check(report);
+        }
         let backends = pool.backends().unwrap_or_default();
         if let Some(probe) = pool.probe.value() {
             probe.check(backends.iter().filter_map(|backend| backend.address.value()), report);

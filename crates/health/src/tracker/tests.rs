@@ -242,6 +242,10 @@ fn a_confirming_connect_this_host_cannot_make_confirms_nothing() {
     }
 }
 
+fn passive(seen: Passive) -> Input {
+    Input::Passive { seen, limit: Passive::RUN }
+}
+
 const ERRORS: Passive = Passive { server_errors: 5, connect_errors: 0, resets: 0, slow: 0, good: 0 };
 
 #[test]
@@ -249,15 +253,15 @@ fn one_refused_connection_of_real_traffic_is_confirmed_at_once_and_decides() {
     for seen in [Passive::CONNECT_ERROR, Passive::RESET, Passive { good: 7, ..Passive::RESET }] {
         let mut world = World::with(Health::Up);
         let seen_at = world.now;
-        assert_eq!(world.input(Input::Passive(seen)), [Output::Confirm]);
-        assert_eq!(world.input(Input::Passive(seen)), [], "one confirming connect is enough");
+        assert_eq!(world.input(passive(seen)), [Output::Confirm]);
+        assert_eq!(world.input(passive(seen)), [], "one confirming connect is enough");
         world.now += MS;
         let outputs = world.input(Input::Confirmed(Err(Failure::Refused)));
         let expected = format!("{seen} in real traffic; connecting again: connection refused");
         assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected)));
         let Some(Output::Verdict(verdict)) = outputs.first() else { panic!("{outputs:?}") };
         assert_eq!((verdict.evidence_at, verdict.at), (seen_at, world.now));
-        assert_eq!(world.input(Input::Passive(seen)), [], "it is known to be down");
+        assert_eq!(world.input(passive(seen)), [], "it is known to be down");
     }
 }
 
@@ -268,9 +272,9 @@ fn real_traffic_that_a_connect_contradicts_only_brings_the_next_probe_on() {
     for outcome in [Ok(()), Err(lost), Err(unreachable)] {
         let mut world = World::with(Health::Up);
         for round in 0..6 {
-            assert_eq!(world.input(Input::Passive(Passive::CONNECT_ERROR)), [Output::Confirm], "{round}");
+            assert_eq!(world.input(passive(Passive::CONNECT_ERROR)), [Output::Confirm], "{round}");
             assert_eq!(world.input(Input::Confirmed(outcome.clone())), []);
-            assert_eq!(world.input(Input::Passive(Passive::CONNECT_ERROR)), [], "not at once again");
+            assert_eq!(world.input(passive(Passive::CONNECT_ERROR)), [], "not at once again");
             let pause = world.tracker.poll_timeout().unwrap() - world.now;
             let expected = (Settings::FAST_INTERVAL * (1 << round)).min(Duration::from_secs(1));
             let as_planned = round == 5 && pause < expected;
@@ -285,23 +289,41 @@ fn real_traffic_that_a_connect_contradicts_only_brings_the_next_probe_on() {
 #[test]
 fn a_run_of_bad_answers_counts_as_one_soft_failure_between_two_probes() {
     let mut world = World::with(Health::Up);
-    assert_eq!(world.input(Input::Passive(ERRORS)), []);
-    assert_eq!(world.input(Input::Passive(Passive { good: 1, ..ERRORS })), [], "a good one ends the run");
+    assert_eq!(world.input(passive(ERRORS)), []);
+    assert_eq!(world.input(passive(Passive { good: 1, ..ERRORS })), [], "a good one ends the run");
     let before = world.tracker.poll_timeout().unwrap();
-    assert_eq!(world.input(Input::Passive(ERRORS)), []);
+    assert_eq!(world.input(passive(ERRORS)), []);
     assert_eq!(world.tracker.poll_timeout(), Some(before), "five are no run");
     for _ in 0..20 {
-        assert_eq!(world.input(Input::Passive(ERRORS)), []);
+        assert_eq!(world.input(passive(ERRORS)), []);
     }
     let pause = world.tracker.poll_timeout().unwrap() - world.now;
     assert!(near(pause, Settings::FAST_INTERVAL), "the next probe comes soon: {pause:?}");
     assert_eq!(world.probe(Err(timeout())).0, [], "two failures");
     let mut outputs = Vec::new();
     for _ in 0..2 {
-        outputs.extend(world.input(Input::Passive(ERRORS)));
+        outputs.extend(world.input(passive(ERRORS)));
     }
     let expected = "3 failures in a row, the last: no good answer in real traffic: 100 times status 5xx";
     assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected.to_owned())));
+}
+
+#[test]
+fn how_long_a_run_is_comes_with_the_report() {
+    for limit in [1, 4, 5, 6, 1000] {
+        let mut world = World::with(Health::Up);
+        let report = || Input::Passive { seen: ERRORS, limit: NonZeroU32::new(limit).unwrap() };
+        for reported in 1..=200 {
+            assert_eq!(world.input(report()), []);
+            let pause = world.tracker.poll_timeout().unwrap() - world.now;
+            let counts = 5 * reported >= limit;
+            assert_eq!(
+                near(pause, Settings::FAST_INTERVAL),
+                counts,
+                "{limit}: {reported} reports, {pause:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -365,7 +387,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         4 => outcome().prop_map(Input::Probed),
         2 => outcome().prop_map(Input::Confirmed),
         1 => Just(Input::StandingLost(Loss::Closed)),
-        1 => any_passive().prop_map(Input::Passive),
+        1 => any_passive().prop_map(passive),
     ]
 }
 
@@ -412,11 +434,13 @@ proptest! {
     #[test]
     fn no_traffic_takes_a_backend_down_that_takes_connections_and_passes_its_probes(
         reports in proptest::collection::vec(proptest::collection::vec(any_passive(), 0..5), 1..100),
+        fall in 1u16..4,
     ) {
         let mut world = World::with(Health::Up);
+        world.tracker.settings.fall = nonzero(fall);
         for seen in reports {
             for seen in seen {
-                if world.input(Input::Passive(seen)) == [Output::Confirm] {
+                if world.input(passive(seen)) == [Output::Confirm] {
                     prop_assert_eq!(world.input(Input::Confirmed(Ok(()))), []);
                 }
             }

@@ -1,6 +1,6 @@
 //! From the admin interface's words to metrics.
 
-use proxima_api::{Backends, BfdState, EventKind, Held, Peers, SessionState, Status};
+use proxima_api::{AlarmKind, Backends, BfdState, EventKind, Held, OrderVerb, Peers, SessionState, Status};
 use proxima_types::{Health, ReachState};
 
 use super::table;
@@ -47,11 +47,34 @@ pub fn record_status(status: &Status) {
                 .set(&[("group", name), ("state", &state.to_string())], flag(group.state == state));
         }
     }
+    record_orders_and_alarms(status);
     for service in &status.services {
         for listener in &service.listeners {
             let address = listener.address.to_string();
             let labels = [("service", service.name.as_str()), ("address", address.as_str())];
             table::LISTENER_UP.set(&labels, flag(listener.open));
+        }
+    }
+}
+
+/// What people decide about groups, and what they ought to.
+fn record_orders_and_alarms(status: &Status) {
+    for group in &status.groups {
+        let name = group.name.as_str();
+        if let Some(penalty) = group.penalty {
+            table::GROUP_PENALTY.set(&[("group", name)], penalty);
+        }
+        if let Some(others) = group.others.as_ref().filter(|others| others.observing) {
+            table::GROUP_OTHERS.set(&[("group", name)], f64::from(others.counted));
+        }
+        let order = group.order.as_ref().map(|order| order.verb);
+        for verb in [OrderVerb::Announce, OrderVerb::Drain, OrderVerb::Withdraw] {
+            let labels = [("group", name), ("order", &*verb.to_string())];
+            table::GROUP_OVERRIDE.set(&labels, flag(order == Some(verb)));
+        }
+        for kind in AlarmKind::NAMES {
+            let on = status.alarms.iter().any(|alarm| alarm.group == group.name && alarm.kind.name() == kind);
+            table::ALARM.set(&[("kind", kind), ("group", name)], flag(on));
         }
     }
 }

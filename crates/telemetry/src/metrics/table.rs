@@ -24,6 +24,20 @@ pub const GROUP_STATE: Gauge =
     Gauge::new("proxima_group_state", "1 for the state the group stands in {group, state}");
 pub const GROUP_TRANSITIONS: Counter =
     Counter::new("proxima_group_transitions_total", "State changes of the group {group, to}");
+pub const GROUP_PENALTY: Gauge = Gauge::new(
+    "proxima_group_flap_penalty",
+    "What flaps have cost the group by now; absent where they are not damped {group}",
+);
+pub const GROUP_OVERRIDE: Gauge = Gauge::new(
+    "proxima_group_override",
+    "1 for the operator's order that holds the group, health notwithstanding {group, order}",
+);
+pub const GROUP_OTHERS: Gauge = Gauge::new(
+    "proxima_group_other_announcers",
+    "PoPs seen to announce a guarded group that will stay when this one leaves; absent while nothing observes {group}",
+);
+pub const ALARM: Gauge =
+    Gauge::new("proxima_alarm", "1 while something needs a person's attention {kind, group}");
 
 // BGP peers.
 pub const PEER_ESTABLISHED: Gauge =
@@ -93,6 +107,15 @@ pub const BACKEND_SERVER_ERRORS: Counter = Counter::new(
     "Responses of the backend with a 5xx status {backend}",
 );
 
+pub const BACKEND_ANSWERS: Counter = Counter::new(
+    "proxima_backend_answers_total",
+    "Responses of the backend begun, and connections to it relayed {backend}",
+);
+pub const BACKEND_LATE: Counter = Counter::new(
+    "proxima_backend_late_answers_total",
+    "Those of them whose first byte took longer than `passive.first-byte` {backend}",
+);
+
 // Services.
 pub const LISTENER_UP: Gauge =
     Gauge::new("proxima_listener_up", "1 when the listener accepts connections {service, address}");
@@ -151,6 +174,29 @@ pub const FIRST_BYTE: Histogram = Histogram::new(
     "From a request's head to the first byte of its response {service, region of the backend}",
 );
 
+pub const SERVICE_SERVED: Counter = Counter::new(
+    "proxima_service_served_total",
+    "Requests, or TCP connections, answered or failed; without those a fence keeps from every backend {service}",
+);
+pub const SERVICE_ERRORS: Counter = Counter::new(
+    "proxima_service_errors_total",
+    "Those of them that failed: status 5xx, cut off, or taken by nobody {service}",
+);
+pub const SERVICE_CUT: Counter = Counter::new(
+    "proxima_service_cut_responses_total",
+    "Responses that had begun and were cut off by the backend {service}",
+);
+
+// Objectives of announcement groups.
+pub const SLO_P95: Gauge = Gauge::new(
+    "proxima_slo_first_byte_seconds",
+    "95th percentile of the time to first byte in the SLO's window; infinite when too many had none {group, service}",
+);
+pub const SLO_ERRORS: Gauge =
+    Gauge::new("proxima_slo_error_ratio", "Share that failed in the SLO's window, 0 to 1 {group, service}");
+pub const SLO_BREACHED: Gauge =
+    Gauge::new("proxima_slo_breached", "1 while the objective is not met {group, service, objective}");
+
 // Flows handed over between PoPs.
 pub const CATCHMENT_ASKED: Counter =
     Counter::new("proxima_catchment_flows_asked_total", "Flows the other PoPs were asked for");
@@ -172,13 +218,17 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 20] = [
+pub(super) const GAUGES: [Gauge; 27] = [
     BUILD_INFO,
     START_TIME,
     DRAINED,
     WORKERS,
     GROUP_SCORE,
     GROUP_STATE,
+    GROUP_PENALTY,
+    GROUP_OVERRIDE,
+    GROUP_OTHERS,
+    ALARM,
     PEER_ESTABLISHED,
     PEER_STATE,
     PEER_SHUTDOWN,
@@ -193,10 +243,13 @@ pub(super) const GAUGES: [Gauge; 20] = [
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
+    SLO_P95,
+    SLO_ERRORS,
+    SLO_BREACHED,
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 38] = [
+pub(super) const COUNTERS: [Counter; 43] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -213,6 +266,8 @@ pub(super) const COUNTERS: [Counter; 38] = [
     BACKEND_REUSES,
     BACKEND_FAILURES,
     BACKEND_SERVER_ERRORS,
+    BACKEND_ANSWERS,
+    BACKEND_LATE,
     ACCEPT_ERRORS,
     SERVICE_CONNECTIONS,
     SERVICE_REQUESTS,
@@ -228,6 +283,9 @@ pub(super) const COUNTERS: [Counter; 38] = [
     SERVICE_UNROUTED,
     SERVICE_CANCELLED,
     SERVICE_SLOW,
+    SERVICE_SERVED,
+    SERVICE_ERRORS,
+    SERVICE_CUT,
     SERVICE_SHED,
     CATCHMENT_ASKED,
     CATCHMENT_DIVERTED,

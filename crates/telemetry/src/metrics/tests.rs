@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
 use proxima_api::{
-    Backend, BackendCounts, Backends, BfdSession, BfdState, EventKind, Group, GroupReason, Listener,
-    Messages, Peer, PeerCounts, Peers, Phase, PrefixCount, ProbeFailure, Protocol, Reloaded, Service,
-    SessionState, Status, Timestamp, VerdictReason,
+    Alarm, AlarmKind, Backend, BackendCounts, Backends, BfdSession, BfdState, By, EventKind, Evidence, Group,
+    GroupReason, Listener, Messages, Order, OrderVerb, Peer, PeerCounts, Peers, Phase, PrefixCount,
+    ProbeFailure, Protocol, Service, SessionState, Status, Timestamp, VerdictReason,
 };
 use proxima_types::{Asn, Family, Health, ReachState, Score, Weight};
 
@@ -23,13 +23,33 @@ fn status() -> Status {
         uptime_ms: 5,
         phase: Phase::Running,
         drained: None,
+        alarms: vec![Alarm {
+            group: "web".parse().unwrap(),
+            kind: AlarmKind::Capped { most: 1, within_ms: 60_000 },
+            since: at,
+        }],
         groups: vec![Group {
             name: "web".parse().unwrap(),
             state: ReachState::DePreferred,
             since: at,
             score: Some(Score::new(0.5)),
-            reason: GroupReason::ScoreBelow { score: Score::new(0.5), threshold: Score::new(0.8) },
-            overridden: false,
+            reason: GroupReason::ScoreBelow {
+                score: Score::new(0.5).into(),
+                threshold: Score::new(0.8),
+                penalty: Some(1.5),
+                held: None,
+            },
+            by_health: ReachState::DePreferred,
+            hold: None,
+            order: Some(Order {
+                verb: OrderVerb::Announce,
+                by: By::Operator { uid: Some(1000), pid: None },
+                reason: None,
+                since: at,
+                until: None,
+            }),
+            penalty: Some(1.5),
+            others: Some(Evidence { observing: true, others: vec![], counted: 0, least: 1 }),
             prefixes: vec![],
             services: vec![],
         }],
@@ -161,7 +181,7 @@ fn events() -> [EventKind; 7] {
             to: BfdState::Down,
             diagnostic: None,
         },
-        EventKind::Reloaded { changes: Reloaded::default() },
+        EventKind::Reloaded { changes: Box::default() },
         EventKind::ReloadRefused { error: "no such file".into() },
     ]
 }
@@ -225,6 +245,12 @@ fn values_bear_base_units_and_states_are_one_hot() {
         r#"proxima_group_state{group="web",state="de-preferred"} 1"#,
         r#"proxima_group_state{group="web",state="withdrawn"} 0"#,
         r#"proxima_group_transitions_total{group="web",to="withdrawn"} 1"#,
+        r#"proxima_group_flap_penalty{group="web"} 1.5"#,
+        r#"proxima_group_override{group="web",order="announce"} 1"#,
+        r#"proxima_group_override{group="web",order="withdraw"} 0"#,
+        r#"proxima_group_other_announcers{group="web"} 0"#,
+        r#"proxima_alarm{kind="capped",group="web"} 1"#,
+        r#"proxima_alarm{kind="last-announcer",group="web"} 0"#,
         r#"proxima_backend_up{backend="app/eu-1",region="eu"} 1"#,
         r#"proxima_backend_rtt_seconds{backend="app/eu-1",region="eu"} 0.00025"#,
         r#"proxima_backend_verdicts_total{backend="app/eu-1",to="down"} 1"#,

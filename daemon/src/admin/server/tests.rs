@@ -1,12 +1,12 @@
 use std::path::PathBuf;
 
 use proxima_api::{
-    AdvertisedRoutes, BackendCounts, Backends, BfdSessions, DrainStatus, Drained, Event, EventKind, Events,
-    PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes, Reloaded, RouteLookup, Status, Timestamp,
+    AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, DrainStatus, Drained, Event, EventKind,
+    Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes, Reloaded,
+    RouteLookup, Status, Timestamp,
 };
 use proxima_bgp_speaker::CommandError;
-use proxima_proxy::Stats;
-use proxima_types::Asn;
+use proxima_types::{Asn, GroupName, ReachState};
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::admin::{Command, bind_admin_socket, commands};
+use crate::{
+    admin::{Command, bind_admin_socket, commands},
+    traffic::Counts,
+};
 
 struct World {
     path: PathBuf,
@@ -85,14 +88,30 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
             reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
         }
         Command::Backends(reply) => reply.send(Backends { backends: vec![] }).unwrap(),
-        Command::Traffic(reply) => reply.send(Stats::default()).unwrap(),
-        Command::Drain(request, reply) => {
+        Command::Traffic(reply) => reply.send(Counts::default()).unwrap(),
+        Command::Order(request, by, reply) => {
+            assert!(matches!(by, By::Operator { uid: Some(_), pid: Some(_) }), "{by:?}");
+            let known = |name: &GroupName| name.as_str() != "nothing";
+            let groups = request.groups.into_iter().map(|name| OrderedGroup {
+                name,
+                state: ReachState::Withdrawn,
+                order: None,
+            });
+            let groups: Vec<_> = groups.collect();
+            let all = groups.iter().all(|group| known(&group.name));
+            let answer = Ok(Ordered { groups });
+            reply
+                .send(if all { answer } else { Err(CommandRefusal::unknown("no such group", "groups: web")) })
+                .unwrap();
+        }
+        Command::Drain(request, by, reply) => {
             let changed = drained.is_none();
-            drained.get_or_insert(Drained { since: Timestamp::from_unix_micros(0), reason: request.reason });
+            let (since, reason) = (Timestamp::from_unix_micros(0), request.reason);
+            drained.get_or_insert(Drained { since, reason, by: Some(by), until: None });
             reply.send(DrainStatus { changed, drained: drained.clone() }).unwrap();
         }
         // As a stopping daemon does.
-        Command::Undrain(reply) => drop(reply),
+        Command::Undrain(_, reply) => drop(reply),
     }
 }
 
@@ -109,6 +128,7 @@ fn status() -> Status {
         uptime_ms: 0,
         phase: Phase::Starting,
         drained: None,
+        alarms: vec![],
         groups: vec![],
         services: vec![],
         peers: PeerCounts::default(),
@@ -262,6 +282,15 @@ async fn drain_takes_a_reason_or_nothing() {
 }
 
 #[tokio::test]
+async fn an_order_reaches_its_groups_with_whose_it_is() {
+    let world = world();
+    let body = r#"{"verb":"withdraw","groups":["web"],"reason":"new kernel","for_ms":60000}"#;
+    let (status, answer) = world.ask("POST", "/v1/orders", body).await;
+    let ordered: Ordered = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, ordered.groups[0].name.as_str()), (200, "web"));
+}
+
+#[tokio::test]
 async fn every_refusal_names_what_is_wrong_and_the_remedy() {
     let world = world();
     for (method, path, body, status, error, hint) in [
@@ -297,6 +326,20 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
         ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),
+        ("POST", "/v1/drain", r#"{"reasn": "kernel"}"#, 400, "unknown field `reasn`", "reason"),
+        ("POST", "/v1/drain", r#"{"for_ms":5}"#, 400, "5 ms is no time", "1 s to 30 days"),
+        ("POST", "/v1/orders", "", 400, "not what is asked for", "verb"),
+        ("POST", "/v1/orders", r#"{"verb":"explode"}"#, 400, "explode", "announce"),
+        ("POST", "/v1/orders", r#"{"verb":"auto","for_ms":60000}"#, 400, "`auto` is for good", "for_ms"),
+        ("POST", "/v1/orders", r#"{"verb":"withdraw","for_ms":0}"#, 400, "0 ms is no time", "1 s to 30 days"),
+        (
+            "POST",
+            "/v1/orders",
+            r#"{"verb":"withdraw","groups":["nothing"]}"#,
+            404,
+            "no such group",
+            "groups: web",
+        ),
         ("POST", "/v1/undrain", "", 503, "the daemon is stopping", "ask again"),
     ] {
         let refused = world.refused(method, path, body).await;

@@ -43,6 +43,26 @@ pub(crate) fn announcement() -> Vec<u8> {
     update(&[&[0x40, 1, 1, 0], &as_path, &[0x40, 3, 4, 127, 0, 0, 1]], &[16, 10, 99])
 }
 
+/// End-of-RIB of both families (RFC 4724 §2).
+pub(crate) fn end_of_rib() -> Vec<u8> {
+    [update(&[], &[]), update(&[&[0x80, 15, 3, 0, 2, 1]], &[])].concat()
+}
+
+/// 203.0.113.0/24 as another PoP of our AS announces it and the router passes it on, with these large communities (RFC 8092).
+pub(crate) fn of_another_pop(large: &[[u32; 3]]) -> Vec<u8> {
+    let [high, low] = ROUTER_AS.to_be_bytes();
+    let as_path = [0x40, 2, 10, 2, 2, 0, 0, high, low, 0, 0, 0xfc, 0];
+    let value: Vec<u8> = large.iter().flatten().flat_map(|word| word.to_be_bytes()).collect();
+    let large = [&[0xc0, 32, u8::try_from(value.len()).unwrap()][..], &value].concat();
+    let attributes: [&[u8]; 4] = [&[0x40, 1, 1, 0], &as_path, &[0x40, 3, 4, 127, 0, 0, 1], &large];
+    update(&attributes, &[24, 203, 0, 113])
+}
+
+/// The same taken back.
+pub(crate) fn of_no_other_pop() -> Vec<u8> {
+    message(2, &[0, 4, 24, 203, 0, 113, 0, 0])
+}
+
 /// The first whole message in `bytes`, if there is one.
 pub(crate) fn frame(bytes: &[u8]) -> Option<&[u8]> {
     let length = usize::from(u16::from_be_bytes([*bytes.get(16)?, *bytes.get(17)?]));
@@ -133,6 +153,15 @@ impl Said {
                 format!(" via {}", Ipv6Addr::from(<[u8; 16]>::try_from(&value[4..20]).unwrap()))
             }
             15 => return self.withdrawn.extend(prefixes(&value[3..], 16)),
+            32 => {
+                let words = |one: &[u8]| {
+                    one.chunks(4)
+                        .map(|word| u32::from_be_bytes(word.try_into().unwrap()).to_string())
+                        .collect()
+                };
+                let each = value.chunks(12).map(|one| words(one)).map(|words: Vec<String>| words.join(":"));
+                format!(" large {}", each.collect::<Vec<_>>().join(" "))
+            }
             kind => format!(" attribute {kind}"),
         });
     }

@@ -13,8 +13,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proxima_api::{ErrorBody, Event, EventKind, EventLine, SessionState, paths};
-use proxima_types::Health;
+use proxima_api::{ErrorBody, Event, EventKind, EventLine, GroupReason, SessionState, paths};
+use proxima_types::{Health, ReachState};
 use serde::de::DeserializeOwned;
 
 use super::{PATIENCE, record::Record};
@@ -117,6 +117,25 @@ impl Daemon {
             }
             _ => None,
         })
+    }
+
+    /// Waits for the first transition of this group into `state` after event number `since`; the event, and why.
+    pub(crate) fn wait_transition(&self, name: &str, state: ReachState, since: u64) -> (Event, GroupReason) {
+        self.events.wait(&format!("{name} {state}"), |events| {
+            events.iter().filter(|event| event.seq > since).find_map(|event| match &event.kind {
+                EventKind::GroupTransition { group, to, reason, .. }
+                    if group.as_str() == name && *to == state =>
+                {
+                    Some((event.clone(), reason.clone()))
+                }
+                _ => None,
+            })
+        })
+    }
+
+    /// The number of the newest event seen.
+    pub(crate) fn newest(&self) -> u64 {
+        self.events.snapshot().last().map_or(0, |event| event.seq)
     }
 
     /// Waits until the latest verdict on this backend is `health`.

@@ -17,12 +17,16 @@ use std::{
 };
 
 pub(crate) use self::{
-    app::App,
-    bgp::{KEEPALIVE, announcement, announcements, message, open, open_with, update},
+    app::{App, Fails, Mood},
+    bgp::{
+        KEEPALIVE, announcement, announcements, end_of_rib, message, of_another_pop, of_no_other_pop, open,
+        open_with, update,
+    },
     client::{Client, exchange, get},
     daemon::Daemon,
     pop::Pop,
     port::Port,
+    record::Record,
     router::{Manner, Router},
 };
 

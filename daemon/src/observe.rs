@@ -1,0 +1,199 @@
+//! Who else announces a guarded group, by the routes of its observing sessions.
+//!
+//! ```text
+//! routing table ─▶ a watch per prefix ─┐
+//! sessions' states, ten times a second ┴▶ a task per guarded group ─▶ View ─▶ bounded queue ─▶ the guard
+//! ```
+//!
+//! Another PoP announces the group when it is seen to announce each of its prefixes; a route tells its PoP by the mark it bears
+//! ([`Sighting`]). Routes that are looped or lead nowhere from here count as well: PoPs of one AS see each other's routes that
+//! way. What a session had before it was lost (RFC 4724) does not.
+//!
+//! Whether a session is complete is asked before the table is, and once more after: what a session that fell in between no
+//! longer has is never taken for a withdrawal.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::select_all;
+use proxima_announce::{Origin, Sighting, View};
+use proxima_bgp_speaker::{Change, PeerRoute, PeerStatus, SpeakerHandle, State, Unusable, Watch};
+use proxima_config::Config;
+use proxima_types::{Asn, Family, GroupName, LargeCommunity, PeerName, Prefix};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// How many views may wait for the control task.
+const QUEUE: usize = 64;
+/// How often sessions are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is seen of a group now.
+pub(crate) type Seen = (GroupName, View);
+
+/// The tasks that observe; dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Observers {
+    tasks: JoinSet<()>,
+    views: mpsc::Sender<Seen>,
+}
+
+impl Observers {
+    /// Nobody observes yet.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Seen>) {
+        let (views, seen) = mpsc::channel(QUEUE);
+        (Self { tasks: JoinSet::new(), views }, seen)
+    }
+
+    /// From now on the guarded groups of `config` are observed, and no others.
+    pub(crate) fn follow(&mut self, config: &Config, speaker: &SpeakerHandle) {
+        self.tasks = JoinSet::new();
+        for (name, group) in &config.groups {
+            let Some(guard) = &group.guard else { continue };
+            let watched = Watched {
+                local_as: config.bgp.local_as,
+                prefixes: group.prefixes.clone(),
+                observe: guard.observe.clone(),
+            };
+            let observer = observe(name.clone(), watched, speaker.clone(), self.views.clone());
+            self.tasks.spawn(async move {
+                observer.await; // None: the speaker is gone, or nobody listens
+            });
+        }
+    }
+}
+
+/// What is looked for, and where.
+#[derive(Debug)]
+struct Watched {
+    local_as: Asn,
+    prefixes: Vec<Prefix>,
+    observe: Vec<PeerName>,
+}
+
+/// An observing session that is established, and of which families all its routes are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Observing {
+    peer: PeerName,
+    /// Since when, which tells it from others of the peer.
+    since: Instant,
+    complete: Vec<Family>,
+}
+
+async fn observe(
+    group: GroupName,
+    watched: Watched,
+    speaker: SpeakerHandle,
+    views: mpsc::Sender<Seen>,
+) -> Option<()> {
+    let mut changes = Vec::new();
+    for prefix in &watched.prefixes {
+        changes.push(speaker.watch(Watch::Exact(*prefix)).await.ok()?);
+    }
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut told, mut seen) = (None, None);
+    loop {
+        let sessions = watched.sessions(&speaker.peers());
+        if seen.as_ref() != Some(&sessions) {
+            let view = watched.look(&speaker, &sessions).await?;
+            if watched.sessions(&speaker.peers()) != sessions {
+                continue;
+            }
+            seen = Some(sessions);
+            if told.as_ref() != Some(&view) {
+                views.send((group.clone(), view.clone())).await.ok()?;
+                told = Some(view);
+            }
+        }
+        tokio::select! {
+            changed = any(&mut changes) => {
+                changed?;
+                seen = None;
+            }
+            _ = looks.tick() => {}
+        }
+    }
+}
+
+/// Waits until one of them changes; None when the speaker is gone. Cancel-safe.
+async fn any(changes: &mut [watch::Receiver<Option<Change>>]) -> Option<()> {
+    let changes = changes.iter_mut().map(|change| Box::pin(change.changed()));
+    let (changed, _, _) = select_all(changes).await;
+    changed.ok()
+}
+
+impl Watched {
+    /// The observing sessions that are established. A range stands for its members.
+    fn sessions(&self, peers: &[PeerStatus]) -> Vec<Observing> {
+        let observes = |peer: &&PeerStatus| {
+            self.observe.contains(&peer.name)
+                || peer.range.as_ref().is_some_and(|range| self.observe.contains(range))
+        };
+        let established = peers.iter().filter(|peer| peer.session.state == State::Established);
+        established
+            .filter(observes)
+            .map(|peer| Observing {
+                peer: peer.name.clone(),
+                since: peer.since,
+                complete: peer.session.complete.clone(),
+            })
+            .collect()
+    }
+
+    async fn look(&self, speaker: &SpeakerHandle, sessions: &[Observing]) -> Option<View> {
+        let mut routes = Vec::new();
+        for prefix in &self.prefixes {
+            let paths = speaker.explain(*prefix).await.ok()?;
+            routes.push((*prefix, paths.into_iter().map(|(route, _)| route).collect()));
+        }
+        Some(self.view(sessions, &routes))
+    }
+
+    /// Who is seen to announce all of the prefixes. One who is leaving with any of them is leaving.
+    fn view(&self, sessions: &[Observing], routes: &[(Prefix, Vec<PeerRoute>)]) -> View {
+        let complete = |family: Family| sessions.iter().any(|session| session.complete.contains(&family));
+        let observing = self.prefixes.iter().all(|prefix| complete(prefix.family()));
+        let mut everywhere: Option<BTreeMap<Origin, bool>> = None;
+        for (prefix, paths) in routes {
+            let mut here = BTreeMap::new();
+            for Sighting { origin, leaving } in
+                paths.iter().filter_map(|path| self.sighting(sessions, prefix.family(), path))
+            {
+                *here.entry(origin).or_default() |= leaving;
+            }
+            everywhere = Some(match everywhere {
+                None => here,
+                Some(before) => {
+                    let both = |(origin, leaving)| Some((origin, leaving | here.get(&origin)?));
+                    before.into_iter().filter_map(both).collect()
+                }
+            });
+        }
+        let others = everywhere.unwrap_or_default();
+        let sighting = |(origin, leaving)| Sighting { origin, leaving };
+        View { observing, others: others.into_iter().map(sighting).collect() }
+    }
+
+    /// What a path tells, if it is of an observing session and of today.
+    fn sighting(&self, sessions: &[Observing], family: Family, path: &PeerRoute) -> Option<Sighting> {
+        let peer = path.peer.as_ref()?;
+        let known = |session: &&Observing| session.peer == *peer && session.complete.contains(&family);
+        sessions.iter().find(known)?;
+        let counts = match path.route.unusable {
+            None | Some(Unusable::AsLoop | Unusable::NextHop) => !path.route.stale,
+            Some(Unusable::ReflectionLoop | Unusable::Leak) => false,
+        };
+        let communities = path.route.shared.attributes.large_communities.iter();
+        let marks = communities.map(|community| LargeCommunity {
+            global: community.global,
+            local1: community.local_1,
+            local2: community.local_2,
+        });
+        Sighting::of(self.local_as, marks).filter(|_| counts)
+    }
+}

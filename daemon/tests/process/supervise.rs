@@ -1,0 +1,178 @@
+//! What the service manager is told, and what becomes of threads that stand still.
+
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::{
+        ptrace::{self, Options},
+        signal::Signal,
+        wait::{WaitPidFlag, waitpid},
+    },
+    time::{ClockId, clock_gettime},
+    unistd::Pid,
+};
+use proxima_api::{EventKind, GroupReason};
+use proxima_types::ReachState;
+
+use crate::support::{App, Daemon, Pop, Record, Router};
+
+/// A service manager: what it was told, and when.
+struct Manager {
+    told: Arc<Record<(Instant, String)>>,
+}
+
+impl Manager {
+    /// Starts the daemon under a manager that wants a sign of life every two seconds.
+    fn start(pop: &Pop) -> (Self, Daemon) {
+        let path = pop.directory().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let told = Arc::<Record<(Instant, String)>>::default();
+        let record = Arc::clone(&told);
+        thread::spawn(move || {
+            let mut message = [0; 4096];
+            while let Ok(length) = socket.recv(&mut message) {
+                let text = String::from_utf8(message[..length].to_vec()).unwrap();
+                record.push((Instant::now(), text));
+            }
+        });
+        let mut command = Daemon::command(&pop.write());
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2000000").env_remove("WATCHDOG_PID");
+        (Self { told }, Daemon::launch(command, &pop.socket()))
+    }
+
+    /// Waits for the first message after the first `skip` that begins so; its number and text.
+    fn wait(&self, skip: usize, beginning: &str) -> (usize, String) {
+        self.told.wait(beginning, |told| {
+            let mut later = told.iter().enumerate().skip(skip);
+            later
+                .find(|(_, (_, text))| text.starts_with(beginning))
+                .map(|(at, (_, text))| (at + 1, text.clone()))
+        })
+    }
+
+    fn pings(&self) -> Vec<Instant> {
+        let told = self.told.snapshot();
+        told.into_iter().filter(|(_, text)| text == "WATCHDOG=1\n").map(|(at, _)| at).collect()
+    }
+}
+
+/// A thread of the daemon that stands still until this is dropped.
+struct Held(Pid);
+
+impl Held {
+    fn new(thread: Pid) -> Self {
+        ptrace::seize(thread, Options::empty()).unwrap();
+        ptrace::interrupt(thread).unwrap();
+        waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        Self(thread)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).ok(); // it may be gone
+    }
+}
+
+/// The daemon's thread of this name.
+fn thread_of(daemon: &Daemon, name: &str) -> Pid {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let found = tasks.find(|task| fs::read_to_string(task.join("comm")).unwrap().trim_end() == name);
+    Pid::from_raw(found.unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap())
+}
+
+#[test]
+fn a_life_as_the_service_manager_sees_it() {
+    let router = Router::polite();
+    let app = App::undecided("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let (manager, mut daemon) = Manager::start(&pop);
+    let (starting, text) = manager.wait(0, "STATUS=");
+    assert!(text.contains("waiting for first verdicts"), "{text}");
+    app.answer_probes();
+    let (ready, text) = manager.wait(starting, "READY=1");
+    assert_eq!(text, "READY=1\nSTATUS=announced: web\n");
+    router.wait_complete(0);
+    manager.wait(ready, "WATCHDOG=1");
+
+    let (begun, now) = (manager.told.snapshot().len(), || clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    let before = Duration::from(now());
+    daemon.signal(Signal::SIGHUP);
+    let (reloading, text) = manager.wait(begun, "RELOADING=1");
+    let usec = text.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).unwrap();
+    let told = Duration::from_micros(usec.parse().unwrap());
+    assert!(before <= told && told <= Duration::from(now()), "{text}");
+    let (reloaded, _) = manager.wait(reloading, "READY=1");
+
+    fs::write(pop.directory().join("proxima.toml"), "nonsense").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let (reloading, _) = manager.wait(reloaded, "RELOADING=1");
+    let (_, text) = manager.wait(reloading, "READY=1");
+    assert!(text.contains("announced: web; configuration refused: "), "{text}");
+
+    daemon.signal(Signal::SIGTERM);
+    let (_, text) = manager.wait(reloading, "STOPPING=1");
+    assert!(text.contains("STATUS=stopping"), "{text}");
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    let pings = manager.pings();
+    assert!(pings.windows(2).all(|two| two[1] - two[0] < Duration::from_secs(2)), "{pings:?}");
+}
+
+#[test]
+fn a_worker_that_stands_still_withdraws_and_stops_the_signs_of_life_until_it_turns_again() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let (manager, daemon) = Manager::start(&pop);
+    router.wait_complete(0);
+    let (announced, _) = daemon.wait_transition("web", ReachState::Announced, 0);
+    let held = Held::new(thread_of(&daemon, "worker-1"));
+    let (withdrawn, why) = daemon.wait_transition("web", ReachState::Withdrawn, announced.seq);
+    assert_eq!(why, GroupReason::Fault { fault: "1 of 2 workers stalled".to_owned() });
+    router.wait_for("withdraw 203.0.113.0/24");
+    daemon.wait_event("the worker", |event| {
+        matches!(event.kind, EventKind::WorkerStalled { worker: 1, silent_ms } if silent_ms >= 1000)
+            .then_some(())
+    });
+    let silent_from = manager.told.snapshot().len();
+    // Four probes are as long as from one sign of life to the next.
+    app.wait_probes(5);
+    assert!(manager.told.snapshot()[silent_from..].iter().all(|(_, text)| text != "WATCHDOG=1\n"));
+
+    drop(held);
+    manager.wait(silent_from, "WATCHDOG=1");
+    let (_, why) = daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
+    assert!(matches!(why, GroupReason::FaultOver { .. }), "{why:?}");
+}
+
+#[test]
+fn a_control_thread_that_stands_still_ends_the_process_and_its_routes_with_it() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let (manager, mut daemon) = Manager::start(&pop);
+    router.wait_complete(0);
+    manager.wait(0, "WATCHDOG=1");
+    let control = Pid::from_raw(daemon.pid().cast_signed());
+    let held_at = Instant::now();
+    let held = Held::new(control);
+    router.wait_on(0, "closed");
+    let took = held_at.elapsed();
+    eprintln!("control thread stopped -> the router sees the session end: {took:?}");
+    assert!(took > Duration::from_secs(9), "{took:?}");
+    let last_ping = manager.pings().last().copied().unwrap();
+    assert!(
+        last_ping < held_at + Duration::from_secs(1),
+        "no sign of life from a control thread that is stuck"
+    );
+    drop(held);
+    assert!(!daemon.wait_exit().success());
+    assert!(daemon.log().contains("the control thread has stood still for 10"), "{}", daemon.log());
+}
