@@ -14,6 +14,8 @@
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
+//! faults    one fault after the other, each with its claims
+//! flaps     an app that flaps, next to another announcer's health check
 //! figures   what the measurements have in common
 //! witness   whether the machine itself stood still meanwhile
 //! ```
@@ -25,7 +27,9 @@ pub mod app;
 pub mod bfd;
 pub mod demo;
 pub mod error;
+pub mod faults;
 pub mod figures;
+pub mod flaps;
 pub mod hostile;
 pub mod link;
 pub mod load;

@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, bfd, demo, figures, hostile, sandbox,
+    app, bfd, demo, faults, figures, flaps, hostile, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -39,6 +39,16 @@ enum Command {
     },
     /// Attack the daemon as a hostile peer, beside a good one that must not notice.
     Hostile(hostile::Options),
+    /// Inject faults into a world under load: each with its figures and what must hold.
+    Faults(faults::Options),
+    /// Let an app flap, and count the UPDATEs that this daemon and ExaBGP's healthcheck make of it.
+    Flaps(flaps::Options),
+    /// Make one thread stand still until it or this program ends.
+    #[command(hide = true)]
+    Stall {
+        /// The thread's number.
+        thread: i32,
+    },
     /// Run a program in a sandbox of its own; its exit code is this one's.
     Inside {
         /// The program and its arguments.
@@ -106,6 +116,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let sandbox = sandbox::enter()?;
             runtime()?.block_on(hostile::run(options, &sandbox))?;
         }
+        Command::Faults(options) => {
+            let sandbox = sandbox::enter()?;
+            runtime()?.block_on(faults::run(options, &sandbox))?;
+        }
+        Command::Flaps(options) => {
+            let sandbox = sandbox::enter()?;
+            return Ok(runtime()?.block_on(flaps::run(options, &sandbox))?);
+        }
+        Command::Stall { thread } => faults::stall::hold(thread)?,
         Command::Inside { command } => {
             sandbox::enter()?;
             let error = std::process::Command::new(&command[0]).args(&command[1..]).exec();

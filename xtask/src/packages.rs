@@ -24,6 +24,7 @@ pub(crate) enum Task {
     Test,
     BenchL7,
     BenchBgp,
+    BenchFlaps,
 }
 
 const NEEDS: &[Need] = &[
@@ -31,7 +32,7 @@ const NEEDS: &[Need] = &[
         program: "bird",
         package: "bird2",
         purpose: "the worlds' routers",
-        tasks: &[Task::Demo, Task::Test, Task::BenchBgp],
+        tasks: &[Task::Demo, Task::Test, Task::BenchBgp, Task::BenchFlaps],
     },
     Need {
         program: "birdc",
@@ -50,7 +51,7 @@ const NEEDS: &[Need] = &[
         program: "unshare",
         package: "util-linux",
         purpose: "the sandbox",
-        tasks: &[Task::Demo, Task::Test, Task::BenchBgp],
+        tasks: &[Task::Demo, Task::Test, Task::BenchBgp, Task::BenchFlaps],
     },
     Need {
         program: "nginx",
@@ -72,7 +73,12 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Test, Task::BenchBgp],
     },
     Need { program: "bgpctl", package: "openbgpd", purpose: "a router to talk with", tasks: &[Task::Test] },
-    Need { program: "exabgp", package: "exabgp", purpose: "a router to talk with", tasks: &[Task::Test] },
+    Need {
+        program: "exabgp",
+        package: "exabgp",
+        purpose: "a router to talk with, and a health check to compare with",
+        tasks: &[Task::Test, Task::BenchFlaps],
+    },
     Need { program: "bgpdump", package: "bgpdump", purpose: "reads MRT files", tasks: &[Task::Test] },
     // Its own programs are not on the path; this one comes with them.
     Need {

@@ -255,16 +255,18 @@ impl Group {
             ReachState::Announced | ReachState::DePreferred => false,
         };
 
-        let expired = expired.map(|order| {
-            let why = self.wish.reason().map(Box::new);
-            Reason::Expired { order, why }
-        });
-        let reason = match (expired.or(cause).or(drained), place.kept_by.clone()) {
-            (Some(why), Some(by)) => Reason::Held { why: Box::new(why), by },
-            (Some(why), None) => why,
-            (None, _) => self.by_health(&place, from, kept_before, asked),
-        };
-        self.tell(now, from, reason);
+        if from != self.state {
+            let expired = expired.map(|order| {
+                let why = self.wish.reason().map(Box::new);
+                Reason::Expired { order, why }
+            });
+            let reason = match (expired.or(cause).or(drained), place.kept_by.clone()) {
+                (Some(why), Some(by)) => Reason::Held { why: Box::new(why), by },
+                (Some(why), None) => why,
+                (None, _) => self.by_health(&place, from, kept_before, asked),
+            };
+            self.tell(now, from, reason);
+        }
         let alarms = self.alarming();
         self.raise(now, alarms);
         left && place.by_health
@@ -385,12 +387,13 @@ impl Group {
     }
 
     fn alarming(&self) -> Vec<AlarmKind> {
-        let short = self.guard.as_ref().map(Guard::evidence).filter(|evidence| !evidence.suffices());
         let left = self.left_alone || self.guard.as_ref().is_some_and(Guard::has_left);
+        let guard = self.guard.as_ref().filter(|_| self.leaving || left);
+        let short = guard.map(Guard::evidence).filter(|evidence| !evidence.suffices());
         let guarded = match short {
             Some(evidence) if self.leaving => Some(AlarmKind::LastAnnouncer { evidence }),
-            Some(evidence) if left => Some(AlarmKind::LeftAlone { evidence }),
-            Some(_) | None => None,
+            Some(evidence) => Some(AlarmKind::LeftAlone { evidence }),
+            None => None,
         };
         let capped = match &self.kept_by {
             Some(Hold::Cap { cap, .. }) => Some(AlarmKind::Capped { cap: *cap }),

@@ -31,6 +31,8 @@ pub(crate) struct Wish {
     reason: Option<Reason>,
     score: Option<RegionScore>,
     /// Whether all first verdicts were known since the start, or since the last silence.
+    known: bool,
+    /// Whether the state follows from them: what they asked for at first is no longer held back.
     settled: bool,
     hold_down: Option<Hold>,
     damper: Option<Damper>,
@@ -51,6 +53,7 @@ impl Wish {
             state: ReachState::Withdrawn,
             reason: None,
             score: None,
+            known: false,
             settled: false,
             hold_down: None,
             damper: config.damping.map(Damper::new),
@@ -90,8 +93,7 @@ impl Wish {
 
     /// Whether it is withdrawn by what is known of backends, rather than for want of knowledge or by a fault.
     pub(crate) fn asks_to_withdraw(&self) -> bool {
-        let known = self.settled || self.blocked.is_some();
-        self.state == ReachState::Withdrawn && known && self.fault.is_none() && self.silence.is_none()
+        self.state == ReachState::Withdrawn && self.known && self.fault.is_none() && self.silence.is_none()
     }
 
     pub(crate) fn penalty(&self, now: Instant) -> Option<f64> {
@@ -115,8 +117,7 @@ impl Wish {
     pub(crate) fn see_checked(&mut self, now: Instant, at: Instant, limit: Option<Duration>) {
         self.checked = self.checked.max(Some(at.min(now)));
         if self.silence.is_some() && !self.is_stale(now, limit) {
-            self.silence = None;
-            self.reason = None;
+            self.reason = self.silence.take();
         }
     }
 
@@ -133,6 +134,7 @@ impl Wish {
             let since = self.checked.unwrap_or(now);
             let silent = now.saturating_duration_since(since).max(limit);
             self.silence = Some(Reason::Silent { silent, limit });
+            self.known = false;
             self.settled = false;
             self.score = None;
         }
@@ -140,7 +142,7 @@ impl Wish {
 
     /// When it falls silent, without evidence.
     fn silent_at(&self, config: &GroupConfig) -> Option<Instant> {
-        let believed = self.settled && self.silence.is_none();
+        let believed = self.known && self.silence.is_none();
         believed.then_some(self.checked? + config.dead_man?)
     }
 
@@ -200,7 +202,7 @@ impl Wish {
             self.damped_until = damper.suppressed_until(now);
         }
         if matches!(because, Because::FirstVerdicts) {
-            self.settle(now);
+            self.settled = true;
         }
         self.state = to;
         self.reason = self.told(now, because, held);
@@ -225,19 +227,16 @@ impl Wish {
         if score.unknown || self.is_stale(now, config.dead_man) {
             return None;
         }
+        self.known = true;
+        self.checked.get_or_insert(now);
         let from_above = state_from(ReachState::Announced, score, config);
         let to = from_above.map_or(ReachState::Announced, |(to, _)| to);
         if to != self.state {
             return Some((to, Because::FirstVerdicts));
         }
-        self.settle(now);
+        self.settled = true;
         self.reason = self.told(now, Because::FirstVerdicts, None);
         None
-    }
-
-    fn settle(&mut self, now: Instant) {
-        self.settled = true;
-        self.checked.get_or_insert(now);
     }
 
     fn hold_on_improvement(&self, now: Instant) -> Option<Hold> {

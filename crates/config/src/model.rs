@@ -182,11 +182,11 @@ pub struct Pool {
     pub balance: Balance,
     /// How each backend is probed.
     pub probe: Probe,
+    /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).
+    pub passive: Option<Passive>,
     /// Who says that a backend goes away, so that it is drained before. Absent: nobody. `lead` is up to 24 h, default 30 s;
     /// `interval` 100 ms to 1 h, default 5 s.
     pub notice: Option<Notice>,
-    /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).
-    pub passive: Option<Passive>,
     /// The backends, as written; not empty. Names differ, and so do addresses.
     pub backends: Vec<Backend>,
 }

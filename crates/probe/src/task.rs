@@ -1,8 +1,8 @@
 //! The task of one backend. It owns the tracker and does what the tracker asks for.
 //!
-//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, a notice, word from
-//! real traffic, the next probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns, the
-//! others lose nothing.
+//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, word from real
+//! traffic, a notice, the next probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns,
+//! the others lose nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,11 +92,11 @@ impl Task {
                     self.standing = None;
                     self.standing_lost(loss);
                 }
+                input = self.passive.next() => self.tracker.handle(now(), input),
                 (watcher, leaves_at) = finish(&mut self.notice) => {
                     self.notice = Some(Box::pin(watcher.changed()));
                     self.tracker.handle(now(), Input::Notice(leaves_at.map(Instant::into_std)));
                 }
-                input = self.passive.next() => self.tracker.handle(now(), input),
                 () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
                 () = self.common.events.closed() => break,
             }

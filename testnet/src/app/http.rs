@@ -1,6 +1,12 @@
 //! The app server's answers.
 
-use std::{convert::Infallible, io, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, Write as _},
+    sync::Arc,
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -36,6 +42,7 @@ impl App {
             (_, "/stats") => json_answer(&self.counters.snapshot()),
             _ => {
                 self.counters.requests.fetch_add(1, Ordering::Relaxed);
+                self.write_down(&request)?;
                 if switches.close == Close::BeforeResponse {
                     return Err(broken_off());
                 }
@@ -52,6 +59,13 @@ impl App {
             }
         }
         Ok(answer)
+    }
+
+    /// Records a request that has an identity.
+    fn write_down(&self, request: &Request<Incoming>) -> io::Result<()> {
+        let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+        let (Some(mut record), Some(id)) = (self.record.as_ref(), id) else { return Ok(()) };
+        record.write_all(format!("{} {id}\n", request.method()).as_bytes())
     }
 
     /// What the request meets instead of an answer, if anything.

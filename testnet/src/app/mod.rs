@@ -17,8 +17,10 @@ mod http;
 pub mod switches;
 
 use std::{
+    fs::File,
     io,
     net::{Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -55,6 +57,9 @@ pub struct Options {
     /// The port it echoes TCP on.
     #[arg(long, default_value_t = 9000)]
     pub tcp_echo: u16,
+    /// Append the method and `x-request-id` of each request to this file, before it is answered.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// Serves until the process is ended.
@@ -62,7 +67,9 @@ pub async fn serve(options: Options) -> Result<()> {
     let http = listen(options.listen)?;
     let echo = listen((Ipv6Addr::UNSPECIFIED, options.tcp_echo).into())?;
     tracing::info!(app = options.name, region = options.region, listen = %options.listen, "serving");
+    let record = options.record.as_deref().map(open_record).transpose()?;
     let app = Arc::new(App {
+        record,
         name: options.name,
         region: options.region,
         switches: watch::Sender::new(Switches::default()),
@@ -80,6 +87,8 @@ struct App {
     region: String,
     switches: watch::Sender<Switches>,
     counters: Counters,
+    /// Written in whole lines, by which it stays legible however the app ends.
+    record: Option<File>,
 }
 
 /// What it has served so far.
@@ -109,6 +118,14 @@ impl Counters {
             streams_finished: self.streams_finished.load(Ordering::Relaxed),
         }
     }
+}
+
+fn open_record(path: &Path) -> Result<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(Error::io(format!("opening {}", path.display())))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener> {

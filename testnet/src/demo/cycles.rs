@@ -11,15 +11,15 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use proxima_api::EventKind;
-use proxima_types::{Health, ReachState};
+use proxima_types::ReachState;
 use tokio::time::{sleep, sleep_until};
 
 use super::{FAILING, screen::Screen, stage::Stage};
 use crate::{
     error::{Error, Result},
-    load::{Kind, Outcome},
+    load::{Kind, Outcome, outcome},
     observe::bgp::Message,
+    world::App,
 };
 
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -303,52 +303,19 @@ fn clients_back() -> impl FnMut(&[Outcome]) -> Option<Instant> {
 }
 
 async fn detected(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {
-    let down = |kind: &EventKind| match kind {
-        EventKind::BackendVerdict { region, to: Health::Down, .. } if region.as_str() == FAILING => Some(()),
-        _ => None,
-    };
-    stage.events().first(since, deadline, down).await.map(|(at, ())| at)
+    stage.events().down(FAILING, since, deadline).await.map(|(at, _)| at)
 }
 
 async fn decided(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {
-    let withdrawn = |kind: &EventKind| match kind {
-        EventKind::GroupTransition { group, to: ReachState::Withdrawn, .. }
-            if group.as_str() == stage.group() =>
-        {
-            Some(())
-        }
-        _ => None,
-    };
-    stage.events().first(since, deadline, withdrawn).await.map(|(at, ())| at)
+    let left = stage.events().transition(stage.group(), ReachState::Withdrawn, since, deadline);
+    left.await.map(|(at, _)| at)
 }
 
-/// When the last of the region's apps had its first verdict of a new daemon.
 async fn first_verdicts(stage: &Stage, since: Instant, deadline: Instant) -> Option<Instant> {
-    let apps = stage.failing().ok()?.apps.iter();
-    let verdicts = apps.map(|app| async {
-        let ending = format!("app/{}", app.name());
-        let of_app = |kind: &EventKind| match kind {
-            EventKind::BackendVerdict { backend, from: Health::Unknown, .. } => {
-                (backend.to_string() == ending).then_some(())
-            }
-            _ => None,
-        };
-        stage.events().first(since, deadline, of_app).await.map(|(at, ())| at)
-    });
-    let verdicts = futures_util::future::join_all(verdicts).await;
-    verdicts.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+    let apps = stage.failing().ok()?.apps.iter().map(App::name);
+    stage.events().first_verdicts(apps, since, deadline).await
 }
 
 async fn served_elsewhere(stage: &Stage, from: usize, since: Instant, deadline: Instant) -> Option<Instant> {
-    let elsewhere = |outcome: &&Outcome| {
-        outcome.kind == Kind::Work
-            && &*outcome.region == FAILING
-            && outcome.intended >= since
-            // Connections that were opened to another PoP earlier stay with it.
-            && outcome.fresh
-            && outcome.succeeded()
-            && outcome.served.as_ref().is_some_and(|served| &*served.region != FAILING)
-    };
-    let outcomes = stage.outcomes();
-    outcomes.wait(from, deadline, |all| all.iter().find(elsewhere).map(|outcome| outcome.done)).await
+    outcome::first_elsewhere(&stage.outcomes(), FAILING, from, since, deadline).await
 }

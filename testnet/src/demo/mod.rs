@@ -11,7 +11,6 @@
 
 mod claims;
 mod cycles;
-mod events;
 mod report;
 mod screen;
 mod stage;

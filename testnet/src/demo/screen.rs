@@ -328,6 +328,7 @@ mod tests {
 
     fn answered(at: Instant, region: &str, by: &str) -> Outcome {
         Outcome {
+            id: String::new(),
             region: region.into(),
             kind: Kind::Work,
             family: Family::Ipv4,

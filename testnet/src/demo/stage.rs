@@ -5,12 +5,12 @@ use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 use proxima_types::{Family, Prefix};
 use serde::Serialize;
 
-use super::{FAILING, Options, events::Follower};
+use super::{FAILING, Options};
 use crate::{
     error::{Error, Result},
     load::{Generator, Kind, Outcome, Plan, Workload, arrivals::Random},
     netns::NsRuntime,
-    observe::{FibWatch, Journal, MarkerWatch, WireWatch, bgp::Message, fence::Sightings},
+    observe::{FibWatch, Follower, Journal, MarkerWatch, WireWatch, bgp::Message, fence::Sightings},
     world::{self, Region, World, WorldSpec, bird::wan_interface},
 };
 

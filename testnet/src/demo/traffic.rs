@@ -161,7 +161,7 @@ impl Traffic {
                         Some(Outage::NotYetKnown) => &mut traffic.fenced_before_detection,
                         None => continue,
                     };
-                    *seen.entry(what(outcome)).or_default() += 1;
+                    *seen.entry(outcome.said()).or_default() += 1;
                 }
             }
         }
@@ -176,7 +176,7 @@ impl Requests {
         self.moved += u64::from(moments.moved(outcome));
         if !outcome.succeeded() {
             self.failed += 1;
-            *self.failures.entry(what(outcome)).or_default() += 1;
+            *self.failures.entry(outcome.said()).or_default() += 1;
         }
     }
 }
@@ -206,7 +206,7 @@ impl Streams {
             None => {
                 self.not_begun += 1;
                 self.not_begun_around_daemon_kills += u64::from(moments.around_daemon_kill(outcome));
-                *self.not_begun_because.entry(what(outcome)).or_default() += 1;
+                *self.not_begun_because.entry(outcome.said()).or_default() += 1;
             }
             Some(StreamEnd::Complete { .. }) => self.complete += 1,
             Some(StreamEnd::Cut { how, .. }) => {
@@ -272,14 +272,6 @@ impl Moments<'_> {
         let length: Duration =
             self.run.app_kills.iter().map(|kill| kill.settled.saturating_duration_since(kill.killed)).sum();
         sent as f64 / length.as_secs_f64()
-    }
-}
-
-/// What became of a request, in a word or two.
-fn what(outcome: &Outcome) -> String {
-    match &outcome.result {
-        Ok(status) => status.to_string(),
-        Err(failure) => failure.to_string(),
     }
 }
 
@@ -356,6 +348,7 @@ pub(super) mod tests {
     fn stream(start: Instant, from: f64, until: f64, app: &str, end: StreamEnd) -> Outcome {
         let region: Arc<str> = app.rsplit_once('-').unwrap().0.into();
         Outcome {
+            id: String::new(),
             region: FAILING.into(),
             kind: Kind::Stream,
             family: Family::Ipv4,

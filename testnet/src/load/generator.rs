@@ -91,6 +91,7 @@ impl Generator {
                 kind: workload.kind,
                 messages: messages(plan, workload),
                 client: Client::new(workload.target),
+                id: format!("{}-{number}", plan.region),
                 family: if workload.target.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
                 journal: Arc::clone(journal),
             });
@@ -138,13 +139,23 @@ struct Sender {
     kind: Kind,
     messages: Vec<Message>,
     client: Client,
+    /// The beginning of its requests' `x-request-id`; no two are alike in a world.
+    id: String,
     family: Family,
     journal: Arc<Journal<Outcome>>,
 }
 
 struct Message {
-    octets: Vec<u8>,
+    /// The head without the `x-request-id` and the empty line.
+    head: String,
+    body: String,
     idempotent: bool,
+}
+
+impl Message {
+    fn octets(&self, id: &str) -> Vec<u8> {
+        format!("{}x-request-id: {id}\r\n\r\n{}", self.head, self.body).into_bytes()
+    }
 }
 
 impl Sender {
@@ -152,8 +163,9 @@ impl Sender {
         let started = Instant::now();
         let message = &self.messages[number % self.messages.len()];
         let streaming = self.kind == Kind::Stream;
-        let request =
-            Request { octets: &message.octets, idempotent: message.idempotent, own_connection: streaming };
+        let id = format!("{}-{number}", self.id);
+        let octets = message.octets(&id);
+        let request = Request { octets: &octets, idempotent: message.idempotent, own_connection: streaming };
         let (mut exchange, mut events) = (Exchange::default(), Events::default());
         let limit = if streaming { STREAM_LIMIT } else { WORK_LIMIT };
         // A timeout shows as the result the exchange began with.
@@ -169,6 +181,7 @@ impl Sender {
             (Err(failure), _) => Err(failure.clone()),
         };
         self.journal.push(Outcome {
+            id,
             region: Arc::clone(&self.region),
             kind: self.kind,
             family: self.family,
@@ -191,16 +204,17 @@ fn messages(plan: &Plan, workload: &Workload) -> Vec<Message> {
     let host = &plan.host;
     let marker = workload.marker.as_deref().unwrap_or_default();
     let get = |target: &str| Message {
-        octets: format!("GET {target} HTTP/1.1\r\nhost: {host}\r\naccept: */*\r\n\r\n").into_bytes(),
+        head: format!("GET {target} HTTP/1.1\r\nhost: {host}\r\naccept: */*\r\n"),
+        body: String::new(),
         idempotent: true,
     };
     let post = |target: &str, body: &str| Message {
-        octets: format!(
+        head: format!(
             "POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
+             content-length: {}\r\n",
             body.len()
-        )
-        .into_bytes(),
+        ),
+        body: body.to_owned(),
         idempotent: false,
     };
     match workload.kind {
@@ -285,6 +299,7 @@ mod tests {
             kind: Kind::Stream,
             messages: messages(&plan, &workload),
             client: Client::new(target),
+            id: "eu-0".to_owned(),
             family: Family::Ipv4,
             journal: Arc::clone(&journal),
         };

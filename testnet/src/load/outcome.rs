@@ -10,10 +10,13 @@ use proxima_types::Family;
 use serde::Serialize;
 
 use super::Kind;
+use crate::observe::Journal;
 
 /// One request, from its intended start to its end.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// Its `x-request-id`; no two are alike in a world.
+    pub id: String,
     /// The client's region.
     pub region: Arc<str>,
     /// Which of the workload kinds it belongs to.
@@ -53,6 +56,14 @@ impl Outcome {
     /// Answered with success.
     pub fn succeeded(&self) -> bool {
         matches!(self.result, Ok(200..=299))
+    }
+
+    /// The status, or why there is none, in a word or two.
+    pub fn said(&self) -> String {
+        match &self.result {
+            Ok(status) => status.to_string(),
+            Err(failure) => failure.to_string(),
+        }
     }
 
     /// Whether it was under way at `at`.
@@ -141,4 +152,25 @@ impl Cut {
     pub fn can_tell(self) -> bool {
         matches!(self, Self::Reset | Self::Truncated)
     }
+}
+
+/// The end of the first small request since `since` from a client of `region`, on a connection opened for it, that another
+/// region answered. Looks at the journal from `from` on and waits until `deadline`.
+pub async fn first_elsewhere(
+    outcomes: &Journal<Outcome>,
+    region: &str,
+    from: usize,
+    since: Instant,
+    deadline: Instant,
+) -> Option<Instant> {
+    let elsewhere = |outcome: &&Outcome| {
+        outcome.kind == Kind::Work
+            && &*outcome.region == region
+            && outcome.intended >= since
+            // Connections that were opened to another PoP earlier stay with it.
+            && outcome.fresh
+            && outcome.succeeded()
+            && outcome.served.as_ref().is_some_and(|served| &*served.region != region)
+    };
+    outcomes.wait(from, deadline, |all| all.iter().find(elsewhere).map(|outcome| outcome.done)).await
 }

@@ -4,6 +4,7 @@
 //!  clients ── router eu ──(PoP link)── PoP eu ── apps
 //!               │  │          │
 //!               │  │          └ wire:  BGP messages on TCP/179, kernel receive timestamps
+//!               │  │                     └ events:  what the daemon itself says
 //!               │  └ fib:   route notifications of the router's kernel
 //!               └ fence:  every byte on the WAN links, searched for a marker
 //! ```
@@ -13,6 +14,7 @@
 pub mod bgp;
 pub mod capture;
 pub mod clock;
+pub mod events;
 pub mod fence;
 pub mod fib;
 pub mod journal;
@@ -21,6 +23,7 @@ pub mod reassembly;
 pub mod selfcheck;
 pub mod wire;
 
+pub use events::Follower;
 pub use fence::MarkerWatch;
 pub use fib::FibWatch;
 pub use journal::Journal;

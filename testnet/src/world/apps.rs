@@ -1,7 +1,9 @@
 //! An app server's host: starting, killing and restarting the program.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpStream},
+    fs,
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     process::{Command, ExitStatus},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,10 +13,17 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::{Host, Options, plan};
-use crate::{error::Result, process::Process, wait::wait_until};
+use crate::{
+    error::{Error, Result},
+    link::WanLink,
+    process::Process,
+    wait::wait_until,
+};
 
 /// A start that takes longer has failed.
 const START: Duration = Duration::from_secs(10);
+/// An app that does not answer a question of ours in this time does not answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// An app server on its own host.
 #[derive(Debug)]
@@ -24,14 +33,18 @@ pub struct App {
     region: String,
     program: PathBuf,
     log: PathBuf,
+    requests: PathBuf,
+    /// The line it hangs on, if that is emulated; frames go [`crate::link::Direction::Forth`] to the app.
+    pub line: Option<WanLink>,
     process: Mutex<Option<Process>>,
 }
 
 impl App {
-    pub(super) fn new(host: Host, region: &str, options: &Options) -> Self {
-        let log = options.work_dir.join("logs").join(format!("{}.log", host.name));
+    pub(super) fn new(host: Host, line: Option<WanLink>, region: &str, options: &Options) -> Self {
+        let file = |ending: &str| options.work_dir.join("logs").join(format!("{}.{ending}", host.name));
+        let (log, requests) = (file("log"), file("requests"));
         let program = options.app_server.clone();
-        Self { host, region: region.to_owned(), program, log, process: Mutex::new(None) }
+        Self { host, region: region.to_owned(), program, log, requests, line, process: Mutex::new(None) }
     }
 
     /// Its name, such as `eu-1`.
@@ -65,6 +78,24 @@ impl App {
         self.process().as_ref().map_or_else(|| Ok(Instant::now()), |process| process.signal(signal))
     }
 
+    /// Changes how it misbehaves: `change` is the JSON of [`crate::app::switches`].
+    pub fn switch(&self, change: &str) -> Result<()> {
+        let doing = format!("switching {} to {change}", self.name());
+        let answer = self.host.ns.run(|| post("/switch", change))?.map_err(Error::io(doing.clone()))?;
+        if answer.starts_with("HTTP/1.1 200") {
+            Ok(())
+        } else {
+            Err(Error::Claim(format!("{doing}: {answer}")))
+        }
+    }
+
+    /// The requests it was given since the world began, one line each: the method and the `x-request-id`.
+    pub fn requests(&self) -> Result<Vec<String>> {
+        let doing = format!("reading {}", self.requests.display());
+        let text = fs::read_to_string(&self.requests).map_err(Error::io(doing))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
     /// The last lines it wrote.
     pub fn log_tail(&self) -> String {
         crate::process::tail(&self.log)
@@ -79,7 +110,9 @@ impl App {
         command
             .args(["app", "--region", &self.region, "--name", self.name()])
             .args(["--listen", &format!("[::]:{}", plan::APP_HTTP_PORT)])
-            .args(["--tcp-echo", &plan::APP_ECHO_PORT.to_string()]);
+            .args(["--tcp-echo", &plan::APP_ECHO_PORT.to_string()])
+            .arg("--record")
+            .arg(&self.requests);
         *process = Some(Process::start(&self.host.ns, self.name(), command, &self.log)?);
         Ok(())
     }
@@ -113,4 +146,18 @@ impl App {
     fn process(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sends a POST to the app of the host this thread is on; the answer with its head.
+fn post(target: &str, body: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, plan::APP_HTTP_PORT))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    write!(
+        stream,
+        "POST {target} HTTP/1.1\r\nhost: app\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

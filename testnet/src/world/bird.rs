@@ -285,18 +285,51 @@ fn configuration(spec: &WorldSpec, number: usize) -> String {
                if (65535, 0) ~ bgp_community then bgp_local_pref = 0;\n  \
                else if (64512, 666) ~ bgp_community then bgp_local_pref = healthy - 105;\n  \
                else bgp_local_pref = healthy;\n}\n";
-    text += &session(POP_SESSION, region.asn, pop.near.v4.into(), pop.far.v4.into(), plan::POP_ASN, 200);
+    if spec.daemon.bfd {
+        let _ = writeln!(
+            text,
+            "protocol bfd {{ interface \"pop\" {{ interval {} ms; multiplier {}; }}; }}",
+            plan::BFD_INTERVAL.as_millis(),
+            plan::BFD_MULTIPLIER
+        );
+    }
+    let to_pop =
+        Line { asn: region.asn, local: pop.near.v4.into(), peer: pop.far.v4.into(), peer_asn: plan::POP_ASN };
+    let more = More { bfd: spec.daemon.bfd, all_paths: spec.daemon.guard.is_some() };
+    text += &session(POP_SESSION, &to_pop, 200, more);
     for (nth, neighbour) in (0_u32..).zip(neighbours(spec, number)) {
         let other = &spec.regions[neighbour - 1];
         let ends = plan::wan_link(number, neighbour);
         let (near, far) = if number < neighbour { (ends.near, ends.far) } else { (ends.far, ends.near) };
         let name = format!("to_{}", other.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
-        text += &session(&name, region.asn, near.v4.into(), far.v4.into(), other.asn, 190 - 10 * nth);
+        let to_router =
+            Line { asn: region.asn, local: near.v4.into(), peer: far.v4.into(), peer_asn: other.asn };
+        text += &session(&name, &to_router, 190 - 10 * nth, More::default());
     }
     text
 }
 
-fn session(name: &str, asn: u32, local: IpAddr, peer: IpAddr, peer_asn: u32, healthy: u32) -> String {
+/// Who talks to whom in a session.
+struct Line {
+    asn: u32,
+    local: IpAddr,
+    peer: IpAddr,
+    peer_asn: u32,
+}
+
+/// What not every session has.
+#[derive(Clone, Copy, Default)]
+struct More {
+    /// It is watched by BFD.
+    bfd: bool,
+    /// Every path is told, not only the best (RFC 7911).
+    all_paths: bool,
+}
+
+fn session(name: &str, line: &Line, healthy: u32, more: More) -> String {
+    let Line { asn, local, peer, peer_asn } = line;
+    let bfd = if more.bfd { "bfd yes;" } else { "" };
+    let all_paths = if more.all_paths { "add paths tx;" } else { "" };
     let mut text = format!(
         "protocol bgp {name} {{\n  \
            local {local} as {asn};\n  \
@@ -304,12 +337,14 @@ fn session(name: &str, asn: u32, local: IpAddr, peer: IpAddr, peer_asn: u32, hea
            hold time 9;\n  \
            connect delay time 1;\n  \
            connect retry time 1;\n  \
-           error wait time 1, 2;\n"
+           error wait time 1, 2;\n  \
+           {bfd}\n"
     );
     for (family, set) in [("ipv4", "anycast4"), ("ipv6", "anycast6")] {
         let _ = writeln!(
             text,
             "  {family} {{\n    \
+                 {all_paths}\n    \
                  import filter {{ if net ~ {set} then rank({healthy}); accept; }};\n    \
                  export where source ~ [ RTS_BGP, RTS_DEVICE ];\n  }};"
         );

@@ -222,15 +222,24 @@ impl World {
         wait_until(within, || {
             let mut missing = String::new();
             for region in &self.regions {
-                missing += &self.missing_in(region)?;
+                missing += &self.missing_in(region, &self.regions)?;
             }
             Ok(missing)
         })
         .await
     }
 
-    /// What `region` still lacks, a line each; empty when nothing.
-    fn missing_in(&self, region: &Region) -> Result<String> {
+    /// The same for one region, whatever the others are up to: its router's sessions and routes, and its daemon's verdicts on
+    /// its own apps.
+    ///
+    /// # Errors
+    /// As [`World::wait_converged`].
+    pub async fn wait_region_converged(&self, region: &Region, within: Duration) -> Result<()> {
+        wait_until(within, || self.missing_in(region, std::slice::from_ref(region))).await
+    }
+
+    /// What `region` still lacks, a line each, its view of the apps of `seen` included; empty when nothing.
+    fn missing_in(&self, region: &Region, seen: &[Region]) -> Result<String> {
         region.router.check()?;
         region.pop.check()?;
         let router = &region.router.host.name;
@@ -251,7 +260,7 @@ impl World {
             }
         }
         if with_daemon {
-            missing.extend(self.unseen_by(&region.pop));
+            missing.extend(unseen_by(&region.pop, seen));
         }
         if missing.is_empty() {
             return Ok(String::new());
@@ -261,23 +270,6 @@ impl World {
             missing.push(format!("log of {}:\n{}", region.pop.host.name, region.pop.log_tail()));
         }
         Ok(missing.join("\n") + "\n")
-    }
-
-    /// The running apps that a daemon does not see as up.
-    fn unseen_by(&self, pop: &Pop) -> Vec<String> {
-        let name = &pop.host.name;
-        let backends = match pop.backends() {
-            Ok(answer) => answer.backends,
-            // Not there yet, which time may mend.
-            Err(error) => return vec![format!("{name}: {error}")],
-        };
-        let apps = self.regions.iter().flat_map(|region| &region.apps).filter(|app| app.is_running());
-        let running: BTreeSet<&str> = apps.map(App::name).collect();
-        backends
-            .iter()
-            .filter(|backend| running.contains(backend.id.name()) && backend.health != Health::Up)
-            .map(|backend| format!("{name}: {} is {}", backend.id, backend.health))
-            .collect()
     }
 
     /// The routes a region's router must have, and by which gateway if that matters.
@@ -300,6 +292,23 @@ impl World {
     }
 }
 
+/// The running apps of these regions that a daemon does not see as up.
+fn unseen_by(pop: &Pop, regions: &[Region]) -> Vec<String> {
+    let name = &pop.host.name;
+    let backends = match pop.backends() {
+        Ok(answer) => answer.backends,
+        // Not there yet, which time may mend.
+        Err(error) => return vec![format!("{name}: {error}")],
+    };
+    let apps = regions.iter().flat_map(|region| &region.apps).filter(|app| app.is_running());
+    let running: BTreeSet<&str> = apps.map(App::name).collect();
+    backends
+        .iter()
+        .filter(|backend| running.contains(backend.id.name()) && backend.health != Health::Up)
+        .map(|backend| format!("{name}: {} is {}", backend.id, backend.health))
+        .collect()
+}
+
 fn build_region(spec: &WorldSpec, options: &Options, number: usize) -> Result<Region> {
     let region = &spec.regions[number - 1];
     let name = &region.name;
@@ -309,13 +318,21 @@ fn build_region(spec: &WorldSpec, options: &Options, number: usize) -> Result<Re
         ns: NetNs::create(&format!("{name}-router"))?,
         addresses: pop_link.near,
     };
-    let attach = |host: &str, interface: &str, ends: plan::Ends| attach(&router.ns, interface, host, ends);
+    let attach = |host: &str, interface: &str, ends: plan::Ends| {
+        attach_by(&router.ns, interface, host, ends, &Cable::Lan).map(|(host, _)| host)
+    };
     let pop = attach(&format!("{name}-pop"), "pop", pop_link)?;
     let client = attach(&format!("{name}-client"), "client", plan::client_link(number))?;
     let apps = (1..=region.apps)
         .map(|app| {
-            let host = attach(&format!("{name}-{app}"), &format!("app{app}"), plan::app_link(number, app))?;
-            Ok(App::new(host, name, options))
+            let cable = if region.app_lines {
+                Cable::Line { seed: options.seed.wrapping_add(number as u64 * 1000 + u64::from(app)) }
+            } else {
+                Cable::Lan
+            };
+            let (host, interface) = (format!("{name}-{app}"), format!("app{app}"));
+            let (host, line) = attach_by(&router.ns, &interface, &host, plan::app_link(number, app), &cable)?;
+            Ok(App::new(host, line, name, options))
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Region {
@@ -329,16 +346,32 @@ fn build_region(spec: &WorldSpec, options: &Options, number: usize) -> Result<Re
     })
 }
 
+/// What a host is connected by.
+enum Cable {
+    /// A veth pair.
+    Lan,
+    /// An emulated line without delay.
+    Line { seed: u64 },
+}
+
 /// Makes a host and connects it to its router, by which it reaches everything else.
-fn attach(router: &NetNs, interface: &str, name: &str, ends: plan::Ends) -> Result<Host> {
+fn attach_by(
+    router: &NetNs,
+    interface: &str,
+    name: &str,
+    ends: plan::Ends,
+    cable: &Cable,
+) -> Result<(Host, Option<WanLink>)> {
     let ns = NetNs::create(name)?;
-    link::veth(
-        &End { ns: router, interface, addresses: ends.near.with_lengths() },
-        &End { ns: &ns, interface: HOST_INTERFACE, addresses: ends.far.with_lengths() },
-    )?;
+    let near = End { ns: router, interface, addresses: ends.near.with_lengths() };
+    let far = End { ns: &ns, interface: HOST_INTERFACE, addresses: ends.far.with_lengths() };
+    let line = match cable {
+        Cable::Lan => link::veth(&near, &far).map(|()| None)?,
+        Cable::Line { seed } => Some(WanLink::create(&near, &far, Shape::delay(Duration::ZERO), *seed)?),
+    };
     ns.add_route(Prefix::truncating(Ipv4Addr::UNSPECIFIED.into(), 0), ends.near.v4.into())?;
     ns.add_route(Prefix::truncating(Ipv6Addr::UNSPECIFIED.into(), 0), ends.near.v6.into())?;
-    Ok(Host { name: name.to_owned(), ns, addresses: ends.far })
+    Ok((Host { name: name.to_owned(), ns, addresses: ends.far }, line))
 }
 
 /// Has the routers resolve each other's addresses now, which would cost the first IPv6 packet over a WAN link up to

@@ -11,7 +11,10 @@
 //!
 //! IPv6 groups show the same digits as the IPv4 ones, so both read alike.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use proxima_types::Prefix;
 
@@ -27,6 +30,10 @@ pub const POP_ASN: u32 = 64512;
 pub const APP_HTTP_PORT: u16 = 8080;
 /// Where the app servers echo TCP.
 pub const APP_ECHO_PORT: u16 = 9000;
+/// From one BFD packet to the next, both ways, where a world has BFD.
+pub const BFD_INTERVAL: Duration = Duration::from_millis(100);
+/// So many missed in a row mean that the other side is gone.
+pub const BFD_MULTIPLIER: u8 = 5;
 /// The proxied TCP service on the anycast VIP.
 pub const RAW_PORT: u16 = 5000;
 

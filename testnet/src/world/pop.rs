@@ -12,11 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
+use nix::{sys::signal::Signal, unistd::Pid};
 use proxima_api::{Backends, paths};
 use proxima_types::Prefix;
 
-use super::{Host, Options, plan, spec::WorldSpec};
+use super::{
+    Host, Options, plan,
+    spec::{ProbeSpec, RegionSpec, WorldSpec},
+};
 use crate::{
     error::{Error, Result},
     process::Process,
@@ -85,6 +88,11 @@ impl Pop {
     /// Kills the daemon with a signal; the moment just before.
     pub fn kill(&self, signal: Signal) -> Result<Instant> {
         self.process().as_ref().map_or_else(|| Ok(Instant::now()), |process| process.signal(signal))
+    }
+
+    /// The daemon's process; `None` when it does not run.
+    pub fn pid(&self) -> Option<Pid> {
+        self.process().as_ref().filter(|process| process.is_running()).map(Process::pid)
     }
 
     /// Waits for the daemon's end. `None` when it still runs after `within`, or never ran.
@@ -184,14 +192,25 @@ fn configuration(spec: &WorldSpec, number: usize, socket: &Path, key: &Path) -> 
         remote_as = region.asn,
         next_hop = link.far.v6,
     );
+    if spec.daemon.bfd {
+        let _ = writeln!(
+            text,
+            "bfd = {{ interval = \"{}ms\", multiplier = {} }}",
+            plan::BFD_INTERVAL.as_millis(),
+            plan::BFD_MULTIPLIER
+        );
+    }
     let pinned: Vec<_> = spec.pinned.iter().filter(|group| group.region == region.name).collect();
-    text += &anycast_group(&spec.anycast.name, &spec.anycast.prefixes);
-    text += &anycast_service(&spec.anycast.name, &spec.anycast.prefixes, &fenced_jurisdictions(spec));
+    if spec.daemon.guard.is_some() {
+        text += "add-path = true\n";
+    }
+    text += &anycast_group(spec, region);
+    text += &anycast_service(spec, &fenced_jurisdictions(spec));
     for group in pinned {
         text += &pinned_group(&group.name, &group.prefixes, &region.jurisdiction);
     }
     text += &raw_service(&spec.anycast.prefixes);
-    text += &pools(spec);
+    text += &pools(spec, &region.probe);
     text += &catchment(spec, number, key);
     let _ = write!(
         text,
@@ -221,8 +240,9 @@ fn catchment(spec: &WorldSpec, number: usize, key: &Path) -> String {
     )
 }
 
-fn anycast_group(name: &str, prefixes: &[Prefix]) -> String {
-    format!(
+fn anycast_group(spec: &WorldSpec, region: &RegionSpec) -> String {
+    let (name, below) = (&spec.anycast.name, spec.daemon.degraded_below);
+    let mut text = format!(
         "\n[announce.{name}]\n\
          prefixes = {prefixes}\n\
          services = [\"{name}\"]\n\
@@ -230,15 +250,25 @@ fn anycast_group(name: &str, prefixes: &[Prefix]) -> String {
          vip = \"anyip\"\n\
          when-down = \"withdraw\"\n\
          [announce.{name}.degraded]\n\
-         below = 0.8\nabove = 0.9\nprepend = 2\nmed = 200\ncommunities = [\"64512:666\"]\n\
+         below = {below:?}\nabove = 0.9\nprepend = 2\nmed = 200\ncommunities = [\"64512:666\"]\n\
          [announce.{name}.withdrawn]\n\
-         below = 0.4\nabove = 0.6\nhold-down = \"1s\"\n",
-        prefixes = quoted(prefixes),
-    )
+         below = 0.4\nabove = 0.6\nhold-down = \"{hold_down}ms\"\n",
+        prefixes = quoted(&spec.anycast.prefixes),
+        hold_down = region.hold_down.as_millis(),
+    );
+    if region.damped {
+        let _ = write!(text, "[announce.{name}.damping]\nhalf-life = \"2s\"\nsuppress = 2.0\nreuse = 1.0\n");
+    }
+    if let Some(quiet) = spec.daemon.guard {
+        let quiet = quiet.as_millis();
+        let _ = write!(text, "[announce.{name}.guard]\nobserve = [\"router\"]\nquiet = \"{quiet}ms\"\n");
+    }
+    text
 }
 
 /// The anycast service: anything goes to the nearest app, `/fenced…` stays in the fence's jurisdiction.
-fn anycast_service(name: &str, prefixes: &[Prefix], fence: &[&str]) -> String {
+fn anycast_service(spec: &WorldSpec, fence: &[&str]) -> String {
+    let (name, prefixes) = (&spec.anycast.name, &spec.anycast.prefixes);
     let mut text = format!(
         "\n[services.{name}]\nlisten = {listen}\nprotocol = \"http\"\n",
         listen = listen(prefixes, 80),
@@ -254,6 +284,9 @@ fn anycast_service(name: &str, prefixes: &[Prefix], fence: &[&str]) -> String {
         );
     }
     let _ = write!(text, "  [[services.{name}.routes]]\n  pool = \"app\"\n");
+    if let Some(first_byte) = spec.daemon.first_byte {
+        let _ = writeln!(text, "  timeouts = {{ first-byte = \"{}ms\" }}", first_byte.as_millis());
+    }
     text
 }
 
@@ -294,7 +327,13 @@ fn raw_service(prefixes: &[Prefix]) -> String {
 }
 
 /// Both pools, with every backend of every region.
-fn pools(spec: &WorldSpec) -> String {
+fn pools(spec: &WorldSpec, probing: &ProbeSpec) -> String {
+    let pace = format!(
+        "interval = \"{}ms\", timeout = \"{}ms\", rise = 2, fall = {}",
+        probing.interval.as_millis(),
+        probing.timeout.as_millis(),
+        probing.fall
+    );
     let probes = [
         ("app", "http = \"/healthz\", expect = 200", plan::APP_HTTP_PORT),
         ("raw", "tcp = true", plan::APP_ECHO_PORT),
@@ -304,7 +343,7 @@ fn pools(spec: &WorldSpec) -> String {
         let _ = write!(
             text,
             "\n[pools.{pool}]\n\
-             probe = {{ {probe}, interval = \"1s\", timeout = \"1s\", rise = 2, fall = 3 }}\n"
+             probe = {{ {probe}, {pace} }}\n"
         );
         for (number, region) in (1..).zip(&spec.regions) {
             for app in 1..=region.apps {

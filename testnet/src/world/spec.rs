@@ -28,6 +28,26 @@ pub struct WorldSpec {
     pub regions: Vec<RegionSpec>,
     /// The links between the regions' routers.
     pub wan: Vec<WanSpec>,
+    /// What the daemons are told beyond the usual.
+    #[serde(default)]
+    pub daemon: DaemonSpec,
+}
+
+/// Settings of all daemons; by default none of these.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DaemonSpec {
+    /// The share of a region that has to serve, or it is made less attractive.
+    pub degraded_below: f64,
+    /// BFD between each PoP and its router: 100 ms, five times.
+    pub bfd: bool,
+    /// How long an app may take to the first byte of an answer before another is asked.
+    #[serde(deserialize_with = "some_duration")]
+    pub first_byte: Option<Duration>,
+    /// Never the last announcer to leave: how long a PoP is marked as leaving before it does. Routers then tell their PoP
+    /// every route they have.
+    #[serde(deserialize_with = "some_duration")]
+    pub guard: Option<Duration>,
 }
 
 /// An announcement group.
@@ -38,6 +58,12 @@ pub struct Group {
     pub name: String,
     /// Its prefixes. The first address of each (`….1`) is the VIP.
     pub prefixes: Vec<Prefix>,
+}
+
+impl Default for DaemonSpec {
+    fn default() -> Self {
+        Self { degraded_below: 0.8, bfd: false, first_byte: None, guard: None }
+    }
 }
 
 /// A group of one region.
@@ -64,6 +90,38 @@ pub struct RegionSpec {
     pub asn: u32,
     /// How many app servers it has: 1 to 9.
     pub apps: u8,
+    /// How its PoP probes.
+    #[serde(default)]
+    pub probe: ProbeSpec,
+    /// Its app servers hang on emulated lines, which can be made to lose packets.
+    #[serde(default, rename = "app-lines")]
+    pub app_lines: bool,
+    /// The least time its PoP stays withdrawn.
+    #[serde(default = "one_second", rename = "hold-down", deserialize_with = "duration")]
+    pub hold_down: Duration,
+    /// Its PoP damps flaps: half-life 2 s, held back from a penalty of 2 on until 1.
+    #[serde(default)]
+    pub damped: bool,
+}
+
+/// How a PoP probes the app servers of all regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeSpec {
+    /// From one probe to the next.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// For the whole probe.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Soft failures in a row that make a backend down.
+    pub fall: u16,
+}
+
+impl Default for ProbeSpec {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(1), timeout: Duration::from_secs(1), fall: 3 }
+    }
 }
 
 /// A link between two regions' routers.
@@ -89,6 +147,16 @@ impl WorldSpec {
         include_str!("../../worlds/three-regions.toml")
             .parse()
             .expect("the built-in world is checked by a test")
+    }
+
+    /// The faults' world: the same regions closer together, probed faster, with BFD.
+    pub fn faults() -> Self {
+        include_str!("../../worlds/faults.toml").parse().expect("the built-in world is checked by a test")
+    }
+
+    /// The world of faults that concern every PoP: each is guarded.
+    pub fn guarded() -> Self {
+        include_str!("../../worlds/guarded.toml").parse().expect("the built-in world is checked by a test")
     }
 
     fn check(&self) -> Result<()> {
@@ -160,9 +228,29 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<D
     }
 }
 
+fn one_second() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_faults_worlds_have_what_the_usual_one_does_without() {
+        let (faults, guarded, usual) =
+            (WorldSpec::faults(), WorldSpec::guarded(), WorldSpec::three_regions());
+        assert!(faults.daemon.bfd && faults.daemon.first_byte.is_some() && guarded.daemon.guard.is_some());
+        let lossy = faults.regions.iter().find(|region| region.app_lines).unwrap();
+        assert!(lossy.damped && lossy.hold_down > usual.regions[0].hold_down);
+        assert_eq!((usual.daemon, usual.regions[0].probe), (DaemonSpec::default(), ProbeSpec::default()));
+    }
 
     #[test]
     fn the_built_in_world_is_a_full_mesh_of_three_regions() {

@@ -35,6 +35,15 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// 100 flaps of an app at 1 Hz: UPDATEs of this daemon next to those of ExaBGP's healthcheck.
+    ///
+    /// All arguments go to `proxima-testnet flaps`; `cargo xtask bench flaps --help` lists them.
+    #[command(disable_help_flag = true)]
+    Flaps {
+        /// Arguments of `proxima-testnet flaps`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// Options of a measurement.
@@ -65,6 +74,9 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Probes(options) => probes::run(options),
         Bench::Bgp { arguments } => {
             soak::hand_over(Task::BenchBgp, &["table"], arguments).map(|never| match never {})
+        }
+        Bench::Flaps { arguments } => {
+            soak::hand_over(Task::BenchFlaps, &["flaps"], arguments).map(|never| match never {})
         }
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
     balance: Field<Balance>,
     probe: Field<RawProbe>,
-    notice: Field<RawNotice>,
     passive: Field<RawPassive>,
+    notice: Field<RawNotice>,
     backends: Field<Vec<RawBackend>>,
     place: Place,
 }
@@ -53,8 +53,8 @@ impl RawPool {
                     name,
                     balance: pool.optional("balance", value::word(&POLICIES)),
                     probe: RawProbe::read(&mut pool),
-                    notice: RawNotice::read(&mut pool),
                     passive: RawPassive::read(&mut pool),
+                    notice: RawNotice::read(&mut pool),
                     backends: match pool.sections("backends") {
                         Field::Absent => {
                             let hint = format!(
@@ -84,8 +84,8 @@ impl RawPool {
             name: name.clone(),
             balance: self.balance.or(Balance::LeastRequest)?,
             probe: self.probe.value()?.resolve()?,
-            notice: resolved(&self.notice, RawNotice::resolve)?,
             passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
+            notice: resolved(&self.notice, RawNotice::resolve)?,
             backends: self
                 .backends()?
                 .iter()

@@ -1,4 +1,6 @@
 //! The daemon's own account: its event journal, followed over the admin socket across restarts.
+//!
+//! Everything else here is seen from outside; this is what the daemon says that it noticed and decided, and when.
 
 use std::{
     collections::HashSet,
@@ -10,34 +12,38 @@ use std::{
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use proxima_api::{Event, EventKind, EventLine, paths};
+use proxima_api::{Event, EventKind, EventLine, GroupReason, VerdictReason, paths};
+use proxima_types::{Health, ReachState};
 use tokio::{net::UnixStream, task::JoinHandle};
 
-use crate::observe::{Journal, clock::instant};
+use super::{Journal, clock::instant};
 
 /// An event and when it happened on this program's clock.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
-    pub(super) at: Instant,
-    pub(super) kind: EventKind,
+pub struct Told {
+    /// When it happened.
+    pub at: Instant,
+    /// What.
+    pub kind: EventKind,
 }
 
 /// Follows one daemon's events. Dropping it stops.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub struct Follower {
     told: Arc<Journal<Told>>,
     task: JoinHandle<()>,
 }
 
 impl Follower {
-    pub(super) fn start(socket: &Path) -> Self {
+    /// Follows whichever daemon answers on this admin socket.
+    pub fn start(socket: &Path) -> Self {
         let told = Arc::new(Journal::default());
         let task = tokio::spawn(follow(socket.to_owned(), Arc::clone(&told)));
         Self { told, task }
     }
 
     /// The first event since `since` that `wanted` takes; waits for it until `deadline`.
-    pub(super) async fn first<R>(
+    pub async fn first<R>(
         &self,
         since: Instant,
         deadline: Instant,
@@ -48,6 +54,72 @@ impl Follower {
             later.find_map(|told| wanted(&told.kind).map(|found| (told.at, found)))
         };
         self.told.wait(0, deadline, look).await
+    }
+}
+
+impl Follower {
+    /// How many events from `since` until `until` are like `wanted`.
+    pub fn count(&self, since: Instant, until: Instant, wanted: impl Fn(&EventKind) -> bool) -> usize {
+        let counts = |told: &&Told| told.at >= since && told.at < until && wanted(&told.kind);
+        self.told.read(0, |told| told.iter().filter(counts).count())
+    }
+
+    /// The first verdict since `since` that an app of `region` is down, and why.
+    pub async fn down(
+        &self,
+        region: &str,
+        since: Instant,
+        deadline: Instant,
+    ) -> Option<(Instant, VerdictReason)> {
+        let down = |kind: &EventKind| match kind {
+            EventKind::BackendVerdict { region: of, to: Health::Down, reason, .. }
+                if of.as_str() == region =>
+            {
+                Some(reason.clone())
+            }
+            _ => None,
+        };
+        self.first(since, deadline, down).await
+    }
+
+    /// When an announcement group first came to a state since `since`, and why.
+    pub async fn transition(
+        &self,
+        group: &str,
+        state: ReachState,
+        since: Instant,
+        deadline: Instant,
+    ) -> Option<(Instant, GroupReason)> {
+        let there = |kind: &EventKind| match kind {
+            EventKind::GroupTransition { group: of, to, reason, .. }
+                if of.as_str() == group && *to == state =>
+            {
+                Some(reason.clone())
+            }
+            _ => None,
+        };
+        self.first(since, deadline, there).await
+    }
+
+    /// When the last of these apps had its first verdict of a new daemon.
+    pub async fn first_verdicts(
+        &self,
+        apps: impl IntoIterator<Item = &str>,
+        since: Instant,
+        deadline: Instant,
+    ) -> Option<Instant> {
+        let verdicts = apps.into_iter().map(|app| async move {
+            let backend = format!("app/{app}");
+            let of_app = |kind: &EventKind| match kind {
+                EventKind::BackendVerdict { backend: of, from: Health::Unknown, .. } => {
+                    (of.to_string() == backend).then_some(())
+                }
+                _ => None,
+            };
+            self.first(since, deadline, of_app).await.map(|(at, ())| at)
+        });
+        let verdicts = futures_util::future::join_all(verdicts).await;
+        verdicts.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 }
 
