@@ -60,10 +60,7 @@ async fn while_nothing_is_decided_the_fast_interval_is_the_pace_and_then_the_int
         held.push(accept(&app).await);
     }
     let took = began.elapsed();
-    assert!(
-        took >= 3 * fast_interval - Duration::from_millis(5),
-        "no faster than the fast interval: {took:?}"
-    );
+    assert!(took >= Duration::from_millis(295), "no faster than the fast interval: {took:?}");
     let next = timeout(Duration::from_millis(500), app.accept()).await;
     assert!(next.is_err(), "up: the next one is a minute away");
 }
