@@ -506,6 +506,7 @@ impl World {
         if !self.pops[pop].running {
             return self.start_later(pop, 0);
         }
+        self.oracle.answers(pop);
         // As the daemon does: where what was known is older than it may be all is to be found out anew.
         let known =
             |world: &Self| (0..MOST_GROUPS).filter(|group| world.score_known(pop, *group).is_some()).count();

@@ -21,7 +21,7 @@ impl World {
         for pop in 0..self.pops.len() {
             let host = &self.pops[pop];
             if host.running && !host.stands_still() {
-                self.oracle.gone_since[pop] = None;
+                self.oracle.answers(pop);
                 for group in 0..self.shape.groups.len() {
                     self.check_group(pop, group);
                 }

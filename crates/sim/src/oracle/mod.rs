@@ -129,9 +129,15 @@ impl Oracle {
         self.judged[pop] = Default::default();
         self.withdrawals[pop].clear();
         self.stopped[pop] = None;
+        self.answers(pop);
         for (judged, config) in self.judged[pop].iter_mut().zip(&config.groups) {
             judged.configure(config);
         }
+    }
+
+    /// A PoP that was silent is so no more.
+    pub(crate) fn answers(&mut self, pop: usize) {
+        self.gone_since[pop] = None;
     }
 
     pub(crate) fn died(&mut self, pop: usize) {
