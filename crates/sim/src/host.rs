@@ -8,6 +8,8 @@
 //!
 //! A stop goes as the daemon's does: drain, wait until nothing is announced, wait for the routers, end the sessions.
 
+use std::time::Instant;
+
 use proxima_announce::{Announcer, Group, Input, Order, Output, Override, View};
 use proxima_bgp_session::{AllowList, Desired, Input as SessionInput, Leave};
 use proxima_health::{Member, Percent, RegionScore, region_score};
@@ -203,9 +205,20 @@ impl World {
         }
     }
 
+    /// What is due in the announcement core is done, and judged, by what was known before the news that come now. The core
+    /// does the same by itself.
+    fn catch_up(&mut self, pop: usize, now: Instant) {
+        let Some(announcer) = &mut self.pops[pop].announcer else { return };
+        if announcer.poll_timeout().is_some_and(|due| due <= now) {
+            announcer.handle_timeout(now);
+            self.poll_announcer(pop);
+        }
+    }
+
     /// Hands the announcement core news of one group.
     pub(crate) fn inform(&mut self, pop: usize, group: usize, input: Input) {
         let now = self.pops[pop].clock.at(self.now);
+        self.catch_up(pop, now);
         self.oracle.informed(now, pop, group, &input);
         if let Some(announcer) = &mut self.pops[pop].announcer {
             announcer.handle(now, &self.names.groups[group], input);
@@ -362,6 +375,7 @@ impl World {
             return;
         }
         let now = self.pops[pop].clock.at(self.now);
+        self.catch_up(pop, now);
         let config = self.announcer_config(pop);
         self.oracle.reconfigured(pop, now, &config);
         if let Some(announcer) = &mut self.pops[pop].announcer {
