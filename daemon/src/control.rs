@@ -24,8 +24,8 @@ use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
 use proxima_probe::{Checks, ProbeEvent};
-use proxima_proxy::{Beats, DataPlane, Listener, Snapshot};
-use proxima_telemetry::EventJournal;
+use proxima_proxy::{Beats, DataPlane, Distress, Listener, Snapshot};
+use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
@@ -44,6 +44,7 @@ use crate::{
     signals::{Signal, Signals},
     stop::{self, Stop},
     thaw::{self, Gap, Thaw},
+    traffic::Traffic,
     vips::LocalVips,
     watchdog::{Change, Watchdog, WorkerLost},
     words,
@@ -61,6 +62,7 @@ const ROUTES_AT_ONCE: usize = 256;
 /// Where the control task's events come from.
 pub(crate) struct Inputs {
     pub(crate) probes: mpsc::Receiver<ProbeEvent>,
+    pub(crate) distress: mpsc::Receiver<Distress>,
     pub(crate) speaker: SpeakerEvents,
     pub(crate) bfd: mpsc::Receiver<BfdEvent>,
     pub(crate) routes: mpsc::Receiver<Reached>,
@@ -91,10 +93,12 @@ pub(crate) struct Control {
     pub(crate) group_since: BTreeMap<GroupName, Timestamp>,
     pub(crate) speaker: SpeakerHandle,
     pub(crate) data_plane: Arc<DataPlane>,
+    pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
     pub(crate) doubt: Doubt,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     desired: Vec<Announcement>,
     ready: bool,
@@ -120,11 +124,13 @@ pub(crate) struct Parts {
     pub(crate) journal: Arc<EventJournal>,
     pub(crate) speaker: SpeakerHandle,
     pub(crate) data_plane: Arc<DataPlane>,
+    pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) bfd: BfdSessions,
     pub(crate) checks: Checks,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     pub(crate) supervisor: Supervisor,
     pub(crate) pulse: Pulse,
     pub(crate) file: PathBuf,
@@ -134,8 +140,8 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, snapshot, bfd, checks, mut observers, vips, .. } = parts;
-        let Parts { supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts { journal, speaker, data_plane, traffic, snapshot, bfd, checks, .. } = parts;
+        let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
@@ -155,9 +161,11 @@ impl Control {
             group_since,
             speaker,
             data_plane,
+            traffic,
             orders: Orders::default(),
             observers,
             vips,
+            log,
             snapshot,
             desired: Vec::new(),
             ready: false,
@@ -205,6 +213,7 @@ impl Control {
                     let queued = std::iter::from_fn(|| inputs.probes.try_recv().ok());
                     self.handle_probes(std::iter::once(event).chain(queued).take(PROBES_AT_ONCE));
                 }
+                Some(distress) = inputs.distress.recv() => self.traffic.lost(&distress),
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
                 Some(reached) = inputs.routes.recv() => {
                     let queued = std::iter::from_fn(|| inputs.routes.try_recv().ok());
@@ -288,18 +297,26 @@ impl Control {
         self.journal.publish(EventKind::Thawed { gap_ms, suspended: gap.suspended });
     }
 
+    fn look_at_traffic(&mut self, now: Instant) {
+        if self.traffic.look(now, &self.data_plane) {
+            self.score(now);
+            self.announce();
+        }
+    }
+
     fn rescore(&mut self, now: Instant) {
         self.score(now);
         self.serve();
     }
 
     fn score(&mut self, now: Instant) {
-        let (observed, doubt) = (&self.observed, &self.doubt);
-        self.groups.score(now, &self.config, &|backend: &BackendId| believed(observed, doubt, backend));
+        let (observed, doubt, traffic) = (&self.observed, &self.doubt, &self.traffic);
+        let believed = |backend: &BackendId| believed(observed, doubt, backend);
+        self.groups.score(now, &self.config, &believed, &|group| traffic.degradations(group));
     }
 
-    /// The verdict on a backend as far as scores go.
-    pub(crate) fn believed(&self, backend: &BackendId) -> Health {
+    /// What is known of a backend as far as scores go.
+    pub(crate) fn believed(&self, backend: &BackendId) -> Observed {
         believed(&self.observed, &self.doubt, backend)
     }
 
@@ -325,11 +342,13 @@ impl Control {
     }
 
     /// The groups are those of the configuration in force from now on.
-    pub(crate) fn regroup(&mut self, now: Instant) {
+    pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
         self.doubt.reconfigure(config);
+        self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
+        self.order_newcomers(now, newcomers);
         self.score(now);
         self.tell_faults(now);
     }
@@ -374,6 +393,10 @@ impl Control {
                 self.observed.entry(backend).or_default().rtt = Some(rtt);
                 None
             }
+            ProbeEvent::Share { backend, share } => {
+                self.observed.entry(backend).or_default().share = share;
+                None
+            }
         }
     }
 
@@ -407,7 +430,7 @@ impl Control {
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
             Command::Backends(reply) => drop(reply.send(self.backends())),
-            Command::Traffic(reply) => drop(reply.send(self.data_plane.stats())),
+            Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),
@@ -428,6 +451,7 @@ impl Control {
             return Err(WorkerLost::Died);
         }
         self.forget_members(now);
+        self.look_at_traffic(now);
         let changes = self.watchdog.check(now, self.last_check, self.beats.read());
         self.last_check = now;
         self.watchdog.none_lost(now)?;
@@ -457,8 +481,9 @@ fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Hea
     observed.get(backend).copied().unwrap_or_default().health
 }
 
-fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Health {
-    doubt.believed(backend, verdict(observed, backend))
+fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Observed {
+    let observed = observed.get(backend).copied().unwrap_or_default();
+    Observed { health: doubt.believed(backend, observed.health), ..observed }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

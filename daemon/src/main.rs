@@ -7,6 +7,7 @@
 //! | [`groups`] | verdicts → scores → what is announced |
 //! | [`doubt`] | whether verdicts are still to be believed |
 //! | [`observe`] | who else announces a guarded group |
+//! | [`traffic`] | what real traffic says about backends and services |
 //! | [`orders`] | whose orders are in force, and until when |
 //! | [`routing`] | verdicts → what the workers serve |
 //! | [`distance`] | which other region is near |
@@ -43,6 +44,7 @@ mod observe;
 mod operate;
 mod orders;
 mod priority;
+mod probing;
 mod pulse;
 mod reload;
 mod report;
@@ -54,6 +56,7 @@ mod start;
 mod stop;
 mod tell;
 mod thaw;
+mod traffic;
 mod vips;
 mod watchdog;
 mod words;
@@ -95,7 +98,7 @@ fn run(args: &Args) -> Result<End> {
     let text = fs::read_to_string(&args.config)
         .with_context(|| format!("can't read {file}; name the configuration with --config FILE"))?;
     let config = Config::parse(&text, &file.to_string())?;
-    let _log = proxima_telemetry::log::install(&LogOptions {
+    let log = proxima_telemetry::log::install(&LogOptions {
         format: match config.log.format {
             proxima_config::LogFormat::Text => LogFormat::Text,
             proxima_config::LogFormat::Json => LogFormat::Json,
@@ -111,7 +114,7 @@ fn run(args: &Args) -> Result<End> {
         .context("can't make the control thread's runtime")?;
     let path = args.config.clone();
     runtime.block_on(async {
-        let daemon = Daemon::start(config, path, prometheus).await?;
+        let daemon = Daemon::start(config, path, prometheus, log.filter()).await?;
         priority::raise();
         let ended = daemon.run().await;
         priority::lower();

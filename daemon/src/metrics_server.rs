@@ -21,10 +21,23 @@ use crate::admin::{ControlClient, ControlError};
 
 /// Why the endpoint can't be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address} for metrics: {error}; free the address, or name another `metrics.listen`")]
+#[error("can't listen on {address} for metrics: {error}; {}, or name another `metrics.listen`", remedy(error, *address))]
 pub(crate) struct MetricsBindError {
     address: SocketAddr,
     error: io::Error,
+}
+
+fn remedy(error: &io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("find who has it with `ss -ltnp 'sport = :{}'`", address.port())
+        }
+        io::ErrorKind::AddrNotAvailable => format!("add {} to this host", address.ip()),
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)".to_owned()
+        }
+        _ => "free the address".to_owned(),
+    }
 }
 
 /// Opens the endpoint's listener.

@@ -197,3 +197,112 @@ impl Watched {
         Sighting::of(self.local_as, marks).filter(|_| counts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proxima_bgp_speaker::{PeerId, Route, Shared};
+    use proxima_bgp_wire::{Attributes, NextHop};
+
+    use super::*;
+
+    const ORIGINS: [u32; 3] = [7, 8, 9];
+
+    fn watched(prefixes: &[&str]) -> Watched {
+        Watched {
+            local_as: Asn(64512),
+            prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+            observe: vec!["rr1".parse().unwrap(), "rr2".parse().unwrap()],
+        }
+    }
+
+    fn session(peer: &str, complete: &[Family]) -> Observing {
+        Observing { peer: peer.parse().unwrap(), since: Instant::now(), complete: complete.to_vec() }
+    }
+
+    /// A route of `peer` with these marks: kind and origin.
+    fn route(peer: &str, marks: &[(u32, u32)]) -> PeerRoute {
+        let mark = |&(local_1, local_2): &(u32, u32)| proxima_bgp_wire::LargeCommunity {
+            global: 64512,
+            local_1,
+            local_2,
+        };
+        let attributes =
+            Attributes { large_communities: marks.iter().map(mark).collect(), ..Attributes::default() };
+        let next_hop = NextHop::from("192.0.2.9".parse::<std::net::IpAddr>().unwrap());
+        let route = Route {
+            prefix: "203.0.113.0/24".parse().unwrap(),
+            peer: PeerId(0),
+            path_id: 0,
+            shared: Arc::new(Shared { attributes, next_hop }),
+            received_at: Instant::now(),
+            stale: false,
+            unusable: None,
+        };
+        PeerRoute { peer: Some(peer.parse().unwrap()), route }
+    }
+
+    fn others(view: &View) -> Vec<(u32, bool)> {
+        view.others.iter().map(|other| (other.origin.0, other.leaving)).collect()
+    }
+
+    #[test]
+    fn who_announces_only_some_of_the_prefixes_does_not_count_and_who_leaves_with_one_is_leaving() {
+        let [all, one, leaving] = ORIGINS;
+        let watched = watched(&["203.0.113.0/24", "2001:db8::/32"]);
+        let sessions = [session("rr1", &Family::ALL)];
+        let routes = [
+            (
+                watched.prefixes[0],
+                vec![route("rr1", &[(1, all)]), route("rr1", &[(1, one)]), route("rr1", &[(1, leaving)])],
+            ),
+            (
+                watched.prefixes[1],
+                vec![route("rr1", &[(1, all)]), route("rr1", &[(1, leaving), (2, leaving)])],
+            ),
+        ];
+        let view = watched.view(&sessions, &routes);
+        assert!(view.observing);
+        assert_eq!(others(&view), [(all, false), (leaving, true)]);
+    }
+
+    #[test]
+    fn each_family_needs_a_session_that_has_told_all_its_routes() {
+        let watched = watched(&["203.0.113.0/24", "2001:db8::/32"]);
+        for (sessions, observing) in [
+            (vec![], false),
+            (vec![session("rr1", &[])], false),
+            (vec![session("rr1", &[Family::Ipv4])], false),
+            (vec![session("rr1", &[Family::Ipv4]), session("rr2", &[Family::Ipv6])], true),
+        ] {
+            assert_eq!(watched.view(&sessions, &[]).observing, observing, "{sessions:?}");
+        }
+    }
+
+    #[test]
+    fn only_routes_of_today_from_observing_sessions_count_looped_ones_included() {
+        let watched = watched(&["203.0.113.0/24"]);
+        let sessions = [session("rr1", &[Family::Ipv4]), session("rr2", &[])];
+        let mut kept = route("rr1", &[(1, 1)]);
+        kept.route.stale = true;
+        let unusable = |origin, why| {
+            let mut path = route("rr1", &[(1, origin)]);
+            path.route.unusable = Some(why);
+            path
+        };
+        let paths = vec![
+            kept,
+            route("rr2", &[(1, 2)]),
+            route("tor1", &[(1, 3)]),
+            unusable(4, Unusable::Leak),
+            unusable(5, Unusable::ReflectionLoop),
+            route("rr1", &[]),
+            unusable(7, Unusable::AsLoop),
+            unusable(8, Unusable::NextHop),
+            route("rr1", &[(1, 9)]),
+        ];
+        let view = watched.view(&sessions, &[(watched.prefixes[0], paths)]);
+        assert_eq!(others(&view), ORIGINS.map(|origin| (origin, false)));
+    }
+}

@@ -11,7 +11,7 @@ use proxima_bgp_speaker::{PeerRoute, PeerStatus};
 use proxima_config::Protocol;
 use proxima_types::Health;
 
-use crate::{control::Control, distance::Why, groups::gating, words};
+use crate::{control::Control, distance::Why, groups::scored, words};
 
 impl Control {
     pub(crate) fn status(&self, now: Instant) -> api::Status {
@@ -72,11 +72,11 @@ impl Control {
         self.groups.iter().map(group).collect()
     }
 
-    /// The backends of the own region whose first verdict these services wait for.
+    /// The backends whose first verdict these services wait for.
     fn undecided(&self, services: &[proxima_types::ServiceName]) -> Vec<proxima_types::BackendId> {
-        let own = gating(&self.config, services);
+        let scored = scored(&self.config, services);
         let mut undecided: Vec<_> =
-            own.filter(|backend| self.believed(backend) == Health::Unknown).cloned().collect();
+            scored.filter(|backend| self.believed(backend).health == Health::Unknown).cloned().collect();
         undecided.sort_unstable();
         undecided
     }

@@ -10,6 +10,7 @@ use std::{
 
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_config::{Balance, Config, Pool, Protocol};
+use proxima_health::Percent;
 use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName};
@@ -21,6 +22,8 @@ use crate::distance::Distances;
 pub(crate) struct Observed {
     pub(crate) health: Health,
     pub(crate) rtt: Option<Duration>,
+    /// How much of its weight it offers, as its agent says.
+    pub(crate) share: Percent,
 }
 
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
@@ -35,7 +38,9 @@ pub(crate) fn snapshot(
             let candidates = candidates(config, &config.pools[pool], observed, distances);
             Arc::new(levels(config, residency.as_ref(), candidates))
         });
-        Upstream { levels: Arc::clone(levels), policy: policy(config.pools[pool].balance), timeouts }
+        let Pool { balance, passive, .. } = &config.pools[pool];
+        let late = passive.and_then(|passive| passive.first_byte);
+        Upstream { levels: Arc::clone(levels), policy: policy(*balance), timeouts, late }
     };
     let services = config.services.values().map(|service| {
         let served = match &service.protocol {
@@ -76,14 +81,14 @@ fn candidates<'a>(
     distances: &'a Distances,
 ) -> impl Iterator<Item = Candidate> + 'a {
     pool.backends.iter().map(|backend| {
-        let Observed { health, rtt } = observed.get(&backend.id).copied().unwrap_or_default();
+        let Observed { health, rtt, share } = observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
             address: backend.address,
             region: backend.region.clone(),
             jurisdiction: config.regions[&backend.region].jurisdiction.clone(),
             tier: backend.tier,
-            weight: backend.weight,
+            weight: share.of(backend.weight),
             health,
             distance: distances.of(backend),
             rtt,
@@ -122,8 +127,11 @@ mod tests {
     const CONFIG: &str = include_str!("../tests/two-jurisdictions.toml");
 
     fn observed(up: &[(&str, u64)]) -> BTreeMap<BackendId, Observed> {
-        let observed =
-            |millis: u64| Observed { health: Health::Up, rtt: Some(Duration::from_millis(millis)) };
+        let observed = |millis: u64| Observed {
+            health: Health::Up,
+            rtt: Some(Duration::from_millis(millis)),
+            share: Percent::FULL,
+        };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
     }
 

@@ -23,7 +23,7 @@ use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, Protocol};
 use proxima_probe::{Prober, ProberHandle};
 use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
-use proxima_telemetry::{EventJournal, Prometheus};
+use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -38,16 +38,20 @@ use crate::{
     metrics_server,
     notify::Supervisor,
     observe::Observers,
+    probing,
     pulse::{self, Pulse},
     reload::Peers,
     secret,
     signals::Signals,
     speaker::speaker_config,
+    traffic::Traffic,
     vips::{self, LocalVips},
 };
 
 /// How many events are kept for those who ask later.
 const JOURNAL: usize = 16_384;
+/// How many lost connections may wait to be looked at; those beyond are only counted.
+const DISTRESS: usize = 256;
 
 /// A daemon that is up.
 pub(crate) struct Daemon {
@@ -67,7 +71,12 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that can't be had, with the remedy; what was begun is undone.
-    pub(crate) async fn start(config: Config, file: PathBuf, prometheus: Prometheus) -> Result<Self> {
+    pub(crate) async fn start(
+        config: Config,
+        file: PathBuf,
+        prometheus: Prometheus,
+        log: LogFilter,
+    ) -> Result<Self> {
         let open_files = descriptors::raise_limit();
         let signals = Signals::listen().context("can't listen to signals")?;
         let socket =
@@ -83,8 +92,12 @@ impl Daemon {
             &Distances::new(&config),
         )));
         let displaced = Displaced::default();
-        let plane_config =
-            DataPlaneConfig { displaced: displaced.clone(), ..data_plane_config(&config, open_files) };
+        let (tell, distress) = mpsc::channel(DISTRESS);
+        let plane_config = DataPlaneConfig {
+            displaced: displaced.clone(),
+            distress: Some(tell),
+            ..data_plane_config(&config, open_files)
+        };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {
             Ok(data_plane) => Arc::new(data_plane),
             Err(error) => {
@@ -105,7 +118,8 @@ impl Daemon {
                 return Err(error);
             }
         };
-        let (prober, probes) = Prober::start(probe_targets(&config), seed());
+        let (prober, probes) = Prober::start(probing::targets(&config), seed());
+        let traffic = Traffic::new(&config, &data_plane, prober.passive());
 
         let routes = distance::watch(&config, &speaker);
         let (observers, views) = Observers::new();
@@ -122,11 +136,13 @@ impl Daemon {
             journal: journal_of_control,
             speaker,
             data_plane,
+            traffic,
             snapshot,
             bfd,
             checks: prober.checks(),
             observers,
             vips: vips.clone(),
+            log,
             supervisor,
             pulse,
             file,
@@ -136,6 +152,7 @@ impl Daemon {
         let control = Control::new(Instant::now(), config, parts);
         let inputs = Inputs {
             probes,
+            distress,
             speaker: speaker_events,
             bfd: bfd_events,
             routes,
@@ -263,30 +280,6 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
     let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
     let name = config.pop.name.clone();
     DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
-}
-
-/// The backends of all pools as probe targets.
-fn probe_targets(config: &Config) -> Vec<proxima_probe::ProbeTarget> {
-    let target =
-        |pool: &proxima_config::Pool, backend: &proxima_config::Backend| proxima_probe::ProbeTarget {
-            backend: backend.id.clone(),
-            address: backend.address,
-            kind: match &pool.probe.kind {
-                proxima_config::ProbeKind::Tcp => proxima_probe::ProbeKind::Tcp,
-                proxima_config::ProbeKind::Http { path, host, expect } => {
-                    proxima_probe::ProbeKind::Http { path: path.clone(), host: host.clone(), expect: *expect }
-                }
-            },
-            interval: pool.probe.interval,
-            timeout: pool.probe.timeout,
-            rise: pool.probe.rise,
-            fall: pool.probe.fall,
-        };
-    config
-        .pools
-        .values()
-        .flat_map(|pool| pool.backends.iter().map(move |backend| target(pool, backend)))
-        .collect()
 }
 
 /// Where metrics come from, beside the control task.

@@ -97,8 +97,12 @@ impl LocalVips {
         let Changes { added, removed, errors } = kernel.set(&prefixes).await;
         held.prefixes = prefixes;
         let journal = &self.0.journal;
-        added.into_iter().for_each(|prefix| drop(journal.publish(EventKind::VipAdded { prefix })));
-        removed.into_iter().for_each(|prefix| drop(journal.publish(EventKind::VipRemoved { prefix })));
+        for prefix in added {
+            journal.publish(EventKind::VipAdded { prefix });
+        }
+        for prefix in removed {
+            journal.publish(EventKind::VipRemoved { prefix });
+        }
         for error in &errors {
             self.tell(Some(error));
         }

@@ -53,7 +53,7 @@ fn probe_failure(failure: &Failure) -> ProbeFailure {
         Failure::Unreachable { error } | Failure::Local { error } => {
             ProbeFailure::Io { error: error.clone() }
         }
-        other => ProbeFailure::Io { error: other.to_string() },
+        other => ProbeFailure::Unfit { detail: other.to_string() },
     }
 }
 

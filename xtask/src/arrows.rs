@@ -53,6 +53,7 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-sys", Class::System),
     ("proximad", Class::Daemon),
     ("proxima-cli", Class::Outside),
+    ("proxima-sim", Class::Outside),
     ("proxima-testnet", Class::Outside),
     ("xtask", Class::Outside),
 ];

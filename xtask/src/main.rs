@@ -1,10 +1,11 @@
-//! The project's own tasks: `cargo xtask demo | test | bench | fuzz`.
+//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | sim`.
 //!
 //! ```text
 //! demo   packages ─▶ build ─▶ proxima-testnet demo (takes this process's place)
 //! test   packages ─▶ fmt, clippy, arrows, licences, tests, doctests, demo: each a step with its time
 //! bench  packages ─▶ build ─▶ interleaved rounds against nginx, BIRD, FRR, GoBGP, ExaBGP
 //! soak   packages ─▶ build ─▶ what takes longer than a test may
+//! sim    build ─▶ worlds by seed; or mutants of the cores, which worlds have to find
 //! fuzz   nightly build of bgp/fuzz ─▶ libFuzzer on each decoder
 //! ```
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a program for a person at a terminal")]
@@ -20,6 +21,7 @@ mod demo;
 mod docs;
 mod fuzz;
 mod packages;
+mod sim;
 mod soak;
 mod supply;
 mod test;
@@ -57,6 +59,8 @@ enum Task {
     },
     /// Look for bytes that break a decoder.
     Fuzz(fuzz::Options),
+    /// Run simulated worlds with seeded faults; `--seed N` replays one, `--mutations` breaks the cores on purpose.
+    Sim(sim::Options),
 }
 
 /// The exit code for "could not run": something is missing.
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Task::Soak { soak } => soak::run(&soak).map(|never| match never {}),
         Task::Bench { bench } => bench::run(&bench),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Sim(options) => sim::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

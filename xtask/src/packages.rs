@@ -56,8 +56,8 @@ const NEEDS: &[Need] = &[
     Need {
         program: "nginx",
         package: "nginx-light",
-        purpose: "the peer and the backend",
-        tasks: &[Task::BenchL7],
+        purpose: "the peer and the backend; an app to probe",
+        tasks: &[Task::BenchL7, Task::Test],
     },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
     Need {
@@ -80,6 +80,26 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Test, Task::BenchFlaps],
     },
     Need { program: "bgpdump", package: "bgpdump", purpose: "reads MRT files", tasks: &[Task::Test] },
+    // Its own programs are not on the path; this one comes with them.
+    Need {
+        program: "pg_createcluster",
+        package: "postgresql",
+        purpose: "a database to probe",
+        tasks: &[Task::Test],
+    },
+    Need {
+        program: "redis-server",
+        package: "redis-server",
+        purpose: "a database to probe",
+        tasks: &[Task::Test],
+    },
+    Need { program: "redis-cli", package: "redis-tools", purpose: "steers Redis", tasks: &[Task::Test] },
+    Need {
+        program: "dnsmasq",
+        package: "dnsmasq-base",
+        purpose: "a name server to probe",
+        tasks: &[Task::Test],
+    },
 ];
 
 /// Installs what `task` needs and is missing; where that is not allowed, says the command.

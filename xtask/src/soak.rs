@@ -1,4 +1,4 @@
-//! What takes longer than a test may: builds the programs and hands over to `proxima-testnet`.
+//! What takes longer than a test may: builds the programs and hands over to `proxima-testnet`, or to the simulator.
 
 use std::{convert::Infallible, os::unix::process::CommandExt, process::Command};
 
@@ -8,6 +8,7 @@ use clap::Subcommand;
 use crate::{
     cargo,
     packages::{self, Task},
+    sim,
 };
 
 /// What to do for long.
@@ -46,7 +47,18 @@ pub(crate) enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run a million simulated worlds with seeded faults.
+    ///
+    /// All arguments go to `proxima-sim`.
+    Sim {
+        /// Arguments of `proxima-sim`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
+
+/// How many worlds a soak runs.
+const WORLDS: &str = "1000000";
 
 /// Takes this process's place, so that Ctrl-C reaches the soak alone and its exit code is ours.
 pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
@@ -55,6 +67,10 @@ pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
         Soak::Saturate { arguments } => hand_over(Task::Test, &["bfd", "saturate"], arguments),
         Soak::Faults { arguments } => hand_over(Task::Test, &["faults"], arguments),
         Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile"], arguments),
+        Soak::Sim { arguments } => {
+            let seeds = ["--seeds", WORLDS].map(str::to_owned);
+            sim::hand_over(&[&seeds, arguments.as_slice()].concat())
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{arrows, cargo, demo, docs, packages, supply};
+use crate::{arrows, cargo, demo, docs, packages, sim, supply};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,7 +30,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "packages",
         about: "what the tests talk to",
@@ -43,6 +43,7 @@ const STEPS: [Step; 9] = [
     Step { name: "docs", about: "the tests that the documentation names", run: docs_step },
     Step { name: "tests", about: "every crate's tests", run: tests_step },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests_step },
+    Step { name: "worlds", about: "simulated, with seeded faults", run: || succeed(&mut sim::tested()?) },
     Step { name: DEMO, about: "a region fails and no user notices", run: demo_step },
 ];
 
@@ -118,9 +119,9 @@ fn demo_step() -> Result<()> {
 
 fn tests_step() -> Result<()> {
     if has_subcommand("nextest") {
-        return succeed(cargo::command("nextest").arg("run").args(cargo::TESTS));
+        return succeed(cargo::command("nextest").args(["run", "--no-fail-fast"]).args(cargo::TESTS));
     }
-    succeed(cargo::command("test").args(cargo::TESTS))
+    succeed(cargo::command("test").arg("--no-fail-fast").args(cargo::TESTS))
 }
 
 fn doctests_step() -> Result<()> {

@@ -22,7 +22,7 @@ use std::{
 use bytes::BytesMut;
 use proxima_bgp_monitor::bmp::{self, PeerDown, PeerHeader, PeerUp, Statistic, TerminationReason};
 use proxima_bgp_rib::{Page, PeerId, Route};
-use proxima_bgp_wire::{EXTENDED_MAX_LEN, Families, Negotiated, Nlri, PeerKind, Update, frame, update};
+use proxima_bgp_wire::{Nlri, Update};
 use proxima_types::Family;
 use socket2::SockRef;
 use tokio::{
@@ -272,18 +272,8 @@ impl<'a> Session<'a> {
 
     fn withdrawn(&mut self, peer: PeerId, at: Instant, nlri: &[Nlri]) {
         let Some(session) = self.peers.get(&peer) else { return };
-        let header = header(session, wall(at));
-        let as_peer = Negotiated {
-            add_path_send: session.negotiated.add_path_receive,
-            families: Families::ALL,
-            peer: PeerKind::Internal,
-            ..session.negotiated
-        };
-        let mut updates = BytesMut::new();
-        update::withdraw(nlri.iter().copied(), as_peer, &mut updates);
-        while let Ok(Some(length)) = frame(&updates, EXTENDED_MAX_LEN) {
-            bmp::route_monitoring(&header, &updates.split_to(length), &mut self.unwritten);
-        }
+        let nlri = nlri.iter().copied();
+        bmp::withdrawn(&header(session, wall(at)), session.negotiated, nlri, &mut self.unwritten);
     }
 
     /// Routes of a page, those of a peer with the same attributes in one message.

@@ -1,4 +1,6 @@
 //! What can go wrong when starting or commanding a speaker, with the remedy.
+//!
+//! The operating system's words are part of a message, and so no source: whoever prints the chain would say them twice.
 
 use std::{
     io,
@@ -15,12 +17,12 @@ use crate::Remote;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listening socket could not be opened.
-    #[error("cannot listen for BGP on {address}: {source}; {}", remedy(source, *address))]
+    #[error("cannot listen for BGP on {address}: {error}; {}", remedy(error, *address))]
     Listen {
         /// The address from the configuration.
         address: SocketAddr,
         /// The operating system's words.
-        source: io::Error,
+        error: io::Error,
     },
     /// The AS number or the router ID is 0.
     #[error("local-as and router-id must not be 0")]
@@ -93,19 +95,32 @@ pub enum PeerError {
 pub enum GuardError {
     /// No TCP MD5 signatures.
     #[error(
-        "cannot have connections from {scope} signed by TCP MD5: {source}; the kernel needs CONFIG_TCP_MD5SIG"
+        "cannot have connections from {scope} signed by TCP MD5: {error}; the kernel needs CONFIG_TCP_MD5SIG"
     )]
     Md5 {
         /// The peer's address or range.
         scope: Prefix,
         /// The operating system's words.
-        source: io::Error,
+        error: io::Error,
     },
     /// No filter by TTL.
     #[error(
         "cannot drop segments from too far away (ttl-security): {0}; more peers than net.core.optmem_max allows?"
     )]
     Ttl(io::Error),
+}
+
+fn write_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem => {
+            "; make the directory and let the daemon's user write there, or name another (bgp.mrt.directory)"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room, or name another directory",
+        _ => "",
+    }
 }
 
 fn remedy(error: &io::Error, address: SocketAddr) -> String {
@@ -155,12 +170,12 @@ pub enum CommandError {
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// The file could not be written.
-    #[error("cannot write the table to {path}: {source}")]
+    #[error("cannot write the table to {path}: {error}{}", write_remedy(error))]
     Write {
         /// Where to.
         path: PathBuf,
         /// The operating system's words.
-        source: io::Error,
+        error: io::Error,
     },
     /// The speaker was stopped.
     #[error("the BGP speaker has been stopped")]

@@ -120,7 +120,7 @@ impl Listeners {
         {
             match self.set_key(old, b"") {
                 // It was never set: a guard that failed half-way.
-                Err(GuardError::Md5 { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(GuardError::Md5 { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
                 result => result?,
             }
         }
@@ -136,7 +136,7 @@ impl Listeners {
         let md5 = Md5Scope { address: scope.address(), prefix_length: scope.length(), interface: None };
         for socket in self.of_family(scope.family()) {
             proxima_sys::set_tcp_md5(&**socket, md5, key)
-                .map_err(|source| GuardError::Md5 { scope, source })?;
+                .map_err(|error| GuardError::Md5 { scope, error })?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Dumps of the routing table (RFC 6396, TABLE_DUMP_V2), on demand and from time to time.
 //!
 //! A file appears under its name when it is whole: it is written beside it and renamed. The table goes on changing
-//! meanwhile; each prefix is written as it is when its turn comes. Old files are left to others.
+//! meanwhile; each prefix is written as it is when its turn comes. What a dump can't hold is left out, and told: no peer can
+//! keep the others' routes out of it. Old files are left to others.
 
 use std::{
     fs::{self, File},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use proxima_bgp_monitor::mrt::{IndexedPeer, RibEntry, TableDump};
+use proxima_bgp_monitor::mrt::{IndexedPeer, RibEntry, TableDump, TableDumpError};
 use proxima_bgp_rib::{Page, PeerId, Route};
 
 use crate::{DumpError, MrtConfig, rib::RibQueue};
@@ -30,6 +31,10 @@ pub(crate) async fn run(
     let mut interval =
         tokio::time::interval_at(tokio::time::Instant::now() + config.interval, config.interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // At once, and not when the first dump is due.
+    if let Err(error) = try_out(config.directory.clone()).await {
+        tracing::warn!("MRT: {error}");
+    }
     loop {
         interval.tick().await;
         let path = config.directory.join(file_name(SystemTime::now()));
@@ -49,6 +54,16 @@ fn file_name(now: SystemTime) -> String {
     }
 }
 
+/// Whether files can be made in `directory`.
+async fn try_out(directory: PathBuf) -> Result<(), DumpError> {
+    let tried = tokio::task::spawn_blocking(move || {
+        let file = directory.join(".trial.part");
+        let made = File::create(&file).and_then(|_| fs::remove_file(&file));
+        made.map_err(|error| DumpError::Write { path: directory, error })
+    });
+    tried.await.unwrap_or(Err(DumpError::Stopped))
+}
+
 /// Writes the whole table to `path`, off the runtime's thread.
 pub(crate) async fn dump(
     path: PathBuf,
@@ -61,7 +76,7 @@ pub(crate) async fn dump(
 }
 
 fn write(path: &Path, router_id: Ipv4Addr, rib: &RibQueue, peers: &[PeerId]) -> Result<(), DumpError> {
-    let failed = |source: io::Error| DumpError::Write { path: path.to_owned(), source };
+    let failed = |error: io::Error| DumpError::Write { path: path.to_owned(), error };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let unfinished = path.with_file_name(name);
@@ -99,7 +114,7 @@ fn write_to(path: &Path, router_id: Ipv4Addr, rib: &RibQueue, peers: &[PeerId]) 
     let now = (Instant::now(), SystemTime::now());
     let mut bytes = BytesMut::new();
     let mut dump = TableDump::begin(now.1, router_id, "", &indexed, &mut bytes).map_err(io::Error::other)?;
-    let mut after = None;
+    let (mut after, mut left_out) = (None, LeftOut::default());
     loop {
         let Some(Page { routes, next }) = rib.ask_blocking(move |rib| rib.table(after, PAGE)) else {
             return Ok(false);
@@ -107,7 +122,11 @@ fn write_to(path: &Path, router_id: Ipv4Addr, rib: &RibQueue, peers: &[PeerId]) 
         for routes in routes.chunk_by(|one, other| one.prefix == other.prefix) {
             let entries: Vec<_> = routes.iter().filter_map(|route| entry(route, &known, now)).collect();
             if let (Some(first), false) = (routes.first(), entries.is_empty()) {
-                dump.prefix(now.1, first.prefix, &entries, &mut bytes).map_err(io::Error::other)?;
+                match dump.prefix(now.1, first.prefix, &entries, &mut bytes) {
+                    Ok(()) => {}
+                    Err(error @ TableDumpError::Attributes { .. }) => left_out.note(error),
+                    Err(error) => return Err(io::Error::other(error)),
+                }
             }
         }
         file.write_all(&bytes.split())?;
@@ -117,7 +136,32 @@ fn write_to(path: &Path, router_id: Ipv4Addr, rib: &RibQueue, peers: &[PeerId]) 
         }
     }
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    left_out.tell();
     Ok(true)
+}
+
+/// Prefixes that are not in the dump. AS numbers of two octets take four there: a path as long as a message can be outgrows
+/// it. Told once for all, as the peer chooses how many there are.
+#[derive(Debug, Default)]
+struct LeftOut {
+    prefixes: u64,
+    first: Option<TableDumpError>,
+}
+
+impl LeftOut {
+    fn note(&mut self, error: TableDumpError) {
+        self.prefixes += 1;
+        self.first.get_or_insert(error);
+    }
+
+    fn tell(&self) {
+        if let Some(first) = &self.first {
+            tracing::warn!(
+                prefixes = self.prefixes,
+                "MRT: prefixes are left out of the dump, the first: {first}"
+            );
+        }
+    }
 }
 
 /// None for a peer that came after the dump was begun.

@@ -52,7 +52,7 @@ impl Speaker {
         }
         let Detached { peers, mut listeners } = detached;
         let listen = |&address| {
-            listener(address, &mut listeners).map_err(|source| StartError::Listen { address, source })
+            listener(address, &mut listeners).map_err(|error| StartError::Listen { address, error })
         };
         let sockets = config.listen.iter().map(listen).collect::<Result<_, _>>()?;
 

@@ -250,6 +250,39 @@ async fn the_table_is_dumped_for_bgpdump_to_read() {
     let nowhere = folder.path().join("missing/table.mrt");
     let error = within("the dump", pop.dump_mrt(nowhere)).await.unwrap_err();
     assert!(matches!(error, DumpError::Write { .. }), "{error}");
+    assert!(error.to_string().contains("make the directory"), "{error}");
+}
+
+/// An UPDATE for 10.9.9.0/24 whose path has so many AS numbers, of two octets each.
+fn announce_far_away(numbers: usize) -> Vec<u8> {
+    let mut path = Vec::new();
+    for segment in vec![THEIR_AS as u16; numbers].chunks(255) {
+        path.extend([2, segment.len() as u8]);
+        path.extend(segment.iter().flat_map(|number| number.to_be_bytes()));
+    }
+    let mut attributes = vec![0x40, 1, 1, 0, 0x50, 2];
+    attributes.extend((path.len() as u16).to_be_bytes());
+    attributes.extend(path);
+    attributes.extend([0x40, 3, 4, 192, 0, 2, 22]);
+    let mut body = vec![0, 0];
+    body.extend((attributes.len() as u16).to_be_bytes());
+    body.extend(attributes);
+    body.extend([24, 10, 9, 9]);
+    message(2, &body)
+}
+
+#[tokio::test]
+async fn a_path_that_outgrows_a_dump_keeps_no_other_out_of_it() {
+    let (pop, mut router) = established(|_| {}).await;
+    router.write_all(&announce([[10, 0, 1]])).await.unwrap();
+    router.write_all(&announce_far_away(20_000)).await.unwrap();
+    until_received(&pop, "router", 2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.mrt");
+    within("the dump", pop.dump_mrt(path.clone())).await.unwrap();
+    let routes = bgpdump(&path);
+    assert_eq!(routes.len(), 1, "{routes:?}");
+    assert!(routes[0].contains("|10.0.1.0/24|"), "{routes:?}");
 }
 
 #[tokio::test]

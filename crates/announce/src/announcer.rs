@@ -10,7 +10,7 @@ use crate::{AnnouncerConfig, Cap, Group, GroupConfig, Input, Output, group::Full
 ///
 /// The cap counts withdrawals by health. Where it is reached, a group that health asks to withdraw is de-preferred hard
 /// until the oldest withdrawal no longer counts; of several that wait, the first in the configuration goes first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Announcer {
     groups: Vec<Group>,
     cap: Option<Cap>,

@@ -41,7 +41,8 @@ pub struct GroupConfig {
     pub damping: Option<Damping>,
     /// Never the last one to leave by health; `None`: health needs nobody's word.
     pub guard: Option<GuardConfig>,
-    /// The longest time without a probe's end after which its health is still believed; `None`: for ever.
+    /// The longest time without a probe's end after which its health is still believed; `None`: for ever, as where no probe
+    /// of the own region gates the group.
     pub dead_man: Option<Duration>,
 }
 

@@ -10,7 +10,8 @@
 //! | auto     | withdrawn, by the score | withdrawn once least time up, guard and cap allow it; until then de-preferred hard |
 //!
 //! A guarded group bears the mark of its origin, so that others can count on it; not while it is drained: who is about to
-//! go whatever others do is not to be relied upon.
+//! go whatever others do is not to be relied upon. Such a drain takes its time also when nothing serves, so that those who
+//! rely on it are back before.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -41,7 +42,7 @@ pub enum Input {
 }
 
 /// Decides what is announced of one group. An [`Announcer`](crate::Announcer) holds all of a PoP's, with a cap over them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Group {
     config: GroupConfig,
     wish: Wish,
@@ -210,7 +211,7 @@ impl Group {
     /// The last words of a group that is no longer configured.
     pub(crate) fn remove(mut self, now: Instant) -> VecDeque<Output> {
         let from = std::mem::replace(&mut self.state, ReachState::Withdrawn);
-        self.tell(now, from, || Reason::Removed);
+        self.tell(now, from, Reason::Removed);
         self.raise(now, Vec::new());
         self.outputs
     }
@@ -254,13 +255,18 @@ impl Group {
             ReachState::Announced | ReachState::DePreferred => false,
         };
 
-        let expired = expired.map(|order| {
-            let why = self.wish.reason().cloned().map(Box::new);
-            Reason::Expired { order, why }
-        });
-        let ordered = cause.or(expired).or(drained);
-        let reason = ordered.unwrap_or_else(|| self.by_health(&place, from, kept_before, asked));
-        self.tell(now, from, || reason);
+        if from != self.state {
+            let expired = expired.map(|order| {
+                let why = self.wish.reason().map(Box::new);
+                Reason::Expired { order, why }
+            });
+            let reason = match (expired.or(cause).or(drained), place.kept_by.clone()) {
+                (Some(why), Some(by)) => Reason::Held { why: Box::new(why), by },
+                (Some(why), None) => why,
+                (None, _) => self.by_health(&place, from, kept_before, asked),
+            };
+            self.tell(now, from, reason);
+        }
         let alarms = self.alarming();
         self.raise(now, alarms);
         left && place.by_health
@@ -273,12 +279,14 @@ impl Group {
         Some(std::mem::take(&mut self.order))
     }
 
-    /// A drain is done when its graceful time is over, or when health has withdrawn the group anyway.
+    /// A drain is done when its graceful time is over, or when health has withdrawn the group anyway. A guarded group takes
+    /// its time also when nothing serves: others may rely on it, and need that to see that it goes.
     fn advance_drain(&mut self, now: Instant) -> Option<Reason> {
         let Some(Drain::Graceful(until)) = self.drain else {
             return None;
         };
-        if until > now && self.wish.state() != ReachState::Withdrawn {
+        let stays = self.guard.is_some() && self.wish.asks_to_withdraw();
+        if until > now && (stays || self.wish.state() != ReachState::Withdrawn) {
             return None;
         }
         self.drain = Some(Drain::Done);
@@ -286,7 +294,7 @@ impl Group {
             (Override::Drain { graceful_shutdown: after }, false) => {
                 Some(Reason::Drained { after, order: self.order.clone() })
             }
-            _ => self.wish.reason().cloned(),
+            _ => self.wish.reason(),
         }
     }
 
@@ -354,7 +362,7 @@ impl Group {
         kept: Option<Hold>,
         asked: Option<Reason>,
     ) -> Reason {
-        let why = asked.clone().or_else(|| self.wish.reason().cloned());
+        let why = asked.or_else(|| self.wish.reason());
         let boxed = || why.clone().map(Box::new);
         let evidence = self.guard.as_ref().map(Guard::evidence);
         let reason = match (&place.kept_by, evidence) {
@@ -370,26 +378,22 @@ impl Group {
         reason.unwrap_or(Reason::Operator { order: self.order.clone() })
     }
 
-    fn tell(&mut self, now: Instant, from: ReachState, reason: impl FnOnce() -> Reason) {
+    fn tell(&mut self, now: Instant, from: ReachState, reason: Reason) {
         let to = self.state;
         if from != to {
             let group = self.config.name.clone();
-            self.outputs.push_back(Output::Transition(Transition {
-                group,
-                from,
-                to,
-                reason: reason(),
-                at: now,
-            }));
+            self.outputs.push_back(Output::Transition(Transition { group, from, to, reason, at: now }));
         }
     }
 
     fn alarming(&self) -> Vec<AlarmKind> {
-        let short = self.guard.as_ref().map(Guard::evidence).filter(|evidence| !evidence.suffices());
+        let left = self.left_alone || self.guard.as_ref().is_some_and(Guard::has_left);
+        let guard = self.guard.as_ref().filter(|_| self.leaving || left);
+        let short = guard.map(Guard::evidence).filter(|evidence| !evidence.suffices());
         let guarded = match short {
             Some(evidence) if self.leaving => Some(AlarmKind::LastAnnouncer { evidence }),
-            Some(evidence) if self.left_alone => Some(AlarmKind::LeftAlone { evidence }),
-            Some(_) | None => None,
+            Some(evidence) => Some(AlarmKind::LeftAlone { evidence }),
+            None => None,
         };
         let capped = match &self.kept_by {
             Some(Hold::Cap { cap, .. }) => Some(AlarmKind::Capped { cap: *cap }),
@@ -468,10 +472,7 @@ impl Group {
         if self.order.verb != Override::Auto {
             return Some(Reason::Operator { order: self.order.clone() });
         }
-        if let Some(fault) = self.wish.fault() {
-            return Some(Reason::Fault { fault: fault.to_owned() });
-        }
-        let why = self.wish.reason()?.clone();
+        let why = self.wish.reason()?;
         Some(match &self.kept_by {
             Some(by) => Reason::Held { why: Box::new(why), by: by.clone() },
             None => why,

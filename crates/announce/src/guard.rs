@@ -4,14 +4,17 @@
 //!            health asks to withdraw               marked for `quiet`, and enough others are seen
 //!   Free ───────────────────────────────► Leaving ──────────────────────────────────────────────► Left
 //!    ▲ ▲                                  │    ▲                                                   │  │
-//!    │ └──────── it no longer asks ───────┘    └─── too few others are seen, or nothing observes ──┘  │
+//!    │ └──────── it no longer asks ───────┘    └───────────── too few others are seen ─────────────┘  │
 //!    └───────────────────────────── health no longer asks ────────────────────────────────────────────┘
 //! ```
 //!
 //! Leaving is announced: hard de-preferred, with a mark that says so. Others count who is not leaving, or is leaving with a
 //! higher rank than theirs: of those who leave at once the highest stays. "Leave because another is seen" is wrong: two who
-//! leave at once see each other. `docs/guard.md` has the proof that `quiet` ≥ N · D is enough for N PoPs and propagation
-//! within D, and what happens where that fails; `tests/model.rs` checks this type against it.
+//! leave at once see each other. `docs/guard.md` tells why `quiet` > N · D is enough, and needed, for N PoPs and propagation
+//! within D, and what happens where that fails; `tests/guard_model` looks at every schedule of this type.
+//!
+//! A PoP that has left stays away while nothing observes: to lose an observer changes nothing. One that starts, and has never
+//! seen who else announces, waits for `quiet` and is then announced as leaving.
 
 use std::{
     fmt,
@@ -51,7 +54,7 @@ pub struct GuardConfig {
     pub origin: Origin,
     /// How many others have to announce before this PoP leaves; at least 1.
     pub min_announcers: u32,
-    /// How long it has to be marked as leaving: at least as many times the propagation as there are PoPs.
+    /// How long it has to be marked as leaving: more than the propagation times the number of PoPs.
     pub quiet: Duration,
     /// Each return doubles `quiet` up to this.
     pub longest: Duration,
@@ -108,7 +111,8 @@ impl Sighting {
 pub struct View {
     /// Whether at least one of them is Established and past End-of-RIB. Without, nothing can be concluded.
     pub observing: bool,
-    /// The others that announce. One that is seen twice counts once, as leaving if one of the two says so.
+    /// The others that announce all of the group's prefixes. One that is seen twice counts once, as leaving if one of the
+    /// two says so.
     pub others: Vec<Sighting>,
 }
 
@@ -269,6 +273,11 @@ impl Guard {
         Evidence { observing: *observing, others: others.clone(), counted, least }
     }
 
+    /// Whether it has left, or was found withdrawn, and relies on others.
+    pub fn has_left(&self) -> bool {
+        matches!(self.phase, Phase::Left { .. })
+    }
+
     /// How long it has to be marked as leaving, returns considered.
     pub fn quiet(&self, now: Instant) -> Duration {
         let doublings = if self.is_calm(now) { 0 } else { self.doublings };
@@ -323,8 +332,10 @@ impl Guard {
         let blind_until = blind_until.filter(|_| !self.view.observing);
         self.phase = Phase::Left { blind_until };
         let back = match blind_until {
+            _ if self.view.observing => !self.evidence().suffices(),
             Some(until) => now >= until,
-            None => !self.evidence().suffices(),
+            // What was seen last holds until something observes again: a lost observer changes nothing.
+            None => false,
         };
         if !back {
             self.due = blind_until;

@@ -64,7 +64,8 @@ pub enum AlarmKind {
         /// What is seen.
         evidence: Evidence,
     },
-    /// An order, or a fault of this PoP, has withdrawn a guarded group although too few others announce.
+    /// A guarded group is withdrawn although too few others are seen: by an order or a fault of this PoP, or because nothing
+    /// observes any more.
     LeftAlone {
         /// What is seen.
         evidence: Evidence,

@@ -24,13 +24,15 @@ use proxima_types::{ReachState, Score};
 
 use crate::{Bound, Damper, GroupConfig, Hold, Reason, WhenDown, Withdrawn};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wish {
     state: ReachState,
     /// Why it is what it is; `None` before all first verdicts.
     reason: Option<Reason>,
     score: Option<RegionScore>,
     /// Whether all first verdicts were known since the start, or since the last silence.
+    known: bool,
+    /// Whether the state follows from them: what they asked for at first is no longer held back.
     settled: bool,
     hold_down: Option<Hold>,
     damper: Option<Damper>,
@@ -41,7 +43,8 @@ pub(crate) struct Wish {
     fault: Option<String>,
     /// The newest evidence.
     checked: Option<Instant>,
-    silent: Option<Duration>,
+    /// While no evidence is new enough: that, as a reason.
+    silence: Option<Reason>,
 }
 
 impl Wish {
@@ -50,6 +53,7 @@ impl Wish {
             state: ReachState::Withdrawn,
             reason: None,
             score: None,
+            known: false,
             settled: false,
             hold_down: None,
             damper: config.damping.map(Damper::new),
@@ -57,7 +61,7 @@ impl Wish {
             blocked: None,
             fault: None,
             checked: None,
-            silent: None,
+            silence: None,
         }
     }
 
@@ -65,8 +69,10 @@ impl Wish {
         self.state
     }
 
-    pub(crate) fn reason(&self) -> Option<&Reason> {
-        self.reason.as_ref()
+    /// Why it is what it is; `None` before all first verdicts. A fault, and silence, go before what withdrew it earlier.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        let fault = self.fault.clone().map(|fault| Reason::Fault { fault });
+        fault.or_else(|| self.silence.clone()).or_else(|| self.reason.clone())
     }
 
     pub(crate) fn score(&self) -> Option<&RegionScore> {
@@ -78,7 +84,7 @@ impl Wish {
     }
 
     pub(crate) fn is_silent(&self) -> bool {
-        self.silent.is_some()
+        self.silence.is_some()
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -87,8 +93,7 @@ impl Wish {
 
     /// Whether it is withdrawn by what is known of backends, rather than for want of knowledge or by a fault.
     pub(crate) fn asks_to_withdraw(&self) -> bool {
-        let known = self.settled || self.blocked.is_some();
-        self.state == ReachState::Withdrawn && known && self.fault.is_none() && self.silent.is_none()
+        self.state == ReachState::Withdrawn && self.known && self.fault.is_none() && self.silence.is_none()
     }
 
     pub(crate) fn penalty(&self, now: Instant) -> Option<f64> {
@@ -111,11 +116,14 @@ impl Wish {
     /// Takes the time of the newest evidence. What silence had made forgotten stays so.
     pub(crate) fn see_checked(&mut self, now: Instant, at: Instant, limit: Option<Duration>) {
         self.checked = self.checked.max(Some(at.min(now)));
-        let fresh = |at: Instant| limit.is_none_or(|limit| at + limit > now);
-        if self.silent.is_some() && self.checked.is_some_and(fresh) {
-            self.silent = None;
-            self.reason = None;
+        if self.silence.is_some() && !self.is_stale(now, limit) {
+            self.reason = self.silence.take();
         }
+    }
+
+    /// Whether the newest evidence is too old to be believed.
+    fn is_stale(&self, now: Instant, limit: Option<Duration>) -> bool {
+        self.checked.zip(limit).is_some_and(|(at, limit)| at + limit <= now)
     }
 
     /// Forgets what is known if no probe has ended for too long. To be called before anything new is taken in: after a
@@ -124,7 +132,9 @@ impl Wish {
         let Some((limit, due)) = config.dead_man.zip(self.silent_at(config)) else { return };
         if now >= due {
             let since = self.checked.unwrap_or(now);
-            self.silent = Some(now.saturating_duration_since(since).max(limit));
+            let silent = now.saturating_duration_since(since).max(limit);
+            self.silence = Some(Reason::Silent { silent, limit });
+            self.known = false;
             self.settled = false;
             self.score = None;
         }
@@ -132,7 +142,7 @@ impl Wish {
 
     /// When it falls silent, without evidence.
     fn silent_at(&self, config: &GroupConfig) -> Option<Instant> {
-        let believed = self.settled && self.silent.is_none();
+        let believed = self.known && self.silence.is_none();
         believed.then_some(self.checked? + config.dead_man?)
     }
 
@@ -155,6 +165,12 @@ impl Wish {
             (None, Some(damping)) => Some(Damper::new(damping)),
             (_, None) => None,
         };
+        let by_score = self.fault.is_none() && self.silence.is_none();
+        if config.when_down == WhenDown::Stay && self.state == ReachState::Withdrawn && by_score {
+            // What health no longer does is not held on to either.
+            self.hold_down = None;
+            self.damper = config.damping.map(Damper::new);
+        }
     }
 
     /// When something is due without news.
@@ -186,10 +202,10 @@ impl Wish {
             self.damped_until = damper.suppressed_until(now);
         }
         if matches!(because, Because::FirstVerdicts) {
-            self.settle(now);
+            self.settled = true;
         }
         self.state = to;
-        self.reason = self.told(now, because, held, config);
+        self.reason = self.told(now, because, held);
         self.reason.clone()
     }
 
@@ -200,7 +216,7 @@ impl Wish {
         if self.fault.is_some() {
             return withdrawn(Because::Fault);
         }
-        if self.silent.is_some() {
+        if self.silence.is_some() {
             return withdrawn(Because::Silence);
         }
         let score = self.score.as_ref()?;
@@ -208,22 +224,19 @@ impl Wish {
             let (to, bound) = state_from(self.state, score, config)?;
             return Some((to, bound.map_or(Because::NoBound, Because::Bound)));
         }
-        if score.unknown {
+        if score.unknown || self.is_stale(now, config.dead_man) {
             return None;
         }
+        self.known = true;
+        self.checked.get_or_insert(now);
         let from_above = state_from(ReachState::Announced, score, config);
         let to = from_above.map_or(ReachState::Announced, |(to, _)| to);
         if to != self.state {
             return Some((to, Because::FirstVerdicts));
         }
-        self.settle(now);
-        self.reason = self.told(now, Because::FirstVerdicts, None, config);
-        None
-    }
-
-    fn settle(&mut self, now: Instant) {
         self.settled = true;
-        self.checked.get_or_insert(now);
+        self.reason = self.told(now, Because::FirstVerdicts, None);
+        None
     }
 
     fn hold_on_improvement(&self, now: Instant) -> Option<Hold> {
@@ -234,17 +247,11 @@ impl Wish {
         self.hold_down.clone().into_iter().chain(damping).max_by_key(Hold::until)
     }
 
-    fn told(
-        &self,
-        now: Instant,
-        because: Because,
-        held: Option<Hold>,
-        config: &GroupConfig,
-    ) -> Option<Reason> {
+    fn told(&self, now: Instant, because: Because, held: Option<Hold>) -> Option<Reason> {
         let score = || self.score.clone();
         Some(match because {
             Because::Fault => Reason::Fault { fault: self.fault.clone()? },
-            Because::Silence => Reason::Silent { silent: self.silent?, limit: config.dead_man? },
+            Because::Silence => self.silence.clone()?,
             Because::FirstVerdicts => Reason::FirstVerdicts { score: score()?, held },
             Because::Bound(bound) => {
                 Reason::Score { score: score()?, bound, penalty: self.penalty(now), held }

@@ -362,6 +362,7 @@ impl EventKind {
             | Self::Drain { .. } => Severity::Warning,
             Self::ReloadRefused { .. }
             | Self::AlarmRaised { .. }
+            | Self::WorkerStalled { .. }
             | Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => Severity::Error,
             Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
                 GroupReason::AwaitingVerdicts { .. } => Severity::Info,
@@ -369,12 +370,10 @@ impl EventKind {
                 _ => Severity::Error,
             },
             Self::PeerState { from: SessionState::Established, reason, .. } => match reason {
-                Some(SessionReason::Stopped) => Severity::Info,
+                Some(reason) if reason.is_ordered() => Severity::Info,
                 _ => Severity::Error,
             },
-            Self::PeerState { reason: Some(reason), .. } if !matches!(reason, SessionReason::Stopped) => {
-                Severity::Warning
-            }
+            Self::PeerState { reason: Some(reason), .. } if !reason.is_ordered() => Severity::Warning,
             _ => Severity::Info,
         }
     }
@@ -564,6 +563,21 @@ mod tests {
                 r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"update-sent","peer":"router","announced":["203.0.113.0/24"],"withdrawn":[],"attributes":{"prepend":2,"med":200,"communities":["64512:100"]}}"#,
                 Severity::Info,
                 "peer router: update sent, announced 203.0.113.0/24 prepend 2 med 200 communities 64512:100",
+            ),
+            (
+                EventKind::PeerState {
+                    peer: "router".parse().unwrap(),
+                    from: SessionState::Established,
+                    to: SessionState::Idle,
+                    reason: Some(SessionReason::NotificationSent {
+                        code: 6,
+                        subcode: 2,
+                        meaning: "administrative shutdown".into(),
+                    }),
+                },
+                r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"notification-sent","code":6,"subcode":2,"meaning":"administrative shutdown"}}"#,
+                Severity::Info,
+                "peer router: established -> idle: sent NOTIFICATION 6/2: administrative shutdown",
             ),
             (
                 EventKind::PeerState {

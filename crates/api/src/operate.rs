@@ -9,6 +9,7 @@ use crate::{By, Timestamp};
 
 /// Take this PoP out of anycast: its groups are withdrawn, what still arrives is served.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Why, for those who read the status and the events.
     #[serde(default)]
@@ -44,6 +45,7 @@ pub struct DrainStatus {
 
 /// Read the configuration file again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
     /// Take it even though a list that was not empty is empty now.
     #[serde(default)]
@@ -142,6 +144,7 @@ pub struct Restarting {
 
 /// Restart, although some peers will drop our routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RestartRequest {
     /// Restart all the same when established peers do not help.
     #[serde(default)]

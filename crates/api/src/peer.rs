@@ -245,6 +245,7 @@ pub struct Messages {
 
 /// Words for the peer's operator, with a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownRequest {
     /// Why; goes to the peer, at most 255 octets (RFC 9003).
     #[serde(default)]

@@ -31,6 +31,11 @@ pub enum ProbeFailure {
         /// What is broken.
         detail: String,
     },
+    /// There is an answer, and it is not what is asked for: a certificate, a body, a role, the app's own no.
+    Unfit {
+        /// How, with what is found and what is asked for.
+        detail: String,
+    },
     /// The network or the system refused.
     Io {
         /// Its words.
@@ -47,6 +52,7 @@ impl fmt::Display for ProbeFailure {
             Self::Timeout { after_ms } => write!(f, "no answer within {after_ms} ms"),
             Self::Status { status, expected } => write!(f, "status {status}, expected {expected}"),
             Self::Malformed { detail } => write!(f, "malformed answer: {detail}"),
+            Self::Unfit { detail } => f.write_str(detail),
             Self::Io { error } => f.write_str(error),
         }
     }
@@ -133,6 +139,22 @@ pub enum SessionReason {
     },
     /// The daemon or an operator stopped it.
     Stopped,
+}
+
+impl SessionReason {
+    /// Whether it went as someone here had ordered, by a command, a reload or a stop. A Hard Reset (RFC 8538) is not counted,
+    /// as it stands for other reasons too.
+    pub fn is_ordered(&self) -> bool {
+        match self {
+            // Cease: administrative shutdown, peer de-configured, administrative reset, other configuration change (RFC 4486).
+            Self::NotificationSent { code, subcode, .. } => *code == 6 && matches!(subcode, 2 | 3 | 4 | 6),
+            Self::Stopped => true,
+            Self::NotificationReceived { .. }
+            | Self::ConnectFailed { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Transport { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for SessionReason {

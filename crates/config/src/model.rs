@@ -6,16 +6,18 @@
 
 mod announce;
 mod bgp;
+mod passive;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::{NonZeroU16, NonZeroU32},
     path::PathBuf,
     time::Duration,
 };
 
+use proxima_probe_kind::{Notice, ProbeKind};
 use proxima_types::{
     BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, ServiceName,
     Weight,
@@ -25,6 +27,7 @@ pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, 
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
+pub use passive::Passive;
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,6 +182,11 @@ pub struct Pool {
     pub balance: Balance,
     /// How each backend is probed.
     pub probe: Probe,
+    /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).
+    pub passive: Option<Passive>,
+    /// Who says that a backend goes away, so that it is drained before. Absent: nobody. `lead` is up to 24 h, default 30 s;
+    /// `interval` 100 ms to 1 h, default 5 s.
+    pub notice: Option<Notice>,
     /// The backends, as written; not empty. Names differ, and so do addresses.
     pub backends: Vec<Backend>,
 }
@@ -197,30 +205,20 @@ pub enum Balance {
 pub struct Probe {
     /// What is asked.
     pub kind: ProbeKind,
-    /// From one probe to the next, 10 ms to 1 h. Default 1 s.
+    /// From one probe to the next while all is settled, 10 ms to 1 h. Default 1 s.
     pub interval: Duration,
+    /// The same while undecided, 10 ms to `interval`. Default 50 ms, or `interval` when that is shorter.
+    pub fast_interval: Duration,
+    /// By how many percent a pause between probes is longer or shorter at most, 0 to 50; a share in the file. Default 10.
+    pub jitter: u8,
     /// For the whole probe, 1 ms to `interval`. Default 500 ms, or `interval` when that is shorter.
     pub timeout: Duration,
     /// Successes in a row that make a backend up, 1 or more. Default 2.
     pub rise: NonZeroU16,
     /// Soft failures in a row that make it down, 1 or more. Default 3.
     pub fall: NonZeroU16,
-}
-
-/// What a probe asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// `tcp = true`: that a connection is accepted.
-    Tcp,
-    /// `http = "/path"`: that a GET is answered.
-    Http {
-        /// The request target; begins with `/`.
-        path: String,
-        /// The status asked for, 100 to 599. Default 200.
-        expect: u16,
-        /// The Host header. Absent: the backend's address and port.
-        host: Option<String>,
-    },
+    /// The own address to probe from, of the family of every backend. Absent: the system's choice.
+    pub source: Option<IpAddr>,
 }
 
 /// `[[pools.NAME.backends]]`.
@@ -238,6 +236,9 @@ pub struct Backend {
     pub tier: u8,
     /// The share of traffic and of the region's capacity, 0 to 65535. Default 100.
     pub weight: Weight,
+    /// Every region uses it: its loss de-prefers the groups it gates and never withdraws them, and it is no part of a region's
+    /// capacity. Default false.
+    pub shared: bool,
     /// A label for people.
     pub provider: Option<ProviderName>,
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
     ops::RangeInclusive,
     path::PathBuf,
     str::FromStr,
@@ -356,6 +357,12 @@ fn socket(value: &DeValue<'_>) -> Read<SocketAddr> {
         return Err(Wrong::new("the port is 0").hint("write a port from 1 to 65535"));
     }
     Ok(socket)
+}
+
+/// A port.
+pub(crate) fn port(value: &DeValue<'_>) -> Read<NonZeroU16> {
+    let number: u16 = integer(1..=65535)(value)?;
+    Ok(NonZeroU16::new(number).expect("read within a range that begins at 1"))
 }
 
 fn expected(what: &str, found: &DeValue<'_>) -> Wrong {

@@ -61,6 +61,8 @@ fn each_change_is_named_where_it_belongs() {
         ("[services.raw]", "[services.row]", "services: +row -raw"),
         ("first-byte = \"10s\"", "first-byte = \"11s\"", "services: ~api"),
         ("tier = 1", "tier = 2", "pools: ~app"),
+        ("tier = 1", "tier = 1\nshared = true", "pools: ~app"),
+        ("[pools.raw]\n", "[pools.raw]\npassive = { error-limit = 5 }\n", "pools: ~raw"),
         ("interval = \"1s\"", "interval = \"2s\"", "pools: ~app"),
         ("name = \"fra1\"", "name = \"fra2\"", "other: ~pop.name"),
         ("router-id = \"192.0.2.11\"", "router-id = \"192.0.2.12\"", "other: ~pop.router-id"),

@@ -289,9 +289,86 @@ const MISTAKES: &[Mistake] = &[
         "give at least one backend a `weight`, or leave the key out for 100"),
     mistake("timeout = \"500ms\"", "timeout = «\"2s\"", "the timeout of 2s is longer than the interval of 1s",
         "a probe ends before the next one begins: shorten `timeout` or lengthen `interval`"),
-    mistake("{ tcp = true }", "{ tcp = «true, http = \"/\" }", "a probe is either `http` or `tcp`, not both", "remove one of the two"),
-    mistake("{ tcp = true }", "«{ tcp = false }", "the probe does not say what to ask", "add `http = \"/healthz\"` or `tcp = true`"),
+    // Notices.
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = «{ lead = \"1m\" }", "nothing says where the notice is",
+        "add `http = \"/leaving\"` or `directory = \"/run/proximad/leaving\"`"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { directory = \"/run/x\", http = «\"/x\" }", "a notice comes from one place, and here are `directory` and `http`", "remove one of the two"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { directory = \"/run/x\", port = «80 }", "`port` means nothing to a directory", "remove `port`, or ask with `http = \"/leaving\"`"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { directory = «\"leaving\" }", "`leaving` is not an absolute path", "begin it with /, as in \"/etc/proxima/secret.key\""),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { http = \"/x\", lead = «\"25h\" }", "25h is out of range", "write 0s to 24h"),
+    mistake("probe = { tcp = true }", "probe = { tcp = true }\nnotice = { http = \"/x\", interval = «\"1ms\" }", "1ms is out of range", "write 100ms to 1h"),
+    // What a probe asks.
+    mistake("{ tcp = true }", "{ tcp = true, http = «\"/\" }", "a probe asks one thing, and here are `tcp` and `http`", "remove one of the two"),
+    mistake("{ tcp = true }", "{ agent = 9, redis = true, dns = «\"a\" }", "a probe asks one thing, and here are `redis` and `dns`", "remove one of the two"),
+    mistake("{ tcp = true }", "«{ rise = 1 }", "the probe does not say what to ask",
+        "add `http = \"/healthz\"`, `tcp = true` or another of `agent`, `dns`, `exec`, `grpc`, `https`, `postgres`, `quic`, `redis`, `tls`"),
+    mistake("{ tcp = true }", "{ tcp = «false }", "`false` asks nothing", "remove the key, or write `true`"),
+    mistake("{ tcp = true }", "{ redis = «1 }", "expected a boolean, found an integer", "write `true` or `false`, without quotes"),
+    mistake("{ tcp = true }", "{ tls = true, host = «\"a.example\" }", "`host` means nothing to a TLS probe", "remove `host`, or probe with `http = \"/healthz\"`"),
+    mistake("{ tcp = true }", "{ redis = true, expect-body = «\"ok\" }", "`expect-body` means nothing to a Redis probe", "remove `expect-body`, or probe with `http = \"/healthz\"`"),
+    mistake("{ tcp = true }", "{ dns = \"a\", version = «\"2\" }", "`version` means nothing to a DNS probe", "remove `version`, or probe with `http = \"/healthz\"`"),
+    mistake("{ tcp = true }", "{ tcp = true, tls = «true }", "`tls` means nothing to a TCP probe", "remove `tls`, or probe with it alone"),
+    mistake("{ tcp = true }", "{ http = \"/\", tls = «true }", "`tls` means nothing to an HTTP probe", "write `https = \"/healthz\"` instead of `http`"),
+    mistake("{ tcp = true }", "{ redis = true, tls = «true }", "`tls` means nothing to a Redis probe", "write it inside of `redis`, as in `redis = { …, tls = true }`"),
+    mistake("{ tcp = true }", "{ quic = true, tls = «true }", "`tls` means nothing to a QUIC probe", "QUIC always has TLS: write its settings inside, as in `quic = { ca-file = \"…\" }`"),
+    // HTTP.
+    mistake("{ tcp = true }", "{ http = \"/\", version = «\"3\" }", "HTTP/3 is never without TLS", "write `https = \"/healthz\"` instead of `http`"),
+    mistake("{ tcp = true }", "{ https = \"/\", version = «\"1.0\" }", "`1.0` is none of the choices", "did you mean `1.1`? The choices are `1.1`, `2`, `3`"),
+    mistake("{ tcp = true }", "{ https = \"/\", version = «2 }", "expected a string, found an integer", "write it in quotes: `\"2\"`"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect = «99 }", "`99` is no status", "write statuses from 100 to 599, as in `200`, `\"200-299\"` or `[200, \"300-399\"]`"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect = «\"299-200\" }", "`299-200` is no status", "write statuses from 100 to 599, as in `200`, `\"200-299\"` or `[200, \"300-399\"]`"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect = «[200, \"2xx\"] }", "`2xx` is no status", "write statuses from 100 to 599, as in `200`, `\"200-299\"` or `[200, \"300-399\"]`"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect = «[] }", "no status would be expected", "write statuses from 100 to 599, as in `200`, `\"200-299\"` or `[200, \"300-399\"]`"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect = «true }", "expected a string, found a boolean", "write statuses from 100 to 599, as in `200`, `\"200-299\"` or `[200, \"300-399\"]`"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect-body = «\"(ok\" }", "`(ok` is no regular expression: unclosed group",
+        "write one as in \"ready|ok\", in single quotes where it has a backslash: 'v\\d+'"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect-body = «'\\w{1000}{100}' }", "`\\w{1000}{100}` is too large an expression", "repeat less in it"),
+    mistake("{ tcp = true }", "{ https = \"/\", expect-header = «\"x ready\" }", "`x ready` can't be a header",
+        "write its name, as in \"x-ready\", or name and value, as in \"x-ready: yes\""),
+    // TLS.
+    mistake("{ tcp = true }", "{ tls = { server-name = «\"api.example.com:443\" } }", "`api.example.com:443` is not a server name",
+        "write a name such as \"api.example.com\", or an address, as the certificate has it"),
+    mistake("{ tcp = true }", "{ tls = { ca-file = «\"ca.pem\" } }", "`ca.pem` is not an absolute path", "begin it with /, as in \"/etc/proxima/secret.key\""),
+    mistake("{ tcp = true }", "{ tls = { ca-file = «\"/ca.pem\", verify = false } }", "`ca-file` means nothing with `verify = false`",
+        "remove `verify`, so that only certificates of these authorities are trusted"),
+    mistake("{ tcp = true }", "{ tls = { min-valid-days = «0 } }", "`0` is out of range", "write a whole number from 1 to 3650"),
+    mistake("{ tcp = true }", "{ tls = { alpn = [«\"h 2\"] } }", "`h 2` can't be a protocol", "write the name that ALPN has for it, as in \"h2\" or \"http/1.1\""),
+    mistake("{ tcp = true }", "{ https = \"/\", tls = { alpn = «[\"h2\"] } }", "`alpn` means nothing to an HTTPS probe", "remove it: `version` says which protocol is offered"),
+    mistake("{ tcp = true }", "{ quic = { «days = 3 } }", "unknown key `days` in `pools.raw.probe.quic`", "the keys here are `alpn`, `ca-file`, `min-valid-days`, `server-name`, `verify`"),
+    // gRPC, databases, name servers, programs, agents.
+    mistake("{ tcp = true }", "{ grpc = «\"llm v1\" }", "`llm v1` can't be a gRPC service", "write its full name, as in \"llm.v1.Chat\", or `true` for the server as a whole"),
+    mistake("{ tcp = true }", "{ grpc = { tls = { «alpn = [\"h2\"] } } }", "unknown key `alpn` in `pools.raw.probe.grpc.tls`",
+        "the keys here are `ca-file`, `min-valid-days`, `server-name`, `verify`"),
+    mistake("{ tcp = true }", "{ postgres = «true }", "expected a table, found a boolean", "write `[pools.raw.probe.postgres]` and its settings on the lines below"),
+    mistake("{ tcp = true }", "{ postgres = «{ role = \"replica\" } }", "`user` is missing in `pools.raw.probe.postgres`", "add `user = \"probe\"`"),
+    mistake("{ tcp = true }", "{ postgres = { user = «\"\" } }", "`` can't be used here", "write at least one character, and no control characters"),
+    mistake("{ tcp = true }", "{ postgres = { user = \"p\", role = «\"master\" } }", "`master` is none of the choices", "the choices are `primary`, `replica`"),
+    mistake("{ tcp = true }", "{ postgres = { user = \"p\", role = \"primary\", max-lag = «\"5s\" } }", "a primary is never behind: `max-lag` means nothing to it",
+        "remove `max-lag`, or write `role = \"replica\"`"),
+    mistake("{ tcp = true }", "{ redis = { user = «\"probe\" } }", "`probe` can't log in without a password", "add `password-file = \"/etc/proxima/redis.password\"`, or remove `user`"),
+    mistake("{ tcp = true }", "{ redis = { max-lag = «\"1500ms\" } }", "1500ms is no whole number of seconds", "write whole seconds"),
+    mistake("{ tcp = true }", "{ redis = { «database = \"0\" } }", "unknown key `database` in `pools.raw.probe.redis`", "the keys here are `max-lag`, `password-file`, `role`, `tls`, `user`"),
+    mistake("{ tcp = true }", "{ dns = «\"www..example.com\" }", "`www..example.com` is not a domain name", "write a name such as \"www.example.com\", or \".\" for the root"),
+    mistake("{ tcp = true }", "{ dns = { name = \"a\", record = «\"aaaa\" } }", "`aaaa` is none of the choices", "did you mean `AAAA`? The choices are `A`, `AAAA`, `CNAME`, `MX`, `NS`, `SOA`, `TXT`"),
+    mistake("{ tcp = true }", "{ dns = { name = \"a\", expect = [«\"fd00::1\"] } }", "fd00::1 is in no record of type A", "write `record = \"AAAA\"`, or remove the address"),
+    mistake("{ tcp = true }", "{ dns = { name = \"a\", transport = «\"tls\" } }", "`tls` is none of the choices", "the choices are `tcp`, `udp`"),
+    mistake("{ tcp = true }", "{ exec = [«\"check\"] }", "`check` is not an absolute path of a program",
+        "begin it with /, as in `exec = [\"/usr/lib/proxima/check\", \"--quick\"]`; there is no shell"),
+    mistake("{ tcp = true }", "{ exec = «\"/bin/true\" }", "expected a list, found a string", "write it in brackets, as in `[\"…\"]`"),
+    mistake("{ tcp = true }", "{ agent = «70000 }", "`70000` is out of range", "write a whole number from 1 to 65535"),
+    // How a probe is made.
+    mistake("{ tcp = true }", "{ tcp = true, fast-interval = «\"2s\" }", "the fast interval of 2s is longer than the interval of 1s",
+        "it is the pace while nothing is decided: shorten `fast-interval` or lengthen `interval`"),
+    mistake("{ tcp = true }", "{ tcp = true, jitter = «0.6 }", "a jitter of 0.6 is out of range", "write a share of the interval from 0 to 0.5, as in `0.1`"),
+    mistake("{ tcp = true }", "{ tcp = true, jitter = «\"10%\" }", "expected a number, found a string", "write a share of the interval from 0 to 0.5, as in `0.1`"),
+    mistake("{ tcp = true }", "{ tcp = true, source = «\"fd00::11\" }", "fd00::11 can't be the source of a probe of 10.1.0.10:9000",
+        "write an IPv4 address of this host, or put backends of the other family into a pool of their own"),
     mistake("{ tcp = true }", "{ tcp = true, expect = «200 }", "`expect` means nothing to a TCP probe", "remove `expect`, or probe with `http = \"/healthz\"`"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { error-limit = «0 }", "`0` is out of range", "write a whole number from 1 to 1000000"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { first-byte = «\"11m\" }", "11m is out of range", "write 1ms to 10m"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { observe = false, error-limit = «5 }", "`error-limit` means nothing where traffic is not observed", "remove `error-limit`, or `observe = false`"),
+    mistake("{ tcp = true }", "{ tcp = true }\npassive = { «limit = 5 }", "unknown key `limit` in `pools.raw.passive`", "the keys here are `error-limit`, `first-byte`, `observe`"),
+    mistake("weight = 100", "weight = 100\nshared = «\"yes\"", "expected a boolean, found a string", "write `true` or `false`, without quotes"),
     mistake("[admin]", "[catchment]\nlisten = \"192.0.2.11:7078\"\nkey-file = \"/etc/key\"\npeers = [«\"192.0.2.11:7079\"]\n[admin]", "192.0.2.11:7079 is this PoP itself", "name the other PoPs' addresses"),
     mistake("[admin]", "[catchment]\nlisten = «\"0.0.0.0:7078\"\nkey-file = \"/etc/key\"\npeers = [\"192.0.2.21:7078\"]\n[admin]", "0.0.0.0:7078 is no address the other PoPs could name", "write the address of this host that they reach"),
     // TOML itself.
@@ -389,6 +466,20 @@ fn a_file_with_ten_mistakes_reports_all_ten_in_order() {
 }
 
 #[test]
+fn a_protocol_that_is_none_hides_no_other_mistake_of_its_service() {
+    let http =
+        with("protocol = \"http\"", "protocol = \"https\"").replacen("pool = \"app\"", "pool = \"ap\"", 1);
+    assert_eq!(paths(&errors(&http)), ["services.api.protocol", "services.api.routes[0].pool"]);
+    let tcp = with("protocol = \"tcp\"\npool = \"raw\"", "pool = \"rw\"\ntimeouts = { idle = 5 }");
+    let lacking = ["services.raw.protocol", "services.raw.pool", "services.raw.timeouts.idle"];
+    assert_eq!(paths(&errors(&tcp)), lacking);
+}
+
+fn paths(errors: &ConfigErrors) -> Vec<&str> {
+    errors.errors().iter().map(|error| error.path.as_str()).collect()
+}
+
+#[test]
 fn errors_look_like_a_compilers() {
     let text = with("\"9s\"", "\"2s\"").replace("weight = 100", "\twieght = 100");
     assert_eq!(
@@ -403,7 +494,7 @@ proxima.toml:57:2: error: unknown key `wieght` in `pools.app.backends[0]`
     |
  57 | 	wieght = 100
     | 	^^^^^^
-    = help: did you mean `weight`? The keys here are `address`, `name`, `provider`, `region`, `tier`, `weight`
+    = help: did you mean `weight`? The keys here are `address`, `name`, `provider`, `region`, `shared`, `tier`, `weight`
 
 2 errors in proxima.toml"#
     );

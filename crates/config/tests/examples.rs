@@ -29,7 +29,9 @@ fn every_example_parses() {
         }
     }
     assert!(
-        seen.is_superset(&["example.toml", "peers.toml", "two-regions.toml"].map(str::to_owned).into()),
+        seen.is_superset(
+            &["example.toml", "peers.toml", "probes.toml", "two-regions.toml"].map(str::to_owned).into()
+        ),
         "{seen:?}"
     );
 }
@@ -86,7 +88,9 @@ fn the_example_resolves_to_what_its_comments_say() {
 
     let llm = &config.pools[&"llm".parse().unwrap()];
     assert_eq!(llm.balance, Balance::LeastRequest);
-    assert!(matches!(&llm.probe.kind, ProbeKind::Http { path, expect: 200, .. } if path == "/health"));
+    assert!(
+        matches!(&llm.probe.kind, ProbeKind::Http(http) if http.path == "/health" && http.expect.status.single() == Some(200))
+    );
     assert_eq!(llm.backends.iter().map(|backend| backend.tier).collect::<Vec<_>>(), [0, 1]);
     let weights: Vec<u16> =
         config.pools[&"app".parse().unwrap()].backends.iter().map(|backend| backend.weight.0).collect();
@@ -215,4 +219,17 @@ fn the_unit_lets_bfd_run_first_and_reloads_by_the_command_line() {
     let dumps = parse("peers.toml").bgp.mrt.unwrap().directory;
     let state = lines.iter().find_map(|line| line.strip_prefix("StateDirectory=")).unwrap();
     assert!(state.split(' ').any(|name| dumps.ends_with(name) && dumps.starts_with("/var/lib")), "{state}");
+}
+
+/// The unit hears from the daemon: that it is ready, and that it lives.
+#[test]
+fn the_unit_is_told_of_readiness_and_of_life() {
+    let unit = read("proximad.service");
+    let lines: Vec<&str> = unit.lines().collect();
+    for line in ["Type=notify", "NotifyAccess=main", "Restart=on-failure"] {
+        assert!(lines.contains(&line), "{line}");
+    }
+    let limit = lines.iter().find_map(|line| line.strip_prefix("WatchdogSec=")?.strip_suffix('s')).unwrap();
+    // Longer than the control thread may stand still before the process ends by itself.
+    assert!(limit.parse::<u64>().unwrap() > 10);
 }

@@ -15,8 +15,8 @@ impl Percent {
     pub const FULL: Self = Self(100);
 
     /// `None` beyond 100.
-    pub fn new(percent: u8) -> Option<Self> {
-        (percent <= 100).then_some(Self(percent))
+    pub const fn new(percent: u8) -> Option<Self> {
+        if percent <= 100 { Some(Self(percent)) } else { None }
     }
 
     /// The number, 0 to 100.

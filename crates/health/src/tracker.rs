@@ -26,7 +26,7 @@
 //!
 //! Pace: the configured interval while all is settled, [`Settings::fast_interval`] while undecided or rising, and
 //! [`Settings::down_interval`] while down, so that a restart is seen soon, and while this host can't probe. Every
-//! pause is jittered by ± 10 %.
+//! pause is jittered by ± [`Settings::jitter`].
 
 use std::{
     collections::VecDeque,
@@ -37,7 +37,7 @@ use std::{
 
 use proxima_types::Health;
 
-use crate::{Failure, Loss, Passive};
+use crate::{Failure, Loss, Passive, Percent};
 
 /// How a backend is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Settings {
     pub fall: NonZeroU16,
     /// How long before the time of a notice the backend is drained.
     pub lead: Duration,
+    /// By how much of itself a pause is longer or shorter at most, so that probers don't fall into step.
+    pub jitter: Percent,
 }
 
 impl Settings {
@@ -63,8 +65,10 @@ impl Settings {
     pub const FAST_INTERVAL: Duration = Duration::from_millis(50);
     /// The longest pause between probes while down.
     pub const DOWN_INTERVAL: Duration = Duration::from_millis(250);
+    /// The usual [`Settings::jitter`].
+    pub const JITTER: Percent = Percent::new(10).expect("no more than 100");
 
-    /// Settings with the usual faster pace while undecided or down, and the usual lead.
+    /// Settings with the usual faster pace while undecided or down, the usual lead and jitter.
     pub fn new(interval: Duration, rise: NonZeroU16, fall: NonZeroU16) -> Self {
         Self {
             interval,
@@ -73,6 +77,7 @@ impl Settings {
             rise,
             fall,
             lead: Self::LEAD,
+            jitter: Self::JITTER,
         }
     }
 }
@@ -241,7 +246,7 @@ impl BackendTracker {
         Self {
             settings,
             health: Health::Unknown,
-            jitter: Jitter(seed),
+            jitter: Jitter { state: seed, most: settings.jitter },
             successes: None,
             failures: None,
             suspicion: None,
@@ -550,19 +555,24 @@ fn extend(streak: &mut Option<Streak>, now: Instant) -> Streak {
     *streak
 }
 
-/// Pauses that differ by up to a tenth, so that probers don't fall into step.
+/// Pauses that differ, so that probers don't fall into step.
 #[derive(Debug)]
-struct Jitter(u64);
+struct Jitter {
+    state: u64,
+    /// The most that a pause is longer or shorter, of itself.
+    most: Percent,
+}
 
 impl Jitter {
-    /// 0.9 to 1.1 of `pause`. SplitMix64.
+    /// From `1 - most` to `1 + most` of `pause`. SplitMix64.
     fn around(&mut self, pause: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let unit = (z >> 40) as f64 / f64::from(1u32 << 24);
-        pause.mul_f64(0.9 + 0.2 * unit)
+        let most = f64::from(self.most.as_u8()) / 100.0;
+        pause.mul_f64(1.0 - most + 2.0 * most * unit)
     }
 }
 

@@ -4,14 +4,14 @@ use std::{fmt, io};
 
 use proxima_types::Prefix;
 
-/// Why a VIP can't be made or taken back, with the remedy.
+/// Why a VIP can't be made or taken back, with the remedy. The system's words are part of the message, and so no source.
 #[derive(Debug, thiserror::Error)]
 pub enum VipError {
     /// No netlink socket.
     #[error(
         "can't open a netlink socket: {0}; in a sandbox allow AF_NETLINK (systemd: RestrictAddressFamilies=)"
     )]
-    Open(#[source] io::Error),
+    Open(io::Error),
     /// The process lacks a capability.
     #[error(
         "not permitted to {action} the local route {prefix}: CAP_NET_ADMIN is missing; give it to the service (systemd: \
@@ -60,18 +60,18 @@ pub enum VipError {
         prefix: Prefix,
     },
     /// Anything else the kernel answers.
-    #[error("can't {action} the local route {prefix}: {source}")]
+    #[error("can't {action} the local route {prefix}: {error}")]
     Route {
         /// What was tried.
         action: Action,
         /// The prefix.
         prefix: Prefix,
         /// The kernel's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// The routes can't be read.
     #[error("can't read the local routes: {0}")]
-    List(#[source] io::Error),
+    List(io::Error),
 }
 
 /// What was tried.

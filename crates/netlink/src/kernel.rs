@@ -154,11 +154,11 @@ fn cause(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-fn explained(action: Action, prefix: Prefix, source: io::Error) -> VipError {
-    match (source.raw_os_error(), source.kind()) {
+fn explained(action: Action, prefix: Prefix, error: io::Error) -> VipError {
+    match (error.raw_os_error(), error.kind()) {
         (Some(EPERM), _) => VipError::Permission { action, prefix },
         (Some(EACCES), _) if prefix.family() == Family::Ipv6 => VipError::Ipv6Disabled { action, prefix },
         (_, io::ErrorKind::NetworkDown) => VipError::LoopbackDown { action, prefix },
-        _ => VipError::Route { action, prefix, source },
+        _ => VipError::Route { action, prefix, error },
     }
 }

@@ -1,6 +1,6 @@
 //! What databases, name servers, programs and agents are asked.
 
-use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use crate::Tls;
 
@@ -86,6 +86,21 @@ pub enum DnsRecord {
     Cname,
 }
 
+/// As zone files have it.
+impl fmt::Display for DnsRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Ns => "NS",
+            Self::Soa => "SOA",
+            Self::Txt => "TXT",
+            Self::Mx => "MX",
+            Self::Cname => "CNAME",
+        })
+    }
+}
+
 /// How a name server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DnsTransport {
@@ -106,8 +121,8 @@ pub struct Exec {
 /// An agent beside the app: it is connected to, and says a line such as `75%`, `up`, `drain` or `down # why`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
-    /// The TCP port it listens on, at the backend's address.
-    pub port: u16,
+    /// The TCP port it listens on, at the backend's address; `None`: the backend's own.
+    pub port: Option<NonZeroU16>,
     /// What is sent to it first; `None`: nothing.
     pub send: Option<String>,
 }

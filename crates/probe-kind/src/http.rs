@@ -4,6 +4,9 @@ use std::{fmt, ops::RangeInclusive};
 
 use crate::Tls;
 
+/// The most memory that [`Expect::body`] may take once compiled, in bytes.
+pub const MAX_PATTERN: usize = 1 << 20;
+
 /// A GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {

@@ -5,12 +5,14 @@
 
 mod apps;
 mod http;
+mod notice;
 mod tls;
 
 use std::fmt;
 
 pub use apps::{Agent, Dns, DnsRecord, DnsTransport, Exec, Postgres, Redis, Role};
-pub use http::{Expect, ExpectHeader, Grpc, Http, HttpVersion, Statuses};
+pub use http::{Expect, ExpectHeader, Grpc, Http, HttpVersion, MAX_PATTERN, Statuses};
+pub use notice::{Notice, NoticeSource};
 pub use tls::{Quic, Tls, TlsHandshake, Trust};
 
 /// What a probe asks.

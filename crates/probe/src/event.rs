@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use proxima_health::Reason;
+use proxima_health::{Percent, Reason};
 use proxima_types::{BackendId, Health};
 
 /// News about a backend.
@@ -30,13 +30,22 @@ pub enum ProbeEvent {
         /// How long a TCP connect takes, the median of the last few.
         rtt: Duration,
     },
+    /// The backend's agent says that it offers another share of its weight than before. All of it until then.
+    Share {
+        /// The backend.
+        backend: BackendId,
+        /// The share from now on.
+        share: Percent,
+    },
 }
 
 impl ProbeEvent {
     /// The backend it is about.
     pub fn backend(&self) -> &BackendId {
         match self {
-            Self::Verdict { backend, .. } | Self::Rtt { backend, .. } => backend,
+            Self::Verdict { backend, .. } | Self::Rtt { backend, .. } | Self::Share { backend, .. } => {
+                backend
+            }
         }
     }
 }

@@ -1,13 +1,20 @@
 //! The prober: one task per backend.
 
-use proxima_health::Settings;
+use std::sync::Arc;
+
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    Checks, ProbeEvent, ProbeTarget,
+    Checks, PassiveSender, ProbeEvent, ProbeTarget,
+    shared::Shared,
     shortage::Shortage,
+    slots::Slots,
     task::{Task, now},
 };
+
+/// How many probes run at once, over all backends: some thousand a second at the usual pace of apps, and no more
+/// connections under way than a host takes.
+const AT_ONCE: usize = 2048;
 
 /// Starts probing.
 #[derive(Debug)]
@@ -18,24 +25,43 @@ pub struct Prober;
 pub struct ProberHandle {
     tasks: JoinSet<()>,
     checks: Checks,
+    passive: PassiveSender,
+}
+
+/// What the tasks of all backends have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) slots: Slots,
+    pub(crate) shortage: Shortage,
+    pub(crate) checks: Checks,
+    pub(crate) passive: PassiveSender,
+    pub(crate) events: mpsc::Sender<ProbeEvent>,
 }
 
 impl Prober {
     /// Probes every target from now on. To be called within a tokio runtime.
     ///
-    /// The channel is bounded. Verdicts wait for room, so none is lost; a round-trip time is left out when there is none
-    /// and told with the next sample. Same `seed`, same jitter.
+    /// The channel is bounded. Verdicts wait for room, so none is lost; a round-trip time or a share is left out when there is
+    /// none and told with the next probe. Same `seed`, same jitter.
     pub fn start(targets: Vec<ProbeTarget>, seed: u64) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
-        let (sender, receiver) = mpsc::channel(64 + 4 * targets.len());
-        let (mut tasks, shortage) = (JoinSet::new(), Shortage::default());
-        let checks = Checks::new(now(), targets.iter().map(|target| &target.backend));
+        let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
+        let backends = || targets.iter().map(|target| &target.backend);
+        let (checks, passive) = (Checks::new(now(), backends()), PassiveSender::new(backends()));
+        let common = Common {
+            shared: Arc::default(),
+            slots: Slots::new(AT_ONCE),
+            shortage: Shortage::default(),
+            checks: checks.clone(),
+            passive: passive.clone(),
+            events,
+        };
+        let mut tasks = JoinSet::new();
         for (target, n) in targets.into_iter().zip(1u64..) {
-            let settings = Settings::new(target.interval, target.rise, target.fall);
             let seed = seed.wrapping_add(n.wrapping_mul(0xd134_2543_de82_ef95));
-            let (shortage, checks) = (shortage.clone(), checks.clone());
-            tasks.spawn(Task::new(target, settings, seed, shortage, checks, sender.clone()).run());
+            tasks.spawn(Task::new(target, seed, common.clone()).run());
         }
-        (ProberHandle { tasks, checks }, receiver)
+        (ProberHandle { tasks, checks, passive }, receiver)
     }
 }
 
@@ -43,6 +69,11 @@ impl ProberHandle {
     /// When the latest probes ended.
     pub fn checks(&self) -> Checks {
         self.checks.clone()
+    }
+
+    /// Where what real traffic has met is handed in.
+    pub fn passive(&self) -> PassiveSender {
+        self.passive.clone()
     }
 
     /// Ends all probes and waits until their connections are closed.

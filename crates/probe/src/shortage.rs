@@ -37,21 +37,21 @@ enum Tell {
 }
 
 impl Shortage {
-    /// Takes note of how an attempt ended.
+    /// Takes note of how an attempt failed, if it did.
     pub(crate) fn note(
         &self,
         now: Instant,
         sight: &mut Sight,
         backend: &BackendId,
-        outcome: &Result<(), Failure>,
+        failure: Option<&Failure>,
     ) {
-        let blind = outcome.as_ref().is_err_and(Failure::is_local);
+        let blind = failure.is_some_and(Failure::is_local);
         if std::mem::replace(&mut sight.blind, blind) == blind {
             return;
         }
         let tell = self.0.lock().unwrap_or_else(PoisonError::into_inner).change(now, blind);
-        match (tell, outcome) {
-            (Some(Tell::Begun), Err(failure)) => tracing::warn!(
+        match (tell, failure) {
+            (Some(Tell::Begun), Some(failure)) => tracing::warn!(
                 %backend, %failure,
                 "this host can't probe; verdicts stay as they are; for `too many open files` raise LimitNOFILE. Trying on"
             ),

@@ -1,30 +1,48 @@
 //! The standing connection: idle, and watched for its end.
 
-use std::io;
-
 use proxima_health::Loss;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
+
+use crate::{kind, wire::Wire};
 
 /// An idle connection to a backend.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    stream: TcpStream,
+    pub(crate) link: Link,
     /// How many more probes it may carry.
-    uses_left: u32,
+    pub(crate) uses_left: u32,
+}
+
+/// A connection and what is known of its state.
+#[derive(Debug)]
+pub(crate) enum Link {
+    /// Bytes: HTTP/1.1, a database's protocol, or nothing at all.
+    Wire(Wire),
+    /// HTTP/2.
+    Http2(Box<Driven<kind::http2::Session>>),
+    /// QUIC, with or without HTTP/3.
+    Quic(Box<kind::quic::Session>),
+    /// A login to PostgreSQL.
+    Postgres(Box<kind::postgres::Session>),
 }
 
 impl Standing {
-    /// HTTP probes change to a new connection after so many, so that the round-trip time is measured anew.
-    const USES: u32 = 10;
+    /// Probes change to a new connection after so many, so that the round-trip time and the certificate are looked at anew.
+    pub(crate) const USES: u32 = 10;
 
-    /// A connection that an HTTP probe has used and the app has kept alive.
-    pub(crate) fn kept_alive(stream: TcpStream) -> Self {
-        Self { stream, uses_left: Self::USES }
+    /// A connection that the app keeps open for more probes.
+    pub(crate) fn kept_alive(link: Link) -> Self {
+        Self { link, uses_left: Self::USES }
     }
 
-    /// A connection that carries no requests.
-    pub(crate) fn silent(stream: TcpStream) -> Self {
-        Self { stream, uses_left: 0 }
+    /// The same after one more probe.
+    pub(crate) fn again(link: Link, uses_left: u32) -> Self {
+        Self { link, uses_left: uses_left.saturating_sub(1) }
+    }
+
+    /// A connection that carries no probes.
+    pub(crate) fn silent(wire: Wire) -> Self {
+        Self { link: Link::Wire(wire), uses_left: 0 }
     }
 
     /// Whether a probe may use it.
@@ -32,55 +50,55 @@ impl Standing {
         self.uses_left > 0
     }
 
-    /// Its stream, for a probe.
-    pub(crate) fn into_stream(self) -> (TcpStream, UsesLeft) {
-        (self.stream, UsesLeft(self.uses_left - 1))
-    }
-
-    /// Again a standing connection, after a probe.
-    pub(crate) fn again(stream: TcpStream, UsesLeft(uses_left): UsesLeft) -> Self {
-        Self { stream, uses_left }
-    }
-
     /// Waits for its end. An app that talks without being asked (a greeting, a 408) may, but such a connection carries
     /// no probe any more. Cancel-safe.
     pub(crate) async fn lost(&mut self) -> Loss {
         loop {
-            match next(&self.stream).await {
-                Ok(0) => return Loss::Closed,
-                Ok(_) => self.uses_left = 0,
-                Err(error) => return loss(&error),
+            let loss = match &mut self.link {
+                Link::Wire(wire) => wire.stirred().await,
+                Link::Http2(driven) => Some(driven.driver.ended().await),
+                Link::Quic(session) => Some(session.ended().await),
+                Link::Postgres(session) => Some(session.ended().await),
+            };
+            match loss {
+                Some(loss) => return loss,
+                None => self.uses_left = 0,
             }
         }
     }
 }
 
-/// How many more probes a standing connection may carry, kept while a probe has its stream.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct UsesLeft(u32);
-
-/// Waits for the end of a connection, whatever it says meanwhile. Cancel-safe.
-pub(crate) async fn end_of(stream: &TcpStream) {
-    while next(stream).await.is_ok_and(|received| received > 0) {}
-}
-
-/// Receives and throws away. 0 at the end. Cancel-safe.
-async fn next(stream: &TcpStream) -> io::Result<usize> {
-    let mut scratch = [0; 512];
-    loop {
-        stream.readable().await?;
-        match stream.try_read(&mut scratch) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            received => return received,
-        }
+impl From<TcpStream> for Wire {
+    fn from(stream: TcpStream) -> Self {
+        Self::Plain(stream)
     }
 }
 
-fn loss(error: &io::Error) -> Loss {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            Loss::Reset
-        }
-        _ => Loss::TimedOut,
+/// A session, and the task that moves its bytes.
+#[derive(Debug)]
+pub(crate) struct Driven<S> {
+    pub(crate) session: S,
+    pub(crate) driver: Driver,
+}
+
+/// A task that ends with its connection, and is ended when nobody needs that any more.
+#[derive(Debug)]
+pub(crate) struct Driver(JoinHandle<Loss>);
+
+impl Driver {
+    /// Runs `driver`, which ends with its connection and says how.
+    pub(crate) fn start(driver: impl Future<Output = Loss> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+
+    /// Waits for the end of the connection. Cancel-safe; not to be called again after it returned.
+    pub(crate) async fn ended(&mut self) -> Loss {
+        (&mut self.0).await.unwrap_or(Loss::Closed)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -1,103 +1,76 @@
 //! The task of one backend. It owns the tracker and does what the tracker asks for.
 //!
-//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, the next
-//! probe's time. Each is cancel-safe: the first two are futures kept across turns, the others lose nothing.
+//! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, word from real
+//! traffic, a notice, the next probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns,
+//! the others lose nothing.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use proxima_health::{BackendTracker, Failure, Input, Loss, Output, Phase, Settings, Verdict};
-use proxima_types::BackendId;
-use tokio::{
-    net::TcpStream,
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use proxima_health::{BackendTracker, Failure, Findings, Input, Loss, Output, Percent, Verdict};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::{
-    Checks, ProbeEvent, ProbeKind, ProbeTarget,
-    connect::{Deadline, confirm, connect},
-    http::{self, Answer, Interrupted},
+    ProbeEvent, ProbeTarget,
+    kind::{self, Ask, Call, Checked, Running},
+    notice::Watcher,
+    passive::Inbox,
+    path::{Deadline, Path},
+    prober::Common,
     rtt::Rtt,
-    shortage::{Shortage, Sight},
+    shortage::Sight,
     standing::Standing,
 };
 
-type Running<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
-
 pub(crate) struct Task {
-    backend: BackendId,
-    address: SocketAddr,
+    path: Arc<Path>,
     timeout: Duration,
-    /// `None`: a connection is all that is asked for.
-    question: Option<Arc<Question>>,
+    question: Arc<dyn Ask>,
     tracker: BackendTracker,
     standing: Option<Standing>,
-    probe: Running<Probed>,
-    confirm: Running<Result<(), Failure>>,
+    probe: Option<Running<(Checked, Deadline)>>,
+    confirm: Option<Running<Result<(), Failure>>>,
+    notice: Option<Running<(Watcher, Option<Instant>)>>,
+    /// The last probe ended by its deadline.
+    is_slow: bool,
     rtt: Rtt,
-    shortage: Shortage,
+    /// The share of its weight that the backend is known to offer.
+    told_share: Percent,
+    passive: Arc<Inbox>,
     sight: Sight,
     /// When the running probe was asked for.
     asked_at: std::time::Instant,
-    checks: Checks,
-    events: mpsc::Sender<ProbeEvent>,
-}
-
-/// What an HTTP probe asks.
-struct Question {
-    request: Vec<u8>,
-    expect: u16,
-}
-
-/// How a probe ended.
-enum Probed {
-    /// With an outcome.
-    Done {
-        outcome: Result<(), Failure>,
-        /// The connection to leave standing.
-        standing: Option<Standing>,
-        /// How long a new connection took.
-        connected_in: Option<Duration>,
-    },
-    /// The standing connection was lost before any answer: nothing is known yet.
-    Stale { loss: Loss, deadline: Deadline },
+    common: Common,
 }
 
 /// Nobody receives events any more.
 struct Deserted;
 
 impl Task {
-    pub(crate) fn new(
-        target: ProbeTarget,
-        settings: Settings,
-        seed: u64,
-        shortage: Shortage,
-        checks: Checks,
-        events: mpsc::Sender<ProbeEvent>,
-    ) -> Self {
-        let ProbeTarget { backend, address, kind, timeout, .. } = target;
-        let question = match kind {
-            ProbeKind::Tcp => None,
-            ProbeKind::Http { path, host, expect } => {
-                Some(Arc::new(Question { request: http::request(&path, host.as_deref(), address), expect }))
-            }
-        };
+    pub(crate) fn new(target: ProbeTarget, seed: u64, common: Common) -> Self {
+        let settings = target.settings();
+        let ProbeTarget { backend, address, source, kind, timeout, notice, .. } = target;
+        let passive = common.passive.inbox(&backend);
+        let path = Path { backend, address, source, shared: Arc::clone(&common.shared) };
+        // A number drawn for this backend alone spreads the looks of all of them over an interval.
+        let phase = (seed >> 11) as f64 / (1u64 << 53) as f64;
+        let watcher = notice.map(|notice| Watcher::new(notice, &path, common.slots.clone(), phase));
         Self {
-            backend,
-            address,
+            notice: watcher.map(|watcher| -> Running<_> { Box::pin(watcher.changed()) }),
+            question: kind::question(kind, &path),
+            path: Arc::new(path),
             timeout,
-            question,
             tracker: BackendTracker::new(settings, seed, now()),
             standing: None,
             probe: None,
             confirm: None,
+            is_slow: false,
             rtt: Rtt::default(),
-            shortage,
+            told_share: Percent::FULL,
+            passive,
             sight: Sight::default(),
             asked_at: now(),
-            checks,
-            events,
+            common,
         }
     }
 
@@ -108,19 +81,24 @@ impl Task {
                 biased;
                 outcome = finish(&mut self.confirm) => {
                     self.confirm = None;
-                    self.note_sight(&outcome);
+                    self.note_sight(outcome.as_ref().err());
                     self.tracker.handle(now(), Input::Confirmed(outcome));
                 }
-                probed = finish(&mut self.probe) => {
+                (checked, deadline) = finish(&mut self.probe) => {
                     self.probe = None;
-                    self.probed(probed);
+                    self.checked(checked, deadline);
                 }
                 loss = lost(&mut self.standing) => {
                     self.standing = None;
                     self.standing_lost(loss);
                 }
+                input = self.passive.next() => self.tracker.handle(now(), input),
+                (watcher, leaves_at) = finish(&mut self.notice) => {
+                    self.notice = Some(Box::pin(watcher.changed()));
+                    self.tracker.handle(now(), Input::Notice(leaves_at.map(Instant::into_std)));
+                }
                 () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
-                () = self.events.closed() => break,
+                () = self.common.events.closed() => break,
             }
         }
     }
@@ -132,11 +110,10 @@ impl Task {
                 Output::Probe => {
                     let standing = self.standing.take_if(|standing| standing.is_usable());
                     self.asked_at = now();
-                    self.start_probe(standing, Deadline::after(self.timeout));
+                    self.start_probe(standing, None);
                 }
                 Output::Confirm => {
-                    let deadline = Deadline::after(self.timeout);
-                    self.confirm = Some(Box::pin(confirm(self.address, deadline)));
+                    self.confirm = Some(Arc::clone(&self.question).ask_again(self.call(None)));
                 }
                 Output::Abandon => self.probe = None,
                 Output::Verdict(verdict) => self.tell(verdict).await?,
@@ -145,56 +122,75 @@ impl Task {
         Ok(())
     }
 
-    fn start_probe(&mut self, standing: Option<Standing>, deadline: Deadline) {
-        let address = self.address;
-        self.probe = Some(match (self.question.clone(), standing) {
-            (None, _) => Box::pin(probe_tcp(address, deadline)),
-            (Some(question), None) => Box::pin(probe_http(address, question, deadline)),
-            (Some(question), Some(standing)) => Box::pin(probe_again(standing, question, deadline)),
-        });
+    fn start_probe(&mut self, standing: Option<Standing>, deadline: Option<Deadline>) {
+        self.probe = Some(Arc::clone(&self.question).ask(self.call(deadline), standing));
     }
 
-    fn probed(&mut self, probed: Probed) {
-        match probed {
-            Probed::Done { outcome, standing, connected_in } => {
+    fn call(&self, deadline: Option<Deadline>) -> Call {
+        Call {
+            path: Arc::clone(&self.path),
+            slots: self.common.slots.clone(),
+            timeout: self.timeout,
+            deadline,
+            is_slow: self.is_slow,
+        }
+    }
+
+    fn checked(&mut self, checked: Checked, deadline: Deadline) {
+        match checked {
+            Checked::Done { outcome, standing, connected_in } => {
                 if let Err(failure) = &outcome {
-                    debug!(backend = %self.backend, %failure, "probe failed");
+                    debug!(backend = %self.path.backend, %failure, "probe failed");
                 }
-                self.note_sight(&outcome);
-                self.note_end(&outcome);
+                self.is_slow = matches!(outcome, Err(Failure::Timeout { .. }));
+                self.note_sight(outcome.as_ref().err());
+                self.note_end(outcome.as_ref().err());
                 self.standing = standing.or(self.standing.take());
-                self.tracker.handle(now(), Input::Probed(outcome));
+                if let Ok(findings) = outcome {
+                    self.found(findings);
+                }
+                self.tracker.handle(now(), Input::Probed(outcome.map(drop)));
                 if let Some(sample) = connected_in {
                     self.measured(sample);
                 }
             }
-            Probed::Stale { loss, deadline } => {
+            Checked::Stale(loss) => {
                 self.standing_lost(loss);
-                self.start_probe(None, deadline);
+                self.start_probe(None, Some(deadline));
             }
         }
     }
 
-    fn note_sight(&mut self, outcome: &Result<(), Failure>) {
-        self.shortage.note(now(), &mut self.sight, &self.backend, outcome);
+    fn note_sight(&mut self, failure: Option<&Failure>) {
+        self.common.shortage.note(now(), &mut self.sight, &self.path.backend, failure);
     }
 
     /// What this host could not do is no end of a probe.
-    fn note_end(&self, outcome: &Result<(), Failure>) {
-        if !outcome.as_ref().is_err_and(Failure::is_local) {
-            self.checks.note(&self.backend, self.asked_at, now(), outcome.is_ok());
+    fn note_end(&self, failure: Option<&Failure>) {
+        if !failure.is_some_and(Failure::is_local) {
+            self.common.checks.note(&self.path.backend, self.asked_at, now(), failure.is_none());
         }
     }
 
     fn standing_lost(&mut self, loss: Loss) {
-        debug!(backend = %self.backend, "{loss}");
+        debug!(backend = %self.path.backend, "{loss}");
         self.tracker.handle(now(), Input::StandingLost(loss));
+    }
+
+    fn found(&mut self, findings: Findings) {
+        let share = findings.share.unwrap_or_default();
+        if share != self.told_share {
+            let event = ProbeEvent::Share { backend: self.path.backend.clone(), share };
+            if self.common.events.try_send(event).is_ok() {
+                self.told_share = share;
+            }
+        }
     }
 
     fn measured(&mut self, sample: Duration) {
         if let Some(rtt) = self.rtt.sample(sample) {
-            let event = ProbeEvent::Rtt { backend: self.backend.clone(), rtt };
-            if self.events.try_send(event).is_ok() {
+            let event = ProbeEvent::Rtt { backend: self.path.backend.clone(), rtt };
+            if self.common.events.try_send(event).is_ok() {
                 self.rtt.told(rtt);
             }
         }
@@ -202,78 +198,13 @@ impl Task {
 
     async fn tell(&mut self, verdict: Verdict) -> Result<(), Deserted> {
         let Verdict { from, to, reason, at, evidence_at } = verdict;
-        let backend = self.backend.clone();
+        let backend = self.path.backend.clone();
         let event = ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at };
-        self.events.send(event).await.map_err(|_| Deserted)
+        self.common.events.send(event).await.map_err(|_| Deserted)
     }
 }
 
-async fn probe_tcp(address: SocketAddr, deadline: Deadline) -> Probed {
-    match connect(address, deadline).await {
-        Ok((stream, took)) => Probed::Done {
-            outcome: Ok(()),
-            standing: Some(Standing::silent(stream)),
-            connected_in: Some(took),
-        },
-        Err(failure) => Probed::Done { outcome: Err(failure), standing: None, connected_in: None },
-    }
-}
-
-async fn probe_http(address: SocketAddr, question: Arc<Question>, deadline: Deadline) -> Probed {
-    match connect(address, deadline).await {
-        Ok((stream, took)) => {
-            let (result, stream) = ask(stream, &question, deadline).await;
-            Probed::Done {
-                outcome: result.map_err(|interrupted| interrupted.failure),
-                standing: stream.map(Standing::kept_alive),
-                connected_in: Some(took),
-            }
-        }
-        Err(failure) => Probed::Done { outcome: Err(failure), standing: None, connected_in: None },
-    }
-}
-
-async fn probe_again(standing: Standing, question: Arc<Question>, deadline: Deadline) -> Probed {
-    let (stream, uses_left) = standing.into_stream();
-    let (result, stream) = ask(stream, &question, deadline).await;
-    match result {
-        Err(Interrupted { failure: Failure::Closed, answer_begun: false }) => {
-            Probed::Stale { loss: Loss::Closed, deadline }
-        }
-        Err(Interrupted { failure: Failure::Reset, answer_begun: false }) => {
-            Probed::Stale { loss: Loss::Reset, deadline }
-        }
-        result => Probed::Done {
-            outcome: result.map_err(|interrupted| interrupted.failure),
-            standing: stream.map(|stream| Standing::again(stream, uses_left)),
-            connected_in: None,
-        },
-    }
-}
-
-/// Asks once over `stream`; gives it back if it can be used again.
-async fn ask(
-    mut stream: TcpStream,
-    question: &Question,
-    deadline: Deadline,
-) -> (Result<(), Interrupted>, Option<TcpStream>) {
-    let exchange = async { Ok(http::exchange(&mut stream, &question.request).await) };
-    let answer = match deadline.run(Phase::Answer, exchange).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(interrupted)) => return (Err(interrupted), None),
-        Err(failure) => return (Err(Interrupted { failure, answer_begun: true }), None),
-    };
-    let Answer { status: received, reusable } = answer;
-    let outcome = if received == question.expect {
-        Ok(())
-    } else {
-        let failure = Failure::Status { expected: question.expect, received };
-        Err(Interrupted { failure, answer_begun: true })
-    };
-    (outcome, reusable.then_some(stream))
-}
-
-async fn finish<T>(running: &mut Running<T>) -> T {
+async fn finish<T>(running: &mut Option<Running<T>>) -> T {
     match running {
         Some(work) => work.await,
         None => std::future::pending().await,

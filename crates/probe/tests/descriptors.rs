@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::{num::NonZeroU16, time::Duration};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proxima_probe::{ProbeEvent, ProbeKind, ProbeTarget, Prober};
 use proxima_types::Health;
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 
+const INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn verdict(events: &mut mpsc::Receiver<ProbeEvent>) -> Health {
@@ -23,13 +24,8 @@ async fn verdict(events: &mut mpsc::Receiver<ProbeEvent>) -> Health {
 async fn verdicts_stay_while_this_host_cannot_probe_and_the_truth_is_seen_when_it_can() {
     let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = ProbeTarget {
-        backend: "app/one".parse().unwrap(),
-        address: app.local_addr().unwrap(),
-        kind: ProbeKind::Tcp,
-        interval: Duration::from_millis(5),
         timeout: PATIENCE,
-        rise: NonZeroU16::MIN,
-        fall: NonZeroU16::MIN,
+        ..ProbeTarget::new("app/one".parse().unwrap(), app.local_addr().unwrap(), ProbeKind::Tcp, INTERVAL)
     };
     let (_prober, mut events) = Prober::start(vec![target], 1);
     assert_eq!(timeout(PATIENCE, verdict(&mut events)).await, Ok(Health::Up));

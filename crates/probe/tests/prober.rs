@@ -20,6 +20,7 @@ use std::{
 
 use proxima_health::{Failure, Reason};
 use proxima_probe::{ProbeEvent, ProbeKind, ProbeTarget, Prober};
+use proxima_probe_kind::{Expect, Http, HttpVersion, Statuses};
 use proxima_types::Health;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,14 +34,18 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn target(address: SocketAddr, interval: Duration) -> ProbeTarget {
+    let kind = ProbeKind::Http(Http {
+        path: "/healthz".to_owned(),
+        host: None,
+        version: HttpVersion::Http1,
+        tls: None,
+        expect: Expect { status: Statuses::ok(), body: None, header: None },
+    });
     ProbeTarget {
-        backend: "app/one".parse().unwrap(),
-        address,
-        kind: ProbeKind::Http { path: "/healthz".to_owned(), host: None, expect: 200 },
-        interval,
         timeout: Duration::from_secs(5),
         rise: NonZeroU16::new(2).unwrap(),
         fall: NonZeroU16::new(3).unwrap(),
+        ..ProbeTarget::new("app/one".parse().unwrap(), address, kind, interval)
     }
 }
 
@@ -65,7 +70,7 @@ async fn verdict(events: &mut mpsc::Receiver<ProbeEvent>) -> Verdict {
                 ProbeEvent::Verdict { from, to, reason, at, evidence_at, .. } => {
                     return Verdict { from, to, reason, took: at - evidence_at };
                 }
-                ProbeEvent::Rtt { .. } => {}
+                ProbeEvent::Rtt { .. } | ProbeEvent::Share { .. } => {}
             }
         }
     };

@@ -42,6 +42,7 @@ fn main() -> Result<(), AnyError> {
         levels: Arc::new(Levels::new(fence.admit([candidate]), &region)),
         policy: PolicyKind::default(),
         timeouts: Timeouts::default(),
+        late: None,
     };
     let service: ServiceName = "web".parse()?;
     let kind = if is_tcp {

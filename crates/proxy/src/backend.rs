@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 
 use crate::{
     descriptors::{Descriptors, Lease},
-    stats::BackendCounters,
+    distress::{Quiet, Teller},
+    stats::{BackendCounters, Reason},
     timer::{Deadline, Timers},
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     pub(crate) counters: Arc<BackendCounters>,
     descriptors: Rc<Descriptors>,
+    teller: Rc<Teller>,
+    quiet: Quiet,
     pending: Cell<u32>,
     /// The most recently used last.
     idle: RefCell<Vec<Idle>>,
@@ -49,9 +52,11 @@ impl Backend {
         candidate: &Candidate,
         counters: Arc<BackendCounters>,
         descriptors: Rc<Descriptors>,
+        teller: Rc<Teller>,
     ) -> Self {
         let (id, address) = (candidate.backend.clone(), candidate.address);
-        Self { id, address, counters, descriptors, pending: Cell::new(0), idle: RefCell::default() }
+        let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
+        Self { id, address, counters, descriptors, teller, quiet, pending, idle }
     }
 
     /// How many exchanges and relayed connections this worker has under way on it.
@@ -65,6 +70,12 @@ impl Backend {
         self.counters.pending.add(1);
         self.counters.requests.add(1);
         Pending { _place: self.descriptors.attempt(), backend: self.clone() }
+    }
+
+    /// Notes that an attempt has failed.
+    pub(crate) fn failed(&self, reason: Reason) {
+        self.counters.failure(reason);
+        self.teller.tell(&self.id, reason, &self.quiet);
     }
 
     /// The connection used last of those at rest. What the kernel is known to have closed, or to hold bytes nobody

@@ -1,6 +1,7 @@
 //! The data plane as the daemon sees it: start, look at, drain, stop.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     net::SocketAddr,
     num::NonZeroUsize,
@@ -14,10 +15,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use proxima_types::{PopName, ServiceName};
-use tokio::sync::watch;
+use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
-    Displaced, Snapshot, Stats,
+    Displaced, Distress, Served, Snapshot, Stats, TrafficReader,
     listener::{self, BindError},
     stats::WorkerCounters,
     worker::{self, Phase, Socket, Start},
@@ -38,6 +39,9 @@ pub struct DataPlaneConfig {
     pub keep_alive: Duration,
     /// Clients that would reach another PoP sooner with a new connection.
     pub displaced: Displaced,
+    /// Who hears at once that a backend refuses, resets or cuts real traffic. Words that find no room are dropped: the
+    /// [counters](DataPlane::traffic) tell the same.
+    pub distress: Option<channel::Sender<Distress>>,
     /// How many file descriptors clients and connections to backends may take, all workers together; clients beyond
     /// are turned away. `None`: as many as the process gets.
     ///
@@ -46,11 +50,20 @@ pub struct DataPlaneConfig {
 }
 
 impl DataPlaneConfig {
-    /// The usual deadlines, 15 s for a head and 75 s between requests, and no limit of descriptors.
+    /// The usual deadlines, 15 s for a head and 75 s between requests, and no limit of descriptors; nobody hears of distress.
     pub fn new(workers: NonZeroUsize, listeners: Vec<Listener>, pop: PopName) -> Self {
         let (header_timeout, keep_alive) = (Duration::from_secs(15), Duration::from_secs(75));
         let displaced = Displaced::default();
-        Self { workers, listeners, pop, header_timeout, keep_alive, displaced, max_descriptors: None }
+        Self {
+            workers,
+            listeners,
+            pop,
+            header_timeout,
+            keep_alive,
+            displaced,
+            distress: None,
+            max_descriptors: None,
+        }
     }
 }
 
@@ -200,6 +213,22 @@ impl DataPlane {
         let mut sum = Stats::default();
         self.workers.iter().for_each(|worker| worker.counters.add_to(&mut sum));
         sum
+    }
+
+    /// What each service has done for its clients so far, for objectives: cheap enough for every second.
+    pub fn served(&self) -> BTreeMap<ServiceName, Served> {
+        let mut sum = Stats::default();
+        self.workers.iter().for_each(|worker| worker.counters.add_services_to(&mut sum));
+        let protocols: BTreeMap<_, _> =
+            self.listeners.iter().map(|listener| (&listener.service, listener.protocol)).collect();
+        let served =
+            |(name, protocol): (&ServiceName, Protocol)| (name.clone(), Served::of(name, protocol, &sum));
+        protocols.into_iter().map(served).collect()
+    }
+
+    /// Reads what real traffic meets on the backends, from now on.
+    pub fn traffic(&self) -> TrafficReader {
+        TrafficReader::new(self.workers.iter().map(|worker| worker.counters.clone()))
     }
 
     /// Stops listening, lets the exchanges under way end and tells their clients to come back on another

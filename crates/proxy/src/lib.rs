@@ -24,6 +24,7 @@ mod close;
 mod data_plane;
 mod descriptors;
 mod displaced;
+mod distress;
 mod http;
 mod listener;
 mod retry;
@@ -36,6 +37,9 @@ mod worker;
 
 pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, StartError};
 pub use displaced::Displaced;
+pub use distress::Distress;
 pub use listener::BindError;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
-pub use stats::{BackendStats, LatencyHistogram, Reason, ServiceStats, Stats, Unserved};
+pub use stats::{
+    BackendStats, LatencyHistogram, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,
+};

@@ -54,6 +54,9 @@ pub struct Upstream {
     pub policy: PolicyKind,
     /// The deadlines.
     pub timeouts: Timeouts,
+    /// An answer whose first byte takes longer is a bad one of its backend, though it is passed on. `None`: none is. HTTP
+    /// only.
+    pub late: Option<Duration>,
 }
 
 /// Deadlines of an exchange or a relayed connection. They are kept by a coarse timer: they fire up to 0.1 s late,

@@ -5,17 +5,19 @@
 
 mod counters;
 mod histogram;
+mod served;
+mod traffic;
 
 use std::collections::BTreeMap;
 
 use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
-pub use self::histogram::LatencyHistogram;
 pub(crate) use self::{
     counters::{BackendCounters, Counter, ServiceCounters, WorkerCounters},
     histogram::Histogram,
 };
+pub use self::{histogram::LatencyHistogram, served::Served, traffic::TrafficReader};
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +129,8 @@ pub struct ServiceStats {
     pub failovers: BTreeMap<Reason, u64>,
     /// Requests and connections given up, by what the last attempt failed for.
     pub failures: BTreeMap<Reason, u64>,
+    /// Those of them whose response had begun: the client saw it cut off.
+    pub cut: u64,
     /// Failures that were not tried again because the retry budget was used up.
     pub budget_exhausted: u64,
     /// Malformed requests, by [`Fault`].
@@ -160,6 +164,10 @@ pub struct BackendStats {
     pub failures: BTreeMap<Reason, u64>,
     /// Responses of status 5xx.
     pub server_errors: u64,
+    /// Responses begun, and connections relayed.
+    pub answers: u64,
+    /// Those of them, without those of status 5xx, whose first byte took longer than [`Upstream::late`](crate::Upstream::late).
+    pub late: u64,
 }
 
 pub(crate) const FAULTS: usize = Fault::ALL.len();

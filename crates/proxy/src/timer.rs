@@ -43,6 +43,8 @@ pub(crate) struct Deadline(u64);
 
 impl Deadline {
     pub(crate) const NEVER: Self = Self(NEVER);
+    /// Before the clock began.
+    pub(crate) const PAST: Self = Self(0);
 }
 
 impl Timers {
@@ -74,6 +76,11 @@ impl Timers {
         self.slots.borrow().iter().for_each(|slot| slot.waker.borrow().wake_by_ref());
     }
 
+    /// Whether `deadline` has passed.
+    pub(crate) fn is_past(&self, deadline: Deadline) -> bool {
+        deadline.0 <= self.now.get()
+    }
+
     /// `after` from now. The clock is behind by up to a beat, which is added: better late than early.
     pub(crate) fn deadline(&self, after: Duration) -> Deadline {
         Deadline(self.now.get().saturating_add(millis(after + BEAT)))
@@ -98,7 +105,7 @@ impl Timer {
 
     /// Whether `deadline` has passed.
     pub(crate) fn is_past(&self, deadline: Deadline) -> bool {
-        deadline.0 <= self.timers.now.get()
+        self.timers.is_past(deadline)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A snapshot as one worker uses it: with its own balancing state, backends and counters beside each route.
 
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use proxima_balance::{Candidate, Levels, Policy, Tried};
 use proxima_http1::RequestHead;
@@ -10,6 +10,7 @@ use crate::{
     Match, Service, Snapshot, Timeouts, Upstream,
     backend::Backend,
     descriptors::Descriptors,
+    distress::Teller,
     stats::{Histogram, Unserved, WorkerCounters},
 };
 
@@ -33,6 +34,8 @@ pub(crate) enum ServiceView {
 pub(crate) struct UpstreamView {
     pub(crate) levels: Arc<Levels>,
     pub(crate) timeouts: Timeouts,
+    /// As in [`Upstream::late`].
+    pub(crate) late: Duration,
     policy: RefCell<Policy>,
     /// By candidate, as in `levels`.
     pub(crate) backends: Vec<Rc<Backend>>,
@@ -78,6 +81,7 @@ pub(crate) struct Viewer {
     listeners: Vec<ServiceName>,
     counters: Arc<WorkerCounters>,
     descriptors: Rc<Descriptors>,
+    teller: Rc<Teller>,
     backends: RefCell<HashMap<(BackendId, SocketAddr), Rc<Backend>>>,
     /// Differs from worker to worker and from policy to policy.
     seed: std::cell::Cell<u64>,
@@ -88,9 +92,10 @@ impl Viewer {
         listeners: Vec<ServiceName>,
         counters: Arc<WorkerCounters>,
         descriptors: Rc<Descriptors>,
+        teller: Rc<Teller>,
         seed: u64,
     ) -> Self {
-        Self { listeners, counters, descriptors, backends: RefCell::default(), seed: seed.into() }
+        Self { listeners, counters, descriptors, teller, backends: RefCell::default(), seed: seed.into() }
     }
 
     /// The view of `snapshot`. Backends that were in the last one keep their connections; those that are in none
@@ -118,6 +123,7 @@ impl Viewer {
         Rc::new(UpstreamView {
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
+            late: upstream.late.unwrap_or(Duration::MAX),
             policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
             backends: candidates.iter().map(|c| self.backend(c)).collect(),
             first_byte: candidates.iter().map(|c| self.counters.first_byte(service, &c.region)).collect(),
@@ -127,7 +133,7 @@ impl Viewer {
     fn backend(&self, candidate: &Candidate) -> Rc<Backend> {
         let make = || {
             let counters = self.counters.backend(&candidate.backend);
-            Rc::new(Backend::new(candidate, counters, self.descriptors.clone()))
+            Rc::new(Backend::new(candidate, counters, self.descriptors.clone(), self.teller.clone()))
         };
         let key = (candidate.backend.clone(), candidate.address);
         self.backends.borrow_mut().entry(key).or_insert_with(make).clone()

@@ -24,6 +24,7 @@ use crate::{
     buffer::Pool,
     close::reset_on_close,
     descriptors::{Descriptors, Lease},
+    distress::Teller,
     http::{self, Scratch},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
@@ -141,11 +142,13 @@ impl Worker {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let share = config.max_descriptors.map_or(usize::MAX, |total| total / config.workers);
         let descriptors = Descriptors::new(share);
-        let viewer = Viewer::new(names, counters.clone(), descriptors.clone(), seed);
+        let timers = Timers::new(Instant::now());
+        let teller = Teller::new(config.distress.clone(), timers.clone());
+        let viewer = Viewer::new(names, counters.clone(), descriptors.clone(), teller, seed);
         let view = RefCell::new(viewer.view(&snapshot.load_full()));
         Self {
             config,
-            timers: Timers::new(Instant::now()),
+            timers,
             retries: RetryBudget::new(),
             counters,
             services,

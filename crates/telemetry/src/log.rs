@@ -32,23 +32,23 @@ pub struct LogOptions {
     pub filter: String,
 }
 
-/// Why the log can't be set up.
+/// Why the log can't be set up. The system's words are part of the message, and so no source.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter can't be understood.
     #[error(
-        "`{filter}` is not a log filter ({source}); write a level (error, warn, info, debug, trace), or directives as in \
+        "`{filter}` is not a log filter ({error}); write a level (error, warn, info, debug, trace), or directives as in \
          `info,proxima_probe=debug`, in `log.level` or {FILTER_VARIABLE}"
     )]
     Filter {
         /// The filter.
         filter: String,
         /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
+        error: tracing_subscriber::filter::ParseError,
     },
     /// The writing thread can't be started.
     #[error("can't start the log's thread: {0}; is the limit of threads (TasksMax=, ulimit -u) reached?")]
-    Thread(#[from] io::Error),
+    Thread(io::Error),
     /// The process has a log already.
     #[error("the log is set up already")]
     Installed,
@@ -101,7 +101,7 @@ pub fn install(options: &LogOptions) -> Result<LogGuard, LogError> {
     let (filter, handle) = reload::Layer::new(filter);
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let writer = LineWriter::start(options.format, io::stderr())?;
+    let writer = LineWriter::start(options.format, io::stderr()).map_err(LogError::Thread)?;
     let subscriber =
         tracing_subscriber::registry().with(filter).with(layer(options.format, colours, writer.clone()));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
@@ -109,7 +109,7 @@ pub fn install(options: &LogOptions) -> Result<LogGuard, LogError> {
 }
 
 fn parse_filter(filter: String) -> Result<EnvFilter, LogError> {
-    EnvFilter::builder().parse(&filter).map_err(|source| LogError::Filter { filter, source })
+    EnvFilter::builder().parse(&filter).map_err(|error| LogError::Filter { filter, error })
 }
 
 fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>

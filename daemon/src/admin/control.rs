@@ -8,7 +8,6 @@ use proxima_api::{
     RouteFilter, RouteLookup, Status,
 };
 use proxima_bgp_speaker::CommandError;
-use proxima_proxy::Stats;
 use proxima_types::PeerName;
 use tokio::{
     sync::{
@@ -17,6 +16,8 @@ use tokio::{
     },
     time::timeout,
 };
+
+use crate::traffic::Counts;
 
 const QUEUED_COMMANDS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ pub(crate) enum Command {
     /// All backends.
     Backends(Reply<Backends>),
     /// What the data plane counted.
-    Traffic(Reply<Stats>),
+    Traffic(Reply<Counts>),
     /// Order something for groups.
     Order(OrderRequest, By, Reply<Result<Ordered, CommandRefusal>>),
     /// Take this PoP out of anycast.
@@ -196,7 +197,7 @@ impl ControlClient {
         self.ask(Command::Backends).await
     }
 
-    pub(crate) async fn traffic(&self) -> Result<Stats, ControlError> {
+    pub(crate) async fn traffic(&self) -> Result<Counts, ControlError> {
         self.ask(Command::Traffic).await
     }
 

@@ -1,19 +1,30 @@
 //! From the data plane's counters to metrics.
 
+use std::time::Duration;
+
 use proxima_catchment_io::Stats as CatchmentStats;
-use proxima_proxy::{BackendStats, LatencyHistogram, ServiceStats, Stats};
+use proxima_health::Breach;
+use proxima_proxy::{BackendStats, LatencyHistogram, Served, ServiceStats, Stats};
 use proxima_telemetry::metrics::{Counter, Series, table};
+
+use crate::traffic::{Counts, Judged};
 
 /// Every other bucket: two for each doubling.
 const BUCKET_STEP: usize = 2;
 
 /// Takes over the counters, and appends the histograms to `text`.
-pub(super) fn record(stats: &Stats, text: &mut String) {
+pub(super) fn record(counts: &Counts, text: &mut String) {
+    let Counts { stats, served, judged } = counts;
     let Stats { services, backends, first_byte, accept_errors } = stats;
     table::ACCEPT_ERRORS.set(&[], *accept_errors);
     for (name, counted) in services {
         record_service(name.as_str(), counted);
     }
+    for (name, Served { requests, errors, silent: _, first_byte: _ }) in served {
+        table::SERVICE_SERVED.set(&[("service", name.as_str())], *requests);
+        table::SERVICE_ERRORS.set(&[("service", name.as_str())], *errors);
+    }
+    judged.iter().for_each(record_objectives);
     for (id, counted) in backends {
         record_backend(id.as_str(), counted);
     }
@@ -54,6 +65,7 @@ fn record_service(name: &str, counted: &ServiceStats) {
         (table::SERVICE_CANCELLED, counted.cancelled),
         (table::SERVICE_SLOW, counted.slow_clients),
         (table::SERVICE_SHED, counted.shed),
+        (table::SERVICE_CUT, counted.cut),
     ] {
         counter.set(&labels, total);
     }
@@ -80,6 +92,27 @@ fn record_service(name: &str, counted: &ServiceStats) {
     }
 }
 
+fn record_objectives(judged: &Judged) {
+    let Judged { group, service, objectives, figures, breaches } = judged;
+    let labels = [("group", group.as_str()), ("service", service.as_str())];
+    if let Some(figures) = figures {
+        if let Some(p95) = figures.p95 {
+            table::SLO_P95.set(&labels, if p95 == Duration::MAX { f64::INFINITY } else { p95.as_secs_f64() });
+        }
+        table::SLO_ERRORS.set(&labels, figures.error_rate);
+    }
+    let missed = |of: fn(&Breach) -> bool| f64::from(u8::from(breaches.iter().any(of)));
+    let objective = |objective, value| {
+        table::SLO_BREACHED.set(&[labels[0], labels[1], ("objective", objective)], value);
+    };
+    if objectives.p95.is_some() {
+        objective("p95", missed(|breach| matches!(breach, Breach::FirstByte { .. })));
+    }
+    if objectives.error_rate.is_some() {
+        objective("error-rate", missed(|breach| matches!(breach, Breach::Errors { .. })));
+    }
+}
+
 fn record_backend(id: &str, counted: &BackendStats) {
     let labels = [("backend", id)];
     table::BACKEND_PENDING.set(&labels, counted.pending as f64);
@@ -88,6 +121,8 @@ fn record_backend(id: &str, counted: &BackendStats) {
         (table::BACKEND_CONNECTS, counted.connects),
         (table::BACKEND_REUSES, counted.reuses),
         (table::BACKEND_SERVER_ERRORS, counted.server_errors),
+        (table::BACKEND_ANSWERS, counted.answers),
+        (table::BACKEND_LATE, counted.late),
     ] {
         counter.set(&labels, total);
     }
@@ -111,7 +146,9 @@ fn series<'a>(labels: &'a [(&'static str, &'a str)], latency: &LatencyHistogram)
 
 #[cfg(test)]
 mod tests {
+    use proxima_health::{Figures, Objectives};
     use proxima_proxy::{Reason, Unserved};
+    use proxima_types::ServiceName;
 
     use super::*;
 
@@ -140,8 +177,26 @@ mod tests {
             first_byte: [((web, eu), LatencyHistogram::default())].into(),
             accept_errors: 0,
         };
+        let web = || "web".parse::<ServiceName>().unwrap();
+        let served = [(web(), Served { requests: 40, errors: 3, ..Served::default() })].into();
+        let judged = Judged {
+            group: "front".parse().unwrap(),
+            service: web(),
+            objectives: Objectives {
+                p95: Some(Duration::from_millis(100)),
+                error_rate: Some(0.1),
+                ..Objectives::default()
+            },
+            figures: Some(Figures { requests: 40, error_rate: 0.075, p95: Some(Duration::MAX) }),
+            breaches: vec![Breach::FirstByte {
+                p95: Duration::MAX,
+                limit: Duration::from_millis(100),
+                requests: 40,
+            }],
+        };
+        let counts = Counts { stats, served, judged: vec![judged] };
         let (prometheus, mut text) = (proxima_telemetry::metrics::install().unwrap(), String::new());
-        record(&stats, &mut text);
+        record(&counts, &mut text);
         record_catchment(&CatchmentStats { asked: 7, carried: 3, ..CatchmentStats::default() });
         text += &prometheus.render();
         for line in [
@@ -153,6 +208,12 @@ mod tests {
             r#"proxima_service_unserved_total{service="web",reason="all-outside"} 2"#,
             r#"proxima_service_malformed_requests_total{service="web",fault="head-too-large"} 1"#,
             r#"proxima_backend_failures_total{backend="app/eu-1",reason="first-byte"} 1"#,
+            r#"proxima_service_served_total{service="web"} 40"#,
+            r#"proxima_service_errors_total{service="web"} 3"#,
+            r#"proxima_slo_first_byte_seconds{group="front",service="web"} inf"#,
+            r#"proxima_slo_error_ratio{group="front",service="web"} 0.075"#,
+            r#"proxima_slo_breached{group="front",service="web",objective="p95"} 1"#,
+            r#"proxima_slo_breached{group="front",service="web",objective="error-rate"} 0"#,
             "proxima_catchment_flows_asked_total 7",
             "proxima_catchment_packets_carried_total 3",
             r#"proxima_first_byte_seconds_bucket{service="web",region="eu",le="0.000064"} 0"#,

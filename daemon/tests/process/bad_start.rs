@@ -108,7 +108,7 @@ fn a_taken_metrics_port_is_named_with_the_remedy_and_nothing_is_left_behind() {
     let _owner = std::net::TcpListener::bind(pop.metrics()).unwrap();
     let failed = Daemon::fail(Daemon::command(&pop.write()));
     assert_eq!(failed.code, Some(1));
-    assert_says(&failed.stderr, &[&pop.metrics().to_string(), "metrics.listen"]);
+    assert_says(&failed.stderr, &[&pop.metrics().to_string(), "ss -ltnp", "metrics.listen"]);
     assert!(!pop.socket().exists());
 }
 
@@ -124,7 +124,20 @@ fn a_taken_bgp_port_is_named_with_the_remedy_and_nothing_is_left_behind() {
     let failed = Daemon::fail(Daemon::command(&path));
     assert_eq!(failed.code, Some(1));
     assert_says(&failed.stderr, &[&address, "another BGP daemon", "bgp.listen"]);
+    assert_eq!(failed.stderr.matches("os error 98").count(), 1, "said once: {}", failed.stderr);
     assert!(!pop.socket().exists());
+}
+
+#[test]
+fn a_directory_for_dumps_that_is_not_there_is_told_at_once_and_the_rest_goes_on() {
+    let (pop, _app, _router) = sound();
+    let missing = pop.directory().join("missing");
+    let mrt = format!("connect-retry = \"50ms\"\nmrt = {{ directory = {missing:?}, interval = \"15m\" }}");
+    let path = pop.directory().join("proxima.toml");
+    fs::write(&path, pop.text().replace("connect-retry = \"50ms\"", &mrt)).unwrap();
+    let daemon = Daemon::start(&path, &pop.socket());
+    daemon.wait_log(&format!("cannot write the table to {}", missing.display()));
+    daemon.wait_established("router");
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | [`regroup`] | the same for announcement groups |
 //! | [`peering`] | commands to peers, what they sent, restart |
 //! | [`bfd`] | a neighbour that falls silent |
+//! | [`traffic`] | what real traffic says about backends and objectives, and what comes of it |
 //! | [`serve`] | requests: nearest first, inside the fence |
 //! | [`priority`] | who goes first when every core is busy |
 //! | [`operate`] | status, drain, metrics, the command line |
@@ -40,3 +41,4 @@ mod serve;
 mod stop;
 mod supervise;
 mod support;
+mod traffic;

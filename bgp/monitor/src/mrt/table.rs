@@ -67,12 +67,12 @@ pub enum TableDumpError {
         peers: u16,
     },
     /// The attributes do not fit.
-    #[error("a path to {prefix} can't be dumped")]
+    #[error("a path to {prefix} can't be dumped: {error}")]
     Attributes {
         /// The prefix.
         prefix: Prefix,
         /// Why not.
-        source: EncodeError,
+        error: EncodeError,
     },
 }
 
@@ -164,11 +164,11 @@ impl TableDump {
         let length_at = buf.len();
         buf.put_u16(0);
         attributes::write(entry.attributes, entry.next_hop, buf)
-            .map_err(|source| TableDumpError::Attributes { prefix, source })?;
+            .map_err(|error| TableDumpError::Attributes { prefix, error })?;
         let len = buf.len() - length_at - 2;
         let length = u16::try_from(len).map_err(|_| {
-            let source = EncodeError::AttributesTooLong { len, prefix, max: usize::from(u16::MAX) };
-            TableDumpError::Attributes { prefix, source }
+            let error = EncodeError::AttributesTooLong { len, prefix, max: usize::from(u16::MAX) };
+            TableDumpError::Attributes { prefix, error }
         })?;
         buf[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
         Ok(())

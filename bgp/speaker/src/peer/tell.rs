@@ -18,7 +18,7 @@ use crate::{
 
 impl Peer {
     pub(super) fn state_changed(&mut self, from: State, to: State, cause: Cause) {
-        self.log_state(from, to, &cause.to_string());
+        self.log_state(from, to, &cause);
         let (peer, at) = (self.config.name.clone(), Instant::now());
         if from == State::Established {
             self.routes.down(at, SessionEnd::from(&cause));
@@ -95,7 +95,7 @@ impl Peer {
         self.tell(SpeakerEvent::Problem { peer, problem, at: Instant::now() });
     }
 
-    fn log_state(&mut self, from: State, to: State, cause: &str) {
+    fn log_state(&mut self, from: State, to: State, cause: &Cause) {
         let (peer, address) = (&self.config.name, &self.config.remote);
         match (from, to) {
             (_, State::Established) => {
@@ -105,11 +105,16 @@ impl Peer {
             (State::Established, _) => {
                 tracing::warn!(%peer, %address, "BGP session lost: {cause}");
             }
+            // By order: nothing failed, and nothing is tried again.
+            (_, State::Idle) if *cause == Cause::Stopped => {
+                self.warned = None;
+                tracing::info!(%peer, %address, "no BGP session: stopped");
+            }
             // Failures end in Idle or Active; each is told once, not at every attempt.
             (_, State::Idle | State::Active)
-                if from != State::Idle && self.warned.as_deref() != Some(cause) =>
+                if from != State::Idle && self.warned.as_ref() != Some(&cause.to_string()) =>
             {
-                self.warned = Some(cause.to_owned());
+                self.warned = Some(cause.to_string());
                 tracing::warn!(%peer, %address, "no BGP session, retrying: {cause}");
             }
             _ => tracing::debug!(%peer, %address, %from, %to, "BGP: {cause}"),

@@ -1,6 +1,6 @@
 //! `proxima status`.
 
-use proxima_api::{Group, GroupReason, Status, paths};
+use proxima_api::{Group, GroupReason, Phase, Status, paths};
 
 use crate::{
     client::Client,
@@ -28,11 +28,11 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
 fn heading(status: &Status, output: &mut Output) -> Result<(), Failure> {
     let pop = output.toned(Tone::Heading, &status.pop);
     output.line(format_args!(
-        "{pop} in {} ({}): {} for {}, AS {}, router ID {}, {} workers, proximad {}, pid {}",
+        "{pop} in {} ({}): {} {}, AS {}, router ID {}, {} workers, proximad {}, pid {}",
         status.region,
         status.jurisdiction,
         status.phase,
-        span(status.uptime_ms),
+        uptime(status),
         status.local_as,
         status.router_id,
         status.workers,
@@ -52,6 +52,15 @@ fn heading(status: &Status, output: &mut Output) -> Result<(), Failure> {
             .line(format_args!("{word} since {:.0}: group {}: {}", alarm.since, alarm.group, alarm.kind))?;
     }
     Ok(())
+}
+
+/// A stop has begun a moment ago, however long the daemon is up.
+fn uptime(status: &Status) -> String {
+    let up = span(status.uptime_ms);
+    match status.phase {
+        Phase::Starting | Phase::Running => format!("for {up}"),
+        Phase::Stopping => format!("after {up}"),
+    }
 }
 
 fn groups(status: &Status, output: &mut Output) -> Result<(), Failure> {
@@ -78,15 +87,13 @@ fn groups(status: &Status, output: &mut Output) -> Result<(), Failure> {
 
 /// Why, and what goes on behind it: a hold that is not told by the reason, and what health asks for under an order.
 fn reason(group: &Group) -> String {
-    let mut words = group.reason.to_string();
-    if group.order.is_some() && group.by_health != group.state {
-        words += &format!("; health: {}", group.by_health);
-    }
-    match (&group.hold, &group.reason) {
-        (None, _) | (Some(_), GroupReason::Held { .. }) => {}
-        (Some(hold), _) => words += &format!("; held by {hold}"),
-    }
-    words
+    let ordered = group.order.is_some() && group.by_health != group.state;
+    let health = if ordered { format!("; health: {}", group.by_health) } else { String::new() };
+    let hold = match (&group.hold, &group.reason) {
+        (None, _) | (Some(_), GroupReason::Held { .. }) => String::new(),
+        (Some(hold), _) => format!("; held by {hold}"),
+    };
+    format!("{}{health}{hold}", group.reason)
 }
 
 fn services(status: &Status, output: &mut Output) -> Result<(), Failure> {

@@ -38,6 +38,13 @@ async fn status_shows_groups_services_and_what_listens() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_stops_does_so_after_its_time_and_not_for_it() {
+    let stopping = include_str!("golden/status.json").replace("\"running\"", "\"stopping\"");
+    let golden = include_str!("golden/status.txt").replacen("running for", "stopping after", 1);
+    shows::<Status>("/v1/status", &["status"], stopping.leak(), &golden).await;
+}
+
+#[tokio::test]
 async fn peers_shows_a_line_for_each() {
     let golden = include_str!("golden/peers.txt");
     shows::<Peers>("/v1/peers", &["peers"], include_str!("golden/peers.json"), golden).await;

@@ -159,7 +159,7 @@ impl Around<'_> {
 
 /// From the end of one probe of a backend in `region` to the end of the next, at most; nothing without such a backend.
 fn pace(pool: &Pool, region: &RegionName) -> Option<Duration> {
-    let jittered = pool.probe.interval + pool.probe.interval / 10;
+    let jittered = pool.probe.interval + pool.probe.interval * u32::from(pool.probe.jitter) / 100;
     pool.backends.iter().any(|backend| backend.region == *region).then_some(jittered + pool.probe.timeout)
 }
 
@@ -297,6 +297,7 @@ fn scores(raw: &Raw, service: &RawService) -> Option<bool> {
         let pool = raw.pools.iter().find(|pool| pool.name.value() == Some(name))?;
         for backend in pool.backends()? {
             match backend.region.value() {
+                _ if backend.is_shared() => return Some(true),
                 Some(region) if region == own && backend.has_weight() => return Some(true),
                 Some(_) => {}
                 None => known = false,

@@ -8,8 +8,12 @@ mod announce;
 mod bgp;
 mod catchment;
 mod limits;
+mod notices;
+mod passive;
 mod place;
 mod pools;
+mod probe_kinds;
+mod probes;
 mod process;
 mod services;
 

@@ -1,16 +1,19 @@
 //! `[pools.NAME]`: backends, and how they are probed.
 
-use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::net::SocketAddr;
 
 use proxima_types::{BackendId, PoolName, ProviderName, RegionName, Weight};
 
 use super::{
     Place, Raw, element,
+    notices::RawNotice,
+    passive::RawPassive,
     place::{self, RawRegion},
-    refer,
+    probes::RawProbe,
+    refer, resolved,
 };
 use crate::{
-    Backend, Balance, Pool, Probe, ProbeKind, http,
+    Backend, Balance, Passive, Pool,
     report::{Report, Wrong},
     section::{Field, Section},
     value,
@@ -18,29 +21,14 @@ use crate::{
 
 const POLICIES: [(&str, Balance); 2] =
     [("round-robin", Balance::RoundRobin), ("least-request", Balance::LeastRequest)];
-const INTERVAL: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_millis(500);
-const RISE: NonZeroU16 = NonZeroU16::new(2).expect("2 is not 0");
-const FALL: NonZeroU16 = NonZeroU16::new(3).expect("3 is not 0");
-const EXPECT: u16 = 200;
 
 pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
     balance: Field<Balance>,
     probe: Field<RawProbe>,
+    passive: Field<RawPassive>,
+    notice: Field<RawNotice>,
     backends: Field<Vec<RawBackend>>,
-    place: Place,
-}
-
-struct RawProbe {
-    http: Field<String>,
-    tcp: Field<bool>,
-    expect: Field<u16>,
-    host: Field<String>,
-    interval: Field<Duration>,
-    timeout: Field<Duration>,
-    rise: Field<NonZeroU16>,
-    fall: Field<NonZeroU16>,
     place: Place,
 }
 
@@ -51,6 +39,7 @@ pub(super) struct RawBackend {
     address: Field<SocketAddr>,
     tier: Field<u8>,
     pub(super) weight: Field<u16>,
+    pub(super) shared: Field<bool>,
     provider: Field<ProviderName>,
     place: Place,
 }
@@ -64,6 +53,8 @@ impl RawPool {
                     name,
                     balance: pool.optional("balance", value::word(&POLICIES)),
                     probe: RawProbe::read(&mut pool),
+                    passive: RawPassive::read(&mut pool),
+                    notice: RawNotice::read(&mut pool),
                     backends: match pool.sections("backends") {
                         Field::Absent => {
                             let hint = format!(
@@ -93,6 +84,8 @@ impl RawPool {
             name: name.clone(),
             balance: self.balance.or(Balance::LeastRequest)?,
             probe: self.probe.value()?.resolve()?,
+            passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
+            notice: resolved(&self.notice, RawNotice::resolve)?,
             backends: self
                 .backends()?
                 .iter()
@@ -100,91 +93,6 @@ impl RawPool {
                 .collect::<Option<_>>()?,
         };
         Some((name, pool))
-    }
-}
-
-impl RawProbe {
-    fn read(pool: &mut Section<'_>) -> Field<Self> {
-        match pool.section("probe") {
-            Field::Absent => {
-                pool.missing("probe", "add `probe = { http = \"/healthz\" }` or `probe = { tcp = true }`")
-            }
-            found => found.map(|mut probe| {
-                let limits = Duration::from_millis(10)..=Duration::from_hours(1);
-                let http = probe.optional("http", http::target);
-                let raw = Self {
-                    tcp: probe.optional("tcp", value::boolean),
-                    interval: probe.optional("interval", value::duration(limits)),
-                    timeout: probe.optional(
-                        "timeout",
-                        value::duration(Duration::from_millis(1)..=Duration::from_hours(1)),
-                    ),
-                    rise: probe.optional("rise", value::integer(1..=65535)).map(non_zero),
-                    fall: probe.optional("fall", value::integer(1..=65535)).map(non_zero),
-                    expect: probe.optional("expect", value::integer(100..=599)),
-                    host: probe.optional("host", http::authority),
-                    http,
-                    place: Place::of(&probe),
-                };
-                probe.close();
-                raw
-            }),
-        }
-    }
-
-    fn check(&self, report: &Report) {
-        let tcp = self.tcp.value() == Some(&true);
-        match (&self.http, &self.tcp) {
-            (Field::Given(_), Field::Given(at)) if tcp => {
-                let wrong =
-                    Wrong::new("a probe is either `http` or `tcp`, not both").hint("remove one of the two");
-                report.here(at.span.clone(), &self.place.key("tcp"), wrong);
-            }
-            (Field::Absent, _) if !tcp && !matches!(self.tcp, Field::Bad) => {
-                let wrong = Wrong::new("the probe does not say what to ask")
-                    .hint("add `http = \"/healthz\"` or `tcp = true`");
-                report.here(self.place.span.clone(), &self.place.path, wrong);
-            }
-            _ => {}
-        }
-        if tcp {
-            let spans = [
-                ("expect", self.expect.given().map(|at| &at.span)),
-                ("host", self.host.given().map(|at| &at.span)),
-            ];
-            for (key, span) in spans {
-                if let Some(span) = span {
-                    let wrong = Wrong::new(format!("`{key}` means nothing to a TCP probe"))
-                        .hint(format!("remove `{key}`, or probe with `http = \"/healthz\"`"));
-                    report.here(span.clone(), &self.place.key(key), wrong);
-                }
-            }
-        }
-        if let (Some(timeout), Some(interval)) = (self.timeout.given(), self.interval.or(INTERVAL))
-            && timeout.value > interval
-        {
-            let (timeout_text, interval_text) = (value::show(timeout.value), value::show(interval));
-            let wrong = Wrong::new(format!(
-                "the timeout of {timeout_text} is longer than the interval of {interval_text}"
-            ))
-            .hint("a probe ends before the next one begins: shorten `timeout` or lengthen `interval`");
-            report.here(timeout.span.clone(), &self.place.key("timeout"), wrong);
-        }
-    }
-
-    fn resolve(&self) -> Option<Probe> {
-        let interval = self.interval.or(INTERVAL)?;
-        let kind = match self.http.maybe()? {
-            Some(path) => ProbeKind::Http { path, expect: self.expect.or(EXPECT)?, host: self.host.maybe()? },
-            None => ProbeKind::Tcp,
-        };
-        Some(Probe {
-            kind,
-            interval,
-            timeout: self.timeout.or(TIMEOUT.min(interval))?,
-            rise: self.rise.or(RISE)?,
-            fall: self.fall.or(FALL)?,
-        })
     }
 }
 
@@ -199,6 +107,7 @@ impl RawBackend {
             address: backend.required("address", "\"10.1.0.10:8080\"", value::endpoint),
             tier: backend.optional("tier", value::integer(0..=255)),
             weight: backend.optional("weight", value::integer(0..=65535)),
+            shared: backend.optional("shared", value::boolean),
             provider: backend.optional("provider", value::parsed),
             place: Place::of(&backend),
         };
@@ -206,9 +115,14 @@ impl RawBackend {
         raw
     }
 
-    /// Whether the backend counts towards the score of its region.
+    /// Whether the backend may get traffic, and counts towards the score of its region unless it is shared.
     pub(super) fn has_weight(&self) -> bool {
         self.weight.value() != Some(&0)
+    }
+
+    /// Whether every region uses it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.value() == Some(&true)
     }
 
     fn resolve(&self, pool: &PoolName, regions: &[RawRegion]) -> Option<Backend> {
@@ -220,6 +134,7 @@ impl RawBackend {
             address: *self.address.value()?,
             tier: self.tier.or(0)?,
             weight: self.weight.maybe()?.map(Weight).unwrap_or_default(),
+            shared: self.shared.or(false)?,
             provider: self.provider.maybe()?,
         })
     }
@@ -227,10 +142,16 @@ impl RawBackend {
 
 pub(super) fn check(raw: &Raw, report: &Report) {
     for pool in &raw.pools {
-        if let Some(probe) = pool.probe.value() {
-            probe.check(report);
+        if let Some(passive) = pool.passive.value() {
+            passive.check(report);
         }
         let backends = pool.backends().unwrap_or_default();
+        if let Some(probe) = pool.probe.value() {
+            probe.check(backends.iter().filter_map(|backend| backend.address.value()), report);
+        }
+        if let Some(notice) = pool.notice.value() {
+            notice.check(report);
+        }
         for (index, backend) in backends.iter().enumerate() {
             if let Some(region) = backend.region.given() {
                 let known = raw.regions.iter().filter_map(|region| region.name.value());
@@ -267,8 +188,4 @@ fn check_distinct(report: &Report, earlier: &[RawBackend], backend: &RawBackend,
             .hint("its capacity would count twice: remove one, and give the other the weight of both");
         report.elsewhere(address.span.clone(), &format!("{path}.address"), wrong);
     }
-}
-
-fn non_zero(number: u16) -> NonZeroU16 {
-    NonZeroU16::new(number).expect("read within a range that begins at 1")
 }

@@ -23,11 +23,24 @@ enum Spoken {
     Http,
 }
 
+impl Spoken {
+    /// What a service looks like whose protocol can't be read, so that its other mistakes are told as well.
+    fn resembled(service: &Section<'_>) -> Option<Self> {
+        match (service.has("pool"), service.has("routes")) {
+            (true, false) => Some(Self::Tcp),
+            (false, true) => Some(Self::Http),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
 pub(super) struct RawService {
     pub(super) name: Field<ServiceName>,
     pub(super) path: String,
     pub(super) listen: Field<List<SocketAddr>>,
-    protocol: Field<RawProtocol>,
+    spoken: Field<Spoken>,
+    /// None when nothing tells which keys belong.
+    protocol: Option<RawProtocol>,
 }
 
 enum RawProtocol {
@@ -72,8 +85,9 @@ impl RawService {
                 let listen = service.required_list("listen", "[\"203.0.113.1:80\"]", value::listen);
                 let spoken = service.required("protocol", "\"http\"", value::word(&PROTOCOLS));
                 let path = service.path().to_owned();
-                let protocol = RawProtocol::read(service, spoken);
-                Self { name, path, listen, protocol }
+                let resembled = spoken.value().copied().or_else(|| Spoken::resembled(&service));
+                let protocol = resembled.map(|spoken| RawProtocol::read(service, spoken));
+                Self { name, path, listen, spoken, protocol }
             })
             .collect()
     }
@@ -88,7 +102,7 @@ impl RawService {
     }
 
     fn targets(&self) -> Option<Vec<&RawTarget>> {
-        Some(match self.protocol.value()? {
+        Some(match self.protocol.as_ref()? {
             RawProtocol::Tcp(tcp) => vec![&tcp.target],
             RawProtocol::Http(routes) => routes.value()?.iter().map(|route| &route.target).collect(),
         })
@@ -96,7 +110,8 @@ impl RawService {
 
     pub(super) fn resolve(&self) -> Option<(ServiceName, Service)> {
         let name = self.name.value()?.clone();
-        let protocol = match self.protocol.value()? {
+        self.spoken.value()?;
+        let protocol = match self.protocol.as_ref()? {
             RawProtocol::Tcp(tcp) => Protocol::Tcp(TcpService {
                 pool: tcp.target.pool.value()?.clone(),
                 residency: tcp.target.fence()?,
@@ -113,9 +128,9 @@ impl RawService {
 
 impl RawProtocol {
     /// Reads what the protocol has, and refuses what only the other has.
-    fn read(mut service: Section<'_>, spoken: Field<Spoken>) -> Field<Self> {
-        match spoken.value() {
-            Some(Spoken::Tcp) => {
+    fn read(mut service: Section<'_>, spoken: Spoken) -> Self {
+        let protocol = match spoken {
+            Spoken::Tcp => {
                 service.refuse(
                     "routes",
                     "in a TCP service",
@@ -132,10 +147,9 @@ impl RawProtocol {
                     idle: timeouts.optional("idle", timeout),
                 };
                 timeouts.close();
-                service.close();
-                spoken.map(|_| Self::Tcp(tcp))
+                Self::Tcp(tcp)
             }
-            Some(Spoken::Http) => {
+            Spoken::Http => {
                 for key in ["pool", "residency", "timeouts"] {
                     service.refuse(
                         key,
@@ -150,12 +164,11 @@ impl RawProtocol {
                     }
                     found => found.map(|routes| routes.into_iter().map(RawRoute::read).collect()),
                 };
-                service.close();
-                spoken.map(|_| Self::Http(routes))
+                Self::Http(routes)
             }
-            // Which keys belong is not known: say nothing about them.
-            None => Field::Bad,
-        }
+        };
+        service.close();
+        protocol
     }
 }
 
@@ -272,7 +285,7 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         for target in service.targets().unwrap_or_default() {
             target.check(raw, report);
         }
-        if let Some(RawProtocol::Http(routes)) = service.protocol.value() {
+        if let Some(RawProtocol::Http(routes)) = &service.protocol {
             check_reachable(report, routes.value().map_or(&[], Vec::as_slice));
         }
     }

@@ -143,7 +143,7 @@ impl Exchange<'_> {
                 Err(Stop::Upstream(reason)) => reason,
                 Err(stop) => return self.end_for_client(stop).await,
             };
-            backend.counters.failure(failed);
+            backend.failed(failed);
             tracing::debug!(backend = %backend.id, reason = failed.name(), "attempt failed");
             tried.add(index);
         }
@@ -191,11 +191,11 @@ impl Exchange<'_> {
     ) -> Result<Turn, Stop> {
         self.flow.begin();
         let length = poll_fn(|cx| self.flow.poll_head(cx, &mut stream)).await?;
-        self.upstream.first_byte[index].record(self.begun.elapsed());
+        let first_byte = self.begun.elapsed();
+        self.upstream.first_byte[index].record(first_byte);
         let keep = self.flow.begin_response(length);
-        if self.flow.scratch.response_head.status() >= 500 {
-            backend.counters.server_errors.add(1);
-        }
+        let is_late = first_byte > self.upstream.late;
+        backend.counters.answered(self.flow.scratch.response_head.status(), is_late);
         poll_fn(|cx| self.flow.poll_relay(cx, &mut stream)).await?;
         if self.flow.leaves_clean() {
             backend.rest(stream, &self.flow.connection.worker.timers);
@@ -236,6 +236,7 @@ impl Exchange<'_> {
         let Flow { connection, scratch, committed, .. } = self.flow;
         connection.counters.failure(reason);
         if committed {
+            connection.counters.cut.add(1);
             return Turn::End(End::Reset);
         }
         let to_head = scratch.request_head.method() == Method::Head;

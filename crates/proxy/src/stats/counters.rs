@@ -72,6 +72,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) bytes_out: Counter,
     failovers: Counters<{ Reason::ALL.len() }>,
     failures: Counters<{ Reason::ALL.len() }>,
+    pub(crate) cut: Counter,
     pub(crate) budget_exhausted: Counter,
     refused: Counters<FAULTS>,
     malformed: Counters<FAULTS>,
@@ -119,6 +120,7 @@ impl ServiceCounters {
         sum.bytes_out += self.bytes_out.read();
         self.failovers.add_to(&mut sum.failovers, Reason::ALL);
         self.failures.add_to(&mut sum.failures, Reason::ALL);
+        sum.cut += self.cut.read();
         sum.budget_exhausted += self.budget_exhausted.read();
         self.refused.add_to(&mut sum.refused, Fault::ALL.map(Fault::name));
         self.malformed.add_to(&mut sum.malformed, Fault::ALL.map(Fault::name));
@@ -137,10 +139,27 @@ pub(crate) struct BackendCounters {
     pub(crate) connects: Counter,
     pub(crate) reuses: Counter,
     failures: Counters<{ Reason::ALL.len() }>,
-    pub(crate) server_errors: Counter,
+    pub(super) server_errors: Counter,
+    pub(crate) answers: Counter,
+    pub(super) late: Counter,
 }
 
 impl BackendCounters {
+    /// A response has begun. One that is both an error and late counts as an error.
+    pub(crate) fn answered(&self, status: u16, is_late: bool) {
+        self.answers.add(1);
+        if status >= 500 {
+            self.server_errors.add(1);
+        } else if is_late {
+            self.late.add(1);
+        }
+    }
+
+    /// How many attempts failed for `reason`.
+    pub(super) fn failures(&self, reason: Reason) -> u64 {
+        self.failures.0[reason as usize].read()
+    }
+
     pub(crate) fn failure(&self, reason: Reason) {
         self.failures.add(reason as usize);
     }
@@ -152,10 +171,12 @@ impl BackendCounters {
         sum.reuses += self.reuses.read();
         self.failures.add_to(&mut sum.failures, Reason::ALL);
         sum.server_errors += self.server_errors.read();
+        sum.answers += self.answers.read();
+        sum.late += self.late.read();
     }
 }
 
-type Registry<K, V> = Mutex<HashMap<K, Arc<V>>>;
+pub(super) type Registry<K, V> = Mutex<HashMap<K, Arc<V>>>;
 
 /// All counters of one worker. The registries are locked only when a snapshot is taken over, and by readers.
 #[derive(Debug, Default)]
@@ -166,7 +187,7 @@ pub(crate) struct WorkerCounters {
     /// Open connections of all services.
     pub(crate) open: Counter,
     services: Registry<ServiceName, ServiceCounters>,
-    backends: Registry<BackendId, BackendCounters>,
+    pub(super) backends: Registry<BackendId, BackendCounters>,
     first_byte: Registry<(ServiceName, RegionName), Histogram>,
 }
 
@@ -185,11 +206,16 @@ impl WorkerCounters {
 
     pub(crate) fn add_to(&self, sum: &mut Stats) {
         sum.accept_errors += self.accept_errors.read();
-        for (name, counters) in self.services.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            counters.add_to(sum.services.entry(name.clone()).or_default());
-        }
+        self.add_services_to(sum);
         for (id, counters) in self.backends.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             counters.add_to(sum.backends.entry(id.clone()).or_default());
+        }
+    }
+
+    /// Only what is counted by service.
+    pub(crate) fn add_services_to(&self, sum: &mut Stats) {
+        for (name, counters) in self.services.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            counters.add_to(sum.services.entry(name.clone()).or_default());
         }
         for (key, histogram) in self.first_byte.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             histogram.add_to(sum.first_byte.entry(key.clone()).or_default());

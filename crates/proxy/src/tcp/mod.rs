@@ -132,9 +132,12 @@ async fn connect(
         })
         .await;
         match connected {
-            Ok(stream) => return Ok((backend.clone(), stream, pending)),
+            Ok(stream) => {
+                backend.counters.answers.add(1);
+                return Ok((backend.clone(), stream, pending));
+            }
             Err(reason) => {
-                backend.counters.failure(reason);
+                backend.failed(reason);
                 failed = Some(reason);
                 tried.add(index);
             }

@@ -19,15 +19,15 @@ use std::{
 use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
-    DataPlane, DataPlaneConfig, Displaced, Listener, Match, Protocol, Route, Service, ServiceStats, Snapshot,
-    Timeouts, Upstream,
+    DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service, ServiceStats,
+    Snapshot, Timeouts, Upstream,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, mpsc},
     task::JoinHandle,
 };
 
@@ -64,10 +64,12 @@ pub struct Setup {
     pub allow: Option<&'static str>,
     pub matches: Match,
     pub timeouts: Timeouts,
+    pub late: Option<Duration>,
     pub workers: usize,
     pub header_timeout: Duration,
     pub keep_alive: Duration,
     pub max_descriptors: Option<usize>,
+    pub distress: Option<mpsc::Sender<Distress>>,
 }
 
 impl Setup {
@@ -81,6 +83,8 @@ impl Setup {
             allow: None,
             matches: Match::default(),
             timeouts: Timeouts::default(),
+            late: None,
+            distress: None,
             workers: 1,
             header_timeout: PATIENCE,
             keep_alive: PATIENCE,
@@ -111,6 +115,7 @@ impl Setup {
             levels: Arc::new(Levels::new(fence.admit(candidates), &region)),
             policy: PolicyKind::default(),
             timeouts: self.timeouts,
+            late: self.late,
         };
         let service = match self.protocol {
             Protocol::Tcp => Service::Tcp(upstream),
@@ -131,6 +136,7 @@ impl Setup {
         config.header_timeout = self.header_timeout;
         config.keep_alive = self.keep_alive;
         config.max_descriptors = self.max_descriptors;
+        config.distress.clone_from(&self.distress);
         let displaced = config.displaced.clone();
         let plane = DataPlane::start(config, &snapshot).unwrap();
         let address = plane.listeners()[0].address;

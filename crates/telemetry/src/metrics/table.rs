@@ -107,6 +107,15 @@ pub const BACKEND_SERVER_ERRORS: Counter = Counter::new(
     "Responses of the backend with a 5xx status {backend}",
 );
 
+pub const BACKEND_ANSWERS: Counter = Counter::new(
+    "proxima_backend_answers_total",
+    "Responses of the backend begun, and connections to it relayed {backend}",
+);
+pub const BACKEND_LATE: Counter = Counter::new(
+    "proxima_backend_late_answers_total",
+    "Those of them whose first byte took longer than `passive.first-byte` {backend}",
+);
+
 // Services.
 pub const LISTENER_UP: Gauge =
     Gauge::new("proxima_listener_up", "1 when the listener accepts connections {service, address}");
@@ -165,6 +174,29 @@ pub const FIRST_BYTE: Histogram = Histogram::new(
     "From a request's head to the first byte of its response {service, region of the backend}",
 );
 
+pub const SERVICE_SERVED: Counter = Counter::new(
+    "proxima_service_served_total",
+    "Requests, or TCP connections, answered or failed; without those a fence keeps from every backend {service}",
+);
+pub const SERVICE_ERRORS: Counter = Counter::new(
+    "proxima_service_errors_total",
+    "Those of them that failed: status 5xx, cut off, or taken by nobody {service}",
+);
+pub const SERVICE_CUT: Counter = Counter::new(
+    "proxima_service_cut_responses_total",
+    "Responses that had begun and were cut off by the backend {service}",
+);
+
+// Objectives of announcement groups.
+pub const SLO_P95: Gauge = Gauge::new(
+    "proxima_slo_first_byte_seconds",
+    "95th percentile of the time to first byte in the SLO's window; infinite when too many had none {group, service}",
+);
+pub const SLO_ERRORS: Gauge =
+    Gauge::new("proxima_slo_error_ratio", "Share that failed in the SLO's window, 0 to 1 {group, service}");
+pub const SLO_BREACHED: Gauge =
+    Gauge::new("proxima_slo_breached", "1 while the objective is not met {group, service, objective}");
+
 // Flows handed over between PoPs.
 pub const CATCHMENT_ASKED: Counter =
     Counter::new("proxima_catchment_flows_asked_total", "Flows the other PoPs were asked for");
@@ -186,7 +218,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 24] = [
+pub(super) const GAUGES: [Gauge; 27] = [
     BUILD_INFO,
     START_TIME,
     DRAINED,
@@ -211,10 +243,13 @@ pub(super) const GAUGES: [Gauge; 24] = [
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
+    SLO_P95,
+    SLO_ERRORS,
+    SLO_BREACHED,
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 38] = [
+pub(super) const COUNTERS: [Counter; 43] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -231,6 +266,8 @@ pub(super) const COUNTERS: [Counter; 38] = [
     BACKEND_REUSES,
     BACKEND_FAILURES,
     BACKEND_SERVER_ERRORS,
+    BACKEND_ANSWERS,
+    BACKEND_LATE,
     ACCEPT_ERRORS,
     SERVICE_CONNECTIONS,
     SERVICE_REQUESTS,
@@ -246,6 +283,9 @@ pub(super) const COUNTERS: [Counter; 38] = [
     SERVICE_UNROUTED,
     SERVICE_CANCELLED,
     SERVICE_SLOW,
+    SERVICE_SERVED,
+    SERVICE_ERRORS,
+    SERVICE_CUT,
     SERVICE_SHED,
     CATCHMENT_ASKED,
     CATCHMENT_DIVERTED,

@@ -6,7 +6,6 @@ use proxima_api::{
     RouteLookup, Status, Timestamp,
 };
 use proxima_bgp_speaker::CommandError;
-use proxima_proxy::Stats;
 use proxima_types::{Asn, GroupName, ReachState};
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -17,7 +16,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::admin::{Command, bind_admin_socket, commands};
+use crate::{
+    admin::{Command, bind_admin_socket, commands},
+    traffic::Counts,
+};
 
 struct World {
     path: PathBuf,
@@ -86,7 +88,7 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
             reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
         }
         Command::Backends(reply) => reply.send(Backends { backends: vec![] }).unwrap(),
-        Command::Traffic(reply) => reply.send(Stats::default()).unwrap(),
+        Command::Traffic(reply) => reply.send(Counts::default()).unwrap(),
         Command::Order(request, by, reply) => {
             assert!(matches!(by, By::Operator { uid: Some(_), pid: Some(_) }), "{by:?}");
             let known = |name: &GroupName| name.as_str() != "nothing";
@@ -324,6 +326,7 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
         ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),
+        ("POST", "/v1/drain", r#"{"reasn": "kernel"}"#, 400, "unknown field `reasn`", "reason"),
         ("POST", "/v1/drain", r#"{"for_ms":5}"#, 400, "5 ms is no time", "1 s to 30 days"),
         ("POST", "/v1/orders", "", 400, "not what is asked for", "verb"),
         ("POST", "/v1/orders", r#"{"verb":"explode"}"#, 400, "explode", "announce"),

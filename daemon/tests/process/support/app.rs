@@ -6,6 +6,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use socket2::Socket;
@@ -25,7 +26,7 @@ pub(crate) type RequestHead = String;
 /// | `/healthz` | 200, once probes are answered |
 /// | `/stream` | server-sent events in chunks, each when it is released; then the connection closes |
 /// | a scripted one | the bytes of the script, then the connection closes |
-/// | any other | 200 with the app's name and the path |
+/// | any other | 200 with the app's name and the path; or what its [`Mood`] makes of it |
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) name: &'static str,
@@ -34,12 +35,31 @@ pub(crate) struct App {
     running: Option<Running>,
 }
 
+/// How an app answers requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mood {
+    /// It takes so long for each, probes excepted.
+    pub(crate) takes: Duration,
+    /// What it answers with 500.
+    pub(crate) fails: Fails,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Fails {
+    #[default]
+    Nothing,
+    /// Everything but probes.
+    Requests,
+    Everything,
+}
+
 #[derive(Debug, Default)]
 struct State {
     name: &'static str,
     /// Whether probes are answered.
     verdict: Mutex<bool>,
     verdict_given: Condvar,
+    mood: Mutex<Mood>,
     requests: Record<RequestHead>,
     released: Record<()>,
     /// Connections of streams that have ended.
@@ -101,6 +121,11 @@ impl App {
     pub(crate) fn answer_probes(&self) {
         *self.state.verdict.lock().unwrap() = true;
         self.state.verdict_given.notify_all();
+    }
+
+    /// From the next request on.
+    pub(crate) fn turn(&self, mood: Mood) {
+        *self.state.mood.lock().unwrap() = mood;
     }
 
     /// As when its process dies: nobody listens, and every connection is closed.
@@ -185,7 +210,14 @@ fn serve(mut stream: TcpStream, state: &Arc<State>) {
             stream.shutdown(Shutdown::Write).ok();
             return;
         }
+        let Mood { takes, fails } = *state.mood.lock().unwrap();
+        if path != "/healthz" {
+            thread::sleep(takes);
+        }
         let written = match path {
+            path if fails == Fails::Everything || (fails == Fails::Requests && path != "/healthz") => {
+                stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+            }
             "/healthz" => {
                 let unanswered = |given: &mut bool| !*given;
                 drop(state.verdict_given.wait_while(state.verdict.lock().unwrap(), unanswered).unwrap());

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    app::App,
+    app::{App, Fails, Mood},
     bgp::{
         KEEPALIVE, announcement, announcements, end_of_rib, message, of_another_pop, of_no_other_pop, open,
         open_with, update,

@@ -117,6 +117,13 @@ next-hop-ipv6 = "2001:db8:ffff::2"
         self
     }
 
+    /// Adds a backend that every region uses.
+    pub(crate) fn shared_backend(mut self, region: &str, app: &App) -> Self {
+        self = self.backend(region, app);
+        self.backends.push_str("  shared = true\n");
+        self
+    }
+
     /// Where the service listens.
     pub(crate) fn web(&self) -> SocketAddr {
         self.web.address

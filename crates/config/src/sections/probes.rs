@@ -1,0 +1,141 @@
+//! `probe` of a pool: how often, how patiently, from where; what is asked is in [`kinds`](super::probe_kinds).
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    time::Duration,
+};
+
+use super::{Place, probe_kinds::RawKind};
+use crate::{
+    Probe,
+    report::{Report, Wrong},
+    section::{At, Field, Read, Section},
+    value,
+};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const FAST_INTERVAL: Duration = Duration::from_millis(50);
+const JITTER: u8 = 10;
+const MOST_JITTER: f64 = 0.5;
+const TIMEOUT: Duration = Duration::from_millis(500);
+const RISE: NonZeroU16 = NonZeroU16::new(2).expect("2 is not 0");
+const FALL: NonZeroU16 = NonZeroU16::new(3).expect("3 is not 0");
+
+pub(super) struct RawProbe {
+    kind: Field<RawKind>,
+    interval: Field<Duration>,
+    fast_interval: Field<Duration>,
+    jitter: Field<u8>,
+    timeout: Field<Duration>,
+    rise: Field<NonZeroU16>,
+    fall: Field<NonZeroU16>,
+    source: Field<IpAddr>,
+    place: Place,
+}
+
+impl RawProbe {
+    pub(super) fn read(pool: &mut Section<'_>) -> Field<Self> {
+        match pool.section("probe") {
+            Field::Absent => {
+                pool.missing("probe", "add `probe = { http = \"/healthz\" }` or `probe = { tcp = true }`")
+            }
+            found => found.map(|mut probe| {
+                let limits = Duration::from_millis(10)..=Duration::from_hours(1);
+                let raw = Self {
+                    kind: RawKind::read(&mut probe),
+                    interval: probe.optional("interval", value::duration(limits.clone())),
+                    fast_interval: probe.optional("fast-interval", value::duration(limits)),
+                    jitter: probe.optional("jitter", jitter),
+                    timeout: probe.optional(
+                        "timeout",
+                        value::duration(Duration::from_millis(1)..=Duration::from_hours(1)),
+                    ),
+                    rise: probe.optional("rise", value::integer(1..=65535)).map(non_zero),
+                    fall: probe.optional("fall", value::integer(1..=65535)).map(non_zero),
+                    source: probe.optional("source", value::address),
+                    place: Place::of(&probe),
+                };
+                probe.close();
+                raw
+            }),
+        }
+    }
+
+    /// `addresses` are those of the pool's backends.
+    pub(super) fn check<'a>(&self, addresses: impl Iterator<Item = &'a SocketAddr>, report: &Report) {
+        if let Some(kind) = self.kind.value() {
+            kind.check(report);
+        }
+        let Some(interval) = self.interval.or(INTERVAL) else { return };
+        let interval_text = value::show(interval);
+        if let Some(timeout) = longer(&self.timeout, interval) {
+            let timeout_text = value::show(timeout.value);
+            let wrong = Wrong::new(format!(
+                "the timeout of {timeout_text} is longer than the interval of {interval_text}"
+            ))
+            .hint("a probe ends before the next one begins: shorten `timeout` or lengthen `interval`");
+            report.here(timeout.span.clone(), &self.place.key("timeout"), wrong);
+        }
+        if let Some(fast) = longer(&self.fast_interval, interval) {
+            let fast_text = value::show(fast.value);
+            let wrong = Wrong::new(format!(
+                "the fast interval of {fast_text} is longer than the interval of {interval_text}"
+            ))
+            .hint("it is the pace while nothing is decided: shorten `fast-interval` or lengthen `interval`");
+            report.here(fast.span.clone(), &self.place.key("fast-interval"), wrong);
+        }
+        if let Some(source) = self.source.given() {
+            self.check_source(source, addresses, report);
+        }
+    }
+
+    fn check_source<'a>(
+        &self,
+        source: &At<IpAddr>,
+        mut addresses: impl Iterator<Item = &'a SocketAddr>,
+        report: &Report,
+    ) {
+        if let Some(other) = addresses.find(|address| address.is_ipv4() != source.value.is_ipv4()) {
+            let family = if other.is_ipv4() { "an IPv4" } else { "an IPv6" };
+            let wrong = Wrong::new(format!("{} can't be the source of a probe of {other}", source.value))
+                .hint(format!(
+                    "write {family} address of this host, or put backends of the other family into a pool of their own"
+                ));
+            report.elsewhere(source.span.clone(), &self.place.key("source"), wrong);
+        }
+    }
+
+    pub(super) fn resolve(&self) -> Option<Probe> {
+        let interval = self.interval.or(INTERVAL)?;
+        Some(Probe {
+            kind: self.kind.value()?.resolve()?,
+            interval,
+            fast_interval: self.fast_interval.or(FAST_INTERVAL.min(interval))?,
+            jitter: self.jitter.or(JITTER)?,
+            timeout: self.timeout.or(TIMEOUT.min(interval))?,
+            rise: self.rise.or(RISE)?,
+            fall: self.fall.or(FALL)?,
+            source: self.source.maybe()?,
+        })
+    }
+}
+
+/// What is given and longer than `interval`.
+fn longer(given: &Field<Duration>, interval: Duration) -> Option<&At<Duration>> {
+    given.given().filter(|given| given.value > interval)
+}
+
+/// A share from 0 to 0.5, in whole percent.
+fn jitter(value: &toml::de::DeValue<'_>) -> Read<u8> {
+    let hint = "write a share of the interval from 0 to 0.5, as in `0.1`";
+    let jitter = value::share(value).map_err(|wrong| Wrong::new(wrong.message).hint(hint))?.share();
+    if jitter > MOST_JITTER {
+        return Err(Wrong::new(format!("a jitter of {jitter} is out of range")).hint(hint));
+    }
+    Ok((jitter * 100.0).round() as u8)
+}
+
+fn non_zero(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("read within a range that begins at 1")
+}

@@ -1,0 +1,95 @@
+//! What real traffic has met, on its way to the task of the backend.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use proxima_health::{Input, Passive};
+use proxima_types::BackendId;
+use tokio::sync::Notify;
+
+/// Hands the prober what real traffic has met; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PassiveSender {
+    inboxes: Arc<BTreeMap<BackendId, Arc<Inbox>>>,
+}
+
+/// The reports that the task has not looked at yet, as one.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    report: Mutex<Option<(Passive, NonZeroU32)>>,
+    filled: Notify,
+}
+
+impl PassiveSender {
+    pub(crate) fn new<'a>(backends: impl Iterator<Item = &'a BackendId>) -> Self {
+        let inboxes = backends.map(|backend| (backend.clone(), Arc::default()));
+        Self { inboxes: Arc::new(inboxes.collect()) }
+    }
+
+    /// Reports what was met since the last report. `limit` is how many bad outcomes without a good one count as a soft failure.
+    /// Waits for nobody: what the prober has not looked at yet is added up. Of a backend that is not probed nothing is heard.
+    pub fn report(&self, backend: &BackendId, seen: Passive, limit: NonZeroU32) {
+        if let Some(inbox) = self.inboxes.get(backend) {
+            inbox.add(seen, limit);
+        }
+    }
+
+    /// Of a backend that is probed.
+    pub(crate) fn inbox(&self, backend: &BackendId) -> Arc<Inbox> {
+        self.inboxes.get(backend).map(Arc::clone).unwrap_or_default()
+    }
+}
+
+impl Inbox {
+    fn add(&self, seen: Passive, limit: NonZeroU32) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = report.map_or_else(Passive::default, |(before, _)| before);
+        *report = Some((before.and(seen), limit));
+        self.filled.notify_one();
+    }
+
+    /// Waits for a report; cancel-safe.
+    pub(crate) async fn next(&self) -> Input {
+        loop {
+            let report = self.report.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((seen, limit)) = report {
+                return Input::Passive { seen, limit };
+            }
+            self.filled.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: NonZeroU32 = NonZeroU32::new(7).unwrap();
+
+    #[tokio::test]
+    async fn reports_nobody_has_looked_at_are_added_up_and_told_once() {
+        let ids: [BackendId; 2] = ["app/one", "app/other"].map(|id| id.parse().unwrap());
+        let sender = PassiveSender::new(ids.iter());
+        let inboxes = ids.each_ref().map(|id| sender.inbox(id));
+        for _ in 0..3 {
+            sender.report(&ids[0], Passive::RESET, LIMIT);
+        }
+        sender.report(&"app/stranger".parse().unwrap(), Passive::RESET, LIMIT);
+        let expected = Input::Passive { seen: Passive { resets: 3, ..Passive::default() }, limit: LIMIT };
+        assert_eq!(inboxes[0].next().await, expected);
+        for inbox in &inboxes {
+            let next = std::pin::pin!(inbox.next());
+            assert!(poll_once(next).is_pending(), "nothing more, and nothing of the other");
+        }
+        sender.report(&ids[1], Passive::CONNECT_ERROR, LIMIT);
+        let expected = Input::Passive { seen: Passive::CONNECT_ERROR, limit: LIMIT };
+        assert_eq!(inboxes[1].next().await, expected);
+    }
+
+    fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+        future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    }
+}

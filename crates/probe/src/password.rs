@@ -1,0 +1,55 @@
+//! Passwords come from files, read at each login: a password that is changed there needs no reload.
+
+use std::path::Path;
+
+use proxima_health::Failure;
+use tokio::io::AsyncReadExt;
+
+/// The longest password, in bytes.
+const MAX_PASSWORD: usize = 4 * 1024;
+
+/// The first line of the file, without its end. A file that can't be read is this host's fault, not the backend's.
+pub(crate) async fn password(file: &Path) -> Result<Vec<u8>, Failure> {
+    let wrong =
+        |error: String| Failure::Local { error: format!("password file {}: {error}", file.display()) };
+    let mut content = Vec::new();
+    let read = async {
+        let opened = tokio::fs::File::open(file).await?;
+        opened.take(MAX_PASSWORD as u64 + 1).read_to_end(&mut content).await
+    };
+    read.await.map_err(|error| wrong(error.to_string()))?;
+    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.len() {
+        0 => Err(wrong("it is empty; its first line is the password".to_owned())),
+        1..=MAX_PASSWORD => Ok(line.to_owned()),
+        _ => Err(wrong(format!("its first line is longer than {MAX_PASSWORD} bytes"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn of(content: &[u8]) -> Result<Vec<u8>, Failure> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        password(file.path()).await
+    }
+
+    #[tokio::test]
+    async fn a_password_is_the_first_line_of_its_file() {
+        for content in ["geheim #1", "geheim #1\n", "geheim #1\r\n", "geheim #1\nnotes\n"] {
+            assert_eq!(of(content.as_bytes()).await, Ok(b"geheim #1".to_vec()), "{content:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_without_a_password_is_this_host_s_fault() {
+        for content in [b"".as_slice(), b"\nsecond", &[b'a'; MAX_PASSWORD + 1]] {
+            assert!(of(content).await.unwrap_err().is_local());
+        }
+        let missing = password(Path::new("/nonexistent/password")).await.unwrap_err();
+        assert!(missing.is_local() && missing.to_string().contains("/nonexistent/password"), "{missing}");
+    }
+}

@@ -1,0 +1,363 @@
+//! What a fault does when it begins, and when it ends.
+
+use proxima_bgp_session::Input;
+
+use crate::{
+    clock::{MS, Nanos, SECOND},
+    fault::{App, Direction, Fault, FaultKind, Verb},
+    host::CONTROL_LIMIT,
+    net::{POP, ROUTER},
+    probes::AppState,
+    queue::Event,
+    world::World,
+};
+
+impl World {
+    pub(crate) fn fault_begins(&mut self, number: u16) {
+        let fault = self.faults[usize::from(number)];
+        self.trace.say(self.now, "FAULT", format_args!("{}", fault.kind));
+        self.queue.push(fault.ends(), Event::FaultEnds(number));
+        if !fault.kind.is_of_apps() {
+            self.oracle.upset(self.now, true);
+        }
+        self.change(number, fault, true);
+    }
+
+    pub(crate) fn fault_ends(&mut self, number: u16) {
+        let fault = self.faults[usize::from(number)];
+        self.trace.say(self.now, "FAULT", format_args!("over: {}", fault.kind));
+        if !fault.kind.is_of_apps() {
+            self.oracle.upset(self.now, false);
+        }
+        self.change(number, fault, false);
+    }
+
+    fn change(&mut self, number: u16, fault: Fault, begins: bool) {
+        match fault.kind {
+            FaultKind::Kill(app) => self.kill(self.place(app), begins),
+            FaultKind::Hang(app) => count(&mut self.app(app).hangs, begins),
+            FaultKind::Errors(app) => count(&mut self.app(app).errors, begins),
+            FaultKind::Slow(app) => count(&mut self.app(app).slow, begins),
+            FaultKind::Flap(app, _) => self.flap(number, app, begins),
+            FaultKind::KillRegion(pop) => self.kill_region(usize::from(pop), begins),
+            FaultKind::HangRegion(pop) => {
+                for app in self.apps_of(usize::from(pop)) {
+                    count(&mut self.apps[app].hangs, begins);
+                }
+            }
+            FaultKind::KillAll(within) => self.kill_all(number, within, begins),
+            FaultKind::ProbeLoss(pop, percent) => {
+                let loss = &mut self.pops[usize::from(pop)].probe_loss;
+                *loss = if begins { *loss + u32::from(percent) } else { *loss - u32::from(percent) };
+            }
+            FaultKind::ProbeCut(pop) => count(&mut self.pops[usize::from(pop)].probe_cut, begins),
+            FaultKind::LinkLoss(link, percent) => {
+                let loss = &mut self.links[usize::from(link)].loss;
+                *loss = if begins { *loss + u32::from(percent) } else { *loss - u32::from(percent) };
+                self.oracle.link_upset(usize::from(link), self.now);
+            }
+            FaultKind::LinkDelay(link, more) => {
+                let extra = &mut self.links[usize::from(link)].extra;
+                *extra = if begins { *extra + more } else { *extra - more };
+                self.oracle.link_upset(usize::from(link), self.now);
+            }
+            FaultKind::LinkCut(link, direction) => self.cut_link(usize::from(link), direction, begins),
+            FaultKind::WanCut { of, at, both } => {
+                self.part(usize::from(of), usize::from(at), begins);
+                if both {
+                    self.part(usize::from(at), usize::from(of), begins);
+                }
+            }
+            FaultKind::Isolate(pop) => {
+                let pop = usize::from(pop);
+                for other in (0..self.pops.len()).filter(|other| *other != pop) {
+                    self.part(other, pop, begins);
+                    self.part(pop, other, begins);
+                }
+            }
+            FaultKind::WanDelay(pop, more) => {
+                let pop = usize::from(pop);
+                let extra = &mut self.wan_extra[pop];
+                *extra = if begins { *extra + more } else { *extra - more };
+            }
+            FaultKind::Freeze(pop) => self.stand(usize::from(pop), true, begins),
+            FaultKind::Stuck(pop) => self.stand(usize::from(pop), false, begins),
+            FaultKind::Hog(pop, lag) => {
+                let host = &mut self.pops[usize::from(pop)];
+                host.lag = if begins { host.lag + lag } else { host.lag - lag };
+            }
+            FaultKind::Crash(pop) => self.down(usize::from(pop), false, begins),
+            FaultKind::PowerLoss(pop) => self.down(usize::from(pop), true, begins),
+            FaultKind::Stop(pop) => {
+                let pop = usize::from(pop);
+                count(&mut self.pops[pop].wanted_down, begins);
+                if begins {
+                    self.tell_daemon(pop, number, true);
+                } else {
+                    self.start_later(pop, SECOND / 2);
+                }
+            }
+            FaultKind::Worker(pop) => {
+                let pop = usize::from(pop);
+                count(&mut self.pops[pop].worker_stuck, begins);
+                self.tell_daemon(pop, number, begins);
+            }
+            FaultKind::Checker(pop) => {
+                let pop = usize::from(pop);
+                count(&mut self.pops[pop].checker_dead, begins);
+                self.tell_daemon(pop, number, begins);
+            }
+            FaultKind::Order(pop, verb) | FaultKind::OrderUntil(pop, verb) => {
+                let pop = usize::from(pop);
+                let orders = &mut self.pops[pop].orders;
+                if begins {
+                    orders.push(verb);
+                } else if let Some(place) = orders.iter().position(|known| *known == verb) {
+                    orders.remove(place);
+                }
+                self.tell_daemon(pop, number, begins);
+            }
+            FaultKind::Reconfigure(pop, revision) => {
+                let pop = usize::from(pop);
+                let revisions = &mut self.pops[pop].revisions;
+                if begins {
+                    revisions.push(revision);
+                } else if let Some(place) = revisions.iter().position(|known| *known == revision) {
+                    revisions.remove(place);
+                }
+                self.tell_daemon(pop, number, begins);
+            }
+            FaultKind::RouterReset(link) => {
+                if begins {
+                    self.oracle.link_upset(usize::from(link), self.now);
+                    self.tell(2 * usize::from(link) + ROUTER, Input::Reset);
+                }
+            }
+        }
+    }
+
+    fn tell_daemon(&mut self, pop: usize, fault: u16, begins: bool) {
+        self.take(Event::Told { pop: pop as u8, fault, begins });
+    }
+
+    /// What a fault asks of a daemon that has to take part in it.
+    pub(crate) fn told(&mut self, fault: u16, begins: bool) {
+        let fault = self.faults[usize::from(fault)];
+        match fault.kind {
+            FaultKind::Stop(pop) => self.begin_stop(usize::from(pop)),
+            FaultKind::Worker(pop) => {
+                let pop = usize::from(pop);
+                if begins {
+                    self.worker_silent(pop);
+                } else if self.pops[pop].worker_stuck == 0 {
+                    self.worker_beats(pop);
+                }
+            }
+            FaultKind::Checker(pop) => {
+                let pop = usize::from(pop);
+                if self.pops[pop].running && self.pops[pop].checker_dead == 0 {
+                    self.start_prober(pop);
+                    self.rescore(pop);
+                    self.settle(pop);
+                }
+            }
+            FaultKind::Order(pop, verb) => self.ordered(usize::from(pop), verb, begins, None),
+            FaultKind::OrderUntil(pop, verb) => {
+                self.ordered(usize::from(pop), verb, begins, Some(fault.ends()));
+            }
+            FaultKind::Reconfigure(pop, _) => self.reconfigure(usize::from(pop)),
+            _ => {}
+        }
+    }
+
+    fn ordered(&mut self, pop: usize, verb: Verb, begins: bool, ends: Option<Nanos>) {
+        if !self.pops[pop].running || self.pops[pop].stop.is_some() {
+            return;
+        }
+        let left = self.pops[pop].orders.last().copied();
+        let alone = self.pops[pop].orders.len() == 1;
+        match (begins, ends) {
+            (true, Some(ends)) if alone => self.order(pop, Some(verb), Some(ends)),
+            (true, _) => self.order(pop, Some(verb), None),
+            // It ends by itself, and nothing is left to be told.
+            (false, Some(_)) if left.is_none() => {}
+            (false, _) => self.order(pop, left, None),
+        }
+    }
+
+    /// Where the state of an app is.
+    fn place(&self, app: App) -> usize {
+        self.app_of(self.trackers_of(usize::from(app.pop)).start + usize::from(app.backend))
+    }
+
+    fn app(&mut self, app: App) -> &mut AppState {
+        let place = self.place(app);
+        &mut self.apps[place]
+    }
+
+    fn apps_of(&self, pop: usize) -> std::ops::Range<usize> {
+        let first = self.trackers_of(pop).start;
+        first..first + usize::from(self.shape.backends)
+    }
+
+    fn kill(&mut self, app: usize, begins: bool) {
+        count(&mut self.apps[app].killed, begins);
+        if begins && self.apps[app].killed == 1 {
+            self.app_died(app);
+        }
+    }
+
+    fn kill_region(&mut self, pop: usize, begins: bool) {
+        for app in self.apps_of(pop) {
+            self.kill(app, begins);
+        }
+    }
+
+    /// The regions one after the other, spread over `within`; they come back together.
+    fn kill_all(&mut self, number: u16, within: Nanos, begins: bool) {
+        let pops = self.pops.len();
+        if begins {
+            self.fallen[usize::from(number)] = 0;
+            for turn in 0..pops as u64 {
+                self.queue.push(self.now + within * turn / pops as u64, Event::FlapTurns(number));
+            }
+        } else {
+            let fallen = usize::from(std::mem::replace(&mut self.fallen[usize::from(number)], u8::MAX));
+            for pop in 0..fallen {
+                self.kill_region(pop, false);
+            }
+        }
+    }
+
+    fn flap(&mut self, number: u16, app: App, begins: bool) {
+        let fallen = &mut self.fallen[usize::from(number)];
+        if begins {
+            *fallen = 0;
+            self.flap_turns(number);
+        } else if std::mem::replace(fallen, u8::MAX) == 1 {
+            self.kill(self.place(app), false);
+        }
+    }
+
+    /// The next turn of an app that flaps, or the next region of all that fall.
+    pub(crate) fn flap_turns(&mut self, number: u16) {
+        let fallen = self.fallen[usize::from(number)];
+        if fallen == u8::MAX {
+            return; // it is over
+        }
+        match self.faults[usize::from(number)].kind {
+            FaultKind::Flap(app, every) => {
+                self.fallen[usize::from(number)] = 1 - fallen;
+                self.kill(self.place(app), fallen == 0);
+                self.queue.push(self.now + every.max(MS), Event::FlapTurns(number));
+            }
+            FaultKind::KillAll(_) => {
+                self.fallen[usize::from(number)] = fallen + 1;
+                self.kill_region(usize::from(fallen), true);
+            }
+            _ => {}
+        }
+    }
+
+    fn cut_link(&mut self, link: usize, direction: Direction, begins: bool) {
+        for towards in [POP, ROUTER] {
+            if !direction.cuts(towards) {
+                continue;
+            }
+            count(&mut self.links[link].cut[towards], begins);
+            if !begins && self.links[link].cut[towards] == 0 {
+                self.mended(link, towards);
+            }
+        }
+        self.oracle.link_upset(link, self.now);
+        self.path_changed(link);
+        let pop = self.pop_of(link);
+        if !begins && std::mem::take(&mut self.pops[pop].view_missed) {
+            self.view_soon(pop, 300 * MS);
+        }
+    }
+
+    fn part(&mut self, of: usize, at: usize, begins: bool) {
+        self.cut_way(of, at, begins);
+    }
+
+    /// The host, or the control thread alone, stands still.
+    fn stand(&mut self, pop: usize, host: bool, begins: bool) {
+        let stood = self.pops[pop].stands_still();
+        let place = if host { &mut self.pops[pop].frozen } else { &mut self.pops[pop].stuck };
+        count(place, begins);
+        if begins && !stood {
+            self.pops[pop].stands_since = self.now;
+        }
+        if begins && !host {
+            let life = self.pops[pop].life;
+            self.queue.push(self.now + CONTROL_LIMIT, Event::Watchdog { pop: pop as u8, life });
+        }
+        if !begins && stood && !self.pops[pop].stands_still() {
+            self.goes_on(pop);
+        }
+        if host {
+            for link in self.links_of(pop) {
+                self.path_changed(link);
+            }
+        }
+    }
+
+    /// The watchdog of the control thread: the process ends, and is started anew.
+    pub(crate) fn watchdog(&mut self, pop: usize, life: u16) {
+        let host = &self.pops[pop];
+        let stood = self.now.saturating_sub(host.stands_since);
+        if host.life == life && host.stuck > 0 && host.frozen == 0 && stood >= CONTROL_LIMIT {
+            self.trace.say(self.now, &format!("pop{pop}"), format_args!("the watchdog ends the daemon"));
+            self.pops[pop].stuck = 0;
+            self.released_by_watchdog(pop);
+        }
+    }
+
+    fn released_by_watchdog(&mut self, pop: usize) {
+        // The new process is not held: what is left of the fault has nothing to hold.
+        self.pops[pop].waiting.clear();
+        self.die(pop, false);
+    }
+
+    fn down(&mut self, pop: usize, power: bool, begins: bool) {
+        count(&mut self.pops[pop].wanted_down, begins);
+        if power {
+            count(&mut self.pops[pop].dark, begins);
+        }
+        if begins {
+            self.die(pop, power);
+        } else {
+            self.start_later(pop, 0);
+        }
+        if power {
+            for link in self.links_of(pop) {
+                self.path_changed(link);
+            }
+        }
+    }
+}
+
+/// One more, or one fewer. A fault that something else has ended already has nothing left to end.
+fn count(of: &mut u8, begins: bool) {
+    *of = if begins { *of + 1 } else { of.saturating_sub(1) };
+}
+
+impl FaultKind {
+    /// Whether it befalls apps and the way to them alone: nothing the guard's assumptions are about.
+    pub(crate) fn is_of_apps(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill(_)
+                | Self::Hang(_)
+                | Self::Errors(_)
+                | Self::Slow(_)
+                | Self::Flap(..)
+                | Self::KillRegion(_)
+                | Self::HangRegion(_)
+                | Self::KillAll(_)
+                | Self::ProbeLoss(..)
+                | Self::ProbeCut(_)
+        )
+    }
+}

@@ -1,0 +1,257 @@
+//! What real traffic says about backends and services.
+//!
+//! ```text
+//! workers: a connection is lost ─▶ distress ──────────────┐
+//!          counters ─▶ what each backend has met since ───┴▶ prober: the backend's task ─▶ verdict
+//!                   └▶ what each service has done ─▶ a window for each group with an SLO ─▶ breach ─▶ the group's score
+//! ```
+//!
+//! The control task looks twice a second; only a lost connection is told at once.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use proxima_config::{Config, Slo};
+use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, SloWindow};
+use proxima_probe::PassiveSender;
+use proxima_proxy::{DataPlane, Distress, Served, Stats, TrafficReader};
+use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName};
+
+/// From one look to the next.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Reads the data plane's counters, and judges by them.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    reader: TrafficReader,
+    prober: PassiveSender,
+    /// How long a run of bad answers is, of pools whose traffic is evidence.
+    limits: BTreeMap<PoolName, NonZeroU32>,
+    /// By group with an SLO, and gating service.
+    windows: BTreeMap<GroupName, BTreeMap<ServiceName, SloWindow>>,
+    looked_at: Option<Instant>,
+}
+
+/// What the data plane has counted, and how it is judged.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) stats: Stats,
+    pub(crate) served: BTreeMap<ServiceName, Served>,
+    pub(crate) judged: Vec<Judged>,
+}
+
+/// A group's objectives for a service, and what the window holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) group: GroupName,
+    pub(crate) service: ServiceName,
+    pub(crate) objectives: Objectives,
+    /// `None` before the second look.
+    pub(crate) figures: Option<Figures>,
+    pub(crate) breaches: Vec<proxima_health::Breach>,
+}
+
+impl Traffic {
+    pub(crate) fn new(config: &Config, data_plane: &DataPlane, prober: PassiveSender) -> Self {
+        let reader = data_plane.traffic();
+        let (limits, windows) = (limits(config), windows(config, BTreeMap::new()));
+        Self { reader, prober, limits, windows, looked_at: None }
+    }
+
+    /// Takes another configuration. Windows whose objectives stay the same go on.
+    pub(crate) fn reconfigure(&mut self, config: &Config) {
+        self.limits = limits(config);
+        self.windows = windows(config, std::mem::take(&mut self.windows));
+    }
+
+    /// A worker has just lost a connection to a backend.
+    pub(crate) fn lost(&self, distress: &Distress) {
+        self.report(&distress.backend, distress.seen);
+    }
+
+    /// To be called from time to time. Returns whether other objectives are missed than before: the scores are others.
+    pub(crate) fn look(&mut self, now: Instant, data_plane: &DataPlane) -> bool {
+        if self.looked_at.is_some_and(|at| now < at + LOOK) {
+            return false;
+        }
+        self.looked_at = Some(now);
+        for (backend, seen) in self.reader.read() {
+            self.report(&backend, seen);
+        }
+        !self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served())
+    }
+
+    /// The objectives that the group's services don't meet.
+    pub(crate) fn degradations(&self, group: &GroupName) -> Vec<Degradation> {
+        let missed = |(service, window): (&ServiceName, &SloWindow)| {
+            let service = service.clone();
+            let slo = move |breach| Degradation::Slo { service: service.clone(), breach };
+            window.breaches().map(slo).collect::<Vec<_>>()
+        };
+        self.windows.get(group).into_iter().flatten().flat_map(missed).collect()
+    }
+
+    /// Everything there is to tell of traffic.
+    pub(crate) fn counts(&self, data_plane: &DataPlane) -> Counts {
+        Counts { stats: data_plane.stats(), served: data_plane.served(), judged: self.judged() }
+    }
+
+    /// All objectives, by group and service.
+    fn judged(&self) -> Vec<Judged> {
+        let judged = |group: &GroupName, (service, window): (&ServiceName, &SloWindow)| Judged {
+            group: group.clone(),
+            service: service.clone(),
+            objectives: *window.objectives(),
+            figures: window.figures(),
+            breaches: window.breaches().collect(),
+        };
+        let windows = self.windows.iter();
+        windows.flat_map(|(group, services)| services.iter().map(move |each| judged(group, each))).collect()
+    }
+
+    fn report(&self, backend: &BackendId, seen: Passive) {
+        if let Some(limit) = self.limits.get(backend.pool()) {
+            self.prober.report(backend, seen, *limit);
+        }
+    }
+}
+
+fn limits(config: &Config) -> BTreeMap<PoolName, NonZeroU32> {
+    let limit = |(name, pool): (&PoolName, &proxima_config::Pool)| {
+        Some((name.clone(), pool.passive.as_ref()?.error_limit))
+    };
+    config.pools.iter().filter_map(limit).collect()
+}
+
+type Windows = BTreeMap<GroupName, BTreeMap<ServiceName, SloWindow>>;
+
+fn windows(config: &Config, mut before: Windows) -> Windows {
+    let mut windows = Windows::new();
+    for (name, group) in &config.groups {
+        let Some(slo) = group.degraded.as_ref().and_then(|degraded| degraded.slo) else { continue };
+        let objectives = objectives(slo);
+        let mut before = before.remove(name).unwrap_or_default();
+        let window = |service: &ServiceName| {
+            let kept = before.remove(service).filter(|window| *window.objectives() == objectives);
+            (service.clone(), kept.unwrap_or_else(|| SloWindow::new(objectives)))
+        };
+        windows.insert(name.clone(), group.services.iter().map(window).collect());
+    }
+    windows
+}
+
+fn objectives(slo: Slo) -> Objectives {
+    let Slo { p95, error_rate, window, min_requests } = slo;
+    Objectives {
+        p95,
+        error_rate: error_rate.map(Score::share),
+        window,
+        least: u64::from(min_requests.get()),
+        ..Objectives::default()
+    }
+}
+
+/// Hands every window what its service has done. Returns whether other objectives are missed than before.
+fn judge(windows: &mut Windows, now: Instant, served: &BTreeMap<ServiceName, Served>) -> bool {
+    let mut changed = false;
+    for (service, window) in windows.values_mut().flatten() {
+        let Some(served) = served.get(service) else { continue };
+        let missed = |window: &SloWindow| {
+            window.breaches().map(|breach| std::mem::discriminant(&breach)).collect::<Vec<_>>()
+        };
+        let before = missed(window);
+        window.handle(now, counted(served));
+        changed |= missed(window) != before;
+    }
+    changed
+}
+
+fn counted(served: &Served) -> Counted {
+    let Served { requests, errors, silent, first_byte } = served;
+    Counted {
+        requests: *requests,
+        errors: *errors,
+        silent: *silent,
+        first_byte: first_byte.cumulative().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = concat!(
+        include_str!("../tests/two-jurisdictions.toml"),
+        "[[bgp.peers]]\nname = \"tor1\"\naddress = \"10.0.0.1\"\nremote-as = 65000\n",
+        "[announce.web]\nprefixes = [\"203.0.113.0/24\"]\nservices = [\"web\"]\nvip = \"none\"\n",
+    );
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text, "two-jurisdictions.toml").unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn slo(limits: &str) -> Config {
+        parse(&format!(
+            "{CONFIG}[announce.web.degraded]\nbelow = 0.8\nabove = 0.9\nprepend = 2\n\
+             slo = {{ {limits}, window = \"5s\", min-requests = 10 }}\n"
+        ))
+    }
+
+    fn served(requests: u64, errors: u64) -> BTreeMap<ServiceName, Served> {
+        let served = Served { requests, errors, ..Served::default() };
+        [("web".parse().unwrap(), served)].into()
+    }
+
+    #[test]
+    fn an_error_rate_beyond_its_limit_is_a_change_when_it_begins_and_when_it_ends() {
+        let (mut windows, start) = (windows(&slo("error-rate = 0.1"), Windows::new()), Instant::now());
+        let changes: Vec<_> = (0..20u32)
+            .filter(|second| {
+                // From the third second to the sixth all requests fail.
+                let errors = 10 * u64::from(second.saturating_sub(3).min(3));
+                judge(&mut windows, start + SECOND * *second, &served(10 * u64::from(*second), errors))
+            })
+            .collect();
+        assert_eq!(changes, [4, 11], "with the first failures, and when the last have left the window");
+    }
+
+    #[test]
+    fn groups_without_an_slo_have_no_window_and_others_one_for_each_service() {
+        assert!(windows(&parse(CONFIG), Windows::new()).is_empty());
+        let windows = windows(&slo("p95 = \"100ms\""), Windows::new());
+        let (group, services) = windows.first_key_value().unwrap();
+        assert_eq!((group.as_str(), services.len()), ("web", 1));
+    }
+
+    #[test]
+    fn a_reload_keeps_the_windows_whose_objectives_stay() {
+        let (old, start) = (slo("error-rate = 0.1"), Instant::now());
+        let mut windows = windows(&old, Windows::new());
+        for second in 0..3u32 {
+            let requests = 10 * u64::from(second);
+            judge(&mut windows, start + SECOND * second, &served(requests, requests));
+        }
+        let breaches =
+            |windows: &Windows| windows.values().flatten().flat_map(|(_, it)| it.breaches()).count();
+        assert_eq!(breaches(&windows), 1);
+        let kept = super::windows(&old, windows);
+        assert_eq!(breaches(&kept), 1);
+        let other = super::windows(&slo("error-rate = 0.2"), kept);
+        assert_eq!(breaches(&other), 0, "other objectives, another window");
+    }
+
+    #[test]
+    fn pools_that_are_not_observed_have_no_limit() {
+        let of = |text: &str| {
+            let text = CONFIG.replacen("[pools.app]", &format!("[pools.app]\n{text}"), 1);
+            limits(&parse(&text)).into_values().next()
+        };
+        assert_eq!(of(""), Some(Passive::RUN));
+        assert_eq!(of("passive = { error-limit = 3 }"), NonZeroU32::new(3));
+        assert_eq!(of("passive = { observe = false }"), None);
+    }
+}

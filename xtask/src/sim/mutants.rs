@@ -1,0 +1,202 @@
+//! Rules broken on purpose, one at a time, in a copy of the sources: does the simulator find out?
+//!
+//! ```text
+//!  sources ─▶ copy ─▶ one passage replaced ─▶ build ─▶ 10 000 seeds ─▶ the rule that was seen broken, and the first seed
+//! ```
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    cargo,
+    sim::{build_in, tree::Copy},
+};
+
+/// A rule broken on purpose.
+struct Mutation {
+    name: &'static str,
+    /// What is no longer so.
+    about: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+/// Within so many seeds each has to be found.
+const SEEDS: &str = "10000";
+/// A mutant is built often and run briefly.
+const QUICK_BUILD: [&str; 6] = [
+    "--config",
+    "profile.sim.lto='off'",
+    "--config",
+    "profile.sim.codegen-units=16",
+    "--config",
+    "profile.sim.incremental=true",
+];
+
+const WISH: &str = "crates/announce/src/wish.rs";
+const GROUP: &str = "crates/announce/src/group.rs";
+const GUARD: &str = "crates/announce/src/guard.rs";
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "hysteresis",
+        about: "what is withdrawn comes back at the lower bound already",
+        file: WISH,
+        from: "(score >= withdrawn.above && score > Score::ZERO)",
+        to: "(score >= withdrawn.below && score > Score::ZERO)",
+    },
+    Mutation {
+        name: "hold-down",
+        about: "the hold-down holds nothing",
+        file: WISH,
+        from: "self.hold_down.clone().into_iter().chain(damping).max_by_key(Hold::until)",
+        to: "damping",
+    },
+    Mutation {
+        name: "damping",
+        about: "flaps are held back at three times the penalty only",
+        file: "crates/announce/src/damping.rs",
+        from: "if self.penalty >= self.damping.suppress",
+        to: "if self.penalty >= 3.0 * self.damping.suppress",
+    },
+    Mutation {
+        name: "min-up",
+        about: "the least time up is not kept",
+        file: GROUP,
+        from: "self.up_since.map(|since| since + min_up)",
+        to: "self.up_since.map(|since| since + min_up / 2)",
+    },
+    Mutation {
+        name: "first-verdicts",
+        about: "groups are announced before all first verdicts",
+        file: WISH,
+        from: "if score.unknown || stale {",
+        to: "if stale {",
+    },
+    Mutation {
+        name: "dead-man",
+        about: "the silence of a dead prober is not noticed",
+        file: WISH,
+        from: "let believed = self.known && self.silent.is_none();",
+        to: "let believed = false;",
+    },
+    Mutation {
+        name: "old-verdicts",
+        about: "a group that is new believes verdicts of a dead prober",
+        file: WISH,
+        from: "if score.unknown || stale {",
+        to: "if score.unknown {",
+    },
+    Mutation {
+        name: "held-first-verdicts",
+        about: "first verdicts that a hold-down holds back are not known yet",
+        file: WISH,
+        from: "        self.known = true;\n",
+        to: "        self.known = self.settled;\n",
+    },
+    Mutation {
+        name: "guard-rank",
+        about: "two that leave at once rely on each other",
+        file: GUARD,
+        from: "!other.leaving || other.origin < self.config.origin",
+        to: "!other.leaving || other.origin != self.config.origin",
+    },
+    Mutation {
+        name: "guard-quiet",
+        about: "a group leaves without its quiet period",
+        file: GUARD,
+        from: "let waits = if now < since + quiet {",
+        to: "let waits = if now < since {",
+    },
+    Mutation {
+        name: "guard-return",
+        about: "nobody comes back when the others have gone",
+        file: GUARD,
+        from: "None => !self.evidence().suffices(),",
+        to: "None => false,",
+    },
+    Mutation {
+        name: "cap",
+        about: "one withdrawal more than the cap allows",
+        file: "crates/announce/src/announcer.rs",
+        from: "let oldest_that_counts = self.withdrawals.len().checked_sub(most)?;",
+        to: "let oldest_that_counts = self.withdrawals.len().checked_sub(most + 1)?;",
+    },
+    Mutation {
+        name: "stop-order",
+        about: "the time of GRACEFUL_SHUTDOWN is not waited for",
+        file: GROUP,
+        from: "Some(Drain::Graceful(now + graceful_shutdown))",
+        to: "Some(Drain::Graceful(now + graceful_shutdown / 2))",
+    },
+    Mutation {
+        name: "redundant-update",
+        about: "what a peer holds already is sent again",
+        file: "bgp/session/src/adj_rib_out.rs",
+        from: "if self.sent.get(&prefix) == Some(&attributes) && !self.refresh.contains(&prefix) {",
+        to: "if self.sent.len() == 1 && self.sent.get(&prefix) == Some(&attributes) {",
+    },
+    Mutation {
+        name: "end-of-rib",
+        about: "End-of-RIB does not wait for first verdicts",
+        file: "bgp/session/src/adj_rib_out.rs",
+        from: "        if !self.end_of_rib_released {\n            return None;\n        }\n        let family",
+        to: "        let family",
+    },
+];
+
+/// Makes each mutant, or those named, and runs it. The exit code is 1 when one was not found.
+pub(super) fn run(names: &[String]) -> Result<ExitCode> {
+    for name in names {
+        let known: Vec<_> = MUTATIONS.iter().map(|mutation| mutation.name).collect();
+        ensure!(known.contains(&name.as_str()), "no mutation `{name}`; there are {}", known.join(", "));
+    }
+    let directory = cargo::metadata()?.target_directory.join("mutants");
+    let copy = Copy::of(&cargo::root(), &directory.join("tree"))?;
+    let target = directory.join("target");
+    let simulate = || -> Result<Option<String>> {
+        let program = build_in(copy.root(), &target, &QUICK_BUILD)?;
+        let output = Command::new(&program)
+            .args(["--seeds", SEEDS])
+            .output()
+            .with_context(|| format!("running {}", program.display()))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        Ok((!output.status.success()).then(|| said.lines().next().unwrap_or("it died").to_owned()))
+    };
+    if let Some(broken) = simulate()? {
+        println!("the sources as they are break a rule: {broken}");
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("{:<20} no rule broken within {SEEDS} seeds", "(as it is)");
+    let chosen = |mutation: &&Mutation| names.is_empty() || names.iter().any(|name| name == mutation.name);
+    let mut survivors = 0;
+    for mutation in MUTATIONS.iter().filter(chosen) {
+        let before = copy.replace(mutation.file, mutation.from, mutation.to)?;
+        let found = simulate();
+        copy.write(mutation.file, before.as_bytes())?;
+        let found = found?;
+        survivors += usize::from(found.is_none());
+        println!("{:<20} {}", mutation.name, mutation.about);
+        println!("{:<20} {}", "", found.as_deref().unwrap_or("NOT FOUND"));
+    }
+    println!("{survivors} not found");
+    Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::sim::tree::replaced;
+
+    #[test]
+    fn each_mutation_is_of_a_passage_that_is_there_once() {
+        for Mutation { name, file, from, to, .. } in MUTATIONS {
+            let text = fs::read_to_string(cargo::root().join(file)).unwrap();
+            assert!(replaced(&text, from, to).is_ok_and(|mutant| mutant != text), "{name}: {file}");
+        }
+    }
+}
