@@ -1,6 +1,7 @@
 //! What befalls app servers, and the way to them.
 
 use std::{
+    fs,
     process::Command,
     time::{Duration, Instant},
 };
@@ -146,6 +147,7 @@ pub(super) async fn probes_cut(case: &mut Case<'_>) -> Result<()> {
          tcp dport {} @ih,0,96 0x474554202f6865616c74687a drop; }}; }}",
         plan::APP_HTTP_PORT
     );
+    let said_before = log(case)?.len();
     let cut = Instant::now();
     for app in &case.region.apps {
         nft(&app.host.ns, &rules)?;
@@ -154,9 +156,9 @@ pub(super) async fn probes_cut(case: &mut Case<'_>) -> Result<()> {
     case.judge_leaving(cut, &left, &Limits::after(by_timeouts(case), "withdrawal on the wire"));
     let timeout = left.detected.as_ref().is_some_and(|(_, reason)| is_timeout(reason));
     case.claim(timeout, "by the probes' timeouts");
-    let told = case.region.pop.log_tail();
+    let said = log(case)?.split_off(said_before);
     let reason = left.detected.map_or_else(|| "nothing".to_owned(), |(_, reason)| reason.to_string());
-    case.claim(told.contains(&reason), format!("logged: {reason}"));
+    case.claim(said.contains(&reason), format!("logged: {reason}"));
     for app in &case.region.apps {
         nft(&app.host.ns, "delete table inet cut")?;
     }
@@ -184,6 +186,12 @@ fn by_timeouts(case: &Case<'_>) -> Duration {
 
 fn is_timeout(reason: &VerdictReason) -> bool {
     matches!(reason, VerdictReason::Fall { last: ProbeFailure::Timeout { .. }, .. })
+}
+
+/// Everything the region's daemon has logged.
+fn log(case: &Case<'_>) -> Result<String> {
+    let path = case.region.pop.log();
+    fs::read_to_string(path).map_err(Error::io(format!("reading {}", path.display())))
 }
 
 /// Runs commands of nft(8) on a host.
