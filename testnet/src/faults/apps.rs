@@ -28,15 +28,17 @@ const LOSSY_FOR: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Copy)]
 enum Wrong {
     Status500,
+    Body,
     TooLate,
 }
 
 impl Wrong {
-    const ALL: [Self; 2] = [Self::Status500, Self::TooLate];
+    const ALL: [Self; 3] = [Self::Status500, Self::Body, Self::TooLate];
 
     fn switch(self) -> &'static str {
         match self {
             Self::Status500 => r#"{"health": "fail"}"#,
+            Self::Body => r#"{"health": "wrong"}"#,
             Self::TooLate => r#"{"health": "slow", "slow-ms": 5000}"#,
         }
     }
@@ -47,6 +49,9 @@ impl Wrong {
             Self::Status500 => {
                 matches!(reason, VerdictReason::Fall { last: ProbeFailure::Status { status: 500, .. }, .. })
             }
+            Self::Body => {
+                matches!(reason, VerdictReason::Fall { last: ProbeFailure::Unfit { .. }, .. })
+            }
             Self::TooLate => is_timeout(reason),
         }
     }
@@ -55,7 +60,7 @@ impl Wrong {
 /// 1: the others serve at once, and nothing is told to anybody: three of four are enough.
 pub(super) async fn one_killed(case: &mut Case<'_>) -> Result<()> {
     let [victim, other, ..] = &case.region.apps[..] else { return Err(too_few(case.region)) };
-    case.kills(std::slice::from_ref(victim));
+    case.kills([victim]);
     let killed = victim.kill()?;
     let (down, served) = tokio::join!(
         case.seat.events.down(&case.region.name, killed, killed + GIVE_UP),

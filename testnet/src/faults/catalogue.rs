@@ -127,7 +127,7 @@ impl Fault {
             Self::OneApp => "one app of a region killed",
             Self::AllApps => "all apps of a region killed",
             Self::SilentApps => "all apps of a region stopped (SIGSTOP)",
-            Self::WrongAnswers => "half of the apps answer their probes with 500, or too late",
+            Self::WrongAnswers => "half of the apps answer probes with 500, wrongly, too late",
             Self::FlappingApp => "an app flaps at 1 Hz",
             Self::LossyLines => "20 % loss to the apps",
             Self::ProbesCut => "probes cut off, requests not",

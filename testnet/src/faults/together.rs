@@ -105,7 +105,7 @@ async fn alone(case: &mut Case<'_>) -> Result<()> {
 async fn degrade(case: &mut Case<'_>, regions: &[&Region], announcing: &[&Region]) -> Result<()> {
     let scene = case.scene;
     let quiet = scene.world.spec().daemon.guard.unwrap_or_default();
-    case.kills(&case.region.apps);
+    case.kills(regions.iter().flat_map(|region| &region.apps));
     let since = Instant::now();
     for region in regions {
         region.kill_apps()?;

@@ -335,7 +335,7 @@ fn pools(spec: &WorldSpec, probing: &ProbeSpec) -> String {
         probing.fall
     );
     let probes = [
-        ("app", "http = \"/healthz\", expect = 200", plan::APP_HTTP_PORT),
+        ("app", "http = \"/healthz\", expect = 200, expect-body = \"^ok\"", plan::APP_HTTP_PORT),
         ("raw", "tcp = true", plan::APP_ECHO_PORT),
     ];
     let mut text = String::new();
