@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     admin::Command,
+    attempts::Attempts,
     bfd::BfdSessions,
     distance::{Distances, Reached},
     doubt::Doubt,
@@ -108,6 +109,7 @@ pub(crate) struct Control {
     watchdog: Watchdog,
     last_check: Instant,
     pub(crate) last_census: Instant,
+    pub(crate) attempts: Attempts,
     stop: Option<Stop>,
     pub(crate) bfd: BfdSessions,
     pub(crate) supervisor: Supervisor,
@@ -175,6 +177,7 @@ impl Control {
             watchdog,
             last_check: now,
             last_census: now,
+            attempts: Attempts::default(),
             stop: None,
             bfd,
             supervisor,

@@ -20,7 +20,7 @@
 //! | [`operate`] | what operators order |
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
-//! | [`neighbours`] | news of BGP and BFD sessions |
+//! | [`neighbours`], [`attempts`] | news of BGP and BFD sessions, and which of them are none |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
 //! | [`vips`] | which prefixes are local |
@@ -31,6 +31,7 @@
 
 mod admin;
 mod args;
+mod attempts;
 mod bfd;
 mod control;
 mod descriptors;

@@ -1,8 +1,8 @@
 //! Who else announces a guarded group, by the routes of its observing sessions.
 //!
 //! ```text
-//! routing table ─▶ a watch per prefix ─┐
-//! sessions' states, ten times a second ┴▶ a task per guarded group ─▶ View ─▶ bounded queue ─▶ the guard
+//! routing table ─▶ a watch per prefix ─────────────────────────┐
+//! sessions' states, ten times a second ─▶ a watch, when others ┴▶ a task per guarded group ─▶ View ─▶ bounded queue ─▶ guard
 //! ```
 //!
 //! Another PoP announces the group when it is seen to announce each of its prefixes; a route tells its PoP by the mark it bears
@@ -52,6 +52,10 @@ impl Observers {
     /// From now on the guarded groups of `config` are observed, and no others.
     pub(crate) fn follow(&mut self, config: &Config, speaker: &SpeakerHandle) {
         self.tasks = JoinSet::new();
+        let (sessions, told) = watch::channel(Vec::new());
+        if config.groups.values().any(|group| group.guard.is_some()) {
+            self.tasks.spawn(look_at_sessions(speaker.clone(), sessions));
+        }
         for (name, group) in &config.groups {
             let Some(guard) = &group.guard else { continue };
             let watched = Watched {
@@ -59,7 +63,7 @@ impl Observers {
                 prefixes: group.prefixes.clone(),
                 observe: guard.observe.clone(),
             };
-            let observer = observe(name.clone(), watched, speaker.clone(), self.views.clone());
+            let observer = observe(name.clone(), watched, speaker.clone(), told.clone(), self.views.clone());
             self.tasks.spawn(async move {
                 observer.await; // None: the speaker is gone, or nobody listens
             });
@@ -75,33 +79,60 @@ struct Watched {
     observe: Vec<PeerName>,
 }
 
-/// An observing session that is established, and of which families all its routes are known.
+/// A session that is established, and of which families all its routes are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Observing {
+struct Session {
     peer: PeerName,
+    /// The range that the peer is a member of.
+    range: Option<PeerName>,
     /// Since when, which tells it from others of the peer.
     since: Instant,
     complete: Vec<Family>,
+}
+
+/// Tells when other sessions are established or complete than before. Until nobody listens.
+async fn look_at_sessions(speaker: SpeakerHandle, told: watch::Sender<Vec<Session>>) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !told.is_closed() {
+        looks.tick().await;
+        let sessions = established(&speaker);
+        told.send_if_modified(|before| {
+            let others = *before != sessions;
+            *before = sessions;
+            others
+        });
+    }
+}
+
+fn established(speaker: &SpeakerHandle) -> Vec<Session> {
+    let session = |peer: PeerStatus| Session {
+        peer: peer.name,
+        range: peer.range,
+        since: peer.since,
+        complete: peer.session.complete,
+    };
+    let peers = speaker.peers().into_iter();
+    peers.filter(|peer| peer.session.state == State::Established).map(session).collect()
 }
 
 async fn observe(
     group: GroupName,
     watched: Watched,
     speaker: SpeakerHandle,
+    mut others: watch::Receiver<Vec<Session>>,
     views: mpsc::Sender<Seen>,
 ) -> Option<()> {
     let mut changes = Vec::new();
     for prefix in &watched.prefixes {
         changes.push(speaker.watch(Watch::Exact(*prefix)).await.ok()?);
     }
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut told, mut seen) = (None, None);
     loop {
-        let sessions = watched.sessions(&speaker.peers());
+        let sessions = watched.observing(established(&speaker));
         if seen.as_ref() != Some(&sessions) {
             let view = watched.look(&speaker, &sessions).await?;
-            if watched.sessions(&speaker.peers()) != sessions {
+            if watched.observing(established(&speaker)) != sessions {
                 continue;
             }
             seen = Some(sessions);
@@ -115,7 +146,7 @@ async fn observe(
                 changed?;
                 seen = None;
             }
-            _ = looks.tick() => {}
+            changed = others.changed() => changed.ok()?,
         }
     }
 }
@@ -128,24 +159,16 @@ async fn any(changes: &mut [watch::Receiver<Option<Change>>]) -> Option<()> {
 }
 
 impl Watched {
-    /// The observing sessions that are established. A range stands for its members.
-    fn sessions(&self, peers: &[PeerStatus]) -> Vec<Observing> {
-        let observes = |peer: &&PeerStatus| {
-            self.observe.contains(&peer.name)
-                || peer.range.as_ref().is_some_and(|range| self.observe.contains(range))
+    /// Those of the sessions that observe. A range stands for its members.
+    fn observing(&self, sessions: Vec<Session>) -> Vec<Session> {
+        let observes = |session: &Session| {
+            let range = session.range.as_ref();
+            self.observe.contains(&session.peer) || range.is_some_and(|range| self.observe.contains(range))
         };
-        let established = peers.iter().filter(|peer| peer.session.state == State::Established);
-        established
-            .filter(observes)
-            .map(|peer| Observing {
-                peer: peer.name.clone(),
-                since: peer.since,
-                complete: peer.session.complete.clone(),
-            })
-            .collect()
+        sessions.into_iter().filter(observes).collect()
     }
 
-    async fn look(&self, speaker: &SpeakerHandle, sessions: &[Observing]) -> Option<View> {
+    async fn look(&self, speaker: &SpeakerHandle, sessions: &[Session]) -> Option<View> {
         let mut routes = Vec::new();
         for prefix in &self.prefixes {
             let paths = speaker.explain(*prefix).await.ok()?;
@@ -155,7 +178,7 @@ impl Watched {
     }
 
     /// Who is seen to announce all of the prefixes. One who is leaving with any of them is leaving.
-    fn view(&self, sessions: &[Observing], routes: &[(Prefix, Vec<PeerRoute>)]) -> View {
+    fn view(&self, sessions: &[Session], routes: &[(Prefix, Vec<PeerRoute>)]) -> View {
         let complete = |family: Family| sessions.iter().any(|session| session.complete.contains(&family));
         let observing = self.prefixes.iter().all(|prefix| complete(prefix.family()));
         let mut everywhere: Option<BTreeMap<Origin, bool>> = None;
@@ -180,9 +203,9 @@ impl Watched {
     }
 
     /// What a path tells, if it is of an observing session and of today.
-    fn sighting(&self, sessions: &[Observing], family: Family, path: &PeerRoute) -> Option<Sighting> {
+    fn sighting(&self, sessions: &[Session], family: Family, path: &PeerRoute) -> Option<Sighting> {
         let peer = path.peer.as_ref()?;
-        let known = |session: &&Observing| session.peer == *peer && session.complete.contains(&family);
+        let known = |session: &&Session| session.peer == *peer && session.complete.contains(&family);
         sessions.iter().find(known)?;
         let counts = match path.route.unusable {
             None | Some(Unusable::AsLoop | Unusable::NextHop) => !path.route.stale,
@@ -217,8 +240,9 @@ mod tests {
         }
     }
 
-    fn session(peer: &str, complete: &[Family]) -> Observing {
-        Observing { peer: peer.parse().unwrap(), since: Instant::now(), complete: complete.to_vec() }
+    fn session(peer: &str, complete: &[Family]) -> Session {
+        let (peer, since) = (peer.parse().unwrap(), Instant::now());
+        Session { peer, range: None, since, complete: complete.to_vec() }
     }
 
     /// A route of `peer` with these marks: kind and origin.
@@ -278,6 +302,16 @@ mod tests {
         ] {
             assert_eq!(watched.view(&sessions, &[]).observing, observing, "{sessions:?}");
         }
+    }
+
+    #[test]
+    fn a_range_that_observes_stands_for_its_members() {
+        let mut member = session("racks/10.1.0.7", &Family::ALL);
+        member.range = Some("racks".parse().unwrap());
+        let sessions = vec![member, session("rr2", &[]), session("tor1", &Family::ALL)];
+        let mut watched = watched(&["203.0.113.0/24"]);
+        watched.observe = vec!["racks".parse().unwrap(), "rr2".parse().unwrap()];
+        assert_eq!(watched.observing(sessions.clone()), sessions[..2]);
     }
 
     #[test]

@@ -122,3 +122,6 @@ impl Announcer {
         Some(Full { until: self.withdrawals[oldest_that_counts] + cap.within, cap })
     }
 }
+
+#[cfg(test)]
+mod tests;

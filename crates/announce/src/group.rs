@@ -160,11 +160,11 @@ impl Group {
 
     /// Handles an input while the cap may be reached; returns whether that withdrew the group by health.
     pub(crate) fn handle_under(&mut self, now: Instant, input: Input, full: Option<Full>) -> bool {
-        self.wish.notice_silence(now, &self.config);
+        let left = self.catch_up(now, full);
         let mut cause = None;
         match input {
             Input::Score(score) => self.wish.see_score(score),
-            Input::Checked(at) => self.see_checked(now, at, full),
+            Input::Checked(at) => self.wish.see_checked(now, at, self.config.dead_man),
             Input::Fault(fault) => self.wish.see_fault(fault),
             Input::Order(order) => {
                 cause = Some(Reason::Operator { order: order.clone() });
@@ -177,12 +177,18 @@ impl Group {
                 }
             }
         }
-        self.decide(now, cause, full)
+        self.decide(now, cause, full) || left
     }
 
     pub(crate) fn handle_timeout_under(&mut self, now: Instant, full: Option<Full>) -> bool {
         self.wish.notice_silence(now, &self.config);
         self.decide(now, None, full)
+    }
+
+    /// What is due is done before anything new is taken in, so that each is told with its own reason: news that come after
+    /// a freeze may come before the timeout.
+    fn catch_up(&mut self, now: Instant, full: Option<Full>) -> bool {
+        self.poll_timeout().is_some_and(|due| due <= now) && self.handle_timeout_under(now, full)
     }
 
     pub(crate) fn reconfigure_under(
@@ -191,8 +197,9 @@ impl Group {
         config: GroupConfig,
         full: Option<Full>,
     ) -> bool {
+        let left = self.catch_up(now, full);
         if self.config == config {
-            return self.decide(now, None, full);
+            return self.decide(now, None, full) || left;
         }
         self.guard = match (self.guard.take(), config.guard) {
             (Some(mut guard), Some(settings)) => {
@@ -205,7 +212,7 @@ impl Group {
         self.wish.reconfigure(now, &config);
         self.config = config;
         let cause = Reason::Reconfigured { score: self.score().cloned() };
-        self.decide(now, Some(cause), full)
+        self.decide(now, Some(cause), full) || left
     }
 
     /// The last words of a group that is no longer configured.
@@ -214,14 +221,6 @@ impl Group {
         self.tell(now, from, Reason::Removed);
         self.raise(now, Vec::new());
         self.outputs
-    }
-
-    /// Evidence after a silence that nobody noticed: the silence is told first.
-    fn see_checked(&mut self, now: Instant, at: Instant, full: Option<Full>) {
-        if self.wish.is_silent() {
-            self.decide(now, None, full);
-        }
-        self.wish.see_checked(now, at, self.config.dead_man);
     }
 
     fn drain_for(&self, now: Instant, order: &Order) -> Option<Drain> {
@@ -244,8 +243,9 @@ impl Group {
         let from = std::mem::replace(&mut self.state, place.state);
         self.leaving = place.leaving;
         let left = from != ReachState::Withdrawn && self.state == ReachState::Withdrawn;
-        let ordered = cause.is_some() || expired.is_some() || drained.is_some();
-        self.follow_hold_down(now, asked.is_some(), kept_before.is_some(), ordered);
+        let drained_in_time = matches!(drained, Some(Reason::Drained { .. }));
+        let ordered = cause.is_some() || expired.is_some() || drained_in_time;
+        self.follow_hold_down(now, asked.is_some() || (left && !ordered));
         match self.state {
             ReachState::Withdrawn => self.up_since = None,
             ReachState::Announced | ReachState::DePreferred => self.up_since = self.up_since.or(Some(now)),
@@ -346,10 +346,8 @@ impl Group {
     }
 
     /// The hold-down begins when health withdraws the group, not when an order does.
-    fn follow_hold_down(&mut self, now: Instant, asked: bool, was_kept: bool, ordered: bool) {
-        let out = self.wish.state() == ReachState::Withdrawn && self.kept_by.is_none();
-        let by_health = asked || (was_kept && !ordered && self.state == ReachState::Withdrawn);
-        if out && by_health {
+    fn follow_hold_down(&mut self, now: Instant, by_health: bool) {
+        if by_health && self.wish.state() == ReachState::Withdrawn && self.kept_by.is_none() {
             self.wish.begin_hold_down(now, &self.config);
         }
     }

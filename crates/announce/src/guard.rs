@@ -347,3 +347,6 @@ impl Guard {
         self.leaving(now, now, true)
     }
 }
+
+#[cfg(test)]
+mod tests;

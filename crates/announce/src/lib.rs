@@ -23,6 +23,8 @@ mod group;
 pub mod guard;
 mod hold;
 mod order;
+#[cfg(test)]
+mod testing;
 mod transition;
 mod wish;
 

@@ -126,8 +126,7 @@ impl Wish {
         self.checked.zip(limit).is_some_and(|(at, limit)| at + limit <= now)
     }
 
-    /// Forgets what is known if no probe has ended for too long. To be called before anything new is taken in: after a
-    /// freeze the news may come before the timeout.
+    /// Forgets what is known if no probe has ended for too long.
     pub(crate) fn notice_silence(&mut self, now: Instant, config: &GroupConfig) {
         let Some((limit, due)) = config.dead_man.zip(self.silent_at(config)) else { return };
         if now >= due {
@@ -183,6 +182,7 @@ impl Wish {
     pub(crate) fn decide(&mut self, now: Instant, config: &GroupConfig) -> Option<Reason> {
         self.hold_down = self.hold_down.take().filter(|hold| hold.until() > Some(now));
         self.damped_until = self.damper.as_ref().and_then(|damper| damper.suppressed_until(now));
+        self.forget_fault(now, config);
         let Some((to, because)) = self.asks_for(now, config) else {
             self.blocked = None;
             return None;
@@ -207,6 +207,19 @@ impl Wish {
         self.state = to;
         self.reason = self.told(now, because, held);
         self.reason.clone()
+    }
+
+    /// A fault that is over is no longer why it is withdrawn: the score may be, by now.
+    fn forget_fault(&mut self, now: Instant, config: &GroupConfig) {
+        if self.fault.is_some() || !self.settled || !matches!(self.reason, Some(Reason::Fault { .. })) {
+            return;
+        }
+        let Some(score) = &self.score else { return };
+        let fallen = match config.when_down {
+            WhenDown::Withdraw(withdrawn) => fallen_out(withdrawn, score.at_best),
+            WhenDown::Stay => None,
+        };
+        self.reason = self.told(now, fallen.map_or(Because::NoBound, Because::Bound), None);
     }
 
     /// Another state than the present one, if health asks for it.
@@ -257,7 +270,7 @@ impl Wish {
                 Reason::Score { score: score()?, bound, penalty: self.penalty(now), held }
             }
             Because::NoBound => match self.reason {
-                Some(Reason::Fault { .. } | Reason::Silent { .. }) => {
+                Some(Reason::Fault { .. } | Reason::FaultOver { .. }) => {
                     Reason::FaultOver { score: score()?, held }
                 }
                 _ => Reason::Reconfigured { score: score() },

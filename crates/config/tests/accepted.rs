@@ -612,6 +612,10 @@ fn the_pace_of_a_probe_and_where_it_comes_from_are_as_written() {
     };
     assert_eq!(pace(""), (50, 10, None));
     assert_eq!(pace(", interval = \"20ms\", jitter = 0"), (20, 0, None));
+    let of_program =
+        parse(&with("probe = { tcp = true }", "probe = { exec = [\"/bin/true\"], interval = \"5s\" }"));
+    let fast_interval = of_program.pools[&"raw".parse().unwrap()].probe.fast_interval;
+    assert_eq!(fast_interval, Duration::from_secs(1), "each costs a process");
     let source = Some("10.0.0.11".to_owned());
     assert_eq!(pace(", fast-interval = \"500ms\", jitter = 0.5, source = \"10.0.0.11\""), (500, 50, source));
 }

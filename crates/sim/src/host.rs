@@ -8,28 +8,23 @@
 //!
 //! A stop goes as the daemon's does: drain, wait until nothing is announced, wait for the routers, end the sessions.
 
-use proxima_announce::{
-    Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
-    Output, Override, View, WhenDown, Withdrawn,
-};
+use std::time::Instant;
+
+use proxima_announce::{Announcer, Group, Input, Order, Output, Override, View};
 use proxima_bgp_session::{AllowList, Desired, Input as SessionInput, Leave};
 use proxima_health::{Member, Percent, RegionScore, region_score};
-use proxima_types::{Announcement, Community, RouteAttributes, Score, Weight};
+use proxima_types::{Announcement, Weight};
 
 use crate::{
     clock::{Clock, MS, Nanos, SECOND, span},
     fault::{Revision, Verb},
     history::Fact,
-    net::{Endpoint, LOCAL_AS, POP, settings},
+    net::{Endpoint, POP, settings},
     oracle::Rule,
     queue::Event,
     world::{MOST_GROUPS, World},
 };
 
-/// Of a route that is as it should be: 64512:100.
-const SERVES: Community = Community((64512 << 16) + 100);
-/// Of one that is degraded: 64512:666.
-const DEGRADED: Community = Community((64512 << 16) + 666);
 /// How long after its start a daemon needs to be where its cores begin.
 const START: Nanos = 100 * MS;
 /// Workers are silent for so long before they are taken for stuck.
@@ -163,6 +158,7 @@ impl World {
         self.oracle.started(pop, self.now, &config);
         self.pops[pop].announcer = Some(Announcer::new(now, config));
         for link in self.links_of(pop) {
+            self.oracle.stops(link, None);
             let seed = self.net_random.next();
             self.endpoints[2 * link + POP] = Endpoint::new(settings(self, link, POP), seed);
             self.tell(2 * link + POP, SessionInput::Up);
@@ -195,9 +191,6 @@ impl World {
         self.record(|| Fact::Ended(pop as u8));
         self.oracle.died(pop);
         for link in self.links_of(pop) {
-            if silently {
-                self.oracle.link_upset(link, self.now);
-            }
             self.abandon(2 * link + POP, silently);
             self.path_changed(link);
         }
@@ -212,9 +205,20 @@ impl World {
         }
     }
 
+    /// What is due in the announcement core is done, and judged, by what was known before the news that come now. The core
+    /// does the same by itself.
+    fn catch_up(&mut self, pop: usize, now: Instant) {
+        let Some(announcer) = &mut self.pops[pop].announcer else { return };
+        if announcer.poll_timeout().is_some_and(|due| due <= now) {
+            announcer.handle_timeout(now);
+            self.poll_announcer(pop);
+        }
+    }
+
     /// Hands the announcement core news of one group.
     pub(crate) fn inform(&mut self, pop: usize, group: usize, input: Input) {
         let now = self.pops[pop].clock.at(self.now);
+        self.catch_up(pop, now);
         self.oracle.informed(now, pop, group, &input);
         if let Some(announcer) = &mut self.pops[pop].announcer {
             announcer.handle(now, &self.names.groups[group], input);
@@ -350,69 +354,6 @@ impl World {
         AllowList::new(self.names.prefixes[..self.shape.groups.len()].iter().copied())
     }
 
-    /// What is configured at a PoP, with the revisions in force.
-    pub(crate) fn announcer_config(&self, pop: usize) -> AnnouncerConfig {
-        let revisions = &self.pops[pop].revisions;
-        let mut groups: Vec<GroupConfig> =
-            (0..self.shape.groups.len()).map(|group| self.group_config(pop, group)).collect();
-        for revision in revisions {
-            match revision {
-                Revision::FewerGroups if groups.len() > 1 => {
-                    groups.pop();
-                }
-                Revision::FewerGroups | Revision::Refused => {}
-                Revision::Attributes => groups.iter_mut().for_each(|group| group.attributes.prepend = 1),
-                Revision::Bounds => groups.iter_mut().for_each(other_bounds),
-                Revision::HoldDown => groups.iter_mut().for_each(|group| {
-                    if let WhenDown::Withdraw(withdrawn) = &mut group.when_down {
-                        withdrawn.hold_down += span(2 * SECOND);
-                    }
-                }),
-            }
-        }
-        let cap = self.shape.cap.map(|(most, within)| Cap { most, within: span(within) });
-        AnnouncerConfig { groups, cap }
-    }
-
-    fn group_config(&self, pop: usize, group: usize) -> GroupConfig {
-        let shape = &self.shape.groups[group];
-        let attributes = RouteAttributes { communities: vec![SERVES], ..RouteAttributes::default() };
-        let degraded = RouteAttributes {
-            prepend: 2,
-            med: Some(200),
-            communities: vec![SERVES, DEGRADED],
-            ..RouteAttributes::default()
-        };
-        GroupConfig {
-            name: self.names.groups[group].clone(),
-            prefixes: vec![self.names.prefixes[group]],
-            attributes,
-            degraded: shape.degraded.map(|(below, above)| Degraded {
-                below: Score::new(below),
-                above: Score::new(above),
-                attributes: degraded,
-            }),
-            when_down: shape.withdrawn.map_or(WhenDown::Stay, |(below, above)| {
-                WhenDown::Withdraw(Withdrawn {
-                    below: Score::new(below),
-                    above: Score::new(above),
-                    hold_down: span(shape.hold_down),
-                    min_up: span(shape.min_up),
-                })
-            }),
-            damping: shape.damping.map(|damping| Damping {
-                half_life: span(damping.half_life),
-                suppress: damping.suppress,
-                reuse: damping.reuse,
-                most: span(damping.most),
-            }),
-            guard: shape.guard.map(|least| {
-                GuardConfig::new(LOCAL_AS, self.router_id(pop).into(), least, span(self.shape.quiet()))
-            }),
-            dead_man: self.shape.dead_man.map(span),
-        }
-    }
-
     /// The operator's order for all groups; `None` for `auto`.
     pub(crate) fn order(&mut self, pop: usize, verb: Option<Verb>, until: Option<Nanos>) {
         let verb = match verb {
@@ -434,6 +375,7 @@ impl World {
             return;
         }
         let now = self.pops[pop].clock.at(self.now);
+        self.catch_up(pop, now);
         let config = self.announcer_config(pop);
         self.oracle.reconfigured(pop, now, &config);
         if let Some(announcer) = &mut self.pops[pop].announcer {
@@ -470,11 +412,13 @@ impl World {
             return;
         }
         for link in self.links_of(pop) {
+            // What is left of a life before, at a router that has not noticed its end, is not this one's.
+            let ends = self.links[link].up_since.is_some();
+            self.oracle.stops(link, ends.then_some(self.now));
             self.tell(2 * link + POP, SessionInput::Stop(Leave::Stop { reason: String::new() }));
         }
         self.trace.say(self.now, &format!("pop{pop}"), format_args!("the daemon has stopped"));
         self.die(pop, false);
-        self.oracle.stopped(pop, self.now);
     }
 
     pub(crate) fn worker_missed(&mut self, pop: usize, life: u16) {
@@ -506,6 +450,7 @@ impl World {
         if !self.pops[pop].running {
             return self.start_later(pop, 0);
         }
+        self.oracle.answers(pop);
         // As the daemon does: where what was known is older than it may be all is to be found out anew.
         let known =
             |world: &Self| (0..MOST_GROUPS).filter(|group| world.score_known(pop, *group).is_some()).count();
@@ -530,16 +475,5 @@ impl World {
             self.late_session_timer(2 * link + POP);
         }
         self.announcer_timer(pop, true);
-    }
-}
-
-fn other_bounds(group: &mut GroupConfig) {
-    if let Some(degraded) = &mut group.degraded {
-        degraded.below = Score::new(0.5);
-        degraded.above = Score::new(0.75);
-    }
-    if let WhenDown::Withdraw(withdrawn) = &mut group.when_down {
-        withdrawn.below = Score::new(0.2);
-        withdrawn.above = Score::new(0.5);
     }
 }

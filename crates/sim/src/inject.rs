@@ -1,11 +1,13 @@
 //! What a fault does when it begins, and when it ends.
 
+use std::ops::{AddAssign, SubAssign};
+
 use proxima_bgp_session::Input;
 
 use crate::{
     clock::{MS, Nanos, SECOND},
     fault::{App, Direction, Fault, FaultKind, Verb},
-    host::CONTROL_LIMIT,
+    host::{CONTROL_LIMIT, Pop},
     net::{POP, ROUTER},
     probes::AppState,
     queue::Event,
@@ -39,105 +41,69 @@ impl World {
             FaultKind::Errors(app) => count(&mut self.app(app).errors, begins),
             FaultKind::Slow(app) => count(&mut self.app(app).slow, begins),
             FaultKind::Flap(app, _) => self.flap(number, app, begins),
-            FaultKind::KillRegion(pop) => self.kill_region(usize::from(pop), begins),
-            FaultKind::HangRegion(pop) => {
-                for app in self.apps_of(usize::from(pop)) {
-                    count(&mut self.apps[app].hangs, begins);
-                }
-            }
+            FaultKind::KillRegion(pop) => self.kill_region(pop.into(), begins),
+            FaultKind::HangRegion(pop) => self.hang_region(pop.into(), begins),
             FaultKind::KillAll(within) => self.kill_all(number, within, begins),
-            FaultKind::ProbeLoss(pop, percent) => {
-                let loss = &mut self.pops[usize::from(pop)].probe_loss;
-                *loss = if begins { *loss + u32::from(percent) } else { *loss - u32::from(percent) };
-            }
-            FaultKind::ProbeCut(pop) => count(&mut self.pops[usize::from(pop)].probe_cut, begins),
+            FaultKind::ProbeLoss(pop, percent) => add(&mut self.pop(pop).probe_loss, percent.into(), begins),
+            FaultKind::ProbeCut(pop) => count(&mut self.pop(pop).probe_cut, begins),
             FaultKind::LinkLoss(link, percent) => {
-                let loss = &mut self.links[usize::from(link)].loss;
-                *loss = if begins { *loss + u32::from(percent) } else { *loss - u32::from(percent) };
-                self.oracle.link_upset(usize::from(link), self.now);
+                add(&mut self.links[usize::from(link)].loss, percent.into(), begins);
+                self.oracle.link_upset(link.into(), self.now);
             }
             FaultKind::LinkDelay(link, more) => {
-                let extra = &mut self.links[usize::from(link)].extra;
-                *extra = if begins { *extra + more } else { *extra - more };
-                self.oracle.link_upset(usize::from(link), self.now);
+                add(&mut self.links[usize::from(link)].extra, more, begins);
+                self.oracle.link_upset(link.into(), self.now);
             }
-            FaultKind::LinkCut(link, direction) => self.cut_link(usize::from(link), direction, begins),
-            FaultKind::WanCut { of, at, both } => {
-                self.part(usize::from(of), usize::from(at), begins);
-                if both {
-                    self.part(usize::from(at), usize::from(of), begins);
-                }
-            }
+            FaultKind::LinkCut(link, direction) => self.cut_link(link.into(), direction, begins),
+            FaultKind::WanCut { of, at, both } => self.cut_wan(of.into(), at.into(), both, begins),
             FaultKind::Isolate(pop) => {
                 let pop = usize::from(pop);
                 for other in (0..self.pops.len()).filter(|other| *other != pop) {
-                    self.part(other, pop, begins);
-                    self.part(pop, other, begins);
+                    self.cut_wan(other, pop, true, begins);
                 }
             }
-            FaultKind::WanDelay(pop, more) => {
-                let pop = usize::from(pop);
-                let extra = &mut self.wan_extra[pop];
-                *extra = if begins { *extra + more } else { *extra - more };
-            }
-            FaultKind::Freeze(pop) => self.stand(usize::from(pop), true, begins),
-            FaultKind::Stuck(pop) => self.stand(usize::from(pop), false, begins),
-            FaultKind::Hog(pop, lag) => {
-                let host = &mut self.pops[usize::from(pop)];
-                host.lag = if begins { host.lag + lag } else { host.lag - lag };
-            }
-            FaultKind::Crash(pop) => self.down(usize::from(pop), false, begins),
-            FaultKind::PowerLoss(pop) => self.down(usize::from(pop), true, begins),
+            FaultKind::WanDelay(pop, more) => add(&mut self.wan_extra[usize::from(pop)], more, begins),
+            FaultKind::Freeze(pop) => self.stand(pop.into(), true, begins),
+            FaultKind::Stuck(pop) => self.stand(pop.into(), false, begins),
+            FaultKind::Hog(pop, lag) => add(&mut self.pop(pop).lag, lag, begins),
+            FaultKind::Crash(pop) => self.down(pop.into(), false, begins),
+            FaultKind::PowerLoss(pop) => self.down(pop.into(), true, begins),
             FaultKind::Stop(pop) => {
-                let pop = usize::from(pop);
-                count(&mut self.pops[pop].wanted_down, begins);
+                count(&mut self.pop(pop).wanted_down, begins);
                 if begins {
-                    self.tell_daemon(pop, number, true);
+                    self.take(Event::Told { pop, fault: number, begins });
                 } else {
-                    self.start_later(pop, SECOND / 2);
+                    self.start_later(pop.into(), SECOND / 2);
                 }
             }
             FaultKind::Worker(pop) => {
-                let pop = usize::from(pop);
-                count(&mut self.pops[pop].worker_stuck, begins);
-                self.tell_daemon(pop, number, begins);
+                self.asks(pop, number, begins, |host| count(&mut host.worker_stuck, begins));
             }
             FaultKind::Checker(pop) => {
-                let pop = usize::from(pop);
-                count(&mut self.pops[pop].checker_dead, begins);
-                self.tell_daemon(pop, number, begins);
+                self.asks(pop, number, begins, |host| count(&mut host.checker_dead, begins));
             }
             FaultKind::Order(pop, verb) | FaultKind::OrderUntil(pop, verb) => {
-                let pop = usize::from(pop);
-                let orders = &mut self.pops[pop].orders;
-                if begins {
-                    orders.push(verb);
-                } else if let Some(place) = orders.iter().position(|known| *known == verb) {
-                    orders.remove(place);
-                }
-                self.tell_daemon(pop, number, begins);
+                self.asks(pop, number, begins, |host| list(&mut host.orders, verb, begins));
             }
             FaultKind::Reconfigure(pop, revision) => {
-                let pop = usize::from(pop);
-                let revisions = &mut self.pops[pop].revisions;
-                if begins {
-                    revisions.push(revision);
-                } else if let Some(place) = revisions.iter().position(|known| *known == revision) {
-                    revisions.remove(place);
-                }
-                self.tell_daemon(pop, number, begins);
+                self.asks(pop, number, begins, |host| list(&mut host.revisions, revision, begins));
             }
-            FaultKind::RouterReset(link) => {
-                if begins {
-                    self.oracle.link_upset(usize::from(link), self.now);
-                    self.tell(2 * usize::from(link) + ROUTER, Input::Reset);
-                }
+            FaultKind::RouterReset(link) if begins => {
+                self.oracle.link_upset(link.into(), self.now);
+                self.tell(2 * usize::from(link) + ROUTER, Input::Reset);
             }
+            FaultKind::RouterReset(_) => {}
         }
     }
 
-    fn tell_daemon(&mut self, pop: usize, fault: u16, begins: bool) {
-        self.take(Event::Told { pop: pop as u8, fault, begins });
+    fn pop(&mut self, pop: u8) -> &mut Pop {
+        &mut self.pops[usize::from(pop)]
+    }
+
+    /// Changes a host, and tells its daemon.
+    fn asks(&mut self, pop: u8, fault: u16, begins: bool, change: impl FnOnce(&mut Pop)) {
+        change(self.pop(pop));
+        self.take(Event::Told { pop, fault, begins });
     }
 
     /// What a fault asks of a daemon that has to take part in it.
@@ -204,6 +170,12 @@ impl World {
         count(&mut self.apps[app].killed, begins);
         if begins && self.apps[app].killed == 1 {
             self.app_died(app);
+        }
+    }
+
+    fn hang_region(&mut self, pop: usize, begins: bool) {
+        for app in self.apps_of(pop) {
+            count(&mut self.apps[app].hangs, begins);
         }
     }
 
@@ -277,8 +249,12 @@ impl World {
         }
     }
 
-    fn part(&mut self, of: usize, at: usize, begins: bool) {
+    /// Nothing is heard of one PoP at another, or of each other.
+    fn cut_wan(&mut self, of: usize, at: usize, both: bool, begins: bool) {
         self.cut_way(of, at, begins);
+        if both {
+            self.cut_way(at, of, begins);
+        }
     }
 
     /// The host, or the control thread alone, stands still.
@@ -341,6 +317,24 @@ impl World {
 /// One more, or one fewer. A fault that something else has ended already has nothing left to end.
 fn count(of: &mut u8, begins: bool) {
     *of = if begins { *of + 1 } else { of.saturating_sub(1) };
+}
+
+/// So much more, or less again.
+fn add<T: AddAssign + SubAssign>(to: &mut T, more: T, begins: bool) {
+    if begins {
+        *to += more;
+    } else {
+        *to -= more;
+    }
+}
+
+/// On the list, or off it again.
+fn list<T: PartialEq>(on: &mut Vec<T>, item: T, begins: bool) {
+    if begins {
+        on.push(item);
+    } else if let Some(place) = on.iter().position(|known| *known == item) {
+        on.remove(place);
+    }
 }
 
 impl FaultKind {

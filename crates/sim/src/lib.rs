@@ -16,6 +16,7 @@
 //! | `world`    | the state of it all, and the loop over events                           |
 //! | `inject`   | what a fault does when it begins and when it ends                       |
 //! | `host`     | a PoP's daemon: its announcement core, orders, stop, restart            |
+//! | `configured` | what its file says                                                    |
 //! | `probes`   | apps, the path to them, the prober                                      |
 //! | `net`      | TCP connections over links, BGP sessions, BFD                           |
 //! | `router`   | the routers' tables, and what other PoPs see of them                    |
@@ -25,6 +26,7 @@
 //! | `trace`    | what happened, for people                                               |
 
 mod clock;
+mod configured;
 mod fault;
 mod history;
 mod host;

@@ -51,11 +51,15 @@ impl Case {
 
 /// The least case found that breaks the rule that `case` breaks. Takes a few hundred runs at most.
 pub fn shrink(world: &mut World, case: &Case, rule: Rule) -> Case {
+    least(case, &mut |case| case.run(world).is_err_and(|broken| broken.rule == rule))
+}
+
+fn least(case: &Case, breaks: Breaks<'_>) -> Case {
     let mut least = case.clone();
     loop {
         let before = least.clone();
         for smaller in [fewer, shorter, simpler] {
-            smaller(&mut least, &mut |case| case.run(world).is_err_and(|broken| broken.rule == rule));
+            smaller(&mut least, breaks);
         }
         if least == before {
             return least;
@@ -136,5 +140,33 @@ impl fmt::Display for Case {
             writeln!(f, "  {fault}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::FaultKind;
+
+    #[test]
+    fn what_a_broken_rule_does_not_need_is_left_out() {
+        let kills = |case: &Case| case.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Kill(_)));
+        let case = (0..1000).map(Case::of).find(|case| kills(case) && case.faults.len() > 4).unwrap();
+        let least = least(&case, &mut |case| kills(case) && case.shape.routers == 1);
+        assert_eq!(least.faults.len(), 1);
+        assert!(least.faults[0].lasts < 2 * MS, "{}", least.faults[0]);
+        assert_eq!((least.shape.groups.len(), least.shape.cap), (1, None));
+    }
+
+    #[test]
+    fn a_fault_of_a_link_that_is_no_longer_there_keeps_the_link() {
+        let resets = |case: &Case| {
+            let reset = |fault: &Fault| fault.kind == FaultKind::RouterReset(3);
+            case.shape.pops == 2 && case.faults.iter().any(reset)
+        };
+        let shape = Shape { routers: 2, ..Shape::plain(2, 1) };
+        let faults = vec![Fault { at: 5 * SECOND, lasts: SECOND, kind: FaultKind::RouterReset(3) }];
+        let case = Case { seed: 0, shape, faults };
+        assert_eq!(least(&case, &mut |case| resets(case)).shape.routers, 2);
     }
 }

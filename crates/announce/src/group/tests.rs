@@ -1,62 +1,16 @@
+mod held;
+mod ordered;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proxima_types::{Prefix, Score};
+use proxima_types::Score;
 
 use super::*;
-use crate::{Bound, Degraded, Withdrawn};
-
-const HOLD_DOWN: Duration = Duration::from_secs(10);
-const GRACEFUL: Duration = Duration::from_secs(5);
-
-fn attributes(prepend: u8, communities: &[&str]) -> RouteAttributes {
-    let communities = communities.iter().map(|text| text.parse().unwrap()).collect();
-    RouteAttributes { prepend, communities, ..RouteAttributes::default() }
-}
-
-fn config() -> GroupConfig {
-    GroupConfig {
-        name: "web".parse().unwrap(),
-        prefixes: ["203.0.113.0/24", "2001:db8:ac::/48"].map(|text| text.parse::<Prefix>().unwrap()).to_vec(),
-        attributes: attributes(0, &["64512:100"]),
-        degraded: Some(Degraded {
-            below: Score::new(0.8),
-            above: Score::new(0.9),
-            attributes: attributes(2, &["64512:100", "64512:666"]),
-        }),
-        when_down: WhenDown::Withdraw(Withdrawn {
-            below: Score::new(0.4),
-            above: Score::new(0.6),
-            hold_down: HOLD_DOWN,
-            min_up: Duration::ZERO,
-        }),
-        damping: None,
-        guard: None,
-        dead_man: None,
-    }
-}
-
-fn score(share: f64) -> RegionScore {
-    RegionScore {
-        score: Score::new(share),
-        at_best: Score::new(share),
-        unknown: false,
-        degraded: vec![],
-        services: vec![],
-    }
-}
-
-fn partly_unknown(share: f64, at_best: f64) -> RegionScore {
-    RegionScore { at_best: Score::new(at_best), unknown: true, ..score(share) }
-}
-
-fn told(output: Output) -> String {
-    match output {
-        Output::Transition(Transition { from, to, reason, .. }) => format!("{from} → {to}: {reason}"),
-        Output::Alarm(alarm) => format!("alarm: {}", alarm.kind),
-        Output::AlarmOver(AlarmOver { alarm, .. }) => format!("over: {}", alarm.kind),
-    }
-}
+use crate::{
+    Bound,
+    testing::{GRACEFUL, HOLD_DOWN, config, partly_unknown, score, sees, start, told},
+};
 
 /// A group on a virtual clock.
 struct World {
@@ -65,9 +19,8 @@ struct World {
 }
 
 impl World {
-    #[allow(clippy::disallowed_methods, reason = "any instant will do as the start of a virtual clock")]
     fn new(config: GroupConfig) -> Self {
-        Self { group: Group::new(config), now: Instant::now() }
+        Self { group: Group::new(config), now: start() }
     }
 
     /// A world whose first score is `share`.
@@ -90,6 +43,20 @@ impl World {
         self.input(Input::Order(order.into()))
     }
 
+    fn fault(&mut self, fault: Option<&str>) -> Vec<String> {
+        self.input(Input::Fault(fault.map(str::to_owned)))
+    }
+
+    fn sees(&mut self, others: &[i8]) -> Vec<String> {
+        self.input(Input::View(sees(others)))
+    }
+
+    /// The next thing that is due, which is then done.
+    fn next(&mut self) -> (Duration, Vec<String>) {
+        let due = self.group.poll_timeout().expect("something is due") - self.now;
+        (due, self.wait(due))
+    }
+
     fn wait(&mut self, time: Duration) -> Vec<String> {
         self.now += time;
         self.group.handle_timeout(self.now);
@@ -102,6 +69,10 @@ impl World {
 
     fn communities(&self) -> Vec<String> {
         self.group.desired()[0].attributes.communities.iter().map(ToString::to_string).collect()
+    }
+
+    fn marks(&self) -> Vec<String> {
+        self.group.desired()[0].attributes.large_communities.iter().map(ToString::to_string).collect()
     }
 }
 

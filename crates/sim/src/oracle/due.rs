@@ -7,7 +7,7 @@ use proxima_types::ReachState;
 
 use crate::{
     clock::{MS, Nanos, SECOND, nanos},
-    oracle::{Rule, is_up, judged::Judged},
+    oracle::{RECOVERY, Rule, is_up, judged::Judged},
     world::World,
 };
 
@@ -21,7 +21,7 @@ impl World {
         for pop in 0..self.pops.len() {
             let host = &self.pops[pop];
             if host.running && !host.stands_still() {
-                self.oracle.gone_since[pop] = None;
+                self.oracle.answers(pop);
                 for group in 0..self.shape.groups.len() {
                     self.check_group(pop, group);
                 }
@@ -83,7 +83,12 @@ impl World {
     fn check_gone(&mut self, pop: usize) {
         self.oracle.judged[pop].iter_mut().for_each(Judged::stop_time);
         let since = *self.oracle.gone_since[pop].get_or_insert(self.now);
-        if since + self.shape.hold_time + 2 * SECOND > self.now {
+        // Over a link that delays, or loses, the last KEEPALIVE may come late.
+        let late = self
+            .links_of(pop)
+            .any(|link| self.oracle.link_calm_from[link] > since || !self.link_is_whole(link));
+        let noticed = since + self.shape.hold_time + if late { RECOVERY } else { 2 * SECOND };
+        if noticed > self.now {
             return;
         }
         if let Some(group) = (0..self.shape.groups.len()).find(|group| self.held_of(pop, *group)) {

@@ -11,7 +11,7 @@ use proxima_types::{Community, ReachState, RouteAttributes, Score};
 
 use crate::{
     clock::Nanos,
-    oracle::{Rule, due::SLACK, is_up},
+    oracle::{Rule, due::SLACK, flaps::Flaps, is_up},
 };
 
 /// What is known of a group at a PoP.
@@ -73,16 +73,6 @@ impl From<&RegionScore> for Seen {
         let degraded = !score.degraded.is_empty();
         Self { score: score.score, at_best: score.at_best, unknown: score.unknown, degraded }
     }
-}
-
-/// Flaps that routers could see: never more than the core counts.
-#[derive(Debug, Default)]
-struct Flaps {
-    penalty: f64,
-    at: Option<Instant>,
-    /// Worse since it was last better.
-    worse: bool,
-    held_until: Option<Instant>,
 }
 
 /// What came of a transition that breaks no rule of the group's own.
@@ -546,25 +536,5 @@ impl Judged {
 
     pub(super) fn config(&self) -> Option<&GroupConfig> {
         self.config.as_ref()
-    }
-}
-
-impl Flaps {
-    fn worse(&mut self, local: Instant, damping: Option<Damping>) {
-        let Some(Damping { half_life, suppress, reuse, most }) = damping else { return };
-        if std::mem::replace(&mut self.worse, true) {
-            return;
-        }
-        let age = self.at.map_or(Duration::ZERO, |at| local - at);
-        let halved = self.penalty * (-age.as_secs_f64() / half_life.as_secs_f64()).exp2();
-        let ceiling = reuse * (most.as_secs_f64() / half_life.as_secs_f64()).exp2();
-        self.penalty = (halved + 1.0).min(ceiling);
-        self.at = Some(local);
-        if self.penalty >= suppress || self.held_until.is_some_and(|until| until > local) {
-            let halvings = (self.penalty / reuse).log2().max(0.0);
-            // A little less than exactly: two ways to reckon need not agree to the nanosecond.
-            let wait = halvings * half_life.as_secs_f64() - 1e-6;
-            self.held_until = Some(local + Duration::from_secs_f64(wait.max(0.0)).min(most));
-        }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod due;
+mod flaps;
 mod judged;
 
 use judged::{Judged, Verdict};
@@ -106,8 +107,8 @@ pub(crate) struct Oracle {
     judged: [[Judged; MOST_GROUPS]; MOST_POPS as usize],
     /// By PoP: withdrawals by health.
     withdrawals: [VecDeque<Instant>; MOST_POPS as usize],
-    /// By PoP: when it ended in order.
-    stopped: [Option<Nanos>; MOST_POPS as usize],
+    /// By link: when the PoP ended in order, and with it the session.
+    stopped: [Option<Nanos>; 2 * MOST_POPS as usize],
     /// By PoP: since when nobody there answers.
     gone_since: [Option<Nanos>; MOST_POPS as usize],
     /// By link: when it has recovered from what last befell it.
@@ -128,10 +129,15 @@ impl Oracle {
         self.calm_from = self.calm_from.max(now + START_TIME);
         self.judged[pop] = Default::default();
         self.withdrawals[pop].clear();
-        self.stopped[pop] = None;
+        self.answers(pop);
         for (judged, config) in self.judged[pop].iter_mut().zip(&config.groups) {
             judged.configure(config);
         }
+    }
+
+    /// A PoP that was silent is so no more.
+    pub(crate) fn answers(&mut self, pop: usize) {
+        self.gone_since[pop] = None;
     }
 
     pub(crate) fn died(&mut self, pop: usize) {
@@ -147,9 +153,9 @@ impl Oracle {
         }
     }
 
-    /// A daemon has ended in order.
-    pub(crate) fn stopped(&mut self, pop: usize, now: Nanos) {
-        self.stopped[pop] = Some(now);
+    /// A daemon ends in order, or begins: then `now` is `None`.
+    pub(crate) fn stops(&mut self, link: usize, now: Option<Nanos>) {
+        self.stopped[link] = now;
     }
 
     pub(crate) fn informed(&mut self, local: Instant, pop: usize, group: usize, input: &Input) {
@@ -251,7 +257,7 @@ impl World {
         }
         self.record(|| Fact::Lost { link: link as u8, group: group as u8, how });
         let pop = self.pop_of(link);
-        let undisturbed = self.oracle.stopped[pop]
+        let undisturbed = self.oracle.stopped[link]
             .is_some_and(|since| self.link_is_whole(link) && self.oracle.link_calm_from[link] < since);
         if how == Gone::Session && undisturbed {
             self.violated(
