@@ -203,6 +203,7 @@ impl Control {
             self.pulse.beat();
             let now = Instant::now();
             if let Some(gap) = self.thaw.look(now, thaw::boottime()) {
+                while inputs.views.try_recv().is_ok() {} // seen before the gap
                 self.thawed(now, gap);
             }
             self.settle(now);
@@ -299,6 +300,8 @@ impl Control {
     /// Nothing of this process ran for a while: what was known before is that much older.
     fn thawed(&mut self, now: Instant, gap: Gap) {
         self.doubt.thawed(now, gap);
+        self.groups.forget_views(now);
+        self.observers.follow(&self.config, &self.speaker);
         self.score(now);
         self.tell_faults(now);
         self.announce();

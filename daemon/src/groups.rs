@@ -74,6 +74,15 @@ impl Groups {
         self.announcer.handle(now, group, Input::View(view));
     }
 
+    /// What was seen of others is too old to decide anything.
+    pub(crate) fn forget_views(&mut self, now: Instant) {
+        let guarded = self.announcer.groups().filter(|group| group.config().guard.is_some());
+        let guarded: Vec<_> = guarded.map(|group| group.config().name.clone()).collect();
+        for group in guarded {
+            self.view(now, &group, View::default());
+        }
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.announcer.handle_timeout(now);
     }
