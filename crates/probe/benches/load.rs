@@ -7,7 +7,8 @@
 //!
 //! `cargo bench -p proxima-probe --bench load -- TARGETS SECONDS`. Probes have no jitter here, so that whatever lies between
 //! two of them beyond the interval is lateness: of timers, of the prober, of the network and of the app that takes the time.
-//! They spread over the interval while it warms up. Prints one figure a line, its name first.
+//! Targets begin in groups, one after the other, so that they are spread over the interval as jitter would spread them. Prints one
+//! figure a line, its name first.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -34,7 +35,7 @@ use proxima_probe::{ProbeKind, ProbeTarget, Prober};
 use proxima_probe_kind::{Expect, Http, HttpVersion, Statuses};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime::Builder,
     sync::mpsc,
     task::{LocalSet, spawn_local},
@@ -43,6 +44,10 @@ use tokio::{
 /// Set in the environment of this program when it is to be the app.
 const APP: &str = "PROXIMA_PROBE_BENCH_APP";
 const INTERVAL: Duration = Duration::from_secs(1);
+/// In how many groups the targets begin.
+const GROUPS: u32 = 50;
+/// How many listeners the targets share.
+const LISTENERS: usize = 16;
 const WARM_UP: Duration = Duration::from_secs(15);
 
 fn main() {
@@ -55,16 +60,21 @@ fn main() {
     }
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
     let (targets, seconds) = (numbers.next().unwrap_or(10_000), numbers.next().unwrap_or(20));
-    assert!(hard > 2 * u64::from(targets), "{targets} targets need more open files than {hard}");
+    assert!(hard > u64::from(targets) + 4096, "{targets} targets need more open files than {hard}");
     runtime.block_on(measure(targets, Duration::from_secs(seconds.into())));
 }
 
 /// Probes for so long, and prints what that came to.
 async fn measure(targets: u32, time: Duration) {
     let mut app = App::start();
-    let all = (0..targets).map(|n| target(n, app.port)).collect();
-    let (_prober, mut events) = Prober::start(all, 1);
-    tokio::spawn(async move { while events.recv().await.is_some() {} });
+    let mut probers = Vec::new();
+    for group in 0..GROUPS {
+        let of_group = (group..targets).step_by(GROUPS as usize).map(|n| target(n, app.port));
+        let (prober, mut events) = Prober::start(of_group.collect(), group.into());
+        tokio::spawn(async move { while events.recv().await.is_some() {} });
+        probers.push(prober);
+        tokio::time::sleep(INTERVAL / GROUPS).await;
+    }
     tokio::time::sleep(WARM_UP).await;
     app.say("begin");
     let (cpu, began) = (cpu(), Instant::now());
@@ -192,16 +202,19 @@ impl Seen {
 
 /// Serves all targets, and answers `begin` and `report` on standard input.
 async fn app() {
-    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    println!("{}", listener.local_addr().unwrap().port());
+    let first = listener(0);
+    let port = first.local_addr().unwrap().port();
     let seen = Rc::new(RefCell::new(Seen::default()));
-    let watched = Rc::clone(&seen);
-    spawn_local(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            spawn_local(serve(stream, Rc::clone(&watched)));
-        }
-    });
+    for listener in std::iter::once(first).chain((1..LISTENERS).map(|_| listener(port))) {
+        let seen = Rc::clone(&seen);
+        spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                spawn_local(serve(stream, Rc::clone(&seen)));
+            }
+        });
+    }
+    println!("{port}");
     let (sender, mut lines) = mpsc::channel(1);
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -217,6 +230,14 @@ async fn app() {
         }
         std::io::stdout().flush().unwrap();
     }
+}
+
+/// Real backends have a backlog each; one for all of them would lose SYNs whenever this process has to wait.
+fn listener(port: u16) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind((Ipv4Addr::UNSPECIFIED, port).into()).unwrap();
+    socket.listen(4096).unwrap()
 }
 
 async fn serve(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) {
