@@ -25,12 +25,13 @@ use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
 use proxima_probe::{Checks, ProbeEvent};
 use proxima_proxy::{Beats, DataPlane, Distress, Listener, Snapshot};
-use proxima_telemetry::EventJournal;
+use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
     admin::Command,
+    attempts::Attempts,
     bfd::BfdSessions,
     distance::{Distances, Reached},
     doubt::Doubt,
@@ -58,6 +59,8 @@ const BEAT_CHECK: Duration = Duration::from_millis(100);
 const PROBES_AT_ONCE: usize = 256;
 /// The same for routes to backends.
 const ROUTES_AT_ONCE: usize = 256;
+/// The same for lost connections of real traffic.
+const DISTRESS_AT_ONCE: usize = 256;
 
 /// Where the control task's events come from.
 pub(crate) struct Inputs {
@@ -98,6 +101,7 @@ pub(crate) struct Control {
     pub(crate) doubt: Doubt,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     desired: Vec<Announcement>,
     ready: bool,
@@ -105,6 +109,7 @@ pub(crate) struct Control {
     watchdog: Watchdog,
     last_check: Instant,
     pub(crate) last_census: Instant,
+    pub(crate) attempts: Attempts,
     stop: Option<Stop>,
     pub(crate) bfd: BfdSessions,
     pub(crate) supervisor: Supervisor,
@@ -129,6 +134,7 @@ pub(crate) struct Parts {
     pub(crate) checks: Checks,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
+    pub(crate) log: LogFilter,
     pub(crate) supervisor: Supervisor,
     pub(crate) pulse: Pulse,
     pub(crate) file: PathBuf,
@@ -139,7 +145,7 @@ pub(crate) struct Parts {
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
         let Parts { journal, speaker, data_plane, traffic, snapshot, bfd, checks, .. } = parts;
-        let Parts { mut observers, vips, supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
@@ -163,6 +169,7 @@ impl Control {
             orders: Orders::default(),
             observers,
             vips,
+            log,
             snapshot,
             desired: Vec::new(),
             ready: false,
@@ -170,6 +177,7 @@ impl Control {
             watchdog,
             last_check: now,
             last_census: now,
+            attempts: Attempts::default(),
             stop: None,
             bfd,
             supervisor,
@@ -195,6 +203,7 @@ impl Control {
             self.pulse.beat();
             let now = Instant::now();
             if let Some(gap) = self.thaw.look(now, thaw::boottime()) {
+                while inputs.views.try_recv().is_ok() {} // seen before the gap
                 self.thawed(now, gap);
             }
             self.settle(now);
@@ -210,7 +219,6 @@ impl Control {
                     let queued = std::iter::from_fn(|| inputs.probes.try_recv().ok());
                     self.handle_probes(std::iter::once(event).chain(queued).take(PROBES_AT_ONCE));
                 }
-                Some(distress) = inputs.distress.recv() => self.traffic.lost(&distress),
                 Some(event) = inputs.speaker.recv() => self.handle_speaker(event),
                 Some(reached) = inputs.routes.recv() => {
                     let queued = std::iter::from_fn(|| inputs.routes.try_recv().ok());
@@ -227,6 +235,11 @@ impl Control {
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
                 () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
+                // After all else: of a pool that is gone every worker may tell without end.
+                Some(distress) = inputs.distress.recv() => {
+                    let queued = std::iter::from_fn(|| inputs.distress.try_recv().ok());
+                    self.traffic.lost(std::iter::once(distress).chain(queued).take(DISTRESS_AT_ONCE));
+                }
             }
         }
     }
@@ -287,6 +300,8 @@ impl Control {
     /// Nothing of this process ran for a while: what was known before is that much older.
     fn thawed(&mut self, now: Instant, gap: Gap) {
         self.doubt.thawed(now, gap);
+        self.groups.forget_views(now);
+        self.observers.follow(&self.config, &self.speaker);
         self.score(now);
         self.tell_faults(now);
         self.announce();
@@ -295,7 +310,8 @@ impl Control {
     }
 
     fn look_at_traffic(&mut self, now: Instant) {
-        if self.traffic.look(now, &self.data_plane) {
+        let is_up = |backend: &BackendId| verdict(&self.observed, backend) == Health::Up;
+        if self.traffic.look(now, &self.config, is_up, &self.data_plane) {
             self.score(now);
             self.announce();
         }
@@ -339,12 +355,13 @@ impl Control {
     }
 
     /// The groups are those of the configuration in force from now on.
-    pub(crate) fn regroup(&mut self, now: Instant) {
+    pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
         self.doubt.reconfigure(config);
         self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
+        self.order_newcomers(now, newcomers);
         self.score(now);
         self.tell_faults(now);
     }

@@ -4,13 +4,17 @@
 //! and the admin interface.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use proxima_config::Config;
+use proxima_config::{Config, ProbeKind};
 
 /// Standard streams, sockets of the admin interface and the metrics endpoint and their clients, netlink, the catchment's
 /// devices, timers and the like, with room to spare.
 const BASE: usize = 64;
 /// The standing connection, a probe, a confirming connect, and one being closed.
 const PER_BACKEND: usize = 4;
+/// The look for it.
+const PER_NOTICE: usize = 1;
+/// Sixteen programs at once, each with both ends of a pipe and what watches it.
+const PROGRAMS: usize = 16 * 3;
 /// Listeners and connections under way in both directions.
 const PER_PEER: usize = 8;
 /// The event loop, and a connection that was accepted to be turned away.
@@ -43,8 +47,11 @@ pub(crate) fn raise_limit() -> usize {
 
 /// How many of `limit` descriptors the data plane of `workers` may take for clients and backends.
 pub(crate) fn for_clients(limit: usize, config: &Config, workers: usize) -> usize {
+    let notices = config.pools.values().filter(|pool| pool.notice.is_some());
     let reserve = Needs {
         backends: config.pools.values().map(|pool| pool.backends.len()).sum(),
+        notices: notices.map(|pool| pool.backends.len()).sum(),
+        has_programs: config.pools.values().any(|pool| matches!(pool.probe.kind, ProbeKind::Exec(_))),
         peers: config.bgp.peers.len(),
         listeners: config.services.values().map(|service| service.listen.len()).sum(),
         workers,
@@ -71,6 +78,10 @@ fn share(limit: usize, reserve: usize) -> usize {
 
 struct Needs {
     backends: usize,
+    /// Backends that may be announced to go away.
+    notices: usize,
+    /// Some backends are probed by programs.
+    has_programs: bool,
     peers: usize,
     listeners: usize,
     workers: usize,
@@ -78,8 +89,9 @@ struct Needs {
 
 impl Needs {
     fn reserve(&self) -> usize {
-        let Self { backends, peers, listeners, workers } = self;
-        BASE + PER_BACKEND * backends + PER_PEER * peers + (PER_WORKER + listeners) * workers
+        let Self { backends, notices, has_programs, peers, listeners, workers } = self;
+        let probes = PER_BACKEND * backends + PER_NOTICE * notices + PROGRAMS * usize::from(*has_programs);
+        BASE + probes + PER_PEER * peers + (PER_WORKER + listeners) * workers
     }
 }
 
@@ -89,8 +101,12 @@ mod tests {
 
     #[test]
     fn clients_get_what_the_control_plane_leaves_and_a_quarter_at_least() {
-        let reserve = Needs { backends: 10, peers: 2, listeners: 3, workers: 4 }.reserve();
+        let needs =
+            Needs { backends: 10, notices: 0, has_programs: false, peers: 2, listeners: 3, workers: 4 };
+        let reserve = needs.reserve();
         assert_eq!(reserve, 64 + 40 + 16 + 44);
+        let more = Needs { notices: 5, has_programs: true, ..needs };
+        assert_eq!(more.reserve(), reserve + 5 + 48);
         for (limit, expected) in [(1_048_576, 1_048_412), (1024, 860), (200, 50), (64, 16), (0, 0)] {
             assert_eq!(share(limit, reserve), expected, "of {limit}");
         }

@@ -21,7 +21,10 @@ use proxima_config::Config;
 use proxima_probe::Checks;
 use proxima_types::{BackendId, GroupName, Health};
 
-use crate::{groups::gating, thaw::Gap};
+use crate::{
+    groups::{dead_man, gating},
+    thaw::Gap,
+};
 
 /// What is doubted, by backend and by group.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ impl Doubt {
     pub(crate) fn reconfigure(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.groups);
         for (name, group) in &config.groups {
-            let Some(limit) = group.dead_man else { continue };
+            let Some(limit) = dead_man(config, group) else { continue };
             let (newest, suspended) =
                 before.remove(name).map_or((None, None), |it| (it.newest, it.suspended));
             let backends = gating(config, &group.services).cloned().collect();
@@ -157,9 +160,18 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let text = format!(
-                "{CONFIG}\n[announce.held]\nprefixes = [\"198.51.100.0/24\"]\nservices = [\"web\"]\nvip = \"none\"\ndead-man = \"5s\"\n"
-            );
+            let more = r#"
+[[bgp.peers]]
+name = "router"
+address = "10.0.0.1"
+remote-as = 65001
+[announce.held]
+prefixes = ["198.51.100.0/24"]
+services = ["web"]
+vip = "none"
+dead-man = "5s"
+"#;
+            let text = [CONFIG, more].concat();
             let config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
             let begun = Instant::now();
             let ids: Vec<BackendId> =

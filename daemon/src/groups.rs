@@ -1,10 +1,13 @@
 //! The announcement groups: scores from verdicts, and the whole of what peers should hold.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use proxima_announce::{
     Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
-    Origin, Output, View, WhenDown, Withdrawn,
+    Origin, Output, Override, View, WhenDown, Withdrawn,
 };
 use proxima_config::{Backend, Config, Withdrawals};
 use proxima_health::{Degradation, Member, RegionScore, region_score};
@@ -13,6 +16,7 @@ use proxima_types::{Announcement, BackendId, GroupName, Prefix, ReachState, Serv
 use crate::routing::Observed;
 
 /// All groups of this PoP, and what gates each.
+#[derive(Clone)]
 pub(crate) struct Groups {
     announcer: Announcer,
     gates: BTreeMap<GroupName, Vec<ServiceName>>,
@@ -68,6 +72,15 @@ impl Groups {
     /// Who else announces the group.
     pub(crate) fn view(&mut self, now: Instant, group: &GroupName, view: View) {
         self.announcer.handle(now, group, Input::View(view));
+    }
+
+    /// What was seen of others is too old to decide anything.
+    pub(crate) fn forget_views(&mut self, now: Instant) {
+        let guarded = self.announcer.groups().filter(|group| group.config().guard.is_some());
+        let guarded: Vec<_> = guarded.map(|group| group.config().name.clone()).collect();
+        for group in guarded {
+            self.view(now, &group, View::default());
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -129,19 +142,27 @@ impl Groups {
             .find_map(|config| config.prefixes.contains(prefix).then_some(&config.name))
     }
 
-    /// Whether another configuration would leave nothing announced, although something is now: by health alone, as if it had
-    /// been in force from the start.
+    /// Whether another configuration would leave nothing announced, now or when what holds a group is over, although something
+    /// is now.
     pub(crate) fn would_fall_silent(
         &self,
         now: Instant,
         config: &Config,
         believed: &impl Fn(&BackendId) -> Observed,
     ) -> bool {
-        let mut tried = Self::new(now, config);
+        let mut tried = self.clone();
+        tried.reconfigure(now, config);
         tried.score(now, config, believed, &|_| Vec::new());
-        let undecided = tried.announcer.groups().any(|group| !group.is_settled());
-        !self.are_withdrawn() && !undecided && tried.desired().is_empty()
+        let silent = |group: &Group| {
+            group.by_health_alone() == ReachState::Withdrawn && group.order().verb != Override::Announce
+        };
+        !self.are_withdrawn() && tried.announcer.groups().all(silent)
     }
+}
+
+/// How long a group's health is believed without a probe's end; `None`: for ever, as where no probe of the own region gates it.
+pub(crate) fn dead_man(config: &Config, group: &proxima_config::Group) -> Option<Duration> {
+    group.dead_man.filter(|_| gating(config, &group.services).next().is_some())
 }
 
 /// The backends of the own region behind `services`, each once.
@@ -232,6 +253,57 @@ fn group_config(config: &Config, group: &proxima_config::Group) -> GroupConfig {
             let least = u32::from(guard.min_announcers.get());
             GuardConfig::new(config.bgp.local_as, origin, least, guard.quiet)
         }),
-        dead_man: group.dead_man,
+        dead_man: dead_man(config, group),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_types::Health;
+
+    use super::*;
+
+    const CONFIG: &str = include_str!("../tests/two-jurisdictions.toml");
+
+    fn config(region: &str, group: &str) -> Config {
+        let more = format!(
+            "[[bgp.peers]]\nname = \"router\"\naddress = \"10.0.0.1\"\nremote-as = 65001\n\
+             [announce.web]\nprefixes = [\"198.51.100.0/24\"]\nservices = [\"web\"]\nvip = \"none\"\n{group}\n"
+        );
+        let text = CONFIG.replace("region = \"eu\"\nrouter-id", &format!("region = \"{region}\"\nrouter-id"));
+        let text = text.replace("[regions.eu]", "[regions.none]\njurisdiction = \"EU\"\n[regions.eu]");
+        Config::parse(&(text + &more), "two-jurisdictions.toml").unwrap()
+    }
+
+    fn health(up: bool) -> impl Fn(&BackendId) -> Observed {
+        let health = if up { Health::Up } else { Health::Down };
+        move |_| Observed { health, ..Observed::default() }
+    }
+
+    #[test]
+    fn a_group_that_no_own_probe_gates_has_no_dead_man() {
+        let stay = "when-down = \"stay\"";
+        for (region, expected) in [("eu", Some(Duration::from_secs(30))), ("none", None)] {
+            let config = config(region, stay);
+            let group = &config.groups[&"web".parse::<GroupName>().unwrap()];
+            assert_eq!(dead_man(&config, group), expected, "{region}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_falls_silent_by_what_health_then_asks_for_held_back_or_not() {
+        let now = Instant::now();
+        let mild = config("eu", "[announce.web.withdrawn]\nbelow = 0.4\nabove = 0.5\nmin-up = \"1h\"");
+        let strict = config("eu", "[announce.web.withdrawn]\nbelow = 0.8\nabove = 0.9\nmin-up = \"1h\"");
+        let half = |backend: &BackendId| health(backend.to_string() == "app/eu-1")(backend);
+        let mut groups = Groups::new(now, &mild);
+        assert!(!groups.would_fall_silent(now, &mild, &health(false)), "nothing is announced as it is");
+        groups.score(now, &mild, &half, &|_| Vec::new());
+        assert!(!groups.are_withdrawn());
+        assert!(!groups.would_fall_silent(now, &mild, &half));
+        assert!(groups.would_fall_silent(now, &strict, &half), "although min-up holds it for an hour");
+        let order = Order { verb: Override::Announce, ..Order::default() };
+        groups.order(now, &"web".parse().unwrap(), order);
+        assert!(!groups.would_fall_silent(now, &strict, &half), "an operator wants it announced");
     }
 }

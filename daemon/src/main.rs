@@ -20,7 +20,7 @@
 //! | [`operate`] | what operators order |
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
-//! | [`neighbours`] | news of BGP and BFD sessions |
+//! | [`neighbours`], [`attempts`] | news of BGP and BFD sessions, and which of them are none |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
 //! | [`vips`] | which prefixes are local |
@@ -31,6 +31,7 @@
 
 mod admin;
 mod args;
+mod attempts;
 mod bfd;
 mod control;
 mod descriptors;
@@ -98,7 +99,7 @@ fn run(args: &Args) -> Result<End> {
     let text = fs::read_to_string(&args.config)
         .with_context(|| format!("can't read {file}; name the configuration with --config FILE"))?;
     let config = Config::parse(&text, &file.to_string())?;
-    let _log = proxima_telemetry::log::install(&LogOptions {
+    let log = proxima_telemetry::log::install(&LogOptions {
         format: match config.log.format {
             proxima_config::LogFormat::Text => LogFormat::Text,
             proxima_config::LogFormat::Json => LogFormat::Json,
@@ -114,7 +115,7 @@ fn run(args: &Args) -> Result<End> {
         .context("can't make the control thread's runtime")?;
     let path = args.config.clone();
     runtime.block_on(async {
-        let daemon = Daemon::start(config, path, prometheus).await?;
+        let daemon = Daemon::start(config, path, prometheus, log.filter()).await?;
         priority::raise();
         let ended = daemon.run().await;
         priority::lower();

@@ -7,7 +7,7 @@ use proxima_bfd_io::{BfdEvent, Meaning};
 use proxima_bgp_speaker::{BfdState, SpeakerEvent, UpdateContent};
 use proxima_types::PeerName;
 
-use crate::{control::Control, words};
+use crate::{attempts::Step, control::Control, words};
 
 /// How often members of ranges that are gone are looked for.
 const CENSUS: Duration = Duration::from_secs(5);
@@ -17,7 +17,12 @@ impl Control {
         let (kind, at) = match event {
             SpeakerEvent::StateChanged { peer, from, to, cause, at } => {
                 let (from, to) = (words::session_state(from), words::session_state(to));
-                (EventKind::PeerState { peer, from, to, reason: words::session_reason(&cause) }, at)
+                let step = Step { from, to, reason: words::session_reason(&cause), at };
+                for Step { from, to, reason, at } in self.attempts.tell(&peer, step) {
+                    self.journal
+                        .publish_at(EventKind::PeerState { peer: peer.clone(), from, to, reason }, at);
+                }
+                return;
             }
             SpeakerEvent::UpdateSent { peer, content, at } => {
                 let (announced, withdrawn, attributes) = match content {

@@ -7,8 +7,8 @@
 //!                              refused as a whole, nothing changed, told in the journal
 //! ```
 //!
-//! Peers, monitoring stations, table dumps, announcement groups, `[limits]` and `[drain]` change while the daemon runs; unchanged
-//! peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
+//! Peers, monitoring stations, table dumps, announcement groups, `[limits]`, `[drain]` and the log's level change while the daemon
+//! runs; unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
 //! of the file is applied: what runs is always one file, whole.
 //!
 //! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last.
@@ -153,6 +153,9 @@ impl Control {
         if regroup {
             self.take_over_groups(&before, &newcomers);
         }
+        if before.log.level != self.config.log.level {
+            self.set_log_level();
+        }
         // An observing peer may be another one now.
         self.observers.follow(&self.config, &self.speaker);
         self.vips.keep(vips::wanted(&self.config), self.config.drain.withdrawn);
@@ -161,15 +164,22 @@ impl Control {
         answer(asked, Ok(changes));
     }
 
+    fn set_log_level(&self) {
+        match self.log.set(&self.config.log.level.to_string()) {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("PROXIMA_LOG outranks `level` of [log]: the log stays as it is"),
+            Err(error) => tracing::error!(%error, "the log stays as it is"),
+        }
+    }
+
     /// The groups of the configuration in force, which are others than `before`.
     fn take_over_groups(&mut self, before: &Config, newcomers: &[GroupName]) {
         let now = Instant::now();
         self.allow(before.prefixes().into_iter().chain(self.config.prefixes()).collect());
-        self.regroup(now);
+        self.regroup(now, newcomers);
         let since = self.wall(now);
         self.group_since.retain(|name, _| self.config.groups.contains_key(name));
         self.group_since.extend(newcomers.iter().map(|name| (name.clone(), since)));
-        self.order_newcomers(now, newcomers);
         self.announce();
         self.allow(self.config.prefixes());
     }

@@ -23,7 +23,7 @@ use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, Protocol};
 use proxima_probe::{Prober, ProberHandle};
 use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
-use proxima_telemetry::{EventJournal, Prometheus};
+use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -71,7 +71,12 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that can't be had, with the remedy; what was begun is undone.
-    pub(crate) async fn start(config: Config, file: PathBuf, prometheus: Prometheus) -> Result<Self> {
+    pub(crate) async fn start(
+        config: Config,
+        file: PathBuf,
+        prometheus: Prometheus,
+        log: LogFilter,
+    ) -> Result<Self> {
         let open_files = descriptors::raise_limit();
         let signals = Signals::listen().context("can't listen to signals")?;
         let socket =
@@ -137,6 +142,7 @@ impl Daemon {
             checks: prober.checks(),
             observers,
             vips: vips.clone(),
+            log,
             supervisor,
             pulse,
             file,

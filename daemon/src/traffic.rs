@@ -10,12 +10,11 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
-use proxima_config::{Config, Slo};
-use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, SloWindow};
+use proxima_config::{Config, Pool, Slo};
+use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, PassiveRule, SloWindow};
 use proxima_probe::PassiveSender;
 use proxima_proxy::{DataPlane, Distress, Served, Stats, TrafficReader};
 use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName};
@@ -28,8 +27,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Traffic {
     reader: TrafficReader,
     prober: PassiveSender,
-    /// How long a run of bad answers is, of pools whose traffic is evidence.
-    limits: BTreeMap<PoolName, NonZeroU32>,
+    /// What comes of bad answers, of pools whose traffic is evidence.
+    rules: BTreeMap<PoolName, PassiveRule>,
     /// By group with an SLO, and gating service.
     windows: BTreeMap<GroupName, BTreeMap<ServiceName, SloWindow>>,
     looked_at: Option<Instant>,
@@ -57,29 +56,39 @@ pub(crate) struct Judged {
 impl Traffic {
     pub(crate) fn new(config: &Config, data_plane: &DataPlane, prober: PassiveSender) -> Self {
         let reader = data_plane.traffic();
-        let (limits, windows) = (limits(config), windows(config, BTreeMap::new()));
-        Self { reader, prober, limits, windows, looked_at: None }
+        let (rules, windows) = (rules(config), windows(config, BTreeMap::new()));
+        Self { reader, prober, rules, windows, looked_at: None }
     }
 
     /// Takes another configuration. Windows whose objectives stay the same go on.
     pub(crate) fn reconfigure(&mut self, config: &Config) {
-        self.limits = limits(config);
+        self.rules = rules(config);
         self.windows = windows(config, std::mem::take(&mut self.windows));
     }
 
-    /// A worker has just lost a connection to a backend.
-    pub(crate) fn lost(&self, distress: &Distress) {
-        self.report(&distress.backend, distress.seen);
+    /// Workers have just lost connections to backends.
+    pub(crate) fn lost(&self, distress: impl Iterator<Item = Distress>) {
+        for Distress { backend, seen } in distress {
+            self.report(&backend, seen, false);
+        }
     }
 
     /// To be called from time to time. Returns whether other objectives are missed than before: the scores are others.
-    pub(crate) fn look(&mut self, now: Instant, data_plane: &DataPlane) -> bool {
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        is_up: impl Fn(&BackendId) -> bool,
+        data_plane: &DataPlane,
+    ) -> bool {
         if self.looked_at.is_some_and(|at| now < at + LOOK) {
             return false;
         }
         self.looked_at = Some(now);
-        for (backend, seen) in self.reader.read() {
-            self.report(&backend, seen);
+        let met = self.reader.read();
+        let dispensable = dispensable(config, is_up, &met);
+        for (backend, seen) in &met {
+            self.report(backend, *seen, dispensable.contains(&backend));
         }
         !self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served())
     }
@@ -112,18 +121,48 @@ impl Traffic {
         windows.flat_map(|(group, services)| services.iter().map(move |each| judged(group, each))).collect()
     }
 
-    fn report(&self, backend: &BackendId, seen: Passive) {
-        if let Some(limit) = self.limits.get(backend.pool()) {
-            self.prober.report(backend, seen, *limit);
+    fn report(&self, backend: &BackendId, seen: Passive, may_go: bool) {
+        if let Some(rule) = self.rules.get(backend.pool()) {
+            let mark_down = rule.mark_down.filter(|_| may_go);
+            self.prober.report(backend, seen, PassiveRule { mark_down, ..*rule });
         }
     }
 }
 
-fn limits(config: &Config) -> BTreeMap<PoolName, NonZeroU32> {
-    let limit = |(name, pool): (&PoolName, &proxima_config::Pool)| {
-        Some((name.clone(), pool.passive.as_ref()?.error_limit))
+fn rules(config: &Config) -> BTreeMap<PoolName, PassiveRule> {
+    let rule = |(name, pool): (&PoolName, &Pool)| {
+        let proxima_config::Passive { error_limit, mark_down, first_byte: _ } = pool.passive?;
+        Some((name.clone(), PassiveRule { limit: error_limit, mark_down }))
     };
-    config.pools.iter().filter_map(limit).collect()
+    config.pools.iter().filter_map(rule).collect()
+}
+
+/// The backends that traffic may mark down now: of each pool and region the one that fares worst, if no more than half are
+/// down with it. Clients that provoke errors everywhere get no further.
+fn dispensable<'a>(
+    config: &Config,
+    is_up: impl Fn(&BackendId) -> bool,
+    met: &'a BTreeMap<BackendId, Passive>,
+) -> Vec<&'a BackendId> {
+    let pools = config.pools.values().filter(|pool| pool.passive.is_some_and(|it| it.mark_down.is_some()));
+    let mut worst = Vec::new();
+    for pool in pools {
+        let mut regions: BTreeMap<_, Vec<&BackendId>> = BTreeMap::new();
+        for backend in &pool.backends {
+            regions.entry(&backend.region).or_default().push(&backend.id);
+        }
+        for backends in regions.into_values() {
+            let down = backends.iter().filter(|id| !is_up(id)).count();
+            let seen = backends.iter().filter(|id| is_up(id)).filter_map(|id| met.get_key_value(*id));
+            let bad = seen.filter(|(_, seen)| seen.good == 0 && seen.bad() > 0);
+            worst.extend(
+                bad.max_by_key(|(_, seen)| seen.bad())
+                    .filter(|_| 2 * (down + 1) <= backends.len())
+                    .map(|(id, _)| id),
+            );
+        }
+    }
+    worst
 }
 
 type Windows = BTreeMap<GroupName, BTreeMap<ServiceName, SloWindow>>;
@@ -245,13 +284,38 @@ mod tests {
     }
 
     #[test]
-    fn pools_that_are_not_observed_have_no_limit() {
+    fn pools_that_are_not_observed_have_no_rule() {
         let of = |text: &str| {
             let text = CONFIG.replacen("[pools.app]", &format!("[pools.app]\n{text}"), 1);
-            limits(&parse(&text)).into_values().next()
+            rules(&parse(&text)).into_values().next()
         };
-        assert_eq!(of(""), Some(Passive::RUN));
-        assert_eq!(of("passive = { error-limit = 3 }"), NonZeroU32::new(3));
+        let usual = PassiveRule::default();
+        assert_eq!(of(""), Some(usual));
+        let limit = 3.try_into().unwrap();
+        assert_eq!(of("passive = { error-limit = 3 }"), Some(PassiveRule { limit, ..usual }));
         assert_eq!(of("passive = { observe = false }"), None);
+        let mark_down = Some(Duration::from_secs(5));
+        let marking = "passive = { on-error = \"mark-down\", hold-down = \"5s\" }";
+        assert_eq!(of(marking), Some(PassiveRule { mark_down, ..usual }));
+    }
+
+    #[test]
+    fn traffic_marks_down_one_backend_at_a_time_and_no_more_than_half_of_a_region() {
+        let text = CONFIG.replacen("[pools.app]", "[pools.app]\npassive = { on-error = \"mark-down\" }", 1);
+        let (marking, plain) = (parse(&text), parse(CONFIG));
+        let errors = |server_errors, good| Passive { server_errors, good, ..Passive::default() };
+        let [first, second, far] =
+            ["app/eu-1", "app/eu-2", "app/us-1"].map(|id| id.parse::<BackendId>().unwrap());
+        for (config, down, seen, expected) in [
+            (&marking, None, [errors(3, 0), errors(9, 0), errors(50, 0)], vec![&second]),
+            (&marking, None, [errors(3, 0), errors(9, 1), errors(50, 0)], vec![&first]),
+            (&marking, None, [errors(0, 1), errors(9, 1), errors(50, 0)], vec![]),
+            (&marking, Some(&second), [errors(3, 0), errors(9, 0), errors(50, 0)], vec![]),
+            (&plain, None, [errors(3, 0), errors(9, 0), errors(50, 0)], vec![]),
+        ] {
+            let met = [&first, &second, &far].map(Clone::clone).into_iter().zip(seen).collect();
+            let found = dispensable(config, |id| Some(id) != down, &met);
+            assert_eq!(found, expected, "{down:?} {seen:?}: us-1 is the only one of its region");
+        }
     }
 }

@@ -18,22 +18,28 @@ use proxima_telemetry::EventJournal;
 use proxima_types::Prefix;
 use tokio::sync::Mutex;
 
-/// The VIPs of this process; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct LocalVips(Arc<Inner>);
+/// The VIPs of this process.
+pub(crate) struct LocalVips<V = KernelVips>(Arc<Inner<V>>);
 
-struct Inner {
-    kernel: Mutex<Held>,
+struct Inner<V> {
+    open: fn() -> Result<V, VipError>,
+    held: Mutex<Held<V>>,
     /// Counts what was wanted: only the latest removal takes place.
     wanted: AtomicU64,
     journal: Arc<EventJournal>,
 }
 
-#[derive(Default)]
-struct Held {
+struct Held<V> {
     /// Opened when it is needed.
-    kernel: Option<KernelVips>,
+    kernel: Option<V>,
     prefixes: Vec<Prefix>,
+}
+
+/// Another handle of the same.
+impl<V> Clone for LocalVips<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 /// The prefixes that `config` wants to be local.
@@ -45,8 +51,14 @@ pub(crate) fn wanted(config: &Config) -> Vec<Prefix> {
 impl LocalVips {
     /// None yet.
     pub(crate) fn new(journal: Arc<EventJournal>) -> Self {
-        let (kernel, wanted) = (Mutex::default(), AtomicU64::new(0));
-        Self(Arc::new(Inner { kernel, wanted, journal }))
+        Self::of(KernelVips::open, journal)
+    }
+}
+
+impl<V: Vips + Send + Sync + 'static> LocalVips<V> {
+    fn of(open: fn() -> Result<V, VipError>, journal: Arc<EventJournal>) -> Self {
+        let held = Mutex::new(Held { kernel: None, prefixes: Vec::new() });
+        Self(Arc::new(Inner { open, held, wanted: AtomicU64::new(0), journal }))
     }
 
     /// Makes these local too, and takes none back that is to go later: [`Self::keep`] follows.
@@ -55,7 +67,7 @@ impl LocalVips {
     /// The first thing that could not be done; then all is as it was before.
     pub(crate) async fn add(&self, prefixes: &[Prefix]) -> Result<(), VipError> {
         self.0.wanted.fetch_add(1, Ordering::Relaxed);
-        let mut held = self.0.kernel.lock().await;
+        let mut held = self.0.held.lock().await;
         let more: Vec<Prefix> = prefixes.iter().filter(|it| !held.prefixes.contains(it)).copied().collect();
         if more.is_empty() {
             return Ok(());
@@ -73,7 +85,7 @@ impl LocalVips {
         let vips = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            let mut held = vips.0.kernel.lock().await;
+            let mut held = vips.0.held.lock().await;
             if vips.0.wanted.load(Ordering::Relaxed) == wanted {
                 vips.tell(vips.set(&mut held, prefixes).await.err());
             }
@@ -83,22 +95,26 @@ impl LocalVips {
     /// Takes all of them back at once.
     pub(crate) async fn remove_all(&self) {
         self.0.wanted.fetch_add(1, Ordering::Relaxed);
-        let mut held = self.0.kernel.lock().await;
+        let mut held = self.0.held.lock().await;
         self.tell(self.set(&mut held, Vec::new()).await.err());
     }
 
     /// Makes exactly these local, and tells what that meant; the first prefix that could not be done is returned.
-    async fn set(&self, held: &mut Held, prefixes: Vec<Prefix>) -> Result<Option<VipError>, VipError> {
+    async fn set(&self, held: &mut Held<V>, prefixes: Vec<Prefix>) -> Result<Option<VipError>, VipError> {
         let kernel = match &mut held.kernel {
             Some(kernel) => kernel,
             None if prefixes.is_empty() => return Ok(None),
-            none => none.insert(KernelVips::open()?),
+            none => none.insert((self.0.open)()?),
         };
         let Changes { added, removed, errors } = kernel.set(&prefixes).await;
         held.prefixes = prefixes;
         let journal = &self.0.journal;
-        added.into_iter().for_each(|prefix| drop(journal.publish(EventKind::VipAdded { prefix })));
-        removed.into_iter().for_each(|prefix| drop(journal.publish(EventKind::VipRemoved { prefix })));
+        for prefix in added {
+            journal.publish(EventKind::VipAdded { prefix });
+        }
+        for prefix in removed {
+            journal.publish(EventKind::VipRemoved { prefix });
+        }
         for error in &errors {
             self.tell(Some(error));
         }
@@ -109,5 +125,63 @@ impl LocalVips {
         if let Some(error) = error {
             self.0.journal.publish(EventKind::VipFailed { error: error.to_string() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_netlink::{Action, FakeVips};
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(5);
+
+    thread_local! {
+        static HOST: FakeVips = FakeVips::default();
+    }
+
+    fn vips() -> (LocalVips<FakeVips>, FakeVips) {
+        (LocalVips::of(|| Ok(HOST.with(Clone::clone)), EventJournal::new(16)), HOST.with(Clone::clone))
+    }
+
+    fn prefixes<const N: usize>(texts: [&str; N]) -> [Prefix; N] {
+        texts.map(|text| text.parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_prefix_is_local_at_once_and_an_old_one_until_its_time_is_over() {
+        let [old, new] = prefixes(["192.0.2.0/25", "198.51.100.0/24"]);
+        let (vips, host) = vips();
+        vips.add(&[old]).await.unwrap();
+        vips.add(&[new]).await.unwrap();
+        vips.keep(vec![new], WAIT);
+        assert_eq!(host.calls(), [(Action::Add, old), (Action::Add, new)]);
+        tokio::time::sleep(2 * WAIT).await;
+        assert_eq!(host.calls()[2..], [(Action::Remove, old)]);
+        vips.remove_all().await;
+        assert_eq!(host.calls()[3..], [(Action::Remove, new)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_prefix_that_is_wanted_again_meanwhile_stays() {
+        let [one, other] = prefixes(["192.0.2.0/25", "198.51.100.0/24"]);
+        let (vips, host) = vips();
+        vips.add(&[one, other]).await.unwrap();
+        vips.keep(vec![one], WAIT);
+        tokio::time::sleep(WAIT / 2).await;
+        vips.add(&[one, other]).await.unwrap();
+        vips.keep(vec![one, other], WAIT);
+        tokio::time::sleep(2 * WAIT).await;
+        assert_eq!(host.calls(), [(Action::Add, one), (Action::Add, other)]);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_added_is_an_error_and_leaves_all_as_it_was() {
+        let [one, bad, other] = prefixes(["192.0.2.0/25", "192.0.2.128/25", "198.51.100.0/24"]);
+        let (vips, host) = vips();
+        vips.add(&[one]).await.unwrap();
+        host.forbid(bad);
+        assert!(vips.add(&[bad, other]).await.is_err());
+        assert_eq!(host.present().await.unwrap(), [one]);
     }
 }

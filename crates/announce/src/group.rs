@@ -37,7 +37,8 @@ pub enum Input {
     Fault(Option<String>),
     /// The operator's order.
     Order(Order),
-    /// What the observing sessions show; without a guard it means nothing.
+    /// What the observing sessions show; without a guard it means nothing. After a time in which the process did not run, to
+    /// be told as not observing until they are known to be alive: what was seen before may be gone.
     View(View),
 }
 
@@ -160,7 +161,14 @@ impl Group {
 
     /// Handles an input while the cap may be reached; returns whether that withdrew the group by health.
     pub(crate) fn handle_under(&mut self, now: Instant, input: Input, full: Option<Full>) -> bool {
-        let left = self.catch_up(now, full);
+        let left = match input {
+            Input::Order(_) | Input::Checked(_) => self.catch_up(now, full),
+            // Taken in before anything is decided: an older view must not be the reason to leave.
+            Input::View(_) | Input::Score(_) | Input::Fault(_) => {
+                self.wish.notice_silence(now, &self.config);
+                false
+            }
+        };
         let mut cause = None;
         match input {
             Input::Score(score) => self.wish.see_score(score),
@@ -185,8 +193,8 @@ impl Group {
         self.decide(now, None, full)
     }
 
-    /// What is due is done before anything new is taken in, so that each is told with its own reason: news that come after
-    /// a freeze may come before the timeout.
+    /// What is due is done before anything is taken in that would be told as the reason for it, or would hide it: after a
+    /// freeze the news may come before the timeout.
     fn catch_up(&mut self, now: Instant, full: Option<Full>) -> bool {
         self.poll_timeout().is_some_and(|due| due <= now) && self.handle_timeout_under(now, full)
     }

@@ -29,6 +29,7 @@ mod backend;
 mod bfd;
 mod event;
 mod group;
+mod hold;
 mod operate;
 mod order;
 mod peer;
@@ -41,7 +42,8 @@ pub use alarm::{Alarm, AlarmKind};
 pub use backend::{Backend, Backends, Distance};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
-pub use group::{Degradation, Evidence, GroupReason, Hold, RegionScore, ServiceScore, Sighting};
+pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};
+pub use hold::{Evidence, Hold, Sighting};
 pub use operate::{
     DrainRequest, DrainStatus, Drained, ErrorBody, ReloadRequest, Reloaded, Reloads, RestartRequest,
     Restarting,

@@ -60,7 +60,7 @@ impl fmt::Display for By {
     }
 }
 
-/// An order: what, whose, why, and until when.
+/// An order: what, whose, why, and until when. It ends with the process too: a daemon that begins anew goes by health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// What it does.

@@ -439,11 +439,17 @@ fn real_traffic_is_evidence_unless_the_file_says_otherwise() {
             .expect("it is there")
             .passive
     };
-    let usual = Passive { error_limit: 10.try_into().unwrap(), first_byte: None };
+    let usual = Passive { error_limit: 10.try_into().unwrap(), first_byte: None, mark_down: None };
     assert_eq!((passive(""), passive("passive = {}")), (Some(usual), Some(usual)));
     assert_eq!(passive("passive = { observe = false }"), None);
-    let own = Passive { error_limit: 3.try_into().unwrap(), first_byte: Some(Duration::from_millis(500)) };
+    let first_byte = Some(Duration::from_millis(500));
+    let own = Passive { error_limit: 3.try_into().unwrap(), first_byte, mark_down: None };
     assert_eq!(passive("passive = { error-limit = 3, first-byte = \"500ms\" }"), Some(own));
+    let marking =
+        |keys: &str| passive(&format!("passive = {{ on-error = \"mark-down\"{keys} }}")).unwrap().mark_down;
+    assert_eq!(marking(""), Some(Duration::from_secs(30)));
+    assert_eq!(marking(", hold-down = \"5s\""), Some(Duration::from_secs(5)));
+    assert_eq!(passive("passive = { on-error = \"fail-check\" }"), Some(usual));
 }
 
 #[test]
@@ -606,6 +612,10 @@ fn the_pace_of_a_probe_and_where_it_comes_from_are_as_written() {
     };
     assert_eq!(pace(""), (50, 10, None));
     assert_eq!(pace(", interval = \"20ms\", jitter = 0"), (20, 0, None));
+    let of_program =
+        parse(&with("probe = { tcp = true }", "probe = { exec = [\"/bin/true\"], interval = \"5s\" }"));
+    let fast_interval = of_program.pools[&"raw".parse().unwrap()].probe.fast_interval;
+    assert_eq!(fast_interval, Duration::from_secs(1), "each costs a process");
     let source = Some("10.0.0.11".to_owned());
     assert_eq!(pace(", fast-interval = \"500ms\", jitter = 0.5, source = \"10.0.0.11\""), (500, 50, source));
 }

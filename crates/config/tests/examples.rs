@@ -220,3 +220,16 @@ fn the_unit_lets_bfd_run_first_and_reloads_by_the_command_line() {
     let state = lines.iter().find_map(|line| line.strip_prefix("StateDirectory=")).unwrap();
     assert!(state.split(' ').any(|name| dumps.ends_with(name) && dumps.starts_with("/var/lib")), "{state}");
 }
+
+/// The unit hears from the daemon: that it is ready, and that it lives.
+#[test]
+fn the_unit_is_told_of_readiness_and_of_life() {
+    let unit = read("proximad.service");
+    let lines: Vec<&str> = unit.lines().collect();
+    for line in ["Type=notify", "NotifyAccess=main", "Restart=on-failure"] {
+        assert!(lines.contains(&line), "{line}");
+    }
+    let limit = lines.iter().find_map(|line| line.strip_prefix("WatchdogSec=")?.strip_suffix('s')).unwrap();
+    // Longer than the control thread may stand still before the process ends by itself.
+    assert!(limit.parse::<u64>().unwrap() > 10);
+}

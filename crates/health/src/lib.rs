@@ -18,7 +18,7 @@ mod slo;
 mod tracker;
 
 pub use evidence::{Failure, Findings, Loss, Phase};
-pub use passive::Passive;
+pub use passive::{Passive, PassiveRule};
 pub use percent::Percent;
 pub use proxima_probe_kind::Role;
 pub use score::{Degradation, Member, RegionScore, ServiceScore, region_score};

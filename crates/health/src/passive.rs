@@ -5,7 +5,7 @@
 //! | connection refused, reset, cut | as hard as a probe's: one connect looks at once |
 //! | status 5xx, late | soft: so many of them without a good one, usually [`Passive::RUN`], count like a failed probe |
 
-use std::{fmt, num::NonZeroU32};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 /// What real traffic has met on a backend since the last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -52,6 +52,21 @@ impl Passive {
             slow: self.slow.saturating_add(more.slow),
             good: self.good.saturating_add(more.good),
         }
+    }
+}
+
+/// What comes of bad outcomes of real traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PassiveRule {
+    /// So many without a good one are a run; usually [`Passive::RUN`].
+    pub limit: NonZeroU32,
+    /// A run marks the backend down for so long at least. `None`: it counts as one soft failure.
+    pub mark_down: Option<Duration>,
+}
+
+impl Default for PassiveRule {
+    fn default() -> Self {
+        Self { limit: Passive::RUN, mark_down: None }
     }
 }
 

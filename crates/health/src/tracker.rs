@@ -18,6 +18,9 @@
 //! or fails in another way, only the next probe comes sooner. So many bad answers without a good one as the limit says count
 //! as one soft failure beside those of probes, once between two of them, and bring the next probe on.
 //!
+//! Where the report's rule says so, a run marks the backend down for a time whatever its probes say; after it they bring it up
+//! again.
+//!
 //! A notice that the backend goes away at a time takes it down [`Settings::lead`] before, whatever probes say, and keeps it
 //! down until the notice is taken back or put off: no new requests, no share in the score. What is under way goes on.
 //!
@@ -28,16 +31,19 @@
 //! [`Settings::down_interval`] while down, so that a restart is seen soon, and while this host can't probe. Every
 //! pause is jittered by ± [`Settings::jitter`].
 
+mod traffic;
+
 use std::{
     collections::VecDeque,
     fmt,
-    num::{NonZeroU16, NonZeroU32},
+    num::NonZeroU16,
     time::{Duration, Instant},
 };
 
 use proxima_types::Health;
 
-use crate::{Failure, Loss, Passive, Percent};
+use self::traffic::Traffic;
+use crate::{Failure, Loss, Passive, PassiveRule, Percent};
 
 /// How a backend is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +101,8 @@ pub enum Input {
     Passive {
         /// It.
         seen: Passive,
-        /// So many bad outcomes without a good one count as a soft failure; usually [`Passive::RUN`].
-        limit: NonZeroU32,
+        /// What comes of bad outcomes.
+        rule: PassiveRule,
     },
     /// The backend is announced to go away at that time; `None`: not, or no longer. In force until the next one.
     Notice(Option<Instant>),
@@ -227,6 +233,8 @@ pub struct BackendTracker {
     suspicion: Option<(Suspicion, Instant)>,
     harmless: HarmlessLosses,
     traffic: Traffic,
+    /// Real traffic has marked it down: probes don't bring it up before.
+    held_until: Option<Instant>,
     notice: Option<Notice>,
     probe: Probe,
     outputs: VecDeque<Output>,
@@ -252,6 +260,7 @@ impl BackendTracker {
             suspicion: None,
             harmless: HarmlessLosses::default(),
             traffic: Traffic::default(),
+            held_until: None,
             notice: None,
             probe: Probe::Idle { due: now },
             outputs: VecDeque::new(),
@@ -269,7 +278,7 @@ impl BackendTracker {
             Input::Probed(outcome) => self.probed(now, outcome),
             Input::Confirmed(outcome) => self.confirmed(now, outcome),
             Input::StandingLost(loss) => self.suspect(now, Suspicion::Standing(loss)),
-            Input::Passive { seen, limit } => self.passive(now, seen, limit),
+            Input::Passive { seen, rule } => self.passive(now, seen, rule),
             Input::Notice(at) => self.notice(now, at),
         }
     }
@@ -314,7 +323,7 @@ impl BackendTracker {
             Err(_) if is_blind => {}
             Err(failure) => self.failed(now, failure),
         }
-        let pause = if is_blind { self.retry_pause() } else { self.pause() };
+        let pause = if is_blind { self.retry_pause(now) } else { self.pause(now) };
         self.probe = Probe::Idle { due: now.max(started + pause) };
     }
 
@@ -362,20 +371,36 @@ impl BackendTracker {
         }
     }
 
-    fn passive(&mut self, now: Instant, seen: Passive, limit: NonZeroU32) {
+    fn passive(&mut self, now: Instant, seen: Passive, rule: PassiveRule) {
         if self.health == Health::Down {
             return;
         }
         if seen.is_hard() && self.traffic.trusted_until.is_none_or(|until| until <= now) {
             self.suspect(now, Suspicion::Traffic(seen));
         }
-        if let Some(run) = self.traffic.note(seen, limit) {
-            // Where one failure decides, it is to be a probe's.
-            if self.settings.fall > NonZeroU16::MIN {
-                self.failed(now, Failure::Traffic { seen: run });
+        if let Some(run) = self.traffic.note(seen, rule.limit) {
+            let last = Failure::Traffic { seen: run };
+            match rule.mark_down {
+                Some(hold_down) => self.mark_down(now, last, hold_down),
+                // Where one failure decides, it is to be a probe's.
+                None if self.settings.fall > NonZeroU16::MIN => self.failed(now, last),
+                None => {}
             }
             self.probe_soon(now);
         }
+    }
+
+    fn mark_down(&mut self, now: Instant, last: Failure, hold_down: Duration) {
+        self.successes = None;
+        self.held_until = Some(now + hold_down);
+        let Streak { count: failures, since } = extend(&mut self.failures, now);
+        self.decide(now, since, Health::Down, Reason::Fell { failures, last });
+    }
+
+    /// How long it stays down yet, marked by real traffic.
+    fn held_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.held_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
     }
 
     fn notice(&mut self, now: Instant, at: Option<Instant>) {
@@ -414,12 +439,13 @@ impl BackendTracker {
         self.rise(now);
     }
 
-    /// Up, if enough probes have succeeded and no notice stands against it.
+    /// Up, if enough probes have succeeded and neither a notice nor a mark by real traffic stands against it.
     fn rise(&mut self, now: Instant) {
         if let Some(Streak { count: successes, since }) = self.successes
             && successes >= self.settings.rise.get()
             && self.health != Health::Up
             && !self.is_leaving()
+            && self.held_for(now).is_none()
         {
             self.decide(now, since, Health::Up, Reason::Rose { successes });
         }
@@ -464,50 +490,28 @@ impl BackendTracker {
 
     /// This host could not look: it does so again soon, whatever the verdict.
     fn retry_soon(&mut self, now: Instant) {
-        let soon = now + self.retry_pause();
+        let soon = now + self.retry_pause(now);
         if let Probe::Idle { due } = &mut self.probe {
             *due = (*due).min(soon);
         }
     }
 
-    fn retry_pause(&mut self) -> Duration {
-        let usual = self.pause();
+    fn retry_pause(&mut self, now: Instant) -> Duration {
+        let usual = self.pause(now);
         usual.min(self.jitter.around(self.settings.down_interval))
     }
 
-    fn pause(&mut self) -> Duration {
+    fn pause(&mut self, now: Instant) -> Duration {
         let Settings { interval, fast_interval, down_interval, .. } = self.settings;
-        self.jitter.around(match self.health {
-            Health::Unknown => fast_interval,
-            Health::Down if self.is_leaving() => interval,
-            Health::Down if self.successes.is_some() => fast_interval,
-            Health::Down => down_interval,
-            Health::Up => interval,
+        let held = self.held_for(now).map(|left| left.min(interval).max(fast_interval));
+        self.jitter.around(match (self.health, held) {
+            (Health::Unknown, _) => fast_interval,
+            (Health::Down, _) if self.is_leaving() => interval,
+            (Health::Down, Some(held)) => held,
+            (Health::Down, None) if self.successes.is_some() => fast_interval,
+            (Health::Down, None) => down_interval,
+            (Health::Up, _) => interval,
         })
-    }
-}
-
-/// What real traffic has told since the last verdict.
-#[derive(Debug, Default)]
-struct Traffic {
-    /// Bad outcomes since the last good one, or the last soft failure they made.
-    run: Passive,
-    /// A run has counted since the last probe.
-    counted: bool,
-    /// Connecting again succeeded: no further confirming connect for traffic's sake before then.
-    trusted_until: Option<Instant>,
-}
-
-impl Traffic {
-    /// Adds a report; returns the run that counts as a soft failure now. In which order a report's outcomes came is not
-    /// known: one with a good one ends a run.
-    fn note(&mut self, seen: Passive, limit: NonZeroU32) -> Option<Passive> {
-        self.run = if seen.good > 0 { Passive::default() } else { self.run.and(seen) };
-        if self.counted || self.run.bad() < limit.get() {
-            return None;
-        }
-        self.counted = true;
-        Some(std::mem::take(&mut self.run))
     }
 }
 

@@ -70,12 +70,13 @@ impl Checks {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "any instant will do as the start of a virtual clock")]
 mod tests {
     use super::*;
 
     #[test]
     fn the_latest_probe_of_each_backend_is_known_by_its_end_and_its_outcome() {
-        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let (begun, second) = (crate::task::now(), Duration::from_secs(1));
         let (one, other): (BackendId, BackendId) = ("app/one".parse().unwrap(), "app/other".parse().unwrap());
         let checks = Checks::new(begun, [&one, &other]);
         assert_eq!((checks.ended(&one), checks.passed(&one), checks.failed(&one)), (None, None, None));

@@ -74,11 +74,7 @@ impl Watcher {
         loop {
             sleep_until(self.next).await;
             self.next = (self.next + self.interval).max(Instant::now());
-            let looked = {
-                let _slot = self.slots.enter(self.is_blind).await;
-                self.look().await
-            };
-            match looked {
+            match self.slots.run(self.is_blind, async || self.look().await).await {
                 Ok(at) => {
                     self.is_blind = false;
                     if differs(self.told, at) {

@@ -2,11 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use proxima_health::{Input, Passive};
+use proxima_health::{Input, Passive, PassiveRule};
 use proxima_types::BackendId;
 use tokio::sync::Notify;
 
@@ -19,7 +18,7 @@ pub struct PassiveSender {
 /// The reports that the task has not looked at yet, as one.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    report: Mutex<Option<(Passive, NonZeroU32)>>,
+    report: Mutex<Option<(Passive, PassiveRule)>>,
     filled: Notify,
 }
 
@@ -29,11 +28,10 @@ impl PassiveSender {
         Self { inboxes: Arc::new(inboxes.collect()) }
     }
 
-    /// Reports what was met since the last report. `limit` is how many bad outcomes without a good one count as a soft failure.
-    /// Waits for nobody: what the prober has not looked at yet is added up. Of a backend that is not probed nothing is heard.
-    pub fn report(&self, backend: &BackendId, seen: Passive, limit: NonZeroU32) {
+    /// Reports what was met since the last report, and what comes of it. Waits for nobody: what the prober has not looked at yet is added up. Of a backend that is not probed nothing is heard.
+    pub fn report(&self, backend: &BackendId, seen: Passive, rule: PassiveRule) {
         if let Some(inbox) = self.inboxes.get(backend) {
-            inbox.add(seen, limit);
+            inbox.add(seen, rule);
         }
     }
 
@@ -44,10 +42,10 @@ impl PassiveSender {
 }
 
 impl Inbox {
-    fn add(&self, seen: Passive, limit: NonZeroU32) {
+    fn add(&self, seen: Passive, rule: PassiveRule) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let before = report.map_or_else(Passive::default, |(before, _)| before);
-        *report = Some((before.and(seen), limit));
+        *report = Some((before.and(seen), rule));
         self.filled.notify_one();
     }
 
@@ -55,8 +53,8 @@ impl Inbox {
     pub(crate) async fn next(&self) -> Input {
         loop {
             let report = self.report.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((seen, limit)) = report {
-                return Input::Passive { seen, limit };
+            if let Some((seen, rule)) = report {
+                return Input::Passive { seen, rule };
             }
             self.filled.notified().await;
         }
@@ -65,27 +63,28 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    const LIMIT: NonZeroU32 = NonZeroU32::new(7).unwrap();
+    use super::*;
 
     #[tokio::test]
     async fn reports_nobody_has_looked_at_are_added_up_and_told_once() {
         let ids: [BackendId; 2] = ["app/one", "app/other"].map(|id| id.parse().unwrap());
         let sender = PassiveSender::new(ids.iter());
+        let rule = PassiveRule { mark_down: Some(Duration::from_secs(7)), ..PassiveRule::default() };
         let inboxes = ids.each_ref().map(|id| sender.inbox(id));
         for _ in 0..3 {
-            sender.report(&ids[0], Passive::RESET, LIMIT);
+            sender.report(&ids[0], Passive::RESET, rule);
         }
-        sender.report(&"app/stranger".parse().unwrap(), Passive::RESET, LIMIT);
-        let expected = Input::Passive { seen: Passive { resets: 3, ..Passive::default() }, limit: LIMIT };
+        sender.report(&"app/stranger".parse().unwrap(), Passive::RESET, rule);
+        let expected = Input::Passive { seen: Passive { resets: 3, ..Passive::default() }, rule };
         assert_eq!(inboxes[0].next().await, expected);
         for inbox in &inboxes {
             let next = std::pin::pin!(inbox.next());
             assert!(poll_once(next).is_pending(), "nothing more, and nothing of the other");
         }
-        sender.report(&ids[1], Passive::CONNECT_ERROR, LIMIT);
-        let expected = Input::Passive { seen: Passive::CONNECT_ERROR, limit: LIMIT };
+        sender.report(&ids[1], Passive::CONNECT_ERROR, rule);
+        let expected = Input::Passive { seen: Passive::CONNECT_ERROR, rule };
         assert_eq!(inboxes[1].next().await, expected);
     }
 

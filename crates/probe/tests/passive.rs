@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
 
-use proxima_health::{Passive, Reason};
+use proxima_health::{Passive, PassiveRule, Reason};
 use proxima_probe::{ProbeEvent, ProbeKind, ProbeTarget, Prober};
 use proxima_types::{BackendId, Health};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -44,7 +44,7 @@ async fn a_refusal_in_real_traffic_is_confirmed_at_once_however_far_the_next_pro
 
     // The connection that stands goes on: nothing else tells.
     drop(app);
-    traffic.report(&id(), Passive::CONNECT_ERROR, Passive::RUN);
+    traffic.report(&id(), Passive::CONNECT_ERROR, PassiveRule::default());
     let (to, reason) = verdict(&mut events).await;
     assert_eq!(to, Health::Down);
     assert!(matches!(&reason, Reason::Traffic { seen: Passive::CONNECT_ERROR, .. }), "{reason}");
@@ -60,7 +60,7 @@ async fn a_run_of_bad_answers_brings_the_next_probe_on() {
 
     let errors = Passive { server_errors: 5, ..Passive::default() };
     for _ in 0..2 {
-        traffic.report(&id(), errors, Passive::RUN);
+        traffic.report(&id(), errors, PassiveRule::default());
     }
     timeout(PATIENCE, app.accept()).await.expect("a probe comes").unwrap();
     drop(prober);

@@ -72,7 +72,9 @@ impl Backend {
         Pending { _place: self.descriptors.attempt(), backend: self.clone() }
     }
 
-    /// Notes that an attempt has failed.
+    /// Notes that an attempt has failed. Kept out of the way of those that don't.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn failed(&self, reason: Reason) {
         self.counters.failure(reason);
         self.teller.tell(&self.id, reason, &self.quiet);

@@ -35,17 +35,25 @@ pub(crate) struct UpstreamView {
     pub(crate) levels: Arc<Levels>,
     pub(crate) timeouts: Timeouts,
     /// As in [`Upstream::late`].
-    pub(crate) late: Duration,
+    late: Duration,
     policy: RefCell<Policy>,
     /// By candidate, as in `levels`.
     pub(crate) backends: Vec<Rc<Backend>>,
-    pub(crate) first_byte: Vec<Arc<Histogram>>,
+    first_byte: Vec<Arc<Histogram>>,
 }
 
 impl UpstreamView {
     /// The next candidate to try.
     pub(crate) fn pick(&self, tried: &Tried) -> Option<usize> {
         self.levels.pick(&mut self.policy.borrow_mut(), tried, |index| self.backends[index].pending())
+    }
+
+    /// Candidate `index` has begun a response of this status, so long after its request. A call of its own, so that the code
+    /// around it stays small enough to be one function with its callers.
+    #[inline(never)]
+    pub(crate) fn answered(&self, index: usize, status: u16, first_byte: Duration) {
+        self.first_byte[index].record(first_byte);
+        self.backends[index].counters.answered(status, first_byte > self.late);
     }
 
     /// Why there is nothing to try at all.

@@ -17,7 +17,7 @@ pub(crate) fn refusal(error: impl Into<String>, hint: impl Into<String>) -> Erro
 /// When something has.
 pub(crate) fn needs_no_restart(old: &Config, new: &Config, diff: &Diff) -> Result<(), ErrorBody> {
     let others = diff.other.iter().filter_map(|part| match part {
-        Part::Mrt | Part::Limits | Part::Drain => None,
+        Part::Mrt | Part::Limits | Part::Drain | Part::LogLevel => None,
         Part::BgpListen => {
             Some("bgp.listen (left out, it follows from whether anyone may connect)".to_owned())
         }
@@ -31,7 +31,6 @@ pub(crate) fn needs_no_restart(old: &Config, new: &Config, diff: &Diff) -> Resul
         | Part::Distance
         | Part::Admin
         | Part::Metrics
-        | Part::LogLevel
         | Part::LogFormat => Some(part.to_string()),
     });
     let parts: Vec<String> = handed_over_otherwise(old, new)

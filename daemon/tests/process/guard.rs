@@ -1,10 +1,12 @@
 //! Never the last announcer to leave: what the observing session shows decides.
 
+use std::time::Instant;
+
 use proxima_api::{AlarmKind, EventKind, Evidence, GroupReason, Hold, Sighting, Status, paths};
 use proxima_types::ReachState;
 
 use crate::support::{
-    App, Daemon, Manner, Pop, Router, announcement, end_of_rib, of_another_pop, of_no_other_pop,
+    App, Daemon, Manner, PATIENCE, Pop, Router, announcement, end_of_rib, of_another_pop, of_no_other_pop,
 };
 
 /// This PoP's router ID, 192.0.2.11, as a number.
@@ -30,6 +32,20 @@ vip = "none"
 
 fn other(leaving: bool) -> Sighting {
     Sighting { origin: [192, 0, 2, 12].into(), leaving }
+}
+
+/// Waits until the observing session has told all its routes, and these others are seen.
+fn wait_seen(daemon: &Daemon, others: &[Sighting]) {
+    let begun = Instant::now();
+    loop {
+        let status: Status = daemon.ask(paths::STATUS);
+        let seen = status.groups[0].others.as_ref().unwrap();
+        if seen.observing && seen.others == others {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{seen:?}");
+        std::thread::yield_now();
+    }
 }
 
 fn wait_alarm(daemon: &Daemon, since: u64) -> Evidence {
@@ -60,6 +76,7 @@ fn the_last_announcer_stays_with_an_alarm_leaves_when_another_is_seen_and_return
     let marked = format!("large 64512:1:{OWN}");
     assert!(router.wait_for("announce 203.0.113.0/24").line.ends_with(&marked), "all routes bear the mark");
 
+    wait_seen(&daemon, &[]);
     let before = router.heard().len();
     app.kill();
     let evidence = wait_alarm(&daemon, 0);
@@ -99,6 +116,7 @@ fn another_that_is_leaving_too_is_relied_upon_only_if_its_rank_is_higher() {
     let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
     pop.group = group("100ms");
     let daemon = pop.start_announced(&router);
+    wait_seen(&daemon, &[other(true)]);
     app.kill();
     // 192.0.2.11 has the higher rank of the two: it stays.
     let evidence = wait_alarm(&daemon, 0);
@@ -130,12 +148,15 @@ fn without_a_session_that_has_told_all_its_routes_nothing_is_concluded() {
     wait_alarm_over(&daemon);
     daemon.wait_transition("web", ReachState::Withdrawn, 0);
 
-    // Having left, it stays away when the observing session is lost: that is no evidence of anything.
-    let before = router.heard().len();
+    // Having left, it stays away when the observing session is lost, with an alarm: that is no evidence of anything.
     router.hang_up();
-    router.wait_after(before, "end-of-rib ipv4");
+    daemon.wait_event("the alarm", |event| match &event.kind {
+        EventKind::AlarmRaised { alarm: AlarmKind::LeftAlone { evidence }, .. } => {
+            (!evidence.observing).then_some(())
+        }
+        _ => None,
+    });
     clock.wait_probes(10);
     let status: Status = daemon.ask(paths::STATUS);
-    assert_eq!(status.groups[0].state, ReachState::Withdrawn);
-    assert!(!status.groups[0].others.as_ref().unwrap().observing);
+    assert_eq!((status.groups[0].state, status.alarms.len()), (ReachState::Withdrawn, 1));
 }

@@ -13,6 +13,7 @@
 //! | [`regroup`] | the same for announcement groups |
 //! | [`peering`] | commands to peers, what they sent, restart |
 //! | [`bfd`] | a neighbour that falls silent |
+//! | [`probes`] | what probes of other kinds than HTTP find out, and notices |
 //! | [`traffic`] | what real traffic says about backends and objectives, and what comes of it |
 //! | [`serve`] | requests: nearest first, inside the fence |
 //! | [`priority`] | who goes first when every core is busy |
@@ -35,6 +36,7 @@ mod operate;
 mod orders;
 mod peering;
 mod priority;
+mod probes;
 mod regroup;
 mod reload;
 mod serve;

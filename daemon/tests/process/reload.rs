@@ -342,3 +342,22 @@ fn stations_come_and_go_and_one_that_stays_the_same_is_not_told_anew() {
     let text = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.status.success() && text.contains("table of 192.0.2.11"), "{text}");
 }
+
+#[test]
+fn the_level_of_the_log_changes_while_it_runs() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let path = pop.write();
+    let daemon = pop.start_announced(&router);
+    pop.more = "[log]\nlevel = \"error\"\n".to_owned();
+    fs::write(&path, pop.text()).unwrap();
+    assert_eq!(reload(&daemon).other, ["log.level"]);
+    daemon.post::<serde_json::Value>(paths::DRAIN, r#"{"reason": "unheard"}"#);
+    pop.more = "[log]\nlevel = \"info\"\n".to_owned();
+    fs::write(&path, pop.text()).unwrap();
+    reload(&daemon);
+    daemon.post::<serde_json::Value>(paths::UNDRAIN, "");
+    daemon.wait_log("undrained");
+    assert!(!daemon.log().contains("unheard"), "{}", daemon.log());
+}

@@ -149,7 +149,7 @@ fn a_worker_that_stands_still_withdraws_and_stops_the_signs_of_life_until_it_tur
     drop(held);
     manager.wait(silent_from, "WATCHDOG=1");
     let (_, why) = daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
-    assert!(matches!(why, GroupReason::FaultOver { .. }), "{why:?}");
+    assert!(matches!(why, GroupReason::ScoreAbove { .. }), "{why:?}");
 }
 
 #[test]

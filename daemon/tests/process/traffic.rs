@@ -126,6 +126,22 @@ fn a_burst_of_errors_takes_one_backend_down_long_before_its_next_probe() {
 }
 
 #[test]
+fn where_the_file_says_so_a_backend_that_passes_its_probes_is_marked_down_by_its_traffic_for_a_time() {
+    let router = Router::polite();
+    let (sick, well) = (App::healthy("eu-1"), App::healthy("eu-2"));
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &sick).backend("eu", &well);
+    pop.probe.push_str("\npassive = { on-error = \"mark-down\", hold-down = \"1s\" }");
+    let daemon = pop.start_announced(&router);
+    sick.turn(Mood { takes: Duration::ZERO, fails: Fails::Requests });
+    let verdict = under_load(&pop, || daemon.wait_verdict("app/eu-1", Health::Down));
+    assert!(verdict.to_string().contains("real traffic"), "{verdict}");
+    sick.turn(USUAL);
+    let risen = daemon.wait_verdict("app/eu-1", Health::Up);
+    let held = Duration::from_nanos(risen.mono_ns - verdict.mono_ns);
+    assert!(held >= Duration::from_millis(990), "{held:?}");
+}
+
+#[test]
 fn a_shared_backend_that_is_lost_de_prefers_and_never_withdraws() {
     let router = Router::polite();
     let (app, mut shared) = (App::healthy("eu-1"), App::healthy("us-1"));

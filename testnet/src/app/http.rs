@@ -73,6 +73,7 @@ impl App {
         match behaviour {
             Behaviour::Ok => None,
             Behaviour::Fail => Some(error(StatusCode::INTERNAL_SERVER_ERROR, "switched to fail")),
+            Behaviour::Wrong => Some(text("switched to be wrong\n")),
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Slow => {
                 sleep(Duration::from_millis(switches.slow_ms)).await;

@@ -27,6 +27,8 @@ pub enum Behaviour {
     Ok,
     /// Answered with status 500.
     Fail,
+    /// Answered with status 200 and words that nobody asked for.
+    Wrong,
     /// Never answered; the connection stays open.
     Hang,
     /// Answered after `slow-ms`.

@@ -17,6 +17,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 
+pub(crate) use self::scene::put_first;
 use crate::{error::Result, figures::write_json, router::Make, sandbox::Sandbox};
 
 /// From so long on, a machine that stands still may itself be why BFD failed.

@@ -152,7 +152,7 @@ impl Scene {
 }
 
 /// Gives programs of the sandbox real-time priority: a router has a host of its own, where our load does not delay it.
-pub(super) fn put_first(names: &[&str]) -> Result<()> {
+pub(crate) fn put_first(names: &[&str]) -> Result<()> {
     let processes = fs::read_dir("/proc").map_err(Error::io("reading /proc"))?;
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let named = |pid: &String| {

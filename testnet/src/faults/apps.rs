@@ -1,6 +1,7 @@
 //! What befalls app servers, and the way to them.
 
 use std::{
+    fs,
     process::Command,
     time::{Duration, Instant},
 };
@@ -27,15 +28,17 @@ const LOSSY_FOR: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Copy)]
 enum Wrong {
     Status500,
+    Body,
     TooLate,
 }
 
 impl Wrong {
-    const ALL: [Self; 2] = [Self::Status500, Self::TooLate];
+    const ALL: [Self; 3] = [Self::Status500, Self::Body, Self::TooLate];
 
     fn switch(self) -> &'static str {
         match self {
             Self::Status500 => r#"{"health": "fail"}"#,
+            Self::Body => r#"{"health": "wrong"}"#,
             Self::TooLate => r#"{"health": "slow", "slow-ms": 5000}"#,
         }
     }
@@ -46,6 +49,9 @@ impl Wrong {
             Self::Status500 => {
                 matches!(reason, VerdictReason::Fall { last: ProbeFailure::Status { status: 500, .. }, .. })
             }
+            Self::Body => {
+                matches!(reason, VerdictReason::Fall { last: ProbeFailure::Unfit { .. }, .. })
+            }
             Self::TooLate => is_timeout(reason),
         }
     }
@@ -54,7 +60,7 @@ impl Wrong {
 /// 1: the others serve at once, and nothing is told to anybody: three of four are enough.
 pub(super) async fn one_killed(case: &mut Case<'_>) -> Result<()> {
     let [victim, other, ..] = &case.region.apps[..] else { return Err(too_few(case.region)) };
-    case.kills(std::slice::from_ref(victim));
+    case.kills([victim]);
     let killed = victim.kill()?;
     let (down, served) = tokio::join!(
         case.seat.events.down(&case.region.name, killed, killed + GIVE_UP),
@@ -146,6 +152,7 @@ pub(super) async fn probes_cut(case: &mut Case<'_>) -> Result<()> {
          tcp dport {} @ih,0,96 0x474554202f6865616c74687a drop; }}; }}",
         plan::APP_HTTP_PORT
     );
+    let said_before = log(case)?.len();
     let cut = Instant::now();
     for app in &case.region.apps {
         nft(&app.host.ns, &rules)?;
@@ -154,9 +161,9 @@ pub(super) async fn probes_cut(case: &mut Case<'_>) -> Result<()> {
     case.judge_leaving(cut, &left, &Limits::after(by_timeouts(case), "withdrawal on the wire"));
     let timeout = left.detected.as_ref().is_some_and(|(_, reason)| is_timeout(reason));
     case.claim(timeout, "by the probes' timeouts");
-    let told = case.region.pop.log_tail();
+    let said = log(case)?.split_off(said_before);
     let reason = left.detected.map_or_else(|| "nothing".to_owned(), |(_, reason)| reason.to_string());
-    case.claim(told.contains(&reason), format!("logged: {reason}"));
+    case.claim(said.contains(&reason), format!("logged: {reason}"));
     for app in &case.region.apps {
         nft(&app.host.ns, "delete table inet cut")?;
     }
@@ -184,6 +191,12 @@ fn by_timeouts(case: &Case<'_>) -> Duration {
 
 fn is_timeout(reason: &VerdictReason) -> bool {
     matches!(reason, VerdictReason::Fall { last: ProbeFailure::Timeout { .. }, .. })
+}
+
+/// Everything the region's daemon has logged.
+fn log(case: &Case<'_>) -> Result<String> {
+    let path = case.region.pop.log();
+    fs::read_to_string(path).map_err(Error::io(format!("reading {}", path.display())))
 }
 
 /// Runs commands of nft(8) on a host.

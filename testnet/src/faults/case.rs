@@ -147,8 +147,8 @@ impl<'s> Case<'s> {
     }
 
     /// Says that these apps die.
-    pub(super) fn kills(&mut self, apps: &[App]) {
-        self.incident.killed = apps.iter().map(|app| app.name().to_owned()).collect();
+    pub(super) fn kills<'a>(&mut self, apps: impl IntoIterator<Item = &'a App>) {
+        self.incident.killed = apps.into_iter().map(|app| app.name().to_owned()).collect();
     }
 
     /// Adds what explains the figures.

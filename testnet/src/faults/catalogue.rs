@@ -127,7 +127,7 @@ impl Fault {
             Self::OneApp => "one app of a region killed",
             Self::AllApps => "all apps of a region killed",
             Self::SilentApps => "all apps of a region stopped (SIGSTOP)",
-            Self::WrongAnswers => "half of the apps answer their probes with 500, or too late",
+            Self::WrongAnswers => "half of the apps answer probes with 500, wrongly, too late",
             Self::FlappingApp => "an app flaps at 1 Hz",
             Self::LossyLines => "20 % loss to the apps",
             Self::ProbesCut => "probes cut off, requests not",
@@ -142,14 +142,15 @@ impl Fault {
         }
     }
 
-    /// Whether requests of the region's clients may fail: their connections end with the daemon, or nobody is left within
-    /// reach who could answer.
+    /// Whether requests of the region's clients may fail: their connections end with the daemon, nobody is left within reach
+    /// who could answer, or routers have no way for a moment while several PoPs leave within a round trip.
     pub(super) fn may_fail_requests(self) -> bool {
         match self {
             Self::DaemonKilled
             | Self::WorkerStuck
             | Self::ControlStuck
             | Self::AllRegions
+            | Self::TwoRegions
             | Self::Partition
             | Self::OneWayPartition => true,
             Self::OneApp
@@ -159,7 +160,6 @@ impl Fault {
             | Self::FlappingApp
             | Self::LossyLines
             | Self::ProbesCut
-            | Self::TwoRegions
             | Self::CoresTaken => false,
         }
     }

@@ -1,6 +1,6 @@
 //! The closing table and the JSON file.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
@@ -83,18 +83,22 @@ impl Entry {
         for reason in because {
             let _ = writeln!(text, "     because: {reason}");
         }
-        let Seen { requests, failed, failures, repeated, streams, cut_with_app, cut, duplicated } =
-            &self.clients;
-        let how: Vec<String> = failures.iter().map(|(what, n)| format!("{n} x {what}")).collect();
-        let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
+        let Seen { requests, failed, repeated, streams, cut_with_app, cut, duplicated, .. } = &self.clients;
+        let (failures, cut_of) = (listed(&self.clients.failures), listed(&self.clients.cut_of));
         let _ = writeln!(
             text,
-            "     {requests} idempotent requests: {failed} failed{how}, {repeated} repeated; {streams} streams: {cut} cut, \
-             {cut_with_app} cut with their app, {duplicated} duplicated"
+            "     {requests} idempotent requests: {failed} failed{failures}, {repeated} repeated; {streams} streams: \
+             {cut} cut{cut_of}, {cut_with_app} cut with their app, {duplicated} duplicated"
         );
         for claim in broken {
             let _ = writeln!(text, "     NOT SO: {}", claim.what);
         }
         text
     }
+}
+
+/// Of what kinds they are, in parentheses; nothing when there are none.
+fn listed(kinds: &BTreeMap<String, u64>) -> String {
+    let list: Vec<String> = kinds.iter().map(|(what, n)| format!("{n} x {what}")).collect();
+    if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
 }

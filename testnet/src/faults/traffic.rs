@@ -27,6 +27,8 @@ pub(super) struct Seen {
     pub(super) cut_with_app: u64,
     /// Of those, cut short although it lived.
     pub(super) cut: u64,
+    /// Whose streams those were.
+    pub(super) cut_of: BTreeMap<String, u64>,
     /// Of those, given to apps more than once: what must never be.
     pub(super) duplicated: u64,
 }
@@ -69,7 +71,11 @@ impl Seen {
                         .is_some_and(|served| incident.killed.iter().any(|app| **app == *served.app));
                     match outcome.cut() {
                         Some(_) if by_killed => seen.cut_with_app += 1,
-                        Some(_) => seen.cut += 1,
+                        Some(_) => {
+                            seen.cut += 1;
+                            let app = outcome.served.as_ref().map_or("nobody", |served| &*served.app);
+                            *seen.cut_of.entry(app.to_owned()).or_default() += 1;
+                        }
                         None => {}
                     }
                 }
@@ -165,6 +171,7 @@ mod tests {
             streams: 3,
             cut_with_app: 1,
             cut: 1,
+            cut_of: BTreeMap::from([("eu-2".to_owned(), 1)]),
             duplicated: 1,
         };
         assert_eq!(seen, expected);

@@ -42,7 +42,7 @@ pub struct Target {
 /// What came of an attack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many times its step came to its end: a connection made, a message sent.
+    /// How many times its step came to its end: a connection made, a message sent; in a flood of connections, one begun.
     pub steps: u64,
     /// In how many the session was up.
     pub sessions: u64,

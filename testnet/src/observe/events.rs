@@ -58,10 +58,23 @@ impl Follower {
 }
 
 impl Follower {
+    /// The events from `since` until `until` that `wanted` takes.
+    pub fn between<R>(
+        &self,
+        since: Instant,
+        until: Instant,
+        wanted: impl Fn(&EventKind) -> Option<R>,
+    ) -> Vec<(Instant, R)> {
+        let within = |told: &&Told| told.at >= since && told.at < until;
+        self.told.read(0, |told| {
+            let told = told.iter().filter(within);
+            told.filter_map(|told| wanted(&told.kind).map(|found| (told.at, found))).collect()
+        })
+    }
+
     /// How many events from `since` until `until` are like `wanted`.
     pub fn count(&self, since: Instant, until: Instant, wanted: impl Fn(&EventKind) -> bool) -> usize {
-        let counts = |told: &&Told| told.at >= since && told.at < until && wanted(&told.kind);
-        self.told.read(0, |told| told.iter().filter(counts).count())
+        self.between(since, until, |kind| wanted(kind).then_some(())).len()
     }
 
     /// The first verdict since `since` that an app of `region` is down, and why.

@@ -257,7 +257,7 @@ fn anycast_group(spec: &WorldSpec, region: &RegionSpec) -> String {
         hold_down = region.hold_down.as_millis(),
     );
     if region.damped {
-        let _ = write!(text, "[announce.{name}.damping]\nhalf-life = \"2s\"\nsuppress = 2.0\nreuse = 1.0\n");
+        let _ = write!(text, "[announce.{name}.damping]\nhalf-life = \"10s\"\nsuppress = 1.5\nreuse = 1.0\n");
     }
     if let Some(quiet) = spec.daemon.guard {
         let quiet = quiet.as_millis();
@@ -335,7 +335,7 @@ fn pools(spec: &WorldSpec, probing: &ProbeSpec) -> String {
         probing.fall
     );
     let probes = [
-        ("app", "http = \"/healthz\", expect = 200", plan::APP_HTTP_PORT),
+        ("app", "http = \"/healthz\", expect = 200, expect-body = \"^ok\"", plan::APP_HTTP_PORT),
         ("raw", "tcp = true", plan::APP_ECHO_PORT),
     ];
     let mut text = String::new();

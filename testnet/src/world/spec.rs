@@ -99,7 +99,7 @@ pub struct RegionSpec {
     /// The least time its PoP stays withdrawn.
     #[serde(default = "one_second", rename = "hold-down", deserialize_with = "duration")]
     pub hold_down: Duration,
-    /// Its PoP damps flaps: half-life 2 s, held back from a penalty of 2 on until 1.
+    /// Its PoP damps flaps: half-life 10 s, held back from a penalty of 1.5 on until 1, which the second flap comes to.
     #[serde(default)]
     pub damped: bool,
 }

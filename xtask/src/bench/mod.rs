@@ -6,6 +6,7 @@
 mod codec;
 mod cpu;
 mod l7;
+mod probes;
 mod programs;
 mod wrk;
 
@@ -23,6 +24,8 @@ pub(crate) enum Bench {
     L7(Options),
     /// Nanoseconds per UPDATE, decoded and encoded, next to netgauze-bgp-pkt and bgpkit-parser.
     Codec(codec::Options),
+    /// CPU, lateness and memory of ten thousand HTTP probes a second.
+    Probes(probes::Options),
     /// A full table of IPv4 routes: time until all are in the table, CPU and peak memory, next to BIRD, FRR and GoBGP.
     ///
     /// All arguments go to `proxima-testnet table`; `cargo xtask bench bgp --help` lists them.
@@ -68,6 +71,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::L7(options) => l7::run(options),
         Bench::Codec(options) => codec::run(options),
+        Bench::Probes(options) => probes::run(options),
         Bench::Bgp { arguments } => {
             soak::hand_over(Task::BenchBgp, &["table"], arguments).map(|never| match never {})
         }

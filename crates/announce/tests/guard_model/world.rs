@@ -262,10 +262,11 @@ impl Rules {
             if self.failures && pop.key.settled {
                 acts.push(Act::Pop(at, None, News::Restart));
             }
-            for seen in self.sights(world, at) {
-                for news in self.news(pop) {
-                    acts.push(Act::Pop(at, seen.clone(), news));
-                }
+            for (nth, seen) in self.sights(world, at).into_iter().enumerate() {
+                // With these news it does not matter what is seen.
+                let matters = |news: &News| !matches!(news, News::CanServe(true) | News::Fault(true));
+                let news = self.news(pop).into_iter().filter(|news| nth == 0 || matters(news));
+                acts.extend(news.map(|news| Act::Pop(at, seen.clone(), news)));
             }
         }
         acts
@@ -344,7 +345,7 @@ impl Rules {
             }
             let told = match (self.rule, can_serve) {
                 (_, None) => None,
-                (Rule::Guard { .. }, Some(can)) => Some(can),
+                (Rule::Guard { .. }, Some(can)) => matches!(news, News::CanServe(_)).then_some(can),
                 (Rule::AnotherIsSeen, Some(can)) => Some(can || (pop.route == Route::Present && !another)),
             };
             if let Some(can) = told {

@@ -120,8 +120,8 @@ pub struct Guard {
     /// The peers whose routes tell who announces the group, as written; not empty, without duplicates. Each family of the
     /// group's prefixes is carried by at least one of them.
     pub observe: Vec<PeerName>,
-    /// How long the group has to have been marked as leaving, 100 ms to 10 min: at least as many times the propagation
-    /// between PoPs as there are PoPs. Default 10 s.
+    /// How long the group has to have been marked as leaving, 100 ms to 10 min: longer than the propagation between
+    /// PoPs times the number of PoPs. Default 10 s.
     pub quiet: Duration,
 }
 

@@ -315,6 +315,16 @@ fn check_vips(raw: &Raw, report: &Report, group: &RawGroup) {
         .map(|service| service.listen.value()?.values())
         .collect::<Option<Vec<_>>>()
         .map(|lists| lists.concat());
+    for (peer, path) in bgp::peer_addresses(raw) {
+        if let Some(prefix) = group.prefixes().iter().find(|prefix| prefix.value.contains(peer.value)) {
+            let wrong = Wrong::new(format!(
+                "{} is inside {}, all of which becomes local to this host: the peer could not be reached",
+                peer.value, prefix.value
+            ))
+            .hint(format!("correct the address, or write `vip = \"none\"` in `{}`", group.place.path));
+            report.elsewhere(peer.span.clone(), &path, wrong);
+        }
+    }
     let Some(listens) = listens else { return };
     for (index, prefix) in group.prefixes().iter().enumerate() {
         if !raw.services.is_empty() && !listens.iter().any(|listen| serves(*listen, prefix.value)) {
@@ -382,7 +392,20 @@ fn threshold(found: &toml::de::DeValue<'_>) -> Read<Score> {
     Ok(score)
 }
 
-/// A prefix, but not all addresses at once.
+/// What routers forward to nobody, with what it is for (RFC 6890; RFC 5771, 4291).
+const NEVER_ROUTED: [(&str, &str); 9] = [
+    ("0.0.0.0/8", "this network"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("240.0.0.0/4", "reserved"),
+    ("::/127", "unspecified and loopback"),
+    ("::ffff:0:0/96", "IPv4-mapped"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
+];
+
+/// A prefix, but not all addresses at once, and none that is never routed.
 fn announceable(found: &toml::de::DeValue<'_>) -> Read<Prefix> {
     let prefix: Prefix = value::parsed(found)?;
     if prefix.length() == 0 {
@@ -394,6 +417,12 @@ fn announceable(found: &toml::de::DeValue<'_>) -> Read<Prefix> {
             "{prefix} is every {family} address: announcing it would attract all traffic"
         ))
         .hint("write the prefix that holds the service's addresses"));
+    }
+    let never =
+        NEVER_ROUTED.iter().find(|(range, _)| range.parse().is_ok_and(|range| overlap(range, prefix)));
+    if let Some((range, what)) = never {
+        return Err(Wrong::new(format!("{prefix} is never routed: {range} is for {what} addresses"))
+            .hint("write the prefix that holds the service's addresses"));
     }
     Ok(prefix)
 }

@@ -13,7 +13,7 @@ mod peer;
 mod peer_check;
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -149,6 +149,12 @@ pub(super) type NameAndFamilies<'r> = (Option<&'r PeerName>, Option<Vec<Family>>
 pub(super) fn peer_families(raw: &Raw) -> Option<Vec<NameAndFamilies<'_>>> {
     let peers = &raw.bgp.value()?.peers.given()?.value;
     Some(peers.iter().map(|peer| (peer.name.value(), peer.offered())).collect())
+}
+
+/// The addresses of peers, each with the name of its setting.
+pub(super) fn peer_addresses(raw: &Raw) -> impl Iterator<Item = (&At<IpAddr>, String)> {
+    let peers = raw.bgp.value().map_or(&[][..], RawBgp::peers);
+    peers.iter().filter_map(|peer| Some((peer.address.given()?, peer.place.key("address"))))
 }
 
 /// Whether some peer carries `family`; nothing when that is not known.

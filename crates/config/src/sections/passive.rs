@@ -10,12 +10,17 @@ use crate::{
     value,
 };
 
+const ON_ERROR: [(&str, bool); 2] = [("fail-check", false), ("mark-down", true)];
+const HOLD_DOWN: Duration = Duration::from_secs(30);
 const ERROR_LIMIT: NonZeroU32 = NonZeroU32::new(10).expect("10 is not 0");
 
 pub(super) struct RawPassive {
     observe: Field<bool>,
     error_limit: Field<NonZeroU32>,
     first_byte: Field<Duration>,
+    /// Whether it marks down.
+    on_error: Field<bool>,
+    hold_down: Field<Duration>,
     place: Place,
 }
 
@@ -31,6 +36,9 @@ impl RawPassive {
                     "first-byte",
                     value::duration(Duration::from_millis(1)..=Duration::from_mins(10)),
                 ),
+                on_error: passive.optional("on-error", value::word(&ON_ERROR)),
+                hold_down: passive
+                    .optional("hold-down", value::duration(Duration::from_secs(1)..=Duration::from_hours(1))),
                 place: Place::of(&passive),
             };
             passive.close();
@@ -38,34 +46,43 @@ impl RawPassive {
         })
     }
 
-    /// What is not observed can't be limited.
+    /// What is not observed can't be limited, and what marks nothing down holds nothing down.
     pub(super) fn check(&self, report: &Report) {
-        if self.observe.value() != Some(&false) {
-            return;
-        }
-        let spans = [
-            ("error-limit", self.error_limit.given().map(|at| &at.span)),
-            ("first-byte", self.first_byte.given().map(|at| &at.span)),
-        ];
-        for (key, span) in spans {
-            if let Some(span) = span {
+        if self.observe.value() == Some(&false) {
+            let spans = [
+                ("error-limit", self.error_limit.given().map(|at| &at.span)),
+                ("first-byte", self.first_byte.given().map(|at| &at.span)),
+                ("on-error", self.on_error.given().map(|at| &at.span)),
+                ("hold-down", self.hold_down.given().map(|at| &at.span)),
+            ];
+            for (key, span) in spans.into_iter().filter_map(|(key, span)| Some((key, span?))) {
                 let wrong = Wrong::new(format!("`{key}` means nothing where traffic is not observed"))
                     .hint(format!("remove `{key}`, or `observe = false`"));
                 report.here(span.clone(), &self.place.key(key), wrong);
             }
+        } else if let Some(hold_down) = self.hold_down.given()
+            && self.on_error.or(false) == Some(false)
+        {
+            let wrong = Wrong::new("nothing is marked down, so `hold-down` means nothing")
+                .hint("add `on-error = \"mark-down\"`, or remove `hold-down`");
+            report.here(hold_down.span.clone(), &self.place.key("hold-down"), wrong);
         }
     }
 
     /// Nothing at all when it is wrong; `None` inside when traffic is not observed.
     pub(super) fn resolve(&self) -> Option<Option<Passive>> {
-        let passive =
-            Passive { error_limit: self.error_limit.or(ERROR_LIMIT)?, first_byte: self.first_byte.maybe()? };
+        let (marks_down, hold_down) = (self.on_error.or(false)?, self.hold_down.or(HOLD_DOWN)?);
+        let passive = Passive {
+            error_limit: self.error_limit.or(ERROR_LIMIT)?,
+            first_byte: self.first_byte.maybe()?,
+            mark_down: marks_down.then_some(hold_down),
+        };
         Some(self.observe.or(true)?.then_some(passive))
     }
 }
 
 impl Default for Passive {
     fn default() -> Self {
-        Self { error_limit: ERROR_LIMIT, first_byte: None }
+        Self { error_limit: ERROR_LIMIT, first_byte: None, mark_down: None }
     }
 }

@@ -36,12 +36,12 @@ pub(super) struct RawBackend {
     /// Checked as a name with the pool's.
     name: Field<String>,
     pub(super) region: Field<RegionName>,
-    address: Field<SocketAddr>,
+    pub(super) address: Field<SocketAddr>,
     tier: Field<u8>,
     pub(super) weight: Field<u16>,
     pub(super) shared: Field<bool>,
     provider: Field<ProviderName>,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl RawPool {

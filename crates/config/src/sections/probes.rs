@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use proxima_probe_kind::ProbeKind;
+
 use super::{Place, probe_kinds::RawKind};
 use crate::{
     Probe,
@@ -16,6 +18,8 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const FAST_INTERVAL: Duration = Duration::from_millis(50);
+/// Where each probe costs a process, here or there.
+const FAST_INTERVAL_OF_PROCESSES: Duration = Duration::from_secs(1);
 const JITTER: u8 = 10;
 const MOST_JITTER: f64 = 0.5;
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -108,10 +112,15 @@ impl RawProbe {
 
     pub(super) fn resolve(&self) -> Option<Probe> {
         let interval = self.interval.or(INTERVAL)?;
+        let kind = self.kind.value()?.resolve()?;
+        let fast_interval = match kind {
+            ProbeKind::Exec(_) | ProbeKind::Postgres(_) => FAST_INTERVAL_OF_PROCESSES,
+            _ => FAST_INTERVAL,
+        };
         Some(Probe {
-            kind: self.kind.value()?.resolve()?,
+            kind,
             interval,
-            fast_interval: self.fast_interval.or(FAST_INTERVAL.min(interval))?,
+            fast_interval: self.fast_interval.or(fast_interval.min(interval))?,
             jitter: self.jitter.or(JITTER)?,
             timeout: self.timeout.or(TIMEOUT.min(interval))?,
             rise: self.rise.or(RISE)?,

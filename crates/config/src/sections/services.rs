@@ -281,6 +281,7 @@ impl RawTimeouts {
 }
 
 pub(super) fn check(raw: &Raw, report: &Report) {
+    check_loops(raw, report);
     for service in &raw.services {
         for target in service.targets().unwrap_or_default() {
             target.check(raw, report);
@@ -289,6 +290,26 @@ pub(super) fn check(raw: &Raw, report: &Report) {
             check_reachable(report, routes.value().map_or(&[], Vec::as_slice));
         }
     }
+}
+
+/// Reports every backend that is a listener of this daemon.
+fn check_loops(raw: &Raw, report: &Report) {
+    let listens =
+        || raw.services.iter().flat_map(|service| service.listens().map(move |at| (service, at.value)));
+    for backend in raw.pools.iter().flat_map(|pool| pool.backends().unwrap_or_default()) {
+        let Some(at) = backend.address.given() else { continue };
+        let Some((service, _)) = listens().find(|(_, listen)| takes(*listen, at.value)) else { continue };
+        let wrong = Wrong::new(format!("{} is where `{}` listens itself", at.value, service.path)).hint(
+            "its probes would always pass, and its requests come back here: write the app's own address",
+        );
+        report.elsewhere(at.span.clone(), &backend.place.key("address"), wrong);
+    }
+}
+
+/// Whether a listener takes connections to `address`; which addresses are this host's is not known.
+fn takes(listen: SocketAddr, address: SocketAddr) -> bool {
+    let any = listen.ip().is_unspecified() && listen.is_ipv4() == address.is_ipv4();
+    listen.port() == address.port() && (listen.ip() == address.ip() || (any && address.ip().is_loopback()))
 }
 
 /// Reports every route that an earlier one leaves nothing for.

@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -243,7 +245,7 @@ fn a_confirming_connect_this_host_cannot_make_confirms_nothing() {
 }
 
 fn passive(seen: Passive) -> Input {
-    Input::Passive { seen, limit: Passive::RUN }
+    Input::Passive { seen, rule: PassiveRule::default() }
 }
 
 const ERRORS: Passive = Passive { server_errors: 5, connect_errors: 0, resets: 0, slow: 0, good: 0 };
@@ -309,10 +311,36 @@ fn a_run_of_bad_answers_counts_as_one_soft_failure_between_two_probes() {
 }
 
 #[test]
+fn marked_down_by_its_traffic_a_backend_stays_so_for_a_while_and_rises_by_its_probes() {
+    for hold_down in [Duration::from_secs(5), Duration::from_millis(20), Duration::ZERO] {
+        let mut world = World::with(Health::Up);
+        let rule = PassiveRule { mark_down: Some(hold_down), ..PassiveRule::default() };
+        assert_eq!(world.input(Input::Passive { seen: ERRORS, rule }), []);
+        let outputs = world.input(Input::Passive { seen: ERRORS, rule });
+        let expected = "no good answer in real traffic: 10 times status 5xx";
+        assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected.to_owned())));
+        let until = world.now + hold_down;
+        let mut probes = 0;
+        let risen = loop {
+            let (outputs, pause) = world.probe(Ok(()));
+            probes += 1;
+            assert!(pause <= Duration::from_millis(1100), "{pause:?}");
+            if let Some(verdict) = verdict(&outputs) {
+                break verdict;
+            }
+        };
+        assert!(probes >= 2 && world.now >= until, "{probes} probes");
+        assert!(world.now <= until + Duration::from_millis(200), "{:?} late", world.now - until);
+        assert!(matches!(risen, (Health::Down, Health::Up, _)));
+    }
+}
+
+#[test]
 fn how_long_a_run_is_comes_with_the_report() {
     for limit in [1, 4, 5, 6, 1000] {
         let mut world = World::with(Health::Up);
-        let report = || Input::Passive { seen: ERRORS, limit: NonZeroU32::new(limit).unwrap() };
+        let rule = PassiveRule { limit: NonZeroU32::new(limit).unwrap(), mark_down: None };
+        let report = || Input::Passive { seen: ERRORS, rule };
         for reported in 1..=200 {
             assert_eq!(world.input(report()), []);
             let pause = world.tracker.poll_timeout().unwrap() - world.now;
@@ -387,8 +415,15 @@ fn any_input() -> impl Strategy<Value = Input> {
         4 => outcome().prop_map(Input::Probed),
         2 => outcome().prop_map(Input::Confirmed),
         1 => Just(Input::StandingLost(Loss::Closed)),
-        1 => any_passive().prop_map(passive),
+        1 => (any_passive(), any_rule()).prop_map(|(seen, rule)| Input::Passive { seen, rule }),
     ]
+}
+
+fn any_rule() -> impl Strategy<Value = PassiveRule> {
+    (1u32..20, proptest::option::of(0u64..5000)).prop_map(|(limit, mark_down)| PassiveRule {
+        limit: NonZeroU32::new(limit).unwrap(),
+        mark_down: mark_down.map(Duration::from_millis),
+    })
 }
 
 fn any_passive() -> impl Strategy<Value = Passive> {

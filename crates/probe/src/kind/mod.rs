@@ -97,9 +97,11 @@ pub(crate) struct Call {
 impl<C: Check> Ask for C {
     fn ask(self: Arc<Self>, call: Call, standing: Option<Standing>) -> Running<(Checked, Deadline)> {
         Box::pin(async move {
-            let _slot = call.slots.enter(call.is_slow).await;
-            let deadline = call.deadline.unwrap_or_else(|| Deadline::after(call.timeout));
-            (self.check(&call.path, standing, deadline).await, deadline)
+            let check = async || {
+                let deadline = call.deadline.unwrap_or_else(|| Deadline::after(call.timeout));
+                (self.check(&call.path, standing, deadline).await, deadline)
+            };
+            call.slots.run(call.is_slow, check).await
         })
     }
 

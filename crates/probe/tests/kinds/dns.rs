@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use proxima_health::{Failure, Reason};
 use proxima_probe::ProbeKind;
 use proxima_probe_kind::{Dns, DnsRecord, DnsTransport};
+use proxima_types::Health;
 
 use crate::support::{
     Probing, fails,
@@ -61,12 +63,14 @@ async fn a_wrong_answer_is_told_with_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_killed_name_server_is_refused_by_the_kernel_at_the_next_probe() {
+async fn where_no_name_server_is_any_more_the_kernel_says_so() {
     let (mut server, address) = dnsmasq();
-    let mut probing = Probing::often(address, ProbeKind::Dns(ask("app.test", DnsRecord::A, &[])));
-    probing.up().await;
+    let kind = ProbeKind::Dns(ask("app.test", DnsRecord::A, &[]));
+    Probing::often(address, kind.clone()).up().await;
     server.kill();
-    let (to, reason) = probing.verdict().await;
-    assert_eq!(to, proxima_types::Health::Down);
-    assert!(reason.to_string().contains("refused"), "{reason}");
+    let (to, reason) = Probing::often(address, kind).verdict().await;
+    assert_eq!(
+        (to, reason),
+        (Health::Down, Reason::Refused { probe: Failure::Refused, confirm: Failure::Refused })
+    );
 }

@@ -53,7 +53,12 @@ impl App {
     fn probing(&self, source: NoticeSource) -> Probing {
         let (lead, interval) = (Duration::from_secs(30), Duration::from_millis(20));
         let notice = Some(Notice { source, lead, interval });
-        Probing::of(ProbeTarget { notice, ..target(self.address, ProbeKind::Tcp, Duration::from_millis(50)) })
+        let timeout = crate::support::PATIENCE;
+        Probing::of(ProbeTarget {
+            notice,
+            timeout,
+            ..target(self.address, ProbeKind::Tcp, Duration::from_millis(50))
+        })
     }
 }
 

@@ -4,9 +4,15 @@ use std::time::Duration;
 
 use proxima_health::Loss;
 use proxima_probe::ProbeKind;
-use proxima_probe_kind::{Redis as Settings, Role};
+use proxima_probe_kind::{Redis as Settings, Role, Tls};
 
-use crate::support::{Probing, fails, password, redis::Redis};
+use crate::support::{
+    Probing,
+    certificates::{Authority, NAME},
+    fails, password,
+    redis::Redis,
+    tls,
+};
 
 const ANY: Settings = Settings { user: None, password_file: None, tls: None, role: None, max_lag: None };
 
@@ -72,4 +78,16 @@ async fn a_killed_redis_is_noticed_by_the_standing_connection() {
     probing.up().await;
     redis.server.kill();
     assert!(matches!(probing.lost().await, Loss::Closed | Loss::Reset));
+}
+
+#[tokio::test]
+async fn redis_is_up_over_tls_and_proves_who_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let redis = Redis::secured(&authority.sign(NAME, 2090), &authority);
+    let over = |tls| ProbeKind::Redis(Settings { tls: Some(tls), ..ANY });
+    Probing::often(redis.address, over(tls(&authority.file))).up().await;
+    let other = Tls { server_name: Some("other.example".to_owned()), ..tls(&authority.file) };
+    let failure = fails(redis.address, over(other)).await;
+    assert!(failure.starts_with("certificate: it is for ") && failure.contains(NAME), "{failure}");
 }

@@ -192,10 +192,8 @@ impl Exchange<'_> {
         self.flow.begin();
         let length = poll_fn(|cx| self.flow.poll_head(cx, &mut stream)).await?;
         let first_byte = self.begun.elapsed();
-        self.upstream.first_byte[index].record(first_byte);
         let keep = self.flow.begin_response(length);
-        let is_late = first_byte > self.upstream.late;
-        backend.counters.answered(self.flow.scratch.response_head.status(), is_late);
+        self.upstream.answered(index, self.flow.scratch.response_head.status(), first_byte);
         poll_fn(|cx| self.flow.poll_relay(cx, &mut stream)).await?;
         if self.flow.leaves_clean() {
             backend.rest(stream, &self.flow.connection.worker.timers);

@@ -159,7 +159,7 @@ impl Said {
                         .map(|word| u32::from_be_bytes(word.try_into().unwrap()).to_string())
                         .collect()
                 };
-                let each = value.chunks(12).map(|one| words(one)).map(|words: Vec<String>| words.join(":"));
+                let each = value.chunks(12).map(words).map(|words: Vec<String>| words.join(":"));
                 format!(" large {}", each.collect::<Vec<_>>().join(" "))
             }
             kind => format!(" attribute {kind}"),

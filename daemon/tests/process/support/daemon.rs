@@ -133,11 +133,6 @@ impl Daemon {
         })
     }
 
-    /// The number of the newest event seen.
-    pub(crate) fn newest(&self) -> u64 {
-        self.events.snapshot().last().map_or(0, |event| event.seq)
-    }
-
     /// Waits until the latest verdict on this backend is `health`.
     pub(crate) fn wait_verdict(&self, id: &str, health: Health) -> Event {
         self.events.wait(&format!("{id} {health}"), |events| {

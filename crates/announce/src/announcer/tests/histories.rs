@@ -28,11 +28,11 @@ enum Step {
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
-    let share = || proptest::sample::select(vec![0.0, 0.0, 0.2, 0.5, 0.7, 0.85, 1.0, 1.0]);
+    let share = || proptest::sample::select(vec![0.0, 0.0, 0.0, 0.2, 0.5, 0.7, 0.85, 1.0, 1.0, 1.0]);
     prop_oneof![
         8 => share().prop_map(|share| Input::Score(score(share))),
         1 => (share(), share()).prop_map(|(a, b)| Input::Score(partly_unknown(a.min(b), a.max(b)))),
-        1 => proptest::option::of(Just("stuck".to_owned())).prop_map(Input::Fault),
+        1 => proptest::option::weighted(0.2, Just("stuck".to_owned())).prop_map(Input::Fault),
         4 => proptest::collection::vec(-5i8..=5, 0..3).prop_map(|others| Input::View(sees(&others))),
         1 => Just(Input::View(View::default())),
     ]
@@ -41,6 +41,8 @@ fn any_input() -> impl Strategy<Value = Input> {
 fn any_step() -> impl Strategy<Value = Step> {
     let group = || 0..NAMES.len();
     let verb = proptest::sample::select(vec![
+        Override::Auto,
+        Override::Auto,
         Override::Auto,
         Override::Auto,
         Override::Announce,
@@ -53,7 +55,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         12 => (group(), any_input()).prop_map(|(group, input)| Step::Input(group, input)),
         6 => group().prop_map(Step::Checked),
         1 => order.prop_map(|(group, verb, end)| Step::Order(group, verb, end)),
-        1 => any::<bool>().prop_map(Step::FaultOfAll),
+        1 => proptest::bool::weighted(0.2).prop_map(Step::FaultOfAll),
         6 => time().prop_map(Step::Wait),
         1 => any_config().prop_map(Step::Reconfigure),
     ]

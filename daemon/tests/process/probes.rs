@@ -1,0 +1,86 @@
+//! Probes as they are configured: what they find out reaches verdicts, scores and their reasons.
+
+use std::{
+    fs,
+    io::Write,
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use proxima_api::{EventKind, ProbeFailure, VerdictReason};
+use proxima_types::{Health, ReachState};
+
+use crate::support::{App, Daemon, Pop, Router};
+
+/// Why the backend has its latest verdict.
+fn reason(daemon: &Daemon, id: &str, health: Health) -> VerdictReason {
+    match daemon.wait_verdict(id, health).kind {
+        EventKind::BackendVerdict { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_share_that_an_agent_tells_de_prefers_and_a_drain_withdraws() {
+    let line = Arc::new(Mutex::new("up"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let said = Arc::clone(&line);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            // The prober may have gone with its daemon.
+            let _ = writeln!(stream.unwrap(), "{}", said.lock().unwrap());
+        }
+    });
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    pop.probe = format!(r#"{{ agent = {port}, interval = "100ms" }}"#);
+    let daemon = pop.start_announced(&router);
+    *line.lock().unwrap() = "up 50%";
+    let (de_preferred, _) = daemon.wait_transition("web", ReachState::DePreferred, 0);
+    *line.lock().unwrap() = "up 100%";
+    let (announced, _) = daemon.wait_transition("web", ReachState::Announced, de_preferred.seq);
+    *line.lock().unwrap() = "drain";
+    daemon.wait_transition("web", ReachState::Withdrawn, announced.seq);
+}
+
+#[test]
+fn what_a_program_says_is_in_the_verdict_s_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let well = directory.path().join("well");
+    fs::write(&well, "").unwrap();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().backend("eu", &app);
+    let script = format!("test -e {} || {{ echo 'the queue is full'; exit 3; }}", well.display());
+    pop.probe = format!(r#"{{ exec = ["/bin/sh", "-c", "{script}"], interval = "100ms", fall = 1 }}"#);
+    pop.group = String::new();
+    let daemon = pop.start();
+    daemon.wait_verdict("app/eu-1", Health::Up);
+    fs::remove_file(&well).unwrap();
+    let reason = reason(&daemon, "app/eu-1", Health::Down);
+    let VerdictReason::Fall { failures: 1, last: ProbeFailure::Unfit { detail } } = reason else {
+        panic!("{reason:?}")
+    };
+    assert_eq!(detail, "exit status 3: the queue is full");
+}
+
+#[test]
+fn a_notice_drains_a_backend_whose_probes_succeed_and_the_group_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let notice =
+        format!("notice = {{ directory = \"{}\", interval = \"100ms\" }}", directory.path().display());
+    pop.probe = format!("{}\n{notice}", pop.probe);
+    let daemon = pop.start_announced(&router);
+    let (new, file) = (directory.path().join("new"), directory.path().join("eu-1"));
+    fs::write(&new, "2020-01-01T00:00:00Z\n").unwrap();
+    fs::rename(&new, &file).unwrap();
+    assert_eq!(reason(&daemon, "app/eu-1", Health::Down), VerdictReason::Leaving { within_s: 0 });
+    let (withdrawn, _) = daemon.wait_transition("web", ReachState::Withdrawn, 0);
+    fs::remove_file(&file).unwrap();
+    daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
+}
