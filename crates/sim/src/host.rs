@@ -371,7 +371,8 @@ impl World {
 
     /// The daemon takes a changed configuration.
     pub(crate) fn reconfigure(&mut self, pop: usize) {
-        if !self.pops[pop].running {
+        // A daemon that is about to end takes none any more.
+        if !self.pops[pop].running || self.pops[pop].stop.is_some() {
             return;
         }
         let now = self.pops[pop].clock.at(self.now);
@@ -393,7 +394,7 @@ impl World {
             self.worker_silent(pop);
         }
         let order = self.pops[pop].orders.last().copied();
-        if self.pops[pop].stop.is_none() && order.is_some() {
+        if order.is_some() {
             self.order(pop, order, None);
         }
         self.settle(pop);

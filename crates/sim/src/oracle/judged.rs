@@ -26,6 +26,8 @@ pub(crate) struct Judged {
     pub(super) low: bool,
     /// When it was low last, or as good as that: hold-down and damping begin then, also under an order.
     last_low: Option<Instant>,
+    /// Health may want it withdrawn still: since it was low the score has not been at the upper bound while nothing held it.
+    may_want: bool,
     pub(super) verb: Override,
     until: Option<Instant>,
     drained_at: Option<Instant>,
@@ -96,6 +98,7 @@ impl Default for Judged {
             known: Known::Nothing,
             low: false,
             last_low: None,
+            may_want: false,
             verb: Override::Auto,
             until: None,
             drained_at: None,
@@ -245,7 +248,9 @@ impl Judged {
             self.low = self.is_fallen(seen);
         }
         if self.low {
-            self.last_low = Some(local);
+            (self.last_low, self.may_want) = (Some(local), true);
+        } else if self.is_risen(seen) && !self.may_be_held(local) {
+            self.may_want = false;
         }
     }
 
@@ -317,10 +322,15 @@ impl Judged {
 
     /// Whether health may want it withdrawn: what is better is held back for a while after.
     fn was_low(&self, local: Instant) -> bool {
+        self.low || self.may_want || self.may_be_held(local)
+    }
+
+    /// Whether hold-down or damping may hold back what is better.
+    fn may_be_held(&self, local: Instant) -> bool {
         let held = self.held_until.max(self.flaps.held_until).is_some_and(|until| until > local);
         let hold_down = self.withdrawn().map_or(Duration::ZERO, |withdrawn| withdrawn.hold_down);
         let longest = hold_down.max(self.damping().map_or(Duration::ZERO, |damping| damping.most));
-        self.low || held || self.last_low.is_some_and(|at| at + longest > local)
+        held || self.last_low.is_some_and(|at| at + longest > local)
     }
 
     fn damping(&self) -> Option<Damping> {
@@ -444,6 +454,7 @@ impl Judged {
         if self.has_changed(local) {
             return Ok(Verdict::Fine);
         }
+        self.may_want = false;
         self.flaps.worse = false;
         if self.flaps.held_until.is_some_and(|until| until > local) {
             return Err((Rule::Damping, "the penalty for its flaps has not fallen far enough"));
