@@ -113,7 +113,8 @@ impl Wish {
         self.fault = fault;
     }
 
-    /// Takes the time of the newest evidence. What silence had made forgotten stays so.
+    /// Takes the time of the newest evidence. What silence had made forgotten stays so, and silence stays the reason until there
+    /// are new verdicts.
     pub(crate) fn see_checked(&mut self, now: Instant, at: Instant, limit: Option<Duration>) {
         self.checked = self.checked.max(Some(at.min(now)));
         if self.silence.is_some() && !self.is_stale(now, limit) {
