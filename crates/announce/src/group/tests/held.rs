@@ -132,7 +132,11 @@ fn a_freeze_is_noticed_before_the_news_that_come_after_it() {
     let told = world.input(Input::Checked(world.now));
     assert_eq!(told, ["announced → withdrawn: no probe has ended for 60s (at most 5s)"]);
     let reason = world.group.reason().map(|reason| reason.to_string());
-    assert_eq!(reason.as_deref(), Some("no probe has ended for 60s (at most 5s)"), "until there are verdicts");
+    assert_eq!(
+        reason.as_deref(),
+        Some("no probe has ended for 60s (at most 5s)"),
+        "until there are verdicts"
+    );
     assert!(!world.group.is_settled());
     world.score(1.0);
     world.wait(HOLD_DOWN);
