@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, helpers and all")]
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -16,22 +16,17 @@ struct App {
 
 impl App {
     fn start() -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (http, echo) = (free(), free());
-        let process = Command::new(env!("CARGO_BIN_EXE_proxima-testnet"))
-            .args(["app", "--region", "eu", "--name", "eu-1"])
-            .args(["--listen", &format!("[::]:{}", http.port())])
-            .args(["--tcp-echo", &echo.port().to_string()])
+        let mut process = Command::new(env!("CARGO_BIN_EXE_proxima-testnet"))
+            .args(["app", "--region", "eu", "--name", "eu-1", "--listen", "[::]:0", "--tcp-echo", "0"])
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let app = Self { process, http, echo };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(app.http).is_err() || TcpStream::connect(app.echo).is_err() {
-            assert!(Instant::now() < deadline, "the app does not listen");
-            std::thread::yield_now();
-        }
-        app
+        let mut ports = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut ports).unwrap();
+        let mut ports = ports.split_whitespace().map(|port| port.parse().expect("a port"));
+        let mut address = || SocketAddr::from((Ipv4Addr::LOCALHOST, ports.next().expect("a port")));
+        Self { process, http: address(), echo: address() }
     }
 
     /// Sends one request on a connection of its own; all that comes back until it is closed.

@@ -18,7 +18,7 @@ pub mod switches;
 
 use std::{
     fs::File,
-    io,
+    io::{self, Write},
     net::{Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
@@ -51,10 +51,10 @@ pub struct Options {
     /// Its own name.
     #[arg(long)]
     pub name: String,
-    /// Where it listens for HTTP; `[::]:PORT` takes IPv4 too.
+    /// Where it listens for HTTP; `[::]:PORT` takes IPv4 too. With port 0 the system chooses one.
     #[arg(long, default_value = "[::]:8080")]
     pub listen: SocketAddr,
-    /// The port it echoes TCP on.
+    /// The port it echoes TCP on; 0 lets the system choose one.
     #[arg(long, default_value_t = 9000)]
     pub tcp_echo: u16,
     /// Append the method and `x-request-id` of each request to this file, before it is answered.
@@ -62,11 +62,17 @@ pub struct Options {
     pub record: Option<PathBuf>,
 }
 
-/// Serves until the process is ended.
+/// Serves until the process is ended. Once it listens, it writes one line to standard output: the port of HTTP, and that of
+/// the echo.
 pub async fn serve(options: Options) -> Result<()> {
     let http = listen(options.listen)?;
     let echo = listen((Ipv6Addr::UNSPECIFIED, options.tcp_echo).into())?;
-    tracing::info!(app = options.name, region = options.region, listen = %options.listen, "serving");
+    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+    let ports = port(&http).and_then(|http| Ok((http, port(&echo)?)));
+    let (http_port, echo_port) = ports.map_err(Error::io("asking where it listens"))?;
+    // Whoever started it need not read what it says.
+    let _ = writeln!(io::stdout(), "{http_port} {echo_port}");
+    tracing::info!(app = options.name, region = options.region, http_port, echo_port, "serving");
     let record = options.record.as_deref().map(open_record).transpose()?;
     let app = Arc::new(App {
         record,
