@@ -362,6 +362,12 @@ impl Control {
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
         self.order_newcomers(now, newcomers);
+        // Before the scores: verdicts that are too old already are not believed.
+        for name in newcomers {
+            if let Some(at) = self.doubt.newest(name) {
+                self.groups.checked(now, name, at);
+            }
+        }
         self.score(now);
         self.tell_faults(now);
     }

@@ -105,6 +105,12 @@ impl Doubt {
         ))
     }
 
+    /// When the newest probe of what gates the group ended; `None` without a dead man, or before any has.
+    pub(crate) fn newest(&self, group: &GroupName) -> Option<Instant> {
+        let backends = &self.groups.get(group)?.backends;
+        backends.iter().filter_map(|backend| self.checks.ended(backend)).max()
+    }
+
     /// To be called from time to time.
     pub(crate) fn look(&mut self, now: Instant, verdict: impl Fn(&BackendId) -> Health) -> Looked {
         let mut looked = Looked::default();
@@ -207,8 +213,10 @@ dead-man = "5s"
         assert_eq!(world.look(SECOND), Looked::default());
         world.passes("app/us-1", SECOND);
         assert_eq!(world.look(SECOND), Looked::default());
+        assert_eq!(world.doubt.newest(&World::group()), None);
         world.passes("app/eu-1", SECOND);
         world.fails("app/eu-2", 2 * SECOND);
+        assert_eq!(world.doubt.newest(&World::group()), Some(world.begun + 2 * SECOND));
         let checked = world.look(2 * SECOND).checked;
         assert_eq!(checked, [(World::group(), world.begun + 2 * SECOND)]);
         assert_eq!(world.look(3 * SECOND), Looked::default());
