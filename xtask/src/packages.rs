@@ -59,6 +59,13 @@ const NEEDS: &[Need] = &[
         purpose: "the peer and the backend; an app to probe",
         tasks: &[Task::BenchL7, Task::Test],
     },
+    Need {
+        program: "haproxy",
+        package: "haproxy",
+        purpose: "another proxy to compare with",
+        tasks: &[Task::Test],
+    },
+    Need { program: "node", package: "nodejs", purpose: "a backend to compare with", tasks: &[Task::Test] },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
     Need {
         program: "vtysh",
