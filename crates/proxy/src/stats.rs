@@ -30,6 +30,8 @@ pub enum Reason {
     Stale,
     /// The backend closed or reset the connection before the head of its response was whole.
     Closed,
+    /// The backend said that it did nothing with the request (RFC 9113 §8.7).
+    Refused,
     /// The first byte of the response was not there in time.
     FirstByte,
     /// The response was malformed.
@@ -44,11 +46,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::ConnectTimeout,
         Self::Stale,
         Self::Closed,
+        Self::Refused,
         Self::FirstByte,
         Self::Malformed,
         Self::Broken,
@@ -63,6 +66,7 @@ impl Reason {
             Self::ConnectTimeout => "connect-timeout",
             Self::Stale => "stale",
             Self::Closed => "closed",
+            Self::Refused => "refused",
             Self::FirstByte => "first-byte",
             Self::Malformed => "malformed",
             Self::Broken => "broken",

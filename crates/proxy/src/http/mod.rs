@@ -4,6 +4,7 @@
 //! (`exchange`, `flow`) and begins again; pipelined requests are served one after the other.
 
 mod answer;
+mod attempts;
 mod exchange;
 mod flow;
 
