@@ -3,7 +3,8 @@
 mod groups;
 
 use proxima_api::{
-    AsPath, AsPathElement, BfdState, Origin, ProbeFailure, SessionReason, SessionState, VerdictReason,
+    AsPath, AsPathElement, BfdState, Inside, Origin, ProbeFailure, SessionReason, SessionState,
+    VerdictReason,
 };
 use proxima_bgp_speaker::{Cause, State};
 use proxima_bgp_wire::{Notification, SegmentKind};
@@ -90,10 +91,14 @@ pub(crate) fn session_reason(cause: &Cause) -> Option<SessionReason> {
                 Some(detail) => format!("{}: {detail}", meaning(sent)),
                 None => meaning(sent),
             };
-            Some(SessionReason::NotificationSent { code: sent.code, subcode: sent.subcode, meaning })
+            let inside = sent.hard_reset_reason();
+            let inside = inside.map(|reason| Inside { code: reason.code, subcode: reason.subcode });
+            let Notification { code, subcode, .. } = *sent;
+            Some(SessionReason::NotificationSent { code, subcode, meaning, inside })
         }
         Cause::NotificationReceived(received) => Some(notification_received(received)),
         Cause::Stopped => Some(SessionReason::Stopped),
+        Cause::Left(why) => Some(SessionReason::Left { why: (*why).to_owned() }),
         Cause::Ended(why) => Some(SessionReason::ConnectionLost { error: Some(why.clone()) }),
         Cause::UnexpectedEvent(event) => {
             Some(SessionReason::ConnectionLost { error: Some(format!("unexpected {event}")) })

@@ -53,7 +53,7 @@ pub use peer::{
     Capability, Held, Messages, Peer, PeerCommanded, Peers, PrefixCount, Roles, SessionState,
     ShutdownRequest, Stamped, Timer,
 };
-pub use reason::{ProbeFailure, SessionReason, VerdictReason};
+pub use reason::{Inside, ProbeFailure, SessionReason, VerdictReason};
 pub use route::{
     AdvertisedRoute, AdvertisedRoutes, AsPath, AsPathElement, JudgedRoute, LookupQuery, Origin,
     ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup,
