@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use proxima_types::{BackendId, Score, ServiceName};
+use proxima_types::{BackendId, Score, ServiceName, UpCount};
 use serde::{Deserialize, Serialize};
 
 use crate::{Evidence, Hold, Milliseconds, Order, OrderVerb};
@@ -203,20 +203,8 @@ pub struct ServiceScore {
     /// Its healthy share.
     pub score: Score,
     /// How many backends are up.
-    pub up: u32,
-    /// How many of these offer less than all of their capacity, by their agents.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub reduced: u32,
-    /// How many have no verdict, or none that is still believed.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unknown: u32,
-    /// How many there are.
-    pub backends: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
+    #[serde(flatten)]
+    pub count: UpCount,
 }
 
 /// What makes a region worse than its score says.
@@ -358,18 +346,7 @@ impl fmt::Display for Until<'_> {
 
 impl fmt::Display for ServiceScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, up, reduced, unknown, backends, .. } = self;
-        if *backends == 0 {
-            return write!(f, "{service}: no backends in this region");
-        }
-        write!(f, "{service}: {up} of {backends} up")?;
-        if *reduced > 0 {
-            write!(f, ", {reduced} reduced by the agent")?;
-        }
-        if *unknown > 0 {
-            write!(f, ", {unknown} unknown")?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.service, self.count)
     }
 }
 

@@ -142,14 +142,10 @@ pub(crate) fn evidence(evidence: &proxima_announce::Evidence) -> api::Evidence {
 }
 
 fn score(of: &RegionScore) -> api::RegionScore {
-    let count = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
     let service = |of: &proxima_health::ServiceScore| api::ServiceScore {
         service: of.service.clone(),
         score: of.score,
-        up: count(of.up),
-        reduced: count(of.reduced),
-        unknown: count(of.unknown),
-        backends: count(of.backends),
+        count: of.count,
     };
     api::RegionScore {
         score: of.score,
