@@ -3,8 +3,7 @@
 mod groups;
 
 use proxima_api::{
-    AsPath, AsPathElement, BfdState, Inside, Origin, ProbeFailure, SessionReason, SessionState,
-    VerdictReason,
+    AsPath, AsPathElement, BfdState, Inside, Origin, ProbeFailure, SessionReason, SessionState, VerdictReason,
 };
 use proxima_bgp_speaker::{Cause, State};
 use proxima_bgp_wire::{Notification, SegmentKind};

@@ -49,12 +49,15 @@ struct Deserted;
 impl Task {
     pub(crate) fn new(target: ProbeTarget, seed: u64, common: Common) -> Self {
         let settings = target.settings();
-        let ProbeTarget { backend, address, source, kind, timeout, notice, .. } = target;
+        let ProbeTarget { backend, address, source, via_service, kind, timeout, notice, .. } = target;
         let passive = common.passive.inbox(&backend);
-        let path = Path { backend, address, source, shared: Arc::clone(&common.shared) };
+        let via = common.via.clone().filter(|_| via_service);
+        let (uses, shared) = (Standing::uses(seed), Arc::clone(&common.shared));
+        let path = Path { backend, address, source, via, uses, shared };
         // A number drawn for this backend alone spreads the looks of all of them over an interval.
         let phase = (seed >> 11) as f64 / (1u64 << 53) as f64;
-        let watcher = notice.map(|notice| Watcher::new(notice, &path, common.slots.clone(), phase));
+        let watcher =
+            notice.map(|notice| Watcher::new(notice, &path.straight(), common.slots.clone(), phase));
         Self {
             notice: watcher.map(|watcher| -> Running<_> { Box::pin(watcher.changed()) }),
             question: kind::question(kind, &path),

@@ -2,6 +2,8 @@
 //!
 //! The body is read to its end only so that the connection can be used again, and only up to a bound.
 
+use std::time::Duration;
+
 use proxima_health::{Failure, Findings, Loss, Phase};
 use proxima_probe_kind::{Http, Tls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,6 +16,7 @@ use crate::{
     path::{Deadline, Path, failure},
     standing::{Link, Standing},
     tls::judge_validity,
+    via::Carries,
     wire::Wire,
 };
 
@@ -56,6 +59,22 @@ impl Question {
         };
         (outcome, answer.reusable.then_some(wire))
     }
+
+    /// A new connection that takes the request, and how long the way to the backend took.
+    ///
+    /// Where that way leads through the data plane, one for bytes is made first: it has the length of the whole way, and is
+    /// refused where the backend refuses. Then comes the one that clients' requests take, where the data plane would answer
+    /// by itself.
+    async fn connect(&self, path: &Path, deadline: Deadline) -> (Result<Wire, Failure>, Option<Duration>) {
+        let alpn = if self.tls.is_some() { &["http/1.1".to_owned()][..] } else { &[] };
+        let (wire, connected_in) = path.wire(self.tls.as_ref(), alpn, deadline).await;
+        if self.tls.is_some() || path.via.is_none() || wire.is_err() {
+            return (wire, connected_in);
+        }
+        drop(wire);
+        let stream = path.connect_for(Carries::Requests, deadline).await;
+        (stream.map(|(stream, _)| stream.into()), connected_in)
+    }
 }
 
 impl Check for Question {
@@ -70,26 +89,31 @@ impl Check for Question {
                     Checked::Stale(Loss::Reset)
                 }
                 result => Checked::Done {
+                    standing: kept(path, &result, wire).map(|link| Standing::again(link, uses_left)),
                     outcome: result.map_err(|interrupted| interrupted.failure),
-                    standing: wire.map(|wire| Standing::again(Link::Wire(wire), uses_left)),
                     connected_in: None,
                 },
             };
         }
-        let alpn = if self.tls.is_some() { &["http/1.1".to_owned()][..] } else { &[] };
-        let (wire, connected_in) = path.wire(self.tls.as_ref(), alpn, deadline).await;
+        let (wire, connected_in) = self.connect(path, deadline).await;
         match wire {
             Ok(wire) => {
                 let (result, wire) = self.ask(wire, deadline).await;
                 Checked::Done {
+                    standing: kept(path, &result, wire).map(|link| Standing::kept_alive(link, path)),
                     outcome: result.map_err(|interrupted| interrupted.failure),
-                    standing: wire.map(|wire| Standing::kept_alive(Link::Wire(wire))),
                     connected_in,
                 }
             }
             Err(failure) => Checked::Done { outcome: Err(failure), standing: None, connected_in },
         }
     }
+}
+
+/// The connection to leave standing. After a failure none to the data plane, which answers for backends that are gone: the next
+/// probe makes the whole way again, and sees whether it is refused.
+fn kept(path: &Path, result: &Result<Findings, Interrupted>, wire: Option<Wire>) -> Option<Link> {
+    wire.filter(|_| path.via.is_none() || result.is_ok()).map(Link::Wire)
 }
 
 /// One GET over a connection of its own: the status, and as much of the body as an expression would be held against.

@@ -131,7 +131,7 @@ pub(crate) async fn check(
                 Asked::Answered(outcome) => (outcome, true),
                 Asked::Lost(_, failure) => (Err(failure), false),
             };
-            let standing = lives.then(|| Standing::kept_alive(Link::Http2(driven)));
+            let standing = lives.then(|| Standing::kept_alive(Link::Http2(driven), path));
             Checked::Done { outcome, standing, connected_in }
         }
         Err(failure) => Checked::Done { outcome: Err(failure), standing: None, connected_in },

@@ -125,7 +125,7 @@ impl Check for Question {
             Ok(mut session) => {
                 let outcome = self.ask(&mut session, deadline).await;
                 let lives = session.end().is_none();
-                let standing = lives.then(|| Standing::kept_alive(Link::Quic(Box::new(session))));
+                let standing = lives.then(|| Standing::kept_alive(Link::Quic(Box::new(session)), path));
                 Checked::Done { outcome, standing, connected_in: None }
             }
             Err(failure) => failure.into(),
