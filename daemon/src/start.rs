@@ -120,7 +120,7 @@ impl Daemon {
         };
         let via = Arc::new(ThroughWorkers(data_plane.entrance()));
         let (prober, probes) = Prober::start_with(probing::targets(&config), Some(via), seed());
-        let traffic = Traffic::new(&config, &data_plane, prober.passive());
+        let traffic = Traffic::new(&config, &data_plane, prober.passive(), prober.checks());
 
         let routes = distance::watch(&config, &speaker);
         let (observers, views) = Observers::new();

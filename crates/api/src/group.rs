@@ -207,6 +207,11 @@ pub struct ServiceScore {
     pub count: UpCount,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What makes a region worse than its score says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]
@@ -222,6 +227,9 @@ pub enum Degradation {
         limit_ms: u64,
         /// Of so many requests.
         requests: u64,
+        /// And of probes, which stood in for so many more.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        probes: u64,
     },
     /// Too many requests of a service fail.
     Errors {
@@ -233,6 +241,9 @@ pub enum Degradation {
         limit: f64,
         /// Of so many requests.
         requests: u64,
+        /// And of probes, which stood in for so many more.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        probes: u64,
     },
     /// A backend that every region uses is down.
     Shared {
@@ -353,23 +364,36 @@ impl fmt::Display for ServiceScore {
 impl fmt::Display for Degradation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FirstByte { service, p95_ms: Some(p95), limit_ms, requests } => {
-                write!(
-                    f,
-                    "{service}: p95 to first byte {p95} ms of {requests} requests, {limit_ms} ms allowed"
-                )
+            Self::FirstByte { service, p95_ms: Some(p95), limit_ms, requests, probes } => {
+                let of = Of { requests, probes };
+                write!(f, "{service}: p95 to first byte {p95} ms of {of}, {limit_ms} ms allowed")
             }
-            Self::FirstByte { service, p95_ms: None, limit_ms, requests } => {
-                write!(
-                    f,
-                    "{service}: more than 5 % of {requests} requests had no first byte, {limit_ms} ms allowed"
-                )
+            Self::FirstByte { service, p95_ms: None, limit_ms, requests, probes } => {
+                let of = Of { requests, probes };
+                write!(f, "{service}: more than 5 % of {of} had no first byte, {limit_ms} ms allowed")
             }
-            Self::Errors { service, rate, limit, requests } => {
-                let (rate, limit) = (100.0 * rate, 100.0 * limit);
-                write!(f, "{service}: {rate:.1} % of {requests} requests failed, {limit:.1} % allowed")
+            Self::Errors { service, rate, limit, requests, probes } => {
+                let (rate, limit, of) = (100.0 * rate, 100.0 * limit, Of { requests, probes });
+                write!(f, "{service}: {rate:.1} % of {of} failed, {limit:.1} % allowed")
             }
             Self::Shared { backend } => write!(f, "shared backend {backend} is down"),
+        }
+    }
+}
+
+/// What a figure was taken of.
+struct Of<'a> {
+    requests: &'a u64,
+    probes: &'a u64,
+}
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, probes } = self;
+        match (requests, probes) {
+            (_, 0) => write!(f, "{requests} requests"),
+            (0, _) => write!(f, "{probes} probes"),
+            _ => write!(f, "{requests} requests and {probes} probes"),
         }
     }
 }

@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_missed_objective_is_told_with_its_figures() {
-        let breach = Breach::Errors { rate: 0.05, limit: 0.02, requests: 400 };
+        let breach = Breach::Errors { rate: 0.05, limit: 0.02, requests: 400, probes: 0 };
         let slow = Degradation::Slo { service: "s0".parse().unwrap(), breach };
         let region = score(&[&[(100, Up)]]).degraded_by([slow]);
         assert_eq!(region.score, Score::FULL);

@@ -41,6 +41,11 @@ pub enum ProbeKind {
 }
 
 impl ProbeKind {
+    /// Whether it asks as clients do, over HTTP, so that its answers tell what clients get.
+    pub fn is_request(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Grpc(_))
+    }
+
     /// Whether it asks over TCP at the backend's own address, and nothing else.
     pub fn is_over_tcp(&self) -> bool {
         match self {

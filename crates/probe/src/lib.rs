@@ -23,6 +23,7 @@
 //! A kind of probe is one file in `kind`, which implements `Check`: all else is the same for all of them. No probe waits for
 //! another but for a [slot](slots), of which those that hang take no more than their share.
 
+mod answers;
 mod checks;
 mod event;
 mod kind;
@@ -43,10 +44,10 @@ mod tls;
 mod via;
 mod wire;
 
-pub use checks::Checks;
+pub use checks::{Checks, Found};
 pub use event::ProbeEvent;
 pub use passive::PassiveSender;
 pub use prober::{Prober, ProberHandle};
-pub use proxima_probe_kind::ProbeKind;
+pub use proxima_probe_kind::{ProbeKind, Role};
 pub use target::ProbeTarget;
 pub use via::{Carries, Connecting, Via};

@@ -159,14 +159,15 @@ fn degradation(of: &proxima_health::Degradation) -> api::Degradation {
     match of {
         Degradation::Shared { backend } => api::Degradation::Shared { backend: backend.clone() },
         Degradation::Slo { service, breach } => match *breach {
-            Breach::FirstByte { p95, limit, requests } => api::Degradation::FirstByte {
+            Breach::FirstByte { p95, limit, requests, probes } => api::Degradation::FirstByte {
                 service: service.clone(),
                 p95_ms: (p95 != Duration::MAX).then(|| milliseconds(p95)),
                 limit_ms: milliseconds(limit),
                 requests,
+                probes,
             },
-            Breach::Errors { rate, limit, requests } => {
-                api::Degradation::Errors { service: service.clone(), rate, limit, requests }
+            Breach::Errors { rate, limit, requests, probes } => {
+                api::Degradation::Errors { service: service.clone(), rate, limit, requests, probes }
             }
         },
     }
