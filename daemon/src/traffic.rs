@@ -16,7 +16,7 @@ use std::{
 
 use proxima_config::{Config, Pool, Slo};
 use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, PassiveRule, SloWindow};
-use proxima_probe::{Checks, PassiveSender};
+use proxima_probe::{Checks, Found, PassiveSender};
 use proxima_proxy::{DataPlane, Distress, Served, Stats, TrafficReader};
 use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName};
 
@@ -112,6 +112,11 @@ impl Traffic {
             window.breaches().map(slo).collect::<Vec<_>>()
         };
         self.windows.get(group).into_iter().flatten().flat_map(missed).collect()
+    }
+
+    /// What probes have found out about a backend beside its health.
+    pub(crate) fn found(&self, backend: &BackendId) -> Found {
+        self.checks.findings(backend)
     }
 
     /// Everything there is to tell of traffic.

@@ -3,11 +3,13 @@
 mod groups;
 
 use proxima_api::{
-    AsPath, AsPathElement, BfdState, Inside, Origin, ProbeFailure, SessionReason, SessionState, VerdictReason,
+    AsPath, AsPathElement, BfdState, Inside, Origin, ProbeFailure, ServerRole, SessionReason, SessionState,
+    Timestamp, VerdictReason,
 };
 use proxima_bgp_speaker::{Cause, State};
 use proxima_bgp_wire::{Notification, SegmentKind};
 use proxima_health::{Failure, Loss};
+use proxima_probe::Role;
 use proxima_types::Score;
 
 pub(crate) use self::groups::{GroupWords, alarm_kind, evidence};
@@ -55,6 +57,20 @@ fn probe_failure(failure: &Failure) -> ProbeFailure {
         }
         other => ProbeFailure::Unfit { detail: other.to_string() },
     }
+}
+
+/// What a server of a replicated database is.
+pub(crate) fn server_role(role: Role) -> ServerRole {
+    match role {
+        Role::Primary => ServerRole::Primary,
+        Role::Replica => ServerRole::Replica,
+    }
+}
+
+/// A time of day given in seconds since the Unix epoch.
+pub(crate) fn calendar_time(unix_seconds: u64) -> Timestamp {
+    let micros = i64::try_from(unix_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    Timestamp::from_unix_micros(micros)
 }
 
 /// The score to show; none before the first verdicts.
