@@ -67,8 +67,21 @@ const NEEDS: &[Need] = &[
     },
     Need { program: "node", package: "nodejs", purpose: "a backend to compare with", tasks: &[Task::Test] },
     Need { program: "curl", package: "curl", purpose: "an HTTP client", tasks: &[Task::Test] },
-    Need { program: "h2load", package: "nghttp2-client", purpose: "HTTP/2 load", tasks: &[Task::Test] },
+    Need {
+        program: "h2load",
+        package: "nghttp2-client",
+        purpose: "HTTP/2 load",
+        tasks: &[Task::Test, Task::BenchL7],
+    },
     Need { program: "nghttp", package: "nghttp2-client", purpose: "an HTTP/2 client", tasks: &[Task::Test] },
+    Need { program: "strace", package: "strace", purpose: "counts system calls", tasks: &[Task::BenchL7] },
+    Need { program: "openssl", package: "openssl", purpose: "a certificate", tasks: &[Task::BenchL7] },
+    Need {
+        program: "python3",
+        package: "python3-venv",
+        purpose: "installs the other proxies",
+        tasks: &[Task::BenchL7],
+    },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
     Need {
         program: "vtysh",
