@@ -41,6 +41,7 @@ fn main() -> Result<(), AnyError> {
     let upstream = Upstream {
         levels: Arc::new(Levels::new(fence.admit([candidate]), &region)),
         policy: PolicyKind::default(),
+        tls: None,
         timeouts: Timeouts::default(),
         late: None,
     };

@@ -1,4 +1,4 @@
-//! The data plane: TCP relay and HTTP/1.1 reverse proxy.
+//! The data plane: TCP relay and HTTP/1.1 reverse proxy, in plain text or over TLS.
 //!
 //! ```text
 //!  control thread                    worker 0 … n-1 (threads of their own)
@@ -30,8 +30,10 @@ mod listener;
 mod retry;
 mod snapshot;
 mod stats;
+mod stream;
 mod tcp;
 mod timer;
+mod tls;
 mod view;
 mod worker;
 
@@ -41,5 +43,10 @@ pub use distress::Distress;
 pub use listener::BindError;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 pub use stats::{
-    BackendStats, LatencyHistogram, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,
+    BackendStats, Handshake, HandshakeFailure, LatencyHistogram, Reason, Served, ServiceStats, Stats,
+    TrafficReader, Unserved,
+};
+pub use tls::{
+    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
+    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };

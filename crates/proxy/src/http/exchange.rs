@@ -19,12 +19,12 @@ use std::{
 
 use proxima_balance::Tried;
 use proxima_http1::{Body, Fault, Framing, Method, match_path, write_request};
-use tokio::net::TcpStream;
 
 use super::{Answer, Connection, End, Scratch, Turn, flow::Flow};
 use crate::{
     backend::{Backend, is_quiet_in_kernel},
     stats::{Reason, Unserved},
+    stream::Stream,
     timer::Deadline,
     view::UpstreamView,
 };
@@ -153,7 +153,7 @@ impl Exchange<'_> {
     /// One candidate: over a connection at rest if there is one, else, or if that was closed, over a new one.
     async fn attempt(&mut self, backend: &Rc<Backend>, index: usize) -> Result<Turn, Stop> {
         while let Some(stream) = backend.reuse() {
-            if !self.is_idempotent() && !is_quiet_in_kernel(&stream) {
+            if !self.is_idempotent() && !is_quiet_in_kernel(stream.tcp()) {
                 continue;
             }
             backend.counters.reuses.add(1);
@@ -169,13 +169,13 @@ impl Exchange<'_> {
         self.over(stream, backend, index).await
     }
 
-    async fn connect(&mut self, backend: &Backend) -> Result<TcpStream, Stop> {
+    async fn connect(&mut self, backend: &Backend) -> Result<Stream, Stop> {
         self.flow.arm(self.upstream.timeouts.connect);
         self.flow.connection.worker.make_room();
         let mut connecting = std::pin::pin!(backend.connect());
         poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|_| Stop::Upstream(Reason::Connect)));
+                return Poll::Ready(result.map_err(Stop::Upstream));
             }
             self.flow.poll_stop(cx, Reason::ConnectTimeout).map(Err)
         })
@@ -183,12 +183,7 @@ impl Exchange<'_> {
     }
 
     /// The exchange over one connection.
-    async fn over(
-        &mut self,
-        mut stream: TcpStream,
-        backend: &Rc<Backend>,
-        index: usize,
-    ) -> Result<Turn, Stop> {
+    async fn over(&mut self, mut stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<Turn, Stop> {
         self.flow.begin();
         let length = poll_fn(|cx| self.flow.poll_head(cx, &mut stream)).await?;
         let first_byte = self.begun.elapsed();
@@ -216,7 +211,7 @@ impl Exchange<'_> {
 
     fn may_go_on(&self, reason: Reason) -> bool {
         match reason {
-            Reason::Connect | Reason::ConnectTimeout => !self.flow.is_past_total(),
+            Reason::Connect | Reason::ConnectTimeout | Reason::Tls => !self.flow.is_past_total(),
             Reason::Closed | Reason::FirstByte if self.may_be_sent_again() => {
                 let affordable = self.flow.connection.worker.retries.spend();
                 if !affordable {

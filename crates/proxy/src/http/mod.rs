@@ -19,18 +19,16 @@ use std::{
 };
 
 use proxima_http1::{Fault, Hop, MAX_HEAD, RequestHead, ResponseHead};
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::answer::Answer;
 use crate::{
     backend::is_quiet_in_kernel,
     buffer::Buffer,
-    close::{Guarded, reset_on_close},
+    close::Guarded,
     descriptors::Lease,
     stats::ServiceCounters,
+    stream::Stream,
     timer::Timer,
     worker::{Open, Worker},
 };
@@ -77,7 +75,7 @@ struct Connection {
     worker: Rc<Worker>,
     listener: usize,
     counters: Arc<ServiceCounters>,
-    client: Guarded,
+    client: Guarded<Stream>,
     peer: SocketAddr,
     timer: Timer,
     hop: Hop,
@@ -115,10 +113,10 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     _open: Open,
     listener: usize,
-    client: TcpStream,
+    client: Stream,
     peer: SocketAddr,
 ) {
-    if client.set_nodelay(true).is_err() {
+    if client.tcp().set_nodelay(true).is_err() {
         return;
     }
     let mut connection = Connection::new(worker, listener, client, peer).await;
@@ -134,7 +132,7 @@ pub(crate) async fn serve(
     match end {
         End::Close => {}
         End::Linger => connection.linger().await,
-        End::Reset => reset_on_close(&connection.client),
+        End::Reset => connection.client.break_off(),
     }
 }
 
@@ -143,7 +141,7 @@ pub(crate) async fn turn_away(
     worker: Rc<Worker>,
     _place: Lease,
     listener: usize,
-    client: TcpStream,
+    client: Stream,
     peer: SocketAddr,
 ) {
     let mut connection = Connection::new(worker, listener, client, peer).await;
@@ -156,9 +154,13 @@ pub(crate) async fn turn_away(
 }
 
 impl Connection {
-    async fn new(worker: Rc<Worker>, listener: usize, client: TcpStream, peer: SocketAddr) -> Self {
+    async fn new(worker: Rc<Worker>, listener: usize, client: Stream, peer: SocketAddr) -> Self {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
+        let scheme = match client {
+            Stream::Plain(_) => "http",
+            Stream::Tls(_) => "https",
+        };
+        let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), scheme);
         let counters = worker.services[listener].clone();
         let client = Guarded::at_rest(client);
         Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }
@@ -209,7 +211,7 @@ impl Connection {
                 last_look = true;
                 let grace = if self.is_fresh { FIRST_REQUEST } else { Duration::ZERO };
                 self.timer.arm_after(grace);
-                if self.is_fresh || !is_quiet_in_kernel(&self.client) {
+                if self.is_fresh || !is_quiet_in_kernel(self.client.tcp()) {
                     Poll::Pending
                 } else {
                     Poll::Ready(false)
@@ -248,7 +250,7 @@ impl Connection {
 
     /// Reads once. An expired timer ends the wait like a byte would.
     fn poll_read(&mut self, scratch: &mut Scratch, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match scratch.input.poll_fill(&mut self.client, cx) {
+        match scratch.input.poll_fill(&mut *self.client, cx) {
             Poll::Ready(Ok(count)) => {
                 self.counters.bytes_in.add(count as u64);
                 Poll::Ready(Ok(count))
@@ -286,7 +288,11 @@ impl Connection {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            Poll::Ready(true)
+            match Pin::new(&mut *self.client).poll_flush(cx) {
+                Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
+                Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await;
         self.counters.bytes_out.add(written as u64);
@@ -308,7 +314,7 @@ impl Connection {
         let mut left = LINGER_BYTES;
         poll_fn(|cx| {
             loop {
-                match scratch.input.poll_fill(&mut self.client, cx) {
+                match scratch.input.poll_fill(&mut *self.client, cx) {
                     Poll::Ready(Ok(count)) if count > 0 && count < left => left -= count,
                     Poll::Pending if !self.timer.has_expired() => return Poll::Pending,
                     _ => return Poll::Ready(()),
