@@ -59,6 +59,8 @@ const NEEDS: &[Need] = &[
         purpose: "the peer and the backend; an app to probe",
         tasks: &[Task::BenchL7, Task::Test],
     },
+    Need { program: "curl", package: "curl", purpose: "an HTTP client", tasks: &[Task::Test] },
+    Need { program: "openssl", package: "openssl", purpose: "a TLS client", tasks: &[Task::Test] },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
     Need {
         program: "vtysh",

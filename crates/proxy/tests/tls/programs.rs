@@ -1,6 +1,10 @@
 //! curl and openssl.
 
-use std::{net::SocketAddr, path::Path, process::Stdio};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -48,6 +52,16 @@ pub(crate) async fn s_client(address: SocketAddr, name: &str, more: &[&str]) -> 
     run(&mut command).await
 }
 
+/// Where a server's program is: not in everyone's path.
+fn server(name: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("`{name}` is missing: apt-get install --no-install-recommends {package}"))
+}
+
 /// A running nginx that answers `hi` over TLS, and over nothing else; it ends when dropped.
 pub(crate) struct Nginx {
     pub(crate) address: SocketAddr,
@@ -73,7 +87,7 @@ impl Nginx {
         );
         let file = directory.path().join("nginx.conf");
         std::fs::write(&file, configuration).unwrap();
-        let mut command = Command::new("nginx");
+        let mut command = Command::new(server("nginx", "nginx-light"));
         command.args(["-e", "stderr", "-c"]).arg(&file).stderr(Stdio::null()).kill_on_drop(true);
         let process = command.spawn().unwrap();
         soon("nginx", async {
