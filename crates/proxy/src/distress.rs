@@ -69,6 +69,7 @@ fn lost(reason: Reason) -> Option<Passive> {
         | Reason::ConnectTimeout
         // A connect would not show it.
         | Reason::Tls
+        | Reason::Refused
         | Reason::FirstByte
         | Reason::Malformed
         | Reason::Idle

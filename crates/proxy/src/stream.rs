@@ -30,6 +30,22 @@ impl Stream {
         }
     }
 
+    /// The scheme of what is asked for over it.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain(_) => "http",
+            Self::Tls(_) => "https",
+        }
+    }
+
+    /// What ALPN agreed on (RFC 7301), where there is TLS.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.alpn(),
+        }
+    }
+
     /// Ready when a read may give something: bytes, the end, an error.
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -12,7 +12,8 @@ use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
 use super::{
-    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Reason, ServiceStats, Stats, Unserved,
+    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, ServiceStats, Stats,
+    Unserved,
 };
 
 /// A number with a single writer, readable from other threads.
@@ -77,6 +78,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) cut: Counter,
     pub(crate) budget_exhausted: Counter,
     refused: Counters<FAULTS>,
+    misused: Counters<{ Misuse::ALL.len() }>,
     malformed: Counters<FAULTS>,
     unserved: Counters<{ Unserved::ALL.len() }>,
     pub(crate) unrouted: Counter,
@@ -103,6 +105,10 @@ impl ServiceCounters {
 
     pub(crate) fn refused(&self, fault: Fault) {
         self.refused.add(fault as usize);
+    }
+
+    pub(crate) fn misused(&self, misuse: Misuse) {
+        self.misused.add(misuse as usize);
     }
 
     pub(crate) fn malformed(&self, fault: Fault) {
@@ -135,6 +141,7 @@ impl ServiceCounters {
         sum.cut += self.cut.read();
         sum.budget_exhausted += self.budget_exhausted.read();
         self.refused.add_to(&mut sum.refused, Fault::ALL.map(Fault::name));
+        self.misused.add_to(&mut sum.refused, Misuse::ALL.map(Misuse::name));
         self.malformed.add_to(&mut sum.malformed, Fault::ALL.map(Fault::name));
         self.unserved.add_to(&mut sum.unserved, Unserved::ALL);
         sum.unrouted += self.unrouted.read();

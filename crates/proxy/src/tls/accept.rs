@@ -20,7 +20,7 @@ use crate::{
 /// How long a handshake that a drain finds under way may still take.
 const WHILE_DRAINING: Duration = Duration::from_millis(500);
 
-/// Serves one connection: handshake, then HTTP/1.1, as nothing else is offered by ALPN.
+/// Serves one connection: handshake, then the version of HTTP that ALPN agreed on.
 pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: TcpStream, peer: SocketAddr) {
     let counters = worker.services[listener].clone();
     let server = worker.service(listener).and_then(|service| service.tls().cloned());

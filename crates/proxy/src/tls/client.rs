@@ -13,10 +13,10 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 
-use super::{Chain, Identity, TlsError, TlsStream, server::roots};
+use super::{Chain, HTTP1, Identity, TlsError, TlsStream, server::roots};
 
 /// What is offered by ALPN.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 1] = [HTTP1];
 /// How many tickets of a backend each worker keeps; rustls keeps no more of one server.
 const TICKETS: usize = 8;
 

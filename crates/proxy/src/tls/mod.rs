@@ -13,6 +13,13 @@
 //! A handshake takes what the snapshot holds at its first byte; from then on its connection depends on no snapshot any more.
 //! 0-RTT stays off: what it carries can be replayed (RFC 8446 §8).
 
+/// HTTP/2, as ALPN has it (RFC 9113 §3.1).
+pub(crate) const H2: &[u8] = b"h2";
+/// HTTP/1.1.
+const HTTP1: &[u8] = b"http/1.1";
+/// What some clients of HTTP/1.0 say.
+const HTTP10: &[u8] = b"http/1.0";
+
 mod accept;
 mod client;
 mod identity;

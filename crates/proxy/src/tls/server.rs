@@ -10,11 +10,11 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{Chain, Identity, TicketKeys, names::ByName};
+use super::{Chain, H2, HTTP1, HTTP10, Identity, TicketKeys, names::ByName};
 
 /// What is offered by ALPN (RFC 7301), the dearest first. A client that offers none of it is refused; one without ALPN gets
 /// HTTP/1.1.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 3] = [H2, HTTP1, HTTP10];
 
 /// The TLS of a service.
 #[derive(Debug, Clone)]

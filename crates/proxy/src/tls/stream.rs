@@ -55,6 +55,11 @@ impl TlsStream {
         &self.tcp
     }
 
+    /// What ALPN agreed on (RFC 7301).
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
     /// What kind of handshake lies behind the connection.
     pub(crate) fn handshake(&self) -> Handshake {
         let is_tls13 = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);

@@ -11,6 +11,7 @@ mod certificates;
 mod clients;
 mod exchange;
 mod handshakes;
+mod http2;
 mod programs;
 mod resumption;
 mod upstream;

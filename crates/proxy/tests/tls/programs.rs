@@ -43,6 +43,13 @@ pub(crate) async fn curl(address: SocketAddr, name: &str, ca: &Path, more: &[&st
     run(&mut command).await
 }
 
+/// As many requests by `h2load`, which trusts anyone.
+pub(crate) async fn h2load(address: SocketAddr, requests: usize) -> Said {
+    let mut command = Command::new("h2load");
+    command.args(["--clients=4", "--max-concurrent-streams=10", &format!("--requests={requests}")]);
+    run(command.arg(format!("https://{address}/"))).await
+}
+
 /// A request by `openssl s_client`, with what it tells of the handshake.
 pub(crate) async fn s_client(address: SocketAddr, name: &str, more: &[&str]) -> Said {
     let script = r#"printf 'GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$1" |
