@@ -57,7 +57,7 @@ fn main() -> Result<(), AnyError> {
         None => (Protocol::Http, Service::Http(routes(upstream))),
         Some(tls) => (Protocol::Https, Service::Https(tls, routes(upstream))),
     };
-    let snapshot = Snapshot { services: [(service.clone(), kind)].into() };
+    let snapshot = Snapshot { services: [(service.clone(), kind)].into(), ..Snapshot::default() };
     let listeners = vec![Listener { service, address: listen, protocol }];
     let config = DataPlaneConfig::new(workers, listeners, "bench1".parse()?);
     let _plane = DataPlane::start(config, &Arc::new(ArcSwap::from_pointee(snapshot)))?;

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use proxima_proxy::{Authorities, BackendStats, Handshake, Identity, Reason, TlsClient, TlsClientOptions};
+use proxima_proxy::{
+    Authorities, BackendStats, Handshake, Identity, Protocol, Reason, TlsClient, TlsClientOptions,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsAcceptor,
@@ -260,4 +262,27 @@ async fn other_authorities_are_for_new_connections() {
     world.snapshot.store(Arc::new(setup.snapshot()));
     assert_eq!(client.get("/").await.status, 502);
     assert_eq!(backend.seen(), 2);
+}
+
+#[tokio::test]
+async fn a_probe_through_a_worker_goes_over_the_same_tls_as_requests() {
+    let (authority, others) = (Authority::new(), Authority::new());
+    let backend = backend(config(&authority.issue(&["a"]), None), say_hi).await;
+    let mut setup = Setup {
+        backend_tls: Some(tls(&authority, Some("a"), None)),
+        probed: true,
+        ..Setup::http(&[backend.address])
+    };
+    let world = setup.start();
+    let probe = async || {
+        let entrance = world.plane.entrance();
+        let backend = "app/b0".parse().unwrap();
+        let connecting = entrance.connect(&backend, Protocol::Http);
+        let mut probe = Peer::new(soon("a probe's connection", connecting).await.unwrap());
+        probe.get("/healthz").await.status
+    };
+    assert_eq!(probe().await, 200);
+    setup.backend_tls = Some(tls(&others, Some("a"), None));
+    world.snapshot.store(Arc::new(setup.snapshot()));
+    assert_eq!(probe().await, 502);
 }
