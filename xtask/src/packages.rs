@@ -68,6 +68,12 @@ const NEEDS: &[Need] = &[
     Need { program: "node", package: "nodejs", purpose: "a backend to compare with", tasks: &[Task::Test] },
     Need { program: "curl", package: "curl", purpose: "an HTTP client", tasks: &[Task::Test] },
     Need {
+        program: "openssl",
+        package: "openssl",
+        purpose: "a certificate, and a TLS client",
+        tasks: &[Task::Test, Task::BenchL7],
+    },
+    Need {
         program: "h2load",
         package: "nghttp2-client",
         purpose: "HTTP/2 load",
@@ -75,7 +81,6 @@ const NEEDS: &[Need] = &[
     },
     Need { program: "nghttp", package: "nghttp2-client", purpose: "an HTTP/2 client", tasks: &[Task::Test] },
     Need { program: "strace", package: "strace", purpose: "counts system calls", tasks: &[Task::BenchL7] },
-    Need { program: "openssl", package: "openssl", purpose: "a certificate", tasks: &[Task::BenchL7] },
     Need {
         program: "python3",
         package: "python3-venv",

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    DataPlaneConfig, Listener, Protocol, Snapshot,
+    DataPlaneConfig, Listener, Protocol, Snapshot, TlsClient,
     backend::Backend,
     buffer::Pool,
     close::reset_on_close,
@@ -29,8 +29,10 @@ use crate::{
     probed::{self, Inlet, Probed},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
+    stream::Stream,
     tcp::{self, Passage, Pipe},
     timer::{BEAT, Timers},
+    tls,
     view::{ServiceView, View, Viewer},
 };
 
@@ -180,6 +182,11 @@ impl Worker {
         }
         self.refresh();
         self.view.borrow().service(listener).cloned()
+    }
+
+    /// What is spoken over to a backend that is probed.
+    pub(crate) fn tls_of_probed(&self, number: usize) -> Option<TlsClient> {
+        self.snapshot.borrow_mut().load().probed_tls.get(number).cloned().flatten()
     }
 
     /// Takes over a newer snapshot. Costs one load when there is none.
@@ -356,18 +363,23 @@ fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAd
     let open = Open::new(worker.clone(), listener, place);
     let worker = worker.clone();
     match worker.config.listeners[listener].protocol {
-        Protocol::Http => tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer)),
+        Protocol::Http => {
+            let stream = Stream::Plain(stream);
+            tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer))
+        }
+        Protocol::Https => tokio::task::spawn_local(tls::serve(worker, open, listener, stream, peer)),
         Protocol::Tcp => tokio::task::spawn_local(tcp::serve(worker, open, listener, stream, peer)),
     };
 }
 
-/// Turns a client away: with an answer where there is one to give, and not too many get theirs already.
+/// Turns a client away: with an answer where there is one to give that costs no handshake, and not too many get theirs already.
 fn shed(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
     worker.services[listener].shed.add(1);
     let Listener { address, protocol, .. } = worker.config.listeners[listener];
     worker.tell_shed(address);
     match worker.descriptors.refusal() {
         Some(place) if protocol == Protocol::Http => {
+            let stream = Stream::Plain(stream);
             tokio::task::spawn_local(http::turn_away(worker.clone(), place, listener, stream, peer));
         }
         _ => reset_on_close(&stream),
