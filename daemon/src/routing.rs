@@ -9,9 +9,9 @@ use std::{
 };
 
 use proxima_balance::{Candidate, Levels, PolicyKind};
-use proxima_config::{Balance, Config, Pool, Protocol};
+use proxima_config::{Balance, Config, Pool, PoolProtocol, Protocol};
 use proxima_health::Percent;
-use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream};
+use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName};
 
@@ -38,9 +38,13 @@ pub(crate) fn snapshot(
             let candidates = candidates(config, &config.pools[pool], observed, distances);
             Arc::new(levels(config, residency.as_ref(), candidates))
         });
-        let Pool { balance, passive, .. } = &config.pools[pool];
+        let Pool { balance, protocol, passive, .. } = &config.pools[pool];
         let late = passive.and_then(|passive| passive.first_byte);
-        Upstream { levels: Arc::clone(levels), policy: policy(*balance), timeouts, late }
+        let protocol = match protocol {
+            PoolProtocol::Http1 => UpstreamProtocol::Http1,
+            PoolProtocol::Http2 => UpstreamProtocol::Http2,
+        };
+        Upstream { levels: Arc::clone(levels), policy: policy(*balance), protocol, timeouts, late }
     };
     let services = config.services.values().map(|service| {
         let served = match &service.protocol {
@@ -159,6 +163,19 @@ mod tests {
         assert_eq!(order(&snapshot(&config, &all), 0), ["app/eu-1"]);
         let eu_down = observed(&[("app/us-1", 80), ("app/apac-1", 40)]);
         assert_eq!(order(&snapshot(&config, &eu_down), 0), [""; 0]);
+    }
+
+    #[test]
+    fn backends_are_spoken_to_as_their_pool_says() {
+        let text = CONFIG.replace("[pools.app]\n", "[pools.app]\nprotocol = \"h2\"\n");
+        for (text, protocol) in [(CONFIG, UpstreamProtocol::Http1), (&text, UpstreamProtocol::Http2)] {
+            let config = Config::parse(text, "two-jurisdictions.toml").unwrap();
+            let snapshot = snapshot(&config, &BTreeMap::new());
+            let Service::Http(routes) = &snapshot.services[&"web".parse().unwrap()] else {
+                panic!("not HTTP")
+            };
+            assert!(routes.iter().all(|route| route.upstream.protocol == protocol), "{protocol:?}");
+        }
     }
 
     #[test]

@@ -180,6 +180,8 @@ pub struct Pool {
     pub name: PoolName,
     /// How a level's backends share the load. Default [`Balance::LeastRequest`].
     pub balance: Balance,
+    /// What its backends speak, for HTTP services. Default [`PoolProtocol::Http1`].
+    pub protocol: PoolProtocol,
     /// How each backend is probed.
     pub probe: Probe,
     /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).
@@ -198,6 +200,15 @@ pub enum Balance {
     RoundRobin,
     /// `least-request`: the less loaded of two at random, by weight.
     LeastRequest,
+}
+
+/// `protocol` of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolProtocol {
+    /// `http/1.1`.
+    Http1,
+    /// `h2`: HTTP/2 by prior knowledge (RFC 9113 §3.3), many requests at once on a connection.
+    Http2,
 }
 
 /// `probe` of a pool.

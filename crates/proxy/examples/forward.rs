@@ -1,5 +1,5 @@
 //! The data plane alone, in front of one backend: `forward --listen 127.0.0.1:8005 --backend 127.0.0.1:9000`
-//! (`--tcp` relays bytes, `--workers N`). For measurements beside other proxies; it serves until it is killed.
+//! (`--tcp` relays bytes, `--h2` has the backend spoken to in HTTP/2, `--workers N`). For measurements beside other proxies; it serves until it is killed.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
     DataPlane, DataPlaneConfig, Listener, Match, Protocol, Route, Service, Snapshot, Timeouts, Upstream,
+    UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, RegionName, ServiceName, Weight};
@@ -25,6 +26,9 @@ fn main() -> Result<(), AnyError> {
     let workers = value("--workers").map_or("1", String::as_str).parse()?;
     let is_tcp = arguments.iter().any(|argument| argument == "--tcp");
 
+    let is_http2 = arguments.iter().any(|argument| argument == "--h2");
+    let protocol = if is_http2 { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 };
+
     let region: RegionName = "here".parse()?;
     let candidate = Candidate {
         backend: "app/one".parse::<BackendId>()?,
@@ -41,6 +45,7 @@ fn main() -> Result<(), AnyError> {
     let upstream = Upstream {
         levels: Arc::new(Levels::new(fence.admit([candidate]), &region)),
         policy: PolicyKind::default(),
+        protocol,
         timeouts: Timeouts::default(),
         late: None,
     };

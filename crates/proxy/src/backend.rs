@@ -17,12 +17,13 @@ use tokio::net::TcpStream;
 use crate::{
     descriptors::{Descriptors, Lease},
     distress::{Quiet, Teller},
+    multiplexed::Multiplexed,
     stats::{BackendCounters, Reason},
     timer::{Deadline, Timers},
 };
 
 /// How long a connection to a backend may rest before it is closed.
-const IDLE: Duration = Duration::from_secs(30);
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
 /// How many may rest.
 const MAX_IDLE: usize = 512;
 
@@ -37,6 +38,8 @@ pub(crate) struct Backend {
     pending: Cell<u32>,
     /// The most recently used last.
     idle: RefCell<Vec<Idle>>,
+    /// Those of HTTP/2.
+    pub(crate) multiplexed: Multiplexed,
 }
 
 #[derive(Debug)]
@@ -56,7 +59,8 @@ impl Backend {
     ) -> Self {
         let (id, address) = (candidate.backend.clone(), candidate.address);
         let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
-        Self { id, address, counters, descriptors, teller, quiet, pending, idle }
+        let multiplexed = Multiplexed::default();
+        Self { id, address, counters, descriptors, teller, quiet, pending, idle, multiplexed }
     }
 
     /// How many exchanges and relayed connections this worker has under way on it.
@@ -108,28 +112,37 @@ impl Backend {
         }
     }
 
+    /// A place in the account of descriptors for a connection that belongs to no exchange alone.
+    pub(crate) fn resting_place(&self) -> Lease {
+        self.descriptors.resting()
+    }
+
     /// Closes what rested too long or was closed by the backend.
     pub(crate) fn sweep(&self, timers: &Timers) {
         let now = timers.deadline(Duration::ZERO);
         self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
+        self.multiplexed.sweep(timers);
     }
 
     /// How many connections rest.
     pub(crate) fn resting(&self) -> usize {
-        self.idle.borrow().len()
+        self.idle.borrow().len() + self.multiplexed.resting()
     }
 
     /// Closes the connection that has rested longest.
     pub(crate) fn forget_oldest(&self) {
         let mut idle = self.idle.borrow_mut();
-        if !idle.is_empty() {
+        if idle.is_empty() {
+            self.multiplexed.forget_one();
+        } else {
             idle.remove(0);
         }
     }
 
-    /// Closes all connections at rest.
+    /// Closes all connections at rest, and those of HTTP/2 with their last stream.
     pub(crate) fn forget_idle(&self) {
         self.idle.borrow_mut().clear();
+        self.multiplexed.forget_all();
     }
 }
 

@@ -28,6 +28,7 @@ mod displaced;
 mod distress;
 mod http;
 mod listener;
+mod multiplexed;
 mod retry;
 mod snapshot;
 mod stats;
@@ -40,7 +41,7 @@ pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, Star
 pub use displaced::Displaced;
 pub use distress::Distress;
 pub use listener::BindError;
-pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
+pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
     BackendStats, LatencyHistogram, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,
 };

@@ -14,8 +14,10 @@ use super::{
     Answer, Connection, End, Scratch, Turn,
     attempts::{self, Deadlines, OverHttp1, Refusal, Sending, Stop, Verdict, conclude},
     flow::Flow,
+    old,
 };
 use crate::{
+    UpstreamProtocol,
     backend::Backend,
     stats::{Reason, ServiceCounters},
     view::UpstreamView,
@@ -42,6 +44,10 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     write_request(&mut scratch.request, head, bytes, &connection.hop);
     let mut body = Body::new(head.framing(), true);
     scratch.input.consume(length);
+    if upstream.protocol == UpstreamProtocol::Http2 {
+        // A box, so that the fast path's task is no larger for it.
+        return Box::pin(old::run(connection, scratch, upstream)).await;
+    }
     if let Err(fault) = take_along(&mut body, scratch) {
         return connection.refuse(scratch, fault).await;
     }

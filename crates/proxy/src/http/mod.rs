@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌─ HTTP/1.1 (here): one task per connection ─┬─ `exchange`, `flow`: bytes and offsets ── HTTP/1.1 backend
-//! client ────┤                                            │
+//! client ────┤                              `old` ────────┤
 //!            └─ HTTP/2 (`h2`): one task per stream ───────┴─ `relay`: pieces ── `origin`: the backend's side, by version
 //! ```
 //!
@@ -19,6 +19,7 @@ mod attempts;
 mod exchange;
 mod flow;
 mod h2;
+mod old;
 mod origin;
 mod relay;
 mod translate;

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
     DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service, ServiceStats,
-    Snapshot, Timeouts, Upstream,
+    Snapshot, Timeouts, Upstream, UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -65,6 +65,7 @@ pub struct Setup {
     pub backends: Vec<(SocketAddr, u8, &'static str)>,
     pub allow: Option<&'static str>,
     pub matches: Match,
+    pub upstream: UpstreamProtocol,
     pub timeouts: Timeouts,
     pub late: Option<Duration>,
     pub workers: usize,
@@ -84,6 +85,7 @@ impl Setup {
             backends,
             allow: None,
             matches: Match::default(),
+            upstream: UpstreamProtocol::Http1,
             timeouts: Timeouts::default(),
             late: None,
             distress: None,
@@ -116,6 +118,7 @@ impl Setup {
         let upstream = Upstream {
             levels: Arc::new(Levels::new(fence.admit(candidates), &region)),
             policy: PolicyKind::default(),
+            protocol: self.upstream,
             timeouts: self.timeouts,
             late: self.late,
         };
