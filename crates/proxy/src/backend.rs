@@ -73,6 +73,17 @@ impl Backend {
         self.pending.set(self.pending.get() + 1);
         self.counters.pending.add(1);
         self.counters.requests.add(1);
+        self.pending_place()
+    }
+
+    /// Counts an attempt as under way that has been counted before, and goes on beyond what did so.
+    pub(crate) fn go_on(self: &Rc<Self>) -> Pending {
+        self.pending.set(self.pending.get() + 1);
+        self.counters.pending.add(1);
+        self.pending_place()
+    }
+
+    fn pending_place(self: &Rc<Self>) -> Pending {
         Pending { _place: self.descriptors.attempt(), backend: self.clone() }
     }
 

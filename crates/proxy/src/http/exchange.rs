@@ -148,6 +148,10 @@ impl OverHttp1 for Exchange<'_> {
         let keep = self.flow.begin_response(length);
         self.upstream.answered(index, self.flow.scratch.response_head.status(), first_byte);
         poll_fn(|cx| self.flow.poll_relay(cx, &mut stream)).await?;
+        if self.flow.scratch.response_head.switches() {
+            let switched = self.flow.switch(stream, backend.go_on());
+            return Ok(Turn::End(End::Switch(Box::new(switched))));
+        }
         if self.flow.leaves_clean() {
             backend.rest(stream, &self.flow.connection.worker.timers);
         }

@@ -23,6 +23,7 @@ mod old;
 mod origin;
 mod relay;
 mod translate;
+mod tunnel;
 
 use std::{
     future::poll_fn,
@@ -41,7 +42,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use self::answer::Answer;
+use self::{answer::Answer, tunnel::Switched};
 use crate::{
     backend::is_quiet_in_kernel,
     buffer::Buffer,
@@ -127,6 +128,8 @@ enum End {
     Reset,
     /// The client speaks HTTP/2.
     Http2,
+    /// Another protocol is spoken with the backend from now on.
+    Switch(Box<Switched>),
 }
 
 enum Head {
@@ -164,9 +167,11 @@ pub(crate) async fn serve(
         connection.give_back(scratch);
     }
     match end {
+        // Boxes, as few connections need that much room.
+        End::Switch(switched) => Box::pin(connection.tunnel(*switched)).await,
         End::Http2 => {
             let Connection { worker, client, .. } = connection;
-            // HTTP/2 tells by itself whether a response is whole. A box, as few connections need that much room.
+            // HTTP/2 tells by itself whether a response is whole.
             Box::pin(h2::serve(worker, open, listener, client, read_ahead, "http", peer)).await;
         }
         End::Close => {}

@@ -93,6 +93,7 @@ pub(super) fn request(text: &[u8], address: SocketAddr) -> Result<Request<()>, F
     let authority = host.map_or_else(|| address.to_string().into_bytes(), |host| host.as_bytes().to_vec());
     headers.remove(header::CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
     let uri = http::Uri::builder().scheme("http").authority(authority.as_slice()).path_and_query(target);
     let mut request = Request::new(());
     *request.method_mut() = method;
