@@ -14,12 +14,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use proxima_config::{ClientTls, Config, KeyPair, Protocol, ServerTls, TlsVersion};
+use proxima_config::{ClientTls, Config, KeyPair, Pool, Protocol, ServerTls, TlsVersion};
 use proxima_proxy::{
     Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
     TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };
 use proxima_types::{PoolName, ServiceName};
+
+use crate::routing::spoken;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +91,10 @@ impl Tls {
             }
         }
         let mut pools = BTreeMap::new();
-        for (name, tls) in config.pools.iter().filter_map(|(name, pool)| Some((name, pool.tls.as_ref()?))) {
-            pools.insert(name.clone(), client(name, tls, self.pools.get(name))?);
+        for (name, pool) in &config.pools {
+            if let Some(tls) = &pool.tls {
+                pools.insert(name.clone(), client(pool, tls, self.pools.get(name))?);
+            }
         }
         Ok(Self { own_tickets: self.own_tickets.clone(), services, pools })
     }
@@ -159,11 +163,12 @@ fn server(
 
 /// The TLS to a pool's backends, or that of before where nothing is another.
 fn client(
-    pool: &PoolName,
+    pool: &Pool,
     tls: &ClientTls,
     before: Option<&Loaded<TlsClient>>,
 ) -> Result<Loaded<TlsClient>, TlsFileError> {
-    let mut files = Files::new(format!("pools.{pool}.tls"));
+    let setting = format!("pools.{}.tls", pool.name);
+    let mut files = Files::new(setting.clone());
     let authorities = match &tls.ca_file {
         None => Authorities::System,
         Some(path) => Authorities::Only(files.chain(path)?),
@@ -172,13 +177,14 @@ fn client(
     let made = TlsClient::new(&TlsClientOptions {
         authorities: &authorities,
         server_name: tls.server_name.as_deref(),
+        protocol: spoken(pool.protocol),
         identity: identity.as_ref(),
     })
     .map_err(|error| match &tls.ca_file {
         Some(path) => files.wrong(path, Wrong::Authorities(error)),
-        None => TlsFileError::System(format!("pools.{pool}.tls: {error}")),
+        None => TlsFileError::System(format!("{setting}: {error}")),
     })?;
-    tls.hash(&mut files.digest);
+    (tls, pool.protocol).hash(&mut files.digest);
     let digest = files.digest.finish();
     Ok(match before {
         Some(before) if before.digest == digest => before.clone(),
