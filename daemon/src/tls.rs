@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fmt,
-    fs::File,
+    fs::{File, Metadata},
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -14,6 +14,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use nix::unistd::geteuid;
 use proxima_config::{ClientTls, Config, KeyPair, Pool, Protocol, ServerTls, TlsVersion};
 use proxima_proxy::{
     Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
@@ -37,8 +38,8 @@ pub(crate) enum TlsFileError {
 pub(crate) enum Wrong {
     #[error("can't be read: {0}; correct the path, or let the daemon's user read it")]
     Read(io::Error),
-    #[error("others than its owner may read it (mode {0:04o}); chmod 0600 it")]
-    Mode(u32),
+    #[error("more than its owner may use it (mode {mode:04o}); chmod {least:04o} it")]
+    Mode { mode: u32, least: u32 },
     #[error(transparent)]
     Chain(ChainError),
     #[error("{error} ({certificate})")]
@@ -236,29 +237,32 @@ impl Files {
         TicketKeys::shared(&keys).map_err(|error| self.wrong(path, Wrong::Tickets(error)))
     }
 
-    /// What is in a file that nobody but its owner may read, or that the service manager has handed over.
+    /// What is in a file that nobody but the daemon may read, or that the service manager has handed over.
     fn secret(&mut self, path: &Path) -> Result<Vec<u8>, TlsFileError> {
         let is_credential = env::var_os("CREDENTIALS_DIRECTORY")
             .is_some_and(|directory| !directory.is_empty() && path.starts_with(directory));
-        self.read(path, |mode| {
-            let for_others = mode & 0o077;
-            if for_others == 0 || is_credential { Ok(()) } else { Err(mode & 0o777) }
+        self.read(path, |metadata| {
+            if is_credential {
+                Ok(())
+            } else {
+                is_secret(metadata.mode(), metadata.uid() == geteuid().as_raw())
+            }
         })
     }
 
     fn read(
         &mut self,
         path: &Path,
-        may_have: impl FnOnce(u32) -> Result<(), u32>,
+        judge: impl FnOnce(&Metadata) -> Result<(), Wrong>,
     ) -> Result<Vec<u8>, TlsFileError> {
         let mut bytes = Vec::new();
-        let mode = File::open(path)
+        let metadata = File::open(path)
             .and_then(|mut file| {
                 file.read_to_end(&mut bytes)?;
-                Ok(file.metadata()?.mode())
+                file.metadata()
             })
             .map_err(|error| self.wrong(path, Wrong::Read(error)))?;
-        may_have(mode).map_err(|mode| self.wrong(path, Wrong::Mode(mode)))?;
+        judge(&metadata).map_err(|wrong| self.wrong(path, wrong))?;
         bytes.hash(&mut self.digest);
         Ok(bytes)
     }
@@ -266,6 +270,14 @@ impl Files {
     fn wrong(&self, path: &Path, wrong: Wrong) -> TlsFileError {
         TlsFileError::File { setting: self.setting.clone(), path: path.to_owned(), wrong: Box::new(wrong) }
     }
+}
+
+/// Whether nobody but the daemon may read a file. Where it is not the owner it reads by the group.
+fn is_secret(mode: u32, is_owner: bool) -> Result<(), Wrong> {
+    let least = if is_owner { 0o600 } else { 0o640 };
+    let mode = mode & 0o777;
+    let beyond = mode & !least & 0o077;
+    if beyond == 0 { Ok(()) } else { Err(Wrong::Mode { mode, least }) }
 }
 
 /// A certificate that is not valid is still better than none: clients that go on all the same exist.
@@ -277,5 +289,33 @@ fn warn_of_dates(file: &Path, chain: &Chain) {
         tracing::warn!(file = %file.display(), "the certificate has ended; clients refuse it: renew it and reload");
     } else if now < validity.from {
         tracing::warn!(file = %file.display(), "the certificate is not valid yet; clients refuse it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_for_its_owner_or_for_one_group_where_the_daemon_is_not_the_owner() {
+        for (mode, of_owner, of_group) in [
+            (0o100_600, true, true),
+            (0o100_400, true, true),
+            (0o100_640, false, true),
+            (0o100_440, false, true),
+            (0o100_660, false, false),
+            (0o100_644, false, false),
+            (0o100_604, false, false),
+        ] {
+            assert_eq!(
+                (is_secret(mode, true).is_ok(), is_secret(mode, false).is_ok()),
+                (of_owner, of_group),
+                "{mode:o}"
+            );
+        }
+        assert_eq!(
+            is_secret(0o100_644, false).unwrap_err().to_string(),
+            "more than its owner may use it (mode 0644); chmod 0640 it"
+        );
     }
 }
