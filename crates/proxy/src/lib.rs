@@ -29,6 +29,7 @@ mod displaced;
 mod distress;
 mod http;
 mod listener;
+mod multiplexed;
 mod probed;
 mod retry;
 mod snapshot;
@@ -45,7 +46,7 @@ pub use displaced::Displaced;
 pub use distress::Distress;
 pub use listener::BindError;
 pub use probed::ProbeEntrance;
-pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
+pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
     BackendStats, Handshake, HandshakeFailure, LatencyHistogram, Reason, Served, ServiceStats, Stats,
     TrafficReader, Unserved,

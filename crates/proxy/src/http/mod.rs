@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌─ HTTP/1.1 (here): one task per connection ─┬─ `exchange`, `flow`: bytes and offsets ── HTTP/1.1 backend
-//! client ────┤                                            │
+//! client ────┤                              `old` ────────┤
 //!            └─ HTTP/2 (`h2`): one task per stream ───────┴─ `relay`: pieces ── `origin`: the backend's side, by version
 //! ```
 //!
@@ -19,9 +19,11 @@ mod attempts;
 mod exchange;
 mod flow;
 mod h2;
+mod old;
 mod origin;
 mod relay;
 mod translate;
+mod tunnel;
 
 use std::{
     future::poll_fn,
@@ -37,7 +39,7 @@ use std::{
 use proxima_http1::{Fault, Hop, MAX_HEAD, RequestHead, ResponseHead};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use self::answer::Answer;
+use self::{answer::Answer, tunnel::Switched};
 use crate::{
     backend::is_quiet_in_kernel,
     buffer::Buffer,
@@ -125,6 +127,8 @@ enum End {
     Reset,
     /// The client speaks HTTP/2.
     Http2,
+    /// Another protocol is spoken with the backend from now on.
+    Switch(Box<Switched>),
 }
 
 enum Head {
@@ -160,6 +164,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, clien
         connection.give_back(scratch);
     }
     match end {
+        // Boxes, as few connections need that much room.
+        End::Switch(switched) => Box::pin(connection.tunnel(*switched)).await,
         End::Http2 => {
             let Connection { worker, client, .. } = connection;
             serve_http2(worker, open, listener, client, read_ahead, peer).await;

@@ -8,7 +8,9 @@
 //! HTTP/2, HTTP/3 response ─ response_text ─▶ ResponseHead ─ write_response ─▶ next hop's text ──▶ response ─▶ HTTP/2, HTTP/3
 //! ```
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request};
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request, response};
 use proxima_http1::{Fault, MAX_TRAILERS, check_trailers, field_lines};
 
 /// The longest head of HTTP/2 and HTTP/3, in bytes as their header lists are counted (RFC 9113 §10.5.1).
@@ -74,6 +76,44 @@ fn line(out: &mut Vec<u8>, pieces: &[&[u8]]) {
         out.extend_from_slice(piece);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The request of a head as [`proxima_http1::write_request`] writes it, for a backend at `address`.
+///
+/// # Errors
+/// When it holds what HTTP/2 can't carry.
+pub(super) fn request(text: &[u8], address: SocketAddr) -> Result<Request<()>, Fault> {
+    let (first, section) = first_line(text);
+    let mut words = first.split(|byte| *byte == b' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let method = http::Method::from_bytes(method).map_err(|_| Fault::RequestLine)?;
+    let mut headers = fields(section)?;
+    let host = headers.remove(header::HOST).filter(|host| !host.is_empty());
+    // HTTP/1.0 may name no host.
+    let authority = host.map_or_else(|| address.to_string().into_bytes(), |host| host.as_bytes().to_vec());
+    headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
+    let uri = http::Uri::builder().scheme("http").authority(authority.as_slice()).path_and_query(target);
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri.build().map_err(|_| Fault::Target)?;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Appends a response's head.
+pub(super) fn response_text(out: &mut Vec<u8>, parts: &response::Parts) {
+    line(out, &[b"HTTP/1.1 ", parts.status.as_str().as_bytes(), b" "]);
+    for (name, value) in &parts.headers {
+        line(out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
+    }
+    let is_bare = parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304);
+    if !is_bare && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        line(out, &[b"Transfer-Encoding: chunked"]);
+    }
+    line(out, &[]);
 }
 
 /// The response of a head as [`proxima_http1::write_response`] writes it.

@@ -7,6 +7,7 @@ use std::{
 
 use proxima_proxy::{
     Authorities, BackendStats, Handshake, Identity, Protocol, Reason, TlsClient, TlsClientOptions,
+    UpstreamProtocol,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -67,7 +68,8 @@ fn config(issued: &Issued, clients: Option<&Authority>) -> ServerConfig {
 /// To backends of `authority`.
 fn tls(authority: &Authority, server_name: Option<&str>, identity: Option<&Identity>) -> TlsClient {
     let authorities = Authorities::Only(authority.chain());
-    TlsClient::new(&TlsClientOptions { authorities: &authorities, server_name, identity }).unwrap()
+    let protocol = UpstreamProtocol::Http1;
+    TlsClient::new(&TlsClientOptions { authorities: &authorities, server_name, protocol, identity }).unwrap()
 }
 
 fn world(backends: &[&Backend], tls: TlsClient) -> World {
@@ -244,6 +246,34 @@ async fn nginx_is_a_backend_over_tls_as_any_other() {
         assert_eq!(client.get("/").await.text(), "hi . app.internal");
     }
     assert_eq!(counted(&world, "app/b0").connects, 1);
+}
+
+/// RFC 9113 §3.2: the version is what ALPN agrees on.
+#[tokio::test]
+async fn http2_is_spoken_with_a_pool_that_says_so() {
+    let authority = Authority::new();
+    let mut config = config(&authority.issue(&["a"]), None);
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    let backend = backend(config, |peer: Secured| async move {
+        assert_eq!(peer.stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let mut connection = h2::server::handshake(peer.stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            body.send_data("hi".into(), true).unwrap();
+        }
+    })
+    .await;
+    let protocol = UpstreamProtocol::Http2;
+    let authorities = Authorities::Only(authority.chain());
+    let server_name = Some("a");
+    let options = TlsClientOptions { authorities: &authorities, server_name, protocol, identity: None };
+    let backend_tls = Some(TlsClient::new(&options).unwrap());
+    let world = Setup { backend_tls, upstream: protocol, ..Setup::http(&[backend.address]) }.start();
+    let mut client = world.client().await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.text(), "hi");
+    }
+    assert_eq!((backend.seen(), counted(&world, "app/b0").handshakes), (1, [(Handshake::Full13, 1)].into()));
 }
 
 #[tokio::test]
