@@ -15,7 +15,7 @@ use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream, Upstrea
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName};
 
-use crate::distance::Distances;
+use crate::{distance::Distances, tls::Tls};
 
 /// What probes have found out about a backend.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +29,7 @@ pub(crate) struct Observed {
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
 pub(crate) fn snapshot(
     config: &Config,
+    tls: &Tls,
     observed: &BTreeMap<BackendId, Observed>,
     distances: &Distances,
 ) -> Snapshot {
@@ -44,7 +45,8 @@ pub(crate) fn snapshot(
             PoolProtocol::Http1 => UpstreamProtocol::Http1,
             PoolProtocol::Http2 => UpstreamProtocol::Http2,
         };
-        Upstream { levels: Arc::clone(levels), policy: policy(*balance), protocol, timeouts, late }
+        let tls = tls.client(pool).cloned();
+        Upstream { levels: Arc::clone(levels), policy: policy(*balance), protocol, tls, timeouts, late }
     };
     let services = config.services.values().map(|service| {
         let served = match &service.protocol {
@@ -57,7 +59,11 @@ pub(crate) fn snapshot(
                 Service::Tcp(upstream(&tcp.pool, &tcp.residency, timeouts))
             }
             Protocol::Http(http) => {
-                Service::Http(http.routes.iter().map(|route| http_route(route, &mut upstream)).collect())
+                let routes = http.routes.iter().map(|route| http_route(route, &mut upstream)).collect();
+                match tls.server(&service.name) {
+                    Some(tls) => Service::Https(tls.clone(), routes),
+                    None => Service::Http(routes),
+                }
             }
         };
         (service.name.clone(), served)
@@ -140,7 +146,7 @@ mod tests {
     }
 
     fn snapshot(config: &Config, observed: &BTreeMap<BackendId, Observed>) -> Snapshot {
-        super::snapshot(config, observed, &Distances::new(config))
+        super::snapshot(config, &Tls::load(config).unwrap(), observed, &Distances::new(config))
     }
 
     fn order(snapshot: &Snapshot, route: usize) -> Vec<String> {
@@ -218,7 +224,8 @@ mod tests {
         let config = config("bgp");
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         let mut distances = Distances::new(&config);
-        let order = |distances: &Distances| order(&super::snapshot(&config, &all, distances), 1);
+        let tls = Tls::load(&config).unwrap();
+        let order = |distances: &Distances| order(&super::snapshot(&config, &tls, &all, distances), 1);
         let (us, apac) = (address("3"), address("4"));
         assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "no routes at all: by time");
 

@@ -85,6 +85,8 @@ pub enum Protocol {
     Tcp,
     /// HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Http,
+    /// HTTP/1.1 over TLS.
+    Https,
 }
 
 /// Why the data plane did not start. Nothing of it is left then.

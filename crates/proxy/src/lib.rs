@@ -1,4 +1,4 @@
-//! The data plane: TCP relay and reverse proxy for HTTP/1.1 and HTTP/2.
+//! The data plane: TCP relay and reverse proxy for HTTP/1.1 and HTTP/2, in plain text or over TLS.
 //!
 //! ```text
 //!  control thread                    worker 0 … n-1 (threads of their own)
@@ -32,8 +32,10 @@ mod multiplexed;
 mod retry;
 mod snapshot;
 mod stats;
+mod stream;
 mod tcp;
 mod timer;
+mod tls;
 mod view;
 mod worker;
 
@@ -43,5 +45,10 @@ pub use distress::Distress;
 pub use listener::BindError;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
-    BackendStats, LatencyHistogram, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,
+    BackendStats, Handshake, HandshakeFailure, LatencyHistogram, Reason, Served, ServiceStats, Stats,
+    TrafficReader, Unserved,
+};
+pub use tls::{
+    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
+    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };

@@ -20,13 +20,15 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 
 use crate::{
     backend::{Backend, IDLE},
     descriptors::Lease,
     stats::Reason,
+    stream::Stream,
     timer::{Deadline, Timers},
+    tls::H2,
 };
 
 /// Streams on one connection at most, whatever its backend allows.
@@ -182,10 +184,7 @@ async fn connect(backend: Rc<Backend>, timers: Rc<Timers>, deadline: Duration) {
     };
     let (send, connection) = match made {
         Ok(Ok(made)) => made,
-        Ok(Err(error)) => {
-            tracing::debug!(backend = %backend.id, %error, "no HTTP/2 connection");
-            return failed(Reason::Connect);
-        }
+        Ok(Err(reason)) => return failed(reason),
         Err(_) => return failed(Reason::ConnectTimeout),
     };
     let (streams, limit, is_used) = (Cell::new(0), Cell::new(STREAMS), Cell::new(false));
@@ -201,8 +200,20 @@ async fn connect(backend: Rc<Backend>, timers: Rc<Timers>, deadline: Duration) {
 }
 
 /// A connection whose backend has shown by its SETTINGS that it speaks HTTP/2, and how many streams it takes.
-async fn handshake(backend: &Backend) -> io::Result<(SendRequest<Bytes>, Connection<TcpStream, Bytes>)> {
+async fn handshake(backend: &Backend) -> Result<(SendRequest<Bytes>, Connection<Stream, Bytes>), Reason> {
     let stream = backend.connect().await?;
+    // RFC 9113 §3.2: over TLS, what ALPN has agreed on.
+    if matches!(&stream, Stream::Tls(tls) if tls.alpn() != Some(H2)) {
+        tracing::debug!(backend = %backend.id, "the backend did not agree on h2");
+        return Err(Reason::Tls);
+    }
+    speak(stream).await.map_err(|error| {
+        tracing::debug!(backend = %backend.id, %error, "no HTTP/2 connection");
+        Reason::Connect
+    })
+}
+
+async fn speak(stream: Stream) -> io::Result<(SendRequest<Bytes>, Connection<Stream, Bytes>)> {
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)

@@ -6,6 +6,8 @@ use proxima_balance::{Levels, PolicyKind};
 use proxima_http1::RequestHead;
 use proxima_types::ServiceName;
 
+use crate::{TlsClient, TlsServer};
+
 /// Everything the workers need to serve. Put into the `ArcSwap` that [`crate::DataPlane::start`] was given;
 /// each worker takes it over before its next request or connection. Exchanges under way keep the one they
 /// began with.
@@ -20,6 +22,8 @@ pub struct Snapshot {
 pub enum Service {
     /// HTTP requests go by route; the first that matches takes the request.
     Http(Vec<Route>),
+    /// The same over TLS. A new [`TlsServer`] is for new connections.
+    Https(TlsServer, Vec<Route>),
     /// TCP connections are relayed.
     Tcp(Upstream),
 }
@@ -54,6 +58,8 @@ pub struct Upstream {
     pub policy: PolicyKind,
     /// What the backends speak. HTTP only.
     pub protocol: UpstreamProtocol,
+    /// What is spoken over to the backends; `None`: plain text. HTTP only.
+    pub tls: Option<TlsClient>,
     /// The deadlines.
     pub timeouts: Timeouts,
     /// An answer whose first byte takes longer is a bad one of its backend, though it is passed on. `None`: none is. HTTP
@@ -75,7 +81,7 @@ pub enum UpstreamProtocol {
 /// never early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For connecting to a backend.
+    /// For connecting to a backend, with the handshake where TLS is spoken to it.
     pub connect: Duration,
     /// From the request sent to the first byte of the response. HTTP only.
     pub first_byte: Duration,

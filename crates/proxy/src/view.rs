@@ -7,11 +7,12 @@ use proxima_http1::RequestHead;
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    Match, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol,
+    Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
     stats::{Histogram, Unserved, WorkerCounters},
+    tls,
 };
 
 /// The services of one snapshot.
@@ -25,7 +26,7 @@ pub(crate) struct View {
 
 #[derive(Debug)]
 pub(crate) enum ServiceView {
-    Http(Vec<(Match, Rc<UpstreamView>)>),
+    Http { tls: Option<TlsServer>, routes: Vec<(Match, Rc<UpstreamView>)> },
     Tcp(Rc<UpstreamView>),
 }
 
@@ -75,14 +76,25 @@ impl ServiceView {
     /// The upstream of the first route that takes the request; `path` as in [`Match::takes`].
     pub(crate) fn route(&self, head: &RequestHead, bytes: &[u8], path: &[u8]) -> Option<&Rc<UpstreamView>> {
         match self {
-            Self::Http(routes) => routes
+            Self::Http { routes, .. } => routes
                 .iter()
                 .find(|(matches, _)| matches.takes(head, bytes, path))
                 .map(|(_, upstream)| upstream),
             Self::Tcp(_) => None,
         }
     }
+
+    /// How TLS is spoken, where it is.
+    pub(crate) fn tls(&self) -> Option<&TlsServer> {
+        match self {
+            Self::Http { tls, .. } => tls.as_ref(),
+            Self::Tcp(_) => None,
+        }
+    }
 }
+
+/// What a backend's connections have in common: where they go, and over which TLS.
+type Key = (BackendId, SocketAddr, Option<usize>);
 
 /// Makes views, and keeps what outlives them: the backends with their connections.
 #[derive(Debug)]
@@ -91,7 +103,7 @@ pub(crate) struct Viewer {
     counters: Arc<WorkerCounters>,
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
-    backends: RefCell<HashMap<(BackendId, SocketAddr), Rc<Backend>>>,
+    backends: RefCell<HashMap<Key, Rc<Backend>>>,
     /// Differs from worker to worker and from policy to policy.
     seed: std::cell::Cell<u64>,
 }
@@ -117,13 +129,16 @@ impl Viewer {
     fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Option<Rc<ServiceView>> {
         let view = match snapshot.services.get(name)? {
             Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream)),
-            Service::Http(routes) => {
-                let view =
-                    |route: &crate::Route| (route.matches.clone(), self.upstream(name, &route.upstream));
-                ServiceView::Http(routes.iter().map(view).collect())
+            Service::Http(routes) => ServiceView::Http { tls: None, routes: self.routes(name, routes) },
+            Service::Https(tls, routes) => {
+                ServiceView::Http { tls: Some(tls.clone()), routes: self.routes(name, routes) }
             }
         };
         Some(Rc::new(view))
+    }
+
+    fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {
+        routes.iter().map(|route| (route.matches.clone(), self.upstream(service, &route.upstream))).collect()
     }
 
     fn upstream(&self, service: &ServiceName, upstream: &Upstream) -> Rc<UpstreamView> {
@@ -135,17 +150,23 @@ impl Viewer {
             protocol: upstream.protocol,
             late: upstream.late.unwrap_or(Duration::MAX),
             policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
-            backends: candidates.iter().map(|c| self.backend(c)).collect(),
+            backends: candidates.iter().map(|c| self.backend(c, upstream)).collect(),
             first_byte: candidates.iter().map(|c| self.counters.first_byte(service, &c.region)).collect(),
         })
     }
 
-    fn backend(&self, candidate: &Candidate) -> Rc<Backend> {
+    fn backend(&self, candidate: &Candidate, upstream: &Upstream) -> Rc<Backend> {
+        let tls = upstream.tls.as_ref();
         let make = || {
             let counters = self.counters.backend(&candidate.backend);
-            Rc::new(Backend::new(candidate, counters, self.descriptors.clone(), self.teller.clone()))
+            let protocol = match upstream.protocol {
+                UpstreamProtocol::Http1 => tls::HTTP1,
+                UpstreamProtocol::Http2 => tls::H2,
+            };
+            let tls = tls.map(|tls| tls.to(candidate.address, protocol));
+            Rc::new(Backend::new(candidate, tls, counters, self.descriptors.clone(), self.teller.clone()))
         };
-        let key = (candidate.backend.clone(), candidate.address);
+        let key = (candidate.backend.clone(), candidate.address, tls.map(TlsClient::id));
         self.backends.borrow_mut().entry(key).or_insert_with(make).clone()
     }
 

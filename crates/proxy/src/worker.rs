@@ -28,8 +28,10 @@ use crate::{
     http::{self, Scratch},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
+    stream::Stream,
     tcp::{self, Passage, Pipe},
     timer::{BEAT, Timers},
+    tls,
     view::{ServiceView, View, Viewer},
 };
 
@@ -332,18 +334,23 @@ fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAd
     let open = Open::new(worker.clone(), listener, place);
     let worker = worker.clone();
     match worker.config.listeners[listener].protocol {
-        Protocol::Http => tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer)),
+        Protocol::Http => {
+            let stream = Stream::Plain(stream);
+            tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer))
+        }
+        Protocol::Https => tokio::task::spawn_local(tls::serve(worker, open, listener, stream, peer)),
         Protocol::Tcp => tokio::task::spawn_local(tcp::serve(worker, open, listener, stream, peer)),
     };
 }
 
-/// Turns a client away: with an answer where there is one to give, and not too many get theirs already.
+/// Turns a client away: with an answer where there is one to give that costs no handshake, and not too many get theirs already.
 fn shed(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
     worker.services[listener].shed.add(1);
     let Listener { address, protocol, .. } = worker.config.listeners[listener];
     worker.tell_shed(address);
     match worker.descriptors.refusal() {
         Some(place) if protocol == Protocol::Http => {
+            let stream = Stream::Plain(stream);
             tokio::task::spawn_local(http::turn_away(worker.clone(), place, listener, stream, peer));
         }
         _ => reset_on_close(&stream),

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use proxima_types::{BackendId, PoolName, ProviderName, RegionName, Weight};
 
 use super::{
-    Place, Raw, element,
+    Place, Raw,
+    client_tls::RawClientTls,
+    element,
     notices::RawNotice,
     passive::RawPassive,
     place::{self, RawRegion},
@@ -28,6 +30,7 @@ pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
     balance: Field<Balance>,
     pub(super) protocol: Field<PoolProtocol>,
+    pub(super) tls: Field<RawClientTls>,
     probe: Field<RawProbe>,
     passive: Field<RawPassive>,
     notice: Field<RawNotice>,
@@ -56,6 +59,7 @@ impl RawPool {
                     name,
                     balance: pool.optional("balance", value::word(&POLICIES)),
                     protocol: pool.optional("protocol", value::word(&PROTOCOLS)),
+                    tls: RawClientTls::read(&mut pool),
                     probe: RawProbe::read(&mut pool),
                     passive: RawPassive::read(&mut pool),
                     notice: RawNotice::read(&mut pool),
@@ -88,6 +92,7 @@ impl RawPool {
             name: name.clone(),
             balance: self.balance.or(Balance::LeastRequest)?,
             protocol: self.protocol.or(PoolProtocol::Http1)?,
+            tls: resolved(&self.tls, RawClientTls::resolve)?,
             probe: self.probe.value()?.resolve()?,
             passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
             notice: resolved(&self.notice, RawNotice::resolve)?,

@@ -18,7 +18,6 @@ use std::{
 
 use bytes::Bytes;
 use proxima_http1::{Fault, Framing, ResponseHead};
-use tokio::net::TcpStream;
 
 use super::{
     Scratch,
@@ -31,6 +30,7 @@ use crate::{
     backend::Backend,
     multiplexed::{Multiplexed, Place},
     stats::{Reason, ServiceCounters},
+    stream::Stream,
     timer::Timer,
     view::UpstreamView,
     worker::Worker,
@@ -363,7 +363,7 @@ impl<'a, C: Client> Relay<'a, C> {
         let mut is_first = true;
         loop {
             let place = self.place(connect, backend).await?;
-            let request = translate::request(&self.scratch.request, backend.address);
+            let request = translate::request(&self.scratch.request, backend.scheme(), backend.address);
             let request = request.map_err(Stop::ClientFault)?;
             let has_body = self.scratch.request_head.framing() != Framing::None;
             let (result, was_reused) = match Http2::begin(place, request, !has_body) {
@@ -480,7 +480,7 @@ impl<C: Client> Sending for Relay<'_, C> {
 }
 
 impl<C: Client> OverHttp1 for Relay<'_, C> {
-    async fn over(&mut self, stream: TcpStream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
+    async fn over(&mut self, stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
         let mut origin = Http1::new(stream, &self.scratch.request, self.scratch.request_head.framing());
         self.pass(&mut origin, index).await?;
         if self.up.stage == Stage::Done && !self.worker.is_draining() {

@@ -78,11 +78,12 @@ fn line(out: &mut Vec<u8>, pieces: &[&[u8]]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The request of a head as [`proxima_http1::write_request`] writes it, for a backend at `address`.
+/// The request of a head as [`proxima_http1::write_request`] writes it, for a backend at `address` that is
+/// spoken to by `scheme`.
 ///
 /// # Errors
 /// When it holds what HTTP/2 can't carry.
-pub(super) fn request(text: &[u8], address: SocketAddr) -> Result<Request<()>, Fault> {
+pub(super) fn request(text: &[u8], scheme: &str, address: SocketAddr) -> Result<Request<()>, Fault> {
     let (first, section) = first_line(text);
     let mut words = first.split(|byte| *byte == b' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -94,7 +95,7 @@ pub(super) fn request(text: &[u8], address: SocketAddr) -> Result<Request<()>, F
     headers.remove(header::CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::UPGRADE);
-    let uri = http::Uri::builder().scheme("http").authority(authority.as_slice()).path_and_query(target);
+    let uri = http::Uri::builder().scheme(scheme).authority(authority.as_slice()).path_and_query(target);
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri.build().map_err(|_| Fault::Target)?;

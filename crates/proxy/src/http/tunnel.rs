@@ -11,23 +11,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 use crate::{
     backend::Pending,
     close::Guarded,
     stats::{Counter, Reason},
+    stream::Stream,
     tcp::Passage,
     timer::Deadline,
 };
 
 /// A connection to a backend on which another protocol is spoken from now on, and what was read already.
 pub(super) struct Switched {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// Of the client.
     pub(super) up: Vec<u8>,
     /// Of the backend.

@@ -100,6 +100,10 @@ pub const BACKEND_CONNECTS: Counter =
     Counter::new("proxima_backend_connects_total", "Connections made to the backend {backend}");
 pub const BACKEND_REUSES: Counter =
     Counter::new("proxima_backend_reuses_total", "Exchanges on a connection that was kept alive {backend}");
+pub const BACKEND_HANDSHAKES: Counter = Counter::new(
+    "proxima_backend_tls_handshakes_total",
+    "TLS handshakes with the backend that were done {backend, version, resumed}",
+);
 pub const BACKEND_FAILURES: Counter =
     Counter::new("proxima_backend_failures_total", "Exchanges that failed at the backend {backend, reason}");
 pub const BACKEND_SERVER_ERRORS: Counter = Counter::new(
@@ -168,6 +172,14 @@ pub const SERVICE_SLOW: Counter =
 pub const SERVICE_SHED: Counter = Counter::new(
     "proxima_service_shed_connections_total",
     "Connections turned away so that file descriptors are left for the control plane {service}",
+);
+pub const SERVICE_HANDSHAKES: Counter = Counter::new(
+    "proxima_service_tls_handshakes_total",
+    "TLS handshakes with clients that were done {service, version, resumed}",
+);
+pub const SERVICE_HANDSHAKE_FAILURES: Counter = Counter::new(
+    "proxima_service_tls_handshake_failures_total",
+    "TLS handshakes with clients that failed {service, reason}",
 );
 pub const FIRST_BYTE: Histogram = Histogram::new(
     "proxima_first_byte_seconds",
@@ -249,7 +261,7 @@ pub(super) const GAUGES: [Gauge; 27] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 43] = [
+pub(super) const COUNTERS: [Counter; 46] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -264,6 +276,7 @@ pub(super) const COUNTERS: [Counter; 43] = [
     BACKEND_ATTEMPTS,
     BACKEND_CONNECTS,
     BACKEND_REUSES,
+    BACKEND_HANDSHAKES,
     BACKEND_FAILURES,
     BACKEND_SERVER_ERRORS,
     BACKEND_ANSWERS,
@@ -287,6 +300,8 @@ pub(super) const COUNTERS: [Counter; 43] = [
     SERVICE_ERRORS,
     SERVICE_CUT,
     SERVICE_SHED,
+    SERVICE_HANDSHAKES,
+    SERVICE_HANDSHAKE_FAILURES,
     CATCHMENT_ASKED,
     CATCHMENT_DIVERTED,
     CATCHMENT_CARRIED,
