@@ -9,11 +9,11 @@ use std::{
 };
 
 use proxima_balance::{Candidate, Levels, PolicyKind};
-use proxima_config::{Balance, Config, Pool, PoolProtocol, Protocol};
+use proxima_config::{Balance, Config, Pool, PoolProtocol, Protocol, Via};
 use proxima_health::Percent;
 use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 use proxima_residency::Fence;
-use proxima_types::{BackendId, Health, Jurisdiction, PoolName};
+use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
 
 use crate::{distance::Distances, tls::Tls};
 
@@ -41,11 +41,8 @@ pub(crate) fn snapshot(
         });
         let Pool { balance, protocol, passive, .. } = &config.pools[pool];
         let late = passive.and_then(|passive| passive.first_byte);
-        let protocol = match protocol {
-            PoolProtocol::Http1 => UpstreamProtocol::Http1,
-            PoolProtocol::Http2 => UpstreamProtocol::Http2,
-        };
         let tls = tls.client(pool).cloned();
+        let protocol = spoken(*protocol);
         Upstream { levels: Arc::clone(levels), policy: policy(*balance), protocol, tls, timeouts, late }
     };
     let services = config.services.values().map(|service| {
@@ -68,7 +65,39 @@ pub(crate) fn snapshot(
         };
         (service.name.clone(), served)
     });
-    Snapshot { services: services.collect() }
+    let services = services.collect();
+    let probed_tls = probed_pools(config)
+        .flat_map(|pool| std::iter::repeat_n(tls.client(&pool.name).cloned(), pool.backends.len()));
+    Snapshot { services, probed_tls: probed_tls.collect() }
+}
+
+/// The ways of probes that go through the data plane: one for each of their backends, whatever its verdict is.
+///
+/// A probe carries nobody's data, so no fence is in its way.
+pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
+    let upstream = |pool: &Pool, candidate: Candidate| {
+        let timeout = pool.probe.timeout;
+        let timeouts = Timeouts {
+            connect: timeout,
+            first_byte: timeout,
+            // A connection that stands between two probes is idle for longer than their pause at times.
+            idle: 3 * pool.probe.interval + timeout,
+            total: None,
+        };
+        let candidate = Candidate { health: Health::Up, weight: Weight::default(), ..candidate };
+        let levels = Arc::new(levels(config, None, std::iter::once(candidate)));
+        let protocol = spoken(pool.protocol);
+        Upstream { levels, policy: PolicyKind::default(), protocol, tls: None, timeouts, late: None }
+    };
+    let (observed, distances) = (BTreeMap::new(), Distances::new(config));
+    let of_pool = |pool: &Pool| -> Vec<Upstream> {
+        candidates(config, pool, &observed, &distances).map(|candidate| upstream(pool, candidate)).collect()
+    };
+    probed_pools(config).flat_map(of_pool).collect()
+}
+
+fn probed_pools(config: &Config) -> impl Iterator<Item = &Pool> {
+    config.pools.values().filter(|pool| pool.probe.via == Via::Service)
 }
 
 fn http_route(
@@ -115,6 +144,14 @@ fn levels(
         Fence::new(residency.map(|allow| allow.iter().cloned().collect())).admit(candidates),
         &config.pop.region,
     )
+}
+
+/// What a pool's backends speak.
+pub(crate) fn spoken(protocol: PoolProtocol) -> UpstreamProtocol {
+    match protocol {
+        PoolProtocol::Http1 => UpstreamProtocol::Http1,
+        PoolProtocol::Http2 => UpstreamProtocol::Http2,
+    }
 }
 
 fn policy(balance: Balance) -> PolicyKind {
@@ -169,6 +206,20 @@ mod tests {
         assert_eq!(order(&snapshot(&config, &all), 0), ["app/eu-1"]);
         let eu_down = observed(&[("app/us-1", 80), ("app/apac-1", 40)]);
         assert_eq!(order(&snapshot(&config, &eu_down), 0), [""; 0]);
+    }
+
+    #[test]
+    fn each_backend_of_a_pool_probed_via_the_service_has_a_way_for_probes_whatever_its_verdict() {
+        let config = Config::parse(CONFIG, "two-jurisdictions.toml").unwrap();
+        assert!(probed(&config).is_empty());
+        let text = CONFIG.replacen("probe = {", "probe = { via = \"service\",", 1);
+        let config =
+            Config::parse(&text, "two-jurisdictions.toml").unwrap_or_else(|errors| panic!("{errors}"));
+        let probed = probed(&config);
+        let ways: Vec<_> = probed.iter().map(|upstream| upstream.levels.candidates()).collect();
+        assert!(ways.iter().all(|way| way.len() == 1));
+        let backends: Vec<_> = ways.iter().map(|way| way[0].backend.to_string()).collect();
+        assert_eq!(backends, ["app/eu-1", "app/eu-2", "app/us-1", "app/apac-1"]);
     }
 
     #[test]

@@ -9,8 +9,10 @@
 //!   app     the app server the worlds run
 //! router    routers of other makers, each with one session to the daemon
 //! load      open-loop clients: what users see
+//! crowd     a world that is watched, with clients in every region
 //! bfd       a frozen PoP and a busy one, seen by a router
 //! hostile   a peer that does what it should not
+//! parsing   how ambiguous and unusual requests are read, here and elsewhere
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
@@ -25,6 +27,7 @@
 
 pub mod app;
 pub mod bfd;
+mod crowd;
 pub mod demo;
 pub mod error;
 pub mod faults;
@@ -35,6 +38,7 @@ pub mod link;
 pub mod load;
 pub mod netns;
 pub mod observe;
+pub mod parsing;
 pub mod process;
 pub mod router;
 pub mod sandbox;

@@ -39,7 +39,7 @@ pub(crate) enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Attack the daemon as a hostile BGP peer: nobody else may be harmed.
+    /// Attack the daemon as a hostile BGP peer, with 10 000 connections a second among others: nobody else may be harmed.
     ///
     /// All arguments go to `proxima-testnet hostile`.
     Hostile {
@@ -66,7 +66,7 @@ pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
         Soak::Freeze { arguments } => hand_over(Task::Test, &["bfd", "freeze"], arguments),
         Soak::Saturate { arguments } => hand_over(Task::Test, &["bfd", "saturate"], arguments),
         Soak::Faults { arguments } => hand_over(Task::Test, &["faults"], arguments),
-        Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile"], arguments),
+        Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile", "--connects", "10000"], arguments),
         Soak::Sim { arguments } => {
             let seeds = ["--seeds", WORLDS].map(str::to_owned);
             sim::hand_over(&[&seeds, arguments.as_slice()].concat())

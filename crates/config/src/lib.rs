@@ -27,7 +27,7 @@ pub use model::{
     Damping, DataPlane, Degraded, Distance, Drain, GracefulRestart, Group, Guard, HttpService, HttpTimeouts,
     KeyPair, Limits, Log, LogFormat, LogLevel, Match, MaxPrefixes, Metrics, Mrt, Passive, Peer, Pool,
     PoolProtocol, Pop, PrefixAction, Probe, Protocol, Region, Remote, Role, Route, ServerTls, Service, Slo,
-    TcpService, TcpTimeouts, TlsVersion, Vip, WhenDown, Withdrawals, Withdrawn,
+    TcpService, TcpTimeouts, TlsVersion, Via, Vip, WhenDown, Withdrawals, Withdrawn,
 };
 
 pub use proxima_probe_kind::ProbeKind;

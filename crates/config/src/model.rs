@@ -213,7 +213,7 @@ pub enum Balance {
 pub enum PoolProtocol {
     /// `http/1.1`.
     Http1,
-    /// `h2`: HTTP/2 by prior knowledge (RFC 9113 §3.3), many requests at once on a connection.
+    /// `h2`: HTTP/2, many requests at once on a connection; by prior knowledge (RFC 9113 §3.3), or by ALPN where there is TLS.
     Http2,
 }
 
@@ -237,6 +237,19 @@ pub struct Probe {
     pub fall: NonZeroU16,
     /// The own address to probe from, of the family of every backend. Absent: the system's choice.
     pub source: Option<IpAddr>,
+    /// The way to the backends. Default [`Via::Direct`].
+    pub via: Via,
+}
+
+/// `via` of a probe: the way to its backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Via {
+    /// `direct`: straight.
+    #[default]
+    Direct,
+    /// `service`: through this PoP's own data plane, past routes and balancing. Only where the probe is over TCP, and without
+    /// [`Probe::source`].
+    Service,
 }
 
 /// `[[pools.NAME.backends]]`.

@@ -1,5 +1,5 @@
 //! The data plane alone, in front of one backend: `forward --listen 127.0.0.1:8005 --backend 127.0.0.1:9000`
-//! (`--tcp` relays bytes; `--certificate FILE --key FILE` speaks TLS with clients; `--h2` speaks HTTP/2 with the backend;
+//! (`--tcp` relays bytes; `--certificate FILE --key FILE` speaks TLS with clients; `--h2` has the backend spoken to in HTTP/2;
 //! `--workers N`). For measurements beside other proxies; it serves until it is killed.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -62,7 +62,7 @@ fn main() -> Result<(), AnyError> {
         None => (Protocol::Http, Service::Http(routes(upstream))),
         Some(tls) => (Protocol::Https, Service::Https(tls, routes(upstream))),
     };
-    let snapshot = Snapshot { services: [(service.clone(), kind)].into() };
+    let snapshot = Snapshot { services: [(service.clone(), kind)].into(), ..Snapshot::default() };
     let listeners = vec![Listener { service, address: listen, protocol }];
     let config = DataPlaneConfig::new(workers, listeners, "bench1".parse()?);
     let _plane = DataPlane::start(config, &Arc::new(ArcSwap::from_pointee(snapshot)))?;

@@ -12,7 +12,7 @@ use std::{
 
 use proxima_balance::Candidate;
 use proxima_types::BackendId;
-use tokio::net::TcpStream;
+use tokio::{io::ReadBuf, net::TcpStream};
 
 use crate::{
     descriptors::{Descriptors, Lease},
@@ -200,6 +200,14 @@ impl Backend {
         } else {
             idle.remove(0);
         }
+    }
+
+    /// Ready when a connection at rest has ended, or brings what nobody asked for.
+    pub(crate) fn poll_stirred(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let idle = self.idle.borrow();
+        let mut byte = [0];
+        let stirred = |idle: &Idle| idle.stream.tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte)).is_ready();
+        if idle.iter().any(stirred) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Closes all connections at rest, and those of HTTP/2 with their last stream.

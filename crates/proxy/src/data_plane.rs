@@ -18,7 +18,7 @@ use proxima_types::{PopName, ServiceName};
 use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
-    Displaced, Distress, Served, Snapshot, Stats, TrafficReader,
+    Displaced, Distress, ProbeEntrance, Served, Snapshot, Stats, TrafficReader, Upstream,
     listener::{self, BindError},
     stats::WorkerCounters,
     worker::{self, Phase, Socket, Start},
@@ -47,6 +47,9 @@ pub struct DataPlaneConfig {
     ///
     /// Every worker has its share, and goes beyond it by one descriptor for a moment.
     pub max_descriptors: Option<usize>,
+    /// The backends that probes may reach [through](DataPlane::entrance) the workers: upstreams of one candidate each, and of a
+    /// backend each. What they are probed with counts for no service and no backend.
+    pub probed: Vec<Upstream>,
 }
 
 impl DataPlaneConfig {
@@ -63,6 +66,7 @@ impl DataPlaneConfig {
             displaced,
             distress: None,
             max_descriptors: None,
+            probed: Vec::new(),
         }
     }
 }
@@ -100,6 +104,9 @@ pub enum StartError {
         /// Why.
         error: BindError,
     },
+    /// The way of probes through the workers can't be opened.
+    #[error("probes `via = \"service\"`: {0}")]
+    Probes(BindError),
     /// A worker thread or its runtime could not be made.
     #[error("worker {worker} does not start: {error}; look at the limits of processes and open files")]
     Worker {
@@ -116,6 +123,7 @@ pub struct DataPlane {
     phase: watch::Sender<Phase>,
     workers: Vec<Worker>,
     listeners: Vec<Listener>,
+    entrance: ProbeEntrance,
     /// Disconnected when every worker's thread has ended.
     ended: Mutex<mpsc::Receiver<Infallible>>,
 }
@@ -159,12 +167,14 @@ impl DataPlane {
                 own.push(Socket { listener: index, socket });
             }
         }
+        let (entrance, inlets) = ProbeEntrance::open(&config.probed, workers).map_err(StartError::Probes)?;
+        let mut inlets = inlets.into_iter();
         let config = Arc::new(config);
         let (phase, _) = watch::channel(Phase::Serving);
         // Built up in place: should a worker fail, dropping it stops the others.
         let (alive, ended) = mpsc::channel();
         let ended = Mutex::new(ended);
-        let mut plane = Self { phase, workers: Vec::with_capacity(workers), listeners, ended };
+        let mut plane = Self { phase, workers: Vec::with_capacity(workers), listeners, entrance, ended };
         // Dropped before the plane, whose own drop waits for it.
         let alive = alive;
         for (number, sockets) in sockets.into_iter().enumerate() {
@@ -176,6 +186,7 @@ impl DataPlane {
             let start = Start {
                 number,
                 sockets,
+                probes: inlets.next(),
                 config: config.clone(),
                 snapshot: snapshot.clone(),
                 counters: counters.clone(),
@@ -198,6 +209,11 @@ impl DataPlane {
     /// Where it listens, with the ports the kernel chose.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// Where probes enter, on their way through the workers to [backends of theirs](DataPlaneConfig::probed).
+    pub fn entrance(&self) -> ProbeEntrance {
+        self.entrance.clone()
     }
 
     /// A handle to watch the workers with.

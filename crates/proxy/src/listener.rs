@@ -86,6 +86,19 @@ pub(crate) fn bind(
     Ok((address, sockets.into_iter().map(Into::into).collect()))
 }
 
+/// A socket listening on `address` that no other one shares.
+///
+/// # Errors
+/// When it can't be had.
+pub(crate) fn bind_alone(address: SocketAddr) -> Result<(SocketAddr, std::net::TcpListener), BindError> {
+    let listening = || {
+        let socket: std::net::TcpListener = bound(address, false)?.into();
+        nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::MAXCONN)?;
+        Ok((socket.local_addr()?, socket))
+    };
+    listening().map_err(|error| BindError::of(address, error))
+}
+
 fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

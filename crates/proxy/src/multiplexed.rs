@@ -207,13 +207,13 @@ async fn handshake(backend: &Backend) -> Result<(SendRequest<Bytes>, Connection<
         tracing::debug!(backend = %backend.id, "the backend did not agree on h2");
         return Err(Reason::Tls);
     }
-    speak(stream).await.map_err(|error| {
+    preface(stream).await.map_err(|error| {
         tracing::debug!(backend = %backend.id, %error, "no HTTP/2 connection");
         Reason::Connect
     })
 }
 
-async fn speak(stream: Stream) -> io::Result<(SendRequest<Bytes>, Connection<Stream, Bytes>)> {
+async fn preface(stream: Stream) -> io::Result<(SendRequest<Bytes>, Connection<Stream, Bytes>)> {
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)

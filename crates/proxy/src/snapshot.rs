@@ -15,6 +15,9 @@ use crate::{TlsClient, TlsServer};
 pub struct Snapshot {
     /// The services by name. Listeners of a service that is missing here answer that nothing is served.
     pub services: HashMap<ServiceName, Service>,
+    /// What is spoken over to the backends that are [probed](crate::DataPlaneConfig::probed), by their places there; in plain
+    /// text to those beyond the end.
+    pub probed_tls: Vec<Option<TlsClient>>,
 }
 
 /// What a service does with its connections.

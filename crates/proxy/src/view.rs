@@ -12,7 +12,6 @@ use crate::{
     descriptors::Descriptors,
     distress::Teller,
     stats::{Histogram, Unserved, WorkerCounters},
-    tls,
 };
 
 /// The services of one snapshot.
@@ -45,6 +44,19 @@ pub(crate) struct UpstreamView {
 }
 
 impl UpstreamView {
+    /// The view of an upstream of one candidate that belongs to no service.
+    pub(crate) fn alone(upstream: &Upstream, backend: Rc<Backend>, first_byte: Arc<Histogram>) -> Self {
+        Self {
+            levels: upstream.levels.clone(),
+            timeouts: upstream.timeouts,
+            protocol: upstream.protocol,
+            late: Duration::MAX,
+            policy: RefCell::new(Policy::new(upstream.policy, 0)),
+            backends: vec![backend],
+            first_byte: vec![first_byte],
+        }
+    }
+
     /// The next candidate to try.
     pub(crate) fn pick(&self, tried: &Tried) -> Option<usize> {
         self.levels.pick(&mut self.policy.borrow_mut(), tried, |index| self.backends[index].pending())
@@ -150,20 +162,15 @@ impl Viewer {
             protocol: upstream.protocol,
             late: upstream.late.unwrap_or(Duration::MAX),
             policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
-            backends: candidates.iter().map(|c| self.backend(c, upstream)).collect(),
+            backends: candidates.iter().map(|c| self.backend(c, upstream.tls.as_ref())).collect(),
             first_byte: candidates.iter().map(|c| self.counters.first_byte(service, &c.region)).collect(),
         })
     }
 
-    fn backend(&self, candidate: &Candidate, upstream: &Upstream) -> Rc<Backend> {
-        let tls = upstream.tls.as_ref();
+    fn backend(&self, candidate: &Candidate, tls: Option<&TlsClient>) -> Rc<Backend> {
         let make = || {
             let counters = self.counters.backend(&candidate.backend);
-            let protocol = match upstream.protocol {
-                UpstreamProtocol::Http1 => tls::HTTP1,
-                UpstreamProtocol::Http2 => tls::H2,
-            };
-            let tls = tls.map(|tls| tls.to(candidate.address, protocol));
+            let tls = tls.map(|tls| tls.to(candidate.address));
             Rc::new(Backend::new(candidate, tls, counters, self.descriptors.clone(), self.teller.clone()))
         };
         let key = (candidate.backend.clone(), candidate.address, tls.map(TlsClient::id));

@@ -23,6 +23,8 @@ use crate::load::arrivals::Random;
 
 /// Connections one attack holds open.
 const HELD: usize = 1000;
+/// Messages of one kind that a flood writes at once.
+const CHUNK: u64 = 100;
 /// How long a single step may wait for the other side.
 const STEP: Duration = Duration::from_millis(500);
 
@@ -42,7 +44,7 @@ pub struct Target {
 /// What came of an attack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many times its step came to its end: a connection made, a message sent; in a flood of connections, one begun.
+    /// What it is counted by ([`Attack::unit`]).
     pub steps: u64,
     /// In how many the session was up.
     pub sessions: u64,
@@ -90,12 +92,21 @@ impl Attack {
         }
     }
 
-    /// Steps a second without which it shows nothing.
-    pub fn least_rate(self) -> u64 {
+    /// What its steps are.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Malformed | Self::HalfOpen | Self::ResetStorm | Self::ConnectFlood => "connections",
+            Self::Slow => "octets",
+            Self::UpdateFlood | Self::RefreshFlood | Self::ZeroWindow => "messages",
+        }
+    }
+
+    /// Steps a second without which it shows nothing; `connects` is what a flood of connections has to come to.
+    pub fn least_rate(self, connects: u32) -> u64 {
         match self {
             Self::HalfOpen | Self::ResetStorm => 20,
-            Self::ConnectFlood => 3000,
-            Self::Malformed | Self::Slow | Self::UpdateFlood | Self::RefreshFlood | Self::ZeroWindow => 0,
+            Self::ConnectFlood => connects.into(),
+            Self::Malformed | Self::Slow | Self::UpdateFlood | Self::RefreshFlood | Self::ZeroWindow => 1,
         }
     }
 
@@ -110,8 +121,8 @@ impl Attack {
             held: VecDeque::new(),
         };
         while Instant::now() < deadline {
-            // That the victim defends itself is no error of the attack; such a step does not count.
-            let step = match self {
+            // That the victim defends itself is no error of the attack.
+            let _ = match self {
                 Self::Malformed => attacker.malformed(),
                 Self::Slow => attacker.slow(),
                 Self::UpdateFlood => attacker.update_flood(),
@@ -122,10 +133,16 @@ impl Attack {
                 Self::ConnectFlood => attacker.connect_flood(),
             };
             attacker.turn += 1;
-            attacker.tally.steps += u64::from(step.is_ok());
         }
+        while attacker.drop_oldest() {}
         attacker.tally
     }
+}
+
+struct Held {
+    socket: Socket,
+    /// Known to have been established, and counted.
+    counted: bool,
 }
 
 struct Attacker<'a> {
@@ -136,7 +153,7 @@ struct Attacker<'a> {
     /// Counts every step, of whatever outcome.
     turn: usize,
     /// Connections kept for a while.
-    held: VecDeque<Socket>,
+    held: VecDeque<Held>,
 }
 
 impl Attacker<'_> {
@@ -234,32 +251,37 @@ impl Attacker<'_> {
             bytes[at] = self.random.bits() as u8;
         }
         stream.write_all(&bytes)?;
+        self.tally.steps += 1;
         // Its answer, or its patience.
         let _ = stream.read(&mut [0; 4096]);
         Ok(())
     }
 
     fn slow(&mut self) -> io::Result<()> {
-        let mut stream = self.connect()?;
+        let stream = self.connect()?;
         stream.set_nodelay(true)?;
         let mut writer = stream.try_clone()?;
-        let mut crawl = move |bytes: &[u8]| {
+        let mut sent = 0;
+        let mut crawl = |bytes: &[u8]| {
             bytes.iter().try_for_each(|octet| {
                 std::thread::sleep(Duration::from_millis(5));
+                sent += 1;
                 writer.write_all(&[*octet])
             })
         };
-        self.establish(&stream, &mut crawl)?;
-        while !self.is_over() {
-            crawl(&KEEPALIVE)?;
+        let mut outcome = self.establish(&stream, &mut crawl);
+        while outcome.is_ok() && !self.is_over() {
+            outcome = crawl(&KEEPALIVE);
         }
-        stream.flush()
+        self.tally.steps += sent;
+        outcome
     }
 
     fn update_flood(&mut self) -> io::Result<()> {
         let mut stream = self.session()?;
         while !self.is_over() {
             stream.write_all(&self.routes())?;
+            self.tally.steps += 1;
         }
         Ok(())
     }
@@ -267,7 +289,7 @@ impl Attacker<'_> {
     fn refresh_flood(&mut self) -> io::Result<()> {
         let mut stream = self.session()?;
         let (mut reader, deadline) = (stream.try_clone()?, self.deadline);
-        let chunk = [refresh().to_vec(), KEEPALIVE.to_vec()].concat().repeat(100);
+        let chunk = [refresh().to_vec(), KEEPALIVE.to_vec()].concat().repeat(CHUNK as usize);
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 let mut inbox = vec![0; 65536];
@@ -275,6 +297,7 @@ impl Attacker<'_> {
             });
             while !self.is_over() {
                 stream.write_all(&chunk)?;
+                self.tally.steps += 2 * CHUNK;
             }
             Ok(())
         })
@@ -282,9 +305,11 @@ impl Attacker<'_> {
 
     fn half_open(&mut self) -> io::Result<()> {
         if self.held.len() >= HELD {
-            self.held.pop_front();
+            self.drop_oldest();
         }
-        self.held.push_back(self.connect()?.into());
+        let socket = self.connect()?.into();
+        self.tally.steps += 1;
+        self.held.push_back(Held { socket, counted: true });
         Ok(())
     }
 
@@ -292,23 +317,28 @@ impl Attacker<'_> {
         let mut stream = self.connect()?;
         // Closing with a zero linger time sends a reset.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        self.tally.steps += 1;
         stream.write_all(&self.open()?)
     }
 
     fn zero_window(&mut self) -> io::Result<()> {
         let mut stream = self.session()?;
         SockRef::from(&stream).set_recv_buffer_size(1)?;
-        let chunk = refresh().repeat(100);
+        let chunk = refresh().repeat(CHUNK as usize);
         while !self.is_over() {
             match stream.write_all(&chunk) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => outcome?,
+                outcome => {
+                    outcome?;
+                    self.tally.steps += CHUNK;
+                }
             }
         }
         Ok(())
     }
 
-    /// Begins a connection without waiting for it, and drops one begun a while ago by a reset.
+    /// Begins a connection without waiting for it, and drops one begun a while ago by a reset. Only those count that came
+    /// to be established.
     fn connect_flood(&mut self) -> io::Result<()> {
         let known = self.random.bits().is_multiple_of(2);
         let from = if known { self.address() } else { self.target.stranger };
@@ -321,10 +351,30 @@ impl Attacker<'_> {
             outcome => outcome?,
         }
         if self.held.len() >= HELD {
-            self.held.pop_front();
+            self.drop_oldest();
         }
-        self.held.push_back(socket);
+        // On one machine the handshake is often over when the call returns, and so may the connection be a moment later.
+        let counted = socket.peer_addr().is_ok();
+        self.tally.steps += u64::from(counted);
+        self.held.push_back(Held { socket, counted });
         Ok(())
+    }
+
+    /// Lets go of the connection that was held longest; false if none is.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(Held { socket, counted }) = self.held.pop_front() else { return false };
+        self.tally.steps += u64::from(!counted && was_established(&socket));
+        true
+    }
+}
+
+/// Whether a connection that was begun without waiting came about. One that is refused fails with another error than one
+/// that is reset later.
+fn was_established(socket: &Socket) -> bool {
+    match socket.take_error() {
+        Ok(None) => socket.peer_addr().is_ok(),
+        Ok(Some(error)) => error.kind() == io::ErrorKind::ConnectionReset,
+        Err(_) => false,
     }
 }
 

@@ -67,6 +67,9 @@ pub struct Options {
     /// How long each lasts.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Connections a second that a flood of them has to bring about.
+    #[arg(long, default_value_t = 1000, overrides_with = "connects")]
+    connects: u32,
     /// The daemon; by default the one beside this program.
     #[arg(long, value_name = "FILE")]
     proximad: Option<PathBuf>,
@@ -85,12 +88,13 @@ pub async fn run(options: Options, sandbox: &Sandbox) -> Result<()> {
         fs::create_dir_all(&dir).map_err(Error::io(format!("making {}", dir.display())))?;
         let scene = Scene::start(&proximad, &dir).await?;
         let lasts = Duration::from_secs(options.seconds.into());
-        let Tally { steps, sessions } = scene.attack(attack, lasts, index as u64).await?;
+        let Tally { steps, sessions } = scene.attack(attack, (lasts, options.connects), index as u64).await?;
         let share = scene.becomes_idle().await?;
         println!(
-            "{:<14} {:>8.0} steps/s {sessions:>6} sessions   {:>6.1} MiB resident, {:.1} % of a core afterwards",
+            "{:<14} {:>8.0} {:<13} {sessions:>6} sessions   {:>6.1} MiB resident, {:.1} % of a core afterwards",
             format!("{attack:?}"),
             steps as f64 / lasts.as_secs_f64(),
+            format!("{}/s", attack.unit()),
             scene.memory()? as f64 / 1024.0,
             share * 100.0
         );
@@ -151,7 +155,7 @@ impl Scene {
     }
 
     /// Attacks for a while, and looks every moment whether anyone else is harmed.
-    async fn attack(&self, attack: Attack, lasts: Duration, seed: u64) -> Result<Tally> {
+    async fn attack(&self, attack: Attack, (lasts, connects): (Duration, u32), seed: u64) -> Result<Tally> {
         let target = Target {
             victim: (POP_TO_ATTACKER, 179).into(),
             from: ATTACKERS,
@@ -178,9 +182,9 @@ impl Scene {
                 missing: format!("{attack:?} to get a session, without which it shows nothing"),
             });
         }
-        let least = attack.least_rate() * lasts.as_secs();
+        let least = attack.least_rate(connects) * lasts.as_secs();
         if tally.steps < least {
-            let missing = format!("{least} steps of {attack:?}: {} were made", tally.steps);
+            let missing = format!("{least} {} of {attack:?}: {} were made", attack.unit(), tally.steps);
             return Err(Error::Late { within: lasts, missing });
         }
         Ok(tally)

@@ -8,7 +8,10 @@
 //!                                              └── announce: attributes once, prefixes by pack()
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    borrow::Borrow,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use bytes::{BufMut, BytesMut};
 use proxima_types::{Asn, Family};
@@ -150,7 +153,7 @@ struct Limits {
 /// Writes messages of as many prefixes as fit: `begin` writes what stands in a body before them, `end` what stands
 /// behind them and the lengths that are only known then; it is told where the body begins.
 fn pack(
-    prefixes: impl Iterator<Item = Nlri>,
+    prefixes: impl Iterator<Item: Borrow<Nlri>>,
     Limits { family, behind, negotiated }: Limits,
     buf: &mut BytesMut,
     mut begin: impl FnMut(&mut BytesMut),
@@ -163,14 +166,18 @@ fn pack(
     let mut empty = buf.len();
     let mut messages = 1;
     for nlri in prefixes {
-        let prefix = nlri.prefix;
-        if prefix.family() != family {
-            return Err(EncodeError::MixedFamilies { prefix, family });
+        let nlri = nlri.borrow();
+        if nlri.prefix.family() != family {
+            return Err(EncodeError::MixedFamilies { prefix: nlri.prefix, family });
         }
         let len = nlri::encoded_len(nlri, add_path);
         if empty - start + len > room {
             let len = empty + behind - start - EMPTY_LEN;
-            return Err(EncodeError::AttributesTooLong { len, prefix, max: negotiated.max_len_send() });
+            return Err(EncodeError::AttributesTooLong {
+                len,
+                prefix: nlri.prefix,
+                max: negotiated.max_len_send(),
+            });
         }
         if buf.len() - start + len > room {
             end(buf, start + HEADER_LEN);
@@ -208,7 +215,7 @@ pub fn withdraw(
 
 fn withdraw_family(
     family: Family,
-    withdrawn: impl Iterator<Item = Nlri>,
+    withdrawn: impl Iterator<Item: Borrow<Nlri>>,
     negotiated: Negotiated,
     buf: &mut BytesMut,
 ) -> usize {
@@ -260,9 +267,18 @@ pub fn end_of_rib(family: Family, buf: &mut BytesMut) {
 impl Update {
     pub(crate) fn encode(&self, negotiated: Negotiated, buf: &mut BytesMut) -> Result<(), EncodeError> {
         let start = buf.len();
+        // Nearly all messages withdraw nothing, or of one family: the list is not walked for nothing.
+        let mut left = self.withdrawn.len();
         for family in Family::ALL {
-            let of_family = self.withdrawn.iter().filter(|nlri| nlri.prefix.family() == family);
-            withdraw_family(family, of_family.copied(), negotiated, buf);
+            if left == 0 {
+                break;
+            }
+            let of_family = self.withdrawn.iter().filter(|nlri| {
+                let is_of_family = nlri.prefix.family() == family;
+                left -= usize::from(is_of_family);
+                is_of_family
+            });
+            withdraw_family(family, of_family, negotiated, buf);
         }
         for reach in &self.reach {
             announce(&self.attributes, reach.next_hop, reach.nlri.iter().copied(), negotiated, buf)

@@ -61,13 +61,14 @@ fn octets_of(length: u8) -> usize {
 }
 
 /// Octets of `nlri` on the wire.
-pub(super) fn encoded_len(nlri: Nlri, add_path: bool) -> usize {
+pub(super) fn encoded_len(nlri: &Nlri, add_path: bool) -> usize {
     usize::from(add_path) * PATH_ID_LEN + 1 + octets_of(nlri.prefix.length())
 }
 
-pub(super) fn encode(Nlri { prefix, path_id }: Nlri, add_path: bool, buf: &mut BytesMut) {
+#[inline]
+pub(super) fn encode(Nlri { prefix, path_id }: &Nlri, add_path: bool, buf: &mut BytesMut) {
     if add_path {
-        buf.put_u32(path_id);
+        buf.put_u32(*path_id);
     }
     // Whole addresses, then as many octets less as the mask leaves out: faster than a copy of each length.
     let length = prefix.length();

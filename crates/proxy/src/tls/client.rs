@@ -13,7 +13,8 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 
-use super::{Chain, Identity, TlsError, TlsStream, server::roots};
+use super::{Chain, H2, HTTP1, Identity, TlsError, TlsStream, server::roots};
+use crate::UpstreamProtocol;
 
 /// How many tickets of a backend each worker keeps; rustls keeps no more of one server.
 const TICKETS: usize = 8;
@@ -36,6 +37,8 @@ pub struct TlsClientOptions<'a> {
     /// The name asked for by SNI, which the certificate has to have: a DNS name or an address. `None`: the backend's address,
     /// without SNI.
     pub server_name: Option<&'a str>,
+    /// What is offered by ALPN (RFC 7301): nothing else could be spoken with them.
+    pub protocol: UpstreamProtocol,
     /// What is shown to backends that ask for a certificate.
     pub identity: Option<&'a Identity>,
 }
@@ -55,7 +58,7 @@ impl TlsClient {
     /// # Errors
     /// When an authority can't be used, the system has none, or the name can't be one.
     pub fn new(options: &TlsClientOptions<'_>) -> Result<Self, TlsError> {
-        let TlsClientOptions { authorities, server_name, identity } = options;
+        let TlsClientOptions { authorities, server_name, protocol, identity } = options;
         let trusted = match authorities {
             Authorities::System => system_roots()?,
             Authorities::Only(chain) => Arc::new(roots(chain)?),
@@ -64,11 +67,16 @@ impl TlsClient {
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Other(error.to_string()))?
             .with_root_certificates(trusted);
-        let config = match identity {
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
         };
+        let protocol = match protocol {
+            UpstreamProtocol::Http1 => HTTP1,
+            UpstreamProtocol::Http2 => H2,
+        };
+        config.alpn_protocols = vec![protocol.to_vec()];
         let name = server_name.map(|name| {
             ServerName::try_from(name.to_owned())
                 .map_err(|_| TlsError::Other(format!("`{name}` is not a server name")))
@@ -82,10 +90,8 @@ impl TlsClient {
     }
 
     /// The same for one backend, with sessions of its own: another machine behind the same name knows nothing of them.
-    /// `protocol` is offered by ALPN.
-    pub(crate) fn to(&self, backend: SocketAddr, protocol: &[u8]) -> TlsToBackend {
+    pub(crate) fn to(&self, backend: SocketAddr) -> TlsToBackend {
         let mut config = self.0.config.clone();
-        config.alpn_protocols = vec![protocol.to_vec()];
         config.resumption = Resumption::in_memory_sessions(TICKETS);
         let name = self.0.name.clone().unwrap_or_else(|| ServerName::from(backend.ip()));
         TlsToBackend { config: Arc::new(config), name, _of: self.clone() }

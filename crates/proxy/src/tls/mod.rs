@@ -16,7 +16,7 @@
 /// HTTP/2, as ALPN has it (RFC 9113 §3.1).
 pub(crate) const H2: &[u8] = b"h2";
 /// HTTP/1.1.
-pub(crate) const HTTP1: &[u8] = b"http/1.1";
+const HTTP1: &[u8] = b"http/1.1";
 /// What some clients of HTTP/1.0 say.
 const HTTP10: &[u8] = b"http/1.0";
 
