@@ -94,7 +94,7 @@ impl Place {
 
     /// The backend has refused the stream: it takes no more than there are beside it.
     pub(crate) fn note_refused(&self) {
-        self.shared.limit.set((self.shared.streams.get() - 1).max(1));
+        self.shared.limit.set(self.shared.streams.get() - 1);
     }
 }
 
