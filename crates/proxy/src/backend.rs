@@ -83,6 +83,11 @@ impl Backend {
         }
     }
 
+    /// Of what is asked for over its connections.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// How many exchanges and relayed connections this worker has under way on it.
     pub(crate) fn pending(&self) -> u32 {
         self.pending.get()

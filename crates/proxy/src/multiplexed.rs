@@ -28,6 +28,7 @@ use crate::{
     stats::Reason,
     stream::Stream,
     timer::{Deadline, Timers},
+    tls::H2,
 };
 
 /// Streams on one connection at most, whatever its backend allows.
@@ -93,7 +94,7 @@ impl Place {
 
     /// The backend has refused the stream: it takes no more than there are beside it.
     pub(crate) fn note_refused(&self) {
-        self.shared.limit.set((self.shared.streams.get() - 1).max(1));
+        self.shared.limit.set(self.shared.streams.get() - 1);
     }
 }
 
@@ -201,6 +202,11 @@ async fn connect(backend: Rc<Backend>, timers: Rc<Timers>, deadline: Duration) {
 /// A connection whose backend has shown by its SETTINGS that it speaks HTTP/2, and how many streams it takes.
 async fn handshake(backend: &Backend) -> Result<(SendRequest<Bytes>, Connection<Stream, Bytes>), Reason> {
     let stream = backend.connect().await?;
+    // RFC 9113 §3.2: over TLS, what ALPN has agreed on.
+    if matches!(&stream, Stream::Tls(tls) if tls.alpn() != Some(H2)) {
+        tracing::debug!(backend = %backend.id, "the backend did not agree on h2");
+        return Err(Reason::Tls);
+    }
     preface(stream).await.map_err(|error| {
         tracing::debug!(backend = %backend.id, %error, "no HTTP/2 connection");
         Reason::Connect

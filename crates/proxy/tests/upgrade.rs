@@ -168,3 +168,104 @@ async fn a_tunnel_in_which_nothing_moves_is_closed() {
     until("the count", || world.stats().failures.get(&Reason::Idle) == Some(&1)).await;
     assert!(PATIENCE > idle);
 }
+
+/// Extended CONNECT (RFC 8441).
+fn connect(path: &str, protocol: &'static str) -> http::Request<()> {
+    let request = http::Request::connect(format!("http://a{path}")).header("sec-websocket-version", "13");
+    request.extension(h2::ext::Protocol::from_static(protocol)).body(()).unwrap()
+}
+
+/// Agrees to what is asked for, as RFC 6455 §4.2.2 has it.
+fn agreement(head: &str) -> String {
+    use sha1::Digest;
+
+    let mut sum = sha1::Sha1::new();
+    sum.update(field(head, "sec-websocket-key").unwrap());
+    sum.update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accept = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, sum.finalize());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn extended_connect_is_a_websocket_to_the_backend_and_passes_both_ways() {
+    let (heads, mut seen) = mpsc::unbounded_channel();
+    let backend = Backend::start(move |mut peer| {
+        let heads = heads.clone();
+        async move {
+            let head = peer.head().await.unwrap();
+            // What the client sends must not come before the agreement.
+            assert!(peer.buffer.is_empty());
+            peer.write(&format!("{}at once;", agreement(&head))).await;
+            heads.send(head).unwrap();
+            while matches!(peer.fill().await, Ok(1..)) {
+                let bytes = std::mem::take(&mut peer.buffer);
+                peer.write_bytes(&bytes).await;
+            }
+            peer.write("bye").await;
+            let _ = peer.stream.shutdown().await;
+        }
+    })
+    .await;
+    let world = Setup::http(&[backend.address]).start();
+    let mut client = common::h2::Client::connect(&world).await;
+    until("the SETTINGS", || client.send.is_extended_connect_protocol_enabled()).await;
+    let (response, mut sending) = client.send.send_request(connect("/chat?q", "websocket"), false).unwrap();
+    sending.send_data("early;".into(), false).unwrap();
+    let response = soon("a response", response).await.unwrap();
+    assert_eq!(response.status(), 200);
+    for name in ["upgrade", "connection", "sec-websocket-accept", "transfer-encoding"] {
+        assert!(!response.headers().contains_key(name), "{name}");
+    }
+    let head = seen.recv().await.unwrap();
+    assert!(head.starts_with("GET /chat?q HTTP/1.1\r\nHost: a\r\n"), "{head}");
+    assert_eq!(
+        (field(&head, "upgrade"), field(&head, "sec-websocket-version")),
+        (Some("websocket"), Some("13"))
+    );
+    let mut body = response.into_body();
+    let mut got = Vec::new();
+    while got.len() < 14 {
+        got.extend(soon("bytes", body.data()).await.unwrap().unwrap());
+    }
+    assert_eq!(got, b"at once;early;");
+    sending.send_data("more;".into(), false).unwrap();
+    assert_eq!(soon("bytes", body.data()).await.unwrap().unwrap(), "more;");
+    // An end goes on as one, and the other way is still open.
+    sending.send_data(bytes::Bytes::new(), true).unwrap();
+    assert_eq!(soon("bytes", body.data()).await.unwrap().unwrap(), "bye");
+    while let Some(rest) = soon("the end", body.data()).await {
+        assert!(rest.unwrap().is_empty());
+    }
+    assert_eq!(world.stats().failures.len(), 0);
+}
+
+#[tokio::test]
+async fn extended_connect_that_is_not_agreed_on_sends_nothing_after_the_head() {
+    let backend = Backend::start(|mut peer| async move {
+        let head = peer.head().await.unwrap();
+        let answer = if head.starts_with("GET /liar") {
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
+        } else {
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
+        };
+        peer.write(answer).await;
+        peer.closed().await;
+        assert!(peer.buffer.is_empty(), "{:?}", peer.buffer);
+    })
+    .await;
+    let world = Setup::http(&[backend.address]).start();
+    let mut client = common::h2::Client::connect(&world).await;
+    until("the SETTINGS", || client.send.is_extended_connect_protocol_enabled()).await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (path, protocol, status) in
+        [("/", "websocket", 403), ("/liar", "websocket", 502), ("/", "connect-udp", 501)]
+    {
+        let (response, mut sending) = client.send.send_request(connect(path, protocol), false).unwrap();
+        sending.send_data(smuggled.into(), false).unwrap();
+        assert_eq!(soon("a response", response).await.unwrap().status(), status, "{path}");
+    }
+    assert_eq!(backend.seen(), 2);
+    backend.kill().await;
+}

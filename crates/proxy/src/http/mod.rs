@@ -24,6 +24,7 @@ mod origin;
 mod relay;
 mod translate;
 mod tunnel;
+mod websocket;
 
 use std::{
     future::poll_fn,

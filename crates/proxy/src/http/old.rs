@@ -139,7 +139,8 @@ impl Client for OldClient<'_> {
         }
         response.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        let sent = Pin::new(&mut *self.connection.client).poll_flush(cx);
+        sent.map_err(|_| Stop::ClientGone)
     }
 
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop> {

@@ -51,7 +51,7 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    fn is_last(&self) -> bool {
+    pub(super) fn is_last(&self) -> bool {
         !matches!(self, Self::Data { last: false, .. })
     }
 
@@ -173,7 +173,7 @@ impl<'a, C: Client> Relay<'a, C> {
     /// One attempt, over `origin`.
     async fn pass(&mut self, origin: &mut impl Origin, index: usize) -> Result<(), Stop> {
         self.up.next = 0;
-        let has_body = self.scratch.request_head.framing() != Framing::None;
+        let has_body = self.scratch.request_head.framing() != Framing::None || self.asks_websocket();
         self.up.stage = if has_body { Stage::Taking } else { Stage::Taken };
         self.attempt = Attempt::default();
         self.scratch.reply.clear();
@@ -315,8 +315,8 @@ impl<'a, C: Client> Relay<'a, C> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if awaits_piece {
-                self.awaits_client = true;
+            if awaits_piece || !origin.has_room() {
+                self.awaits_client |= awaits_piece;
                 return Poll::Pending;
             }
         }
@@ -352,6 +352,11 @@ impl<'a, C: Client> Relay<'a, C> {
         }
     }
 
+    /// What the client sends is for a WebSocket, if the backend agrees to one.
+    fn asks_websocket(&self) -> bool {
+        self.upstream.protocol == UpstreamProtocol::Http1 && self.scratch.request_head.is_websocket()
+    }
+
     /// One candidate that speaks HTTP/2. When it says that it did nothing with the request, or a connection that had
     /// been of use before turns out to be closed, it is tried once more, which is over another connection.
     async fn over_http2(
@@ -363,7 +368,7 @@ impl<'a, C: Client> Relay<'a, C> {
         let mut is_first = true;
         loop {
             let place = self.place(connect, backend).await?;
-            let request = translate::request(&self.scratch.request, backend.address);
+            let request = translate::request(&self.scratch.request, backend.scheme(), backend.address);
             let request = request.map_err(Stop::ClientFault)?;
             let has_body = self.scratch.request_head.framing() != Framing::None;
             let (result, was_reused) = match Http2::begin(place, request, !has_body) {
@@ -481,7 +486,8 @@ impl<C: Client> Sending for Relay<'_, C> {
 
 impl<C: Client> OverHttp1 for Relay<'_, C> {
     async fn over(&mut self, stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
-        let mut origin = Http1::new(stream, &self.scratch.request, self.scratch.request_head.framing());
+        let head = &self.scratch.request_head;
+        let mut origin = Http1::new(stream, &self.scratch.request, head.framing(), self.asks_websocket());
         self.pass(&mut origin, index).await?;
         if self.up.stage == Stage::Done && !self.worker.is_draining() {
             origin.rest(self.scratch, backend, &self.worker.timers);

@@ -316,3 +316,50 @@ async fn a_probe_through_a_worker_goes_over_the_same_tls_as_requests() {
     world.snapshot.store(Arc::new(setup.snapshot()));
     assert_eq!(probe().await, 502);
 }
+
+/// A backend that answers each stream with its scheme and path.
+async fn http2_backend(mut config: ServerConfig, alpn: &[&[u8]]) -> Backend {
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    backend(config, |peer: Secured| async move {
+        let Ok(mut connection) = h2::server::handshake(peer.stream).await else { return };
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let mut sending = respond.send_response(http::Response::new(()), false).unwrap();
+            sending.send_data(request.uri().to_string().into(), true).unwrap();
+        }
+    })
+    .await
+}
+
+fn http2_world(authority: &Authority, backends: &[&Backend]) -> World {
+    let protocol = UpstreamProtocol::Http2;
+    let authorities = Authorities::Only(authority.chain());
+    let options = TlsClientOptions { authorities: &authorities, server_name: None, protocol, identity: None };
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let backend_tls = Some(TlsClient::new(&options).unwrap());
+    Setup { backend_tls, upstream: protocol, ..Setup::http(&addresses) }.start()
+}
+
+#[tokio::test]
+async fn backends_that_agree_on_h2_share_a_connection_among_clients() {
+    let authority = Authority::new();
+    let backend = http2_backend(config(&authority.issue(&["127.0.0.1"]), None), &[b"h2"]).await;
+    let world = http2_world(&authority, &[&backend]);
+    for path in ["/one", "/two", "/three"] {
+        assert_eq!(world.client().await.get(path).await.text(), format!("https://a{path}"));
+    }
+    let counted = counted(&world, "app/b0");
+    assert_eq!((counted.connects, counted.reuses), (1, 2));
+}
+
+#[tokio::test]
+async fn backends_that_do_not_agree_on_h2_get_no_request() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["127.0.0.1"]);
+    let silent = http2_backend(config(&issued, None), &[]).await;
+    let old = http2_backend(config(&issued, None), &[b"http/1.1"]).await;
+    let world = http2_world(&authority, &[&silent, &old]);
+    assert_eq!(world.client().await.get("/").await.status, 502);
+    for backend in ["app/b0", "app/b1"] {
+        assert_eq!(counted(&world, backend).failures, [(Reason::Tls, 1)].into());
+    }
+}
