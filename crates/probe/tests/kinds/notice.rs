@@ -120,7 +120,9 @@ async fn an_endpoint_that_names_a_time_drains_the_backend_its_lead_before() {
 
 #[tokio::test]
 async fn ec2_s_instance_action_is_understood() {
-    let app = App::start(&ok("{\"action\": \"terminate\", \"time\": \"2017-09-18T08:22:00Z\"}")).await;
+    let app = App::start("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone").await;
     let mut probing = app.probing(NoticeSource::Http { path: "/latest".to_owned(), port: None });
+    probing.up().await;
+    app.answers(&ok("{\"action\": \"terminate\", \"time\": \"2017-09-18T08:22:00Z\"}"));
     assert_eq!(leaves(&mut probing).await, Duration::ZERO);
 }
