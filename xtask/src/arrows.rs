@@ -41,6 +41,7 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-health", Class::Pure),
     ("proxima-http1", Class::Pure),
     ("proxima-probe-kind", Class::Pure),
+    ("proxima-quic-lb", Class::Pure),
     ("proxima-residency", Class::Pure),
     ("proxima-types", Class::Pure),
     ("proxima-bfd-io", Class::Driver),
