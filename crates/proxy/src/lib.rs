@@ -27,6 +27,7 @@ mod displaced;
 mod distress;
 mod http;
 mod listener;
+pub mod quic;
 mod retry;
 mod snapshot;
 mod stats;
