@@ -40,6 +40,7 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-config", Class::Pure),
     ("proxima-health", Class::Pure),
     ("proxima-http1", Class::Pure),
+    ("proxima-http3", Class::Pure),
     ("proxima-probe-kind", Class::Pure),
     ("proxima-quic-lb", Class::Pure),
     ("proxima-residency", Class::Pure),
