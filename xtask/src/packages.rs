@@ -59,6 +59,9 @@ const NEEDS: &[Need] = &[
         purpose: "the peer and the backend; an app to probe",
         tasks: &[Task::BenchL7, Task::Test],
     },
+    Need { program: "curl", package: "curl", purpose: "an HTTP client", tasks: &[Task::Test] },
+    Need { program: "h2load", package: "nghttp2-client", purpose: "HTTP/2 load", tasks: &[Task::Test] },
+    Need { program: "nghttp", package: "nghttp2-client", purpose: "an HTTP/2 client", tasks: &[Task::Test] },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
     Need {
         program: "vtysh",

@@ -117,6 +117,15 @@ impl Body {
         }
     }
 
+    /// The trailer section of a complete body, with its final empty line, however the body is passed on; empty without
+    /// trailers.
+    pub fn trailer_section(&self) -> &[u8] {
+        match &self.kind {
+            Kind::Chunked { decoder, .. } if decoder.is_done() => decoder.trailers(),
+            _ => &[],
+        }
+    }
+
     /// Notes that the sender closed its connection. Whether the body is whole.
     pub fn close(&mut self) -> bool {
         if matches!(self.kind, Kind::UntilClose) {

@@ -199,7 +199,10 @@ impl ChunkDecoder {
 }
 
 /// Checks a whole trailer section, its final empty line included.
-fn check_trailers(section: &[u8]) -> Result<(), Fault> {
+///
+/// # Errors
+/// When it is malformed, or holds a field that must not stand there (RFC 9110 §6.5.1).
+pub fn check_trailers(section: &[u8]) -> Result<(), Fault> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let Ok(httparse::Status::Complete((length, trailers))) = httparse::parse_headers(section, &mut slots)
     else {

@@ -23,12 +23,13 @@ mod response;
 mod rewrite;
 
 pub use body::{Body, Framing, Stretch};
+pub use chunked::check_trailers;
 pub use fault::Fault;
 pub use method::Method;
 pub use path::match_path;
 pub use request::{RequestHead, Version};
 pub use response::ResponseHead;
-pub use rewrite::{ConnectionOption, Hop, write_request, write_response};
+pub use rewrite::{ConnectionOption, Hop, field_lines, write_request, write_response};
 
 /// The longest head, in bytes, request line or status line included. It fits one connection buffer.
 pub const MAX_HEAD: usize = 16 * 1024;

@@ -51,6 +51,15 @@ impl RequestHead {
     /// When the message is refused. A head that is not complete is refused once it can't become a good one,
     /// at the latest when `bytes` holds [`MAX_HEAD`] bytes.
     pub fn parse(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        self.parse_within(bytes, MAX_HEAD)
+    }
+
+    /// As [`RequestHead::parse`] with another limit than [`MAX_HEAD`]: for heads that came in another version of HTTP
+    /// and were written down as this one writes them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_within(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Fault> {
         let start = match bytes {
             [b'\r', b'\n', b'\r' | b'\n', ..] => return Err(Fault::RequestLine),
             [b'\r', b'\n', ..] => 2,
@@ -62,10 +71,10 @@ impl RequestHead {
         let mut request = httparse::Request::new(&mut []);
         let end = match request.parse_with_uninit_headers(&bytes[start..], &mut slots) {
             Ok(httparse::Status::Complete(length)) => start + length,
-            Ok(httparse::Status::Partial) => return incomplete(bytes, request.path),
+            Ok(httparse::Status::Partial) => return incomplete(bytes, request.path, limit),
             Err(error) => return Err(diagnose(&bytes[start..], error, Fault::RequestLine)),
         };
-        if end > MAX_HEAD {
+        if end > limit {
             return Err(Fault::HeadTooLong);
         }
         self.start = start as u32;
@@ -194,11 +203,11 @@ impl RequestHead {
 }
 
 /// What an incomplete head is refused for: its length.
-fn incomplete(bytes: &[u8], target: Option<&str>) -> Result<Option<usize>, Fault> {
+fn incomplete(bytes: &[u8], target: Option<&str>, limit: usize) -> Result<Option<usize>, Fault> {
     if target.is_none() && bytes.len() > MAX_TARGET {
         return Err(Fault::TargetTooLong);
     }
-    if bytes.len() >= MAX_HEAD {
+    if bytes.len() >= limit {
         return Err(Fault::HeadTooLong);
     }
     Ok(None)

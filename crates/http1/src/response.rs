@@ -26,6 +26,19 @@ impl ResponseHead {
     /// # Errors
     /// When the message is refused.
     pub fn parse(&mut self, bytes: &[u8], method: Method) -> Result<Option<usize>, Fault> {
+        self.parse_within(bytes, method, MAX_HEAD)
+    }
+
+    /// As [`ResponseHead::parse`] with another limit than [`MAX_HEAD`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_within(
+        &mut self,
+        bytes: &[u8],
+        method: Method,
+        limit: usize,
+    ) -> Result<Option<usize>, Fault> {
         if let [b'\r' | b'\n', ..] = bytes {
             return Err(Fault::StatusLine);
         }
@@ -33,8 +46,8 @@ impl ResponseHead {
         let mut response = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
         let end = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut slots) {
-            Ok(httparse::Status::Complete(end)) if end <= MAX_HEAD => end,
-            Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+            Ok(httparse::Status::Complete(end)) if end <= limit => end,
+            Ok(httparse::Status::Partial) if bytes.len() < limit => return Ok(None),
             Ok(_) => return Err(Fault::HeadTooLong),
             Err(error) => return Err(diagnose(bytes, error, Fault::StatusLine)),
         };

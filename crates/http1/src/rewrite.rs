@@ -22,6 +22,8 @@ use crate::{
 /// What this hop says about itself and about one client; made once per client connection.
 #[derive(Debug, Clone)]
 pub struct Hop {
+    name: String,
+    /// What a response gets.
     via: Vec<u8>,
     client: String,
     /// `for=…;proto=…;by=…`
@@ -35,25 +37,41 @@ pub struct Hop {
 
 impl Hop {
     /// `name` is the pseudonym of this proxy in `Via` and `Forwarded`: letters, digits, `-`, `_` and `.` only.
-    /// `scheme` is that of the client's connection.
+    /// `scheme` is that of the client's connection, on which HTTP/1.1 is spoken.
     pub fn new(name: &str, client: IpAddr, scheme: &str) -> Self {
+        Self::of_version(name, client, scheme, "1.1")
+    }
+
+    /// As [`Hop::new`], for a client that speaks another version, as `Via` writes it: `2`, `3`.
+    pub fn of_version(name: &str, client: IpAddr, scheme: &str, version: &str) -> Self {
         let client = client.to_canonical();
         let node = match client {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
         let forwarded = format!("for={node};proto={scheme};by=_{name}");
-        let via = format!("Via: 1.1 {name}\r\n");
-        let chained = format!("{via}X-Forwarded-Proto: {scheme}\r\n");
+        let chained = format!("Via: {version} {name}\r\nX-Forwarded-Proto: {scheme}\r\n");
         let usual = format!("{chained}X-Forwarded-For: {client}\r\nForwarded: {forwarded}");
         Self {
-            via: via.into_bytes(),
+            name: name.to_owned(),
+            via: via("1.1", name),
             client: client.to_string(),
             forwarded,
             usual: usual.into_bytes(),
             chained: chained.into_bytes(),
         }
     }
+
+    /// For responses of an upstream that speaks another version than HTTP/1.1, as `Via` writes it.
+    #[must_use]
+    pub fn answered_in(mut self, version: &str) -> Self {
+        self.via = via(version, &self.name);
+        self
+    }
+}
+
+fn via(version: &str, name: &str) -> Vec<u8> {
+    format!("Via: {version} {name}\r\n").into_bytes()
 }
 
 /// Appends the head for the upstream to `out`: always HTTP/1.1 in origin form, with `Host`.
@@ -182,4 +200,13 @@ fn copy_fields(out: &mut Vec<u8>, section: &Section, bytes: &[u8], from: u32, ke
         run = section.fields.get(index + 1).map_or(section.end, |next| next.start);
     }
     out.extend_from_slice(&bytes[run as usize..section.end as usize]);
+}
+
+/// The fields of `section`, a head without its first line or a trailer section, name and value. It must be whole and
+/// well-formed: one that was parsed, or written by [`write_request`] or [`write_response`].
+pub fn field_lines(section: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    section.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
 }

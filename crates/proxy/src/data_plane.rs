@@ -83,7 +83,7 @@ pub struct Listener {
 pub enum Protocol {
     /// Bytes, relayed as they are.
     Tcp,
-    /// HTTP/1.1.
+    /// HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Http,
 }
 

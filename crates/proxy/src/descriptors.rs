@@ -3,6 +3,7 @@
 //! | who | holds | is promised |
 //! |---|---|---|
 //! | client | its connection | 2: an exchange may need a connection to a backend |
+//! | stream of an HTTP/2 connection | nothing | 1: all but the client's first need a connection to a backend of their own |
 //! | attempt | a connection to a backend | nothing: its client has counted for it |
 //! | resting connection to a backend | itself | nothing: it is closed when its place is needed |
 //! | pipe | 2 | 2 |
@@ -20,7 +21,7 @@ const REFUSALS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     limit: usize,
-    held: [Cell<usize>; 5],
+    held: [Cell<usize>; 6],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,7 @@ enum Holder {
     Attempt,
     Resting,
     Pipe,
+    Stream,
 }
 
 impl Descriptors {
@@ -43,6 +45,12 @@ impl Descriptors {
         // One client is always served: a daemon that serves nobody is of no use.
         let fits = self.promised() + 2 <= self.limit || self.held(Holder::Client) == 0;
         fits.then(|| self.lease(Holder::Client))
+    }
+
+    /// A place for the backend of one more stream of a client.
+    pub(crate) fn stream(self: &Rc<Self>) -> Option<Lease> {
+        let fits = self.promised() < self.limit || self.held(Holder::Stream) == 0;
+        fits.then(|| self.lease(Holder::Stream))
     }
 
     /// A place for telling one more client that there is none for it.
@@ -73,12 +81,15 @@ impl Descriptors {
 
     /// What is open and may be opened without asking again.
     fn promised(&self) -> usize {
-        2 * self.held(Holder::Client) + 2 * self.held(Holder::Pipe) + REFUSALS
+        2 * self.held(Holder::Client) + self.held(Holder::Stream) + 2 * self.held(Holder::Pipe) + REFUSALS
     }
 
     fn open(&self) -> usize {
-        let [client, refusal, attempt, resting, pipe] = [0, 1, 2, 3, 4].map(|holder| self.held[holder].get());
-        client + refusal + attempt + resting + 2 * pipe
+        use Holder as H;
+
+        let one: usize =
+            [H::Client, H::Refusal, H::Attempt, H::Resting].map(|holder| self.held(holder)).iter().sum();
+        one + 2 * self.held(H::Pipe)
     }
 
     fn held(&self, holder: Holder) -> usize {

@@ -67,6 +67,7 @@ fn lost(reason: Reason) -> Option<Passive> {
         // The backend may close what rests, and a lost packet is no lost connection.
         Reason::Stale
         | Reason::ConnectTimeout
+        | Reason::Refused
         | Reason::FirstByte
         | Reason::Malformed
         | Reason::Idle

@@ -1,4 +1,4 @@
-//! The data plane: TCP relay and HTTP/1.1 reverse proxy.
+//! The data plane: TCP relay and reverse proxy for HTTP/1.1 and HTTP/2.
 //!
 //! ```text
 //!  control thread                    worker 0 … n-1 (threads of their own)
@@ -7,6 +7,7 @@
 //!  DataPlane ──────── phase ───────▶ main task: beat, phase, sweep of idle connections
 //!  stats, beats ◀── read from ────── one task per listener: accept
 //!                                    one task per connection: client and upstream of an exchange
+//!                                    one task per stream of an HTTP/2 connection: the same
 //! ```
 //!
 //! A worker is one thread with a current-thread runtime, its own listeners (`SO_REUSEPORT`), connection pools,

@@ -30,6 +30,8 @@ pub enum Reason {
     Stale,
     /// The backend closed or reset the connection before the head of its response was whole.
     Closed,
+    /// The backend said that it did nothing with the request (RFC 9113 §8.7).
+    Refused,
     /// The first byte of the response was not there in time.
     FirstByte,
     /// The response was malformed.
@@ -44,11 +46,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::ConnectTimeout,
         Self::Stale,
         Self::Closed,
+        Self::Refused,
         Self::FirstByte,
         Self::Malformed,
         Self::Broken,
@@ -63,6 +66,7 @@ impl Reason {
             Self::ConnectTimeout => "connect-timeout",
             Self::Stale => "stale",
             Self::Closed => "closed",
+            Self::Refused => "refused",
             Self::FirstByte => "first-byte",
             Self::Malformed => "malformed",
             Self::Broken => "broken",
@@ -93,6 +97,59 @@ impl Unserved {
             Self::NoBackends => "no-backends",
             Self::AllOutside => "all-outside",
             Self::NoneUsable => "none-usable",
+        }
+    }
+}
+
+/// What an HTTP/2 client was refused for by the protocol itself: its stream was reset or its connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misuse {
+    /// More streams reset than the budget of its connection allows.
+    RapidReset,
+    /// More frames that bring nothing forward than the budget of its connection allows.
+    ControlFlood,
+    /// PROTOCOL_ERROR: a malformed message or frame; connection-specific fields, a body unlike its Content-Length.
+    Protocol,
+    /// FLOW_CONTROL_ERROR.
+    FlowControl,
+    /// STREAM_CLOSED.
+    StreamClosed,
+    /// FRAME_SIZE_ERROR.
+    FrameSize,
+    /// REFUSED_STREAM: more streams at once than are allowed.
+    Concurrency,
+    /// COMPRESSION_ERROR.
+    Compression,
+    /// ENHANCE_YOUR_CALM by another measure: CONTINUATION frames without end, a field list far too long.
+    Excess,
+}
+
+impl Misuse {
+    /// Every kind, in the order of the enum.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::RapidReset,
+        Self::ControlFlood,
+        Self::Protocol,
+        Self::FlowControl,
+        Self::StreamClosed,
+        Self::FrameSize,
+        Self::Concurrency,
+        Self::Compression,
+        Self::Excess,
+    ];
+
+    /// A short name for metrics, among those of [`Fault`].
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RapidReset => "h2-rapid-reset",
+            Self::ControlFlood => "h2-control-flood",
+            Self::Protocol => "h2-protocol",
+            Self::FlowControl => "h2-flow-control",
+            Self::StreamClosed => "h2-stream-closed",
+            Self::FrameSize => "h2-frame-size",
+            Self::Concurrency => "h2-concurrency",
+            Self::Compression => "h2-compression",
+            Self::Excess => "h2-excess",
         }
     }
 }
@@ -133,7 +190,7 @@ pub struct ServiceStats {
     pub cut: u64,
     /// Failures that were not tried again because the retry budget was used up.
     pub budget_exhausted: u64,
-    /// Malformed requests, by [`Fault`].
+    /// Malformed requests, by [`Fault`]; and what HTTP/2 itself refuses, by names that begin with `h2-`.
     pub refused: BTreeMap<&'static str, u64>,
     /// Malformed responses, by [`Fault`].
     pub malformed: BTreeMap<&'static str, u64>,

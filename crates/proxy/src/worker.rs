@@ -194,6 +194,16 @@ impl Worker {
         Some(place)
     }
 
+    /// A place for the backend of one more stream of a client, if there is one.
+    pub(crate) fn admit_stream(&self) -> Option<Lease> {
+        loop {
+            match self.descriptors.stream() {
+                None if self.pipes.take().is_some() => {}
+                place => return place,
+            }
+        }
+    }
+
     /// To be called before another connection to a backend is opened.
     pub(crate) fn make_room(&self) {
         self.viewer.make_room();

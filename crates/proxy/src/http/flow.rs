@@ -22,7 +22,7 @@ use tokio::{io::AsyncWrite, net::TcpStream};
 
 use super::{
     Connection, Scratch,
-    exchange::{Deadlines, Stop},
+    attempts::{Deadlines, Stop},
 };
 use crate::{buffer::Buffer, stats::Reason};
 

@@ -1,11 +1,27 @@
-//! HTTP/1.1 connections of clients.
+//! HTTP: connections of clients, exchanges, connections to backends.
 //!
-//! One task per connection. It waits for a request without holding a buffer, reads the head, runs the exchange
-//! (`exchange`, `flow`) and begins again; pipelined requests are served one after the other.
+//! ```text
+//!            ┌─ HTTP/1.1 (here): one task per connection ─┬─ `exchange`, `flow`: bytes and offsets ── HTTP/1.1 backend
+//! client ────┤                                            │
+//!            └─ HTTP/2 (`h2`): one task per stream ───────┴─ `relay`: pieces ── `origin`: the backend's side, by version
+//! ```
+//!
+//! Where a request goes, how often it is tried and what a failure means is decided in one place for all (`attempts`), and
+//! what a head may hold by the codec of HTTP/1.1 (`translate`). Another version is one more [`relay::Client`] and one more
+//! [`origin::Origin`].
+//!
+//! An HTTP/1.1 connection waits for a request without holding a buffer, reads the head, runs the exchange and begins
+//! again; pipelined requests are served one after the other. One that begins with the preface of HTTP/2 goes on in that
+//! (prior knowledge, RFC 9113 §3.3).
 
 mod answer;
+mod attempts;
 mod exchange;
 mod flow;
+mod h2;
+mod origin;
+mod relay;
+mod translate;
 
 use std::{
     future::poll_fn,
@@ -70,6 +86,13 @@ impl Scratch {
             response_head: ResponseHead::default(),
         })
     }
+
+    /// For the next exchange.
+    fn give_back(mut self: Box<Self>, worker: &Worker) {
+        self.input.clear();
+        self.reply.clear();
+        worker.scratch.put(self);
+    }
 }
 
 /// A client's connection.
@@ -101,9 +124,13 @@ enum End {
     Linger,
     /// The client must see that its response is not whole.
     Reset,
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 enum Head {
+    /// The preface of HTTP/2.
+    Preface,
     Complete(usize),
     Refused(Fault),
     TooSlow,
@@ -113,7 +140,7 @@ enum Head {
 /// Serves the requests of one connection until it ends.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    _open: Open,
+    open: Open,
     listener: usize,
     client: TcpStream,
     peer: SocketAddr,
@@ -128,10 +155,19 @@ pub(crate) async fn serve(
             break end;
         }
     };
+    let mut read_ahead = Vec::new();
     if let Some(scratch) = scratch {
+        if let End::Http2 = end {
+            read_ahead.extend_from_slice(scratch.input.bytes());
+        }
         connection.give_back(scratch);
     }
     match end {
+        End::Http2 => {
+            let Connection { worker, client, .. } = connection;
+            // HTTP/2 tells by itself whether a response is whole. A box, as few connections need that much room.
+            Box::pin(h2::serve(worker, open, listener, client, read_ahead, "http", peer)).await;
+        }
         End::Close => {}
         End::Linger => connection.linger().await,
         End::Reset => reset_on_close(&connection.client),
@@ -169,11 +205,15 @@ impl Connection {
         if kept.is_none() && !self.wait_for_request().await {
             return Turn::End(End::Close);
         }
-        self.is_fresh = false;
+        let is_first = std::mem::replace(&mut self.is_fresh, false);
         let scratch = kept.get_or_insert_with(|| self.worker.scratch.take().unwrap_or_else(Scratch::new));
-        let head = self.read_head(scratch).await;
+        let head = self.read_head(scratch, is_first).await;
         self.client.begin();
         let turn = match head {
+            Head::Preface => {
+                self.client.end();
+                return Turn::End(End::Http2);
+            }
             Head::Complete(length) => exchange::run(self, scratch, length).await,
             Head::Refused(fault) => self.refuse(scratch, fault).await,
             Head::TooSlow => {
@@ -191,10 +231,8 @@ impl Connection {
         turn
     }
 
-    fn give_back(&self, mut scratch: Box<Scratch>) {
-        scratch.input.clear();
-        scratch.reply.clear();
-        self.worker.scratch.put(scratch);
+    fn give_back(&self, scratch: Box<Scratch>) {
+        scratch.give_back(&self.worker);
     }
 
     /// Waits until there is something to read; false when the connection is not needed any more.
@@ -221,11 +259,15 @@ impl Connection {
     }
 
     /// Reads until the head is complete. What is left of the request before is there already.
-    async fn read_head(&mut self, scratch: &mut Scratch) -> Head {
+    async fn read_head(&mut self, scratch: &mut Scratch, is_first: bool) -> Head {
         self.timer.arm_after(self.worker.config.header_timeout);
         let mut worth_parsing = !scratch.input.is_empty();
         loop {
-            if worth_parsing {
+            let may_be_preface = is_first && is_preface(scratch.input.bytes());
+            if may_be_preface && scratch.input.bytes().len() >= h2::PREFACE.len() {
+                return Head::Preface;
+            }
+            if worth_parsing && !may_be_preface {
                 match scratch.request_head.parse(scratch.input.bytes()) {
                     Ok(Some(length)) => return Head::Complete(length),
                     Ok(None) => {}
@@ -319,4 +361,10 @@ impl Connection {
         .await;
         self.give_back(scratch);
     }
+}
+
+/// Whether `bytes` are the preface of HTTP/2, as far as they go, and something of it is there.
+fn is_preface(bytes: &[u8]) -> bool {
+    let length = bytes.len().min(h2::PREFACE.len());
+    length > 0 && bytes[..length] == h2::PREFACE[..length]
 }

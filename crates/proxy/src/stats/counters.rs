@@ -11,7 +11,7 @@ use std::{
 use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
-use super::{BackendStats, FAULTS, Histogram, Reason, ServiceStats, Stats, Unserved};
+use super::{BackendStats, FAULTS, Histogram, Misuse, Reason, ServiceStats, Stats, Unserved};
 
 /// A number with a single writer, readable from other threads.
 #[derive(Debug, Default)]
@@ -75,6 +75,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) cut: Counter,
     pub(crate) budget_exhausted: Counter,
     refused: Counters<FAULTS>,
+    misused: Counters<{ Misuse::ALL.len() }>,
     malformed: Counters<FAULTS>,
     unserved: Counters<{ Unserved::ALL.len() }>,
     pub(crate) unrouted: Counter,
@@ -101,6 +102,10 @@ impl ServiceCounters {
         self.refused.add(fault as usize);
     }
 
+    pub(crate) fn misused(&self, misuse: Misuse) {
+        self.misused.add(misuse as usize);
+    }
+
     pub(crate) fn malformed(&self, fault: Fault) {
         self.malformed.add(fault as usize);
     }
@@ -123,6 +128,7 @@ impl ServiceCounters {
         sum.cut += self.cut.read();
         sum.budget_exhausted += self.budget_exhausted.read();
         self.refused.add_to(&mut sum.refused, Fault::ALL.map(Fault::name));
+        self.misused.add_to(&mut sum.refused, Misuse::ALL.map(Misuse::name));
         self.malformed.add_to(&mut sum.malformed, Fault::ALL.map(Fault::name));
         self.unserved.add_to(&mut sum.unserved, Unserved::ALL);
         sum.unrouted += self.unrouted.read();

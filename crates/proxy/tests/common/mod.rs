@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 #![allow(clippy::disallowed_methods, reason = "drives real sockets")]
 
+pub mod h2;
+
 use std::{
     future::Future,
     net::SocketAddr,

@@ -1,0 +1,251 @@
+//! What every version of HTTP shares: where a request goes, how often it is tried, and what its client is told when that
+//! was to no avail.
+//!
+//! A failed attempt is followed by one on the next candidate inside the fence if nothing went to the client yet and
+//!
+//! | the attempt failed | the request is | budget |
+//! |---|---|---|
+//! | at connecting | any: the backend has seen nothing of it | not needed |
+//! | on a kept-alive connection that turned out to be closed | as below; tried once more on the same backend | not needed |
+//! | since the backend says that it did nothing with it (RFC 9113 §8.7) | any, its body still at hand; once more on the same backend | spent |
+//! | before the response's head was whole | idempotent, or no byte of it was sent; its body still at hand | spent |
+//!
+//! In all other cases the client gets 502, 503 or 504, or, in the middle of a response, a reset.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use proxima_balance::Tried;
+use proxima_http1::{Fault, RequestHead, match_path};
+use tokio::net::TcpStream;
+
+use super::Answer;
+use crate::{
+    backend::{Backend, is_quiet_in_kernel},
+    stats::{Reason, ServiceCounters, Unserved},
+    timer::Deadline,
+    view::UpstreamView,
+    worker::Worker,
+};
+
+/// Why an attempt ended without a whole response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The backend's doing.
+    Upstream(Reason),
+    /// The client left.
+    ClientGone,
+    /// The client's body is malformed.
+    ClientFault(Fault),
+    /// The client does not send or read on.
+    ClientSlow,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    pub(super) total: Deadline,
+    pub(super) first_byte: Duration,
+    pub(super) idle: Duration,
+}
+
+impl Deadlines {
+    /// Of an exchange that begins now.
+    pub(super) fn begin(worker: &Worker, upstream: &UpstreamView) -> Self {
+        let timeouts = &upstream.timeouts;
+        Self {
+            total: timeouts.total.map_or(Deadline::NEVER, |total| worker.timers.deadline(total)),
+            first_byte: timeouts.first_byte,
+            idle: timeouts.idle,
+        }
+    }
+}
+
+/// Why a request goes nowhere.
+pub(super) enum Refusal {
+    /// It is malformed.
+    Fault(Fault),
+    /// It is good, and counted.
+    Answer(Answer),
+}
+
+/// Where the request of `head`, parsed from `bytes`, goes.
+pub(super) fn admit(
+    worker: &Worker,
+    listener: usize,
+    head: &RequestHead,
+    bytes: &[u8],
+) -> Result<Rc<UpstreamView>, Refusal> {
+    let counters = &worker.services[listener];
+    let path = match_path(head.path(bytes)).map_err(Refusal::Fault)?;
+    let Some(service) = worker.service(listener) else {
+        counters.unserved(Unserved::NoBackends);
+        return Err(Refusal::Answer(Answer::unserved("this service is not configured".into())));
+    };
+    let Some(upstream) = service.route(head, bytes, &path) else {
+        counters.unrouted.add(1);
+        return Err(Refusal::Answer(Answer::unrouted()));
+    };
+    if upstream.levels.is_empty() {
+        let (kind, why) = upstream.unserved();
+        counters.unserved(kind);
+        return Err(Refusal::Answer(Answer::unserved(why)));
+    }
+    Ok(upstream.clone())
+}
+
+/// A request on its way, as the rules above see it.
+pub(super) trait Sending {
+    /// What a whole response leaves behind.
+    type Done;
+
+    fn worker(&self) -> &Worker;
+    fn counters(&self) -> &ServiceCounters;
+    fn is_idempotent(&self) -> bool;
+    /// The request as a whole can still be sent to another backend.
+    fn is_replayable(&self) -> bool;
+    /// The last attempt has sent no byte of it.
+    fn has_sent_nothing(&self) -> bool;
+    /// Something came from the backend on the last attempt.
+    fn has_reply(&self) -> bool;
+    fn is_past_total(&self) -> bool;
+    /// Sets the deadline, or that of the whole exchange if it is sooner.
+    fn arm(&self, after: Duration);
+    /// Ready when the client left, or the deadline passed, which is the backend's fault for `reason`.
+    fn poll_stop(&mut self, cx: &mut Context<'_>, reason: Reason) -> Poll<Stop>;
+    /// One attempt, on candidate `index`.
+    async fn attempt(&mut self, backend: &Rc<Backend>, index: usize) -> Result<Self::Done, Stop>;
+
+    /// Whether nothing can go wrong if a backend gets the request though another one may have got it.
+    fn may_be_sent_again(&self) -> bool {
+        self.is_replayable() && (self.is_idempotent() || self.has_sent_nothing())
+    }
+}
+
+/// An exchange that can go over an HTTP/1.1 connection.
+pub(super) trait OverHttp1: Sending {
+    async fn over(
+        &mut self,
+        stream: TcpStream,
+        backend: &Rc<Backend>,
+        index: usize,
+    ) -> Result<Self::Done, Stop>;
+}
+
+/// Tries one candidate after the other. [`Stop::Upstream`] is what the last attempt failed for.
+pub(super) async fn run<S: Sending>(sending: &mut S, upstream: &UpstreamView) -> Result<S::Done, Stop> {
+    let mut tried = Tried::new();
+    let mut failed = Reason::Connect;
+    while let Some(index) = upstream.pick(&tried) {
+        if !tried.is_empty() {
+            if !may_go_on(sending, failed) {
+                break;
+            }
+            sending.counters().failover(failed);
+        }
+        let backend = &upstream.backends[index];
+        let pending = backend.begin();
+        let result = sending.attempt(backend, index).await;
+        drop(pending);
+        failed = match result {
+            Err(Stop::Upstream(reason)) => reason,
+            result => return result,
+        };
+        backend.failed(failed);
+        tracing::debug!(backend = %backend.id, reason = failed.name(), "attempt failed");
+        tried.add(index);
+    }
+    Err(Stop::Upstream(failed))
+}
+
+fn may_go_on(sending: &impl Sending, reason: Reason) -> bool {
+    let is_safe = match reason {
+        Reason::Connect | Reason::ConnectTimeout => return !sending.is_past_total(),
+        Reason::Closed | Reason::FirstByte => sending.may_be_sent_again(),
+        Reason::Refused => sending.is_replayable() && !sending.is_past_total(),
+        _ => false,
+    };
+    is_safe && affords_retry(sending)
+}
+
+/// Pays for one more attempt, or counts that there was nothing to pay with.
+pub(super) fn affords_retry(sending: &impl Sending) -> bool {
+    let affordable = sending.worker().retries.spend();
+    if !affordable {
+        sending.counters().budget_exhausted.add(1);
+    }
+    affordable
+}
+
+/// One candidate: over a connection at rest if there is one, else, or if that was closed, over a new one.
+pub(super) async fn over_http1<S: OverHttp1>(
+    sending: &mut S,
+    connect: Duration,
+    backend: &Rc<Backend>,
+    index: usize,
+) -> Result<S::Done, Stop> {
+    while let Some(stream) = backend.reuse() {
+        if !sending.is_idempotent() && !is_quiet_in_kernel(&stream) {
+            continue;
+        }
+        backend.counters.reuses.add(1);
+        match sending.over(stream, backend, index).await {
+            Err(Stop::Upstream(Reason::Closed)) if sending.may_be_sent_again() && !sending.has_reply() => {
+                backend.counters.failure(Reason::Stale);
+                break;
+            }
+            result => return result,
+        }
+    }
+    sending.arm(connect);
+    sending.worker().make_room();
+    let mut connecting = std::pin::pin!(backend.connect());
+    let stream = poll_fn(|cx| {
+        if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(|_| Stop::Upstream(Reason::Connect)));
+        }
+        sending.poll_stop(cx, Reason::ConnectTimeout).map(Err)
+    })
+    .await?;
+    sending.over(stream, backend, index).await
+}
+
+/// What the client of an exchange is told that did not end well.
+pub(super) enum Verdict {
+    /// Nothing of a response has gone out yet.
+    Answer(Answer),
+    /// It must see that its response is not whole.
+    Reset,
+    /// Nobody is there to be told.
+    Gone,
+}
+
+/// Counts how the exchange ended. `committed`: bytes of a response went to the client.
+pub(super) fn conclude(stop: Stop, committed: bool, counters: &ServiceCounters) -> Verdict {
+    let answer = match stop {
+        Stop::Upstream(reason) => {
+            counters.failure(reason);
+            if committed {
+                counters.cut.add(1);
+            }
+            Answer::failure(reason)
+        }
+        Stop::ClientFault(fault) => {
+            counters.refused(fault);
+            tracing::debug!(fault = fault.name(), "request refused");
+            Answer::refusal(fault)
+        }
+        Stop::ClientSlow => {
+            counters.slow_clients.add(1);
+            Answer::slow_client()
+        }
+        Stop::ClientGone => {
+            counters.cancelled.add(1);
+            return Verdict::Gone;
+        }
+    };
+    if committed { Verdict::Reset } else { Verdict::Answer(answer) }
+}

@@ -1,0 +1,309 @@
+//! HTTP/2 connections of clients (RFC 9113), by `h2`.
+//!
+//! ```text
+//! connection task: handshake ─▶ accept ─▶ one task per stream (`stream`, `relay`): its request, its backend
+//!   └─ frames, windows, GOAWAY; deadlines of heads and of rest; the budget of what brings nothing forward (`tap`)
+//! ```
+//!
+//! All of them are tasks of the connection's worker. A stream's task ends with its exchange; the connection's task goes
+//! on until what the streams have handed to `h2` is written.
+//!
+//! A connection's window is as large as those of all its streams together: a stream whose backend is slow keeps nobody
+//! else from sending. What a client may have us hold is so bounded by its streams and their windows.
+
+mod budget;
+mod frames;
+mod stream;
+mod tap;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use h2::{
+    RecvStream,
+    server::{Connection, SendResponse},
+};
+use http::Request;
+use proxima_http1::Hop;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub(super) use self::frames::PREFACE;
+use self::tap::{Tally, Tap};
+use super::{LINGER, LINGER_BYTES, translate::MAX_LIST};
+use crate::{
+    stats::ServiceCounters,
+    timer::{Deadline, Timer},
+    worker::{Open, Worker},
+};
+
+/// Streams a client may have open at once.
+const STREAMS: u32 = 128;
+/// What it may send on one of them beyond what was passed on.
+const WINDOW: u32 = 64 * 1024;
+/// What may wait in `h2` to be written, of one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// What the tasks of one connection share.
+struct Link {
+    worker: Rc<Worker>,
+    listener: usize,
+    counters: Arc<ServiceCounters>,
+    hop: Hop,
+    tally: Rc<Tally>,
+    /// Streams whose tasks have not ended.
+    active: Cell<usize>,
+    waker: RefCell<Waker>,
+}
+
+/// A stream whose task has not ended.
+struct Active(Rc<Link>);
+
+impl Active {
+    fn new(link: &Rc<Link>) -> Self {
+        link.active.set(link.active.get() + 1);
+        Self(link.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let Self(link) = self;
+        link.active.set(link.active.get() - 1);
+        if link.active.get() == 0 {
+            // The connection begins to rest.
+            link.waker.borrow().wake_by_ref();
+        }
+    }
+}
+
+/// Serves the requests of one connection until it ends. `stream` is the client's, after TLS if there is any; `read_ahead`
+/// was read from it before HTTP/2 was known to be spoken.
+pub(crate) async fn serve<S>(
+    worker: Rc<Worker>,
+    _open: Open,
+    listener: usize,
+    stream: S,
+    read_ahead: Vec<u8>,
+    scheme: &str,
+    peer: SocketAddr,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let counters = worker.services[listener].clone();
+    let tally = Tally::new(counters.clone(), worker.timers.clone());
+    let hop = Hop::of_version(worker.config.pop.as_str(), peer.ip(), scheme, "2");
+    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
+    let (active, waker) = (Cell::new(0), RefCell::new(Waker::noop().clone()));
+    let link = Rc::new(Link { worker, listener, counters, hop, tally, active, waker });
+    let stream = Rc::new(RefCell::new(stream));
+    let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());
+    if let Some(connection) = handshake(&link, &timer, tap).await {
+        Driver::new(link.clone(), peer, &timer, connection).run().await;
+    }
+    linger(&timer, &stream).await;
+}
+
+async fn handshake<S>(link: &Link, timer: &Timer, tap: Tap<S>) -> Option<Connection<Tap<S>, Bytes>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * STREAMS)
+        .max_header_list_size(MAX_LIST as u32)
+        .max_send_buffer_size(SEND_BUFFER);
+    timer.arm_after(link.worker.config.header_timeout);
+    let mut shaking = pin!(builder.handshake(tap));
+    let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {
+        Poll::Pending if timer.has_expired() => Poll::Ready(None),
+        polled => polled.map(Some),
+    })
+    .await;
+    if shaken.is_none() {
+        link.counters.slow_clients.add(1);
+    }
+    shaken?.ok()
+}
+
+/// Why the timer of a connection runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It does not: streams are open.
+    Busy,
+    /// No stream is open.
+    Resting,
+    /// A head has begun.
+    WithinHead,
+    /// GOAWAY was sent and no stream is open: nothing but the end is to come.
+    Ending,
+}
+
+struct Driver<'a, S> {
+    link: Rc<Link>,
+    peer: SocketAddr,
+    timer: &'a Timer,
+    connection: Connection<Tap<S>, Bytes>,
+    state: State,
+    /// When the connection has rested long enough, if it does.
+    rest_until: Deadline,
+    /// GOAWAY is on its way.
+    leaving: bool,
+    /// For having gone too far.
+    calmed: bool,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
+    fn new(
+        link: Rc<Link>,
+        peer: SocketAddr,
+        timer: &'a Timer,
+        connection: Connection<Tap<S>, Bytes>,
+    ) -> Self {
+        let (state, rest_until) = (State::Busy, Deadline::NEVER);
+        let mut driver =
+            Self { link, peer, timer, connection, state, rest_until, leaving: false, calmed: false };
+        driver.enter(State::Resting);
+        driver
+    }
+
+    async fn run(mut self) {
+        while let Some((request, respond)) = poll_fn(|cx| self.poll(cx)).await {
+            self.start(request, respond);
+        }
+    }
+
+    /// The next request; `None` at the end of the connection.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
+        if !self.link.waker.borrow().will_wake(cx.waker()) {
+            self.link.waker.replace(cx.waker().clone());
+        }
+        if self.has_to_end() {
+            self.leave();
+        }
+        loop {
+            let accepted = pin!(self.connection.accept()).poll(cx);
+            if self.link.tally.excess().is_some() && !std::mem::replace(&mut self.calmed, true) {
+                tracing::debug!(peer = %self.peer, "client told to calm down");
+                self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                continue;
+            }
+            match accepted {
+                // Requests that came with what was too much are not served.
+                Poll::Ready(Some(Ok(_))) if self.calmed => {}
+                Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        self.watch();
+        if !self.timer.has_expired() {
+            return Poll::Pending;
+        }
+        match self.state {
+            State::Resting => {
+                self.leave();
+                self.enter(State::Ending);
+                // Polled once more, so that GOAWAY goes out.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            State::WithinHead => {
+                self.link.counters.slow_clients.add(1);
+                Poll::Ready(None)
+            }
+            State::Ending => Poll::Ready(None),
+            State::Busy => Poll::Pending,
+        }
+    }
+
+    /// Sets the deadline that fits what the connection does now, when that has changed.
+    fn watch(&mut self) {
+        let state = match () {
+            () if self.link.tally.is_within_head() => State::WithinHead,
+            () if self.link.active.get() > 0 => State::Busy,
+            () if self.leaving || self.calmed => State::Ending,
+            () => State::Resting,
+        };
+        if state != self.state {
+            self.enter(state);
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        if self.state == State::Busy {
+            self.rest_until = self.link.worker.timers.deadline(self.link.worker.config.keep_alive);
+        }
+        self.state = state;
+        let config = &self.link.worker.config;
+        match state {
+            State::Busy => self.timer.arm(Deadline::NEVER),
+            State::Resting => self.timer.arm(self.rest_until),
+            State::WithinHead => self.timer.arm_after(config.header_timeout),
+            State::Ending => self.timer.arm_after(LINGER),
+        }
+    }
+
+    /// Says GOAWAY, once; the streams go on to their ends.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.connection.graceful_shutdown();
+        }
+    }
+
+    /// Whether the client does better with its next request on another connection.
+    fn has_to_end(&self) -> bool {
+        let worker = &self.link.worker;
+        worker.is_draining() || (self.link.active.get() > 0 && worker.config.displaced.contains(&self.peer))
+    }
+
+    fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let active = Active::new(&self.link);
+        self.link.tally.accept(respond.stream_id().as_u32());
+        let link = self.link.clone();
+        tokio::task::spawn_local(async move {
+            let _active = active;
+            stream::serve(link, request, respond).await;
+        });
+    }
+}
+
+/// Ends our side, and reads on for a while so that the close does not reset the connection before the client has read
+/// what it was told.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(timer: &Timer, stream: &RefCell<S>) {
+    timer.arm_after(LINGER);
+    let mut left = LINGER_BYTES;
+    let mut room = [0; 4096];
+    let mut closing = true;
+    poll_fn(|cx| {
+        let mut stream = stream.borrow_mut();
+        let mut stream = Pin::new(&mut *stream);
+        loop {
+            if closing {
+                match stream.as_mut().poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => closing = false,
+                    Poll::Pending if !timer.has_expired() => return Poll::Pending,
+                    _ => return Poll::Ready(()),
+                }
+            }
+            let mut into = ReadBuf::new(&mut room);
+            match stream.as_mut().poll_read(cx, &mut into) {
+                Poll::Ready(Ok(())) if !into.filled().is_empty() && into.filled().len() < left => {
+                    left -= into.filled().len();
+                }
+                Poll::Pending if !timer.has_expired() => return Poll::Pending,
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}

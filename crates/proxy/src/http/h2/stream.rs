@@ -1,0 +1,237 @@
+//! One request of an HTTP/2 client: a stream (RFC 9113 §8.1), driven by a task of its own.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{Request, request};
+use proxima_http1::{ConnectionOption, Fault, Method, ResponseHead, write_request, write_response};
+
+use super::Link;
+use crate::{
+    http::{
+        Answer, LINGER, Scratch,
+        attempts::{self, Refusal, Stop, Verdict, conclude},
+        relay::{Client, Piece, Relay},
+        translate::{self, MAX_TEXT},
+    },
+    timer::Timer,
+};
+
+/// Serves one request.
+pub(super) async fn serve(link: Rc<Link>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let (parts, body) = request.into_parts();
+    let timer = poll_fn(|cx| Poll::Ready(link.worker.timers.timer(cx))).await;
+    let to_head = parts.method == http::Method::HEAD;
+    let mut stream = Stream { link, timer, body, respond, sending: None, held: Bytes::new(), last: false };
+    let mut scratch = stream.link.worker.scratch.take().unwrap_or_else(Scratch::new);
+    stream.exchange(&mut scratch, &parts, to_head).await;
+    scratch.give_back(&stream.link.worker);
+}
+
+/// A client's stream.
+struct Stream {
+    link: Rc<Link>,
+    timer: Timer,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    /// Since the final head was sent, unless nothing follows it.
+    sending: Option<SendStream<Bytes>>,
+    /// Waits for the client's window.
+    held: Bytes,
+    /// What is held is the end of the response.
+    last: bool,
+}
+
+impl Stream {
+    async fn exchange(&mut self, scratch: &mut Scratch, parts: &request::Parts, to_head: bool) {
+        let worker = self.link.worker.clone();
+        let counters = self.link.counters.clone();
+        // A place for the connection to the backend.
+        let Some(_place) = worker.admit_stream() else {
+            counters.shed.add(1);
+            return self.answer(scratch, &Answer::overloaded(), to_head).await;
+        };
+        if let Err(fault) = self.read_head(scratch, parts) {
+            return self.refuse(scratch, fault, to_head).await;
+        }
+        counters.requests.add(1);
+        worker.retries.earn();
+        let text = &scratch.response;
+        let upstream = match attempts::admit(&worker, self.link.listener, &scratch.request_head, text) {
+            Ok(upstream) => upstream,
+            Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
+            Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
+        };
+        scratch.request.clear();
+        write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
+        scratch.response.clear();
+        let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
+        let Err(stop) = relay.run().await else { return };
+        let committed = relay.committed;
+        match conclude(stop, committed, &counters) {
+            Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
+            Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.reset(Reason::PROTOCOL_ERROR),
+            Verdict::Reset => self.reset(Reason::INTERNAL_ERROR),
+            Verdict::Gone => {}
+        }
+    }
+
+    /// Writes the head down as HTTP/1.1 has it, and parses it.
+    fn read_head(&self, scratch: &mut Scratch, parts: &request::Parts) -> Result<(), Fault> {
+        scratch.response.clear();
+        translate::request_text(&mut scratch.response, parts, !self.body.is_end_stream())?;
+        let length = scratch.request_head.parse_within(&scratch.response, MAX_TEXT)?;
+        // The text ends with its empty line, so nothing but a line end within it would end the head before.
+        length.filter(|length| *length == scratch.response.len()).map(|_| ()).ok_or(Fault::FieldLine)
+    }
+
+    async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
+        self.link.counters.refused(fault);
+        tracing::debug!(listener = self.link.listener, fault = fault.name(), "request refused");
+        self.answer(scratch, &Answer::refusal(fault), to_head).await;
+    }
+
+    /// Sends an answer of our own.
+    async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, to_head: bool) {
+        self.link.counters.response(answer.status);
+        let mut text = Vec::new();
+        answer.write(&mut text, self.link.worker.config.pop.as_str(), true, to_head);
+        let method = if to_head { Method::Head } else { Method::Get };
+        let parsed = scratch.response_head.parse(&text, method);
+        let Ok(Some(length)) = parsed else { return self.reset(Reason::INTERNAL_ERROR) };
+        let Ok(response) = translate::response(&text[..length]) else {
+            return self.reset(Reason::INTERNAL_ERROR);
+        };
+        if self.send_head(response, to_head).is_err() || to_head {
+            return;
+        }
+        self.data(&mut scratch.response, Bytes::from(text).slice(length..), true);
+        self.timer.arm_after(LINGER);
+        let sent = poll_fn(|cx| match self.poll_ready(cx, scratch) {
+            Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
+            polled => polled.map(|sent| sent.is_ok()),
+        })
+        .await;
+        if !sent {
+            self.reset(Reason::CANCEL);
+        }
+    }
+
+    fn send_head(&mut self, response: http::Response<()>, last: bool) -> Result<(), Stop> {
+        let sending = self.respond.send_response(response, last).map_err(|_| Stop::ClientGone)?;
+        self.sending = (!last).then_some(sending);
+        Ok(())
+    }
+
+    fn reset(&mut self, reason: Reason) {
+        self.link.tally.expect_own_reset();
+        match &mut self.sending {
+            Some(sending) => sending.send_reset(reason),
+            None => self.respond.send_reset(reason),
+        }
+    }
+}
+
+impl Client for Stream {
+    fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<Piece, Stop>> {
+        loop {
+            match ready!(self.body.poll_data(cx)) {
+                Some(Ok(bytes)) => {
+                    let last = self.body.is_end_stream();
+                    if last || !bytes.is_empty() {
+                        return Poll::Ready(Ok(Piece::Data { bytes, last }));
+                    }
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
+                None => break,
+            }
+        }
+        let piece = match ready!(self.body.poll_trailers(cx)) {
+            Ok(Some(trailers)) => {
+                let section = translate::trailer_text(&trailers).map_err(Stop::ClientFault)?;
+                Piece::Trailers(section.into())
+            }
+            Ok(None) => Piece::End,
+            Err(_) => return Poll::Ready(Err(Stop::ClientGone)),
+        };
+        Poll::Ready(Ok(piece))
+    }
+
+    fn passed_on(&mut self, count: usize) {
+        // It fails only for more than was received.
+        let _ = self.body.flow_control().release_capacity(count);
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<(), Stop>> {
+        let Stream { sending, held, last, .. } = self;
+        let Some(sending) = sending else { return Poll::Ready(Ok(())) };
+        while !held.is_empty() {
+            sending.reserve_capacity(held.len());
+            let mut room = sending.capacity();
+            if room == 0 {
+                match ready!(sending.poll_capacity(cx)) {
+                    Some(Ok(more)) => room = more,
+                    Some(Err(_)) | None => return Poll::Ready(Err(Stop::ClientGone)),
+                }
+            }
+            let piece = held.split_to(room.min(held.len()));
+            let ends = held.is_empty() && *last;
+            if !piece.is_empty() && sending.send_data(piece, ends).is_err() {
+                return Poll::Ready(Err(Stop::ClientGone));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop> {
+        out.clear();
+        write_response(out, head, text, &self.link.hop, ConnectionOption::Omit, false);
+        let upstream_fault = |_| Stop::Upstream(crate::stats::Reason::Malformed);
+        let response = translate::response(out).map_err(upstream_fault)?;
+        out.clear();
+        if head.is_interim() {
+            return self.respond.send_informational(response).map_err(|_| Stop::ClientGone);
+        }
+        self.send_head(response, last)
+    }
+
+    fn data(&mut self, _out: &mut Vec<u8>, bytes: Bytes, last: bool) {
+        if let Some(sending) = &mut self.sending
+            && bytes.is_empty()
+            && last
+        {
+            // It fails only on a stream that is reset, which is seen elsewhere.
+            let _ = sending.send_data(bytes, true);
+            return;
+        }
+        self.held = bytes;
+        self.last = last;
+    }
+
+    fn end(&mut self, _out: &mut Vec<u8>, trailers: &[u8]) -> Result<(), Stop> {
+        let Some(sending) = &mut self.sending else { return Ok(()) };
+        let sent = if trailers.is_empty() {
+            sending.send_data(Bytes::new(), true)
+        } else {
+            let malformed = |_| Stop::Upstream(crate::stats::Reason::Malformed);
+            sending.send_trailers(translate::fields(trailers).map_err(malformed)?)
+        };
+        sent.map_err(|_| Stop::ClientGone)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<()> {
+        match &mut self.sending {
+            Some(sending) => sending.poll_reset(cx).map(|_| ()),
+            None => self.respond.poll_reset(cx).map(|_| ()),
+        }
+    }
+}

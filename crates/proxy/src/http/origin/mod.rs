@@ -1,0 +1,55 @@
+//! The backend's side of an exchange, by version.
+
+mod http1;
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use proxima_http1::{Fault, Method};
+
+pub(super) use self::http1::Http1;
+use super::{Scratch, relay::Piece};
+use crate::buffer::Buffer;
+
+/// What comes from a backend.
+pub(super) enum Incoming {
+    /// A head, parsed in the scratch; an interim one if it says so. `last`: nothing follows it.
+    Head { last: bool },
+    /// Content. `last`: nothing follows it.
+    Data { bytes: Bytes, last: bool },
+    /// Nothing follows. The trailer section, with its final empty line, or nothing.
+    End { trailers: Bytes },
+}
+
+/// Why nothing more comes.
+pub(super) enum Wrong {
+    /// The connection, or the stream on it, was closed before the response was whole.
+    Gone,
+    /// The response is malformed.
+    Malformed(Fault),
+}
+
+/// One request on a connection to a backend.
+pub(super) trait Origin {
+    /// Whether another piece may be handed over.
+    fn has_room(&self) -> bool;
+    /// Takes the next piece of the request's body.
+    fn send(&mut self, piece: Piece);
+    /// Ready when all that was taken is sent. Pending for good once the backend takes no more.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Whether a byte of the request was sent.
+    fn has_sent(&self) -> bool;
+    /// What comes next: heads, the last of them the final one, then the body.
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        method: Method,
+    ) -> Poll<Result<Incoming, Wrong>>;
+    /// The text of the head that came last; it may lie in front of `reply`.
+    fn head<'a>(&'a self, reply: &'a Buffer) -> &'a [u8];
+    /// The head is dealt with.
+    fn consume_head(&mut self, reply: &mut Buffer);
+    /// So many bytes of content are with the client.
+    fn passed_on(&mut self, count: usize);
+}

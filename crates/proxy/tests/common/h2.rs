@@ -1,0 +1,219 @@
+//! An HTTP/2 client by the `h2` crate, and one that writes frames by hand.
+
+use bytes::Bytes;
+use h2::{RecvStream, client::SendRequest};
+use http::{HeaderMap, Request, Response};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
+
+use super::{World, soon};
+
+pub struct Client {
+    pub send: SendRequest<Bytes>,
+    pub connection: JoinHandle<Result<(), h2::Error>>,
+}
+
+pub struct Answer {
+    pub head: Response<()>,
+    pub body: Vec<u8>,
+    pub trailers: Option<HeaderMap>,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.head.status().as_u16()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+pub fn get(path: &str) -> Request<()> {
+    Request::get(format!("http://a{path}")).body(()).unwrap()
+}
+
+pub fn post(path: &str) -> Request<()> {
+    Request::post(format!("http://a{path}")).body(()).unwrap()
+}
+
+impl Client {
+    pub async fn connect(world: &World) -> Self {
+        Self::with(world, &mut h2::client::Builder::new()).await
+    }
+
+    pub async fn with(world: &World, builder: &mut h2::client::Builder) -> Self {
+        let stream = TcpStream::connect(world.address).await.unwrap();
+        let (send, connection) = soon("a handshake", builder.handshake(stream)).await.unwrap();
+        Self { send, connection: tokio::spawn(connection) }
+    }
+
+    /// Sends a request with a body of one piece, if it is not empty.
+    pub async fn ask(&mut self, request: Request<()>, body: &'static str) -> Answer {
+        soon("an answer", self.try_ask(request, body)).await.unwrap()
+    }
+
+    pub async fn try_ask(&mut self, request: Request<()>, body: &'static str) -> Result<Answer, h2::Error> {
+        let mut ready = self.send.clone().ready().await?;
+        let (response, mut sending) = ready.send_request(request, body.is_empty())?;
+        if !body.is_empty() {
+            sending.send_data(Bytes::from_static(body.as_bytes()), true)?;
+        }
+        answer(response.await?).await
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.ask(get(path), "").await
+    }
+}
+
+/// Reads a response to its end.
+pub async fn answer(response: Response<RecvStream>) -> Result<Answer, h2::Error> {
+    let (parts, mut receiving) = response.into_parts();
+    let mut body = Vec::new();
+    while let Some(bytes) = receiving.data().await {
+        let bytes = bytes?;
+        receiving.flow_control().release_capacity(bytes.len())?;
+        body.extend(bytes);
+    }
+    let trailers = receiving.trailers().await?;
+    Ok(Answer { head: Response::from_parts(parts, ()), body, trailers })
+}
+
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Kinds of frames (RFC 9113 §6).
+pub mod kind {
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
+    pub const PING: u8 = 6;
+    pub const GOAWAY: u8 = 7;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
+}
+
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Fields as literals without indexing or Huffman coding (RFC 7541 §6.2.2).
+pub fn block(fields: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut block = Vec::new();
+    let string = |block: &mut Vec<u8>, bytes: &[u8]| {
+        if bytes.len() < 127 {
+            block.push(bytes.len() as u8);
+        } else {
+            block.push(127);
+            let mut left = bytes.len() - 127;
+            while left >= 128 {
+                block.push(0x80 | (left % 128) as u8);
+                left /= 128;
+            }
+            block.push(left as u8);
+        }
+        block.extend(bytes);
+    };
+    for (name, value) in fields {
+        block.push(0);
+        string(&mut block, name.as_bytes());
+        string(&mut block, value);
+    }
+    block
+}
+
+/// The pseudo-header fields of GET /, then `more`.
+pub fn get_block(more: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut fields: Vec<(&str, &[u8])> =
+        vec![(":method", b"GET"), (":scheme", b"http"), (":path", b"/"), (":authority", b"a")];
+    fields.extend(more);
+    block(&fields)
+}
+
+/// A client of frames.
+pub struct Raw {
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    pub fn code(&self) -> u32 {
+        let at = if self.kind == kind::GOAWAY { 4 } else { 0 };
+        u32::from_be_bytes(*self.payload[at..].first_chunk().unwrap())
+    }
+}
+
+impl Raw {
+    /// Connects and says the preface.
+    pub async fn connect(world: &World) -> Self {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        stream.write_all(&frame(kind::SETTINGS, 0, 0, &[])).await.unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Ignores that the other end may have closed: tests look at what they read.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        let _ = soon("a write", self.stream.write_all(bytes)).await;
+    }
+
+    /// The next frame; `None` at the end of the connection, whichever it is.
+    pub async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(&[l0, l1, l2, kind, flags, s0, s1, s2, s3]) = self.buffer.first_chunk::<9>() {
+                let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
+                if self.buffer.len() >= 9 + length {
+                    let rest = self.buffer.split_off(9 + length);
+                    let payload = std::mem::replace(&mut self.buffer, rest).split_off(9);
+                    let stream = u32::from_be_bytes([s0, s1, s2, s3]);
+                    return Some(Frame { kind, flags, stream, payload });
+                }
+            }
+            match soon("a read", self.stream.read_buf(&mut self.buffer)).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next frame of `kind`.
+    pub async fn expect(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame =
+                self.next().await.unwrap_or_else(|| panic!("the end instead of a frame of kind {kind}"));
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// All frames to the end.
+    pub async fn rest(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+}
