@@ -27,11 +27,3 @@ pub(crate) fn is_visible(value: &[u8]) -> bool {
 pub(crate) fn is_of_connection(name: &[u8]) -> bool {
     [&b"connection"[..], b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"].contains(&name)
 }
-
-/// The fields of a section of HTTP/1.1, without line ends and white space around values.
-pub(crate) fn lines(section: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    section.split(|octet| *octet == b'\n').filter_map(|line| {
-        let colon = line.iter().position(|octet| *octet == b':')?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
-    })
-}

@@ -1,7 +1,9 @@
 //! Responses from the text of HTTP/1.1 (RFC 9114 §4.1, §4.3.2).
 
+use proxima_http1::field_lines;
+
 use crate::{
-    fields::{is_of_connection, lines},
+    fields::is_of_connection,
     frames::kind,
     put_varint,
     qpack::{begin_section, put_field},
@@ -29,7 +31,9 @@ pub fn write_trailers(out: &mut Vec<u8>, section: &[u8]) {
 }
 
 fn put_lines(out: &mut Vec<u8>, section: &[u8]) {
-    for (name, value) in lines(section).filter(|(name, _)| !is_of_connection(&name.to_ascii_lowercase())) {
+    for (name, value) in
+        field_lines(section).filter(|(name, _)| !is_of_connection(&name.to_ascii_lowercase()))
+    {
         put_field(out, name, value);
     }
 }

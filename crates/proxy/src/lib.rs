@@ -43,5 +43,5 @@ pub use distress::Distress;
 pub use listener::BindError;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 pub use stats::{
-    BackendStats, LatencyHistogram, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,
+    BackendStats, LatencyHistogram, QuicStats, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,
 };

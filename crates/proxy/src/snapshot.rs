@@ -6,6 +6,8 @@ use proxima_balance::{Levels, PolicyKind};
 use proxima_http1::RequestHead;
 use proxima_types::ServiceName;
 
+use crate::quic::Crypto;
+
 /// Everything the workers need to serve. Put into the `ArcSwap` that [`crate::DataPlane::start`] was given;
 /// each worker takes it over before its next request or connection. Exchanges under way keep the one they
 /// began with.
@@ -13,6 +15,8 @@ use proxima_types::ServiceName;
 pub struct Snapshot {
     /// The services by name. Listeners of a service that is missing here answer that nothing is served.
     pub services: HashMap<ServiceName, Service>,
+    /// The TLS of those that speak HTTP/3, for new connections. Clients of others that come over QUIC are refused.
+    pub quic: HashMap<ServiceName, Crypto>,
 }
 
 /// What a service does with its connections.

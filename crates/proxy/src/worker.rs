@@ -12,6 +12,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Cache};
+use proxima_http3::Code;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -26,6 +27,7 @@ use crate::{
     descriptors::{Descriptors, Lease},
     distress::Teller,
     http::{self, Scratch},
+    quic::{Crypto, Limits, Port},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
     tcp::{self, Passage, Pipe},
@@ -45,6 +47,8 @@ pub(crate) enum Phase {
 pub(crate) struct Start {
     pub(crate) number: usize,
     pub(crate) sockets: Vec<Socket>,
+    /// For HTTP/3, with their listeners.
+    pub(crate) ports: Vec<(usize, Port)>,
     pub(crate) config: Arc<DataPlaneConfig>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -62,6 +66,8 @@ pub(crate) struct Socket {
 const POOLED: usize = 128;
 /// From sweep to sweep of the connections at rest.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a stop waits until clients of QUIC have been told.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// From one word in the log about clients turned away to the next.
 const SHED_TOLD_EVERY: Duration = Duration::from_secs(30);
 
@@ -93,11 +99,17 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
 }
 
 async fn serve(start: Start) {
-    let Start { number, sockets, config, snapshot, counters, mut phase, drained } = start;
+    let Start { number, sockets, ports, config, snapshot, counters, mut phase, drained } = start;
     let worker = Rc::new(Worker::new(number, config, snapshot, counters, drained));
     let accepting: Vec<_> = sockets
         .into_iter()
         .map(|socket| tokio::task::spawn_local(accept(worker.clone(), socket, phase.clone())))
+        .collect();
+    let receiving: Vec<_> = ports
+        .into_iter()
+        .map(|(listener, port)| {
+            tokio::task::spawn_local(receive(worker.clone(), listener, port, phase.clone()))
+        })
         .collect();
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -108,7 +120,7 @@ async fn serve(start: Start) {
             changed = phase.changed() => {
                 let now = *phase.borrow_and_update();
                 if changed.is_err() || now == Phase::Stopped {
-                    return;
+                    break;
                 }
                 worker.begin_drain();
             }
@@ -125,6 +137,10 @@ async fn serve(start: Start) {
                 }
             }
         }
+    }
+    for closing in receiving {
+        // An error is a panic of the task, which has been told.
+        let _ = closing.await;
     }
 }
 
@@ -169,6 +185,15 @@ impl Worker {
     pub(crate) fn service(&self, listener: usize) -> Option<Rc<ServiceView>> {
         self.refresh();
         self.view.borrow().service(listener).cloned()
+    }
+
+    /// The TLS of `listener` for a new client that comes over QUIC; `None` when there is none to be had.
+    fn crypto(&self, listener: usize) -> Option<Crypto> {
+        if self.is_draining() {
+            return None;
+        }
+        let name = &self.config.listeners[listener].service;
+        self.snapshot.borrow_mut().load().quic.get(name).cloned()
     }
 
     /// Takes over a newer snapshot. Costs one load when there is none.
@@ -327,6 +352,40 @@ fn take_completed(worker: &Rc<Worker>, listener: usize, socket: TcpListener) -> 
     }
 }
 
+/// Takes clients of HTTP/3 until the data plane drains, and datagrams of those it has until it stops. Then tells them so.
+async fn receive(worker: Rc<Worker>, listener: usize, port: Port, mut phase: watch::Receiver<Phase>) {
+    let address = worker.config.listeners[listener].address;
+    let mut gate = match port.open(Limits::default()) {
+        Ok(gate) => gate,
+        Err(error) => {
+            tracing::error!(%address, %error, "the event loop does not take the listener");
+            return;
+        }
+    };
+    loop {
+        let mut place = None;
+        let next = tokio::select! {
+            next = gate.next(|| {
+                let crypto = worker.crypto(listener)?;
+                place = worker.admit();
+                if place.is_none() {
+                    worker.services[listener].shed.add(1);
+                    worker.tell_shed(address);
+                }
+                place.as_ref().map(|_| crypto)
+            }) => next,
+            _ = phase.wait_for(|phase| *phase == Phase::Stopped) => break,
+        };
+        // The endpoint is closed below only.
+        let Some(handshake) = next else { break };
+        if let Some(place) = place {
+            let open = Open::new(worker.clone(), listener, place);
+            tokio::task::spawn_local(http::h3::serve(worker.clone(), open, listener, handshake));
+        }
+    }
+    gate.close(Code::NoError.value(), LAST_WORDS).await;
+}
+
 fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
     let Some(place) = worker.admit() else { return shed(worker, listener, stream, peer) };
     let open = Open::new(worker.clone(), listener, place);
@@ -334,6 +393,7 @@ fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAd
     match worker.config.listeners[listener].protocol {
         Protocol::Http => tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer)),
         Protocol::Tcp => tokio::task::spawn_local(tcp::serve(worker, open, listener, stream, peer)),
+        Protocol::Http3 => unreachable!("its clients do not come over TCP"),
     };
 }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!            ┌─ HTTP/1.1 (here): one task per connection ─┬─ `exchange`, `flow`: bytes and offsets ── HTTP/1.1 backend
-//! client ────┤                                            │
-//!            └─ HTTP/2 (`h2`): one task per stream ───────┴─ `relay`: pieces ── `origin`: the backend's side, by version
+//! client ────┼─ HTTP/2 (`h2`): one task per stream ───────┐  │
+//!            └─ HTTP/3 (`h3`): one task per stream ───────┴──┴─ `relay`: pieces ── `origin`: the backend's side, by version
 //! ```
 //!
 //! Where a request goes, how often it is tried and what a failure means is decided in one place for all (`attempts`), and
@@ -19,6 +19,7 @@ mod attempts;
 mod exchange;
 mod flow;
 mod h2;
+pub(crate) mod h3;
 mod origin;
 mod relay;
 mod translate;

@@ -39,7 +39,7 @@ use quinn::{
 pub use self::{
     gate::{Gate, Handshake},
     ids::{ConnectionIds, ConnectionIdsError},
-    socket::{Counters, Port, bind},
+    socket::{Counters, Port, PortError, bind},
 };
 
 /// Requests a client may have under way on one connection.
@@ -79,6 +79,29 @@ impl Crypto {
     /// When the configuration has no cipher suite that QUIC begins with (RFC 9001 §5.2), which every usual one has.
     pub fn new(tls: Arc<rustls::ServerConfig>) -> Result<Self, NoInitialCipherSuite> {
         Ok(Self(Arc::new(QuicServerConfig::try_from(tls)?)))
+    }
+}
+
+impl Crypto {
+    /// TLS of nobody: enough for what comes before a client's handshake is begun.
+    fn of_nobody() -> Result<Self, NoInitialCipherSuite> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the provider speaks TLS 1.3")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Nobody));
+        Self::new(Arc::new(tls))
+    }
+}
+
+/// Has no certificate.
+#[derive(Debug)]
+struct Nobody;
+
+impl rustls::server::ResolvesServerCert for Nobody {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        None
     }
 }
 

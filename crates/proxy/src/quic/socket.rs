@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     listener::{self, BindError},
-    stats::Counter,
+    stats::{Counter, QuicStats},
 };
 
 /// Runs of datagrams that wait for a worker; more are dropped.
@@ -48,34 +48,14 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Runs of datagrams handed to the worker that owns the connection.
-    pub fn forwarded(&self) -> u64 {
-        self.forwarded.read()
-    }
-
-    /// Runs of datagrams that the worker they belong to had no room for.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.read()
-    }
-
-    /// Runs of datagrams that belong to another host or PoP.
-    pub fn elsewhere(&self) -> u64 {
-        self.elsewhere.read()
-    }
-
-    /// Clients that were told to show that their address is theirs.
-    pub fn retries(&self) -> u64 {
-        self.retries.read()
-    }
-
-    /// First packets dropped for too many handshakes.
-    pub fn crowded(&self) -> u64 {
-        self.crowded.read()
-    }
-
-    /// Handshakes that failed.
-    pub fn failed(&self) -> u64 {
-        self.failed.read()
+    /// As they are now, added to `sum`.
+    pub fn add_to(&self, sum: &mut QuicStats) {
+        sum.forwarded += self.forwarded.read();
+        sum.dropped += self.dropped.read();
+        sum.elsewhere += self.elsewhere.read();
+        sum.retries += self.retries.read();
+        sum.crowded += self.crowded.read();
+        sum.failed += self.failed.read();
     }
 }
 
@@ -145,7 +125,7 @@ impl Port {
     ///
     /// # Errors
     /// When the event loop does not take the socket.
-    pub fn open(self, crypto: &Crypto, limits: Limits) -> io::Result<Gate> {
+    pub fn open(self, limits: Limits) -> io::Result<Gate> {
         let Self { socket, ids, worker, queues, queue, counters } = self;
         let runtime = Arc::new(TokioRuntime);
         let config = endpoint_config(&ids, worker);
@@ -157,7 +137,7 @@ impl Port {
             queue: Mutex::new(queue),
             counters: counters.clone(),
         });
-        let server = server_config(crypto, limits);
+        let server = server_config(&Crypto::of_nobody().map_err(io::Error::other)?, limits);
         let endpoint = Endpoint::new_with_abstract_socket(config, Some(server.clone()), routed, runtime)?;
         Ok(Gate::new(endpoint, server, limits, counters))
     }

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
     DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service, ServiceStats,
-    Snapshot, Timeouts, Upstream,
+    Snapshot, Timeouts, Upstream, quic,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -72,6 +72,8 @@ pub struct Setup {
     pub keep_alive: Duration,
     pub max_descriptors: Option<usize>,
     pub distress: Option<mpsc::Sender<Distress>>,
+    /// For HTTP/3.
+    pub crypto: Option<quic::Crypto>,
 }
 
 impl Setup {
@@ -87,6 +89,7 @@ impl Setup {
             timeouts: Timeouts::default(),
             late: None,
             distress: None,
+            crypto: None,
             workers: 1,
             header_timeout: PATIENCE,
             keep_alive: PATIENCE,
@@ -121,9 +124,12 @@ impl Setup {
         };
         let service = match self.protocol {
             Protocol::Tcp => Service::Tcp(upstream),
-            Protocol::Http => Service::Http(vec![Route { matches: self.matches.clone(), upstream }]),
+            Protocol::Http | Protocol::Http3 => {
+                Service::Http(vec![Route { matches: self.matches.clone(), upstream }])
+            }
         };
-        Snapshot { services: [(service_name(), service)].into() }
+        let quic = self.crypto.iter().map(|crypto| (service_name(), crypto.clone())).collect();
+        Snapshot { services: [(service_name(), service)].into(), quic }
     }
 
     pub fn start(&self) -> World {

@@ -2,7 +2,6 @@
 
 use std::{cell::Cell, net::UdpSocket, sync::atomic::Ordering};
 
-use proxima_proxy::quic::Counters;
 use quinn::ConnectionError;
 
 use crate::support::{Identity, Server, Setup, any, ask, soon};
@@ -24,7 +23,7 @@ async fn move_about(listen: &'static str) {
     };
     let moves = async {
         // One in four addresses is its owner's.
-        while server.counters.iter().filter(|counters| counters.forwarded() > 0).count() < 2 {
+        while server.forwarding_workers() < 2 {
             client.rebind(UdpSocket::bind(any(server.address)).unwrap()).unwrap();
             ask(&connection, b"I am here now").await;
         }
@@ -33,7 +32,7 @@ async fn move_about(listen: &'static str) {
     let (asked, ()) = soon("moving from worker to worker", async { tokio::join!(load, moves) }).await;
     assert!(asked > 0);
     assert_eq!(server.handshakes.load(Ordering::Relaxed), 1, "it is the same connection");
-    assert_eq!(server.sum(Counters::elsewhere), 0);
+    assert_eq!(server.stats().elsewhere, 0);
 }
 
 #[tokio::test]
@@ -56,7 +55,7 @@ async fn clients_are_spread_over_the_workers_and_cost_no_detour() {
         ask(&connection, b"hello").await;
     }
     assert_eq!(server.handshakes.load(Ordering::Relaxed), 24);
-    assert_eq!(server.sum(Counters::forwarded), 0);
+    assert_eq!(server.stats().forwarded, 0);
 }
 
 #[tokio::test]

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use proxima_proxy::quic::{self, ConnectionIds, Counters, Crypto, Handshake, Limits, Port};
+use proxima_proxy::{
+    QuicStats,
+    quic::{self, ConnectionIds, Counters, Crypto, Handshake, Limits, Port},
+};
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, crypto::rustls::QuicClientConfig};
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -118,9 +121,21 @@ impl Server {
         Self { address, counters, handshakes, stop, threads }
     }
 
-    /// The sum of one counter over all workers.
-    pub(crate) fn sum(&self, counter: impl Fn(&Counters) -> u64) -> u64 {
-        self.counters.iter().map(|counters| counter(counters)).sum()
+    /// How many workers have handed datagrams to others.
+    pub(crate) fn forwarding_workers(&self) -> usize {
+        let has_forwarded = |counters: &&Arc<Counters>| {
+            let mut own = QuicStats::default();
+            counters.add_to(&mut own);
+            own.forwarded > 0
+        };
+        self.counters.iter().filter(has_forwarded).count()
+    }
+
+    /// Over all workers.
+    pub(crate) fn stats(&self) -> QuicStats {
+        let mut sum = QuicStats::default();
+        self.counters.iter().for_each(|counters| counters.add_to(&mut sum));
+        sum
     }
 }
 
@@ -141,7 +156,7 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
     handshakes: Arc<AtomicUsize>,
 ) {
-    let mut gate = port.open(&crypto, setup.limits).unwrap();
+    let mut gate = port.open(setup.limits).unwrap();
     loop {
         tokio::select! {
             next = gate.next(|| Some(crypto.clone())) => {
