@@ -4,13 +4,15 @@
 //! and the admin interface.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use proxima_config::{Config, ProbeKind};
+use proxima_config::{Config, Pool, ProbeKind, Via};
 
 /// Standard streams, sockets of the admin interface and the metrics endpoint and their clients, netlink, the catchment's
 /// devices, timers and the like, with room to spare.
 const BASE: usize = 64;
 /// The standing connection, a probe, a confirming connect, and one being closed.
 const PER_BACKEND: usize = 4;
+/// Where they go through a worker: its two ends of each.
+const PER_BACKEND_VIA_SERVICE: usize = 2 * PER_BACKEND;
 /// The look for it.
 const PER_NOTICE: usize = 1;
 /// Sixteen programs at once, each with both ends of a pipe and what watches it.
@@ -47,10 +49,13 @@ pub(crate) fn raise_limit() -> usize {
 
 /// How many of `limit` descriptors the data plane of `workers` may take for clients and backends.
 pub(crate) fn for_clients(limit: usize, config: &Config, workers: usize) -> usize {
-    let notices = config.pools.values().filter(|pool| pool.notice.is_some());
+    let backends = |of: fn(&Pool) -> bool| -> usize {
+        config.pools.values().filter(|pool| of(pool)).map(|pool| pool.backends.len()).sum()
+    };
     let reserve = Needs {
-        backends: config.pools.values().map(|pool| pool.backends.len()).sum(),
-        notices: notices.map(|pool| pool.backends.len()).sum(),
+        backends: backends(|_| true),
+        via_service: backends(|pool| pool.probe.via == Via::Service),
+        notices: backends(|pool| pool.notice.is_some()),
         has_programs: config.pools.values().any(|pool| matches!(pool.probe.kind, ProbeKind::Exec(_))),
         peers: config.bgp.peers.len(),
         listeners: config.services.values().map(|service| service.listen.len()).sum(),
@@ -78,6 +83,8 @@ fn share(limit: usize, reserve: usize) -> usize {
 
 struct Needs {
     backends: usize,
+    /// Backends that are probed through the workers.
+    via_service: usize,
     /// Backends that may be announced to go away.
     notices: usize,
     /// Some backends are probed by programs.
@@ -89,8 +96,10 @@ struct Needs {
 
 impl Needs {
     fn reserve(&self) -> usize {
-        let Self { backends, notices, has_programs, peers, listeners, workers } = self;
-        let probes = PER_BACKEND * backends + PER_NOTICE * notices + PROGRAMS * usize::from(*has_programs);
+        let Self { backends, via_service, notices, has_programs, peers, listeners, workers } = self;
+        let straight = PER_BACKEND * backends + PER_NOTICE * notices;
+        let probes = straight + PER_BACKEND_VIA_SERVICE * via_service + PROGRAMS * usize::from(*has_programs);
+        let listeners = listeners + usize::from(*via_service > 0);
         BASE + probes + PER_PEER * peers + (PER_WORKER + listeners) * workers
     }
 }
@@ -101,12 +110,21 @@ mod tests {
 
     #[test]
     fn clients_get_what_the_control_plane_leaves_and_a_quarter_at_least() {
-        let needs =
-            Needs { backends: 10, notices: 0, has_programs: false, peers: 2, listeners: 3, workers: 4 };
+        let needs = Needs {
+            backends: 10,
+            via_service: 0,
+            notices: 0,
+            has_programs: false,
+            peers: 2,
+            listeners: 3,
+            workers: 4,
+        };
         let reserve = needs.reserve();
         assert_eq!(reserve, 64 + 40 + 16 + 44);
         let more = Needs { notices: 5, has_programs: true, ..needs };
         assert_eq!(more.reserve(), reserve + 5 + 48);
+        let through = Needs { via_service: 10, ..more };
+        assert_eq!(through.reserve(), reserve + 5 + 48 + 80 + 4, "and a listener for each worker");
         for (limit, expected) in [(1_048_576, 1_048_412), (1024, 860), (200, 50), (64, 16), (0, 0)] {
             assert_eq!(share(limit, reserve), expected, "of {limit}");
         }

@@ -121,6 +121,7 @@ impl Control {
         let backend = |backend: &proxima_config::Backend| {
             let observed = self.observed.get(&backend.id).copied().unwrap_or_default();
             let verdict = self.verdicts.get(&backend.id);
+            let found = self.traffic.found(&backend.id);
             api::Backend {
                 id: backend.id.clone(),
                 region: backend.region.clone(),
@@ -133,6 +134,10 @@ impl Control {
                 since: verdict.map_or(self.started.1, |(since, _)| *since),
                 reason: verdict.map(|(_, reason)| reason.clone()),
                 rtt_us: observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+                shared: backend.shared,
+                role: found.role.map(words::server_role),
+                lag_ms: found.lag.map(milliseconds),
+                certificate_ends: found.certificate_ends.map(words::calendar_time),
                 distance: self.distance(backend),
             }
         };

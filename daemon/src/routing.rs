@@ -9,11 +9,11 @@ use std::{
 };
 
 use proxima_balance::{Candidate, Levels, PolicyKind};
-use proxima_config::{Balance, Config, Pool, Protocol};
+use proxima_config::{Balance, Config, Pool, Protocol, Via};
 use proxima_health::Percent;
 use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 use proxima_residency::Fence;
-use proxima_types::{BackendId, Health, Jurisdiction, PoolName};
+use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
 
 use crate::distance::Distances;
 
@@ -58,7 +58,32 @@ pub(crate) fn snapshot(
         };
         (service.name.clone(), served)
     });
-    Snapshot { services: services.collect() }
+    Snapshot { services: services.collect(), ..Snapshot::default() }
+}
+
+/// The ways of probes that go through the data plane: one for each of their backends, whatever its verdict is.
+///
+/// A probe carries nobody's data, so no fence is in its way.
+pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
+    let pools = config.pools.values().filter(|pool| pool.probe.via == Via::Service);
+    let upstream = |pool: &Pool, candidate: Candidate| {
+        let timeout = pool.probe.timeout;
+        let timeouts = Timeouts {
+            connect: timeout,
+            first_byte: timeout,
+            // A connection that stands between two probes is idle for longer than their pause at times.
+            idle: 3 * pool.probe.interval + timeout,
+            total: None,
+        };
+        let candidate = Candidate { health: Health::Up, weight: Weight::default(), ..candidate };
+        let levels = Arc::new(levels(config, None, std::iter::once(candidate)));
+        Upstream { levels, policy: PolicyKind::default(), timeouts, late: None }
+    };
+    let (observed, distances) = (BTreeMap::new(), Distances::new(config));
+    let of_pool = |pool: &Pool| -> Vec<Upstream> {
+        candidates(config, pool, &observed, &distances).map(|candidate| upstream(pool, candidate)).collect()
+    };
+    pools.flat_map(of_pool).collect()
 }
 
 fn http_route(
@@ -159,6 +184,20 @@ mod tests {
         assert_eq!(order(&snapshot(&config, &all), 0), ["app/eu-1"]);
         let eu_down = observed(&[("app/us-1", 80), ("app/apac-1", 40)]);
         assert_eq!(order(&snapshot(&config, &eu_down), 0), [""; 0]);
+    }
+
+    #[test]
+    fn each_backend_of_a_pool_probed_via_the_service_has_a_way_for_probes_whatever_its_verdict() {
+        let config = Config::parse(CONFIG, "two-jurisdictions.toml").unwrap();
+        assert!(probed(&config).is_empty());
+        let text = CONFIG.replacen("probe = {", "probe = { via = \"service\",", 1);
+        let config =
+            Config::parse(&text, "two-jurisdictions.toml").unwrap_or_else(|errors| panic!("{errors}"));
+        let probed = probed(&config);
+        let ways: Vec<_> = probed.iter().map(|upstream| upstream.levels.candidates()).collect();
+        assert!(ways.iter().all(|way| way.len() == 1));
+        let backends: Vec<_> = ways.iter().map(|way| way[0].backend.to_string()).collect();
+        assert_eq!(backends, ["app/eu-1", "app/eu-2", "app/us-1", "app/apac-1"]);
     }
 
     #[test]

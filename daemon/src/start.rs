@@ -38,10 +38,10 @@ use crate::{
     metrics_server,
     notify::Supervisor,
     observe::Observers,
-    probing,
+    probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
     reload::Peers,
-    secret,
+    routing, secret,
     signals::Signals,
     speaker::speaker_config,
     traffic::Traffic,
@@ -86,7 +86,7 @@ impl Daemon {
 
         let vips = LocalVips::new(Arc::clone(&journal));
         vips.add(&vips::wanted(&config)).await?;
-        let snapshot = Arc::new(ArcSwap::from_pointee(crate::routing::snapshot(
+        let snapshot = Arc::new(ArcSwap::from_pointee(routing::snapshot(
             &config,
             &BTreeMap::new(),
             &Distances::new(&config),
@@ -118,8 +118,9 @@ impl Daemon {
                 return Err(error);
             }
         };
-        let (prober, probes) = Prober::start(probing::targets(&config), seed());
-        let traffic = Traffic::new(&config, &data_plane, prober.passive());
+        let via = Arc::new(ThroughWorkers(data_plane.entrance()));
+        let (prober, probes) = Prober::start_with(probing::targets(&config), Some(via), seed());
+        let traffic = Traffic::new(&config, &data_plane, prober.passive(), prober.checks());
 
         let routes = distance::watch(&config, &speaker);
         let (observers, views) = Observers::new();
@@ -279,7 +280,8 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
     });
     let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
     let name = config.pop.name.clone();
-    DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
+    let probed = routing::probed(config);
+    DataPlaneConfig { max_descriptors, probed, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
 }
 
 /// Where metrics come from, beside the control task.

@@ -4,6 +4,7 @@
 //! workers: a connection is lost ─▶ distress ──────────────┐
 //!          counters ─▶ what each backend has met since ───┴▶ prober: the backend's task ─▶ verdict
 //!                   └▶ what each service has done ─▶ a window for each group with an SLO ─▶ breach ─▶ the group's score
+//! probes that ask as clients do, by backend ──────┘
 //! ```
 //!
 //! The control task looks twice a second; only a lost connection is told at once.
@@ -15,9 +16,11 @@ use std::{
 
 use proxima_config::{Config, Pool, Slo};
 use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, PassiveRule, SloWindow};
-use proxima_probe::PassiveSender;
+use proxima_probe::{Checks, Found, PassiveSender};
 use proxima_proxy::{DataPlane, Distress, Served, Stats, TrafficReader};
 use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName};
+
+use crate::groups::gating;
 
 /// From one look to the next.
 const LOOK: Duration = Duration::from_millis(500);
@@ -27,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Traffic {
     reader: TrafficReader,
     prober: PassiveSender,
+    checks: Checks,
     /// What comes of bad answers, of pools whose traffic is evidence.
     rules: BTreeMap<PoolName, PassiveRule>,
     /// By group with an SLO, and gating service.
@@ -54,10 +58,15 @@ pub(crate) struct Judged {
 }
 
 impl Traffic {
-    pub(crate) fn new(config: &Config, data_plane: &DataPlane, prober: PassiveSender) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        data_plane: &DataPlane,
+        prober: PassiveSender,
+        checks: Checks,
+    ) -> Self {
         let reader = data_plane.traffic();
         let (rules, windows) = (rules(config), windows(config, BTreeMap::new()));
-        Self { reader, prober, rules, windows, looked_at: None }
+        Self { reader, prober, checks, rules, windows, looked_at: None }
     }
 
     /// Takes another configuration. Windows whose objectives stay the same go on.
@@ -90,7 +99,9 @@ impl Traffic {
         for (backend, seen) in &met {
             self.report(backend, *seen, dispensable.contains(&backend));
         }
-        !self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served())
+        let checks = &self.checks;
+        let probed = |service: &ServiceName| checks.answers(gating(config, std::slice::from_ref(service)));
+        !self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served(), probed)
     }
 
     /// The objectives that the group's services don't meet.
@@ -101,6 +112,11 @@ impl Traffic {
             window.breaches().map(slo).collect::<Vec<_>>()
         };
         self.windows.get(group).into_iter().flatten().flat_map(missed).collect()
+    }
+
+    /// What probes have found out about a backend beside its health.
+    pub(crate) fn found(&self, backend: &BackendId) -> Found {
+        self.checks.findings(backend)
     }
 
     /// Everything there is to tell of traffic.
@@ -193,8 +209,14 @@ fn objectives(slo: Slo) -> Objectives {
     }
 }
 
-/// Hands every window what its service has done. Returns whether other objectives are missed than before.
-fn judge(windows: &mut Windows, now: Instant, served: &BTreeMap<ServiceName, Served>) -> bool {
+/// Hands every window what its service has done, and how `probed` says that the backends which gate it have answered. Returns
+/// whether other objectives are missed than before.
+fn judge(
+    windows: &mut Windows,
+    now: Instant,
+    served: &BTreeMap<ServiceName, Served>,
+    probed: impl Fn(&ServiceName) -> Counted,
+) -> bool {
     let mut changed = false;
     for (service, window) in windows.values_mut().flatten() {
         let Some(served) = served.get(service) else { continue };
@@ -202,7 +224,7 @@ fn judge(windows: &mut Windows, now: Instant, served: &BTreeMap<ServiceName, Ser
             window.breaches().map(|breach| std::mem::discriminant(&breach)).collect::<Vec<_>>()
         };
         let before = missed(window);
-        window.handle(now, counted(served));
+        window.handle(now, counted(served), probed(service));
         changed |= missed(window) != before;
     }
     changed
@@ -252,10 +274,29 @@ mod tests {
             .filter(|second| {
                 // From the third second to the sixth all requests fail.
                 let errors = 10 * u64::from(second.saturating_sub(3).min(3));
-                judge(&mut windows, start + SECOND * *second, &served(10 * u64::from(*second), errors))
+                let served = served(10 * u64::from(*second), errors);
+                judge(&mut windows, start + SECOND * *second, &served, |_| Counted::default())
             })
             .collect();
         assert_eq!(changes, [4, 11], "with the first failures, and when the last have left the window");
+    }
+
+    #[test]
+    fn a_service_without_traffic_is_judged_by_its_probes() {
+        let (mut windows, start) = (windows(&slo("error-rate = 0.1"), Windows::new()), Instant::now());
+        let probed = |second: u32| {
+            move |service: &ServiceName| {
+                assert_eq!(service.as_str(), "web");
+                let requests = 4 * u64::from(second);
+                Counted { requests, errors: requests / 2, ..Counted::default() }
+            }
+        };
+        let changes: Vec<_> = (0..4)
+            .map(|second| judge(&mut windows, start + SECOND * second, &served(0, 0), probed(second)))
+            .collect();
+        assert_eq!(changes, [false, false, false, true], "with the tenth probe");
+        let breach = windows.values().flatten().flat_map(|(_, window)| window.breaches()).next();
+        assert_eq!(breach.unwrap().to_string(), "50.0 % of 10 probes failed, 10.0 % allowed");
     }
 
     #[test]
@@ -272,7 +313,7 @@ mod tests {
         let mut windows = windows(&old, Windows::new());
         for second in 0..3u32 {
             let requests = 10 * u64::from(second);
-            judge(&mut windows, start + SECOND * second, &served(requests, requests));
+            judge(&mut windows, start + SECOND * second, &served(requests, requests), |_| Counted::default());
         }
         let breaches =
             |windows: &Windows| windows.values().flatten().flat_map(|(_, it)| it.breaches()).count();

@@ -3,11 +3,13 @@
 mod groups;
 
 use proxima_api::{
-    AsPath, AsPathElement, BfdState, Origin, ProbeFailure, SessionReason, SessionState, VerdictReason,
+    AsPath, AsPathElement, BfdState, Inside, Origin, ProbeFailure, ServerRole, SessionReason, SessionState,
+    Timestamp, VerdictReason,
 };
 use proxima_bgp_speaker::{Cause, State};
 use proxima_bgp_wire::{Notification, SegmentKind};
 use proxima_health::{Failure, Loss};
+use proxima_probe::Role;
 use proxima_types::Score;
 
 pub(crate) use self::groups::{GroupWords, alarm_kind, evidence};
@@ -57,6 +59,20 @@ fn probe_failure(failure: &Failure) -> ProbeFailure {
     }
 }
 
+/// What a server of a replicated database is.
+pub(crate) fn server_role(role: Role) -> ServerRole {
+    match role {
+        Role::Primary => ServerRole::Primary,
+        Role::Replica => ServerRole::Replica,
+    }
+}
+
+/// A time of day given in seconds since the Unix epoch.
+pub(crate) fn calendar_time(unix_seconds: u64) -> Timestamp {
+    let micros = i64::try_from(unix_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    Timestamp::from_unix_micros(micros)
+}
+
 /// The score to show; none before the first verdicts.
 pub(crate) fn shown_score(group: &proxima_announce::Group) -> Option<Score> {
     group.score().filter(|_| group.is_settled()).map(|score| score.score)
@@ -90,10 +106,14 @@ pub(crate) fn session_reason(cause: &Cause) -> Option<SessionReason> {
                 Some(detail) => format!("{}: {detail}", meaning(sent)),
                 None => meaning(sent),
             };
-            Some(SessionReason::NotificationSent { code: sent.code, subcode: sent.subcode, meaning })
+            let inside = sent.hard_reset_reason();
+            let inside = inside.map(|reason| Inside { code: reason.code, subcode: reason.subcode });
+            let Notification { code, subcode, .. } = *sent;
+            Some(SessionReason::NotificationSent { code, subcode, meaning, inside })
         }
         Cause::NotificationReceived(received) => Some(notification_received(received)),
         Cause::Stopped => Some(SessionReason::Stopped),
+        Cause::Left(why) => Some(SessionReason::Left { why: (*why).to_owned() }),
         Cause::Ended(why) => Some(SessionReason::ConnectionLost { error: Some(why.clone()) }),
         Cause::UnexpectedEvent(event) => {
             Some(SessionReason::ConnectionLost { error: Some(format!("unexpected {event}")) })

@@ -71,6 +71,9 @@ pub enum Error {
         /// The last lines it wrote.
         log: String,
     },
+    /// What has to hold does not.
+    #[error("{0}")]
+    Broken(String),
     /// BIRD did not understand or do what was asked of it.
     #[error("BIRD of {router} answered `{command}` with: {answer}")]
     Bird {

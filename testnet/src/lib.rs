@@ -11,6 +11,7 @@
 //! load      open-loop clients: what users see
 //! bfd       a frozen PoP and a busy one, seen by a router
 //! hostile   a peer that does what it should not
+//! parsing   how ambiguous and unusual requests are read, here and elsewhere
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
@@ -35,6 +36,7 @@ pub mod link;
 pub mod load;
 pub mod netns;
 pub mod observe;
+pub mod parsing;
 pub mod process;
 pub mod router;
 pub mod sandbox;

@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, bfd, demo, faults, figures, flaps, hostile, sandbox,
+    app, bfd, demo, faults, figures, flaps, hostile, parsing, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -39,6 +39,8 @@ enum Command {
     },
     /// Attack the daemon as a hostile peer, beside a good one that must not notice.
     Hostile(hostile::Options),
+    /// Send ambiguous and unusual requests, and show how this daemon, other proxies and backends read them.
+    Parsing(parsing::Options),
     /// Inject faults into a world under load: each with its figures and what must hold.
     Faults(faults::Options),
     /// Let an app flap, and count the UPDATEs that this daemon and ExaBGP's healthcheck make of it.
@@ -115,6 +117,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Hostile(options) => {
             let sandbox = sandbox::enter()?;
             runtime()?.block_on(hostile::run(options, &sandbox))?;
+        }
+        Command::Parsing(options) => {
+            let sandbox = sandbox::enter()?;
+            parsing::run(&options, &sandbox)?;
         }
         Command::Faults(options) => {
             let sandbox = sandbox::enter()?;

@@ -59,6 +59,13 @@ const NEEDS: &[Need] = &[
         purpose: "the peer and the backend; an app to probe",
         tasks: &[Task::BenchL7, Task::Test],
     },
+    Need {
+        program: "haproxy",
+        package: "haproxy",
+        purpose: "another proxy to compare with",
+        tasks: &[Task::Test],
+    },
+    Need { program: "node", package: "nodejs", purpose: "a backend to compare with", tasks: &[Task::Test] },
     Need { program: "curl", package: "curl", purpose: "an HTTP client", tasks: &[Task::Test] },
     Need { program: "h2load", package: "nghttp2-client", purpose: "HTTP/2 load", tasks: &[Task::Test] },
     Need { program: "nghttp", package: "nghttp2-client", purpose: "an HTTP/2 client", tasks: &[Task::Test] },

@@ -324,7 +324,7 @@ impl Fsm {
                 E::ManualStop(Farewell::Silence(why)),
             ) => {
                 shared.close(link.id);
-                cause = Cause::Ended(why.to_owned());
+                cause = Cause::Left(why);
                 Idle { restart: None }
             }
             (OpenSent { link, .. } | OpenConfirm { link, .. }, E::ManualStop(Farewell::Cease(cease))) => {

@@ -106,6 +106,7 @@ fn may_stay(cause: &Cause, restart: PeerRestart) -> bool {
         | Cause::OpenAccepted
         | Cause::OpenConfirmed
         | Cause::Stopped
+        | Cause::Left(_)
         | Cause::Ended(_)
         | Cause::UnexpectedEvent(_) => false,
     }

@@ -3,7 +3,7 @@
 use std::{fmt, net::Ipv4Addr};
 
 use bytes::Bytes;
-use proxima_bgp_wire::{Negotiated, Notification, PeerKind, Update};
+use proxima_bgp_wire::{ErrorCode, Negotiated, Notification, PeerKind, Update};
 use proxima_types::{Asn, Family};
 
 use crate::{ConnectionId, Local, Problem, State};
@@ -139,10 +139,43 @@ pub enum Cause {
     NotificationReceived(Notification),
     /// The operator stopped the session when there was no connection.
     Stopped,
+    /// We left the peer without a word, as ordered.
+    Left(&'static str),
     /// We ended a connection without a word, or an attempt, for this reason.
     Ended(String),
     /// An event that makes no sense in its state, without a connection to tell it to.
     UnexpectedEvent(&'static str),
+}
+
+impl Cause {
+    /// Whether it went as someone here had ordered: an operator, a new configuration, the end of the process.
+    pub fn is_ordered(&self) -> bool {
+        match self {
+            Self::Stopped | Self::Left(_) => true,
+            Self::NotificationSent { notification, .. } => {
+                // RFC 4486 §3; RFC 8538 §3 wraps it where the peer would keep the routes.
+                let inside = notification.hard_reset_reason();
+                [
+                    ErrorCode::ADMINISTRATIVE_SHUTDOWN,
+                    ErrorCode::PEER_DECONFIGURED,
+                    ErrorCode::ADMINISTRATIVE_RESET,
+                    ErrorCode::OTHER_CONFIGURATION_CHANGE,
+                ]
+                .contains(&inside.as_ref().unwrap_or(notification).error())
+            }
+            Self::Started
+            | Self::RetryTimerExpired
+            | Self::TcpConnected
+            | Self::TcpAccepted
+            | Self::ConnectFailed(_)
+            | Self::TcpLost(_)
+            | Self::OpenAccepted
+            | Self::OpenConfirmed
+            | Self::NotificationReceived(_)
+            | Self::Ended(_)
+            | Self::UnexpectedEvent(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Cause {
@@ -162,6 +195,7 @@ impl fmt::Display for Cause {
             }
             Self::NotificationReceived(n) => write!(f, "the peer sent NOTIFICATION {n}"),
             Self::Stopped => f.write_str("stopped by the operator"),
+            Self::Left(why) => f.write_str(why),
             Self::Ended(why) => f.write_str(why),
             Self::UnexpectedEvent(event) => write!(f, "unexpected {event}"),
         }

@@ -125,13 +125,14 @@ impl From<DecodeError> for Refusal {
     }
 }
 
-/// Explains every message of `bytes`, as one side of a session sends them. Octets that can't be framed, or that are
-/// too few for the message they begin, end the list as one unreadable message.
+/// Explains every message of `bytes`, as one side of a session sends them, each as long as it says it is: a session ends with one
+/// of a length that its type may not have, and what follows is told all the same. Octets that can't be framed, or that are too few
+/// for the message they begin, end the list as one unreadable message.
 pub fn stream(bytes: &[u8], negotiated: Negotiated) -> Vec<Explanation> {
     let mut rest = bytes;
     let mut explanations = Vec::new();
     while !rest.is_empty() {
-        let length = header::frame(rest, negotiated.max_len_receive()).ok().flatten().unwrap_or(rest.len());
+        let length = header::own_end(rest).unwrap_or(rest.len());
         let (message, behind) = rest.split_at(length);
         explanations.push(explain(message, negotiated));
         rest = behind;
@@ -230,6 +231,16 @@ impl Explanation {
     /// The name of the message's type as the RFCs write it: `ROUTE-REFRESH`.
     pub fn name(&self) -> Option<&'static str> {
         self.kind.map(MessageType::name)
+    }
+
+    /// How long it says it is, where that is shorter than a header: where it ends can't be told, and its octets are all there are.
+    pub fn endless(&self) -> Option<usize> {
+        match self.refusal.as_ref()?.error {
+            DecodeError::Header(HeaderError::BadLength(length)) => {
+                Some(usize::from(length)).filter(|length| *length < HEADER_LEN)
+            }
+            _ => None,
+        }
     }
 
     /// What is there of a message whose octets end before it does. A session would wait for the rest.

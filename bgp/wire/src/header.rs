@@ -117,6 +117,13 @@ pub(crate) fn announced_length(bytes: &[u8]) -> Option<usize> {
     Some(usize::from(u16::from_be_bytes([*high, *low])))
 }
 
+/// Where the message at the front of `bytes` ends by its own word, if it is there in full, whether or not its type or the session
+/// allows that length. A length shorter than a header says nothing.
+pub(crate) fn own_end(bytes: &[u8]) -> Option<usize> {
+    let length = announced_length(bytes).filter(|_| bytes.starts_with(&MARKER))?;
+    (HEADER_LEN..=bytes.len()).contains(&length).then_some(length)
+}
+
 /// Type and body of a message that is there in full and has nothing behind it.
 pub(crate) fn split(message: &[u8], max_len: usize) -> Result<(MessageType, &[u8]), DecodeError> {
     match parse(message, max_len)? {

@@ -39,9 +39,45 @@ pub struct Backend {
     pub reason: Option<VerdictReason>,
     /// Round trip to it as probes measure it, in microseconds.
     pub rtt_us: Option<u64>,
+    /// Every region uses it: its loss de-prefers, and never withdraws.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// What it is to its replicas or its primary, where its probe asks; as it was last known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<ServerRole>,
+    /// How far it is behind its primary, in milliseconds, where its probe asks; as it was last known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
+    /// When its own certificate ends, where its probe sees one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<Timestamp>,
     /// How near it makes its region; absent where only the round trip counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<Distance>,
+}
+
+/// What a server of a replicated database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerRole {
+    /// It takes writes.
+    Primary,
+    /// It follows a primary.
+    Replica,
+}
+
+impl ServerRole {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Primary, Self::Replica];
+}
+
+impl fmt::Display for ServerRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+        })
+    }
 }
 
 /// What makes a region near, other than the round trip, which decides among equals.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use proxima_types::{BackendId, Score, ServiceName};
+use proxima_types::{BackendId, Score, ServiceName, UpCount};
 use serde::{Deserialize, Serialize};
 
 use crate::{Evidence, Hold, Milliseconds, Order, OrderVerb};
@@ -203,19 +203,12 @@ pub struct ServiceScore {
     /// Its healthy share.
     pub score: Score,
     /// How many backends are up.
-    pub up: u32,
-    /// How many of these offer less than all of their capacity, by their agents.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub reduced: u32,
-    /// How many have no verdict, or none that is still believed.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unknown: u32,
-    /// How many there are.
-    pub backends: u32,
+    #[serde(flatten)]
+    pub count: UpCount,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_zero(count: &u32) -> bool {
+fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
@@ -234,6 +227,9 @@ pub enum Degradation {
         limit_ms: u64,
         /// Of so many requests.
         requests: u64,
+        /// And of probes, which stood in for so many more.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        probes: u64,
     },
     /// Too many requests of a service fail.
     Errors {
@@ -245,6 +241,9 @@ pub enum Degradation {
         limit: f64,
         /// Of so many requests.
         requests: u64,
+        /// And of probes, which stood in for so many more.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        probes: u64,
     },
     /// A backend that every region uses is down.
     Shared {
@@ -358,41 +357,43 @@ impl fmt::Display for Until<'_> {
 
 impl fmt::Display for ServiceScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, up, reduced, unknown, backends, .. } = self;
-        if *backends == 0 {
-            return write!(f, "{service}: no backends in this region");
-        }
-        write!(f, "{service}: {up} of {backends} up")?;
-        if *reduced > 0 {
-            write!(f, ", {reduced} reduced by the agent")?;
-        }
-        if *unknown > 0 {
-            write!(f, ", {unknown} unknown")?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.service, self.count)
     }
 }
 
 impl fmt::Display for Degradation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FirstByte { service, p95_ms: Some(p95), limit_ms, requests } => {
-                write!(
-                    f,
-                    "{service}: p95 to first byte {p95} ms of {requests} requests, {limit_ms} ms allowed"
-                )
+            Self::FirstByte { service, p95_ms: Some(p95), limit_ms, requests, probes } => {
+                let of = Of { requests, probes };
+                write!(f, "{service}: p95 to first byte {p95} ms of {of}, {limit_ms} ms allowed")
             }
-            Self::FirstByte { service, p95_ms: None, limit_ms, requests } => {
-                write!(
-                    f,
-                    "{service}: more than 5 % of {requests} requests had no first byte, {limit_ms} ms allowed"
-                )
+            Self::FirstByte { service, p95_ms: None, limit_ms, requests, probes } => {
+                let of = Of { requests, probes };
+                write!(f, "{service}: more than 5 % of {of} had no first byte, {limit_ms} ms allowed")
             }
-            Self::Errors { service, rate, limit, requests } => {
-                let (rate, limit) = (100.0 * rate, 100.0 * limit);
-                write!(f, "{service}: {rate:.1} % of {requests} requests failed, {limit:.1} % allowed")
+            Self::Errors { service, rate, limit, requests, probes } => {
+                let (rate, limit, of) = (100.0 * rate, 100.0 * limit, Of { requests, probes });
+                write!(f, "{service}: {rate:.1} % of {of} failed, {limit:.1} % allowed")
             }
             Self::Shared { backend } => write!(f, "shared backend {backend} is down"),
+        }
+    }
+}
+
+/// What a figure was taken of.
+struct Of<'a> {
+    requests: &'a u64,
+    probes: &'a u64,
+}
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, probes } = self;
+        match (requests, probes) {
+            (_, 0) => write!(f, "{requests} requests"),
+            (0, _) => write!(f, "{probes} probes"),
+            _ => write!(f, "{requests} requests and {probes} probes"),
         }
     }
 }

@@ -39,7 +39,7 @@ mod status;
 mod time;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use backend::{Backend, Backends, Distance};
+pub use backend::{Backend, Backends, Distance, ServerRole};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
 pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};
@@ -53,7 +53,7 @@ pub use peer::{
     Capability, Held, Messages, Peer, PeerCommanded, Peers, PrefixCount, Roles, SessionState,
     ShutdownRequest, Stamped, Timer,
 };
-pub use reason::{ProbeFailure, SessionReason, VerdictReason};
+pub use reason::{Inside, ProbeFailure, SessionReason, VerdictReason};
 pub use route::{
     AdvertisedRoute, AdvertisedRoutes, AsPath, AsPathElement, JudgedRoute, LookupQuery, Origin,
     ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup,

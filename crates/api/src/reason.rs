@@ -121,6 +121,9 @@ pub enum SessionReason {
         subcode: u8,
         /// What they mean.
         meaning: String,
+        /// What a Hard Reset (RFC 8538) was sent for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inside: Option<Inside>,
     },
     /// The TCP connection could not be made.
     ConnectFailed {
@@ -139,16 +142,38 @@ pub enum SessionReason {
     },
     /// The daemon or an operator stopped it.
     Stopped,
+    /// The daemon left the peer without a word, as ordered.
+    Left {
+        /// What for.
+        why: String,
+    },
+}
+
+/// What a Hard Reset carries: the code and subcode of another NOTIFICATION (RFC 8538 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// Error code.
+    pub code: u8,
+    /// Error subcode.
+    pub subcode: u8,
+}
+
+impl Inside {
+    /// Cease: administrative shutdown, peer de-configured, administrative reset, other configuration change (RFC 4486).
+    fn is_ordered(self) -> bool {
+        self.code == 6 && matches!(self.subcode, 2 | 3 | 4 | 6)
+    }
 }
 
 impl SessionReason {
-    /// Whether it went as someone here had ordered, by a command, a reload or a stop. A Hard Reset (RFC 8538) is not counted,
-    /// as it stands for other reasons too.
+    /// Whether it went as someone here had ordered, by a command, a reload, a stop or a restart. A Hard Reset (RFC 8538) did if
+    /// what it was sent for did.
     pub fn is_ordered(&self) -> bool {
         match self {
-            // Cease: administrative shutdown, peer de-configured, administrative reset, other configuration change (RFC 4486).
-            Self::NotificationSent { code, subcode, .. } => *code == 6 && matches!(subcode, 2 | 3 | 4 | 6),
-            Self::Stopped => true,
+            Self::NotificationSent { code, subcode, inside, .. } => {
+                inside.unwrap_or(Inside { code: *code, subcode: *subcode }).is_ordered()
+            }
+            Self::Stopped | Self::Left { .. } => true,
             Self::NotificationReceived { .. }
             | Self::ConnectFailed { .. }
             | Self::ConnectionLost { .. }
@@ -163,7 +188,7 @@ impl fmt::Display for SessionReason {
             Self::NotificationReceived { code, subcode, meaning } => {
                 write!(f, "the peer sent NOTIFICATION {code}/{subcode}: {meaning}")
             }
-            Self::NotificationSent { code, subcode, meaning } => {
+            Self::NotificationSent { code, subcode, meaning, inside: _ } => {
                 write!(f, "sent NOTIFICATION {code}/{subcode}: {meaning}")
             }
             Self::ConnectFailed { error } => write!(f, "can't connect: {error}"),
@@ -171,6 +196,7 @@ impl fmt::Display for SessionReason {
             Self::ConnectionLost { error: None } => f.write_str("the peer closed the connection"),
             Self::Transport { error } => f.write_str(error),
             Self::Stopped => f.write_str("stopped"),
+            Self::Left { why } => f.write_str(why),
         }
     }
 }

@@ -26,8 +26,8 @@ pub use model::{
     Admin, Backend, Balance, BestPath, Bfd, BfdAuth, Bgp, Bmp, Catchment, Config, Damping, DataPlane,
     Degraded, Distance, Drain, GracefulRestart, Group, Guard, HttpService, HttpTimeouts, Limits, Log,
     LogFormat, LogLevel, Match, MaxPrefixes, Metrics, Mrt, Passive, Peer, Pool, Pop, PrefixAction, Probe,
-    Protocol, Region, Remote, Role, Route, Service, Slo, TcpService, TcpTimeouts, Vip, WhenDown, Withdrawals,
-    Withdrawn,
+    Protocol, Region, Remote, Role, Route, Service, Slo, TcpService, TcpTimeouts, Via, Vip, WhenDown,
+    Withdrawals, Withdrawn,
 };
 
 pub use proxima_probe_kind::ProbeKind;

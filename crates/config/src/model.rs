@@ -220,6 +220,19 @@ pub struct Probe {
     pub fall: NonZeroU16,
     /// The own address to probe from, of the family of every backend. Absent: the system's choice.
     pub source: Option<IpAddr>,
+    /// The way to the backends. Default [`Via::Direct`].
+    pub via: Via,
+}
+
+/// `via` of a probe: the way to its backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Via {
+    /// `direct`: straight.
+    #[default]
+    Direct,
+    /// `service`: through this PoP's own data plane, past routes and balancing. Only where the probe is over TCP, and without
+    /// [`Probe::source`].
+    Service,
 }
 
 /// `[[pools.NAME.backends]]`.

@@ -4,7 +4,7 @@ use std::{num::NonZeroU16, time::Duration};
 
 use proxima_config::{
     Bfd, Config, Damping, Distance, Group, MaxPrefixes, Passive, Peer, PrefixAction, ProbeKind, Protocol,
-    Remote, Role, Slo, Vip, WhenDown, Withdrawals, Withdrawn,
+    Remote, Role, Slo, Via, Vip, WhenDown, Withdrawals, Withdrawn,
 };
 use proxima_probe_kind::{
     Agent, Dns, DnsRecord, DnsTransport, Exec, Expect, ExpectHeader, Grpc, Http, HttpVersion, Notice,
@@ -600,6 +600,28 @@ fn every_kind_of_probe_means_what_it_says() {
     ] {
         let config = parse(&with("probe = { tcp = true }", &format!("probe = {{ {probe} }}")));
         assert_eq!(config.pools[&"raw".parse().unwrap()].probe.kind, kind, "{probe}");
+    }
+}
+
+#[test]
+fn a_probe_goes_straight_unless_it_says_via_the_service() {
+    let via = |probe: &str| {
+        let config = parse(&with("probe = { tcp = true }", &format!("probe = {{ {probe} }}")));
+        config.pools[&"raw".parse().unwrap()].probe.via
+    };
+    assert_eq!(via("tcp = true"), Via::Direct);
+    assert_eq!(via("tcp = true, via = \"direct\", source = \"10.0.0.11\""), Via::Direct);
+    for kind in [
+        "tcp = true",
+        "tls = true",
+        "http = \"/\"",
+        "http = \"/\", version = \"2\"",
+        "https = \"/\"",
+        "grpc = true",
+        "postgres = { user = \"probe\" }",
+        "redis = true",
+    ] {
+        assert_eq!(via(&format!("{kind}, via = \"service\"")), Via::Service, "{kind}");
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Findings {
     pub lag: Option<Duration>,
     /// When the server's own certificate ends, in seconds since the Unix epoch.
     pub certificate_ends: Option<u64>,
+    /// From the request to the first byte of its answer.
+    pub first_byte: Option<Duration>,
 }
 
 /// Why a probe or a connection attempt failed.

@@ -11,7 +11,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use proxima_types::{BackendId, Health, Score, ServiceName, Weight};
+use proxima_types::{BackendId, Health, Score, ServiceName, UpCount, Weight};
 
 use crate::{Breach, Percent};
 
@@ -41,13 +41,7 @@ pub struct ServiceScore {
     /// The same with Unknown counted as up: what the score may yet turn out to be.
     pub at_best: Score,
     /// How many backends are up.
-    pub up: usize,
-    /// How many of these offer less than all of their capacity.
-    pub reduced: usize,
-    /// How many have no verdict yet.
-    pub unknown: usize,
-    /// How many there are.
-    pub backends: usize,
+    pub count: UpCount,
 }
 
 /// The score of a region for an announcement group: the least of its services'.
@@ -107,7 +101,7 @@ where
     RegionScore {
         score: least(|service| service.score),
         at_best: least(|service| service.at_best),
-        unknown: shared.unknown || services.iter().any(|service| service.unknown > 0),
+        unknown: shared.unknown || services.iter().any(|service| service.count.unknown > 0),
         degraded: shared.down.into_iter().map(|backend| Degradation::Shared { backend }).collect(),
         services,
     }
@@ -138,7 +132,7 @@ fn service_score<'a>(
 ) -> ServiceScore {
     // In hundredths of a weight.
     let (mut total, mut up_weight, mut maybe_weight) = (0u64, 0u64, 0u64);
-    let (mut up, mut reduced, mut unknown, mut seen) = (0, 0, 0, HashSet::new());
+    let (mut count, mut seen) = (UpCount::default(), HashSet::new());
     for member in members {
         if member.shared {
             shared.note(member.backend, member.health);
@@ -147,54 +141,36 @@ fn service_score<'a>(
         if !seen.insert(member.backend) {
             continue;
         }
+        count.backends += 1;
         let weight = u64::from(member.weight.0);
         let offered = weight * u64::from(member.share.as_u8());
         total += weight * 100;
         match member.health {
             Health::Up => {
-                up += 1;
-                reduced += usize::from(member.share < Percent::FULL);
+                count.up += 1;
+                count.reduced += u32::from(member.share < Percent::FULL);
                 up_weight += offered;
                 maybe_weight += offered;
             }
             Health::Unknown => {
-                unknown += 1;
+                count.unknown += 1;
                 maybe_weight += offered;
             }
             Health::Down => {}
         }
     }
-    let share = |of: u64| match (seen.len(), total) {
+    let share = |of: u64| match (count.backends, total) {
         (0, _) => Score::FULL,
         (_, 0) => Score::ZERO,
         _ => Score::new(of as f64 / total as f64),
     };
-    ServiceScore {
-        service: service.clone(),
-        score: share(up_weight),
-        at_best: share(maybe_weight),
-        up,
-        reduced,
-        unknown,
-        backends: seen.len(),
-    }
+    ServiceScore { service: service.clone(), score: share(up_weight), at_best: share(maybe_weight), count }
 }
 
-/// `web: 1 of 2 backends up`.
+/// `web: 1 of 2 up`.
 impl fmt::Display for ServiceScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, up, reduced, unknown, backends, .. } = self;
-        if *backends == 0 {
-            return write!(f, "{service}: no backends in this region");
-        }
-        write!(f, "{service}: {up} of {backends} backends up")?;
-        if *reduced > 0 {
-            write!(f, ", {reduced} reduced by the agent")?;
-        }
-        if *unknown > 0 {
-            write!(f, ", {unknown} unknown")?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.service, self.count)
     }
 }
 
@@ -208,7 +184,7 @@ impl fmt::Display for Degradation {
     }
 }
 
-/// `0.50 (web: 1 of 2 backends up; degraded: shared backend db/primary is down)`.
+/// `0.50 (web: 1 of 2 up; degraded: shared backend db/primary is down)`.
 impl fmt::Display for RegionScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.score.fmt(f)?;
@@ -264,17 +240,14 @@ mod tests {
             (region.score, region.at_best, region.unknown),
             (Score::new(0.75), Score::new(0.75), false)
         );
-        assert_eq!(
-            region.to_string(),
-            "0.75 (s0: 2 of 2 backends up; s1: 1 of 2 backends up; s2: 1 of 1 backends up)"
-        );
+        assert_eq!(region.to_string(), "0.75 (s0: 2 of 2 up; s1: 1 of 2 up; s2: 1 of 1 up)");
     }
 
     #[test]
     fn unknown_counts_as_not_up_and_is_told() {
         let region = score(&[&[(100, Up), (100, Unknown)]]);
         assert_eq!((region.score, region.at_best, region.unknown), (Score::new(0.5), Score::FULL, true));
-        assert_eq!(region.to_string(), "0.50 (s0: 1 of 2 backends up, 1 unknown)");
+        assert_eq!(region.to_string(), "0.50 (s0: 1 of 2 up, 1 unknown)");
     }
 
     #[test]
@@ -301,7 +274,7 @@ mod tests {
         let members = || members(&list).zip(shares).map(|(member, share)| Member { share, ..member });
         let region = region_score([(&service, members())]);
         assert_eq!((region.score, region.at_best), (Score::new(250.0 / 600.0), Score::new(260.0 / 600.0)));
-        assert_eq!(region.to_string(), "0.42 (s: 2 of 4 backends up, 1 reduced by the agent, 1 unknown)");
+        assert_eq!(region.to_string(), "0.42 (s: 2 of 4 up, 1 reduced by the agent, 1 unknown)");
         let none = members().map(|member| Member { share: Percent::ZERO, health: Up, ..member });
         assert_eq!(region_score([(&service, none)]).score, Score::ZERO);
     }
@@ -333,13 +306,13 @@ mod tests {
 
     #[test]
     fn a_missed_objective_is_told_with_its_figures() {
-        let breach = Breach::Errors { rate: 0.05, limit: 0.02, requests: 400 };
+        let breach = Breach::Errors { rate: 0.05, limit: 0.02, requests: 400, probes: 0 };
         let slow = Degradation::Slo { service: "s0".parse().unwrap(), breach };
         let region = score(&[&[(100, Up)]]).degraded_by([slow]);
         assert_eq!(region.score, Score::FULL);
         assert_eq!(
             region.to_string(),
-            "1.00 (s0: 1 of 1 backends up; degraded: s0: 5.0 % of 400 requests failed, 2.0 % allowed)"
+            "1.00 (s0: 1 of 1 up; degraded: s0: 5.0 % of 400 requests failed, 2.0 % allowed)"
         );
     }
 

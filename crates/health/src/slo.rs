@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! counters ──► sample ─ sample ─ sample ─ … ─ sample ──► now         newest − oldest = what the window holds
-//!              └──────────── window ────────────────┘
+//!              └──────────── window ────────────────┘                  requests + weight × probes
 //!
 //!            measured > limit, enough requests
 //!    met ────────────────────────────────────────► breached
@@ -10,6 +10,11 @@
 //!     └───────────────────────────────────────────────┘
 //!       measured ≤ limit × recover, enough requests; or too few of them for a whole window
 //! ```
+//!
+//! Probes that ask as clients do stand in for the requests that are missing: together they weigh no more than what real traffic
+//! lacks of the least number that tells anything, and each of them no more than a request. So a service without traffic is
+//! judged by its probes, and one with enough of it by its traffic alone: a cheap probe that is answered well hides no request that
+//! fails.
 //!
 //! The counters grow from the start of the process, so that nothing is lost between two looks, and how often one looks only
 //! sets the grain. Time that nobody looked at, as in a host that was frozen, is no evidence: after twice the window all begins
@@ -33,7 +38,7 @@ pub struct Objectives {
     pub error_rate: Option<f64>,
     /// Over how long.
     pub window: Duration,
-    /// The least number of requests in the window that tell anything.
+    /// The least number of requests in the window, probes that stand in for them included, that tell anything.
     pub least: u64,
     /// The share of a limit, 0 to 1, that a breached objective has to come down to.
     pub recover: f64,
@@ -55,7 +60,7 @@ impl Default for Objectives {
     }
 }
 
-/// What a service has done for its clients since the start of the process. No number ever falls.
+/// What a service has done for its clients, or its backends for probes, since the start of the process. No number ever falls.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counted {
     /// Requests that were answered or failed.
@@ -69,11 +74,46 @@ pub struct Counted {
     pub first_byte: Vec<(Duration, u64)>,
 }
 
+impl Counted {
+    /// What has come since `before`.
+    fn since(&self, before: &Self) -> Self {
+        let requests = self.requests.saturating_sub(before.requests);
+        // A service without requests may have had no buckets yet.
+        let below_before = |index: usize| before.first_byte.get(index).map_or(0, |(_, below)| *below);
+        let first_byte = self.first_byte.iter().enumerate();
+        Self {
+            requests,
+            errors: self.errors.saturating_sub(before.errors).min(requests),
+            silent: self.silent.saturating_sub(before.silent),
+            first_byte: first_byte
+                .map(|(index, (end, below))| (*end, below.saturating_sub(below_before(index))))
+                .collect(),
+        }
+    }
+
+    /// How many have a time to first byte, known or endless.
+    fn timed(&self) -> u64 {
+        self.first_byte.last().map_or(0, |(_, below)| *below) + self.silent
+    }
+
+    /// How many had their first byte before `time`, interpolated within its bucket.
+    fn below(&self, time: Duration) -> f64 {
+        let bucket = self.first_byte.partition_point(|(end, _)| *end < time);
+        let (start, before) =
+            bucket.checked_sub(1).map_or((Duration::ZERO, 0), |previous| self.first_byte[previous]);
+        let Some(&(end, below)) = self.first_byte.get(bucket) else { return before as f64 };
+        let into = time.saturating_sub(start).as_secs_f64() / end.saturating_sub(start).as_secs_f64();
+        before as f64 + into * (below - before) as f64
+    }
+}
+
 /// What the window holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
     /// Requests.
     pub requests: u64,
+    /// How many requests the probes stand in for.
+    pub probes: u64,
     /// The share that failed, 0 to 1.
     pub error_rate: f64,
     /// The 95th percentile of the time to first byte, interpolated within its bucket; [`Duration::MAX`] when so many had
@@ -92,6 +132,8 @@ pub enum Breach {
         limit: Duration,
         /// How many requests the window holds.
         requests: u64,
+        /// How many more the probes stand in for.
+        probes: u64,
     },
     /// Too much fails.
     Errors {
@@ -101,36 +143,64 @@ pub enum Breach {
         limit: f64,
         /// How many requests the window holds.
         requests: u64,
+        /// How many more the probes stand in for.
+        probes: u64,
     },
 }
 
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::FirstByte { p95: Duration::MAX, limit, requests } => {
-                write!(f, "more than 5 % of {requests} requests had no first byte, p95 of {limit:?} allowed")
+            Self::FirstByte { p95: Duration::MAX, limit, requests, probes } => {
+                let of = Of { requests, probes };
+                write!(f, "more than 5 % of {of} had no first byte, p95 of {limit:?} allowed")
             }
-            Self::FirstByte { p95, limit, requests } => {
+            Self::FirstByte { p95, limit, requests, probes } => {
                 let p95 = Duration::from_millis(u64::try_from(p95.as_millis()).unwrap_or(u64::MAX))
                     .max(MILLISECOND);
-                write!(f, "p95 to first byte {p95:?} of {requests} requests, {limit:?} allowed")
+                write!(f, "p95 to first byte {p95:?} of {}, {limit:?} allowed", Of { requests, probes })
             }
-            Self::Errors { rate, limit, requests } => {
+            Self::Errors { rate, limit, requests, probes } => {
                 let (rate, limit) = (100.0 * rate, 100.0 * limit);
-                write!(f, "{rate:.1} % of {requests} requests failed, {limit:.1} % allowed")
+                write!(f, "{rate:.1} % of {} failed, {limit:.1} % allowed", Of { requests, probes })
             }
+        }
+    }
+}
+
+/// What a figure was taken of.
+struct Of {
+    requests: u64,
+    probes: u64,
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, probes } = self;
+        match (requests, probes) {
+            (_, 0) => write!(f, "{requests} requests"),
+            (0, _) => write!(f, "{probes} probes"),
+            _ => write!(f, "{requests} requests and {probes} probes"),
         }
     }
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// The counters at a moment.
+#[derive(Debug)]
+struct Sample {
+    at: Instant,
+    traffic: Counted,
+    probes: Counted,
+}
+
 /// Judges one service.
 #[derive(Debug)]
 pub struct SloWindow {
     objectives: Objectives,
     /// Oldest first, a grain apart, but for the newest.
-    samples: VecDeque<(Instant, Counted)>,
+    samples: VecDeque<Sample>,
     first_byte: Option<Breach>,
     errors: Option<Breach>,
     /// When there were enough requests last.
@@ -148,12 +218,14 @@ impl SloWindow {
         &self.objectives
     }
 
-    /// Takes a look at the counters.
-    pub fn handle(&mut self, now: Instant, counted: Counted) {
-        self.keep(now, counted);
+    /// Takes a look at the counters: of the service's real traffic, and of the probes that ask its backends as clients do.
+    pub fn handle(&mut self, now: Instant, traffic: Counted, probes: Counted) {
+        self.keep(Sample { at: now, traffic, probes });
         let Objectives { p95, error_rate, window, least, recover } = self.objectives;
-        let Some(Figures { requests, error_rate: rate, p95: measured }) = self.figures() else { return };
-        if requests < least {
+        let Some(Figures { requests, probes, error_rate: rate, p95: measured }) = self.figures() else {
+            return;
+        };
+        if requests + probes < least {
             if self.told_at.is_none_or(|told_at| told_at + window <= now) {
                 (self.first_byte, self.errors) = (None, None);
             }
@@ -163,11 +235,11 @@ impl SloWindow {
         let bar = |was: bool| if was { recover } else { 1.0 };
         self.first_byte = p95.zip(measured).and_then(|(limit, p95)| {
             let breached = p95 > limit.mul_f64(bar(self.first_byte.is_some()));
-            breached.then_some(Breach::FirstByte { p95, limit, requests })
+            breached.then_some(Breach::FirstByte { p95, limit, requests, probes })
         });
         self.errors = error_rate.and_then(|limit| {
             let breached = rate > limit * bar(self.errors.is_some());
-            breached.then_some(Breach::Errors { rate, limit, requests })
+            breached.then_some(Breach::Errors { rate, limit, requests, probes })
         });
     }
 
@@ -178,56 +250,62 @@ impl SloWindow {
 
     /// What the window holds; `None` before the second look.
     pub fn figures(&self) -> Option<Figures> {
-        let ((_, before), (_, after)) = (self.samples.front()?, self.samples.back()?);
+        let (before, after) = (self.samples.front()?, self.samples.back()?);
         if self.samples.len() < 2 {
             return None;
         }
-        let requests = after.requests.saturating_sub(before.requests);
-        let errors = after.errors.saturating_sub(before.errors).min(requests);
+        let traffic = after.traffic.since(&before.traffic);
+        let probed = after.probes.since(&before.probes);
+        let probes = probed.requests.min(self.objectives.least.saturating_sub(traffic.requests));
+        let weight = if probed.requests == 0 { 0.0 } else { probes as f64 / probed.requests as f64 };
+        let failed = traffic.errors as f64 + weight * probed.errors as f64;
+        let all = traffic.requests + probes;
         Some(Figures {
-            requests,
-            error_rate: if requests == 0 { 0.0 } else { errors as f64 / requests as f64 },
-            p95: percentile(0.95, before, after),
+            requests: traffic.requests,
+            probes,
+            error_rate: if all == 0 { 0.0 } else { failed / all as f64 },
+            p95: percentile(0.95, &[(1.0, &traffic), (weight, &probed)]),
         })
     }
 
-    fn keep(&mut self, now: Instant, counted: Counted) {
-        let window = self.objectives.window;
-        if self.samples.back().is_some_and(|(at, _)| *at + 2 * window < now) {
+    fn keep(&mut self, sample: Sample) {
+        let (now, window) = (sample.at, self.objectives.window);
+        if self.samples.back().is_some_and(|last| last.at + 2 * window < now) {
             *self = Self::new(self.objectives);
         }
         let last_but_one = self.samples.len().checked_sub(2).and_then(|index| self.samples.get(index));
-        if last_but_one.is_some_and(|(at, _)| now < *at + window / GRAIN) {
+        if last_but_one.is_some_and(|sample| now < sample.at + window / GRAIN) {
             self.samples.pop_back();
         }
-        self.samples.push_back((now, counted));
-        while self.samples.len() > 2 && self.samples[1].0 + window <= now {
+        self.samples.push_back(sample);
+        while self.samples.len() > 2 && self.samples[1].at + window <= now {
             self.samples.pop_front();
         }
     }
 }
 
-/// The latency that the share `q` of what came between two looks does not exceed.
-fn percentile(q: f64, before: &Counted, after: &Counted) -> Option<Duration> {
-    // A service without requests may have had no buckets yet.
-    let below_before = |index: usize| before.first_byte.get(index).map_or(0, |(_, below)| *below);
-    let below = |index: usize| after.first_byte[index].1.saturating_sub(below_before(index));
-    let heard = after.first_byte.len().checked_sub(1).map_or(0, below);
-    let silent = after.silent.saturating_sub(before.silent);
-    let total = heard + silent;
-    let rank = ((q * total as f64).ceil() as u64).max(1);
-    if total == 0 {
+/// The latency that the share `q` does not exceed of all these, each weighed as often as the number before it says.
+fn percentile(q: f64, parts: &[(f64, &Counted)]) -> Option<Duration> {
+    let total: f64 = parts.iter().map(|(weight, counted)| weight * counted.timed() as f64).sum();
+    if total <= 0.0 {
         return None;
     }
-    let Some(bucket) = (0..after.first_byte.len()).find(|index| below(*index) >= rank) else {
+    let below =
+        |time: Duration| parts.iter().map(|(weight, counted)| weight * counted.below(time)).sum::<f64>();
+    let rank = (q * total).ceil().min(total);
+    let weighty = parts.iter().filter(|(weight, _)| *weight > 0.0);
+    let mut ends: Vec<Duration> =
+        weighty.flat_map(|(_, part)| &part.first_byte).map(|(end, _)| *end).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    // Sums of weighed numbers are off by less than this.
+    let Some(bucket) = ends.iter().position(|end| below(*end) >= rank - 1e-9) else {
         return Some(Duration::MAX);
     };
-    let end = after.first_byte[bucket].0;
-    let (start, below_start) = match bucket.checked_sub(1) {
-        Some(previous) => (after.first_byte[previous].0, below(previous)),
-        None => (Duration::ZERO, 0),
-    };
-    let into = (rank - below_start) as f64 / (below(bucket) - below_start) as f64;
+    let (start, end) =
+        (bucket.checked_sub(1).map_or(Duration::ZERO, |previous| ends[previous]), ends[bucket]);
+    let (below_start, below_end) = (below(start), below(end));
+    let into = ((rank - below_start) / (below_end - below_start)).clamp(0.0, 1.0);
     Some(start + end.saturating_sub(start).mul_f64(into))
 }
 

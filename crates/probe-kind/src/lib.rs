@@ -41,6 +41,20 @@ pub enum ProbeKind {
 }
 
 impl ProbeKind {
+    /// Whether it asks as clients do, over HTTP, so that its answers tell what clients get.
+    pub fn is_request(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Grpc(_))
+    }
+
+    /// Whether it asks over TCP at the backend's own address, and nothing else.
+    pub fn is_over_tcp(&self) -> bool {
+        match self {
+            Self::Http(http) => http.version != HttpVersion::Http3,
+            Self::Tcp | Self::Tls(_) | Self::Grpc(_) | Self::Postgres(_) | Self::Redis(_) => true,
+            Self::Quic(_) | Self::Dns(_) | Self::Exec(_) | Self::Agent(_) => false,
+        }
+    }
+
     /// The key that chooses the kind in the file.
     pub fn key(&self) -> &'static str {
         match self {

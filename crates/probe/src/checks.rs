@@ -1,17 +1,22 @@
 //! When probes ended: whether anything checks at all, and whether what it says is of today.
 //!
-//! The tasks write, whoever decides reads when it likes: ten thousand ends a second are no events.
+//! The tasks write, whoever decides reads when it likes: ten thousand ends a second are no events. So it is with what they
+//! found beside success, and with how they were answered.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use proxima_health::{Counted, Failure, Findings};
+use proxima_probe_kind::Role;
 use proxima_types::BackendId;
+
+use crate::answers::{self, Answers};
 
 /// The latest probes of each backend; cheap to clone. Probes that this host could not make are not among them.
 #[derive(Debug, Clone)]
@@ -26,6 +31,40 @@ struct Mark {
     ended: AtomicU64,
     passed: AtomicU64,
     failed: AtomicU64,
+    found: Mutex<Found>,
+    /// Made for the kinds that ask as clients do.
+    answers: OnceLock<Box<Answers>>,
+}
+
+/// What the latest probes found out about a backend beside whether it serves. What its kind doesn't ask, or has not learnt
+/// yet, is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// What the server is to its replicas or its primary.
+    pub role: Option<Role>,
+    /// How far a replica is behind its primary. `None` for a primary.
+    pub lag: Option<Duration>,
+    /// When the server's own certificate ends, in seconds since the Unix epoch.
+    pub certificate_ends: Option<u64>,
+}
+
+impl Found {
+    /// The same after a probe that ended so. One that failed for another reason leaves all as it was.
+    fn after(self, outcome: &Result<Findings, Failure>) -> Self {
+        match outcome {
+            Ok(Findings { role, lag, certificate_ends, .. }) => {
+                let (role, certificate_ends) =
+                    (role.or(self.role), certificate_ends.or(self.certificate_ends));
+                Self { role, lag: *lag, certificate_ends }
+            }
+            Err(Failure::Role { found: Role::Primary, .. }) => {
+                Self { role: Some(Role::Primary), lag: None, ..self }
+            }
+            Err(Failure::Role { found, .. }) => Self { role: Some(*found), ..self },
+            Err(Failure::Lag { lag, .. }) => Self { role: Some(Role::Replica), lag: Some(*lag), ..self },
+            Err(_) => self,
+        }
+    }
 }
 
 impl Checks {
@@ -41,6 +80,33 @@ impl Checks {
         mark.ended.store(self.count(ended), Ordering::Relaxed);
         let begun = if passed { &mark.passed } else { &mark.failed };
         begun.store(self.count(started), Ordering::Relaxed);
+    }
+
+    /// What a probe has found out, or failed of.
+    pub(crate) fn found(&self, backend: &BackendId, outcome: &Result<Findings, Failure>) {
+        let Some(mark) = self.marks.get(backend) else { return };
+        let mut found = mark.found.lock().unwrap_or_else(PoisonError::into_inner);
+        *found = found.after(outcome);
+    }
+
+    /// A probe that asks as clients do has ended, of a backend that clients are sent to.
+    pub(crate) fn answered(&self, backend: &BackendId, outcome: &Result<Findings, Failure>) {
+        if let Some(mark) = self.marks.get(backend) {
+            mark.answers.get_or_init(Box::default).note(outcome);
+        }
+    }
+
+    /// What is known of a backend beside its health.
+    pub fn findings(&self, backend: &BackendId) -> Found {
+        let found =
+            self.marks.get(backend).map(|mark| *mark.found.lock().unwrap_or_else(PoisonError::into_inner));
+        found.unwrap_or_default()
+    }
+
+    /// How probes that ask as clients do were answered so far by these backends, all together, while each of them was up.
+    pub fn answers<'a>(&self, of: impl IntoIterator<Item = &'a BackendId>) -> Counted {
+        let marks = of.into_iter().filter_map(|backend| self.marks.get(backend));
+        answers::sum(marks.filter_map(|mark| mark.answers.get()).map(AsRef::as_ref))
     }
 
     /// When the latest probe of a backend ended; `None` before the first.
@@ -89,5 +155,39 @@ mod tests {
         assert_eq!(reader.ended(&other), None);
         checks.note(&"app/stranger".parse().unwrap(), begun, begun, true);
         assert_eq!(reader.ended(&"app/stranger".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn what_was_found_stays_known_when_a_probe_fails_for_another_reason() {
+        let id: BackendId = "db/one".parse().unwrap();
+        let checks = Checks::new(crate::task::now(), [&id]);
+        let after = |outcome| {
+            checks.found(&id, &outcome);
+            checks.findings(&id)
+        };
+        let lag = Duration::from_secs(3);
+        let replica = Findings { role: Some(Role::Replica), lag: Some(lag), ..Findings::default() };
+        let known = Found { role: Some(Role::Replica), lag: Some(lag), certificate_ends: Some(9) };
+        assert_eq!(after(Ok(Findings { certificate_ends: Some(9), ..replica })), known);
+        assert_eq!(after(Err(Failure::Refused)), known);
+        assert_eq!(after(Ok(replica)), known, "a connection that is used again shows no certificate");
+        let behind = Failure::Lag { limit: lag, lag: 2 * lag };
+        assert_eq!(after(Err(behind)), Found { lag: Some(2 * lag), ..known });
+        let promoted = Failure::Role { expected: Role::Replica, found: Role::Primary };
+        assert_eq!(after(Err(promoted)), Found { role: Some(Role::Primary), lag: None, ..known });
+        let demoted = Failure::Role { expected: Role::Primary, found: Role::Replica };
+        assert_eq!(after(Err(demoted)), Found { lag: None, ..known });
+    }
+
+    #[test]
+    fn answers_of_backends_are_added_up() {
+        let [one, other, stranger] =
+            ["app/one", "app/other", "app/stranger"].map(|id| id.parse::<BackendId>().unwrap());
+        let checks = Checks::new(crate::task::now(), [&one, &other]);
+        checks.answered(&one, &Err(Failure::Refused));
+        checks.answered(&other, &Ok(Findings::default()));
+        checks.answered(&stranger, &Ok(Findings::default()));
+        let requests = |of: &[&BackendId]| checks.answers(of.iter().copied()).requests;
+        assert_eq!((requests(&[&one]), requests(&[&one, &other, &stranger]), requests(&[])), (1, 2, 0));
     }
 }

@@ -17,9 +17,13 @@
 //! one connection at a time, and an idle one would block them. They are noticed by the next probe. TCP and TLS probes leave
 //! their own connection standing in place of the one before.
 //!
+//! A probe goes straight to its backend, or [through the data plane](Via), where there is one to go through: then all its
+//! connections do, the confirming ones too.
+//!
 //! A kind of probe is one file in `kind`, which implements `Check`: all else is the same for all of them. No probe waits for
 //! another but for a [slot](slots), of which those that hang take no more than their share.
 
+mod answers;
 mod checks;
 mod event;
 mod kind;
@@ -37,11 +41,13 @@ mod standing;
 mod target;
 mod task;
 mod tls;
+mod via;
 mod wire;
 
-pub use checks::Checks;
+pub use checks::{Checks, Found};
 pub use event::ProbeEvent;
 pub use passive::PassiveSender;
 pub use prober::{Prober, ProberHandle};
-pub use proxima_probe_kind::ProbeKind;
+pub use proxima_probe_kind::{ProbeKind, Role};
 pub use target::ProbeTarget;
+pub use via::{Carries, Connecting, Via};

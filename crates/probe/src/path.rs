@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     shared::Shared,
+    via::{Carries, Via},
     wire::{Wire, end_of},
 };
 
@@ -65,14 +66,24 @@ pub(crate) struct Path {
     pub(crate) address: SocketAddr,
     /// The own address to use; `None`: the system's choice.
     pub(crate) source: Option<IpAddr>,
+    /// The way there; `None`: straight.
+    pub(crate) via: Option<Arc<dyn Via>>,
+    /// How many more probes than the first one a connection carries.
+    pub(crate) uses: u32,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Path {
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        let backend = "app/one".parse().unwrap();
-        Self { backend, address: ([127, 0, 0, 1], 8080).into(), source: None, shared: Arc::default() }
+        let (backend, address) = ("app/one".parse().unwrap(), ([127, 0, 0, 1], 8080).into());
+        let (uses, shared) = (crate::standing::Standing::USES, Arc::default());
+        Self { backend, address, source: None, via: None, uses, shared }
+    }
+
+    /// The same without a detour.
+    pub(crate) fn straight(&self) -> Self {
+        Self { via: None, ..self.clone() }
     }
 
     /// The same host at another port.
@@ -87,10 +98,20 @@ impl Path {
 
     /// A connection, and how long it took.
     pub(crate) async fn connect(&self, deadline: Deadline) -> Result<(TcpStream, Duration), Failure> {
+        self.connect_for(Carries::Bytes, deadline).await
+    }
+
+    /// The same for requests of HTTP/1.1: a way that [leads through something](Self::via) may be another one for them, and its
+    /// length says nothing of the backend.
+    pub(crate) async fn connect_for(
+        &self,
+        carries: Carries,
+        deadline: Deadline,
+    ) -> Result<(TcpStream, Duration), Failure> {
         deadline
             .run(Phase::Connect, async {
                 let start = Instant::now();
-                let stream = self.stream().await.map_err(|error| failure(&error))?;
+                let stream = self.stream(carries).await.map_err(|error| failure(&error))?;
                 let took = start.elapsed();
                 let options = SockRef::from(&stream);
                 let keepalive = TcpKeepalive::new()
@@ -105,7 +126,10 @@ impl Path {
             .await
     }
 
-    async fn stream(&self) -> io::Result<TcpStream> {
+    async fn stream(&self, carries: Carries) -> io::Result<TcpStream> {
+        if let Some(via) = &self.via {
+            return via.connect(&self.backend, carries).await;
+        }
         let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(bind_to) = self.bind_to() {
             // The port is chosen at the connect, so that it only has to differ for this one destination.

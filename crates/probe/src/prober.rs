@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    Checks, PassiveSender, ProbeEvent, ProbeTarget,
+    Checks, PassiveSender, ProbeEvent, ProbeTarget, Via,
     shared::Shared,
     shortage::Shortage,
     slots::Slots,
@@ -36,6 +36,7 @@ pub(crate) struct Common {
     pub(crate) shortage: Shortage,
     pub(crate) checks: Checks,
     pub(crate) passive: PassiveSender,
+    pub(crate) via: Option<Arc<dyn Via>>,
     pub(crate) events: mpsc::Sender<ProbeEvent>,
 }
 
@@ -45,6 +46,15 @@ impl Prober {
     /// The channel is bounded. Verdicts wait for room, so none is lost; a round-trip time or a share is left out when there is
     /// none and told with the next probe. Same `seed`, same jitter.
     pub fn start(targets: Vec<ProbeTarget>, seed: u64) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
+        Self::start_with(targets, None, seed)
+    }
+
+    /// The same with a way for those targets that are not reached straight. Without one, they are reached straight too.
+    pub fn start_with(
+        targets: Vec<ProbeTarget>,
+        via: Option<Arc<dyn Via>>,
+        seed: u64,
+    ) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
         let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
         let backends = || targets.iter().map(|target| &target.backend);
         let (checks, passive) = (Checks::new(now(), backends()), PassiveSender::new(backends()));
@@ -54,6 +64,7 @@ impl Prober {
             shortage: Shortage::default(),
             checks: checks.clone(),
             passive: passive.clone(),
+            via,
             events,
         };
         let mut tasks = JoinSet::new();

@@ -3,7 +3,7 @@
 use proxima_health::Loss;
 use tokio::{net::TcpStream, task::JoinHandle};
 
-use crate::{kind, wire::Wire};
+use crate::{kind, path::Path, wire::Wire};
 
 /// An idle connection to a backend.
 #[derive(Debug)]
@@ -27,12 +27,23 @@ pub(crate) enum Link {
 }
 
 impl Standing {
-    /// Probes change to a new connection after so many, so that the round-trip time and the certificate are looked at anew.
+    /// Probes change to a new connection after about so many, so that the round-trip time and the certificate are looked at
+    /// anew.
     pub(crate) const USES: u32 = 10;
+    /// How many more or fewer it is for one backend than for another.
+    const SPREAD: u32 = 3;
+
+    /// How many probes more a connection to a backend carries than its first: backends whose probes began together don't
+    /// all renew their connections together. Same `seed`, same number.
+    pub(crate) fn uses(seed: u64) -> u32 {
+        let spread = u64::from(2 * Self::SPREAD + 1);
+        // The seeds of neighbours differ in all their bits but the lowest.
+        Self::USES - Self::SPREAD + ((seed >> 32) % spread) as u32
+    }
 
     /// A connection that the app keeps open for more probes.
-    pub(crate) fn kept_alive(link: Link) -> Self {
-        Self { link, uses_left: Self::USES }
+    pub(crate) fn kept_alive(link: Link, path: &Path) -> Self {
+        Self { link, uses_left: path.uses }
     }
 
     /// The same after one more probe.
@@ -100,5 +111,21 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_renew_their_connections_at_paces_of_their_own() {
+        let mut counts = std::collections::BTreeMap::<u32, usize>::new();
+        for n in 1..=10_000u64 {
+            let seed = 7u64.wrapping_add(n.wrapping_mul(0xd134_2543_de82_ef95));
+            *counts.entry(Standing::uses(seed)).or_default() += 1;
+        }
+        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [7, 8, 9, 10, 11, 12, 13]);
+        assert!(counts.values().all(|count| (1_300..1_560).contains(count)), "{counts:?}");
     }
 }

@@ -19,6 +19,8 @@ pub struct ProbeTarget {
     pub address: SocketAddr,
     /// The own address to probe from; `None`: the system's choice. Of the family of `address`.
     pub source: Option<IpAddr>,
+    /// It is reached by the [`Via`](crate::Via) that the prober was given, and not straight. Only what goes over TCP can be.
+    pub via_service: bool,
     /// What is asked.
     pub kind: ProbeKind,
     /// From the start of one probe to the start of the next, while all is settled.
@@ -45,6 +47,7 @@ impl ProbeTarget {
             backend,
             address,
             source: None,
+            via_service: false,
             kind,
             interval,
             fast_interval: usual.fast_interval,

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use proxima_health::{BackendTracker, Failure, Findings, Input, Loss, Output, Percent, Verdict};
+use proxima_types::Health;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
@@ -26,6 +27,8 @@ pub(crate) struct Task {
     path: Arc<Path>,
     timeout: Duration,
     question: Arc<dyn Ask>,
+    /// What it asks is what clients ask: see [`ProbeKind::is_request`](proxima_probe_kind::ProbeKind::is_request).
+    is_request: bool,
     tracker: BackendTracker,
     standing: Option<Standing>,
     probe: Option<Running<(Checked, Deadline)>>,
@@ -49,14 +52,18 @@ struct Deserted;
 impl Task {
     pub(crate) fn new(target: ProbeTarget, seed: u64, common: Common) -> Self {
         let settings = target.settings();
-        let ProbeTarget { backend, address, source, kind, timeout, notice, .. } = target;
+        let ProbeTarget { backend, address, source, via_service, kind, timeout, notice, .. } = target;
         let passive = common.passive.inbox(&backend);
-        let path = Path { backend, address, source, shared: Arc::clone(&common.shared) };
+        let via = common.via.clone().filter(|_| via_service);
+        let (uses, shared) = (Standing::uses(seed), Arc::clone(&common.shared));
+        let path = Path { backend, address, source, via, uses, shared };
         // A number drawn for this backend alone spreads the looks of all of them over an interval.
         let phase = (seed >> 11) as f64 / (1u64 << 53) as f64;
-        let watcher = notice.map(|notice| Watcher::new(notice, &path, common.slots.clone(), phase));
+        let watcher =
+            notice.map(|notice| Watcher::new(notice, &path.straight(), common.slots.clone(), phase));
         Self {
             notice: watcher.map(|watcher| -> Running<_> { Box::pin(watcher.changed()) }),
+            is_request: kind.is_request(),
             question: kind::question(kind, &path),
             path: Arc::new(path),
             timeout,
@@ -144,7 +151,7 @@ impl Task {
                 }
                 self.is_slow = matches!(outcome, Err(Failure::Timeout { .. }));
                 self.note_sight(outcome.as_ref().err());
-                self.note_end(outcome.as_ref().err());
+                self.note_end(&outcome);
                 self.standing = standing.or(self.standing.take());
                 if let Ok(findings) = outcome {
                     self.found(findings);
@@ -166,9 +173,16 @@ impl Task {
     }
 
     /// What this host could not do is no end of a probe.
-    fn note_end(&self, failure: Option<&Failure>) {
-        if !failure.is_some_and(Failure::is_local) {
-            self.common.checks.note(&self.path.backend, self.asked_at, now(), failure.is_none());
+    fn note_end(&self, outcome: &Result<Findings, Failure>) {
+        if outcome.as_ref().is_err_and(Failure::is_local) {
+            return;
+        }
+        let (checks, backend) = (&self.common.checks, &self.path.backend);
+        checks.note(backend, self.asked_at, now(), outcome.is_ok());
+        checks.found(backend, outcome);
+        // Clients are not sent to those that are not up.
+        if self.is_request && self.tracker.health() == Health::Up {
+            checks.answered(backend, outcome);
         }
     }
 

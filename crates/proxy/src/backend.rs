@@ -12,7 +12,7 @@ use std::{
 
 use proxima_balance::Candidate;
 use proxima_types::BackendId;
-use tokio::net::TcpStream;
+use tokio::{io::ReadBuf, net::TcpStream};
 
 use crate::{
     descriptors::{Descriptors, Lease},
@@ -125,6 +125,14 @@ impl Backend {
         if !idle.is_empty() {
             idle.remove(0);
         }
+    }
+
+    /// Ready when a connection at rest has ended, or brings what nobody asked for.
+    pub(crate) fn poll_stirred(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let idle = self.idle.borrow();
+        let mut byte = [0];
+        let stirred = |idle: &Idle| idle.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)).is_ready();
+        if idle.iter().any(stirred) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Closes all connections at rest.

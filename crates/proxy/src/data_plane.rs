@@ -18,7 +18,7 @@ use proxima_types::{PopName, ServiceName};
 use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
-    Displaced, Distress, Served, Snapshot, Stats, TrafficReader,
+    Displaced, Distress, ProbeEntrance, Served, Snapshot, Stats, TrafficReader, Upstream,
     listener::{self, BindError},
     quic::{self, ConnectionIds, ConnectionIdsError, Port, PortError},
     stats::WorkerCounters,
@@ -50,6 +50,9 @@ pub struct DataPlaneConfig {
     pub max_descriptors: Option<usize>,
     /// The connection IDs of HTTP/3. `None`: of this process alone, with a key that nobody else knows.
     pub connection_ids: Option<Arc<ConnectionIds>>,
+    /// The backends that probes may reach [through](DataPlane::entrance) the workers: upstreams of one candidate each, and of a
+    /// backend each. What they are probed with counts for no service and no backend.
+    pub probed: Vec<Upstream>,
 }
 
 impl DataPlaneConfig {
@@ -67,6 +70,7 @@ impl DataPlaneConfig {
             distress: None,
             max_descriptors: None,
             connection_ids: None,
+            probed: Vec::new(),
         }
     }
 }
@@ -112,6 +116,9 @@ pub enum StartError {
         /// Why.
         error: ConnectionIdsError,
     },
+    /// The way of probes through the workers can't be opened.
+    #[error("probes `via = \"service\"`: {0}")]
+    Probes(BindError),
     /// A worker thread or its runtime could not be made.
     #[error("worker {worker} does not start: {error}; look at the limits of processes and open files")]
     Worker {
@@ -145,6 +152,7 @@ pub struct DataPlane {
     listeners: Vec<Listener>,
     /// What became of datagrams, by listener and worker.
     datagrams: Vec<Arc<quic::Counters>>,
+    entrance: ProbeEntrance,
     /// Disconnected when every worker's thread has ended.
     ended: Mutex<mpsc::Receiver<Infallible>>,
 }
@@ -206,12 +214,15 @@ impl DataPlane {
                 own.push(Socket { listener: index, socket });
             }
         }
+        let (entrance, inlets) = ProbeEntrance::open(&config.probed, workers).map_err(StartError::Probes)?;
+        let mut inlets = inlets.into_iter();
         let config = Arc::new(config);
         let (phase, _) = watch::channel(Phase::Serving);
         // Built up in place: should a worker fail, dropping it stops the others.
         let (alive, ended) = mpsc::channel();
         let ended = Mutex::new(ended);
-        let mut plane = Self { phase, workers: Vec::with_capacity(workers), listeners, datagrams, ended };
+        let workers = Vec::with_capacity(workers);
+        let mut plane = Self { phase, workers, listeners, datagrams, entrance, ended };
         // Dropped before the plane, whose own drop waits for it.
         let alive = alive;
         for (number, (sockets, ports)) in sockets.into_iter().zip(ports).enumerate() {
@@ -224,6 +235,7 @@ impl DataPlane {
                 number,
                 sockets,
                 ports,
+                probes: inlets.next(),
                 config: config.clone(),
                 snapshot: snapshot.clone(),
                 counters: counters.clone(),
@@ -246,6 +258,11 @@ impl DataPlane {
     /// Where it listens, with the ports the kernel chose.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// Where probes enter, on their way through the workers to [backends of theirs](DataPlaneConfig::probed).
+    pub fn entrance(&self) -> ProbeEntrance {
+        self.entrance.clone()
     }
 
     /// A handle to watch the workers with.

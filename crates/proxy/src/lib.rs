@@ -6,6 +6,7 @@
 //!  ArcSwap<Snapshot> ── read by ───▶ view: routes, levels, backends with idle connections
 //!  DataPlane ──────── phase ───────▶ main task: beat, phase, sweep of idle connections
 //!  stats, beats ◀── read from ────── one task per listener: accept
+//!  ProbeEntrance ───────────────────▶ the same for probes
 //!                                    one task per connection: client and upstream of an exchange
 //!                                    one task per stream of an HTTP/2 connection: the same
 //! ```
@@ -29,6 +30,7 @@ mod distress;
 mod http;
 mod listener;
 pub mod quic;
+mod probed;
 mod retry;
 mod snapshot;
 mod stats;
@@ -41,6 +43,7 @@ pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, Star
 pub use displaced::Displaced;
 pub use distress::Distress;
 pub use listener::BindError;
+pub use probed::ProbeEntrance;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 pub use stats::{
     BackendStats, LatencyHistogram, QuicStats, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,

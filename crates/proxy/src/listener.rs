@@ -105,6 +105,19 @@ fn bind_all(
     Ok((address, sockets))
 }
 
+/// A socket listening on `address` that no other one shares.
+///
+/// # Errors
+/// When it can't be had.
+pub(crate) fn bind_alone(address: SocketAddr) -> Result<(SocketAddr, std::net::TcpListener), BindError> {
+    let listening = || {
+        let socket: std::net::TcpListener = bound(address, Type::STREAM, false)?.into();
+        nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::MAXCONN)?;
+        Ok((socket.local_addr()?, socket))
+    };
+    listening().map_err(|error| BindError::of(address, error))
+}
+
 fn bound(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     // Of UDP it would let others share the port.

@@ -43,6 +43,18 @@ pub(crate) struct UpstreamView {
 }
 
 impl UpstreamView {
+    /// The view of an upstream of one candidate that belongs to no service.
+    pub(crate) fn alone(upstream: &Upstream, backend: Rc<Backend>, first_byte: Arc<Histogram>) -> Self {
+        Self {
+            levels: upstream.levels.clone(),
+            timeouts: upstream.timeouts,
+            late: Duration::MAX,
+            policy: RefCell::new(Policy::new(upstream.policy, 0)),
+            backends: vec![backend],
+            first_byte: vec![first_byte],
+        }
+    }
+
     /// The next candidate to try.
     pub(crate) fn pick(&self, tried: &Tried) -> Option<usize> {
         self.levels.pick(&mut self.policy.borrow_mut(), tried, |index| self.backends[index].pending())

@@ -1,6 +1,6 @@
 //! One worker: a thread, its runtime, its listeners and everything the connections on it share.
 //!
-//! Tasks of a worker: the main one (beats, phases, sweeps), one per listener, one per connection.
+//! Tasks of a worker: the main one (beats, phases, sweeps), one per listener, one that takes probes in, one per connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,6 +28,7 @@ use crate::{
     distress::Teller,
     http::{self, Scratch},
     quic::{Crypto, Limits, Port},
+    probed::{self, Inlet, Probed},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
     tcp::{self, Passage, Pipe},
@@ -49,6 +50,7 @@ pub(crate) struct Start {
     pub(crate) sockets: Vec<Socket>,
     /// For HTTP/3, with their listeners.
     pub(crate) ports: Vec<(usize, Port)>,
+    pub(crate) probes: Option<Inlet>,
     pub(crate) config: Arc<DataPlaneConfig>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -77,8 +79,9 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) retries: RetryBudget,
     pub(crate) counters: Arc<WorkerCounters>,
-    /// By listener.
+    /// By listener; then those of probes.
     pub(crate) services: Vec<Arc<ServiceCounters>>,
+    pub(crate) probed: Probed,
     pub(crate) scratch: Pool<Box<Scratch>>,
     pub(crate) passage: Passage,
     pipes: Pool<Pipe>,
@@ -99,7 +102,7 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
 }
 
 async fn serve(start: Start) {
-    let Start { number, sockets, ports, config, snapshot, counters, mut phase, drained } = start;
+    let Start { number, sockets, ports, probes, config, snapshot, counters, mut phase, drained } = start;
     let worker = Rc::new(Worker::new(number, config, snapshot, counters, drained));
     let accepting: Vec<_> = sockets
         .into_iter()
@@ -111,6 +114,9 @@ async fn serve(start: Start) {
             tokio::task::spawn_local(receive(worker.clone(), listener, port, phase.clone()))
         })
         .collect();
+    if let Some(probes) = probes {
+        tokio::task::spawn_local(probed::accept(worker.clone(), probes));
+    }
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut next_sweep = Instant::now();
@@ -153,12 +159,13 @@ impl Worker {
         drained: watch::Sender<bool>,
     ) -> Self {
         let names: Vec<_> = config.listeners.iter().map(|listener| listener.service.clone()).collect();
-        let services = names.iter().map(|name| counters.service(name)).collect();
         // The hasher's keys are random; the cores get their randomness from here.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let share = config.max_descriptors.map_or(usize::MAX, |total| total / config.workers);
         let descriptors = Descriptors::new(share);
         let timers = Timers::new(Instant::now());
+        let probed = Probed::new(config.probed.len(), &timers);
+        let services = names.iter().map(|name| counters.service(name)).chain(probed.counters()).collect();
         let teller = Teller::new(config.distress.clone(), timers.clone());
         let viewer = Viewer::new(names, counters.clone(), descriptors.clone(), teller, seed);
         let view = RefCell::new(viewer.view(&snapshot.load_full()));
@@ -168,6 +175,7 @@ impl Worker {
             retries: RetryBudget::new(),
             counters,
             services,
+            probed,
             scratch: Pool::new(POOLED),
             passage: Passage::new(),
             pipes: Pool::new(POOLED),
@@ -181,8 +189,11 @@ impl Worker {
         }
     }
 
-    /// What `listener` serves now.
+    /// What `listener` serves now. Numbers beyond those of the listeners are probes'.
     pub(crate) fn service(&self, listener: usize) -> Option<Rc<ServiceView>> {
+        if let Some(number) = listener.checked_sub(self.config.listeners.len()) {
+            return self.probed.service(number);
+        }
         self.refresh();
         self.view.borrow().service(listener).cloned()
     }
@@ -205,6 +216,11 @@ impl Worker {
             self.view.replace(view);
             self.viewer.sweep(|_| {});
         }
+    }
+
+    /// Whether clients connect there, and not probes.
+    pub(crate) fn is_for_clients(&self, listener: usize) -> bool {
+        listener < self.config.listeners.len()
     }
 
     /// A place for one more client, if there is one.
@@ -282,7 +298,8 @@ impl Worker {
 pub(crate) struct Open {
     worker: Rc<Worker>,
     listener: usize,
-    _place: Lease,
+    /// `None`: a probe's, for which no drain waits.
+    place: Option<Lease>,
 }
 
 impl Open {
@@ -291,14 +308,21 @@ impl Open {
         service.connections.add(1);
         service.open.add(1);
         worker.counters.open.add(1);
-        Self { worker, listener, _place: place }
+        Self { worker, listener, place: Some(place) }
+    }
+
+    /// The connection of a probe, which is nobody's client.
+    pub(crate) fn of_probe(worker: Rc<Worker>, listener: usize) -> Self {
+        Self { worker, listener, place: None }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.worker.services[self.listener].open.sub(1);
-        self.worker.counters.open.sub(1);
+        if self.place.is_some() {
+            self.worker.services[self.listener].open.sub(1);
+            self.worker.counters.open.sub(1);
+        }
     }
 }
 
@@ -411,19 +435,19 @@ fn shed(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAdd
 }
 
 /// Whether only the connection that was to be accepted is lost.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::Interrupted)
 }
 
 /// Out of descriptors or memory: trying again at once would only burn the CPU that might free some.
 #[derive(Default)]
-struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    async fn wait(&mut self, address: SocketAddr, error: &io::Error) {
+    pub(crate) async fn wait(&mut self, address: SocketAddr, error: &io::Error) {
         if self.failures == 0 {
             tracing::warn!(
                 %address, %error,

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use proxima_bgp_session::{
-    ConnectionId, Input, Local, Output, RibChange, Session, Settings, State, UpdateContent,
+    Cause, ConnectionId, Input, Local, Output, RibChange, Session, Settings, State, UpdateContent,
 };
 use proxima_types::{Asn, Family};
 
@@ -55,6 +55,8 @@ pub(crate) struct Link {
     pub(crate) routes: [Option<Route>; crate::world::MOST_GROUPS],
     /// The router has had the PoP's End-of-RIB in this session.
     pub(crate) told_all: bool,
+    /// The router ended the last session itself, and so may not have read what the PoP had sent.
+    pub(crate) given_up: bool,
     /// The PoP has had the router's End-of-RIB in this session.
     pub(crate) observed: bool,
     /// Since when both sides are established; `None`: they are not.
@@ -200,6 +202,9 @@ impl World {
                 if self.trace.on() {
                     let who = self.session_name(session);
                     self.trace.say(self.now, &who, format_args!("{to}: {cause}"));
+                }
+                if session % 2 == ROUTER {
+                    self.links[session / 2].given_up = matches!(cause, Cause::NotificationSent { .. });
                 }
                 self.session_changed(session);
             }

@@ -65,3 +65,41 @@ impl fmt::Display for Score {
         write!(f, "{:.2}", self.0)
     }
 }
+
+/// How many of a service's backends in a region are up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UpCount {
+    /// How many are up.
+    pub up: u32,
+    /// How many of these offer less than all of their capacity, by their agents.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reduced: u32,
+    /// How many have no verdict, or none that is still believed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown: u32,
+    /// How many there are.
+    pub backends: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// `1 of 2 up`.
+impl fmt::Display for UpCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { up, reduced, unknown, backends } = self;
+        if *backends == 0 {
+            return f.write_str("no backends in this region");
+        }
+        write!(f, "{up} of {backends} up")?;
+        if *reduced > 0 {
+            write!(f, ", {reduced} reduced by the agent")?;
+        }
+        if *unknown > 0 {
+            write!(f, ", {unknown} unknown")?;
+        }
+        Ok(())
+    }
+}

@@ -10,7 +10,7 @@ mod prefix;
 
 pub use announcement::{Announcement, ReachState, RouteAttributes};
 pub use bgp::{Asn, Community, CommunityError, Family, LargeCommunity, LargeCommunityError};
-pub use health::{Health, Score, Weight};
+pub use health::{Health, Score, UpCount, Weight};
 pub use name::{
     BackendId, GroupName, Jurisdiction, NameError, PeerName, PoolName, PopName, ProviderName, RegionName,
     ServiceName, StationName,

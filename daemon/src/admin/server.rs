@@ -6,7 +6,9 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{
-        ConnectInfo, OriginalUri, Path, Query, State, connect_info::Connected, rejection::QueryRejection,
+        ConnectInfo, OriginalUri, Path, Query, State,
+        connect_info::Connected,
+        rejection::{BytesRejection, QueryRejection},
     },
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -126,7 +128,7 @@ async fn command_peer(
     State(admin): State<Admin>,
     ConnectInfo(caller): ConnectInfo<Caller>,
     Path((name, verb)): Path<(String, String)>,
-    body: Bytes,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let peer: PeerName = name.parse().map_err(|error: NameError| {
         Refusal::new(StatusCode::NOT_FOUND, error.to_string(), "see `proxima peers`")
@@ -135,7 +137,7 @@ async fn command_peer(
         "reset" => PeerVerb::Reset,
         "refresh" => PeerVerb::Refresh,
         "up" => PeerVerb::Up,
-        "shutdown" => PeerVerb::Shutdown(reason(parse::<ShutdownRequest>(&body, SHUTDOWN_HINT)?)?),
+        "shutdown" => PeerVerb::Shutdown(reason(parse::<ShutdownRequest>(&body?, SHUTDOWN_HINT)?)?),
         other => {
             let error = format!("`{other}` is nothing a peer can be told");
             return Err(Refusal::new(StatusCode::NOT_FOUND, error, "verbs: reset, refresh, shutdown, up"));
@@ -158,9 +160,9 @@ fn reason(ShutdownRequest { reason }: ShutdownRequest) -> Result<String, Refusal
 async fn reload(
     State(admin): State<Admin>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    body: Bytes,
+    body: Sent,
 ) -> Result<Response, Refusal> {
-    let request: ReloadRequest = parse(&body, r#"send {"force": true}, or nothing"#)?;
+    let request: ReloadRequest = parse(&body?, r#"send {"force": true}, or nothing"#)?;
     tracing::info!(%caller, force = request.force, "reload asked for");
     Ok(Json(admin.control.reload(request).await??).into_response())
 }
@@ -168,9 +170,9 @@ async fn reload(
 async fn restart(
     State(admin): State<Admin>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    body: Bytes,
+    body: Sent,
 ) -> Result<Response, Refusal> {
-    let request: RestartRequest = parse(&body, r#"send {"force": true}, or nothing"#)?;
+    let request: RestartRequest = parse(&body?, r#"send {"force": true}, or nothing"#)?;
     tracing::info!(%caller, force = request.force, "restart asked for");
     Ok(Json(admin.control.restart(request).await??).into_response())
 }
@@ -191,10 +193,10 @@ async fn events(State(admin): State<Admin>, query: Asked<EventsQuery>) -> Result
 async fn order(
     State(admin): State<Admin>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    body: Bytes,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let request: OrderRequest =
-        serde_json::from_slice(&body).map_err(|error| misunderstood(&error, ORDER_HINT))?;
+        serde_json::from_slice(&body?).map_err(|error| misunderstood(&error, ORDER_HINT))?;
     check_time(request.for_ms)?;
     if request.verb == OrderVerb::Auto && request.for_ms.is_some() {
         let error = "`auto` is for good: health decides until the next order";
@@ -219,9 +221,9 @@ fn check_time(for_ms: Option<u64>) -> Result<(), Refusal> {
 async fn drain(
     State(admin): State<Admin>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    body: Bytes,
+    body: Sent,
 ) -> Result<Response, Refusal> {
-    let request: DrainRequest = parse(&body, r#"send {"reason": "...", "for_ms": 60000}, or nothing"#)?;
+    let request: DrainRequest = parse(&body?, r#"send {"reason": "...", "for_ms": 60000}, or nothing"#)?;
     check_time(request.for_ms)?;
     tracing::info!(%caller, reason = request.reason.as_deref(), "drain asked for");
     Ok(Json(admin.control.drain(request, caller.into()).await?).into_response())
@@ -246,6 +248,8 @@ async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Refusal 
 }
 
 type Asked<T> = Result<Query<T>, QueryRejection>;
+/// A request's body, if it could be taken.
+type Sent = Result<Bytes, BytesRejection>;
 
 async fn checked(control: &ControlClient, filter: Asked<RouteFilter>) -> Result<RouteFilter, Refusal> {
     let Query(filter) = filter?;
@@ -361,6 +365,17 @@ impl From<QueryRejection> for Refusal {
     fn from(rejection: QueryRejection) -> Self {
         let hint = "routes take peer=NAME, prefix=PREFIX, after=PREFIX and limit=COUNT, a lookup address=ADDRESS; events take since=SEQ and follow=true";
         Self::new(StatusCode::BAD_REQUEST, rejection.body_text(), hint)
+    }
+}
+
+impl From<BytesRejection> for Refusal {
+    fn from(rejection: BytesRejection) -> Self {
+        let error = format!("the body can't be taken: {}", rejection.body_text());
+        let hint = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => "what is asked for here takes a few hundred octets",
+            _ => "send it whole, or nothing",
+        };
+        Self::new(rejection.status(), error, hint)
     }
 }
 

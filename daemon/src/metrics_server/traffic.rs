@@ -100,6 +100,7 @@ fn record_objectives(judged: &Judged) {
             table::SLO_P95.set(&labels, if p95 == Duration::MAX { f64::INFINITY } else { p95.as_secs_f64() });
         }
         table::SLO_ERRORS.set(&labels, figures.error_rate);
+        table::SLO_PROBES.set(&labels, figures.probes as f64);
     }
     let missed = |of: fn(&Breach) -> bool| f64::from(u8::from(breaches.iter().any(of)));
     let objective = |objective, value| {
@@ -187,11 +188,12 @@ mod tests {
                 error_rate: Some(0.1),
                 ..Objectives::default()
             },
-            figures: Some(Figures { requests: 40, error_rate: 0.075, p95: Some(Duration::MAX) }),
+            figures: Some(Figures { requests: 40, probes: 7, error_rate: 0.075, p95: Some(Duration::MAX) }),
             breaches: vec![Breach::FirstByte {
                 p95: Duration::MAX,
                 limit: Duration::from_millis(100),
                 requests: 40,
+                probes: 7,
             }],
         };
         let counts = Counts { stats, served, judged: vec![judged] };
@@ -212,6 +214,7 @@ mod tests {
             r#"proxima_service_errors_total{service="web"} 3"#,
             r#"proxima_slo_first_byte_seconds{group="front",service="web"} inf"#,
             r#"proxima_slo_error_ratio{group="front",service="web"} 0.075"#,
+            r#"proxima_slo_probes{group="front",service="web"} 7"#,
             r#"proxima_slo_breached{group="front",service="web",objective="p95"} 1"#,
             r#"proxima_slo_breached{group="front",service="web",objective="error-rate"} 0"#,
             "proxima_catchment_flows_asked_total 7",

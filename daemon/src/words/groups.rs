@@ -142,14 +142,10 @@ pub(crate) fn evidence(evidence: &proxima_announce::Evidence) -> api::Evidence {
 }
 
 fn score(of: &RegionScore) -> api::RegionScore {
-    let count = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
     let service = |of: &proxima_health::ServiceScore| api::ServiceScore {
         service: of.service.clone(),
         score: of.score,
-        up: count(of.up),
-        reduced: count(of.reduced),
-        unknown: count(of.unknown),
-        backends: count(of.backends),
+        count: of.count,
     };
     api::RegionScore {
         score: of.score,
@@ -163,14 +159,15 @@ fn degradation(of: &proxima_health::Degradation) -> api::Degradation {
     match of {
         Degradation::Shared { backend } => api::Degradation::Shared { backend: backend.clone() },
         Degradation::Slo { service, breach } => match *breach {
-            Breach::FirstByte { p95, limit, requests } => api::Degradation::FirstByte {
+            Breach::FirstByte { p95, limit, requests, probes } => api::Degradation::FirstByte {
                 service: service.clone(),
                 p95_ms: (p95 != Duration::MAX).then(|| milliseconds(p95)),
                 limit_ms: milliseconds(limit),
                 requests,
+                probes,
             },
-            Breach::Errors { rate, limit, requests } => {
-                api::Degradation::Errors { service: service.clone(), rate, limit, requests }
+            Breach::Errors { rate, limit, requests, probes } => {
+                api::Degradation::Errors { service: service.clone(), rate, limit, requests, probes }
             }
         },
     }

@@ -191,5 +191,5 @@ fn after_a_freeze_what_was_known_before_is_not_believed() {
     router.wait_for("withdraw 203.0.113.0/24");
     let (_, why) = daemon.wait_transition("web", ReachState::Announced, silent.seq);
     let GroupReason::FirstVerdicts { score, .. } = why else { panic!("{why:?}") };
-    assert_eq!((score.score.share(), score.services[0].unknown), (1.0, 0), "both are known anew");
+    assert_eq!((score.score.share(), score.services[0].count.unknown), (1.0, 0), "both are known anew");
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use proxima_api::{
     EventKind, Held, Peer, PeerCommanded, ReceivedRoutes, Restarting, RouteLookup, SessionReason,
-    SessionState, Status, paths,
+    SessionState, Severity, Status, paths,
 };
 
 use crate::support::{
@@ -52,7 +52,7 @@ fn a_shutdown_warns_then_ends_with_the_operators_words_until_up() {
     assert_eq!(told.held, Some(Held::Shutdown { reason: "new line card".to_owned() }));
     let sent = told.last_sent.unwrap().reason;
     assert!(
-        matches!(&sent, SessionReason::NotificationSent { code: 6, subcode: 2, meaning } if meaning.contains("new line card")),
+        matches!(&sent, SessionReason::NotificationSent { code: 6, subcode: 2, meaning, .. } if meaning.contains("new line card")),
         "{sent:?}"
     );
     assert_eq!(get(pop.web(), "/").status, 200);
@@ -191,6 +191,12 @@ fn a_restart_leaves_without_a_word_and_is_back_as_the_same_process_saying_so() {
     assert_eq!((answer.helped_by.len(), answer.dropped_by.len()), (1, 0));
     let told = daemon.wait_followed();
     assert!(told.iter().any(|event| event.kind.name() == "restarting"), "told to followers");
+    let left = told
+        .iter()
+        .find(|event| matches!(&event.kind, EventKind::PeerState { from: SessionState::Established, .. }));
+    let left = &left.expect("the end of the session").kind;
+    assert_eq!(left.severity(), Severity::Info, "nobody need look: {left}");
+    assert!(left.to_string().ends_with("closed without a word: this speaker restarts"), "{left}");
 
     router.wait_complete(1);
     let first: Vec<_> = router.heard().into_iter().filter(|heard| heard.connection == 0).collect();

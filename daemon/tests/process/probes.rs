@@ -11,7 +11,7 @@ use std::{
 use proxima_api::{EventKind, ProbeFailure, VerdictReason};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Daemon, Pop, Router};
+use crate::support::{App, Daemon, Pop, Router, get};
 
 /// Why the backend has its latest verdict.
 fn reason(daemon: &Daemon, id: &str, health: Health) -> VerdictReason {
@@ -82,5 +82,39 @@ fn a_notice_drains_a_backend_whose_probes_succeed_and_the_group_with_it() {
     assert_eq!(reason(&daemon, "app/eu-1", Health::Down), VerdictReason::Leaving { within_s: 0 });
     let (withdrawn, _) = daemon.wait_transition("web", ReachState::Withdrawn, 0);
     fs::remove_file(&file).unwrap();
+    daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
+}
+
+#[test]
+fn a_probe_via_the_service_goes_through_the_workers_to_its_own_backend_and_is_nobody_s_request() {
+    let router = Router::polite();
+    let (mut one, mut other) = (App::healthy("eu-1"), App::healthy("eu-2"));
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &one).backend("eu", &other);
+    // No second probe comes by itself while the test runs: what is noticed sooner, the standing connection has noticed.
+    let rarely = "interval = \"1h\", timeout = \"20s\", rise = 1, fall = 1";
+    pop.probe = format!(r#"{{ http = "/healthz", via = "service", {rarely} }}"#);
+    let daemon = pop.start_announced(&router);
+    for app in [&one, &other] {
+        let head = app.wait_request("/healthz").to_lowercase();
+        assert!(head.contains("\r\nvia: 1.1 ") && head.contains("user-agent: proxima-probe/"), "{head}");
+    }
+    let page = get(pop.metrics(), "/metrics").body;
+    for line in [
+        r#"proxima_service_connections_total{service="web"} 0"#,
+        r#"proxima_service_requests_total{service="web"} 0"#,
+        r#"proxima_service_served_total{service="web"} 0"#,
+        r#"proxima_backend_attempts_total{backend="app/eu-1"} 0"#,
+        r#"proxima_backend_answers_total{backend="app/eu-1"} 0"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+    }
+    one.kill();
+    let hard = |id: &str| matches!(reason(&daemon, id, Health::Down), VerdictReason::Hard { .. });
+    assert!(hard("app/eu-1"));
+    other.kill();
+    assert!(hard("app/eu-2"));
+    let (withdrawn, _) = daemon.wait_transition("web", ReachState::Withdrawn, 0);
+    one.restore();
+    other.restore();
     daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
 }

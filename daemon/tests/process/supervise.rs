@@ -17,8 +17,8 @@ use nix::{
     time::{ClockId, clock_gettime},
     unistd::Pid,
 };
-use proxima_api::{EventKind, GroupReason};
-use proxima_types::ReachState;
+use proxima_api::{EventKind, GroupReason, ProbeFailure, VerdictReason};
+use proxima_types::{Health, ReachState};
 
 use crate::support::{App, Daemon, Pop, Record, Router};
 
@@ -150,6 +150,33 @@ fn a_worker_that_stands_still_withdraws_and_stops_the_signs_of_life_until_it_tur
     manager.wait(silent_from, "WATCHDOG=1");
     let (_, why) = daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
     assert!(matches!(why, GroupReason::ScoreAbove { .. }), "{why:?}");
+}
+
+#[test]
+fn probes_via_the_service_see_workers_that_stand_still_and_straight_ones_do_not() {
+    for via in ["service", "direct"] {
+        let app = App::healthy("eu-1");
+        let mut pop = Pop::new().backend("eu", &app);
+        pop.group = String::new();
+        pop.probe = format!(
+            r#"{{ http = "/healthz", via = "{via}", interval = "200ms", timeout = "200ms", fall = 10 }}"#
+        );
+        let daemon = pop.start();
+        daemon.wait_verdict("app/eu-1", Health::Up);
+        let held = ["worker-0", "worker-1"].map(|name| Held::new(thread_of(&daemon, name)));
+        if via == "direct" {
+            app.wait_probes(5);
+            continue;
+        }
+        let down = daemon.wait_verdict("app/eu-1", Health::Down).kind;
+        let by_timeout = |last: &ProbeFailure| matches!(last, ProbeFailure::Timeout { .. });
+        assert!(
+            matches!(&down, EventKind::BackendVerdict { reason: VerdictReason::Fall { last, .. }, .. } if by_timeout(last)),
+            "{down}"
+        );
+        drop(held);
+        daemon.wait_verdict("app/eu-1", Health::Up);
+    }
 }
 
 #[test]

@@ -86,6 +86,26 @@ fn a_p95_beyond_the_objective_de_prefers_until_it_is_met_again_and_withdraws_not
 }
 
 #[test]
+fn a_pop_without_traffic_sees_by_its_probes_that_an_objective_is_missed() {
+    let (router, app) = (Router::polite(), App::healthy("eu-1"));
+    app.turn(USUAL);
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    pop.probe = r#"{ http = "/work", interval = "1s", timeout = "1s", fall = 10 }"#.to_owned();
+    let slo = "prepend = 2\n  slo = { p95 = \"400ms\", window = \"5s\", min-requests = 3 }\n";
+    pop.group = pop.group.replacen("prepend = 2\n", slo, 1);
+    let daemon = pop.start_announced(&router);
+    app.turn(Mood { takes: Duration::from_millis(600), ..USUAL });
+    let why = reason(&daemon, ReachState::DePreferred);
+    assert!(why.contains("web: p95 to first byte") && why.contains("of 3 probes, 400 ms allowed"), "{why}");
+    let page = get(pop.metrics(), "/metrics").body;
+    assert!(page.lines().any(|line| line == r#"proxima_slo_probes{group="web",service="web"} 3"#), "{page}");
+    let before = router.heard().len();
+    app.turn(USUAL);
+    router.wait_after(before, ANNOUNCED);
+    is_never_withdrawn_and_nothing_goes_down(&daemon, &router);
+}
+
+#[test]
 fn an_error_rate_beyond_the_objective_de_prefers_while_probes_pass() {
     let (router, app) = (Router::polite(), App::healthy("eu-1"));
     app.turn(USUAL);

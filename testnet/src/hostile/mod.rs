@@ -155,12 +155,7 @@ impl Scene {
     }
 
     /// Attacks for a while, and looks every moment whether anyone else is harmed.
-    async fn attack(
-        &self,
-        attack: Attack,
-        (lasts, connects): (Duration, u32),
-        seed: u64,
-    ) -> Result<Tally> {
+    async fn attack(&self, attack: Attack, (lasts, connects): (Duration, u32), seed: u64) -> Result<Tally> {
         let target = Target {
             victim: (POP_TO_ATTACKER, 179).into(),
             from: ATTACKERS,

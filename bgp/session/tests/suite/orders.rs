@@ -167,8 +167,11 @@ fn a_restart_closes_without_a_word_so_that_the_peer_keeps_the_routes() {
     world.sent[0].clear();
     world.input(0, Input::Stop(Leave::Restart));
     assert!(world.types_sent(0).is_empty());
+    let (_, cause) = world.states[0].last().unwrap();
+    assert_eq!(cause.to_string(), "closed without a word: this speaker restarts");
+    assert!(cause.is_ordered(), "no fault of anyone's");
     world.run(LATENCY);
-    assert!(matches!(world.states[1].last(), Some((_, Cause::TcpLost(_)))));
+    assert!(matches!(world.states[1].last(), Some((_, cause @ Cause::TcpLost(_))) if !cause.is_ordered()));
     assert_eq!(world.tables[1].stale(), [V4]);
     assert_eq!(world.nodes[0].poll_timeout(), None);
 }
@@ -184,6 +187,11 @@ fn stopping_for_good_is_a_hard_reset_where_the_peer_would_keep_the_routes() {
         set(&mut world, &[V4]);
         world.input(0, order);
         assert_eq!(world.notifications(0), [(6, 9, reason)]);
+        assert!(
+            world.states[0]
+                .iter()
+                .any(|(_, cause)| { matches!(cause, Cause::NotificationSent { .. }) && cause.is_ordered() })
+        );
         world.run(LATENCY);
         assert!(world.tables[1].routes.is_empty());
         let heard = world.nodes[1].status().last_received.unwrap().what;

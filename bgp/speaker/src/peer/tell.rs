@@ -102,13 +102,16 @@ impl Peer {
                 self.warned = None;
                 tracing::info!(%peer, %address, "BGP session established");
             }
+            (State::Established, _) if cause.is_ordered() => {
+                tracing::info!(%peer, %address, "BGP session ended: {cause}");
+            }
             (State::Established, _) => {
                 tracing::warn!(%peer, %address, "BGP session lost: {cause}");
             }
             // By order: nothing failed, and nothing is tried again.
-            (_, State::Idle) if *cause == Cause::Stopped => {
+            (_, State::Idle) if cause.is_ordered() => {
                 self.warned = None;
-                tracing::info!(%peer, %address, "no BGP session: stopped");
+                tracing::info!(%peer, %address, "no BGP session: {cause}");
             }
             // Failures end in Idle or Active; each is told once, not at every attempt.
             (_, State::Idle | State::Active)

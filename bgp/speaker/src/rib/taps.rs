@@ -90,6 +90,7 @@ impl From<&Cause> for SessionEnd {
             | Cause::OpenAccepted
             | Cause::OpenConfirmed
             | Cause::Stopped
+            | Cause::Left(_)
             | Cause::Ended(_)
             | Cause::UnexpectedEvent(_) => Self::Local,
         }

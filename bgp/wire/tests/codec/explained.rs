@@ -169,6 +169,24 @@ fn a_stream_is_told_message_by_message_and_its_rest_as_truncated() {
 }
 
 #[test]
+fn a_message_of_a_wrong_length_is_as_long_as_it_says_and_what_follows_is_told() {
+    let keepalive = after_marker("0013 04");
+    let bytes =
+        [after_marker("0014 04 00"), keepalive.clone(), after_marker("0013 09"), keepalive.clone()].concat();
+    let told = explain::stream(&bytes, modern());
+    let lengths: Vec<_> = told.iter().map(|e| (e.name(), e.octets.len(), e.endless())).collect();
+    let sound = (Some("KEEPALIVE"), 19, None);
+    assert_eq!(lengths, [(Some("KEEPALIVE"), 20, None), sound, (None, 19, None), sound]);
+    let wrong = |at: usize| told[at].refusal.as_ref().map(|refusal| refusal.error.clone());
+    assert_eq!(wrong(0), Some(DecodeError::Header(HeaderError::BadLength(20))));
+    assert_eq!(wrong(2), Some(DecodeError::Header(HeaderError::BadType(9))));
+    assert_eq!((wrong(1), wrong(3)), (None, None));
+    let short = explain::stream(&[after_marker("000a 04"), keepalive].concat(), modern());
+    let lengths: Vec<_> = short.iter().map(|e| (e.name(), e.octets.len(), e.endless())).collect();
+    assert_eq!(lengths, [(Some("KEEPALIVE"), 38, Some(10))], "nobody knows where it ends");
+}
+
+#[test]
 fn flags_are_told_in_words() {
     assert_eq!(flag_names(0x40), ["well-known", "transitive"]);
     assert_eq!(flag_names(0xf0), ["optional", "transitive", "partial", "extended length"]);

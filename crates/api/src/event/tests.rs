@@ -1,7 +1,7 @@
 use proxima_types::{Community, Score};
 
 use super::*;
-use crate::ProbeFailure;
+use crate::{Inside, ProbeFailure};
 
 fn event(kind: EventKind) -> Event {
     Event { seq: 7, at: Timestamp::from_unix_micros(1_772_366_400_000_250), mono_ns: 123_456_789, kind }
@@ -64,11 +64,57 @@ fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
                     code: 6,
                     subcode: 2,
                     meaning: "administrative shutdown".into(),
+                    inside: None,
                 }),
             },
             r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"notification-sent","code":6,"subcode":2,"meaning":"administrative shutdown"}}"#,
             Severity::Info,
             "peer router: established -> idle: sent NOTIFICATION 6/2: administrative shutdown",
+        ),
+        (
+            EventKind::PeerState {
+                peer: "router".parse().unwrap(),
+                from: SessionState::Established,
+                to: SessionState::Idle,
+                reason: Some(SessionReason::NotificationSent {
+                    code: 6,
+                    subcode: 9,
+                    meaning: "hard reset: administrative shutdown".into(),
+                    inside: Some(Inside { code: 6, subcode: 2 }),
+                }),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"notification-sent","code":6,"subcode":9,"meaning":"hard reset: administrative shutdown","inside":{"code":6,"subcode":2}}}"#,
+            Severity::Info,
+            "peer router: established -> idle: sent NOTIFICATION 6/9: hard reset: administrative shutdown",
+        ),
+        (
+            EventKind::PeerState {
+                peer: "router".parse().unwrap(),
+                from: SessionState::Established,
+                to: SessionState::Idle,
+                reason: Some(SessionReason::NotificationSent {
+                    code: 6,
+                    subcode: 9,
+                    meaning: "hard reset: maximum number of prefixes reached".into(),
+                    inside: Some(Inside { code: 6, subcode: 1 }),
+                }),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"notification-sent","code":6,"subcode":9,"meaning":"hard reset: maximum number of prefixes reached","inside":{"code":6,"subcode":1}}}"#,
+            Severity::Error,
+            "peer router: established -> idle: sent NOTIFICATION 6/9: hard reset: maximum number of prefixes reached",
+        ),
+        (
+            EventKind::PeerState {
+                peer: "router".parse().unwrap(),
+                from: SessionState::Established,
+                to: SessionState::Idle,
+                reason: Some(SessionReason::Left {
+                    why: "closed without a word: this speaker restarts".into(),
+                }),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"peer-state","peer":"router","from":"established","to":"idle","reason":{"because":"left","why":"closed without a word: this speaker restarts"}}"#,
+            Severity::Info,
+            "peer router: established -> idle: closed without a word: this speaker restarts",
         ),
         (
             EventKind::PeerState {

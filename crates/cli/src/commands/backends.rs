@@ -1,6 +1,8 @@
 //! `proxima backends`.
 
-use proxima_api::{Backends, Distance, paths};
+use std::time::Duration;
+
+use proxima_api::{Backend, Backends, Distance, ServerRole, paths};
 
 use crate::{
     client::Client,
@@ -26,8 +28,6 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
         ("REASON", Align::Left),
     ]);
     for backend in &answer.value.backends {
-        let distance = backend.distance.as_ref().filter(|distance| **distance != Distance::Own);
-        let note = distance.map(|distance| format!("distance: {distance}")).unwrap_or_default();
         table.noted_row(
             [
                 (&backend.id).into(),
@@ -41,11 +41,33 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
                 Cell::or_dash(backend.rtt_us.map(rtt)),
                 Cell::or_dash(backend.reason.as_ref()),
             ],
-            note,
+            note(backend),
         );
     }
     if table.is_empty() {
         return Ok(output.line("no backends are configured")?);
     }
     Ok(output.table(&table)?)
+}
+
+/// What not every backend has.
+fn note(backend: &Backend) -> String {
+    let mut notes = Vec::new();
+    if backend.shared {
+        notes.push("shared by all regions".to_owned());
+    }
+    match (backend.role, backend.lag_ms) {
+        (Some(ServerRole::Replica), Some(lag)) => {
+            notes.push(format!("replica, {:?} behind", Duration::from_millis(lag)));
+        }
+        (Some(role), _) => notes.push(role.to_string()),
+        (None, _) => {}
+    }
+    if let Some(ends) = backend.certificate_ends {
+        notes.push(format!("certificate ends {ends:.0}"));
+    }
+    if let Some(distance) = backend.distance.as_ref().filter(|distance| **distance != Distance::Own) {
+        notes.push(format!("distance: {distance}"));
+    }
+    notes.join("; ")
 }

@@ -1,4 +1,4 @@
-//! `probe` of a pool: how often, how patiently, from where; what is asked is in [`kinds`](super::probe_kinds).
+//! `probe` of a pool: how often, how patiently, from where, which way; what is asked is in [`kinds`](super::probe_kinds).
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -10,7 +10,7 @@ use proxima_probe_kind::ProbeKind;
 
 use super::{Place, probe_kinds::RawKind};
 use crate::{
-    Probe,
+    Probe, Via,
     report::{Report, Wrong},
     section::{At, Field, Read, Section},
     value,
@@ -25,6 +25,7 @@ const MOST_JITTER: f64 = 0.5;
 const TIMEOUT: Duration = Duration::from_millis(500);
 const RISE: NonZeroU16 = NonZeroU16::new(2).expect("2 is not 0");
 const FALL: NonZeroU16 = NonZeroU16::new(3).expect("3 is not 0");
+const VIAS: [(&str, Via); 2] = [("direct", Via::Direct), ("service", Via::Service)];
 
 pub(super) struct RawProbe {
     kind: Field<RawKind>,
@@ -35,6 +36,7 @@ pub(super) struct RawProbe {
     rise: Field<NonZeroU16>,
     fall: Field<NonZeroU16>,
     source: Field<IpAddr>,
+    via: Field<Via>,
     place: Place,
 }
 
@@ -58,6 +60,7 @@ impl RawProbe {
                     rise: probe.optional("rise", value::integer(1..=65535)).map(non_zero),
                     fall: probe.optional("fall", value::integer(1..=65535)).map(non_zero),
                     source: probe.optional("source", value::address),
+                    via: probe.optional("via", value::word(&VIAS)),
                     place: Place::of(&probe),
                 };
                 probe.close();
@@ -91,6 +94,31 @@ impl RawProbe {
         }
         if let Some(source) = self.source.given() {
             self.check_source(source, addresses, report);
+        }
+        self.check_via(report);
+    }
+
+    /// The data plane carries TCP, and connects by itself.
+    fn check_via(&self, report: &Report) {
+        let Some(via) = self.via.given().filter(|via| via.value == Via::Service) else { return };
+        let kind = self.kind.value().and_then(RawKind::resolve);
+        if let Some(kind) = kind.filter(|kind| !kind.is_over_tcp()) {
+            let version = if matches!(kind, ProbeKind::Http(_)) { " of version \"3\"" } else { "" };
+            let wrong = Wrong::new(format!(
+                "`via = \"service\"` means nothing to a probe by `{kind}`{version}: the data plane does not carry it"
+            ))
+            .hint(
+                "remove `via`, or probe with one of `tcp`, `tls`, `http`, `https` (version \"1.1\" or \"2\"), `grpc`, `postgres`, `redis`",
+            );
+            report.here(via.span.clone(), &self.place.key("via"), wrong);
+        }
+        if let Some(source) = self.source.given() {
+            let wrong = Wrong::new(format!(
+                "{} can't be the source of a probe that goes `via = \"service\"`",
+                source.value
+            ))
+            .hint("the data plane connects as it does for clients: remove `source`, or `via`");
+            report.here(source.span.clone(), &self.place.key("source"), wrong);
         }
     }
 
@@ -126,6 +154,7 @@ impl RawProbe {
             rise: self.rise.or(RISE)?,
             fall: self.fall.or(FALL)?,
             source: self.source.maybe()?,
+            via: self.via.or(Via::Direct)?,
         })
     }
 }

@@ -5,6 +5,8 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 /// Upper ends of buckets.
 const ENDS: [u64; 6] = [10, 50, 100, 200, 500, 1000];
+/// Those of probes are others.
+const PROBE_ENDS: [u64; 4] = [20, 100, 400, 1600];
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -19,41 +21,50 @@ fn start() -> Instant {
     Instant::now()
 }
 
+fn count(counted: &mut Counted, requests: u64, latency: Option<Duration>) {
+    counted.requests += requests;
+    let Some(latency) = latency else {
+        counted.errors += requests;
+        counted.silent += requests;
+        return;
+    };
+    for (end, below) in &mut counted.first_byte {
+        *below += if latency < *end { requests } else { 0 };
+    }
+}
+
 /// A service on a virtual clock.
 struct World {
     window: SloWindow,
     now: Instant,
     counted: Counted,
+    probed: Counted,
 }
 
 impl World {
     fn new(objectives: Objectives) -> Self {
         let first_byte = ENDS.map(|end| (ms(end), 0)).to_vec();
-        let mut world = Self {
-            window: SloWindow::new(objectives),
-            now: start(),
-            counted: Counted { first_byte, ..Counted::default() },
-        };
-        world.window.handle(world.now, world.counted.clone());
+        let counted = Counted { first_byte, ..Counted::default() };
+        let first_byte = PROBE_ENDS.map(|end| (ms(end), 0)).to_vec();
+        let probed = Counted { first_byte, ..Counted::default() };
+        let mut world = Self { window: SloWindow::new(objectives), now: start(), counted, probed };
+        world.look(Duration::ZERO);
         world
     }
 
     /// Counts requests that took so long, or failed without a first byte.
     fn count(&mut self, requests: u64, latency: Option<Duration>) {
-        self.counted.requests += requests;
-        let Some(latency) = latency else {
-            self.counted.errors += requests;
-            self.counted.silent += requests;
-            return;
-        };
-        for (end, below) in &mut self.counted.first_byte {
-            *below += if latency < *end { requests } else { 0 };
-        }
+        count(&mut self.counted, requests, latency);
+    }
+
+    /// The same of probes.
+    fn probe(&mut self, probes: u64, latency: Option<Duration>) {
+        count(&mut self.probed, probes, latency);
     }
 
     fn look(&mut self, after: Duration) -> Vec<String> {
         self.now += after;
-        self.window.handle(self.now, self.counted.clone());
+        self.window.handle(self.now, self.counted.clone(), self.probed.clone());
         self.window.breaches().map(|breach| breach.to_string()).collect()
     }
 
@@ -151,7 +162,7 @@ fn a_service_without_objectives_or_traffic_breaches_nothing() {
     let mut world = World::new(objectives());
     assert_eq!(world.window.figures(), None);
     assert_eq!(world.second(0, 0, 0), [""; 0]);
-    assert_eq!(world.window.figures(), Some(Figures { requests: 0, error_rate: 0.0, p95: None }));
+    assert_eq!(world.window.figures(), Some(Figures { requests: 0, probes: 0, error_rate: 0.0, p95: None }));
 }
 
 #[test]
@@ -169,6 +180,64 @@ fn the_percentile_is_interpolated_within_its_bucket() {
         world.look(SECOND);
         assert_eq!(world.window.figures().unwrap().p95, Some(expected));
     }
+}
+
+#[test]
+fn a_service_without_traffic_is_judged_by_its_probes() {
+    let mut world = World::new(objectives());
+    world.probe(19, Some(ms(300)));
+    assert_eq!(world.look(SECOND), [""; 0], "as few probes tell no more than as few requests");
+    world.probe(11, Some(ms(300)));
+    // As the least number of requests, all within 100 to 400 ms.
+    assert_eq!(world.look(SECOND), ["p95 to first byte 385ms of 20 probes, 100ms allowed"]);
+    world.probe(60, Some(ms(15)));
+    world.probe(10, None);
+    assert_eq!(
+        world.look(SECOND),
+        [
+            "more than 5 % of 20 probes had no first byte, p95 of 100ms allowed",
+            "10.0 % of 20 probes failed, 2.0 % allowed"
+        ]
+    );
+    for _ in 0..31 {
+        world.probe(4, Some(ms(15)));
+        world.look(SECOND);
+    }
+    assert_eq!(world.window.breaches().count(), 0, "over with the probes that failed");
+}
+
+#[test]
+fn probes_stand_in_for_what_traffic_lacks_and_no_more() {
+    for (requests, probes, weighed) in
+        [(0, 10, 10), (0, 1000, 20), (5, 3, 3), (5, 1000, 15), (19, 1000, 1), (20, 1000, 0), (500, 1000, 0)]
+    {
+        let mut world = World::new(objectives());
+        world.count(requests, Some(ms(20)));
+        world.probe(probes, None);
+        world.look(SECOND);
+        let figures = world.window.figures().unwrap();
+        assert_eq!((figures.requests, figures.probes), (requests, weighed), "{requests} and {probes}");
+        let rate = weighed as f64 / (requests + weighed) as f64;
+        assert!((figures.error_rate - rate).abs() < 1e-9, "{requests} and {probes}");
+    }
+}
+
+#[test]
+fn probes_that_are_answered_well_hide_no_requests_that_fail() {
+    let mut world = World::new(objectives());
+    world.count(19, Some(ms(20)));
+    world.count(1, None);
+    world.probe(10_000, Some(ms(1)));
+    assert_eq!(world.look(SECOND), ["5.0 % of 20 requests failed, 2.0 % allowed"]);
+}
+
+#[test]
+fn requests_and_probes_are_told_apart_where_both_count() {
+    let mut world = World::new(Objectives { error_rate: None, ..objectives() });
+    world.count(5, Some(ms(20)));
+    world.probe(60, Some(ms(300)));
+    // Of 20 the 19th: of the 15 probes the 14th, within 100 to 400 ms.
+    assert_eq!(world.look(SECOND), ["p95 to first byte 380ms of 5 requests and 15 probes, 100ms allowed"]);
 }
 
 proptest! {
@@ -208,7 +277,7 @@ proptest! {
         let mut was = [false; 2];
         for (good, slow, failed) in seconds {
             world.second(good, slow, failed);
-            let Figures { requests, error_rate, p95 } = world.window.figures().unwrap();
+            let Figures { requests, error_rate, p95, .. } = world.window.figures().unwrap();
             let is = [
                 world.window.breaches().any(|breach| matches!(breach, Breach::FirstByte { .. })),
                 world.window.breaches().any(|breach| matches!(breach, Breach::Errors { .. })),

@@ -7,19 +7,18 @@
 //! ```
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Version, header};
-use proxima_health::{Failure, Findings};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use proxima_health::Failure;
 use proxima_probe_kind::{Grpc, Tls};
 
 use super::{
-    Check, Checked, http1,
-    http2::{self, Asked, Exchange, Session, http2_failure},
+    Check, Checked,
+    http2::{self, Answer, Exchange},
 };
 use crate::{
     path::{Deadline, Path},
     said::said,
     standing::Standing,
-    tls::judge_validity,
 };
 
 /// The longest answer, in bytes: the message takes seven.
@@ -29,7 +28,7 @@ const METHOD: &str = "/grpc.health.v1.Health/Check";
 /// What is asked of a gRPC server.
 #[derive(Debug)]
 pub(crate) struct Question {
-    address: Result<http::Uri, String>,
+    address: Result<Uri, String>,
     message: Bytes,
     tls: Option<Tls>,
 }
@@ -43,19 +42,6 @@ impl Question {
             tls: grpc.tls,
         }
     }
-
-    fn request(&self) -> Result<Request<()>, Failure> {
-        let address = self.address.clone().map_err(|error| Failure::Local { error })?;
-        Request::builder()
-            .version(Version::HTTP_2)
-            .method(Method::POST)
-            .uri(address)
-            .header(header::USER_AGENT, http1::USER_AGENT)
-            .header(header::CONTENT_TYPE, "application/grpc")
-            .header(header::TE, "trailers")
-            .body(())
-            .map_err(|error| Failure::Local { error: error.to_string() })
-    }
 }
 
 impl Exchange for Question {
@@ -63,28 +49,24 @@ impl Exchange for Question {
         self.tls.as_ref()
     }
 
-    async fn exchange(&self, session: &Session) -> Asked {
-        let request = match self.request() {
-            Ok(request) => request,
-            Err(failure) => return failure.into(),
-        };
-        let answer = match session.send(request, Some(self.message.clone())).await {
-            Ok(answer) => answer,
-            Err(error) => return error.into(),
-        };
-        let (head, mut stream) = answer.into_parts();
-        if head.status != http::StatusCode::OK {
-            let received = head.status.as_u16();
-            return Failure::Status { expected: 200, received }.into();
+    fn request(&self) -> Result<Request<()>, Failure> {
+        let headers = [(header::CONTENT_TYPE, "application/grpc"), (header::TE, "trailers")];
+        http2::request(&self.address, Method::POST, &headers)
+    }
+
+    fn body(&self) -> Option<Bytes> {
+        Some(self.message.clone())
+    }
+
+    fn wants(&self, status: StatusCode) -> usize {
+        if status == StatusCode::OK { MAX_ANSWER } else { 0 }
+    }
+
+    fn judge(&self, answer: &Answer) -> Result<(), Failure> {
+        if answer.status != StatusCode::OK {
+            return Err(Failure::Status { expected: 200, received: answer.status.as_u16() });
         }
-        let outcome = match http2::body(&mut stream, MAX_ANSWER).await {
-            Ok((body, trailers)) => judge(&body, trailers.as_ref().unwrap_or(&head.headers)),
-            Err(error) => Err(http2_failure(&error)),
-        };
-        let certificate_ends = session.certificate_ends;
-        let min_validity = self.tls.as_ref().and_then(|tls| tls.min_validity);
-        let judged = outcome.and_then(|()| judge_validity(certificate_ends, min_validity));
-        Asked::Answered(judged.map(|()| Findings { certificate_ends, ..Findings::default() }))
+        judge(&answer.body, answer.trailers.as_ref().unwrap_or(&answer.headers))
     }
 }
 

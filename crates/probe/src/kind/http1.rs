@@ -2,9 +2,14 @@
 //!
 //! The body is read to its end only so that the connection can be used again, and only up to a bound.
 
+use std::time::Duration;
+
 use proxima_health::{Failure, Findings, Loss, Phase};
 use proxima_probe_kind::{Http, Tls};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::Instant,
+};
 
 use super::{
     Check, Checked,
@@ -14,6 +19,7 @@ use crate::{
     path::{Deadline, Path, failure},
     standing::{Link, Standing},
     tls::judge_validity,
+    via::Carries,
     wire::Wire,
 };
 
@@ -51,10 +57,26 @@ impl Question {
         let min_validity = self.tls.as_ref().and_then(|tls| tls.min_validity);
         let judged = self.judge.judge(answer.status, answer.header.as_deref(), &answer.body);
         let outcome = match judged.and_then(|()| judge_validity(certificate_ends, min_validity)) {
-            Ok(()) => Ok(Findings { certificate_ends, ..Findings::default() }),
+            Ok(()) => Ok(Findings { certificate_ends, first_byte: answer.first_byte, ..Findings::default() }),
             Err(failure) => Err(Interrupted { failure, answer_begun: true }),
         };
         (outcome, answer.reusable.then_some(wire))
+    }
+
+    /// A new connection that takes the request, and how long the way to the backend took.
+    ///
+    /// Where that way leads through the data plane, one for bytes is made first: it has the length of the whole way, and is
+    /// refused where the backend refuses. Then comes the one that clients' requests take, where the data plane would answer
+    /// by itself.
+    async fn connect(&self, path: &Path, deadline: Deadline) -> (Result<Wire, Failure>, Option<Duration>) {
+        let alpn = if self.tls.is_some() { &["http/1.1".to_owned()][..] } else { &[] };
+        let (wire, connected_in) = path.wire(self.tls.as_ref(), alpn, deadline).await;
+        if self.tls.is_some() || path.via.is_none() || wire.is_err() {
+            return (wire, connected_in);
+        }
+        drop(wire);
+        let stream = path.connect_for(Carries::Requests, deadline).await;
+        (stream.map(|(stream, _)| stream.into()), connected_in)
     }
 }
 
@@ -70,26 +92,31 @@ impl Check for Question {
                     Checked::Stale(Loss::Reset)
                 }
                 result => Checked::Done {
+                    standing: kept(path, &result, wire).map(|link| Standing::again(link, uses_left)),
                     outcome: result.map_err(|interrupted| interrupted.failure),
-                    standing: wire.map(|wire| Standing::again(Link::Wire(wire), uses_left)),
                     connected_in: None,
                 },
             };
         }
-        let alpn = if self.tls.is_some() { &["http/1.1".to_owned()][..] } else { &[] };
-        let (wire, connected_in) = path.wire(self.tls.as_ref(), alpn, deadline).await;
+        let (wire, connected_in) = self.connect(path, deadline).await;
         match wire {
             Ok(wire) => {
                 let (result, wire) = self.ask(wire, deadline).await;
                 Checked::Done {
+                    standing: kept(path, &result, wire).map(|link| Standing::kept_alive(link, path)),
                     outcome: result.map_err(|interrupted| interrupted.failure),
-                    standing: wire.map(|wire| Standing::kept_alive(Link::Wire(wire))),
                     connected_in,
                 }
             }
             Err(failure) => Checked::Done { outcome: Err(failure), standing: None, connected_in },
         }
     }
+}
+
+/// The connection to leave standing. After a failure none to the data plane, which answers for backends that are gone: the next
+/// probe makes the whole way again, and sees whether it is refused.
+fn kept(path: &Path, result: &Result<Findings, Interrupted>, wire: Option<Wire>) -> Option<Link> {
+    wire.filter(|_| path.via.is_none() || result.is_ok()).map(Link::Wire)
 }
 
 /// One GET over a connection of its own: the status, and as much of the body as an expression would be held against.
@@ -126,6 +153,8 @@ struct Answer {
     header: Option<Vec<u8>>,
     /// As much of the body as was asked for.
     body: Vec<u8>,
+    /// From the request to the first byte.
+    first_byte: Option<Duration>,
     /// Whether the connection can carry another request.
     reusable: bool,
 }
@@ -149,8 +178,15 @@ async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut input =
-        Input { stream, header, buffer: Vec::with_capacity(1024), total: 0, body: Vec::new(), wanted };
+    let mut input = Input {
+        stream,
+        header,
+        buffer: Vec::with_capacity(1024),
+        first_byte: None,
+        body: Vec::new(),
+        wanted,
+    };
+    let begun = Instant::now();
     let answer = async {
         let sent = async {
             input.stream.write_all(request).await?;
@@ -164,11 +200,12 @@ where
             status: head.status,
             header: head.header,
             body: std::mem::take(&mut input.body),
+            first_byte: input.first_byte.map(|at| at - begun),
             reusable,
         })
     }
     .await;
-    answer.map_err(|failure| Interrupted { failure, answer_begun: input.total > 0 })
+    answer.map_err(|failure| Interrupted { failure, answer_begun: input.first_byte.is_some() })
 }
 
 struct Head {
@@ -191,8 +228,8 @@ struct Input<'a, S> {
     header: Option<&'a str>,
     /// Received and not yet consumed.
     buffer: Vec<u8>,
-    /// Received in all.
-    total: u64,
+    /// When the first byte came.
+    first_byte: Option<Instant>,
     /// The body so far, without what was not wanted.
     body: Vec<u8>,
     /// How much more of it is wanted.
@@ -302,13 +339,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Input<'_, S> {
 
     async fn receive(&mut self) -> Result<(), Failure> {
         let received = self.stream.read_buf(&mut self.buffer).await;
-        match received.map_err(|error| failure(&error))? {
-            0 => Err(Failure::Closed),
-            received => {
-                self.total += received as u64;
-                Ok(())
-            }
+        if received.map_err(|error| failure(&error))? == 0 {
+            return Err(Failure::Closed);
         }
+        self.first_byte.get_or_insert_with(Instant::now);
+        Ok(())
     }
 }
 
@@ -358,7 +393,7 @@ mod tests {
     use super::*;
 
     fn bare(status: u16, reusable: bool) -> Answer {
-        Answer { status, header: None, body: Vec::new(), reusable }
+        Answer { status, header: None, body: Vec::new(), first_byte: None, reusable }
     }
 
     fn judge(body: Option<&str>, header: Option<&str>) -> Judge {
@@ -368,8 +403,11 @@ mod tests {
     }
 
     /// The answer `bytes` as it is understood, sent in pieces of `piece` bytes; the connection then ends if `closes`.
+    /// Without the time it took.
     async fn answer(bytes: &[u8], piece: usize, closes: bool) -> Result<Answer, Interrupted> {
-        answer_to(&judge(None, None), bytes, piece, closes).await
+        let answer = answer_to(&judge(None, None), bytes, piece, closes).await?;
+        assert!(answer.first_byte.is_some());
+        Ok(Answer { first_byte: None, ..answer })
     }
 
     async fn answer_to(

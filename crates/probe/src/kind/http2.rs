@@ -1,14 +1,20 @@
 //! A GET over HTTP/2 (RFC 9113), with TLS or by prior knowledge. The connection stays for the next probe; a task of its own
 //! moves its bytes and sees its end.
+//!
+//! What goes over HTTP/2 and asks something else is another [`Exchange`]: the request and the judging are its own, the rest is
+//! here.
 
 use bytes::Bytes;
 use h2::{
     RecvStream,
     client::{Builder, SendRequest},
 };
-use http::{HeaderMap, Method, Request, Response, Version, header::USER_AGENT, uri};
+use http::{
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, Version, header::USER_AGENT, uri,
+};
 use proxima_health::{Failure, Findings, Loss, Phase};
 use proxima_probe_kind::{Http, Tls};
+use tokio::time::Instant;
 
 use super::{Check, Checked, answer::Judge, http1};
 use crate::{
@@ -32,7 +38,7 @@ pub(crate) struct Session {
 }
 
 /// Begins HTTP/2 over `wire`.
-pub(crate) async fn open(wire: Wire, deadline: Deadline) -> Result<Box<Driven<Session>>, Failure> {
+async fn open(wire: Wire, deadline: Deadline) -> Result<Box<Driven<Session>>, Failure> {
     if matches!(wire, Wire::Tls(_)) && wire.alpn() != Some(b"h2") {
         return Err(Failure::Protocol { detail: "it does not speak HTTP/2 (ALPN)".to_owned() });
     }
@@ -56,7 +62,7 @@ pub(crate) async fn open(wire: Wire, deadline: Deadline) -> Result<Box<Driven<Se
 
 impl Session {
     /// Sends a request with this body, if any, and waits for the head of the answer.
-    pub(crate) async fn send(
+    async fn send(
         &self,
         request: Request<()>,
         body: Option<Bytes>,
@@ -71,7 +77,7 @@ impl Session {
 }
 
 /// How an exchange ended.
-pub(crate) enum Asked {
+enum Asked {
     /// With an outcome.
     Answered(Result<Findings, Failure>),
     /// Before any answer, with the connection.
@@ -99,8 +105,41 @@ pub(crate) trait Exchange: Send + Sync {
     /// `None`: without TLS.
     fn tls(&self) -> Option<&Tls>;
 
-    /// Asks once.
-    fn exchange(&self, session: &Session) -> impl Future<Output = Asked> + Send;
+    /// The request.
+    fn request(&self) -> Result<Request<()>, Failure>;
+
+    /// What follows the request; `None`: nothing.
+    fn body(&self) -> Option<Bytes>;
+
+    /// How much of the answer's body has to be seen, in bytes, given its status.
+    fn wants(&self, status: StatusCode) -> usize;
+
+    /// Judges an answer. The trailers are there when the body ended before as much as is wanted had come.
+    fn judge(&self, answer: &Answer) -> Result<(), Failure>;
+}
+
+/// An answer, as far as it is wanted.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Option<HeaderMap>,
+}
+
+/// A request without its body, from what every probe says and `headers`.
+pub(crate) fn request(
+    address: &Result<Uri, String>,
+    method: Method,
+    headers: &[(HeaderName, &'static str)],
+) -> Result<Request<()>, Failure> {
+    let address = address.clone().map_err(|error| Failure::Local { error })?;
+    let begun = Request::builder()
+        .version(Version::HTTP_2)
+        .method(method)
+        .uri(address)
+        .header(USER_AGENT, http1::USER_AGENT);
+    let request = headers.iter().fold(begun, |request, (name, value)| request.header(name, *value));
+    request.body(()).map_err(|error| Failure::Local { error: error.to_string() })
 }
 
 /// Asks over the standing connection, or a new one.
@@ -131,7 +170,7 @@ pub(crate) async fn check(
                 Asked::Answered(outcome) => (outcome, true),
                 Asked::Lost(_, failure) => (Err(failure), false),
             };
-            let standing = lives.then(|| Standing::kept_alive(Link::Http2(driven)));
+            let standing = lives.then(|| Standing::kept_alive(Link::Http2(driven), path));
             Checked::Done { outcome, standing, connected_in }
         }
         Err(failure) => Checked::Done { outcome: Err(failure), standing: None, connected_in },
@@ -139,15 +178,35 @@ pub(crate) async fn check(
 }
 
 async fn ask(question: &impl Exchange, session: &Session, deadline: Deadline) -> Asked {
-    let asked = deadline.run(Phase::Answer, async { Ok(question.exchange(session).await) }).await;
+    let asked = deadline.run(Phase::Answer, async { Ok(exchange(question, session).await) }).await;
     asked.unwrap_or_else(Asked::from)
 }
 
+async fn exchange(question: &impl Exchange, session: &Session) -> Asked {
+    let request = match question.request() {
+        Ok(request) => request,
+        Err(failure) => return failure.into(),
+    };
+    let begun = Instant::now();
+    let answer = match session.send(request, question.body()).await {
+        Ok(answer) => answer,
+        Err(error) => return error.into(),
+    };
+    let first_byte = Some(begun.elapsed());
+    let (head, mut stream) = answer.into_parts();
+    let (body, trailers) = match body(&mut stream, question.wants(head.status)).await {
+        Ok(received) => received,
+        Err(error) => return http2_failure(&error).into(),
+    };
+    let answer = Answer { status: head.status, headers: head.headers, body, trailers };
+    let certificate_ends = session.certificate_ends;
+    let min_validity = question.tls().and_then(|tls| tls.min_validity);
+    let judged = question.judge(&answer).and_then(|()| judge_validity(certificate_ends, min_validity));
+    Asked::Answered(judged.map(|()| Findings { certificate_ends, first_byte, ..Findings::default() }))
+}
+
 /// The beginning of a body, at most `most` bytes of it, and the trailers when it ended before.
-pub(crate) async fn body(
-    stream: &mut RecvStream,
-    most: usize,
-) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
+async fn body(stream: &mut RecvStream, most: usize) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut body = Vec::new();
     while body.len() < most {
         let Some(data) = stream.data().await else { return Ok((body, stream.trailers().await?)) };
@@ -159,12 +218,7 @@ pub(crate) async fn body(
 }
 
 /// The address of a request: scheme, authority, path.
-pub(crate) fn address(
-    host: Option<&str>,
-    target: &str,
-    secured: bool,
-    path: &Path,
-) -> http::Result<http::Uri> {
+pub(crate) fn address(host: Option<&str>, target: &str, secured: bool, path: &Path) -> http::Result<Uri> {
     uri::Builder::new()
         .scheme(if secured { "https" } else { "http" })
         .authority(host.map_or_else(|| path.address.to_string(), str::to_owned))
@@ -173,7 +227,7 @@ pub(crate) fn address(
 }
 
 /// What an error of HTTP/2 says about the backend.
-pub(crate) fn http2_failure(error: &h2::Error) -> Failure {
+fn http2_failure(error: &h2::Error) -> Failure {
     match error.get_io() {
         Some(error) => failure(error),
         None => Failure::Protocol { detail: format!("HTTP/2: {error}") },
@@ -193,7 +247,7 @@ fn staleness(error: &h2::Error) -> Option<Loss> {
 /// A request and what its answer has to be.
 #[derive(Debug)]
 pub(crate) struct Question {
-    address: Result<http::Uri, String>,
+    address: Result<Uri, String>,
     judge: Judge,
     tls: Option<Tls>,
 }
@@ -207,17 +261,6 @@ impl Question {
             tls: http.tls,
         }
     }
-
-    fn request(&self) -> Result<Request<()>, Failure> {
-        let address = self.address.clone().map_err(|error| Failure::Local { error })?;
-        Request::builder()
-            .version(Version::HTTP_2)
-            .method(Method::GET)
-            .uri(address)
-            .header(USER_AGENT, http1::USER_AGENT)
-            .body(())
-            .map_err(|error| Failure::Local { error: error.to_string() })
-    }
 }
 
 impl Exchange for Question {
@@ -225,28 +268,21 @@ impl Exchange for Question {
         self.tls.as_ref()
     }
 
-    async fn exchange(&self, session: &Session) -> Asked {
-        let request = match self.request() {
-            Ok(request) => request,
-            Err(failure) => return failure.into(),
-        };
-        let answer = match session.send(request, None).await {
-            Ok(answer) => answer,
-            Err(error) => return error.into(),
-        };
-        let (head, mut stream) = answer.into_parts();
-        let body = match body(&mut stream, self.judge.wants()).await {
-            Ok((body, _)) => body,
-            Err(error) => return http2_failure(&error).into(),
-        };
-        let header = self.judge.header.as_ref().and_then(|header| head.headers.get(&header.name));
-        let certificate_ends = session.certificate_ends;
-        let min_validity = self.tls.as_ref().and_then(|tls| tls.min_validity);
-        let judged = self
-            .judge
-            .judge(head.status.as_u16(), header.map(http::HeaderValue::as_bytes), &body)
-            .and_then(|()| judge_validity(certificate_ends, min_validity));
-        Asked::Answered(judged.map(|()| Findings { certificate_ends, ..Findings::default() }))
+    fn request(&self) -> Result<Request<()>, Failure> {
+        request(&self.address, Method::GET, &[])
+    }
+
+    fn body(&self) -> Option<Bytes> {
+        None
+    }
+
+    fn wants(&self, _status: StatusCode) -> usize {
+        self.judge.wants()
+    }
+
+    fn judge(&self, answer: &Answer) -> Result<(), Failure> {
+        let header = self.judge.header_name().and_then(|name| answer.headers.get(name));
+        self.judge.judge(answer.status.as_u16(), header.map(http::HeaderValue::as_bytes), &answer.body)
     }
 }
 

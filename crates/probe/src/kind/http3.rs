@@ -4,6 +4,7 @@ use bytes::Buf;
 use http::{Method, Request, Version, header::USER_AGENT};
 use proxima_health::{Failure, Findings, Phase};
 use proxima_probe_kind::{Http, Tls, Trust};
+use tokio::time::Instant;
 
 use super::{
     Check, Checked,
@@ -67,9 +68,11 @@ impl Question {
         let request = self.request()?;
         let Some(http3) = &mut session.http3 else { return Err(Failure::Closed) };
         let mut sender = http3.sender.clone();
+        let begun = Instant::now();
         let mut stream = sender.send_request(request).await.map_err(|error| broken(session, &error))?;
         stream.finish().await.map_err(|error| broken(session, &error))?;
         let head = stream.recv_response().await.map_err(|error| broken(session, &error))?;
+        let first_byte = Some(begun.elapsed());
         let (most, mut body) = (self.judge.wants(), Vec::new());
         while body.len() < most {
             let Some(mut data) = stream.recv_data().await.map_err(|error| broken(session, &error))? else {
@@ -86,7 +89,7 @@ impl Question {
         let header = self.judge.header.as_ref().and_then(|header| head.headers().get(&header.name));
         self.judge.judge(head.status().as_u16(), header.map(http::HeaderValue::as_bytes), &body)?;
         judge_validity(session.certificate_ends, self.tls.min_validity)?;
-        Ok(Findings { certificate_ends: session.certificate_ends, ..Findings::default() })
+        Ok(Findings { certificate_ends: session.certificate_ends, first_byte, ..Findings::default() })
     }
 
     fn request(&self) -> Result<Request<()>, Failure> {
@@ -125,7 +128,7 @@ impl Check for Question {
             Ok(mut session) => {
                 let outcome = self.ask(&mut session, deadline).await;
                 let lives = session.end().is_none();
-                let standing = lives.then(|| Standing::kept_alive(Link::Quic(Box::new(session))));
+                let standing = lives.then(|| Standing::kept_alive(Link::Quic(Box::new(session)), path));
                 Checked::Done { outcome, standing, connected_in: None }
             }
             Err(failure) => failure.into(),

@@ -58,7 +58,11 @@ async fn anew(redis: &Redis, path: &Path, deadline: Deadline) -> Checked {
     match ask(&mut wire, login.as_ref(), deadline).await {
         Ok(replication) => {
             let outcome = judge(redis, replication, &wire);
-            Checked::Done { outcome, standing: Some(Standing::kept_alive(Link::Wire(wire))), connected_in }
+            Checked::Done {
+                outcome,
+                standing: Some(Standing::kept_alive(Link::Wire(wire), path)),
+                connected_in,
+            }
         }
         Err(Interrupted { failure, .. }) => {
             Checked::Done { outcome: Err(failure), standing: None, connected_in }

@@ -1,15 +1,34 @@
 //! gRPC's health service as tonic serves it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use proxima_health::Loss;
 use proxima_probe::ProbeKind;
-use proxima_probe_kind::Grpc as Settings;
-use tokio::runtime::{Builder, Runtime};
+use proxima_probe_kind::{Grpc as Settings, Tls};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer},
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::TcpStream,
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
 use tonic::transport::{Server, server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::support::{Probing, fails};
+use crate::support::{
+    Probing,
+    certificates::{Authority, Certificate, NAME},
+    fails, tls,
+};
 
 /// A server with the health service, and threads of its own. Dropping it ends all its connections.
 struct Grpc {
@@ -49,6 +68,42 @@ fn check(service: &str) -> ProbeKind {
     ProbeKind::Grpc(Settings { service: service.to_owned(), host: None, tls: None })
 }
 
+fn check_over_tls(tls: Tls) -> ProbeKind {
+    ProbeKind::Grpc(Settings { service: String::new(), host: None, tls: Some(tls) })
+}
+
+/// TLS in front of `server`, as a sidecar has it: it offers these protocols, and passes on what is inside.
+async fn secured(server: &Grpc, certificate: &Certificate, alpn: &[&str]) -> (SocketAddr, JoinSet<()>) {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let chain = vec![CertificateDer::from(certificate.chain_der.clone())];
+    let key = PrivatePkcs8KeyDer::from(certificate.key_der.clone()).into();
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let (acceptor, behind) = (TlsAcceptor::from(Arc::new(config)), server.address);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            connections.spawn(async move {
+                // The prober may not like what it is shown, and leave.
+                let Ok(mut outside) = acceptor.accept(stream).await else { return };
+                let Ok(mut inside) = TcpStream::connect(behind).await else { return };
+                copy_bidirectional(&mut outside, &mut inside).await.ok();
+            });
+        }
+    });
+    (address, task)
+}
+
 #[tokio::test]
 async fn a_service_is_up_while_it_says_so() {
     let server = Grpc::start();
@@ -78,4 +133,48 @@ async fn a_server_that_goes_is_noticed_by_the_standing_connection() {
     probing.up().await;
     drop(server);
     assert!(matches!(probing.lost().await, Loss::Closed | Loss::Reset));
+}
+
+#[tokio::test]
+async fn over_tls_a_server_is_up_while_it_says_so_and_its_certificate_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let server = Grpc::start();
+    let (address, _sidecar) = secured(&server, &authority.sign(NAME, 2090), &["h2"]).await;
+    let mut probing = Probing::often(address, check_over_tls(tls(&authority.file)));
+    probing.up().await;
+    server.set("", ServingStatus::NotServing).await;
+    assert_eq!(probing.failure().await.to_string(), "the app refuses: NOT_SERVING");
+    server.set("", ServingStatus::Serving).await;
+    probing.up().await;
+
+    let century = Duration::from_hours(100 * 365 * 24);
+    let soon = Tls { min_validity: Some(century), ..tls(&authority.file) };
+    let failure = fails(address, check_over_tls(soon)).await;
+    assert!(failure.starts_with("certificate: it ends in"), "{failure}");
+    let stranger = tempfile::tempdir().unwrap();
+    let failure = fails(address, check_over_tls(tls(&Authority::new(stranger.path()).file))).await;
+    assert!(failure.starts_with("certificate: "), "{failure}");
+}
+
+#[tokio::test]
+async fn over_tls_a_server_that_goes_is_noticed_by_the_standing_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let server = Grpc::start();
+    let (address, mut sidecar) = secured(&server, &authority.sign(NAME, 2090), &["h2"]).await;
+    let mut probing = Probing::rarely(address, check_over_tls(tls(&authority.file)));
+    probing.up().await;
+    sidecar.shutdown().await;
+    assert!(matches!(probing.lost().await, Loss::Closed | Loss::Reset));
+}
+
+#[tokio::test]
+async fn over_tls_a_server_that_does_not_choose_http2_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let server = Grpc::start();
+    let (address, _sidecar) = secured(&server, &authority.sign(NAME, 2090), &[]).await;
+    let failure = fails(address, check_over_tls(tls(&authority.file))).await;
+    assert_eq!(failure, "protocol error: it does not speak HTTP/2 (ALPN)");
 }

@@ -26,7 +26,9 @@ use crate::{
 pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, length: usize) -> Turn {
     let worker = connection.worker.clone();
     connection.counters.requests.add(1);
-    worker.retries.earn();
+    if worker.is_for_clients(connection.listener) {
+        worker.retries.earn();
+    }
     let head = &scratch.request_head;
     let bytes = scratch.input.bytes();
     let to_head = head.method() == Method::Head;

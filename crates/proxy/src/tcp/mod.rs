@@ -14,6 +14,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use proxima_balance::Tried;
@@ -26,7 +27,7 @@ pub(crate) use self::splice::Pipe;
 use crate::{
     backend::{Backend, Pending},
     close::Guarded,
-    stats::{Counter, Reason, Unserved},
+    stats::{Counter, Reason, ServiceCounters, Unserved},
     timer::Timer,
     view::{ServiceView, UpstreamView},
     worker::{Open, Worker},
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
     client: TcpStream,
     peer: SocketAddr,
 ) {
-    let client = Guarded::under_way(client);
+    let mut client = Guarded::under_way(client);
     let counters = worker.services[listener].clone();
     let service = worker.service(listener);
     let Some(ServiceView::Tcp(upstream)) = service.as_deref() else {
@@ -80,31 +81,34 @@ pub(crate) async fn serve(
             return;
         }
     };
-    if client.set_nodelay(true).is_err() {
-        return;
+    let mut stream = Guarded::under_way(stream);
+    let relayed = relay(&worker, &counters, &mut client, &mut stream, timer, upstream.timeouts.idle).await;
+    if relayed.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        backend.counters.failure(Reason::Idle);
+        counters.failure(Reason::Idle);
     }
-    let mut relay = Relay {
-        worker: &worker,
-        client,
-        stream: Guarded::under_way(stream),
-        up: Direction::new(&counters.bytes_in),
-        down: Direction::new(&counters.bytes_out),
-        timer,
-        idle: upstream.timeouts.idle,
-    };
-    relay.timer.arm_after(relay.idle);
-    match poll_fn(|cx| relay.poll(cx)).await {
-        Ok(()) => {
-            relay.client.end();
-            relay.stream.end();
-        }
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            backend.counters.failure(Reason::Idle);
-            counters.failure(Reason::Idle);
-        }
-        Err(_) => {}
+}
+
+/// Relays between two connections until both directions have ended, one is broken, or nothing moves for `idle`.
+pub(crate) async fn relay(
+    worker: &Worker,
+    counters: &ServiceCounters,
+    client: &mut Guarded,
+    stream: &mut Guarded,
+    timer: Timer,
+    idle: Duration,
+) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let (up, down) = (Direction::new(&counters.bytes_in), Direction::new(&counters.bytes_out));
+    let mut relay = Relay { worker, client, stream, up, down, timer, idle };
+    relay.timer.arm_after(idle);
+    let relayed = poll_fn(|cx| relay.poll(cx)).await;
+    if relayed.is_ok() {
+        relay.client.end();
+        relay.stream.end();
     }
     relay.give_back();
+    relayed
 }
 
 /// A connection to the first candidate that takes one.
@@ -148,19 +152,19 @@ async fn connect(
 
 struct Relay<'a> {
     worker: &'a Worker,
-    client: Guarded,
-    stream: Guarded,
+    client: &'a mut Guarded,
+    stream: &'a mut Guarded,
     up: Direction<'a>,
     down: Direction<'a>,
     timer: Timer,
-    idle: std::time::Duration,
+    idle: Duration,
 }
 
 impl Relay<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.up.moved + self.down.moved;
-        let up = self.up.poll(self.worker, &mut self.client, &mut self.stream, cx)?;
-        let down = self.down.poll(self.worker, &mut self.stream, &mut self.client, cx)?;
+        let up = self.up.poll(self.worker, self.client, self.stream, cx)?;
+        let down = self.down.poll(self.worker, self.stream, self.client, cx)?;
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));
         }

@@ -74,6 +74,8 @@ pub struct Setup {
     pub distress: Option<mpsc::Sender<Distress>>,
     /// For HTTP/3.
     pub crypto: Option<quic::Crypto>,
+    /// Probes may be sent through the workers to each backend.
+    pub probed: bool,
 }
 
 impl Setup {
@@ -94,6 +96,7 @@ impl Setup {
             header_timeout: PATIENCE,
             keep_alive: PATIENCE,
             max_descriptors: None,
+            probed: false,
         }
     }
 
@@ -101,27 +104,33 @@ impl Setup {
         Self { protocol: Protocol::Tcp, ..Self::http(backends) }
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        let fence = Fence::new(self.allow.map(|name| vec![name.parse().unwrap()]));
+    fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
+        self.backends.iter().enumerate().map(|(index, (address, tier, jurisdiction))| Candidate {
+            backend: format!("app/b{index}").parse::<BackendId>().unwrap(),
+            address: *address,
+            region: "eu".parse().unwrap(),
+            jurisdiction: jurisdiction.parse().unwrap(),
+            tier: *tier,
+            weight: Weight::default(),
+            health: Health::Up,
+            distance: 0,
+            rtt: None,
+        })
+    }
+
+    fn upstream(&self, fence: &Fence, candidates: impl IntoIterator<Item = Candidate>) -> Upstream {
         let region: RegionName = "eu".parse().unwrap();
-        let candidates =
-            self.backends.iter().enumerate().map(|(index, (address, tier, jurisdiction))| Candidate {
-                backend: format!("app/b{index}").parse::<BackendId>().unwrap(),
-                address: *address,
-                region: region.clone(),
-                jurisdiction: jurisdiction.parse().unwrap(),
-                tier: *tier,
-                weight: Weight::default(),
-                health: Health::Up,
-                distance: 0,
-                rtt: None,
-            });
-        let upstream = Upstream {
+        Upstream {
             levels: Arc::new(Levels::new(fence.admit(candidates), &region)),
             policy: PolicyKind::default(),
             timeouts: self.timeouts,
             late: self.late,
-        };
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let fence = Fence::new(self.allow.map(|name| vec![name.parse().unwrap()]));
+        let upstream = self.upstream(&fence, self.candidates());
         let service = match self.protocol {
             Protocol::Tcp => Service::Tcp(upstream),
             Protocol::Http | Protocol::Http3 => {
@@ -145,6 +154,9 @@ impl Setup {
         config.keep_alive = self.keep_alive;
         config.max_descriptors = self.max_descriptors;
         config.distress.clone_from(&self.distress);
+        if self.probed {
+            config.probed = self.candidates().map(|each| self.upstream(&Fence::open(), [each])).collect();
+        }
         let displaced = config.displaced.clone();
         let plane = DataPlane::start(config, &snapshot).unwrap();
         let address = plane.listeners()[0].address;

@@ -259,7 +259,7 @@ impl World {
         let pop = self.pop_of(link);
         let undisturbed = self.oracle.stopped[link]
             .is_some_and(|since| self.link_is_whole(link) && self.oracle.link_calm_from[link] < since);
-        if how == Gone::Session && undisturbed {
+        if how == Gone::Session && undisturbed && !self.links[link].given_up {
             self.violated(
                 Rule::StopOrder,
                 format!("pop{pop} has stopped and was still announced at router{link}"),

@@ -115,8 +115,7 @@ fn fault_6_loss_on_the_way_to_the_apps_flaps_nothing() {
 fn fault_7_a_cut_way_of_probes_counts_as_configured() {
     Scenario::new(unguarded()).fault(10 * SECOND, 15 * SECOND, FaultKind::ProbeCut(0)).holds(|told| {
         let gone = told.within(10 * SECOND, 5 * SECOND, goes(0, ReachState::Withdrawn));
-        let why =
-            |fact: &Fact| matches!(fact, Fact::Transition { why, .. } if why.contains("of 4 backends up"));
+        let why = |fact: &Fact| matches!(fact, Fact::Transition { why, .. } if why.contains("of 4 up"));
         told.within(gone, 0, why);
     });
     // A PoP that answers by itself stays.

@@ -1,6 +1,8 @@
 //! From the admin interface's words to metrics.
 
-use proxima_api::{AlarmKind, Backends, BfdState, EventKind, Held, OrderVerb, Peers, SessionState, Status};
+use proxima_api::{
+    AlarmKind, Backends, BfdState, EventKind, Held, OrderVerb, Peers, ServerRole, SessionState, Status,
+};
 use proxima_types::{Health, ReachState};
 
 use super::table;
@@ -120,6 +122,18 @@ pub fn record_backends(backends: &Backends) {
         table::BACKEND_UP.set(&labels, flag(backend.health == Health::Up));
         if let Some(rtt) = backend.rtt_us {
             table::BACKEND_RTT.set(&labels, rtt as f64 / 1e6);
+        }
+        if backend.role.is_some() {
+            for role in ServerRole::ALL {
+                let labels = [labels[0], labels[1], ("role", &*role.to_string())];
+                table::BACKEND_ROLE.set(&labels, flag(backend.role == Some(role)));
+            }
+        }
+        if let Some(lag) = backend.lag_ms {
+            table::BACKEND_LAG.set(&labels, lag as f64 / 1e3);
+        }
+        if let Some(ends) = backend.certificate_ends {
+            table::BACKEND_CERTIFICATE.set(&labels, (ends.unix_micros() / 1_000_000) as f64);
         }
     }
 }

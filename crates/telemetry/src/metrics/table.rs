@@ -90,6 +90,18 @@ pub const BACKEND_RTT: Gauge = Gauge::new(
     "proxima_backend_rtt_seconds",
     "Round trip to the backend as probes measure it {backend, region}",
 );
+pub const BACKEND_ROLE: Gauge = Gauge::new(
+    "proxima_backend_role",
+    "1 for what the database server was when its probe last asked {backend, region, role}",
+);
+pub const BACKEND_LAG: Gauge = Gauge::new(
+    "proxima_backend_replica_lag_seconds",
+    "How far the replica was behind its primary when its probe last asked {backend, region}",
+);
+pub const BACKEND_CERTIFICATE: Gauge = Gauge::new(
+    "proxima_backend_certificate_expiry_timestamp_seconds",
+    "When the backend's certificate ends, in seconds since 1970 {backend, region}",
+);
 pub const BACKEND_VERDICTS: Counter =
     Counter::new("proxima_backend_verdicts_total", "New verdicts on the backend {backend, to}");
 pub const BACKEND_PENDING: Gauge =
@@ -194,6 +206,10 @@ pub const SLO_P95: Gauge = Gauge::new(
 );
 pub const SLO_ERRORS: Gauge =
     Gauge::new("proxima_slo_error_ratio", "Share that failed in the SLO's window, 0 to 1 {group, service}");
+pub const SLO_PROBES: Gauge = Gauge::new(
+    "proxima_slo_probes",
+    "Requests that probes stand in for in the SLO's window, where traffic is too little to tell {group, service}",
+);
 pub const SLO_BREACHED: Gauge =
     Gauge::new("proxima_slo_breached", "1 while the objective is not met {group, service, objective}");
 
@@ -218,7 +234,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 27] = [
+pub(super) const GAUGES: [Gauge; 31] = [
     BUILD_INFO,
     START_TIME,
     DRAINED,
@@ -240,11 +256,15 @@ pub(super) const GAUGES: [Gauge; 27] = [
     BFD_DETECTION,
     BACKEND_UP,
     BACKEND_RTT,
+    BACKEND_ROLE,
+    BACKEND_LAG,
+    BACKEND_CERTIFICATE,
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
     SLO_P95,
     SLO_ERRORS,
+    SLO_PROBES,
     SLO_BREACHED,
 ];
 

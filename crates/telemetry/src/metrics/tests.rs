@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proxima_api::{
     Alarm, AlarmKind, Backend, BackendCounts, Backends, BfdSession, BfdState, By, EventKind, Evidence, Group,
     GroupReason, Listener, Messages, Order, OrderVerb, Peer, PeerCounts, Peers, Phase, PrefixCount,
-    ProbeFailure, Protocol, Service, SessionState, Status, Timestamp, VerdictReason,
+    ProbeFailure, Protocol, ServerRole, Service, SessionState, Status, Timestamp, VerdictReason,
 };
 use proxima_types::{Asn, Family, Health, ReachState, Score, Weight};
 
@@ -143,6 +143,10 @@ fn backend() -> Backend {
         since: Timestamp::from_unix_micros(0),
         reason: None,
         rtt_us: Some(250),
+        shared: true,
+        role: Some(ServerRole::Replica),
+        lag_ms: Some(1500),
+        certificate_ends: Some(Timestamp::from_unix_micros(2_000_000_000_000_000)),
         distance: None,
     }
 }
@@ -253,6 +257,10 @@ fn values_bear_base_units_and_states_are_one_hot() {
         r#"proxima_alarm{kind="last-announcer",group="web"} 0"#,
         r#"proxima_backend_up{backend="app/eu-1",region="eu"} 1"#,
         r#"proxima_backend_rtt_seconds{backend="app/eu-1",region="eu"} 0.00025"#,
+        r#"proxima_backend_role{backend="app/eu-1",region="eu",role="replica"} 1"#,
+        r#"proxima_backend_role{backend="app/eu-1",region="eu",role="primary"} 0"#,
+        r#"proxima_backend_replica_lag_seconds{backend="app/eu-1",region="eu"} 1.5"#,
+        r#"proxima_backend_certificate_expiry_timestamp_seconds{backend="app/eu-1",region="eu"} 2000000000"#,
         r#"proxima_backend_verdicts_total{backend="app/eu-1",to="down"} 1"#,
         r#"proxima_bgp_session_losses_total{peer="router"} 1"#,
         r#"proxima_bgp_routes_received{peer="router"} 6"#,

@@ -157,11 +157,16 @@ fn peer(name: &str) -> Peer {
 
 impl World {
     async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(&self.path).await.unwrap();
-        let request = format!(
+        self.exchange(&format!(
             "{method} {path} HTTP/1.1\r\nHost: proximad\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
-        );
+        ))
+        .await
+    }
+
+    /// The status and the body that come for these octets, after which the connection ends.
+    async fn exchange(&self, request: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(&self.path).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -345,6 +350,21 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         let refused = world.refused(method, path, body).await;
         assert_eq!(refused.0, status, "{method} {path}: {refused:?}");
         assert!(refused.1.contains(error) && refused.2.contains(hint), "{method} {path}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_or_broken_is_refused_in_the_api_s_words() {
+    let world = world();
+    for (head, status, hint) in [
+        ("Content-Length: 100000000", 413, "what is asked for here takes a few hundred octets"),
+        ("Transfer-Encoding: chunked\r\n\r\nnot a chunk", 400, "send it whole, or nothing"),
+    ] {
+        let (found, body) =
+            world.exchange(&format!("POST /v1/drain HTTP/1.1\r\nHost: proximad\r\n{head}\r\n\r\n")).await;
+        let told: ErrorBody = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        assert_eq!((found, told.hint.as_deref()), (status, Some(hint)), "{told:?}");
+        assert!(told.error.starts_with("the body can't be taken: "), "{told:?}");
     }
 }
 

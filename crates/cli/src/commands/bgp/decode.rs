@@ -70,10 +70,14 @@ fn summary(count: usize, malformed: usize) -> String {
 
 fn show(index: usize, offset: usize, message: &Explanation, output: &mut Output) -> Result<(), Failure> {
     let name = output.toned(Tone::Heading, message.name().unwrap_or("unknown"));
-    let length = message.octets.len();
-    let octets = if length == 1 { "octet" } else { "octets" };
+    let there = message.octets.len();
+    let octets = if there == 1 { "octet" } else { "octets" };
     let place = if offset == 0 { String::new() } else { format!(", at octet {offset}") };
-    output.line(format_args!("{}. {name}, {length} {octets}{place}", index + 1))?;
+    let length = match message.endless() {
+        Some(said) => format!("said to have {said} octets, {there} {octets} from here to the end"),
+        None => format!("{there} {octets}"),
+    };
+    output.line(format_args!("{}. {name}, {length}{place}", index + 1))?;
     match &message.content {
         Content::Open(open) => show_open(open, output)?,
         Content::Update(update) => show_update(update, output)?,

@@ -40,6 +40,9 @@ pub(super) fn explained(message: &Explanation, offset: usize) -> Value {
     if !key.is_empty() {
         value[key] = content;
     }
+    if let Some(length) = message.endless() {
+        value["said_length"] = json!(length);
+    }
     if let Some(truncated) = message.truncated() {
         value["truncated"] = json!({ "octets": truncated.octets, "of": truncated.of });
     } else if let Some(refusal) = &message.refusal {
