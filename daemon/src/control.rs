@@ -45,6 +45,7 @@ use crate::{
     signals::{Signal, Signals},
     stop::{self, Stop},
     thaw::{self, Gap, Thaw},
+    tls::Tls,
     traffic::Traffic,
     vips::LocalVips,
     watchdog::{Change, Watchdog, WorkerLost},
@@ -103,6 +104,7 @@ pub(crate) struct Control {
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) tls: Tls,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
@@ -130,6 +132,7 @@ pub(crate) struct Parts {
     pub(crate) data_plane: Arc<DataPlane>,
     pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) tls: Tls,
     pub(crate) bfd: BfdSessions,
     pub(crate) checks: Checks,
     pub(crate) observers: Observers,
@@ -144,7 +147,7 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, traffic, snapshot, bfd, checks, .. } = parts;
+        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, bfd, checks, .. } = parts;
         let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
@@ -171,6 +174,7 @@ impl Control {
             vips,
             log,
             snapshot,
+            tls,
             desired: Vec::new(),
             ready: false,
             beats,
@@ -373,8 +377,8 @@ impl Control {
     }
 
     /// Hands the workers what there is to serve from now.
-    fn serve(&mut self) {
-        let snapshot = routing::snapshot(&self.config, &self.observed, &self.distances);
+    pub(crate) fn serve(&mut self) {
+        let snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
         self.snapshot.store(Arc::new(snapshot));
     }
 

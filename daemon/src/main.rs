@@ -21,6 +21,7 @@
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
 //! | [`neighbours`], [`attempts`] | news of BGP and BFD sessions, and which of them are none |
+//! | [`tls`] | certificates, their keys, and those of tickets |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
 //! | [`vips`] | which prefixes are local |
@@ -57,6 +58,7 @@ mod start;
 mod stop;
 mod tell;
 mod thaw;
+mod tls;
 mod traffic;
 mod vips;
 mod watchdog;

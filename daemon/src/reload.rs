@@ -7,8 +7,8 @@
 //!                              refused as a whole, nothing changed, told in the journal
 //! ```
 //!
-//! Peers, monitoring stations, table dumps, announcement groups, `[limits]`, `[drain]` and the log's level change while the daemon
-//! runs; unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
+//! Peers, monitoring stations, table dumps, announcement groups, TLS of services, `[limits]`, `[drain]` and the log's level change
+//! while the daemon runs; certificates, keys and ticket keys are read again whatever the file says. Unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
 //! of the file is applied: what runs is always one file, whole.
 //!
 //! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last.
@@ -32,6 +32,7 @@ use crate::{
     admin::{CommandRefusal, Reply},
     control::Control,
     speaker::{bmp_config, mrt_config},
+    tls::Tls,
     vips,
 };
 
@@ -54,6 +55,7 @@ pub(crate) enum Progress {
 pub(crate) struct Plan {
     config: Config,
     peers: Peers,
+    tls: Tls,
     changes: Reloaded,
     steps: Vec<Step>,
     /// Whether stations or table dumps differ.
@@ -139,7 +141,7 @@ impl Control {
     }
 
     fn take_over(&mut self, plan: Plan, asked: Asked) {
-        let Plan { config, peers, changes, newcomers, regroup, .. } = plan;
+        let Plan { config, peers, tls, changes, newcomers, regroup, .. } = plan;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
         }
@@ -150,6 +152,10 @@ impl Control {
         }
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
+        self.tls = tls;
+        if !changes.tls.is_empty() {
+            self.serve();
+        }
         if regroup {
             self.take_over_groups(&before, &newcomers);
         }
@@ -214,6 +220,9 @@ impl Control {
         let peers = Peers::of(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed; correct it, then reload again")
         })?;
+        let tls = self.tls.again(&config).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed, and the certificates before stay in use")
+        })?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()
@@ -230,9 +239,10 @@ impl Control {
             services: reloads(&diff.services),
             pools: reloads(&diff.pools),
             regions: reloads(&diff.regions),
+            tls: tls.differing(&self.tls),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, changes, steps, watchers, newcomers, regroup })
+        Ok(Plan { config, peers, tls, changes, steps, watchers, newcomers, regroup })
     }
 }
 

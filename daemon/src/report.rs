@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proxima_api as api;
 use proxima_bgp_speaker::{PeerRoute, PeerStatus};
-use proxima_config::Protocol;
+use proxima_config::{HttpService, Protocol};
 use proxima_types::Health;
 
 use crate::{control::Control, distance::Why, groups::scored, words};
@@ -87,7 +87,8 @@ impl Control {
             let counted = stats.services.get(&service.name).cloned().unwrap_or_default();
             let (protocol, exchanges) = match service.protocol {
                 Protocol::Tcp(_) => (api::Protocol::Tcp, counted.connections),
-                Protocol::Http(_) => (api::Protocol::Http, counted.requests),
+                Protocol::Http(HttpService { tls: None, .. }) => (api::Protocol::Http, counted.requests),
+                Protocol::Http(_) => (api::Protocol::Https, counted.requests),
             };
             let listener = |address: &_| api::Listener { address: *address, open: self.accepts() };
             api::Service {

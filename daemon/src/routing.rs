@@ -15,7 +15,7 @@ use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
 
-use crate::distance::Distances;
+use crate::{distance::Distances, tls::Tls};
 
 /// What probes have found out about a backend.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +29,7 @@ pub(crate) struct Observed {
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
 pub(crate) fn snapshot(
     config: &Config,
+    tls: &Tls,
     observed: &BTreeMap<BackendId, Observed>,
     distances: &Distances,
 ) -> Snapshot {
@@ -40,7 +41,8 @@ pub(crate) fn snapshot(
         });
         let Pool { balance, passive, .. } = &config.pools[pool];
         let late = passive.and_then(|passive| passive.first_byte);
-        Upstream { levels: Arc::clone(levels), policy: policy(*balance), timeouts, late }
+        let tls = tls.client(pool).cloned();
+        Upstream { levels: Arc::clone(levels), policy: policy(*balance), tls, timeouts, late }
     };
     let services = config.services.values().map(|service| {
         let served = match &service.protocol {
@@ -53,19 +55,25 @@ pub(crate) fn snapshot(
                 Service::Tcp(upstream(&tcp.pool, &tcp.residency, timeouts))
             }
             Protocol::Http(http) => {
-                Service::Http(http.routes.iter().map(|route| http_route(route, &mut upstream)).collect())
+                let routes = http.routes.iter().map(|route| http_route(route, &mut upstream)).collect();
+                match tls.server(&service.name) {
+                    Some(tls) => Service::Https(tls.clone(), routes),
+                    None => Service::Http(routes),
+                }
             }
         };
         (service.name.clone(), served)
     });
-    Snapshot { services: services.collect(), ..Snapshot::default() }
+    let services = services.collect();
+    let probed_tls = probed_pools(config)
+        .flat_map(|pool| std::iter::repeat_n(tls.client(&pool.name).cloned(), pool.backends.len()));
+    Snapshot { services, probed_tls: probed_tls.collect() }
 }
 
 /// The ways of probes that go through the data plane: one for each of their backends, whatever its verdict is.
 ///
 /// A probe carries nobody's data, so no fence is in its way.
 pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
-    let pools = config.pools.values().filter(|pool| pool.probe.via == Via::Service);
     let upstream = |pool: &Pool, candidate: Candidate| {
         let timeout = pool.probe.timeout;
         let timeouts = Timeouts {
@@ -77,13 +85,17 @@ pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
         };
         let candidate = Candidate { health: Health::Up, weight: Weight::default(), ..candidate };
         let levels = Arc::new(levels(config, None, std::iter::once(candidate)));
-        Upstream { levels, policy: PolicyKind::default(), timeouts, late: None }
+        Upstream { levels, policy: PolicyKind::default(), tls: None, timeouts, late: None }
     };
     let (observed, distances) = (BTreeMap::new(), Distances::new(config));
     let of_pool = |pool: &Pool| -> Vec<Upstream> {
         candidates(config, pool, &observed, &distances).map(|candidate| upstream(pool, candidate)).collect()
     };
-    pools.flat_map(of_pool).collect()
+    probed_pools(config).flat_map(of_pool).collect()
+}
+
+fn probed_pools(config: &Config) -> impl Iterator<Item = &Pool> {
+    config.pools.values().filter(|pool| pool.probe.via == Via::Service)
 }
 
 fn http_route(
@@ -161,7 +173,7 @@ mod tests {
     }
 
     fn snapshot(config: &Config, observed: &BTreeMap<BackendId, Observed>) -> Snapshot {
-        super::snapshot(config, observed, &Distances::new(config))
+        super::snapshot(config, &Tls::load(config).unwrap(), observed, &Distances::new(config))
     }
 
     fn order(snapshot: &Snapshot, route: usize) -> Vec<String> {
@@ -240,7 +252,8 @@ mod tests {
         let config = config("bgp");
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         let mut distances = Distances::new(&config);
-        let order = |distances: &Distances| order(&super::snapshot(&config, &all, distances), 1);
+        let tls = Tls::load(&config).unwrap();
+        let order = |distances: &Distances| order(&super::snapshot(&config, &tls, &all, distances), 1);
         let (us, apac) = (address("3"), address("4"));
         assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "no routes at all: by time");
 

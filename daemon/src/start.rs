@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -20,7 +20,7 @@ use proxima_api::EventKind;
 use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
-use proxima_config::{Config, Protocol};
+use proxima_config::{Config, HttpService, Protocol};
 use proxima_probe::{Prober, ProberHandle};
 use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
@@ -44,6 +44,7 @@ use crate::{
     routing, secret,
     signals::Signals,
     speaker::speaker_config,
+    tls::Tls,
     traffic::Traffic,
     vips::{self, LocalVips},
 };
@@ -82,12 +83,14 @@ impl Daemon {
         let socket =
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
+        let tls = Tls::load(&config)?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
         vips.add(&vips::wanted(&config)).await?;
         let snapshot = Arc::new(ArcSwap::from_pointee(routing::snapshot(
             &config,
+            &tls,
             &BTreeMap::new(),
             &Distances::new(&config),
         )));
@@ -139,6 +142,7 @@ impl Daemon {
             data_plane,
             traffic,
             snapshot,
+            tls,
             bfd,
             checks: prober.checks(),
             observers,
@@ -270,7 +274,8 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
     let listeners = config.services.values().flat_map(|service| {
         let protocol = match service.protocol {
             Protocol::Tcp(_) => proxima_proxy::Protocol::Tcp,
-            Protocol::Http(_) => proxima_proxy::Protocol::Http,
+            Protocol::Http(HttpService { tls: None, .. }) => proxima_proxy::Protocol::Http,
+            Protocol::Http(_) => proxima_proxy::Protocol::Https,
         };
         service.listen.iter().map(move |address| Listener {
             service: service.name.clone(),

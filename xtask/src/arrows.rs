@@ -45,6 +45,7 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-quic-lb", Class::Pure),
     ("proxima-residency", Class::Pure),
     ("proxima-types", Class::Pure),
+    ("proxima-x509", Class::Pure),
     ("proxima-bfd-io", Class::Driver),
     ("proxima-bgp-speaker", Class::Driver),
     ("proxima-catchment-io", Class::Driver),

@@ -67,6 +67,7 @@ const NEEDS: &[Need] = &[
     },
     Need { program: "node", package: "nodejs", purpose: "a backend to compare with", tasks: &[Task::Test] },
     Need { program: "curl", package: "curl", purpose: "an HTTP client", tasks: &[Task::Test] },
+    Need { program: "openssl", package: "openssl", purpose: "a TLS client", tasks: &[Task::Test] },
     Need { program: "h2load", package: "nghttp2-client", purpose: "HTTP/2 load", tasks: &[Task::Test] },
     Need { program: "nghttp", package: "nghttp2-client", purpose: "an HTTP/2 client", tasks: &[Task::Test] },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },

@@ -71,6 +71,10 @@ pub struct Reloaded {
     /// Regions.
     #[serde(default)]
     pub regions: Reloads,
+    /// Whose certificates, keys, authorities or ticket keys are others now than before, though the file may say the same:
+    /// `services.api.tls`, ….
+    #[serde(default)]
+    pub tls: Vec<String>,
     /// What else has other settings now, by its key in the file: `drain`, `bgp.mrt`, ….
     #[serde(default)]
     pub other: Vec<String>,
@@ -126,6 +130,9 @@ impl fmt::Display for Reloaded {
         };
         let mut lines: Vec<String> =
             self.named().into_iter().filter_map(|(kind, reloads)| line(kind, reloads)).collect();
+        if !self.tls.is_empty() {
+            lines.push(format!("certificates and keys: ~{}", self.tls.join(" ~")));
+        }
         if !self.other.is_empty() {
             lines.push(format!("other: ~{}", self.other.join(" ~")));
         }

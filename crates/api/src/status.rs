@@ -132,6 +132,8 @@ pub enum Protocol {
     Tcp,
     /// HTTP/1.1.
     Http,
+    /// HTTP/1.1 over TLS.
+    Https,
 }
 
 impl fmt::Display for Protocol {
@@ -139,6 +141,7 @@ impl fmt::Display for Protocol {
         f.pad(match self {
             Self::Tcp => "tcp",
             Self::Http => "http",
+            Self::Https => "https",
         })
     }
 }

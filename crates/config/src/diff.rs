@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 use proxima_types::{GroupName, PeerName, PoolName, RegionName, ServiceName, StationName};
 use serde::Serialize;
 
-use crate::{Bmp, Config, Group, Peer, Protocol, Service};
+use crate::{Bmp, Config, Group, HttpService, Peer, Protocol, Service};
 
 /// The difference of two configurations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -149,7 +149,11 @@ fn listeners(old: &Config, new: &Config) -> Vec<ListenerChange> {
         let pairs = changed.iter().filter(|name| differ(&old.services[*name], &new.services[*name]));
         pairs.cloned().collect()
     };
-    let kind = |service: &Service| std::mem::discriminant(&service.protocol);
+    let kind = |service: &Service| match &service.protocol {
+        Protocol::Tcp(_) => "tcp",
+        Protocol::Http(HttpService { tls: None, .. }) => "http",
+        Protocol::Http(HttpService { tls: Some(_), .. }) => "https",
+    };
     let listen = differ(&|old, new| old.listen != new.listen);
     let protocol = differ(&|old, new| kind(old) != kind(new));
     added
@@ -175,7 +179,8 @@ fn emptied(old: &Config, new: &Config) -> Vec<String> {
     let services = old.services.iter().filter_map(|(name, old)| Some((old, new.services.get(name)?)));
     whole
         .chain(groups.flat_map(|(old, new)| emptied_communities(old, new)))
-        .chain(services.flat_map(|(old, new)| lost_fences(old, new)))
+        .chain(services.clone().flat_map(|(old, new)| lost_fences(old, new)))
+        .chain(services.filter_map(|(old, new)| lost_clients(old, new)))
         .collect()
 }
 
@@ -214,6 +219,14 @@ fn lost_fences(old: &Service, new: &Service) -> Vec<String> {
         }
         (Protocol::Tcp(_), Protocol::Http(_)) | (Protocol::Http(_), Protocol::Tcp(_)) => Vec::new(),
     }
+}
+
+/// That a service takes anyone's clients now.
+fn lost_clients(old: &Service, new: &Service) -> Option<String> {
+    let Protocol::Http(HttpService { tls: Some(new), .. }) = &new.protocol else { return None };
+    let Protocol::Http(HttpService { tls: Some(before), .. }) = &old.protocol else { return None };
+    let lost = before.clients.is_some() && new.clients.is_none();
+    lost.then(|| format!("services.{}.tls.client-ca", old.name))
 }
 
 fn peers(config: &Config) -> BTreeMap<PeerName, &Peer> {

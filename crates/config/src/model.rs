@@ -7,6 +7,7 @@
 mod announce;
 mod bgp;
 mod passive;
+mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +29,7 @@ pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
 pub use passive::Passive;
+pub use tls::{ClientAuth, ClientTls, KeyPair, ServerTls, TlsVersion};
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +106,7 @@ impl Service {
 pub enum Protocol {
     /// `tcp`: bytes relayed.
     Tcp(TcpService),
-    /// `http`: HTTP/1.1.
+    /// `http`, or `https`: HTTP/1.1, in plain text or over TLS.
     Http(HttpService),
 }
 
@@ -128,11 +130,13 @@ pub struct TcpTimeouts {
     pub idle: Duration,
 }
 
-/// A service of `protocol = "http"`.
+/// A service of `protocol = "http"` or `"https"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpService {
     /// The first that matches takes the request. Not empty; none is hidden by an earlier one.
     pub routes: Vec<Route>,
+    /// `https`: how TLS is spoken. Absent: `http`.
+    pub tls: Option<ServerTls>,
 }
 
 /// `[[services.NAME.routes]]`.
@@ -180,6 +184,8 @@ pub struct Pool {
     pub name: PoolName,
     /// How a level's backends share the load. Default [`Balance::LeastRequest`].
     pub balance: Balance,
+    /// How TLS is spoken to the backends; absent: plain text. Probes have settings of their own. No pool of a TCP service has it.
+    pub tls: Option<ClientTls>,
     /// How each backend is probed.
     pub probe: Probe,
     /// What of real traffic is evidence about a backend; absent: nothing (`observe = false`).

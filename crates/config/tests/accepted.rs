@@ -3,8 +3,9 @@
 use std::{num::NonZeroU16, time::Duration};
 
 use proxima_config::{
-    Bfd, Config, Damping, Distance, Group, MaxPrefixes, Passive, Peer, PrefixAction, ProbeKind, Protocol,
-    Remote, Role, Slo, Via, Vip, WhenDown, Withdrawals, Withdrawn,
+    Bfd, ClientAuth, ClientTls, Config, Damping, Distance, Group, KeyPair, MaxPrefixes, Passive, Peer,
+    PrefixAction, ProbeKind, Protocol, Remote, Role, Slo, TlsVersion, Via, Vip, WhenDown, Withdrawals,
+    Withdrawn,
 };
 use proxima_probe_kind::{
     Agent, Dns, DnsRecord, DnsTransport, Exec, Expect, ExpectHeader, Grpc, Http, HttpVersion, Notice,
@@ -226,6 +227,51 @@ fn a_tcp_service_may_have_a_fence_and_deadlines() {
         (tcp.timeouts.connect, tcp.timeouts.idle),
         (Duration::from_millis(200), Duration::from_hours(1))
     );
+}
+
+#[test]
+fn an_https_service_has_one_certificate_in_short_or_several_in_a_list() {
+    let tls = |tls: &str| {
+        let config = parse(&with("protocol = \"http\"", &format!("protocol = \"https\"\ntls = {tls}")));
+        let Protocol::Http(http) = &config.services[&"api".parse().unwrap()].protocol else { panic!("HTTP") };
+        http.tls.clone().unwrap()
+    };
+    let pair = |name: &str| KeyPair {
+        certificate: format!("/{name}.pem").into(),
+        key: format!("/{name}.key").into(),
+    };
+    let short = tls("{ certificate = \"/a.pem\", key = \"/a.key\" }");
+    assert_eq!(short.certificates, [pair("a")]);
+    assert_eq!((short.min_version, short.clients, short.ticket_keys), (TlsVersion::Tls12, None, None));
+    let long = tls(
+        "{ certificates = [{ certificate = \"/a.pem\", key = \"/a.key\" }, { certificate = \"/b.pem\", key = \"/b.key\" }], \
+         min-version = \"1.3\", client-ca = \"/ca.pem\", ticket-keys = \"/tickets\" }",
+    );
+    assert_eq!(long.certificates, [pair("a"), pair("b")]);
+    assert_eq!((long.min_version, long.ticket_keys), (TlsVersion::Tls13, Some("/tickets".into())));
+    assert_eq!(long.clients, Some(ClientAuth { ca: "/ca.pem".into(), required: true }));
+    let optional = tls(
+        "{ certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", client-auth = \"optional\" }",
+    );
+    assert_eq!(optional.clients, Some(ClientAuth { ca: "/ca.pem".into(), required: false }));
+}
+
+#[test]
+fn a_pool_may_speak_tls_with_the_systems_authorities_or_its_own() {
+    let tls = |tls: &str| {
+        let config = parse(&with("balance = \"least-request\"", tls));
+        config.pools[&"app".parse().unwrap()].tls.clone()
+    };
+    assert_eq!(tls(""), None);
+    let plain = ClientTls { ca_file: None, server_name: None, identity: None };
+    assert_eq!(tls("tls = true"), Some(plain.clone()));
+    assert_eq!(tls("tls = {}"), Some(plain));
+    let whole = tls(
+        "tls = { ca-file = \"/ca.pem\", server-name = \"app.internal\", certificate = \"/a.pem\", key = \"/a.key\" }",
+    );
+    let identity = Some(KeyPair { certificate: "/a.pem".into(), key: "/a.key".into() });
+    let server_name = Some("app.internal".to_owned());
+    assert_eq!(whole, Some(ClientTls { ca_file: Some("/ca.pem".into()), server_name, identity }));
 }
 
 #[test]

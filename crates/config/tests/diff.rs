@@ -7,8 +7,7 @@ mod common;
 use common::{SOUND, with};
 
 fn diff(new: &str) -> Diff {
-    let parse = |text: &str| Config::parse(text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"));
-    Config::diff(&parse(SOUND), &parse(new))
+    Config::diff(&sound(SOUND), &sound(new))
 }
 
 #[test]
@@ -62,6 +61,7 @@ fn each_change_is_named_where_it_belongs() {
         ("first-byte = \"10s\"", "first-byte = \"11s\"", "services: ~api"),
         ("tier = 1", "tier = 2", "pools: ~app"),
         ("tier = 1", "tier = 1\nshared = true", "pools: ~app"),
+        ("balance = \"least-request\"", "tls = true", "pools: ~app"),
         ("[pools.raw]\n", "[pools.raw]\npassive = { error-limit = 5 }\n", "pools: ~raw"),
         ("interval = \"1s\"", "interval = \"2s\"", "pools: ~app"),
         ("name = \"fra1\"", "name = \"fra2\"", "other: ~pop.name"),
@@ -94,12 +94,22 @@ fn what_takes_other_sockets_is_told_apart_from_what_is_served_on_them() {
     let spoken = "protocol = \"http\"\nroutes = [{ pool = \"raw\" }]";
     let tcp = "protocol = \"tcp\"\npool = \"raw\"";
     assert_eq!(listeners(tcp, spoken), ["services.raw.protocol"]);
+    let https = "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\" }";
+    assert_eq!(listeners("protocol = \"http\"", https), ["services.api.protocol"]);
+    let diff = Config::diff(
+        &sound(&with("protocol = \"http\"", https)),
+        &sound(&with("protocol = \"http\"", &https.replace("a.key", "b.key"))),
+    );
+    assert_eq!((diff.to_string().as_str(), diff.listeners), ("services: ~api", Vec::new()));
+}
+
+fn sound(text: &str) -> Config {
+    Config::parse(text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 #[test]
 fn a_list_that_loses_its_last_entry_is_named() {
-    let parse = |text: &str| Config::parse(text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"));
-    let emptied = |old: &str, new: &str| Config::diff(&parse(old), &parse(new)).emptied;
+    let emptied = |old: &str, new: &str| Config::diff(&sound(old), &sound(new)).emptied;
     for (from, to, key) in [
         ("communities = [\"64512:100\"]\n", "", "announce.web.communities"),
         ("residency = { allow = [\"EU\"] }\n", "", "services.api.routes[1].residency"),
@@ -116,6 +126,12 @@ fn a_list_that_loses_its_last_entry_is_named() {
     let begin = alone.find("[[bgp.peers]]").unwrap();
     let end = alone.find("[services.api]").unwrap();
     assert_eq!(emptied(&alone, &alone.replace(&alone[begin..end], "")), ["bgp.peers"]);
+    let tls =
+        "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\" }";
+    let guarded = with("protocol = \"http\"", tls);
+    let open = guarded.replace(", client-ca = \"/ca.pem\"", "");
+    assert_eq!(emptied(&guarded, &open), ["services.api.tls.client-ca"]);
+    assert_eq!(emptied(&open, &guarded), [""; 0]);
     let one_less = with("communities = [\"64512:100\"]", "communities = [\"64512:100\", \"64512:101\"]");
     assert_eq!(emptied(&one_less, SOUND), [""; 0], "not the last one");
 }

@@ -276,12 +276,34 @@ const MISTAKES: &[Mistake] = &[
     mistake("communities = [\"64512:100\"]", "large-communities = [\"64512:7:1\", «\"64512:2:1\"]", "`64512:2:1` is a mark by which PoPs tell each other apart",
         "a `guard` sets `LOCAL-AS:1:…` and `LOCAL-AS:2:…` itself: use other numbers"),
     // Services and pools.
-    mistake("\"tcp\"", "«\"udp\"", "`udp` is none of the choices", "the choices are `http`, `tcp`"),
+    mistake("\"tcp\"", "«\"udp\"", "`udp` is none of the choices", "the choices are `http`, `https`, `tcp`"),
     mistake("pool = \"raw\"", "pool = \"raw\"\ntimeouts = { «first-byte = \"1s\" }", "`first-byte` has no place in a TCP service", "a TCP service has `connect` and `idle`"),
     mistake("pool = \"raw\"", "pool = \"raw\"\n«routes = [{ pool = \"raw\" }]", "`routes` has no place in a TCP service", "a TCP service sees no requests: name its `pool` directly, or write `protocol = \"http\"`"),
     mistake("protocol = \"http\"", "protocol = \"http\"\n«pool = \"app\"", "`pool` has no place in an HTTP service", "write it in a route: `[[services.api.routes]]`"),
     mistake("[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"tcp\"\npool = \"raw\"\n", "«[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"http\"\n",
         "`routes` is missing in `services.raw`", "add `[[services.raw.routes]]` with `pool`"),
+    // TLS of services.
+    mistake("protocol = \"http\"\n", "protocol = \"http\"\n«tls = {}\n", "`tls` has no place in a service of plain HTTP", "write `protocol = \"https\"`"),
+    mistake("pool = \"raw\"", "pool = \"raw\"\n«tls = {}", "`tls` has no place in a TCP service",
+        "a TCP service relays bytes as they are: remove it, or write `protocol = \"https\"`"),
+    mistake("[services.api]\nlisten = [\"203.0.113.1:80\", \"[2001:db8:ac::1]:80\"]\nprotocol = \"http\"\n", "«[services.api]\nlisten = [\"203.0.113.1:80\", \"[2001:db8:ac::1]:80\"]\nprotocol = \"https\"\n",
+        "`tls` is missing in `services.api`", "add `tls = { certificate = \"/etc/proxima/api.pem\", key = \"/etc/proxima/api.key\" }`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = «{ certificate = \"/a.pem\" }", "`key` is missing in `services.api.tls`", "add `key = \"/etc/proxima/api.key\"`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = «\"a.pem\", key = \"/a.key\" }", "`a.pem` is not an absolute path", "begin it with /, as in \"/etc/proxima/secret.key\""),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificates = [{ certificate = \"/a.pem\", key = \"/a.key\" }], «key = \"/a.key\" }", "`key` has no place beside `certificates`", "write it as the first of `certificates`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificates = «[] }", "`certificates` is empty", "write each as `[[services.api.tls.certificates]]`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificates = [{ certificate = \"/a.pem\", key = \"/a.key\" }, { certificate = «\"/a.pem\", key = \"/b.key\" }] }", "/a.pem is listed twice", "remove one of the two"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", min-version = «\"1.1\" }", "`1.1` is none of the choices", "did you mean `1.2`? The choices are `1.2`, `1.3`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", min-version = «1.2 }", "expected a string, found a number with a fraction", "write it in quotes: `\"1.2\"`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", client-auth = «\"required\" }", "`client-auth` without `client-ca` could check nobody", "name the file of the clients' certificate authorities with `client-ca`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", client-auth = «\"maybe\" }", "`maybe` is none of the choices", "the choices are `optional`, `required`"),
+    // TLS of pools.
+    mistake("balance = \"least-request\"", "tls = «false", "`false` asks nothing", "remove the key, or write `true`"),
+    mistake("balance = \"least-request\"", "tls = { «ca = \"/ca.pem\" }", "unknown key `ca` in `pools.app.tls`", "the keys here are `ca-file`, `certificate`, `key`, `server-name`"),
+    mistake("balance = \"least-request\"", "tls = { server-name = «\"a b\" }", "`a b` is not a server name", "write a name such as \"api.example.com\", or an address, as the certificate has it"),
+    mistake("balance = \"least-request\"", "tls = «{ key = \"/a.key\" }", "`certificate` is missing in `pools.app.tls`", "add `certificate = \"/etc/proxima/api.pem\"`"),
+    mistake("[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"tcp\"\npool = \"raw\"\n", "[pools.safe]\ntls = true\nprobe = { tcp = true }\nbackends = [{ name = \"a\", region = \"eu\", address = \"10.0.0.9:1\" }]\n[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"tcp\"\npool = «\"safe\"\n",
+        "pool `safe` has `tls`, and a TCP service relays bytes as they are", "give the service a pool of its own, without `tls`"),
     mistake("\"203.0.113.1:5000\"", "«\"203.0.113.1:80\"", "203.0.113.1:80 is listened on twice; `services.api` has it already", "give each listener its own address or port"),
     mistake("listen = [\"203.0.113.1:5000\"]", "listen = [\"203.0.113.1:5000\"]\nresidency = «{}", "`allow` is missing in `services.raw.residency`", "add `allow = [\"EU\"]`"),
     mistake("\"127.0.0.1:9179\"", "«\"203.0.113.1:5000\"", "203.0.113.1:5000 is listened on twice; `services.raw` has it already", "give each listener its own address or port"),
@@ -492,8 +514,10 @@ fn a_file_with_ten_mistakes_reports_all_ten_in_order() {
 #[test]
 fn a_protocol_that_is_none_hides_no_other_mistake_of_its_service() {
     let http =
-        with("protocol = \"http\"", "protocol = \"https\"").replacen("pool = \"app\"", "pool = \"ap\"", 1);
+        with("protocol = \"http\"", "protocol = \"h2\"").replacen("pool = \"app\"", "pool = \"ap\"", 1);
     assert_eq!(paths(&errors(&http)), ["services.api.protocol", "services.api.routes[0].pool"]);
+    let https = with("protocol = \"http\"", "protocol = \"htps\"\ntls = { certificate = \"/a.pem\" }");
+    assert_eq!(paths(&errors(&https)), ["services.api.protocol", "services.api.tls.key"]);
     let tcp = with("protocol = \"tcp\"\npool = \"raw\"", "pool = \"rw\"\ntimeouts = { idle = 5 }");
     let lacking = ["services.raw.protocol", "services.raw.pool", "services.raw.timeouts.idle"];
     assert_eq!(paths(&errors(&tcp)), lacking);

@@ -30,7 +30,9 @@ fn every_example_parses() {
     }
     assert!(
         seen.is_superset(
-            &["example.toml", "peers.toml", "probes.toml", "two-regions.toml"].map(str::to_owned).into()
+            &["example.toml", "https.toml", "peers.toml", "probes.toml", "two-regions.toml"]
+                .map(str::to_owned)
+                .into()
         ),
         "{seen:?}"
     );

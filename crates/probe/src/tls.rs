@@ -3,7 +3,6 @@
 //! rustls with aws-lc-rs. Configurations are shared by all probes that want the same; sessions are never resumed, so that
 //! each new connection shows the certificate anew.
 
-mod dates;
 mod words;
 
 use std::{
@@ -58,7 +57,7 @@ impl TlsConfigs {
             .run(Phase::Handshake, async { connecting.await.map_err(|error| handshake_failure(&error)) })
             .await?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let ends = certificate.and_then(|certificate| dates::ends(certificate));
+        let ends = certificate.and_then(certificate_ends);
         let secured = Wire::Tls(Box::new(Secured { stream, ends }));
         judge_validity(ends, tls.min_validity)?;
         Ok(secured)
@@ -108,7 +107,7 @@ fn unix_now() -> u64 {
 
 /// When the certificate in `der` ends, in seconds since the Unix epoch.
 pub(crate) fn certificate_ends(der: &CertificateDer<'_>) -> Option<u64> {
-    dates::ends(der)
+    proxima_x509::validity(der).map(|validity| validity.until)
 }
 
 fn configure(trust: &Trust, alpn: &[String]) -> Result<ClientConfig, String> {

@@ -1,12 +1,13 @@
 //! The data plane alone, in front of one backend: `forward --listen 127.0.0.1:8005 --backend 127.0.0.1:9000`
-//! (`--tcp` relays bytes, `--workers N`). For measurements beside other proxies; it serves until it is killed.
+//! (`--tcp` relays bytes; `--certificate FILE --key FILE` speaks TLS with clients; `--workers N`). For measurements beside other proxies; it serves until it is killed.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
-    DataPlane, DataPlaneConfig, Listener, Match, Protocol, Route, Service, Snapshot, Timeouts, Upstream,
+    Chain, Clients, DataPlane, DataPlaneConfig, Listener, Match, MinVersion, Protocol, Route, Service,
+    Snapshot, TicketKeys, Timeouts, TlsServer, TlsServerOptions, Upstream,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, RegionName, ServiceName, Weight};
@@ -41,21 +42,37 @@ fn main() -> Result<(), AnyError> {
     let upstream = Upstream {
         levels: Arc::new(Levels::new(fence.admit([candidate]), &region)),
         policy: PolicyKind::default(),
+        tls: None,
         timeouts: Timeouts::default(),
         late: None,
     };
     let service: ServiceName = "web".parse()?;
-    let kind = if is_tcp {
-        Service::Tcp(upstream)
-    } else {
-        Service::Http(vec![Route { matches: Match::default(), upstream }])
+    let tls = match (value("--certificate"), value("--key")) {
+        (Some(certificate), Some(key)) => Some(tls(&service, certificate, key)?),
+        _ => None,
     };
-    let snapshot = Snapshot { services: [(service.clone(), kind)].into() };
-    let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Http };
+    let routes = |upstream| vec![Route { matches: Match::default(), upstream }];
+    let (protocol, kind) = match tls {
+        _ if is_tcp => (Protocol::Tcp, Service::Tcp(upstream)),
+        None => (Protocol::Http, Service::Http(routes(upstream))),
+        Some(tls) => (Protocol::Https, Service::Https(tls, routes(upstream))),
+    };
+    let snapshot = Snapshot { services: [(service.clone(), kind)].into(), ..Snapshot::default() };
     let listeners = vec![Listener { service, address: listen, protocol }];
     let config = DataPlaneConfig::new(workers, listeners, "bench1".parse()?);
     let _plane = DataPlane::start(config, &Arc::new(ArcSwap::from_pointee(snapshot)))?;
     loop {
         std::thread::park();
     }
+}
+
+fn tls(service: &ServiceName, certificate: &str, key: &str) -> Result<TlsServer, AnyError> {
+    let identity = Chain::from_pem(&std::fs::read(certificate)?)?.with_key(&std::fs::read(key)?)?;
+    Ok(TlsServer::new(&TlsServerOptions {
+        service,
+        identities: &[identity],
+        min_version: MinVersion::default(),
+        clients: &Clients::Any,
+        tickets: &TicketKeys::own()?,
+    })?)
 }

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proxima_balance::Candidate;
@@ -18,11 +18,15 @@ use crate::{
     descriptors::{Descriptors, Lease},
     distress::{Quiet, Teller},
     stats::{BackendCounters, Reason},
+    stream::Stream,
     timer::{Deadline, Timers},
+    tls::TlsToBackend,
 };
 
 /// How long a connection to a backend may rest before it is closed.
 const IDLE: Duration = Duration::from_secs(30);
+/// From one word in the log about a backend's TLS to the next.
+const TLS_TOLD_EVERY: Duration = Duration::from_secs(30);
 /// How many may rest.
 const MAX_IDLE: usize = 512;
 
@@ -31,6 +35,9 @@ pub(crate) struct Backend {
     pub(crate) id: BackendId,
     pub(crate) address: SocketAddr,
     pub(crate) counters: Arc<BackendCounters>,
+    /// `None`: plain text.
+    tls: Option<TlsToBackend>,
+    tls_told_at: Cell<Option<Instant>>,
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
     quiet: Quiet,
@@ -41,7 +48,7 @@ pub(crate) struct Backend {
 
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     until: Deadline,
     _place: Lease,
 }
@@ -50,13 +57,15 @@ impl Backend {
     /// Of a candidate, which the fence has let into a level; from nothing else.
     pub(crate) fn new(
         candidate: &Candidate,
+        tls: Option<TlsToBackend>,
         counters: Arc<BackendCounters>,
         descriptors: Rc<Descriptors>,
         teller: Rc<Teller>,
     ) -> Self {
         let (id, address) = (candidate.backend.clone(), candidate.address);
         let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
-        Self { id, address, counters, descriptors, teller, quiet, pending, idle }
+        let tls_told_at = Cell::new(None);
+        Self { id, address, counters, tls, tls_told_at, descriptors, teller, quiet, pending, idle }
     }
 
     /// How many exchanges and relayed connections this worker has under way on it.
@@ -82,7 +91,7 @@ impl Backend {
 
     /// The connection used last of those at rest. What the kernel is known to have closed, or to hold bytes nobody
     /// asked for on, is dropped.
-    pub(crate) fn reuse(&self) -> Option<TcpStream> {
+    pub(crate) fn reuse(&self) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { stream, .. }) = idle.pop() {
             if is_quiet(&stream) {
@@ -92,8 +101,35 @@ impl Backend {
         None
     }
 
-    /// A new connection.
-    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+    /// A new connection, ready for a request.
+    pub(crate) async fn connect(&self) -> Result<Stream, Reason> {
+        let tcp = self.connect_tcp().await.map_err(|_| Reason::Connect)?;
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        // Boxed: no exchange in plain text is to be larger for it.
+        match Box::pin(tls.connect(tcp)).await {
+            Ok(stream) => {
+                self.counters.handshake(stream.handshake());
+                Ok(Stream::Tls(Box::new(stream)))
+            }
+            Err(error) => {
+                self.tell_of_tls(&error);
+                Err(Reason::Tls)
+            }
+        }
+    }
+
+    /// Nothing else says why: to clients it is one more failure.
+    #[cold]
+    fn tell_of_tls(&self, error: &io::Error) {
+        let now = Instant::now();
+        if self.tls_told_at.get().is_none_or(|told| now >= told + TLS_TOLD_EVERY) {
+            self.tls_told_at.set(Some(now));
+            tracing::warn!(backend = %self.id, address = %self.address, %error, "no TLS with the backend");
+        }
+    }
+
+    /// A new TCP connection.
+    pub(crate) async fn connect_tcp(&self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         self.counters.connects.add(1);
@@ -101,7 +137,7 @@ impl Backend {
     }
 
     /// Lets `stream` rest for the next exchange.
-    pub(crate) fn rest(&self, stream: TcpStream, timers: &Timers) {
+    pub(crate) fn rest(&self, stream: Stream, timers: &Timers) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE {
             idle.push(Idle { stream, until: timers.deadline(IDLE), _place: self.descriptors.resting() });
@@ -131,7 +167,7 @@ impl Backend {
     pub(crate) fn poll_stirred(&self, cx: &mut Context<'_>) -> Poll<()> {
         let idle = self.idle.borrow();
         let mut byte = [0];
-        let stirred = |idle: &Idle| idle.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)).is_ready();
+        let stirred = |idle: &Idle| idle.stream.tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte)).is_ready();
         if idle.iter().any(stirred) { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -143,8 +179,9 @@ impl Backend {
 
 /// Whether nothing has arrived on a connection at rest: no bytes, no end. Asks what the event loop has seen so far,
 /// not the kernel.
-fn is_quiet(stream: &TcpStream) -> bool {
-    matches!(stream.poll_read_ready(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+fn is_quiet(stream: &Stream) -> bool {
+    !stream.holds_received()
+        && matches!(stream.tcp().poll_read_ready(&mut Context::from_waker(Waker::noop())), Poll::Pending)
 }
 
 /// Whether nothing has arrived on a connection at rest, as the kernel has it. Where a wrong guess would cost a request.

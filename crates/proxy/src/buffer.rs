@@ -9,10 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// A fixed room that is filled behind and consumed in front.
 #[derive(Debug)]
@@ -54,9 +51,9 @@ impl Buffer {
 
     /// Reads once from `stream` into the room left, which must not be none. Returns how many bytes, 0 at the end
     /// of the stream.
-    pub(crate) fn poll_fill(
+    pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         debug_assert!(!self.is_full());

@@ -12,22 +12,40 @@ use tokio::{
     net::TcpStream,
 };
 
+/// What a connection can do about the way it is going to close.
+pub(crate) trait Closing {
+    /// Tells the other side that this is the end, as far as that goes without waiting. The close does it for TCP.
+    fn end(&mut self);
+
+    /// Makes the coming close a reset.
+    fn reset(&self);
+}
+
+impl Closing for TcpStream {
+    fn end(&mut self) {}
+
+    fn reset(&self) {
+        // It fails only on a connection that is reset already.
+        let _ = self.set_zero_linger();
+    }
+}
+
 /// A connection that closes in order only when what it carries is whole. Dropped before, as all are when the data
 /// plane stops, it is reset: an end of stream would make a part look like all there is.
 #[derive(Debug)]
-pub(crate) struct Guarded {
-    stream: TcpStream,
+pub(crate) struct Guarded<S: Closing = TcpStream> {
+    stream: S,
     is_whole: bool,
 }
 
-impl Guarded {
+impl<S: Closing> Guarded<S> {
     /// Nothing is under way on `stream`.
-    pub(crate) fn at_rest(stream: TcpStream) -> Self {
+    pub(crate) fn at_rest(stream: S) -> Self {
         Self { stream, is_whole: true }
     }
 
     /// Something is under way on `stream`.
-    pub(crate) fn under_way(stream: TcpStream) -> Self {
+    pub(crate) fn under_way(stream: S) -> Self {
         Self { stream, is_whole: false }
     }
 
@@ -40,31 +58,34 @@ impl Guarded {
     pub(crate) fn end(&mut self) {
         self.is_whole = true;
     }
-}
 
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        if !self.is_whole {
-            reset_on_close(&self.stream);
-        }
+    /// Whatever was said before, the close is a reset.
+    pub(crate) fn break_off(&mut self) {
+        self.is_whole = false;
     }
 }
 
-impl Deref for Guarded {
-    type Target = TcpStream;
+impl<S: Closing> Drop for Guarded<S> {
+    fn drop(&mut self) {
+        if self.is_whole { self.stream.end() } else { self.stream.reset() }
+    }
+}
 
-    fn deref(&self) -> &TcpStream {
+impl<S: Closing> Deref for Guarded<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
         &self.stream
     }
 }
 
-impl DerefMut for Guarded {
-    fn deref_mut(&mut self) -> &mut TcpStream {
+impl<S: Closing> DerefMut for Guarded<S> {
+    fn deref_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 }
 
-impl AsyncRead for Guarded {
+impl<S: Closing + AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -74,7 +95,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl<S: Closing + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -102,6 +123,5 @@ impl AsyncWrite for Guarded {
 
 /// Makes the coming close of `stream` a reset.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
-    // It fails only on a connection that is reset already.
-    let _ = stream.set_zero_linger();
+    stream.reset();
 }

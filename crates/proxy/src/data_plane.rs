@@ -75,6 +75,18 @@ impl DataPlaneConfig {
     }
 }
 
+impl DataPlaneConfig {
+    /// The port of HTTP/3 at the address of `listener`, if that speaks HTTPS and the same service is there.
+    pub(crate) fn http3_beside(&self, listener: usize) -> Option<u16> {
+        let Listener { service, address, protocol } = self.listeners.get(listener)?;
+        let beside = |other: &&Listener| {
+            other.protocol == Protocol::Http3 && other.service == *service && other.address == *address
+        };
+        let is_https = *protocol == Protocol::Https;
+        is_https.then(|| self.listeners.iter().find(beside))?.map(|other| other.address.port())
+    }
+}
+
 /// A service's place to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -95,6 +107,8 @@ pub enum Protocol {
     Http3,
     /// HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Http,
+    /// HTTP/1.1 over TLS.
+    Https,
 }
 
 /// Why the data plane did not start. Nothing of it is left then.

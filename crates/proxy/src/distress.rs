@@ -67,6 +67,8 @@ fn lost(reason: Reason) -> Option<Passive> {
         // The backend may close what rests, and a lost packet is no lost connection.
         Reason::Stale
         | Reason::ConnectTimeout
+        // A connect would not show it.
+        | Reason::Tls
         | Reason::Refused
         | Reason::FirstByte
         | Reason::Malformed

@@ -1,4 +1,4 @@
-//! The data plane: TCP relay and reverse proxy for HTTP/1.1 and HTTP/2.
+//! The data plane: TCP relay and reverse proxy for HTTP/1.1 and HTTP/2, in plain text or over TLS.
 //!
 //! ```text
 //!  control thread                    worker 0 … n-1 (threads of their own)
@@ -29,13 +29,15 @@ mod displaced;
 mod distress;
 mod http;
 mod listener;
-pub mod quic;
 mod probed;
+pub mod quic;
 mod retry;
 mod snapshot;
 mod stats;
+mod stream;
 mod tcp;
 mod timer;
+mod tls;
 mod view;
 mod worker;
 
@@ -46,5 +48,10 @@ pub use listener::BindError;
 pub use probed::ProbeEntrance;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
 pub use stats::{
-    BackendStats, LatencyHistogram, QuicStats, Reason, Served, ServiceStats, Stats, TrafficReader, Unserved,
+    BackendStats, Handshake, HandshakeFailure, LatencyHistogram, QuicStats, Reason, Served, ServiceStats,
+    Stats, TrafficReader, Unserved,
+};
+pub use tls::{
+    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
+    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };

@@ -38,7 +38,7 @@ use tokio::{
 };
 
 use crate::{
-    Match, Protocol, Upstream,
+    Match, Protocol, TlsClient, Upstream,
     backend::Backend,
     close::{Guarded, reset_on_close},
     descriptors::Descriptors,
@@ -46,6 +46,7 @@ use crate::{
     http,
     listener::{self, BindError},
     stats::{Histogram, ServiceCounters},
+    stream::Stream,
     tcp,
     timer::Timers,
     view::{ServiceView, UpstreamView},
@@ -129,7 +130,8 @@ impl ProbeEntrance {
     }
 
     /// A connection through the next worker to `backend`. With [`Protocol::Tcp`] it is there when the worker's connection to
-    /// the backend is; with [`Protocol::Http`] it takes requests as the connection of a client does.
+    /// the backend is; with [`Protocol::Http`] it takes requests as the connection of a client does, which go on over TLS where
+    /// the [snapshot](crate::Snapshot::probed_tls) says so.
     ///
     /// Dropped before it is done, it leaves nothing behind.
     ///
@@ -184,10 +186,11 @@ impl Probed {
     }
 
     /// A backend of its own for each connection: what rests on it is the connection's.
-    fn backend(&self, upstream: &Upstream) -> Option<Rc<Backend>> {
+    fn backend(&self, upstream: &Upstream, tls: Option<&TlsClient>) -> Option<Rc<Backend>> {
         let candidate = upstream.levels.candidates().first()?;
         let (descriptors, teller) = (self.descriptors.clone(), self.teller.clone());
-        Some(Rc::new(Backend::new(candidate, Arc::default(), descriptors, teller)))
+        let tls = tls.map(|tls| tls.to(candidate.address));
+        Some(Rc::new(Backend::new(candidate, tls, Arc::default(), descriptors, teller)))
     }
 }
 
@@ -226,23 +229,24 @@ async fn serve(worker: Rc<Worker>, ticket: Ticket, mut stream: TcpStream, peer: 
     let Ticket { number, protocol } = ticket;
     let config = worker.config.clone();
     let upstream = &config.probed[number];
-    let Some(backend) = worker.probed.backend(upstream) else { return };
+    let tls = worker.tls_of_probed(number);
+    let Some(backend) = worker.probed.backend(upstream, tls.as_ref()) else { return };
     match protocol {
         Protocol::Tcp => relay(&worker, upstream, &backend, stream).await,
-        Protocol::Http | Protocol::Http3 => {
+        Protocol::Http | Protocol::Https | Protocol::Http3 => {
             // A probe that is gone already needs nothing more.
             if stream.write_i32(0).await.is_err() {
                 return;
             }
             let listener = config.listeners.len() + number;
             let view = UpstreamView::alone(upstream, backend.clone(), worker.probed.first_byte.clone());
-            let service = ServiceView::Http(vec![(Match::default(), Rc::new(view))]);
+            let service = ServiceView::Http { tls: None, routes: vec![(Match::default(), Rc::new(view))] };
             worker.probed.services.borrow_mut()[number] = Some(Rc::new(service));
             let open = Open::of_probe(worker.clone(), listener);
             // A backend that closes its connection at rest closes the probe's: that is how a killed app is noticed.
             tokio::select! {
                 biased;
-                () = http::serve(worker.clone(), open, listener, stream, peer) => {}
+                () = http::serve(worker.clone(), open, listener, Stream::Plain(stream), peer) => {}
                 () = poll_fn(|cx| backend.poll_stirred(cx)) => {}
             }
             backend.forget_idle();
@@ -253,7 +257,7 @@ async fn serve(worker: Rc<Worker>, ticket: Ticket, mut stream: TcpStream, peer: 
 /// Connects, says how that went, and relays until either side ends.
 async fn relay(worker: &Worker, upstream: &Upstream, backend: &Backend, mut probe: TcpStream) {
     let timeouts = upstream.timeouts;
-    let connected = tokio::time::timeout(timeouts.connect, backend.connect()).await;
+    let connected = tokio::time::timeout(timeouts.connect, backend.connect_tcp()).await;
     let connected = connected.unwrap_or_else(|_| Err(Errno::ETIMEDOUT.into()));
     let code = connected.as_ref().map_or_else(error_number, |_| 0);
     if let (Ok(()), Ok(stream)) = (probe.write_i32(code).await, connected) {

@@ -6,7 +6,7 @@ use proxima_balance::{Levels, PolicyKind};
 use proxima_http1::RequestHead;
 use proxima_types::ServiceName;
 
-use crate::quic::Crypto;
+use crate::{TlsClient, TlsServer};
 
 /// Everything the workers need to serve. Put into the `ArcSwap` that [`crate::DataPlane::start`] was given;
 /// each worker takes it over before its next request or connection. Exchanges under way keep the one they
@@ -15,8 +15,9 @@ use crate::quic::Crypto;
 pub struct Snapshot {
     /// The services by name. Listeners of a service that is missing here answer that nothing is served.
     pub services: HashMap<ServiceName, Service>,
-    /// The TLS of those that speak HTTP/3, for new connections. Clients of others that come over QUIC are refused.
-    pub quic: HashMap<ServiceName, Crypto>,
+    /// What is spoken over to the backends that are [probed](crate::DataPlaneConfig::probed), by their places there; in plain
+    /// text to those beyond the end.
+    pub probed_tls: Vec<Option<TlsClient>>,
 }
 
 /// What a service does with its connections.
@@ -24,6 +25,8 @@ pub struct Snapshot {
 pub enum Service {
     /// HTTP requests go by route; the first that matches takes the request.
     Http(Vec<Route>),
+    /// The same over TLS. A new [`TlsServer`] is for new connections.
+    Https(TlsServer, Vec<Route>),
     /// TCP connections are relayed.
     Tcp(Upstream),
 }
@@ -56,6 +59,8 @@ pub struct Upstream {
     pub levels: Arc<Levels>,
     /// How the backends of a level share the load.
     pub policy: PolicyKind,
+    /// What is spoken over to the backends; `None`: plain text. HTTP only.
+    pub tls: Option<TlsClient>,
     /// The deadlines.
     pub timeouts: Timeouts,
     /// An answer whose first byte takes longer is a bad one of its backend, though it is passed on. `None`: none is. HTTP
@@ -67,7 +72,7 @@ pub struct Upstream {
 /// never early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For connecting to a backend.
+    /// For connecting to a backend, with the handshake where TLS is spoken to it.
     pub connect: Duration,
     /// From the request sent to the first byte of the response. HTTP only.
     pub first_byte: Duration,

@@ -4,6 +4,7 @@
 //! read-modify-write and no shared cache line stands in a request's way. A reader adds the workers up.
 
 mod counters;
+mod handshake;
 mod histogram;
 mod served;
 mod traffic;
@@ -17,7 +18,12 @@ pub(crate) use self::{
     counters::{BackendCounters, Counter, ServiceCounters, WorkerCounters},
     histogram::Histogram,
 };
-pub use self::{histogram::LatencyHistogram, served::Served, traffic::TrafficReader};
+pub use self::{
+    handshake::{Handshake, HandshakeFailure},
+    histogram::LatencyHistogram,
+    served::Served,
+    traffic::TrafficReader,
+};
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +32,8 @@ pub enum Reason {
     Connect,
     /// The connection was not there in time.
     ConnectTimeout,
+    /// The TLS handshake with the backend failed.
+    Tls,
     /// A kept-alive connection had been closed by the backend.
     Stale,
     /// The backend closed or reset the connection before the head of its response was whole.
@@ -46,9 +54,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::ConnectTimeout,
+        Self::Tls,
         Self::Stale,
         Self::Closed,
         Self::Refused,
@@ -64,6 +73,7 @@ impl Reason {
         match self {
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect-timeout",
+            Self::Tls => "tls",
             Self::Stale => "stale",
             Self::Closed => "closed",
             Self::Refused => "refused",
@@ -237,6 +247,10 @@ pub struct ServiceStats {
     pub cancelled: u64,
     /// Clients that were too slow with a head or a body.
     pub slow_clients: u64,
+    /// TLS handshakes with clients that were done.
+    pub handshakes: BTreeMap<Handshake, u64>,
+    /// And those that failed.
+    pub handshake_failures: BTreeMap<HandshakeFailure, u64>,
     /// Connections turned away for want of file descriptors; they do not count as accepted.
     pub shed: u64,
 }
@@ -252,6 +266,8 @@ pub struct BackendStats {
     pub connects: u64,
     /// Attempts on a kept-alive connection.
     pub reuses: u64,
+    /// TLS handshakes with the backend that were done.
+    pub handshakes: BTreeMap<Handshake, u64>,
     /// Failed attempts, by reason.
     pub failures: BTreeMap<Reason, u64>,
     /// Responses of status 5xx.

@@ -7,7 +7,7 @@ use proxima_http1::RequestHead;
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    Match, Service, Snapshot, Timeouts, Upstream,
+    Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
@@ -25,7 +25,7 @@ pub(crate) struct View {
 
 #[derive(Debug)]
 pub(crate) enum ServiceView {
-    Http(Vec<(Match, Rc<UpstreamView>)>),
+    Http { tls: Option<TlsServer>, routes: Vec<(Match, Rc<UpstreamView>)> },
     Tcp(Rc<UpstreamView>),
 }
 
@@ -86,14 +86,25 @@ impl ServiceView {
     /// The upstream of the first route that takes the request; `path` as in [`Match::takes`].
     pub(crate) fn route(&self, head: &RequestHead, bytes: &[u8], path: &[u8]) -> Option<&Rc<UpstreamView>> {
         match self {
-            Self::Http(routes) => routes
+            Self::Http { routes, .. } => routes
                 .iter()
                 .find(|(matches, _)| matches.takes(head, bytes, path))
                 .map(|(_, upstream)| upstream),
             Self::Tcp(_) => None,
         }
     }
+
+    /// How TLS is spoken, where it is.
+    pub(crate) fn tls(&self) -> Option<&TlsServer> {
+        match self {
+            Self::Http { tls, .. } => tls.as_ref(),
+            Self::Tcp(_) => None,
+        }
+    }
 }
+
+/// What a backend's connections have in common: where they go, and over which TLS.
+type Key = (BackendId, SocketAddr, Option<usize>);
 
 /// Makes views, and keeps what outlives them: the backends with their connections.
 #[derive(Debug)]
@@ -102,7 +113,7 @@ pub(crate) struct Viewer {
     counters: Arc<WorkerCounters>,
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
-    backends: RefCell<HashMap<(BackendId, SocketAddr), Rc<Backend>>>,
+    backends: RefCell<HashMap<Key, Rc<Backend>>>,
     /// Differs from worker to worker and from policy to policy.
     seed: std::cell::Cell<u64>,
 }
@@ -128,13 +139,16 @@ impl Viewer {
     fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Option<Rc<ServiceView>> {
         let view = match snapshot.services.get(name)? {
             Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream)),
-            Service::Http(routes) => {
-                let view =
-                    |route: &crate::Route| (route.matches.clone(), self.upstream(name, &route.upstream));
-                ServiceView::Http(routes.iter().map(view).collect())
+            Service::Http(routes) => ServiceView::Http { tls: None, routes: self.routes(name, routes) },
+            Service::Https(tls, routes) => {
+                ServiceView::Http { tls: Some(tls.clone()), routes: self.routes(name, routes) }
             }
         };
         Some(Rc::new(view))
+    }
+
+    fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {
+        routes.iter().map(|route| (route.matches.clone(), self.upstream(service, &route.upstream))).collect()
     }
 
     fn upstream(&self, service: &ServiceName, upstream: &Upstream) -> Rc<UpstreamView> {
@@ -145,17 +159,18 @@ impl Viewer {
             timeouts: upstream.timeouts,
             late: upstream.late.unwrap_or(Duration::MAX),
             policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
-            backends: candidates.iter().map(|c| self.backend(c)).collect(),
+            backends: candidates.iter().map(|c| self.backend(c, upstream.tls.as_ref())).collect(),
             first_byte: candidates.iter().map(|c| self.counters.first_byte(service, &c.region)).collect(),
         })
     }
 
-    fn backend(&self, candidate: &Candidate) -> Rc<Backend> {
+    fn backend(&self, candidate: &Candidate, tls: Option<&TlsClient>) -> Rc<Backend> {
         let make = || {
             let counters = self.counters.backend(&candidate.backend);
-            Rc::new(Backend::new(candidate, counters, self.descriptors.clone(), self.teller.clone()))
+            let tls = tls.map(|tls| tls.to(candidate.address));
+            Rc::new(Backend::new(candidate, tls, counters, self.descriptors.clone(), self.teller.clone()))
         };
-        let key = (candidate.backend.clone(), candidate.address);
+        let key = (candidate.backend.clone(), candidate.address, tls.map(TlsClient::id));
         self.backends.borrow_mut().entry(key).or_insert_with(make).clone()
     }
 

@@ -5,13 +5,14 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, Cache};
+use proxima_http1::Hop;
 use proxima_http3::Code;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,19 +21,21 @@ use tokio::{
 };
 
 use crate::{
-    DataPlaneConfig, Listener, Protocol, Snapshot,
+    DataPlaneConfig, Listener, Protocol, Snapshot, TlsClient,
     backend::Backend,
     buffer::Pool,
     close::reset_on_close,
     descriptors::{Descriptors, Lease},
     distress::Teller,
     http::{self, Scratch},
-    quic::{Crypto, Limits, Port},
     probed::{self, Inlet, Probed},
+    quic::{Crypto, Limits, Port},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
+    stream::Stream,
     tcp::{self, Passage, Pipe},
     timer::{BEAT, Timers},
+    tls::{self, TlsServer},
     view::{ServiceView, View, Viewer},
 };
 
@@ -203,8 +206,12 @@ impl Worker {
         if self.is_draining() {
             return None;
         }
-        let name = &self.config.listeners[listener].service;
-        self.snapshot.borrow_mut().load().quic.get(name).cloned()
+        self.service(listener)?.tls().map(TlsServer::quic)
+    }
+
+    /// What is spoken over to a backend that is probed.
+    pub(crate) fn tls_of_probed(&self, number: usize) -> Option<TlsClient> {
+        self.snapshot.borrow_mut().load().probed_tls.get(number).cloned().flatten()
     }
 
     /// Takes over a newer snapshot. Costs one load when there is none.
@@ -242,6 +249,15 @@ impl Worker {
                 None if self.pipes.take().is_some() => {}
                 place => return place,
             }
+        }
+    }
+
+    /// What is said of this hop, for a client of `listener` that speaks `version`.
+    pub(crate) fn hop(&self, listener: usize, client: IpAddr, scheme: &str, version: &str) -> Hop {
+        let hop = Hop::of_version(self.config.pop.as_str(), client, scheme, version);
+        match self.config.http3_beside(listener) {
+            Some(port) => hop.with_http3_at(port),
+            None => hop,
         }
     }
 
@@ -415,19 +431,24 @@ fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAd
     let open = Open::new(worker.clone(), listener, place);
     let worker = worker.clone();
     match worker.config.listeners[listener].protocol {
-        Protocol::Http => tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer)),
+        Protocol::Http => {
+            let stream = Stream::Plain(stream);
+            tokio::task::spawn_local(http::serve(worker, open, listener, stream, peer))
+        }
+        Protocol::Https => tokio::task::spawn_local(tls::serve(worker, open, listener, stream, peer)),
         Protocol::Tcp => tokio::task::spawn_local(tcp::serve(worker, open, listener, stream, peer)),
         Protocol::Http3 => unreachable!("its clients do not come over TCP"),
     };
 }
 
-/// Turns a client away: with an answer where there is one to give, and not too many get theirs already.
+/// Turns a client away: with an answer where there is one to give that costs no handshake, and not too many get theirs already.
 fn shed(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
     worker.services[listener].shed.add(1);
     let Listener { address, protocol, .. } = worker.config.listeners[listener];
     worker.tell_shed(address);
     match worker.descriptors.refusal() {
         Some(place) if protocol == Protocol::Http => {
+            let stream = Stream::Plain(stream);
             tokio::task::spawn_local(http::turn_away(worker.clone(), place, listener, stream, peer));
         }
         _ => reset_on_close(&stream),

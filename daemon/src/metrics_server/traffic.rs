@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxima_catchment_io::Stats as CatchmentStats;
 use proxima_health::Breach;
-use proxima_proxy::{BackendStats, LatencyHistogram, QuicStats, Served, ServiceStats, Stats};
+use proxima_proxy::{BackendStats, Handshake, LatencyHistogram, QuicStats, Served, ServiceStats, Stats};
 use proxima_telemetry::metrics::{Counter, Series, table};
 
 use crate::traffic::{Counts, Judged};
@@ -99,12 +99,23 @@ fn record_service(name: &str, counted: &ServiceStats) {
     for (why, total) in &counted.unserved {
         by(table::SERVICE_UNSERVED, "reason", why.name(), *total);
     }
+    for (kind, total) in &counted.handshakes {
+        let labels = [("service", name), ("version", kind.version()), ("resumed", resumed(*kind))];
+        table::SERVICE_HANDSHAKES.set(&labels, *total);
+    }
+    for (why, total) in &counted.handshake_failures {
+        by(table::SERVICE_HANDSHAKE_FAILURES, "reason", why.name(), *total);
+    }
     for (fault, total) in &counted.refused {
         by(table::SERVICE_REFUSED, "fault", fault, *total);
     }
     for (fault, total) in &counted.malformed {
         by(table::SERVICE_MALFORMED, "fault", fault, *total);
     }
+}
+
+fn resumed(kind: Handshake) -> &'static str {
+    if kind.is_resumed() { "yes" } else { "no" }
 }
 
 fn record_objectives(judged: &Judged) {
@@ -142,6 +153,10 @@ fn record_backend(id: &str, counted: &BackendStats) {
     ] {
         counter.set(&labels, total);
     }
+    for (kind, total) in &counted.handshakes {
+        let labels = [("backend", id), ("version", kind.version()), ("resumed", resumed(*kind))];
+        table::BACKEND_HANDSHAKES.set(&labels, *total);
+    }
     for (why, total) in &counted.failures {
         table::BACKEND_FAILURES.set(&[("backend", id), ("reason", why.name())], *total);
     }
@@ -163,7 +178,7 @@ fn series<'a>(labels: &'a [(&'static str, &'a str)], latency: &LatencyHistogram)
 #[cfg(test)]
 mod tests {
     use proxima_health::{Figures, Objectives};
-    use proxima_proxy::{Reason, Unserved};
+    use proxima_proxy::{HandshakeFailure, Reason, Unserved};
     use proxima_types::ServiceName;
 
     use super::*;
@@ -179,11 +194,14 @@ mod tests {
             failovers: [(Reason::Connect, 3)].into(),
             unserved: [(Unserved::AllOutside, 2)].into(),
             refused: [("head-too-large", 1)].into(),
+            handshakes: [(Handshake::Full13, 6), (Handshake::Resumed12, 1)].into(),
+            handshake_failures: [(HandshakeFailure::NotTls, 9)].into(),
             ..ServiceStats::default()
         };
         let backend = BackendStats {
             requests: 43,
             failures: [(Reason::FirstByte, 1)].into(),
+            handshakes: [(Handshake::Resumed13, 8)].into(),
             ..BackendStats::default()
         };
         let (web, eu) = ("web".parse().unwrap(), "eu".parse().unwrap());
@@ -225,7 +243,11 @@ mod tests {
             r#"proxima_service_failovers_total{service="web",reason="connect"} 3"#,
             r#"proxima_service_unserved_total{service="web",reason="all-outside"} 2"#,
             r#"proxima_service_malformed_requests_total{service="web",fault="head-too-large"} 1"#,
+            r#"proxima_service_tls_handshakes_total{service="web",version="1.3",resumed="no"} 6"#,
+            r#"proxima_service_tls_handshakes_total{service="web",version="1.2",resumed="yes"} 1"#,
+            r#"proxima_service_tls_handshake_failures_total{service="web",reason="not-tls"} 9"#,
             r#"proxima_backend_failures_total{backend="app/eu-1",reason="first-byte"} 1"#,
+            r#"proxima_backend_tls_handshakes_total{backend="app/eu-1",version="1.3",resumed="yes"} 8"#,
             r#"proxima_service_served_total{service="web"} 40"#,
             r#"proxima_service_errors_total{service="web"} 3"#,
             r#"proxima_slo_first_byte_seconds{group="front",service="web"} inf"#,

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, fmt};
 
 use proxima_api::ErrorBody;
-use proxima_config::{Changes, Config, Diff, Part};
-use proxima_types::Prefix;
+use proxima_config::{Changes, Config, Diff, Part, Pool, Protocol, Service};
+use proxima_types::{PoolName, Prefix, ServiceName};
 
 /// A refusal with its remedy.
 pub(crate) fn refusal(error: impl Into<String>, hint: impl Into<String>) -> ErrorBody {
@@ -35,8 +35,8 @@ pub(crate) fn needs_no_restart(old: &Config, new: &Config, diff: &Diff) -> Resul
     });
     let parts: Vec<String> = handed_over_otherwise(old, new)
         .into_iter()
-        .chain(touched("services", &diff.services))
-        .chain(touched("pools", &diff.pools))
+        .chain(touched("services", &services_but_for_tls(old, new, &diff.services)))
+        .chain(touched("pools", &pools_but_for_tls(old, new, &diff.pools)))
         .chain(touched("regions", &diff.regions))
         .chain(others)
         .collect();
@@ -77,6 +77,27 @@ fn handed_over_otherwise(old: &Config, new: &Config) -> Option<String> {
     };
     let differ = new.catchment.is_some() && handed_over(old) != handed_over(new);
     differ.then(|| "announce (which prefixes [catchment] hands over)".to_owned())
+}
+
+/// The changes without those of services whose TLS alone is another.
+fn services_but_for_tls(old: &Config, new: &Config, changes: &Changes<ServiceName>) -> Changes<ServiceName> {
+    let is_more = |name: &&ServiceName| match (&old.services[*name], &new.services[*name]) {
+        (
+            Service { listen: old_listen, protocol: Protocol::Http(old), .. },
+            Service { listen, protocol: Protocol::Http(new), .. },
+        ) => old_listen != listen || old.routes != new.routes || old.tls.is_some() != new.tls.is_some(),
+        _ => true,
+    };
+    Changes { changed: changes.changed.iter().filter(is_more).cloned().collect(), ..changes.clone() }
+}
+
+/// The changes without those of pools whose TLS alone is another.
+fn pools_but_for_tls(old: &Config, new: &Config, changes: &Changes<PoolName>) -> Changes<PoolName> {
+    let is_more = |name: &&PoolName| {
+        let (old, new) = (&old.pools[*name], &new.pools[*name]);
+        Pool { tls: new.tls.clone(), ..old.clone() } != *new
+    };
+    Changes { changed: changes.changed.iter().filter(is_more).cloned().collect(), ..changes.clone() }
 }
 
 fn touched<N: fmt::Display>(kind: &str, changes: &Changes<N>) -> impl Iterator<Item = String> {

@@ -16,6 +16,7 @@
 //! | [`probes`] | what probes of other kinds than HTTP find out, and notices |
 //! | [`traffic`] | what real traffic says about backends and objectives, and what comes of it |
 //! | [`serve`] | requests: nearest first, inside the fence |
+//! | [`tls`] | certificates: served, read again, refused; sessions that go on elsewhere |
 //! | [`priority`] | who goes first when every core is busy |
 //! | [`operate`] | status, drain, metrics, the command line |
 //! | [`bad_start`] | what keeps it from starting, each with its remedy |
@@ -43,4 +44,5 @@ mod serve;
 mod stop;
 mod supervise;
 mod support;
+mod tls;
 mod traffic;

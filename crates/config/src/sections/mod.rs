@@ -7,6 +7,7 @@
 mod announce;
 mod bgp;
 mod catchment;
+mod client_tls;
 mod limits;
 mod notices;
 mod passive;
@@ -15,6 +16,7 @@ mod pools;
 mod probe_kinds;
 mod probes;
 mod process;
+mod server_tls;
 mod services;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr};

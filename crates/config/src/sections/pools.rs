@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use proxima_types::{BackendId, PoolName, ProviderName, RegionName, Weight};
 
 use super::{
-    Place, Raw, element,
+    Place, Raw,
+    client_tls::RawClientTls,
+    element,
     notices::RawNotice,
     passive::RawPassive,
     place::{self, RawRegion},
@@ -25,6 +27,7 @@ const POLICIES: [(&str, Balance); 2] =
 pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
     balance: Field<Balance>,
+    pub(super) tls: Field<RawClientTls>,
     probe: Field<RawProbe>,
     passive: Field<RawPassive>,
     notice: Field<RawNotice>,
@@ -52,6 +55,7 @@ impl RawPool {
                 let raw = Self {
                     name,
                     balance: pool.optional("balance", value::word(&POLICIES)),
+                    tls: RawClientTls::read(&mut pool),
                     probe: RawProbe::read(&mut pool),
                     passive: RawPassive::read(&mut pool),
                     notice: RawNotice::read(&mut pool),
@@ -83,6 +87,7 @@ impl RawPool {
         let pool = Pool {
             name: name.clone(),
             balance: self.balance.or(Balance::LeastRequest)?,
+            tls: resolved(&self.tls, RawClientTls::resolve)?,
             probe: self.probe.value()?.resolve()?,
             passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
             notice: resolved(&self.notice, RawNotice::resolve)?,

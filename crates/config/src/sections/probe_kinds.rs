@@ -10,6 +10,7 @@ mod tls;
 use proxima_probe_kind::{Exec, ProbeKind};
 use toml::de::DeValue;
 
+pub(super) use self::tls::server_name;
 use self::{
     apps::{RawAgent, RawDatabase, RawDns},
     http::{RawGrpc, RawHttp},
@@ -197,7 +198,7 @@ fn state<T>(field: &Field<T>) -> Option<Option<Span>> {
 }
 
 /// A table, or a plain value in its place.
-fn either<T>(
+pub(super) fn either<T>(
     section: &mut Section<'_>,
     key: &'static str,
     plain: impl FnOnce(&DeValue<'_>) -> Read<T>,
@@ -207,7 +208,7 @@ fn either<T>(
 }
 
 /// `true`: a kind without settings of its own.
-fn yes(value: &DeValue<'_>) -> Read<()> {
+pub(super) fn yes(value: &DeValue<'_>) -> Read<()> {
     if value::boolean(value)? {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use proxima_types::{Jurisdiction, PoolName, ServiceName};
 
-use super::{Place, Raw, distinct, element, place, refer, resolved};
+use super::{Place, Raw, distinct, element, place, refer, resolved, server_tls::RawServerTls};
 use crate::{
     HttpService, HttpTimeouts, Match, Protocol, Route, Service, TcpService, TcpTimeouts, http,
     report::{Report, Wrong},
@@ -15,12 +15,14 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(1);
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_mins(1);
-const PROTOCOLS: [(&str, Spoken); 2] = [("tcp", Spoken::Tcp), ("http", Spoken::Http)];
+const PROTOCOLS: [(&str, Spoken); 3] =
+    [("tcp", Spoken::Tcp), ("http", Spoken::Http), ("https", Spoken::Https)];
 
 #[derive(Debug, Clone, Copy)]
 enum Spoken {
     Tcp,
     Http,
+    Https,
 }
 
 impl Spoken {
@@ -28,6 +30,7 @@ impl Spoken {
     fn resembled(service: &Section<'_>) -> Option<Self> {
         match (service.has("pool"), service.has("routes")) {
             (true, false) => Some(Self::Tcp),
+            (false, true) if service.has("tls") => Some(Self::Https),
             (false, true) => Some(Self::Http),
             (true, true) | (false, false) => None,
         }
@@ -45,7 +48,13 @@ pub(super) struct RawService {
 
 enum RawProtocol {
     Tcp(RawTcp),
-    Http(Field<Vec<RawRoute>>),
+    Http(RawHttp),
+}
+
+struct RawHttp {
+    routes: Field<Vec<RawRoute>>,
+    /// None in plain text.
+    tls: Option<Field<RawServerTls>>,
 }
 
 struct RawTcp {
@@ -104,7 +113,7 @@ impl RawService {
     fn targets(&self) -> Option<Vec<&RawTarget>> {
         Some(match self.protocol.as_ref()? {
             RawProtocol::Tcp(tcp) => vec![&tcp.target],
-            RawProtocol::Http(routes) => routes.value()?.iter().map(|route| &route.target).collect(),
+            RawProtocol::Http(http) => http.routes.value()?.iter().map(|route| &route.target).collect(),
         })
     }
 
@@ -117,10 +126,13 @@ impl RawService {
                 residency: tcp.target.fence()?,
                 timeouts: TcpTimeouts { connect: tcp.connect.or(CONNECT)?, idle: tcp.idle.or(IDLE)? },
             }),
-            RawProtocol::Http(routes) => {
-                let routes = routes.value()?.iter().map(RawRoute::resolve).collect::<Option<_>>()?;
-                Protocol::Http(HttpService { routes })
-            }
+            RawProtocol::Http(http) => Protocol::Http(HttpService {
+                routes: http.routes.value()?.iter().map(RawRoute::resolve).collect::<Option<_>>()?,
+                tls: match &http.tls {
+                    None => None,
+                    Some(tls) => Some(tls.value()?.resolve()?),
+                },
+            }),
         };
         Some((name.clone(), Service { name, listen: self.listen.value()?.values()?, protocol }))
     }
@@ -136,6 +148,11 @@ impl RawProtocol {
                     "in a TCP service",
                     "a TCP service sees no requests: name its `pool` directly, or write `protocol = \"http\"`",
                 );
+                service.refuse(
+                    "tls",
+                    "in a TCP service",
+                    "a TCP service relays bytes as they are: remove it, or write `protocol = \"https\"`",
+                );
                 let target = RawTarget::read(&mut service);
                 let mut timeouts = service.defaulted("timeouts");
                 for key in ["first-byte", "total"] {
@@ -149,7 +166,13 @@ impl RawProtocol {
                 timeouts.close();
                 Self::Tcp(tcp)
             }
-            Spoken::Http => {
+            Spoken::Http | Spoken::Https => {
+                let tls = if matches!(spoken, Spoken::Https) {
+                    Some(RawServerTls::read(&mut service))
+                } else {
+                    service.refuse("tls", "in a service of plain HTTP", "write `protocol = \"https\"`");
+                    None
+                };
                 for key in ["pool", "residency", "timeouts"] {
                     service.refuse(
                         key,
@@ -164,7 +187,7 @@ impl RawProtocol {
                     }
                     found => found.map(|routes| routes.into_iter().map(RawRoute::read).collect()),
                 };
-                Self::Http(routes)
+                Self::Http(RawHttp { routes, tls })
             }
         };
         service.close();
@@ -191,6 +214,20 @@ impl RawTarget {
 
     fn fence(&self) -> Option<Option<BTreeSet<Jurisdiction>>> {
         resolved(&self.residency, |allow| Some(allow.value()?.values()?.into_iter().collect()))
+    }
+
+    /// That the pool of a TCP service has no TLS, which only HTTP is spoken over.
+    fn check_relayed(&self, raw: &Raw, report: &Report) {
+        let Some(at) = self.pool.given() else { return };
+        let pool = raw.pools.iter().find(|pool| pool.name.value() == Some(&at.value));
+        if pool.is_some_and(|pool| pool.tls.given().is_some()) {
+            let wrong = Wrong::new(format!(
+                "pool `{}` has `tls`, and a TCP service relays bytes as they are",
+                at.value
+            ))
+            .hint("give the service a pool of its own, without `tls`");
+            report.elsewhere(at.span.clone(), &self.place.key("pool"), wrong);
+        }
     }
 
     fn check(&self, raw: &Raw, report: &Report) {
@@ -286,8 +323,14 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         for target in service.targets().unwrap_or_default() {
             target.check(raw, report);
         }
-        if let Some(RawProtocol::Http(routes)) = &service.protocol {
-            check_reachable(report, routes.value().map_or(&[], Vec::as_slice));
+        if let Some(RawProtocol::Tcp(tcp)) = &service.protocol {
+            tcp.target.check_relayed(raw, report);
+        }
+        if let Some(RawProtocol::Http(http)) = &service.protocol {
+            check_reachable(report, http.routes.value().map_or(&[], Vec::as_slice));
+            if let Some(tls) = http.tls.as_ref().and_then(Field::value) {
+                tls.check(report);
+            }
         }
     }
 }

@@ -44,6 +44,7 @@ impl Answer {
         let (status, error, details) = match reason {
             Reason::Connect => (502, "connection_refused", "no backend could be reached"),
             Reason::ConnectTimeout => (504, "connection_timeout", "no backend took the connection in time"),
+            Reason::Tls => (502, "tls_protocol_error", "no backend could be reached over TLS"),
             Reason::Stale | Reason::Closed | Reason::Broken => {
                 (502, "connection_terminated", "the backend closed the connection before it had answered")
             }

@@ -21,12 +21,12 @@ use std::{
 
 use proxima_balance::Tried;
 use proxima_http1::{Fault, RequestHead, match_path};
-use tokio::net::TcpStream;
 
 use super::Answer;
 use crate::{
     backend::{Backend, is_quiet_in_kernel},
     stats::{Reason, ServiceCounters, Unserved},
+    stream::Stream,
     timer::Deadline,
     view::UpstreamView,
     worker::Worker,
@@ -127,12 +127,8 @@ pub(super) trait Sending {
 
 /// An exchange that can go over an HTTP/1.1 connection.
 pub(super) trait OverHttp1: Sending {
-    async fn over(
-        &mut self,
-        stream: TcpStream,
-        backend: &Rc<Backend>,
-        index: usize,
-    ) -> Result<Self::Done, Stop>;
+    async fn over(&mut self, stream: Stream, backend: &Rc<Backend>, index: usize)
+    -> Result<Self::Done, Stop>;
 }
 
 /// Tries one candidate after the other. [`Stop::Upstream`] is what the last attempt failed for.
@@ -163,7 +159,7 @@ pub(super) async fn run<S: Sending>(sending: &mut S, upstream: &UpstreamView) ->
 
 fn may_go_on(sending: &impl Sending, reason: Reason) -> bool {
     let is_safe = match reason {
-        Reason::Connect | Reason::ConnectTimeout => return !sending.is_past_total(),
+        Reason::Connect | Reason::ConnectTimeout | Reason::Tls => return !sending.is_past_total(),
         Reason::Closed | Reason::FirstByte => sending.may_be_sent_again(),
         Reason::Refused => sending.is_replayable() && !sending.is_past_total(),
         _ => false,
@@ -188,7 +184,7 @@ pub(super) async fn over_http1<S: OverHttp1>(
     index: usize,
 ) -> Result<S::Done, Stop> {
     while let Some(stream) = backend.reuse() {
-        if !sending.is_idempotent() && !is_quiet_in_kernel(&stream) {
+        if !sending.is_idempotent() && !is_quiet_in_kernel(stream.tcp()) {
             continue;
         }
         backend.counters.reuses.add(1);
@@ -205,7 +201,7 @@ pub(super) async fn over_http1<S: OverHttp1>(
     let mut connecting = std::pin::pin!(backend.connect());
     let stream = poll_fn(|cx| {
         if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(|_| Stop::Upstream(Reason::Connect)));
+            return Poll::Ready(result.map_err(Stop::Upstream));
         }
         sending.poll_stop(cx, Reason::ConnectTimeout).map(Err)
     })

@@ -8,7 +8,6 @@ use std::{
 };
 
 use proxima_http1::{Body, Fault, Framing, Method, write_request};
-use tokio::net::TcpStream;
 
 use super::{
     Answer, Connection, End, Scratch, Turn,
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     backend::Backend,
     stats::{Reason, ServiceCounters},
+    stream::Stream,
     view::UpstreamView,
     worker::Worker,
 };
@@ -132,12 +132,7 @@ impl Sending for Exchange<'_> {
 }
 
 impl OverHttp1 for Exchange<'_> {
-    async fn over(
-        &mut self,
-        mut stream: TcpStream,
-        backend: &Rc<Backend>,
-        index: usize,
-    ) -> Result<Turn, Stop> {
+    async fn over(&mut self, mut stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<Turn, Stop> {
         self.flow.begin();
         let length = poll_fn(|cx| self.flow.poll_head(cx, &mut stream)).await?;
         let first_byte = self.begun.elapsed();

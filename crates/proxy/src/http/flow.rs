@@ -18,13 +18,13 @@ use std::{
 };
 
 use proxima_http1::{Body, ConnectionOption, Fault, Framing, Version, write_response};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
 use super::{
     Connection, Scratch,
     attempts::{Deadlines, Stop},
 };
-use crate::{buffer::Buffer, stats::Reason};
+use crate::{buffer::Buffer, stats::Reason, stream::Stream};
 
 pub(super) struct Flow<'a> {
     pub(super) connection: &'a mut Connection,
@@ -44,6 +44,8 @@ struct Upload {
     window: Window,
     /// The body went beyond what `request` holds: the request can't be sent again.
     streamed: bool,
+    /// What was written waits in the backend's connection until that takes it.
+    flushing: bool,
     stage: Stage,
 }
 
@@ -113,7 +115,14 @@ impl<'a> Flow<'a> {
         body: Body,
         deadlines: Deadlines,
     ) -> Self {
-        let up = Upload { body, sent: 0, window: Window::default(), streamed: false, stage: Stage::Body };
+        let up = Upload {
+            body,
+            sent: 0,
+            window: Window::default(),
+            streamed: false,
+            flushing: false,
+            stage: Stage::Body,
+        };
         Self { connection, scratch, deadlines, up, down: Download::new(), committed: false }
     }
 
@@ -121,6 +130,7 @@ impl<'a> Flow<'a> {
     pub(super) fn begin(&mut self) {
         self.up.sent = 0;
         self.up.stage = Stage::Body;
+        self.up.flushing = false;
         self.down = Download::new();
         self.scratch.reply.clear();
         self.scratch.response.clear();
@@ -172,7 +182,7 @@ impl<'a> Flow<'a> {
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
     ) -> Poll<Result<usize, Stop>> {
         loop {
             if !self.is_uploaded()
@@ -247,11 +257,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Passes the response on to its end.
-    pub(super) fn poll_relay(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut TcpStream,
-    ) -> Poll<Result<(), Stop>> {
+    pub(super) fn poll_relay(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Stop>> {
         if let Poll::Ready(result) = self.poll_download(cx, stream) {
             return Poll::Ready(result);
         }
@@ -263,7 +269,7 @@ impl<'a> Flow<'a> {
         self.poll_stop(cx, Reason::Idle).map(Err)
     }
 
-    fn poll_download(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<Result<(), Stop>> {
+    fn poll_download(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Stop>> {
         loop {
             self.gather()?;
             if let Poll::Ready(result) = self.poll_flush(cx) {
@@ -282,6 +288,12 @@ impl<'a> Flow<'a> {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
                     Poll::Pending => return Poll::Pending,
                 }
+            }
+            // Nothing more is read for a client that does not take what there is.
+            if let Poll::Ready(result) = self.poll_send(cx) {
+                result?;
+            } else {
+                return Poll::Pending;
             }
             if self.down.body.is_complete() {
                 if std::mem::replace(&mut self.down.trailers, true) || self.down.body.trailers().is_empty() {
@@ -340,7 +352,13 @@ impl<'a> Flow<'a> {
         }
         self.scratch.response.clear();
         self.down.written = 0;
-        Poll::Ready(Ok(()))
+        self.poll_send(cx)
+    }
+
+    /// Sends the client what its connection still holds of what was written.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let polled = Pin::new(&mut *self.connection.client).poll_flush(cx);
+        polled.map_err(|_| Stop::ClientGone)
     }
 
     fn wrote(&mut self, count: usize) {
@@ -350,7 +368,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Sends the request on as far as it has come. Pending for good once the backend takes no more.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<Result<(), Stop>> {
+    fn poll_upload(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Stop>> {
         let Self { connection, scratch, up, deadlines, .. } = self;
         let Scratch { input, request, .. } = &mut **scratch;
         let arm = |connection: &Connection| {
@@ -367,6 +385,16 @@ impl<'a> Flow<'a> {
                     Poll::Pending => return Poll::Pending,
                 }
                 continue;
+            }
+            let flushed = Pin::new(&mut *stream).poll_flush(cx);
+            up.flushing = flushed.is_pending();
+            match flushed {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    up.stage = Stage::Broken;
+                    continue;
+                }
+                Poll::Pending => return Poll::Pending,
             }
             if up.body.is_complete() {
                 // The trailers of a body that was not streamed stand in `request` with it.
@@ -397,8 +425,10 @@ impl<'a> Flow<'a> {
     /// which is the backend's fault for `reason` unless the client is what was waited for.
     pub(super) fn poll_stop(&mut self, cx: &mut Context<'_>, reason: Reason) -> Poll<Stop> {
         let uploading = matches!(self.up.stage, Stage::Body | Stage::Trailers);
-        let awaits_body =
-            uploading && self.up.sent == self.scratch.request.len() && self.up.window.forward == 0;
+        let awaits_body = uploading
+            && self.up.sent == self.scratch.request.len()
+            && self.up.window.forward == 0
+            && !self.up.flushing;
         // Where the body is awaited, `poll_upload` watches the client.
         while !awaits_body && !self.scratch.input.is_full() {
             match poll_read(self.connection, &mut self.scratch.input, cx) {
@@ -410,8 +440,10 @@ impl<'a> Flow<'a> {
         if !self.connection.timer.has_expired() {
             return Poll::Pending;
         }
-        let awaits_client =
-            awaits_body || self.down.written < self.scratch.response.len() || self.down.window.forward > 0;
+        let awaits_client = awaits_body
+            || self.down.written < self.scratch.response.len()
+            || self.down.window.forward > 0
+            || self.connection.client.holds_unsent();
         Poll::Ready(match () {
             () if self.is_past_total() => Stop::Upstream(Reason::Total),
             () if awaits_client => Stop::ClientSlow,
@@ -431,7 +463,7 @@ fn poll_read(
     input: &mut Buffer,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let polled = input.poll_fill(&mut connection.client, cx);
+    let polled = input.poll_fill(&mut *connection.client, cx);
     if let Poll::Ready(Ok(count)) = polled {
         connection.counters.bytes_in.add(count as u64);
     }

@@ -36,19 +36,18 @@ use std::{
 };
 
 use proxima_http1::{Fault, Hop, MAX_HEAD, RequestHead, ResponseHead};
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::answer::Answer;
 use crate::{
     backend::is_quiet_in_kernel,
     buffer::Buffer,
-    close::{Guarded, reset_on_close},
+    close::Guarded,
     descriptors::Lease,
     stats::ServiceCounters,
+    stream::Stream,
     timer::Timer,
+    tls::H2,
     worker::{Open, Worker},
 };
 
@@ -101,7 +100,7 @@ struct Connection {
     worker: Rc<Worker>,
     listener: usize,
     counters: Arc<ServiceCounters>,
-    client: Guarded,
+    client: Guarded<Stream>,
     peer: SocketAddr,
     timer: Timer,
     hop: Hop,
@@ -139,15 +138,13 @@ enum Head {
 }
 
 /// Serves the requests of one connection until it ends.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    open: Open,
-    listener: usize,
-    client: TcpStream,
-    peer: SocketAddr,
-) {
-    if client.set_nodelay(true).is_err() {
+pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, client: Stream, peer: SocketAddr) {
+    if client.tcp().set_nodelay(true).is_err() {
         return;
+    }
+    if client.alpn() == Some(H2) {
+        let client = Guarded::at_rest(client);
+        return serve_http2(worker, open, listener, client, Vec::new(), peer).await;
     }
     let mut connection = Connection::new(worker, listener, client, peer).await;
     let mut scratch = None;
@@ -166,13 +163,25 @@ pub(crate) async fn serve(
     match end {
         End::Http2 => {
             let Connection { worker, client, .. } = connection;
-            // HTTP/2 tells by itself whether a response is whole. A box, as few connections need that much room.
-            Box::pin(h2::serve(worker, open, listener, client, read_ahead, "http", peer)).await;
+            serve_http2(worker, open, listener, client, read_ahead, peer).await;
         }
         End::Close => {}
         End::Linger => connection.linger().await,
-        End::Reset => reset_on_close(&connection.client),
+        End::Reset => connection.client.break_off(),
     }
+}
+
+/// HTTP/2 tells by itself whether a response is whole. A box, as few connections need that much room.
+fn serve_http2(
+    worker: Rc<Worker>,
+    open: Open,
+    listener: usize,
+    client: Guarded<Stream>,
+    read_ahead: Vec<u8>,
+    peer: SocketAddr,
+) -> Pin<Box<impl Future<Output = ()>>> {
+    let scheme = client.scheme();
+    Box::pin(h2::serve(worker, open, listener, client, read_ahead, scheme, peer))
 }
 
 /// Tells a client that there are too many of them.
@@ -180,7 +189,7 @@ pub(crate) async fn turn_away(
     worker: Rc<Worker>,
     _place: Lease,
     listener: usize,
-    client: TcpStream,
+    client: Stream,
     peer: SocketAddr,
 ) {
     let mut connection = Connection::new(worker, listener, client, peer).await;
@@ -193,9 +202,9 @@ pub(crate) async fn turn_away(
 }
 
 impl Connection {
-    async fn new(worker: Rc<Worker>, listener: usize, client: TcpStream, peer: SocketAddr) -> Self {
+    async fn new(worker: Rc<Worker>, listener: usize, client: Stream, peer: SocketAddr) -> Self {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), "http");
+        let hop = worker.hop(listener, peer.ip(), client.scheme(), "1.1");
         let counters = worker.services[listener].clone();
         let client = Guarded::at_rest(client);
         Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }
@@ -248,7 +257,7 @@ impl Connection {
                 last_look = true;
                 let grace = if self.is_fresh { FIRST_REQUEST } else { Duration::ZERO };
                 self.timer.arm_after(grace);
-                if self.is_fresh || !is_quiet_in_kernel(&self.client) {
+                if self.is_fresh || !is_quiet_in_kernel(self.client.tcp()) {
                     Poll::Pending
                 } else {
                     Poll::Ready(false)
@@ -264,7 +273,7 @@ impl Connection {
         self.timer.arm_after(self.worker.config.header_timeout);
         let mut worth_parsing = !scratch.input.is_empty();
         loop {
-            let may_be_preface = is_first && is_preface(scratch.input.bytes());
+            let may_be_preface = is_first && self.may_know_http2() && is_preface(scratch.input.bytes());
             if may_be_preface && scratch.input.bytes().len() >= h2::PREFACE.len() {
                 return Head::Preface;
             }
@@ -289,9 +298,14 @@ impl Connection {
         }
     }
 
+    /// Over TLS the version is agreed on by ALPN, not by prior knowledge (RFC 9113 §3.2).
+    fn may_know_http2(&self) -> bool {
+        matches!(*self.client, Stream::Plain(_))
+    }
+
     /// Reads once. An expired timer ends the wait like a byte would.
     fn poll_read(&mut self, scratch: &mut Scratch, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match scratch.input.poll_fill(&mut self.client, cx) {
+        match scratch.input.poll_fill(&mut *self.client, cx) {
             Poll::Ready(Ok(count)) => {
                 self.counters.bytes_in.add(count as u64);
                 Poll::Ready(Ok(count))
@@ -329,7 +343,11 @@ impl Connection {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            Poll::Ready(true)
+            match Pin::new(&mut *self.client).poll_flush(cx) {
+                Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
+                Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await;
         self.counters.bytes_out.add(written as u64);
@@ -351,7 +369,7 @@ impl Connection {
         let mut left = LINGER_BYTES;
         poll_fn(|cx| {
             loop {
-                match scratch.input.poll_fill(&mut self.client, cx) {
+                match scratch.input.poll_fill(&mut *self.client, cx) {
                     Poll::Ready(Ok(count)) if count > 0 && count < left => left -= count,
                     Poll::Pending if !self.timer.has_expired() => return Poll::Pending,
                     _ => return Poll::Ready(()),

@@ -18,7 +18,6 @@ use std::{
 
 use bytes::Bytes;
 use proxima_http1::{Fault, Framing, ResponseHead};
-use tokio::net::TcpStream;
 
 use super::{
     Scratch,
@@ -28,6 +27,7 @@ use super::{
 use crate::{
     backend::Backend,
     stats::{Reason, ServiceCounters},
+    stream::Stream,
     timer::Timer,
     view::UpstreamView,
     worker::Worker,
@@ -414,7 +414,7 @@ impl<C: Client> Sending for Relay<'_, C> {
 }
 
 impl<C: Client> OverHttp1 for Relay<'_, C> {
-    async fn over(&mut self, stream: TcpStream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
+    async fn over(&mut self, stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
         let mut origin = Http1::new(stream, &self.scratch.request, self.scratch.request_head.framing());
         self.pass(&mut origin, index).await?;
         if self.up.stage == Stage::Done && !self.worker.is_draining() {

@@ -2,17 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hmac::{Hmac, KeyInit, Mac};
+use aws_lc_rs::{error::Unspecified, hmac, rand};
 use proxima_quic_lb::{
     Address, AddressError, Config, ConfigId, Destination, Form, GENERATIONS, Issuer, Rotation, WORKERS,
 };
-use quinn::{
-    ConnectionId, ConnectionIdGenerator,
-    crypto::{CryptoError, HmacKey},
-};
+use quinn::{ConnectionId, ConnectionIdGenerator, crypto::HmacKey};
 use quinn_proto::InvalidCid;
-use rustls::crypto::{GetRandomFailed, SecureRandom, aws_lc_rs};
-use sha2::Sha256;
 
 /// Why there are no connection IDs.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +26,8 @@ pub enum ConnectionIdsError {
     Random,
 }
 
-impl From<GetRandomFailed> for ConnectionIdsError {
-    fn from(_: GetRandomFailed) -> Self {
+impl From<Unspecified> for ConnectionIdsError {
+    fn from(_: Unspecified) -> Self {
         Self::Random
     }
 }
@@ -46,8 +41,7 @@ pub struct ConnectionIds {
     rotation: Rotation,
     /// Of worker 0.
     own: Address,
-    reset_key: Arc<ResetKey>,
-    random: &'static dyn SecureRandom,
+    reset_key: Arc<hmac::Key>,
 }
 
 /// Whose a datagram is.
@@ -65,7 +59,7 @@ impl ConnectionIds {
     /// IDs that no one but this process can read: their key is drawn, and known to nobody.
     pub fn private() -> Result<Self, ConnectionIdsError> {
         let mut key = [0; 16];
-        aws_lc_rs::default_provider().secure_random.fill(&mut key)?;
+        rand::fill(&mut key)?;
         let config = ConfigId::new(0).map(|id| Config::encrypted(id, Address::ONE_BLOCK, &key));
         let config = config.and_then(Result::ok).expect("0 is an ID, and the form is valid");
         Self::new(Rotation::new(config), 0, 0, key)
@@ -78,13 +72,11 @@ impl ConnectionIds {
         if found != Address::LENGTH {
             return Err(ConnectionIdsError::ServerId { found });
         }
-        let random = aws_lc_rs::default_provider().secure_random;
         let mut generation = [0];
-        random.fill(&mut generation)?;
+        rand::fill(&mut generation)?;
         let own = Address::new(pop, host, generation[0] % GENERATIONS, 0)?;
-        let reset_key =
-            Arc::new(ResetKey(Hmac::new_from_slice(&reset).expect("HMAC takes keys of any length")));
-        Ok(Self { rotation, own, reset_key, random })
+        let reset_key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset));
+        Ok(Self { rotation, own, reset_key })
     }
 
     /// How many workers can have connections.
@@ -105,7 +97,7 @@ impl ConnectionIds {
     pub(super) fn issuer(self: &Arc<Self>, worker: u16) -> WorkerIds {
         let mut start = [0; 16];
         // Without randomness the nonces of two processes could be the same, which shows nothing but that.
-        let _ = self.random.fill(&mut start);
+        let _ = rand::fill(&mut start);
         let config = self.rotation.active().clone();
         let server_id = self.address(worker).server_id();
         let issuer =
@@ -151,7 +143,7 @@ impl ConnectionIdGenerator for WorkerIds {
     fn generate_cid(&mut self) -> ConnectionId {
         let mut random = [0; 20];
         // It fails only where the handshake's keys could not be drawn either.
-        let _ = self.ids.random.fill(&mut random);
+        let _ = rand::fill(&mut random);
         ConnectionId::new(&self.issuer.issue(random))
     }
 
@@ -169,30 +161,6 @@ impl ConnectionIdGenerator for WorkerIds {
 
     fn cid_lifetime(&self) -> Option<Duration> {
         None
-    }
-}
-
-/// Makes the tokens of stateless resets.
-struct ResetKey(Hmac<Sha256>);
-
-impl std::fmt::Debug for ResetKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ResetKey(…)")
-    }
-}
-
-impl HmacKey for ResetKey {
-    fn sign(&self, data: &[u8], signature: &mut [u8]) {
-        let mac = self.0.clone().chain_update(data).finalize().into_bytes();
-        signature.copy_from_slice(&mac);
-    }
-
-    fn signature_len(&self) -> usize {
-        32
-    }
-
-    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        self.0.clone().chain_update(data).verify_slice(signature).map_err(|_| CryptoError)
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
-use super::{BackendStats, FAULTS, Histogram, Misuse, Reason, ServiceStats, Stats, Unserved};
+use super::{
+    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, ServiceStats, Stats,
+    Unserved,
+};
 
 /// A number with a single writer, readable from other threads.
 #[derive(Debug, Default)]
@@ -81,6 +84,8 @@ pub(crate) struct ServiceCounters {
     pub(crate) unrouted: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) slow_clients: Counter,
+    handshakes: Counters<{ Handshake::ALL.len() }>,
+    handshake_failures: Counters<{ HandshakeFailure::ALL.len() }>,
     pub(crate) shed: Counter,
 }
 
@@ -114,6 +119,14 @@ impl ServiceCounters {
         self.unserved.add(kind as usize);
     }
 
+    pub(crate) fn handshake(&self, kind: Handshake) {
+        self.handshakes.add(kind as usize);
+    }
+
+    pub(crate) fn handshake_failure(&self, reason: HandshakeFailure) {
+        self.handshake_failures.add(reason as usize);
+    }
+
     fn add_to(&self, sum: &mut ServiceStats) {
         sum.connections += self.connections.read();
         sum.open += self.open.read();
@@ -134,6 +147,8 @@ impl ServiceCounters {
         sum.unrouted += self.unrouted.read();
         sum.cancelled += self.cancelled.read();
         sum.slow_clients += self.slow_clients.read();
+        self.handshakes.add_to(&mut sum.handshakes, Handshake::ALL);
+        self.handshake_failures.add_to(&mut sum.handshake_failures, HandshakeFailure::ALL);
         sum.shed += self.shed.read();
     }
 }
@@ -144,6 +159,7 @@ pub(crate) struct BackendCounters {
     pub(crate) requests: Counter,
     pub(crate) connects: Counter,
     pub(crate) reuses: Counter,
+    handshakes: Counters<{ Handshake::ALL.len() }>,
     failures: Counters<{ Reason::ALL.len() }>,
     pub(super) server_errors: Counter,
     pub(crate) answers: Counter,
@@ -161,6 +177,10 @@ impl BackendCounters {
         }
     }
 
+    pub(crate) fn handshake(&self, kind: Handshake) {
+        self.handshakes.add(kind as usize);
+    }
+
     /// How many attempts failed for `reason`.
     pub(super) fn failures(&self, reason: Reason) -> u64 {
         self.failures.0[reason as usize].read()
@@ -175,6 +195,7 @@ impl BackendCounters {
         sum.requests += self.requests.read();
         sum.connects += self.connects.read();
         sum.reuses += self.reuses.read();
+        self.handshakes.add_to(&mut sum.handshakes, Handshake::ALL);
         self.failures.add_to(&mut sum.failures, Reason::ALL);
         sum.server_errors += self.server_errors.read();
         sum.answers += self.answers.read();

@@ -74,7 +74,7 @@ fn totals(counters: &BackendCounters) -> Totals {
         failures(Reason::Connect),
         failures(Reason::Closed) + failures(Reason::Broken),
         server_errors,
-        failures(Reason::ConnectTimeout) + failures(Reason::FirstByte) + late,
+        failures(Reason::ConnectTimeout) + failures(Reason::Tls) + failures(Reason::FirstByte) + late,
         counters.answers.read().wrapping_sub(server_errors).wrapping_sub(late),
     ]
 }

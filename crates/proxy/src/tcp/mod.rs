@@ -128,7 +128,7 @@ async fn connect(
         let pending = backend.begin();
         timer.arm_after(upstream.timeouts.connect);
         worker.make_room();
-        let mut connecting = std::pin::pin!(backend.connect());
+        let mut connecting = std::pin::pin!(backend.connect_tcp());
         let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|_| Reason::Connect)),
             Poll::Pending if timer.has_expired() => Poll::Ready(Err(Reason::ConnectTimeout)),

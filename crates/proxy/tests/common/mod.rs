@@ -22,12 +22,12 @@ use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
     DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service, ServiceStats,
-    Snapshot, Timeouts, Upstream, quic,
+    Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
     task::JoinHandle,
@@ -60,6 +60,10 @@ pub struct World {
 #[derive(Clone)]
 pub struct Setup {
     pub protocol: Protocol,
+    /// Of HTTPS and HTTP/3.
+    pub tls: Option<TlsServer>,
+    /// To the backends.
+    pub backend_tls: Option<TlsClient>,
     pub listen: &'static str,
     /// Address, tier and jurisdiction.
     pub backends: Vec<(SocketAddr, u8, &'static str)>,
@@ -72,8 +76,6 @@ pub struct Setup {
     pub keep_alive: Duration,
     pub max_descriptors: Option<usize>,
     pub distress: Option<mpsc::Sender<Distress>>,
-    /// For HTTP/3.
-    pub crypto: Option<quic::Crypto>,
     /// Probes may be sent through the workers to each backend.
     pub probed: bool,
 }
@@ -84,6 +86,8 @@ impl Setup {
         let backends = backends.iter().zip(0..).map(|(address, tier)| (*address, tier, "EU")).collect();
         Self {
             protocol: Protocol::Http,
+            tls: None,
+            backend_tls: None,
             listen: "127.0.0.1:0",
             backends,
             allow: None,
@@ -91,7 +95,6 @@ impl Setup {
             timeouts: Timeouts::default(),
             late: None,
             distress: None,
-            crypto: None,
             workers: 1,
             header_timeout: PATIENCE,
             keep_alive: PATIENCE,
@@ -102,6 +105,10 @@ impl Setup {
 
     pub fn tcp(backends: &[SocketAddr]) -> Self {
         Self { protocol: Protocol::Tcp, ..Self::http(backends) }
+    }
+
+    pub fn https(backends: &[SocketAddr], tls: TlsServer) -> Self {
+        Self { protocol: Protocol::Https, tls: Some(tls), ..Self::http(backends) }
     }
 
     fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
@@ -123,6 +130,7 @@ impl Setup {
         Upstream {
             levels: Arc::new(Levels::new(fence.admit(candidates), &region)),
             policy: PolicyKind::default(),
+            tls: self.backend_tls.clone(),
             timeouts: self.timeouts,
             late: self.late,
         }
@@ -133,12 +141,14 @@ impl Setup {
         let upstream = self.upstream(&fence, self.candidates());
         let service = match self.protocol {
             Protocol::Tcp => Service::Tcp(upstream),
-            Protocol::Http | Protocol::Http3 => {
-                Service::Http(vec![Route { matches: self.matches.clone(), upstream }])
+            Protocol::Http => Service::Http(vec![Route { matches: self.matches.clone(), upstream }]),
+            Protocol::Https | Protocol::Http3 => {
+                let routes = vec![Route { matches: self.matches.clone(), upstream }];
+                Service::Https(self.tls.clone().unwrap(), routes)
             }
         };
-        let quic = self.crypto.iter().map(|crypto| (service_name(), crypto.clone())).collect();
-        Snapshot { services: [(service_name(), service)].into(), quic }
+        let probed_tls = vec![self.backend_tls.clone(); self.backends.len()];
+        Snapshot { services: [(service_name(), service)].into(), probed_tls }
     }
 
     pub fn start(&self) -> World {
@@ -260,8 +270,8 @@ impl Backend {
 }
 
 /// One end of a connection, with what was read and not yet used.
-pub struct Peer {
-    pub stream: TcpStream,
+pub struct Peer<S = TcpStream> {
+    pub stream: S,
     pub buffer: Vec<u8>,
 }
 
@@ -282,6 +292,12 @@ impl Peer {
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    pub fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
 
     pub async fn write(&mut self, text: &str) {
         self.write_bytes(text.as_bytes()).await;
@@ -290,6 +306,7 @@ impl Peer {
     /// Ignores that the other end may have closed: tests look at what they read.
     pub async fn write_bytes(&mut self, bytes: &[u8]) {
         let _ = soon("a write", self.stream.write_all(bytes)).await;
+        let _ = soon("a flush", self.stream.flush()).await;
     }
 
     pub async fn fill(&mut self) -> std::io::Result<usize> {

@@ -110,11 +110,11 @@ async fn a_stop_tells_clients_and_cuts_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_service_without_tls_refuses_clients() {
+async fn a_service_that_is_not_configured_any_more_refuses_clients() {
     let backend = Backend::fixed("hello").await;
     let world = start(Setup::http(&[backend.address]));
     let mut without = (**world.world.snapshot.load()).clone();
-    without.quic.clear();
+    without.services.clear();
     world.world.snapshot.store(std::sync::Arc::new(without));
     let refused = world.try_connect(TransportConfig::default()).await.map(|_| ());
     assert!(matches!(refused, Err(ConnectionError::ConnectionClosed(_))), "{refused:?}");

@@ -3,6 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "other test binaries use the rest")]
+#[path = "../common/pki.rs"]
+mod pki;
 
 mod cancels;
 mod exchanges;

@@ -6,36 +6,29 @@ use bytes::{Buf, Bytes};
 use h3::{client::SendRequest, error::StreamError};
 use h3_quinn::OpenStreams;
 use http::{HeaderMap, Request, Response};
-use proxima_proxy::{Protocol, quic::Crypto};
+use proxima_proxy::Protocol;
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 use tokio::task::JoinHandle;
 
-use crate::common::{Setup, World, soon};
+use crate::{
+    common::{Setup, World, soon},
+    pki::{Authority, Wanted},
+};
 
 /// A world that speaks HTTP/3, and those who trust its certificate.
 pub(crate) struct Http3World {
     pub(crate) world: World,
     client: ClientConfig,
+    pub(crate) authority: Authority,
 }
 
 /// Starts what `setup` says, for HTTP/3.
 pub(crate) fn start(setup: Setup) -> Http3World {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = CertifiedIssuer::self_signed(params, key).unwrap();
-    let key = PrivateKeyDer::Pkcs8(certificate.key().serialize_der().into());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut server = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    server.alpn_protocols = vec![b"h3".to_vec()];
+    let authority = Authority::new();
+    let server = Wanted::new(&[&authority.issue(&["localhost"])]).server();
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate.der().clone()).unwrap();
+    roots.add(authority.der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut client = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
@@ -43,9 +36,8 @@ pub(crate) fn start(setup: Setup) -> Http3World {
         .with_no_client_auth();
     client.alpn_protocols = vec![b"h3".to_vec()];
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client).unwrap()));
-    let crypto = Some(Crypto::new(Arc::new(server)).unwrap());
-    let world = Setup { protocol: Protocol::Http3, crypto, ..setup }.start();
-    Http3World { world, client }
+    let world = Setup { protocol: Protocol::Http3, tls: Some(server), ..setup }.start();
+    Http3World { world, client, authority }
 }
 
 impl Http3World {

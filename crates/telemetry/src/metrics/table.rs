@@ -112,6 +112,10 @@ pub const BACKEND_CONNECTS: Counter =
     Counter::new("proxima_backend_connects_total", "Connections made to the backend {backend}");
 pub const BACKEND_REUSES: Counter =
     Counter::new("proxima_backend_reuses_total", "Exchanges on a connection that was kept alive {backend}");
+pub const BACKEND_HANDSHAKES: Counter = Counter::new(
+    "proxima_backend_tls_handshakes_total",
+    "TLS handshakes with the backend that were done {backend, version, resumed}",
+);
 pub const BACKEND_FAILURES: Counter =
     Counter::new("proxima_backend_failures_total", "Exchanges that failed at the backend {backend, reason}");
 pub const BACKEND_SERVER_ERRORS: Counter = Counter::new(
@@ -197,6 +201,14 @@ pub const QUIC_CROWDED: Counter =
     Counter::new("proxima_quic_crowded_total", "First packets dropped for too many handshakes under way");
 pub const QUIC_FAILED: Counter =
     Counter::new("proxima_quic_failed_handshakes_total", "Handshakes that failed");
+pub const SERVICE_HANDSHAKES: Counter = Counter::new(
+    "proxima_service_tls_handshakes_total",
+    "TLS handshakes with clients that were done {service, version, resumed}",
+);
+pub const SERVICE_HANDSHAKE_FAILURES: Counter = Counter::new(
+    "proxima_service_tls_handshake_failures_total",
+    "TLS handshakes with clients that failed {service, reason}",
+);
 pub const FIRST_BYTE: Histogram = Histogram::new(
     "proxima_first_byte_seconds",
     "From a request's head to the first byte of its response {service, region of the backend}",
@@ -285,7 +297,7 @@ pub(super) const GAUGES: [Gauge; 31] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 43] = [
+pub(super) const COUNTERS: [Counter; 52] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -300,6 +312,7 @@ pub(super) const COUNTERS: [Counter; 43] = [
     BACKEND_ATTEMPTS,
     BACKEND_CONNECTS,
     BACKEND_REUSES,
+    BACKEND_HANDSHAKES,
     BACKEND_FAILURES,
     BACKEND_SERVER_ERRORS,
     BACKEND_ANSWERS,
@@ -329,6 +342,8 @@ pub(super) const COUNTERS: [Counter; 43] = [
     SERVICE_ERRORS,
     SERVICE_CUT,
     SERVICE_SHED,
+    SERVICE_HANDSHAKES,
+    SERVICE_HANDSHAKE_FAILURES,
     CATCHMENT_ASKED,
     CATCHMENT_DIVERTED,
     CATCHMENT_CARRIED,

@@ -21,6 +21,8 @@ pub(crate) struct Pop {
     backends: String,
     /// The lines of `[announce.web]` and its sections; empty for none.
     pub(crate) group: String,
+    /// What the service speaks, with what goes with it.
+    pub(crate) protocol: String,
     /// The routes of the service, in order.
     pub(crate) routes: String,
     /// The pool's probe.
@@ -72,6 +74,7 @@ impl Pop {
             peers: String::new(),
             backends: String::new(),
             group: GROUP.to_owned(),
+            protocol: "protocol = \"http\"".to_owned(),
             routes: ROUTES.to_owned(),
             probe: PROBE.to_owned(),
             drain: DRAIN.to_owned(),
@@ -144,7 +147,7 @@ next-hop-ipv6 = "2001:db8:ffff::2"
 
     /// The whole file.
     pub(crate) fn text(&self) -> String {
-        let Self { peers, backends, group, routes, probe, drain, more, .. } = self;
+        let Self { peers, backends, group, protocol, routes, probe, drain, more, .. } = self;
         let (web, metrics, socket) = (self.web(), self.metrics(), self.socket());
         let socket = socket.display();
         format!(
@@ -167,7 +170,7 @@ connect-retry = "50ms"
 {group}
 [services.web]
 listen = ["{web}"]
-protocol = "http"
+{protocol}
 {routes}
 [pools.app]
 probe = {probe}

@@ -140,7 +140,7 @@ fn name_in(host: &str) -> Option<String> {
 }
 
 /// A name or an address, as a certificate has it.
-fn server_name(value: &DeValue<'_>) -> Read<String> {
+pub(in crate::sections) fn server_name(value: &DeValue<'_>) -> Read<String> {
     let text = value::text(value)?;
     if is_name(&text) || text.parse::<IpAddr>().is_ok() {
         return Ok(text);

@@ -141,7 +141,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, hand
     let Ok(control) = connection.open_uni().await else { return };
     let counters = worker.services[listener].clone();
     let peer = connection.remote_address().ip();
-    let hop = Hop::of_version(worker.config.pop.as_str(), peer, "https", "3");
+    let hop = worker.hop(listener, peer, "https", "3");
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let link = Rc::new(Link {
         worker,

@@ -8,13 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use proxima_http1::{Body, Framing, Method};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
 use super::{Incoming, Origin, Wrong};
 use crate::{
     backend::Backend,
     buffer::Buffer,
     http::{Scratch, relay::Piece},
+    stream::Stream,
     timer::Timers,
 };
 
@@ -22,7 +23,7 @@ use crate::{
 const ROOM: usize = 16 * 1024;
 
 pub(in crate::http) struct Http1 {
-    stream: TcpStream,
+    stream: Stream,
     /// The head, then the body as the framing has it.
     out: Vec<u8>,
     written: usize,
@@ -37,7 +38,7 @@ pub(in crate::http) struct Http1 {
 
 impl Http1 {
     /// `request` is the head, written for this hop, and `framing` that of its body.
-    pub(in crate::http) fn new(stream: TcpStream, request: &[u8], framing: Framing) -> Self {
+    pub(in crate::http) fn new(stream: Stream, request: &[u8], framing: Framing) -> Self {
         Self {
             stream,
             out: request.to_vec(),
@@ -132,7 +133,14 @@ impl Origin for Http1 {
         }
         self.out.clear();
         self.written = 0;
-        Poll::Ready(())
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Ready(Err(_)) => {
+                self.is_broken = true;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn has_sent(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The end of a certificate's validity, found in its DER without reading the rest (RFC 5280 §4.1).
+//! When a certificate is valid, found in its DER without reading the rest (RFC 5280 §4.1).
 //!
 //! ```text
 //! Certificate SEQUENCE { tbs SEQUENCE { [0] version?, serial, algorithm, issuer, validity SEQUENCE { from, until }, … } … }
@@ -9,8 +9,17 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// When the certificate ends, in seconds since the Unix epoch; 0 where that was before it. `None` where `der` is none.
-pub(super) fn ends(der: &[u8]) -> Option<u64> {
+/// From when until when a certificate is valid, both included; in seconds since the Unix epoch, 0 for what was before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// `notBefore`.
+    pub from: u64,
+    /// `notAfter`.
+    pub until: u64,
+}
+
+/// The validity of a certificate. `None` where `der` is none.
+pub fn validity(der: &[u8]) -> Option<Validity> {
     let mut certificate = Reader(Reader(der).expect(SEQUENCE)?);
     let mut tbs = Reader(certificate.expect(SEQUENCE)?);
     if tbs.0.first() == Some(&VERSION) {
@@ -21,9 +30,8 @@ pub(super) fn ends(der: &[u8]) -> Option<u64> {
         tbs.next()?;
     }
     let mut validity = Reader(tbs.expect(SEQUENCE)?);
-    validity.next()?;
-    let (tag, until) = validity.next()?;
-    time(tag, until)
+    let mut time = || validity.next().and_then(|(tag, text)| time(tag, text));
+    Some(Validity { from: time()?, until: time()? })
 }
 
 /// Elements of DER, one after the other.
@@ -112,17 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_real_certificate_is_found_and_of_a_broken_one_is_not() {
-        let mut parameters = rcgen::CertificateParams::new(vec!["app.example".to_owned()]).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        for (year, seconds) in [(2031, 1_928_361_600), (2051, 2_559_513_600)] {
-            parameters.not_after = rcgen::date_time_ymd(year, 2, 9);
-            let certificate = parameters.self_signed(&key).unwrap();
-            assert_eq!(ends(certificate.der()), Some(seconds));
-            for cut in 0..certificate.der().len() {
-                assert_eq!(ends(&certificate.der()[..cut]), None);
+    fn the_validity_of_a_real_certificate_is_found_and_of_a_broken_one_is_not() {
+        // Made with Python's `cryptography`, and read with `openssl x509 -dates`.
+        for (der, seconds) in [
+            (&include_bytes!("../certificates/until-2031.der")[..], 1_928_361_600),
+            (include_bytes!("../certificates/until-2051.der"), 2_559_513_600),
+        ] {
+            assert_eq!(validity(der), Some(Validity { from: 951_782_400, until: seconds }));
+            for cut in 0..der.len() {
+                assert_eq!(validity(&der[..cut]), None);
             }
         }
-        assert_eq!(ends(&[SEQUENCE, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), None);
+        assert_eq!(validity(&[SEQUENCE, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), None);
     }
 }

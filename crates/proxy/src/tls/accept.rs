@@ -1,0 +1,91 @@
+//! A client's handshake: one task from the connection to what is spoken over it.
+//!
+//! It ends within the deadline of a request's head. How many are under way at once follows from how many clients a worker takes
+//! (`descriptors`): each is a client. Their cryptography is done in turns on the worker's thread, a message at a time.
+
+use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, task::Poll, time::Duration};
+
+use rustls::{Connection, Error, ServerConnection};
+use tokio::net::TcpStream;
+
+use super::{TlsServer, TlsStream};
+use crate::{
+    close::reset_on_close,
+    http,
+    stats::{HandshakeFailure, Unserved},
+    stream::Stream,
+    worker::{Open, Worker},
+};
+
+/// How long a handshake that a drain finds under way may still take.
+const WHILE_DRAINING: Duration = Duration::from_millis(500);
+
+/// Serves one connection: handshake, then the version of HTTP that ALPN agreed on.
+pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: TcpStream, peer: SocketAddr) {
+    let counters = worker.services[listener].clone();
+    let server = worker.service(listener).and_then(|service| service.tls().cloned());
+    let Some(server) = server else {
+        counters.unserved(Unserved::NoBackends);
+        return reset_on_close(&tcp);
+    };
+    // A handshake is small messages that wait for each other.
+    if tcp.set_nodelay(true).is_err() {
+        return;
+    }
+    match handshake(&worker, &server, tcp).await {
+        Ok(stream) => {
+            counters.handshake(stream.handshake());
+            // A task of its own: what the handshake needed is not kept for the life of the connection.
+            tokio::task::spawn_local(http::serve(
+                worker,
+                open,
+                listener,
+                Stream::Tls(Box::new(stream)),
+                peer,
+            ));
+        }
+        Err(error) => {
+            let reason = reason(&error);
+            counters.handshake_failure(reason);
+            tracing::debug!(%peer, reason = reason.name(), %error, "TLS handshake failed");
+        }
+    }
+}
+
+async fn handshake(worker: &Worker, server: &TlsServer, tcp: TcpStream) -> io::Result<TlsStream> {
+    let connection = ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?;
+    let mut stream = TlsStream::new(tcp, Connection::Server(connection));
+    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
+    timer.arm_after(worker.config.header_timeout);
+    let mut is_hurried = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = stream.poll_handshake(cx) {
+            return Poll::Ready(result);
+        }
+        if worker.is_draining() && !is_hurried {
+            is_hurried = true;
+            timer.arm_after(WHILE_DRAINING);
+        }
+        if timer.has_expired() { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
+    })
+    .await?;
+    Ok(stream)
+}
+
+/// What became of a handshake, in a word.
+fn reason(error: &io::Error) -> HandshakeFailure {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return match error.kind() {
+            io::ErrorKind::TimedOut => HandshakeFailure::Slow,
+            _ => HandshakeFailure::Gone,
+        };
+    };
+    match error {
+        Error::InvalidMessage(_) => HandshakeFailure::NotTls,
+        Error::PeerIncompatible(_) => HandshakeFailure::Incompatible,
+        Error::NoApplicationProtocol => HandshakeFailure::Alpn,
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => HandshakeFailure::ClientCertificate,
+        Error::AlertReceived(_) => HandshakeFailure::Alert,
+        _ => HandshakeFailure::Protocol,
+    }
+}

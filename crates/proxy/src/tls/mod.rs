@@ -1,0 +1,37 @@
+//! TLS 1.2 and 1.3: rustls with aws-lc-rs.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`identity`] | certificates and keys, from PEM |
+//! | [`names`] | which certificate a client gets |
+//! | [`server`] | what a service is told: certificates, versions, whose clients it takes |
+//! | [`tickets`] | sessions that go on at another PoP |
+//! | [`accept`] | a client's handshake |
+//! | [`client`] | TLS to backends |
+//! | [`stream`] | bytes over TLS |
+//!
+//! A handshake takes what the snapshot holds at its first byte; from then on its connection depends on no snapshot any more.
+//! 0-RTT stays off: what it carries can be replayed (RFC 8446 §8).
+
+/// HTTP/2, as ALPN has it (RFC 9113 §3.1).
+pub(crate) const H2: &[u8] = b"h2";
+/// HTTP/1.1.
+const HTTP1: &[u8] = b"http/1.1";
+/// What some clients of HTTP/1.0 say.
+const HTTP10: &[u8] = b"http/1.0";
+
+mod accept;
+mod client;
+mod identity;
+mod names;
+mod server;
+mod stream;
+mod tickets;
+
+pub(crate) use self::{accept::serve, client::TlsToBackend, stream::TlsStream};
+pub use self::{
+    client::{Authorities, TlsClient, TlsClientOptions},
+    identity::{Chain, ChainError, Identity, KeyError},
+    server::{Clients, MinVersion, TlsError, TlsServer, TlsServerOptions},
+    tickets::{TicketKeys, TicketKeysError},
+};

@@ -1,0 +1,64 @@
+//! Sessions that go on, here or at another PoP.
+
+use proxima_proxy::{Handshake, TicketKeys};
+
+use super::{
+    common::{Backend, Setup},
+    pki::{Authority, Wanted},
+    programs::s_client,
+};
+
+/// `openssl rand -base64 80`.
+const OLD: &str = "P8+mOF1+GLXW328dbMq06A94CPEcG5eO9FSnzTCX+fx5PI+D0h+zspvfrslXd+bB4fwOb6yAvZEp7LfrOR1q3/jLNVQaznRQkbimu9u+0hA=";
+const NEW: &str = "BpRwO3BEsuR6XEvqH7x+hCH2WM7zDb+bm2f2rmTw2jSDRri+rw2DFtRpHIAqAAiun8lR0SsHOijImntFL2fkmF7D4SULq9VOdzVvRmRbcZk=";
+
+#[tokio::test]
+async fn a_session_goes_on_at_another_pop_with_the_same_keys_and_nowhere_else() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["a.example"]);
+    let backend = Backend::fixed("hi").await;
+    let world = |tickets| {
+        let wanted = Wanted { tickets, ..Wanted::new(&[&issued]) };
+        Setup::https(&[backend.address], wanted.server()).start()
+    };
+    let shared = |lines: &str| TicketKeys::shared(lines.as_bytes()).unwrap();
+    let here = world(shared(OLD));
+    let there = world(shared(&format!("{NEW}\n{OLD}\n")));
+    let elsewhere = world(shared(NEW));
+    let alone = world(TicketKeys::own().unwrap());
+    for (version, name, [full, resumed]) in [
+        ("-tls1_2", "session12", [Handshake::Full12, Handshake::Resumed12]),
+        ("-tls1_3", "session13", [Handshake::Full13, Handshake::Resumed13]),
+    ] {
+        let session = authority.scratch(name);
+        let session = session.to_str().unwrap();
+        let first = s_client(here.address, "a.example", &[version, "-sess_out", session]).await;
+        assert!(first.ok && first.out.contains("New, TLSv1"), "{first:?}");
+        for (world, goes_on) in [(&here, true), (&there, true), (&elsewhere, false), (&alone, false)] {
+            let before = world.stats().handshakes;
+            let said = s_client(world.address, "a.example", &[version, "-sess_in", session]).await;
+            assert!(said.ok && said.out.ends_with("hi") || said.out.contains("\r\n\r\nhi"), "{said:?}");
+            assert_eq!(said.out.contains("Reused, TLSv1"), goes_on, "{said:?}");
+            let kind = if goes_on { resumed } else { full };
+            let count = |stats: &std::collections::BTreeMap<_, u64>| stats.get(&kind).copied().unwrap_or(0);
+            assert_eq!(count(&world.stats().handshakes), count(&before) + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_workers_of_a_process_take_each_others_sessions() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["a.example"]);
+    let backend = Backend::fixed("hi").await;
+    let setup = Setup { workers: 3, ..Setup::https(&[backend.address], Wanted::new(&[&issued]).server()) };
+    let world = setup.start();
+    let session = authority.scratch("session");
+    let session = session.to_str().unwrap();
+    s_client(world.address, "a.example", &["-sess_out", session]).await;
+    // The kernel chooses the worker by the client's port: among so many all of them have their turn.
+    for _ in 0..12 {
+        let said = s_client(world.address, "a.example", &["-sess_in", session]).await;
+        assert!(said.out.contains("Reused, TLSv1.3"), "{said:?}");
+    }
+}

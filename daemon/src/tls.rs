@@ -1,0 +1,275 @@
+//! Certificates and keys of services and pools, read at the start and at each reload.
+//!
+//! A reload reads every file again, whatever the configuration says. What is the same as before goes on being used, with its
+//! sessions; what is not holds for new handshakes, and no connection is touched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fmt,
+    fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use proxima_config::{ClientTls, Config, KeyPair, Protocol, ServerTls, TlsVersion};
+use proxima_proxy::{
+    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
+    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
+};
+use proxima_types::{PoolName, ServiceName};
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsFileError {
+    #[error("{setting}: {path}: {wrong}")]
+    File { setting: String, path: PathBuf, wrong: Box<Wrong> },
+    #[error("TLS can't be set up: {0}")]
+    System(String),
+}
+
+/// What is wrong with a file, with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Wrong {
+    #[error("can't be read: {0}; correct the path, or let the daemon's user read it")]
+    Read(io::Error),
+    #[error("others than its owner may read it (mode {0:04o}); chmod 0600 it")]
+    Mode(u32),
+    #[error(transparent)]
+    Chain(ChainError),
+    #[error("{error} ({certificate})")]
+    Key { certificate: PathBuf, error: KeyError },
+    #[error(transparent)]
+    Authorities(TlsError),
+    #[error(transparent)]
+    Tickets(TicketKeysError),
+}
+
+/// The TLS of everything in a configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    /// The keys of tickets where no file has them: of this process, for as long as it runs.
+    own_tickets: TicketKeys,
+    services: BTreeMap<ServiceName, Loaded<TlsServer>>,
+    pools: BTreeMap<PoolName, Loaded<TlsClient>>,
+}
+
+/// What was made of files.
+#[derive(Debug, Clone)]
+struct Loaded<T> {
+    made: T,
+    /// Of what it was made of: what is in the files, and the settings.
+    digest: u64,
+}
+
+impl Tls {
+    /// The TLS that `config` asks for.
+    ///
+    /// # Errors
+    /// When a file can't be read or used.
+    pub(crate) fn load(config: &Config) -> Result<Self, TlsFileError> {
+        let own_tickets = TicketKeys::own().map_err(|error| TlsFileError::System(error.to_string()))?;
+        Self { own_tickets, services: BTreeMap::new(), pools: BTreeMap::new() }.again(config)
+    }
+
+    /// The TLS that `config` asks for, with every file read again.
+    ///
+    /// # Errors
+    /// When a file can't be read or used.
+    pub(crate) fn again(&self, config: &Config) -> Result<Self, TlsFileError> {
+        let mut services = BTreeMap::new();
+        for service in config.services.values() {
+            if let Protocol::Http(http) = &service.protocol
+                && let Some(tls) = &http.tls
+            {
+                let before = self.services.get(&service.name);
+                services.insert(service.name.clone(), server(&service.name, tls, &self.own_tickets, before)?);
+            }
+        }
+        let mut pools = BTreeMap::new();
+        for (name, tls) in config.pools.iter().filter_map(|(name, pool)| Some((name, pool.tls.as_ref()?))) {
+            pools.insert(name.clone(), client(name, tls, self.pools.get(name))?);
+        }
+        Ok(Self { own_tickets: self.own_tickets.clone(), services, pools })
+    }
+
+    /// How a pool's backends are spoken to; `None` where it is in plain text.
+    pub(crate) fn client(&self, pool: &PoolName) -> Option<&TlsClient> {
+        self.pools.get(pool).map(|loaded| &loaded.made)
+    }
+
+    /// What a service is told; `None` where it has no TLS.
+    pub(crate) fn server(&self, service: &ServiceName) -> Option<&TlsServer> {
+        self.services.get(service).map(|loaded| &loaded.made)
+    }
+
+    /// What is another than `before`, by its key in the configuration.
+    pub(crate) fn differing(&self, before: &Self) -> Vec<String> {
+        let mut differ = differing("services", &self.services, &before.services);
+        differ.extend(differing("pools", &self.pools, &before.pools));
+        differ
+    }
+}
+
+/// The TLS of a service, or that of before where nothing is another.
+fn server(
+    service: &ServiceName,
+    tls: &ServerTls,
+    own_tickets: &TicketKeys,
+    before: Option<&Loaded<TlsServer>>,
+) -> Result<Loaded<TlsServer>, TlsFileError> {
+    let mut files = Files::new(format!("services.{service}.tls"));
+    let identities =
+        tls.certificates.iter().map(|pair| files.identity(pair)).collect::<Result<Vec<_>, _>>()?;
+    let clients = match &tls.clients {
+        None => Clients::Any,
+        Some(auth) => {
+            let authorities = files.chain(&auth.ca)?;
+            if auth.required { Clients::Required(authorities) } else { Clients::Optional(authorities) }
+        }
+    };
+    let tickets = match &tls.ticket_keys {
+        None => own_tickets.clone(),
+        Some(path) => files.tickets(path)?,
+    };
+    let min_version = match tls.min_version {
+        TlsVersion::Tls12 => MinVersion::Tls12,
+        TlsVersion::Tls13 => MinVersion::Tls13,
+    };
+    let made = TlsServer::new(&TlsServerOptions {
+        service,
+        identities: &identities,
+        min_version,
+        clients: &clients,
+        tickets: &tickets,
+    })
+    .map_err(|error| match &tls.clients {
+        Some(auth) => files.wrong(&auth.ca, Wrong::Authorities(error)),
+        None => TlsFileError::System(error.to_string()),
+    })?;
+    tls.hash(&mut files.digest);
+    let digest = files.digest.finish();
+    Ok(match before {
+        Some(before) if before.digest == digest => before.clone(),
+        _ => Loaded { made, digest },
+    })
+}
+
+/// The TLS to a pool's backends, or that of before where nothing is another.
+fn client(
+    pool: &PoolName,
+    tls: &ClientTls,
+    before: Option<&Loaded<TlsClient>>,
+) -> Result<Loaded<TlsClient>, TlsFileError> {
+    let mut files = Files::new(format!("pools.{pool}.tls"));
+    let authorities = match &tls.ca_file {
+        None => Authorities::System,
+        Some(path) => Authorities::Only(files.chain(path)?),
+    };
+    let identity = tls.identity.as_ref().map(|pair| files.identity(pair)).transpose()?;
+    let made = TlsClient::new(&TlsClientOptions {
+        authorities: &authorities,
+        server_name: tls.server_name.as_deref(),
+        identity: identity.as_ref(),
+    })
+    .map_err(|error| match &tls.ca_file {
+        Some(path) => files.wrong(path, Wrong::Authorities(error)),
+        None => TlsFileError::System(format!("pools.{pool}.tls: {error}")),
+    })?;
+    tls.hash(&mut files.digest);
+    let digest = files.digest.finish();
+    Ok(match before {
+        Some(before) if before.digest == digest => before.clone(),
+        _ => Loaded { made, digest },
+    })
+}
+
+/// Names whose TLS is another than before.
+fn differing<N: Ord + fmt::Display, T>(
+    kind: &str,
+    now: &BTreeMap<N, Loaded<T>>,
+    before: &BTreeMap<N, Loaded<T>>,
+) -> Vec<String> {
+    let digest = |loaded: Option<&Loaded<T>>| loaded.map(|loaded| loaded.digest);
+    let names: BTreeSet<_> = now.keys().chain(before.keys()).collect();
+    let names = names.into_iter().filter(|name| digest(now.get(*name)) != digest(before.get(*name)));
+    names.map(|name| format!("{kind}.{name}.tls")).collect()
+}
+
+/// Reads the files of one `tls` table, and takes a digest of them.
+struct Files {
+    setting: String,
+    digest: DefaultHasher,
+}
+
+impl Files {
+    fn new(setting: String) -> Self {
+        Self { setting, digest: DefaultHasher::new() }
+    }
+
+    fn identity(&mut self, pair: &KeyPair) -> Result<Identity, TlsFileError> {
+        let KeyPair { certificate, key } = pair;
+        let chain = self.chain(certificate)?;
+        warn_of_dates(certificate, &chain);
+        let pem = self.secret(key)?;
+        chain.with_key(&pem).map_err(|error| {
+            let certificate = certificate.clone();
+            self.wrong(key, Wrong::Key { certificate, error })
+        })
+    }
+
+    fn chain(&mut self, path: &Path) -> Result<Chain, TlsFileError> {
+        let pem = self.read(path, |_| Ok(()))?;
+        Chain::from_pem(&pem).map_err(|error| self.wrong(path, Wrong::Chain(error)))
+    }
+
+    fn tickets(&mut self, path: &Path) -> Result<TicketKeys, TlsFileError> {
+        let keys = self.secret(path)?;
+        TicketKeys::shared(&keys).map_err(|error| self.wrong(path, Wrong::Tickets(error)))
+    }
+
+    /// What is in a file that nobody but its owner may read, or that the service manager has handed over.
+    fn secret(&mut self, path: &Path) -> Result<Vec<u8>, TlsFileError> {
+        let is_credential = env::var_os("CREDENTIALS_DIRECTORY")
+            .is_some_and(|directory| !directory.is_empty() && path.starts_with(directory));
+        self.read(path, |mode| {
+            let for_others = mode & 0o077;
+            if for_others == 0 || is_credential { Ok(()) } else { Err(mode & 0o777) }
+        })
+    }
+
+    fn read(
+        &mut self,
+        path: &Path,
+        may_have: impl FnOnce(u32) -> Result<(), u32>,
+    ) -> Result<Vec<u8>, TlsFileError> {
+        let mut bytes = Vec::new();
+        let mode = File::open(path)
+            .and_then(|mut file| {
+                file.read_to_end(&mut bytes)?;
+                Ok(file.metadata()?.mode())
+            })
+            .map_err(|error| self.wrong(path, Wrong::Read(error)))?;
+        may_have(mode).map_err(|mode| self.wrong(path, Wrong::Mode(mode)))?;
+        bytes.hash(&mut self.digest);
+        Ok(bytes)
+    }
+
+    fn wrong(&self, path: &Path, wrong: Wrong) -> TlsFileError {
+        TlsFileError::File { setting: self.setting.clone(), path: path.to_owned(), wrong: Box::new(wrong) }
+    }
+}
+
+/// A certificate that is not valid is still better than none: clients that go on all the same exist.
+fn warn_of_dates(file: &Path, chain: &Chain) {
+    let own = chain.certificates().first();
+    let Some(validity) = own.and_then(|own| proxima_x509::validity(own)) else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if now > validity.until {
+        tracing::warn!(file = %file.display(), "the certificate has ended; clients refuse it: renew it and reload");
+    } else if now < validity.from {
+        tracing::warn!(file = %file.display(), "the certificate is not valid yet; clients refuse it");
+    }
+}
