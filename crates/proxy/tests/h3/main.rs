@@ -10,5 +10,6 @@ mod pki;
 mod cancels;
 mod exchanges;
 mod lifecycle;
+mod programs;
 mod refused;
 mod support;
