@@ -9,9 +9,9 @@ use std::{
 };
 
 use proxima_balance::{Candidate, Levels, PolicyKind};
-use proxima_config::{Balance, Config, Pool, Protocol, Via};
+use proxima_config::{Balance, Config, Pool, PoolProtocol, Protocol, Via};
 use proxima_health::Percent;
-use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream};
+use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
 
@@ -39,10 +39,11 @@ pub(crate) fn snapshot(
             let candidates = candidates(config, &config.pools[pool], observed, distances);
             Arc::new(levels(config, residency.as_ref(), candidates))
         });
-        let Pool { balance, passive, .. } = &config.pools[pool];
+        let Pool { balance, protocol, passive, .. } = &config.pools[pool];
         let late = passive.and_then(|passive| passive.first_byte);
         let tls = tls.client(pool).cloned();
-        Upstream { levels: Arc::clone(levels), policy: policy(*balance), tls, timeouts, late }
+        let protocol = spoken(*protocol);
+        Upstream { levels: Arc::clone(levels), policy: policy(*balance), protocol, tls, timeouts, late }
     };
     let services = config.services.values().map(|service| {
         let served = match &service.protocol {
@@ -85,7 +86,8 @@ pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
         };
         let candidate = Candidate { health: Health::Up, weight: Weight::default(), ..candidate };
         let levels = Arc::new(levels(config, None, std::iter::once(candidate)));
-        Upstream { levels, policy: PolicyKind::default(), tls: None, timeouts, late: None }
+        let protocol = spoken(pool.protocol);
+        Upstream { levels, policy: PolicyKind::default(), protocol, tls: None, timeouts, late: None }
     };
     let (observed, distances) = (BTreeMap::new(), Distances::new(config));
     let of_pool = |pool: &Pool| -> Vec<Upstream> {
@@ -142,6 +144,14 @@ fn levels(
         Fence::new(residency.map(|allow| allow.iter().cloned().collect())).admit(candidates),
         &config.pop.region,
     )
+}
+
+/// What a pool's backends speak.
+pub(crate) fn spoken(protocol: PoolProtocol) -> UpstreamProtocol {
+    match protocol {
+        PoolProtocol::Http1 => UpstreamProtocol::Http1,
+        PoolProtocol::Http2 => UpstreamProtocol::Http2,
+    }
 }
 
 fn policy(balance: Balance) -> PolicyKind {
@@ -210,6 +220,19 @@ mod tests {
         assert!(ways.iter().all(|way| way.len() == 1));
         let backends: Vec<_> = ways.iter().map(|way| way[0].backend.to_string()).collect();
         assert_eq!(backends, ["app/eu-1", "app/eu-2", "app/us-1", "app/apac-1"]);
+    }
+
+    #[test]
+    fn backends_are_spoken_to_as_their_pool_says() {
+        let text = CONFIG.replace("[pools.app]\n", "[pools.app]\nprotocol = \"h2\"\n");
+        for (text, protocol) in [(CONFIG, UpstreamProtocol::Http1), (&text, UpstreamProtocol::Http2)] {
+            let config = Config::parse(text, "two-jurisdictions.toml").unwrap();
+            let snapshot = snapshot(&config, &BTreeMap::new());
+            let Service::Http(routes) = &snapshot.services[&"web".parse().unwrap()] else {
+                panic!("not HTTP")
+            };
+            assert!(routes.iter().all(|route| route.upstream.protocol == protocol), "{protocol:?}");
+        }
     }
 
     #[test]

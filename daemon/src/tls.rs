@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fmt,
-    fs::File,
+    fs::{File, Metadata},
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -14,12 +14,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use proxima_config::{ClientTls, Config, KeyPair, Protocol, ServerTls, TlsVersion};
+use nix::unistd::geteuid;
+use proxima_config::{ClientTls, Config, KeyPair, Pool, Protocol, ServerTls, TlsVersion};
 use proxima_proxy::{
     Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
     TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };
 use proxima_types::{PoolName, ServiceName};
+
+use crate::routing::spoken;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +38,8 @@ pub(crate) enum TlsFileError {
 pub(crate) enum Wrong {
     #[error("can't be read: {0}; correct the path, or let the daemon's user read it")]
     Read(io::Error),
-    #[error("others than its owner may read it (mode {0:04o}); chmod 0600 it")]
-    Mode(u32),
+    #[error("more than its owner may use it (mode {mode:04o}); chmod {least:04o} it")]
+    Mode { mode: u32, least: u32 },
     #[error(transparent)]
     Chain(ChainError),
     #[error("{error} ({certificate})")]
@@ -89,8 +92,10 @@ impl Tls {
             }
         }
         let mut pools = BTreeMap::new();
-        for (name, tls) in config.pools.iter().filter_map(|(name, pool)| Some((name, pool.tls.as_ref()?))) {
-            pools.insert(name.clone(), client(name, tls, self.pools.get(name))?);
+        for (name, pool) in &config.pools {
+            if let Some(tls) = &pool.tls {
+                pools.insert(name.clone(), client(pool, tls, self.pools.get(name))?);
+            }
         }
         Ok(Self { own_tickets: self.own_tickets.clone(), services, pools })
     }
@@ -159,11 +164,12 @@ fn server(
 
 /// The TLS to a pool's backends, or that of before where nothing is another.
 fn client(
-    pool: &PoolName,
+    pool: &Pool,
     tls: &ClientTls,
     before: Option<&Loaded<TlsClient>>,
 ) -> Result<Loaded<TlsClient>, TlsFileError> {
-    let mut files = Files::new(format!("pools.{pool}.tls"));
+    let setting = format!("pools.{}.tls", pool.name);
+    let mut files = Files::new(setting.clone());
     let authorities = match &tls.ca_file {
         None => Authorities::System,
         Some(path) => Authorities::Only(files.chain(path)?),
@@ -172,13 +178,14 @@ fn client(
     let made = TlsClient::new(&TlsClientOptions {
         authorities: &authorities,
         server_name: tls.server_name.as_deref(),
+        protocol: spoken(pool.protocol),
         identity: identity.as_ref(),
     })
     .map_err(|error| match &tls.ca_file {
         Some(path) => files.wrong(path, Wrong::Authorities(error)),
-        None => TlsFileError::System(format!("pools.{pool}.tls: {error}")),
+        None => TlsFileError::System(format!("{setting}: {error}")),
     })?;
-    tls.hash(&mut files.digest);
+    (tls, pool.protocol).hash(&mut files.digest);
     let digest = files.digest.finish();
     Ok(match before {
         Some(before) if before.digest == digest => before.clone(),
@@ -230,29 +237,32 @@ impl Files {
         TicketKeys::shared(&keys).map_err(|error| self.wrong(path, Wrong::Tickets(error)))
     }
 
-    /// What is in a file that nobody but its owner may read, or that the service manager has handed over.
+    /// What is in a file that nobody but the daemon may read, or that the service manager has handed over.
     fn secret(&mut self, path: &Path) -> Result<Vec<u8>, TlsFileError> {
         let is_credential = env::var_os("CREDENTIALS_DIRECTORY")
             .is_some_and(|directory| !directory.is_empty() && path.starts_with(directory));
-        self.read(path, |mode| {
-            let for_others = mode & 0o077;
-            if for_others == 0 || is_credential { Ok(()) } else { Err(mode & 0o777) }
+        self.read(path, |metadata| {
+            if is_credential {
+                Ok(())
+            } else {
+                is_secret(metadata.mode(), metadata.uid() == geteuid().as_raw())
+            }
         })
     }
 
     fn read(
         &mut self,
         path: &Path,
-        may_have: impl FnOnce(u32) -> Result<(), u32>,
+        judge: impl FnOnce(&Metadata) -> Result<(), Wrong>,
     ) -> Result<Vec<u8>, TlsFileError> {
         let mut bytes = Vec::new();
-        let mode = File::open(path)
+        let metadata = File::open(path)
             .and_then(|mut file| {
                 file.read_to_end(&mut bytes)?;
-                Ok(file.metadata()?.mode())
+                file.metadata()
             })
             .map_err(|error| self.wrong(path, Wrong::Read(error)))?;
-        may_have(mode).map_err(|mode| self.wrong(path, Wrong::Mode(mode)))?;
+        judge(&metadata).map_err(|wrong| self.wrong(path, wrong))?;
         bytes.hash(&mut self.digest);
         Ok(bytes)
     }
@@ -260,6 +270,14 @@ impl Files {
     fn wrong(&self, path: &Path, wrong: Wrong) -> TlsFileError {
         TlsFileError::File { setting: self.setting.clone(), path: path.to_owned(), wrong: Box::new(wrong) }
     }
+}
+
+/// Whether nobody but the daemon may read a file. Where it is not the owner it reads by the group.
+fn is_secret(mode: u32, is_owner: bool) -> Result<(), Wrong> {
+    let least = if is_owner { 0o600 } else { 0o640 };
+    let mode = mode & 0o777;
+    let beyond = mode & !least & 0o077;
+    if beyond == 0 { Ok(()) } else { Err(Wrong::Mode { mode, least }) }
 }
 
 /// A certificate that is not valid is still better than none: clients that go on all the same exist.
@@ -271,5 +289,33 @@ fn warn_of_dates(file: &Path, chain: &Chain) {
         tracing::warn!(file = %file.display(), "the certificate has ended; clients refuse it: renew it and reload");
     } else if now < validity.from {
         tracing::warn!(file = %file.display(), "the certificate is not valid yet; clients refuse it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_for_its_owner_or_for_one_group_where_the_daemon_is_not_the_owner() {
+        for (mode, of_owner, of_group) in [
+            (0o100_600, true, true),
+            (0o100_400, true, true),
+            (0o100_640, false, true),
+            (0o100_440, false, true),
+            (0o100_660, false, false),
+            (0o100_644, false, false),
+            (0o100_604, false, false),
+        ] {
+            assert_eq!(
+                (is_secret(mode, true).is_ok(), is_secret(mode, false).is_ok()),
+                (of_owner, of_group),
+                "{mode:o}"
+            );
+        }
+        assert_eq!(
+            is_secret(0o100_644, false).unwrap_err().to_string(),
+            "more than its owner may use it (mode 0644); chmod 0640 it"
+        );
     }
 }

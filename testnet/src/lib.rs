@@ -9,6 +9,7 @@
 //!   app     the app server the worlds run
 //! router    routers of other makers, each with one session to the daemon
 //! load      open-loop clients: what users see
+//! crowd     a world that is watched, with clients in every region
 //! bfd       a frozen PoP and a busy one, seen by a router
 //! hostile   a peer that does what it should not
 //! parsing   how ambiguous and unusual requests are read, here and elsewhere
@@ -26,6 +27,7 @@
 
 pub mod app;
 pub mod bfd;
+mod crowd;
 pub mod demo;
 pub mod error;
 pub mod faults;

@@ -186,6 +186,8 @@ pub struct Pool {
     pub name: PoolName,
     /// How a level's backends share the load. Default [`Balance::LeastRequest`].
     pub balance: Balance,
+    /// What its backends speak, for HTTP services. Default [`PoolProtocol::Http1`].
+    pub protocol: PoolProtocol,
     /// How TLS is spoken to the backends; absent: plain text. Probes have settings of their own. No pool of a TCP service has it.
     pub tls: Option<ClientTls>,
     /// How each backend is probed.
@@ -206,6 +208,15 @@ pub enum Balance {
     RoundRobin,
     /// `least-request`: the less loaded of two at random, by weight.
     LeastRequest,
+}
+
+/// `protocol` of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolProtocol {
+    /// `http/1.1`.
+    Http1,
+    /// `h2`: HTTP/2, many requests at once on a connection; by prior knowledge (RFC 9113 §3.3), or by ALPN where there is TLS.
+    Http2,
 }
 
 /// `probe` of a pool.

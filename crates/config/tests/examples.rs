@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use proxima_config::{Balance, Config, PrefixAction, ProbeKind, Protocol, Remote, Role, Vip, WhenDown};
+use proxima_config::{
+    Balance, Config, PoolProtocol, PrefixAction, ProbeKind, Protocol, Remote, Role, Vip, WhenDown,
+};
 
 fn configs() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../configs")
@@ -90,6 +92,7 @@ fn the_example_resolves_to_what_its_comments_say() {
 
     let llm = &config.pools[&"llm".parse().unwrap()];
     assert_eq!(llm.balance, Balance::LeastRequest);
+    assert_eq!(llm.protocol, PoolProtocol::Http1);
     assert!(
         matches!(&llm.probe.kind, ProbeKind::Http(http) if http.path == "/health" && http.expect.status.single() == Some(200))
     );

@@ -38,6 +38,7 @@ pub(crate) enum Name {
     Connection,
     Te,
     Expect,
+    Upgrade,
     Forwarded,
     XForwardedFor,
     XForwardedProto,
@@ -54,7 +55,7 @@ impl Name {
             4 if is(b"host") => Self::Host,
             5 if is(b"proxy") => Self::Hop,
             6 if is(b"expect") => Self::Expect,
-            7 if is(b"upgrade") => Self::Hop,
+            7 if is(b"upgrade") => Self::Upgrade,
             9 if is(b"forwarded") => Self::Forwarded,
             10 if is(b"connection") => Self::Connection,
             10 if is(b"keep-alive") => Self::Hop,
@@ -110,6 +111,11 @@ pub(crate) struct Section {
     pub(crate) keep_alive: bool,
     /// `Connection` names further fields as meant for this hop.
     pub(crate) nominates: bool,
+    /// `Connection` names `Upgrade`.
+    pub(crate) upgrades: bool,
+    /// `Upgrade` fields, and whether the only one says `websocket`.
+    upgrade_fields: u32,
+    upgrade_is_websocket: bool,
     pub(crate) host: Option<Span>,
     pub(crate) expects_continue: bool,
     pub(crate) te_trailers: bool,
@@ -159,6 +165,10 @@ impl Section {
         match field.name {
             Name::Other | Name::Hop | Name::XForwardedProto | Name::XForwardedHost => {}
             Name::Host | Name::Expect if side == Side::Response => {}
+            Name::Upgrade => {
+                self.upgrade_fields += 1;
+                self.upgrade_is_websocket = value.eq_ignore_ascii_case(b"websocket");
+            }
             Name::Forwarded | Name::XForwardedFor => self.forwarded = true,
             Name::Host => {
                 if self.host.replace(field.value).is_some() {
@@ -197,6 +207,8 @@ impl Section {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
+            } else if token.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrades = true;
             } else {
                 self.nominates = true;
             }
@@ -214,6 +226,11 @@ impl Section {
             .filter(|other| other.name == Name::Connection)
             .flat_map(|connection| tokens(connection.value.in_bytes(bytes)))
             .any(|token| token.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether the fields ask for, or agree to, WebSocket and nothing else (RFC 6455 §4.1, RFC 9110 §7.8).
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.upgrades && self.upgrade_fields == 1 && self.upgrade_is_websocket
     }
 
     /// The framing the fields ask for, `otherwise` when they ask for none.

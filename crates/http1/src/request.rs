@@ -187,6 +187,15 @@ impl RequestHead {
         self.framing
     }
 
+    /// Whether the client asks for a WebSocket. Another protocol, or one that is asked for with a body, is not offered to
+    /// the upstream, which RFC 9110 §7.8 leaves to the receiver.
+    pub fn is_websocket(&self) -> bool {
+        self.section.is_websocket()
+            && self.version == Version::Http11
+            && self.method() == Method::Get
+            && self.framing == Framing::None
+    }
+
     /// Whether the client wants to send more requests on this connection (RFC 9112 §9.3).
     pub fn keeps_alive(&self) -> bool {
         match self.version {

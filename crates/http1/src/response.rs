@@ -29,6 +29,15 @@ impl ResponseHead {
         self.parse_within(bytes, method, MAX_HEAD)
     }
 
+    /// As [`ResponseHead::parse`], the answer to a request for a WebSocket: 101 is a final response then, if it agrees to
+    /// that. What follows it is of another protocol.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_switching(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        self.read(bytes, Method::Get, MAX_HEAD, true)
+    }
+
     /// As [`ResponseHead::parse`] with another limit than [`MAX_HEAD`].
     ///
     /// # Errors
@@ -38,6 +47,16 @@ impl ResponseHead {
         bytes: &[u8],
         method: Method,
         limit: usize,
+    ) -> Result<Option<usize>, Fault> {
+        self.read(bytes, method, limit, false)
+    }
+
+    fn read(
+        &mut self,
+        bytes: &[u8],
+        method: Method,
+        limit: usize,
+        may_switch: bool,
     ) -> Result<Option<usize>, Fault> {
         if let [b'\r' | b'\n', ..] = bytes {
             return Err(Fault::StatusLine);
@@ -55,7 +74,7 @@ impl ResponseHead {
         self.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
         self.status = response.code.unwrap_or_default();
         self.reason = Span::of(response.reason.unwrap_or_default().as_bytes(), bytes);
-        if self.status == 101 {
+        if self.status == 101 && !(may_switch && self.section.is_websocket()) {
             return Err(Fault::Upgrade);
         }
         if self.status < 100 {
@@ -74,7 +93,7 @@ impl ResponseHead {
 
     /// RFC 9112 §6.3 rule 1.
     pub(crate) fn has_no_body(&self) -> bool {
-        self.is_interim() || matches!(self.status, 204 | 304)
+        matches!(self.status, 100..200 | 204 | 304)
     }
 
     /// The status code, 100 to 999.
@@ -84,7 +103,12 @@ impl ResponseHead {
 
     /// Whether this is a 1xx response: another one follows.
     pub fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && !self.switches()
+    }
+
+    /// Whether another protocol begins behind this head; see [`ResponseHead::parse_switching`].
+    pub fn switches(&self) -> bool {
+        self.status == 101
     }
 
     /// How the body is framed.
@@ -98,6 +122,6 @@ impl ResponseHead {
             Version::Http11 => !self.section.close,
             Version::Http10 => self.section.keep_alive && !self.section.close,
         };
-        wants && self.framing != Framing::UntilClose
+        wants && self.framing != Framing::UntilClose && !self.switches()
     }
 }

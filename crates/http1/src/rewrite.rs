@@ -115,6 +115,9 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], hop: &
     if section.te_trailers {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
+    if head.is_websocket() {
+        out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\n");
+    }
     if section.forwarded {
         write_chained(out, section, bytes, hop);
     } else {
@@ -187,10 +190,11 @@ pub fn write_response(
     copy_fields(out, section, bytes, from, |field| match field.name {
         Name::ContentLength => !no_content,
         Name::TransferEncoding => keeps_chunks && !head.has_no_body(),
-        Name::Connection | Name::Hop => false,
+        Name::Connection | Name::Hop | Name::Upgrade => false,
         _ => true,
     });
     match connection {
+        _ if head.switches() => out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\n"),
         ConnectionOption::Omit => {}
         ConnectionOption::Close => out.extend_from_slice(b"Connection: close\r\n"),
         ConnectionOption::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),

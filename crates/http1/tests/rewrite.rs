@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string, reason = "test helpers")]
 
 use proxima_http1::{
-    ConnectionOption, Framing, Hop, Method, RequestHead, ResponseHead, write_request, write_response,
+    ConnectionOption, Fault, Framing, Hop, Method, RequestHead, ResponseHead, write_request, write_response,
 };
 
 fn hop() -> Hop {
@@ -68,6 +68,61 @@ fn te_passes_only_its_trailers() {
     assert_eq!(out, format!("GET / HTTP/1.1\r\nHost: a:80\r\nTE: trailers\r\nConnection: TE\r\n{ADDED}"));
     let out = upstream_head("GET / HTTP/1.1\r\nHost: a:80\r\nTE: gzip\r\nConnection: TE\r\n\r\n");
     assert_eq!(out, format!("GET / HTTP/1.1\r\nHost: a:80\r\n{ADDED}"));
+}
+
+#[test]
+fn only_a_websocket_is_offered_to_the_upstream() {
+    let out =
+        upstream_head("GET / HTTP/1.1\r\nHost: a:80\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\n");
+    let offer = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+    assert_eq!(out, format!("GET / HTTP/1.1\r\nHost: a:80\r\n{offer}{ADDED}"));
+    for fields in [
+        "Connection: upgrade\r\nUpgrade: h2c\r\n",
+        "Connection: upgrade\r\nUpgrade: websocket, h2c\r\n",
+        "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n",
+        "Upgrade: websocket\r\n",
+    ] {
+        let out = upstream_head(&format!("GET / HTTP/1.1\r\nHost: a:80\r\n{fields}\r\n"));
+        assert_eq!(out, format!("GET / HTTP/1.1\r\nHost: a:80\r\n{ADDED}"), "{fields}");
+    }
+    let body = "POST / HTTP/1.1\r\nHost: a:80\r\nContent-Length: 1\r\n";
+    let out = upstream_head(&format!("{body}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"));
+    assert_eq!(out, format!("{body}{ADDED}"), "what would follow a body is not known");
+}
+
+#[test]
+fn a_switch_is_a_final_response_only_to_who_asked_for_it() {
+    let agreed = "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut head = ResponseHead::default();
+    assert_eq!(head.parse(agreed.as_bytes(), Method::Get), Err(Fault::Upgrade));
+    assert_eq!(head.parse_switching(agreed.as_bytes()), Ok(Some(agreed.len())));
+    assert!(head.switches() && !head.is_interim() && !head.keeps_alive());
+    let hop = Hop::new("fra1", "192.0.2.7".parse().unwrap(), "http");
+    let mut out = Vec::new();
+    write_response(&mut out, &head, agreed.as_bytes(), &hop, ConnectionOption::Close, true);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nVia: 1.1 fra1\r\n\r\n"
+    );
+    for other in ["Connection: Upgrade\r\nUpgrade: h2c\r\n", "Upgrade: websocket\r\n", ""] {
+        let bytes = format!("HTTP/1.1 101 Switching\r\n{other}\r\n");
+        assert_eq!(head.parse_switching(bytes.as_bytes()), Err(Fault::Upgrade), "{other}");
+    }
+    assert_eq!(head.parse_switching(b"HTTP/1.1 100 Continue\r\n\r\n"), Ok(Some(25)));
+    assert!(head.is_interim());
+}
+
+#[test]
+fn a_hop_names_the_version_it_was_asked_and_answered_in() {
+    let hop = Hop::of_version("fra1", "192.0.2.7".parse().unwrap(), "https", "2").answered_in("3");
+    let out = upstream_head_by(&hop, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(out.contains("\r\nVia: 2 fra1\r\nX-Forwarded-Proto: https\r\n"), "{out}");
+    let mut head = ResponseHead::default();
+    let bytes = b"HTTP/1.1 200 OK\r\n\r\n";
+    head.parse(bytes, Method::Get).unwrap();
+    let mut out = Vec::new();
+    write_response(&mut out, &head, bytes, &hop, ConnectionOption::Omit, true);
+    assert_eq!(out, b"HTTP/1.1 200 OK\r\nVia: 3 fra1\r\n\r\n");
 }
 
 #[test]

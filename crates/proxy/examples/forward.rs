@@ -1,5 +1,6 @@
 //! The data plane alone, in front of one backend: `forward --listen 127.0.0.1:8005 --backend 127.0.0.1:9000`
-//! (`--tcp` relays bytes; `--certificate FILE --key FILE` speaks TLS with clients; `--workers N`). For measurements beside other proxies; it serves until it is killed.
+//! (`--tcp` relays bytes; `--certificate FILE --key FILE` speaks TLS with clients; `--h2` has the backend spoken to in HTTP/2;
+//! `--workers N`). For measurements beside other proxies; it serves until it is killed.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -7,7 +8,7 @@ use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
     Chain, Clients, DataPlane, DataPlaneConfig, Listener, Match, MinVersion, Protocol, Route, Service,
-    Snapshot, TicketKeys, Timeouts, TlsServer, TlsServerOptions, Upstream,
+    Snapshot, TicketKeys, Timeouts, TlsServer, TlsServerOptions, Upstream, UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, RegionName, ServiceName, Weight};
@@ -26,6 +27,9 @@ fn main() -> Result<(), AnyError> {
     let workers = value("--workers").map_or("1", String::as_str).parse()?;
     let is_tcp = arguments.iter().any(|argument| argument == "--tcp");
 
+    let is_http2 = arguments.iter().any(|argument| argument == "--h2");
+    let protocol = if is_http2 { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 };
+
     let region: RegionName = "here".parse()?;
     let candidate = Candidate {
         backend: "app/one".parse::<BackendId>()?,
@@ -42,6 +46,7 @@ fn main() -> Result<(), AnyError> {
     let upstream = Upstream {
         levels: Arc::new(Levels::new(fence.admit([candidate]), &region)),
         policy: PolicyKind::default(),
+        protocol,
         tls: None,
         timeouts: Timeouts::default(),
         late: None,

@@ -17,6 +17,7 @@ use tokio::{io::ReadBuf, net::TcpStream};
 use crate::{
     descriptors::{Descriptors, Lease},
     distress::{Quiet, Teller},
+    multiplexed::Multiplexed,
     stats::{BackendCounters, Reason},
     stream::Stream,
     timer::{Deadline, Timers},
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// How long a connection to a backend may rest before it is closed.
-const IDLE: Duration = Duration::from_secs(30);
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
 /// From one word in the log about a backend's TLS to the next.
 const TLS_TOLD_EVERY: Duration = Duration::from_secs(30);
 /// How many may rest.
@@ -44,6 +45,8 @@ pub(crate) struct Backend {
     pending: Cell<u32>,
     /// The most recently used last.
     idle: RefCell<Vec<Idle>>,
+    /// Those of HTTP/2.
+    pub(crate) multiplexed: Multiplexed,
 }
 
 #[derive(Debug)]
@@ -64,8 +67,25 @@ impl Backend {
     ) -> Self {
         let (id, address) = (candidate.backend.clone(), candidate.address);
         let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
-        let tls_told_at = Cell::new(None);
-        Self { id, address, counters, tls, tls_told_at, descriptors, teller, quiet, pending, idle }
+        let (tls_told_at, multiplexed) = (Cell::new(None), Multiplexed::default());
+        Self {
+            id,
+            address,
+            counters,
+            tls,
+            tls_told_at,
+            descriptors,
+            teller,
+            quiet,
+            pending,
+            idle,
+            multiplexed,
+        }
+    }
+
+    /// Of what is asked for over its connections.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// How many exchanges and relayed connections this worker has under way on it.
@@ -78,6 +98,17 @@ impl Backend {
         self.pending.set(self.pending.get() + 1);
         self.counters.pending.add(1);
         self.counters.requests.add(1);
+        self.pending_place()
+    }
+
+    /// Counts an attempt as under way that has been counted before, and goes on beyond what did so.
+    pub(crate) fn go_on(self: &Rc<Self>) -> Pending {
+        self.pending.set(self.pending.get() + 1);
+        self.counters.pending.add(1);
+        self.pending_place()
+    }
+
+    fn pending_place(self: &Rc<Self>) -> Pending {
         Pending { _place: self.descriptors.attempt(), backend: self.clone() }
     }
 
@@ -144,21 +175,29 @@ impl Backend {
         }
     }
 
+    /// A place in the account of descriptors for a connection that belongs to no exchange alone.
+    pub(crate) fn resting_place(&self) -> Lease {
+        self.descriptors.resting()
+    }
+
     /// Closes what rested too long or was closed by the backend.
     pub(crate) fn sweep(&self, timers: &Timers) {
         let now = timers.deadline(Duration::ZERO);
         self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
+        self.multiplexed.sweep(timers);
     }
 
     /// How many connections rest.
     pub(crate) fn resting(&self) -> usize {
-        self.idle.borrow().len()
+        self.idle.borrow().len() + self.multiplexed.resting()
     }
 
     /// Closes the connection that has rested longest.
     pub(crate) fn forget_oldest(&self) {
         let mut idle = self.idle.borrow_mut();
-        if !idle.is_empty() {
+        if idle.is_empty() {
+            self.multiplexed.forget_one();
+        } else {
             idle.remove(0);
         }
     }
@@ -171,9 +210,10 @@ impl Backend {
         if idle.iter().any(stirred) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Closes all connections at rest.
+    /// Closes all connections at rest, and those of HTTP/2 with their last stream.
     pub(crate) fn forget_idle(&self) {
         self.idle.borrow_mut().clear();
+        self.multiplexed.forget_all();
     }
 }
 

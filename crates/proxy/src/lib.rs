@@ -29,6 +29,7 @@ mod displaced;
 mod distress;
 mod http;
 mod listener;
+mod multiplexed;
 mod probed;
 pub mod quic;
 mod retry;
@@ -46,7 +47,7 @@ pub use displaced::Displaced;
 pub use distress::Distress;
 pub use listener::BindError;
 pub use probed::ProbeEntrance;
-pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream};
+pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
     BackendStats, Handshake, HandshakeFailure, LatencyHistogram, QuicStats, Reason, Served, ServiceStats,
     Stats, TrafficReader, Unserved,

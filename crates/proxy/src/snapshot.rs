@@ -59,6 +59,8 @@ pub struct Upstream {
     pub levels: Arc<Levels>,
     /// How the backends of a level share the load.
     pub policy: PolicyKind,
+    /// What the backends speak. HTTP only.
+    pub protocol: UpstreamProtocol,
     /// What is spoken over to the backends; `None`: plain text. HTTP only.
     pub tls: Option<TlsClient>,
     /// The deadlines.
@@ -66,6 +68,16 @@ pub struct Upstream {
     /// An answer whose first byte takes longer is a bad one of its backend, though it is passed on. `None`: none is. HTTP
     /// only.
     pub late: Option<Duration>,
+}
+
+/// The version of HTTP that backends speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamProtocol {
+    /// One request at a time on a connection.
+    #[default]
+    Http1,
+    /// Many at once, by prior knowledge (RFC 9113 §3.3).
+    Http2,
 }
 
 /// Deadlines of an exchange or a relayed connection. They are kept by a coarse timer: they fire up to 0.1 s late,

@@ -7,7 +7,7 @@ use proxima_http1::RequestHead;
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
+    Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
@@ -34,6 +34,7 @@ pub(crate) enum ServiceView {
 pub(crate) struct UpstreamView {
     pub(crate) levels: Arc<Levels>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) protocol: UpstreamProtocol,
     /// As in [`Upstream::late`].
     late: Duration,
     policy: RefCell<Policy>,
@@ -48,6 +49,7 @@ impl UpstreamView {
         Self {
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
+            protocol: upstream.protocol,
             late: Duration::MAX,
             policy: RefCell::new(Policy::new(upstream.policy, 0)),
             backends: vec![backend],
@@ -157,6 +159,7 @@ impl Viewer {
         Rc::new(UpstreamView {
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
+            protocol: upstream.protocol,
             late: upstream.late.unwrap_or(Duration::MAX),
             policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
             backends: candidates.iter().map(|c| self.backend(c, upstream.tls.as_ref())).collect(),

@@ -128,7 +128,7 @@ async fn malformed_requests_are_refused_counted_and_never_forwarded() {
             ]),
         ),
         ("CONNECT", head(&[(":method", b"CONNECT"), (":authority", b"a:1")])),
-        ("extended CONNECT, not offered", get(&[(":protocol", b"websocket")])),
+        ("a protocol without CONNECT", get(&[(":protocol", b"websocket")])),
         ("TRACE with a body", {
             let fields: &[(&str, &[u8])] =
                 &[(":method", b"TRACE"), (":scheme", b"http"), (":path", b"/"), (":authority", b"a")];

@@ -1,22 +1,20 @@
 //! The world on stage: its observers, its clients, its end.
 
-use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use proxima_types::{Family, Prefix};
+use proxima_types::Prefix;
 use serde::Serialize;
 
 use super::{FAILING, Options};
 use crate::{
+    crowd::{self, Crowd, POP_INTERFACE, workload},
     error::{Error, Result},
-    load::{Generator, Kind, Outcome, Plan, Workload, arrivals::Random},
-    netns::NsRuntime,
+    load::{Kind, Outcome, Workload, arrivals::Random},
     observe::{FibWatch, Follower, Journal, MarkerWatch, WireWatch, bgp::Message, fence::Sightings},
-    world::{self, Region, World, WorldSpec, bird::wan_interface},
+    world::{Region, World, WorldSpec, bird::wan_interface},
 };
 
 const CONVERGENCE: Duration = Duration::from_secs(30);
-const HOST: &str = "api.example.com";
-const PORT: u16 = 80;
 
 /// Requests per second of each family, for each kind.
 const WORK_RATE_FAILING: f64 = 150.0;
@@ -27,23 +25,18 @@ const FENCED_RATE: f64 = 5.0;
 const FENCED_ABROAD: &str = "us-east";
 /// A stream of two seconds.
 const TOKENS: u32 = 40;
-const TOKEN_INTERVAL: Duration = Duration::from_millis(50);
-
-/// The interface of a router to its PoP.
-const POP_INTERFACE: &str = "pop";
 
 /// Everything that runs during a demo.
 #[derive(Debug)]
 pub(super) struct Stage {
     // Clients and observers end before the hosts they are on: fields are dropped in this order.
-    generators: Vec<Generator>,
+    clients: Crowd,
     outcomes: Arc<Journal<Outcome>>,
     wires: Vec<(String, WireWatch)>,
     fib: FibWatch,
     fence: FenceWatch,
     events: Follower,
     prefixes: [Prefix; 2],
-    _runtimes: Vec<NsRuntime>,
     world: World,
 }
 
@@ -98,16 +91,14 @@ pub(super) struct Border {
 impl Stage {
     /// Makes the world, waits until it has converged, then starts observers and clients.
     pub(super) async fn build(options: &Options, proximad: &Path, work_dir: &Path) -> Result<Self> {
-        let mut world_options = world::Options::new(Some(proximad.to_owned()), work_dir)?;
-        world_options.seed = options.seed;
-        let world = World::start(WorldSpec::three_regions(), world_options).await?;
-        world.wait_converged(CONVERGENCE).await?;
+        let spec = WorldSpec::three_regions();
+        let world = crowd::converged(spec, options.seed, proximad, work_dir, CONVERGENCE).await?;
         let failing = world.region(FAILING)?;
         let router = &failing.router.host;
         let wires = world
             .regions()
             .iter()
-            .map(|region| Ok((region.name.clone(), watch_wire(region)?)))
+            .map(|region| Ok((region.name.clone(), crowd::watch_wire(region)?)))
             .collect::<Result<Vec<_>>>()?;
         let fib = FibWatch::start(&router.ns, POP_INTERFACE).await?;
         let marker: Arc<str> =
@@ -121,18 +112,18 @@ impl Stage {
             .collect::<Result<Vec<_>>>()?;
         let control = MarkerWatch::start(&router.ns, POP_INTERFACE, &marker)?;
         let events = Follower::start(failing.pop.admin_socket());
-        let prefixes = both_families(&world.spec().anycast.prefixes)?;
+        let prefixes = crowd::both_families(&world)?;
         let outcomes = Arc::new(Journal::default());
-        let (generators, runtimes) = start_clients(&world, options, &marker, &outcomes)?;
+        let of_region = |region: &Region| workloads(&world, &region.name, options.load, &marker);
+        let clients = Crowd::start(&world, options.seed, TOKENS, of_region, &outcomes)?;
         Ok(Self {
-            generators,
+            clients,
             outcomes,
             wires,
             fib,
             fence: FenceWatch { borders, control },
             events,
             prefixes,
-            _runtimes: runtimes,
             world,
         })
     }
@@ -182,10 +173,9 @@ impl Stage {
     }
 
     /// Stops the clients, lets the captures run dry, and hands over what was seen.
-    pub(super) async fn end(self) -> Result<Ended> {
+    pub(super) async fn end(mut self) -> Result<Ended> {
         const PATIENCE: Duration = Duration::from_secs(3);
-        let stopping = self.generators.into_iter().map(|generator| generator.stop(PATIENCE));
-        futures_util::future::join_all(stopping).await;
+        self.clients.silence(PATIENCE).await;
         let daemon_log = self.world.region(FAILING).ok().map(|region| region.pop.log_tail());
         let borders =
             self.fence.borders.into_iter().map(|(region, watch)| Ok(Border::new(region, watch.finish()?)));
@@ -221,61 +211,20 @@ impl Border {
     }
 }
 
-fn watch_wire(region: &Region) -> Result<WireWatch> {
-    let pop = region.pop.host.addresses;
-    WireWatch::start(&region.router.host.ns, POP_INTERFACE, vec![pop.v4.into(), pop.v6.into()])
-}
-
-fn both_families(prefixes: &[Prefix]) -> Result<[Prefix; 2]> {
-    let of = |family| prefixes.iter().copied().find(|prefix| prefix.family() == family);
-    match (of(Family::Ipv4), of(Family::Ipv6)) {
-        (Some(v4), Some(v6)) => Ok([v4, v6]),
-        _ => Err(Error::Spec("the demo needs an anycast prefix of each family".to_owned())),
-    }
-}
-
-fn start_clients(
-    world: &World,
-    options: &Options,
-    marker: &Arc<str>,
-    outcomes: &Arc<Journal<Outcome>>,
-) -> Result<(Vec<Generator>, Vec<NsRuntime>)> {
-    let (mut generators, mut runtimes) = (Vec::new(), Vec::new());
-    for region in world.regions() {
-        let plan = Plan {
-            region: region.name.as_str().into(),
-            host: HOST.to_owned(),
-            seed: options.seed.wrapping_mul(1000).wrapping_add(region.number as u64 * 100),
-            tokens: TOKENS,
-            token_interval: TOKEN_INTERVAL,
-            workloads: workloads(world, &region.name, options.load, marker),
-        };
-        let runtime = region.client.ns.runtime(&region.client.name)?;
-        generators.push(Generator::start(runtime.handle(), &plan, outcomes));
-        runtimes.push(runtime);
-    }
-    Ok((generators, runtimes))
-}
-
 fn workloads(world: &World, region: &str, factor: f64, marker: &Arc<str>) -> Vec<Workload> {
     let work = if region == FAILING { WORK_RATE_FAILING } else { WORK_RATE_OTHERS };
-    let workload = |kind, address: &IpAddr, rate: f64, marker| Workload {
-        kind,
-        target: (*address, PORT).into(),
-        rate: rate * factor,
-        marker,
-    };
     let mut all = Vec::new();
-    for vip in &world.anycast_vips() {
-        all.push(workload(Kind::Work, vip, work, None));
-        all.push(workload(Kind::Stream, vip, STREAM_RATE, None));
+    for vip in world.anycast_vips() {
+        all.push(workload(Kind::Work, vip, factor * work, None));
+        all.push(workload(Kind::Stream, vip, factor * STREAM_RATE, None));
     }
     if region == FENCED_ABROAD {
         // No marker: with the apps alive these rightly cross the border.
-        all.extend(world.anycast_vips().iter().map(|vip| workload(Kind::Fenced, vip, FENCED_RATE, None)));
+        let fenced = |vip| workload(Kind::Fenced, vip, factor * FENCED_RATE, None);
+        all.extend(world.anycast_vips().into_iter().map(fenced));
     }
-    for vip in &world.pinned_vips(region) {
-        all.push(workload(Kind::Fenced, vip, FENCED_RATE, Some(Arc::clone(marker))));
+    for vip in world.pinned_vips(region) {
+        all.push(workload(Kind::Fenced, vip, factor * FENCED_RATE, Some(Arc::clone(marker))));
     }
     all
 }

@@ -50,6 +50,35 @@ fn parse(stat: &str) -> Option<Cpu> {
     Some(Cpu { user: time()?, system: time()? })
 }
 
+/// Context switches of processes, voluntary and not, from `/proc/PID/task/TID/status`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Switches(u64);
+
+impl Switches {
+    /// The sum over all threads of these processes that live now.
+    pub(crate) fn of(pids: &[u32]) -> Result<Self> {
+        let mut sum = 0;
+        for pid in pids {
+            let path = format!("/proc/{pid}/task");
+            let threads = fs::read_dir(&path).with_context(|| format!("reading {path}"))?;
+            // A thread that has just ended has no file any more.
+            let texts =
+                threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+            sum += texts.map(|text| switches(&text)).sum::<u64>();
+        }
+        Ok(Self(sum))
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+fn switches(status: &str) -> u64 {
+    let lines = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+    lines.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +89,10 @@ mod tests {
         let expected = Cpu { user: Duration::from_millis(2500), system: Duration::from_millis(500) };
         assert_eq!(parse(stat), Some(expected));
         assert_eq!(expected.total(), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn switches_of_both_kinds_are_added() {
+        assert_eq!(switches("Name:\tx\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t5\n"), 12);
     }
 }

@@ -7,10 +7,8 @@ mod codec;
 mod cpu;
 mod l7;
 mod probes;
-mod programs;
-mod wrk;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -20,8 +18,9 @@ use crate::{packages::Task, soak};
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
-    /// CPU of the proxy process per small HTTP/1.1 request, next to nginx: one worker each, the same backend.
-    L7(Options),
+    /// CPU of the proxy process per request over HTTP/1.1, /2 and /3, per TLS handshake and per large response, next to nginx, HAProxy,
+    /// Envoy and Traefik: one worker each, the same backend.
+    L7(l7::Options),
     /// Nanoseconds per UPDATE, decoded and encoded, next to netgauze-bgp-pkt and bgpkit-parser.
     Codec(codec::Options),
     /// CPU, lateness and memory of ten thousand HTTP probes a second.
@@ -44,26 +43,6 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-}
-
-/// Options of a measurement.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
-    /// Rounds; each measures every proxy once.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// Seconds of load per proxy and round.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
-    /// Keep-alive connections of the load.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    connections: u32,
-    /// Measure this proximad instead of building one.
-    #[arg(long, value_name = "FILE")]
-    proximad: Option<PathBuf>,
-    /// Write every figure to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
 }
 
 /// Runs a measurement; the exit code is 1 when its claim does not hold.

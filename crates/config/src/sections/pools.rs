@@ -15,7 +15,7 @@ use super::{
     refer, resolved,
 };
 use crate::{
-    Backend, Balance, Passive, Pool,
+    Backend, Balance, Passive, Pool, PoolProtocol,
     report::{Report, Wrong},
     section::{Field, Section},
     value,
@@ -24,15 +24,18 @@ use crate::{
 const POLICIES: [(&str, Balance); 2] =
     [("round-robin", Balance::RoundRobin), ("least-request", Balance::LeastRequest)];
 
+const PROTOCOLS: [(&str, PoolProtocol); 2] = [("http/1.1", PoolProtocol::Http1), ("h2", PoolProtocol::Http2)];
+
 pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
     balance: Field<Balance>,
+    pub(super) protocol: Field<PoolProtocol>,
     pub(super) tls: Field<RawClientTls>,
     probe: Field<RawProbe>,
     passive: Field<RawPassive>,
     notice: Field<RawNotice>,
     backends: Field<Vec<RawBackend>>,
-    place: Place,
+    pub(super) place: Place,
 }
 
 pub(super) struct RawBackend {
@@ -55,6 +58,7 @@ impl RawPool {
                 let raw = Self {
                     name,
                     balance: pool.optional("balance", value::word(&POLICIES)),
+                    protocol: pool.optional("protocol", value::word(&PROTOCOLS)),
                     tls: RawClientTls::read(&mut pool),
                     probe: RawProbe::read(&mut pool),
                     passive: RawPassive::read(&mut pool),
@@ -87,6 +91,7 @@ impl RawPool {
         let pool = Pool {
             name: name.clone(),
             balance: self.balance.or(Balance::LeastRequest)?,
+            protocol: self.protocol.or(PoolProtocol::Http1)?,
             tls: resolved(&self.tls, RawClientTls::resolve)?,
             probe: self.probe.value()?.resolve()?,
             passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),

@@ -342,7 +342,20 @@ pub(super) fn check(raw: &Raw, report: &Report) {
                 tls.check(report);
             }
         }
+        if let Some(RawProtocol::Tcp(tcp)) = &service.protocol {
+            check_relayed(raw, report, &service.path, &tcp.target);
+        }
     }
+}
+
+/// Reports a version of HTTP for backends that connections are relayed to.
+fn check_relayed(raw: &Raw, report: &Report, service: &str, target: &RawTarget) {
+    let pool =
+        raw.pools.iter().find(|pool| pool.name.value().is_some() && pool.name.value() == target.pool.value());
+    let Some((pool, protocol)) = pool.and_then(|pool| Some((pool, pool.protocol.given()?))) else { return };
+    let wrong = Wrong::new(format!("`{service}` relays bytes to this pool, whatever they speak"))
+        .hint("leave `protocol` out, or give the service a pool of its own");
+    report.elsewhere(protocol.span.clone(), &pool.place.key("protocol"), wrong);
 }
 
 /// Reports every backend that is a listener of this daemon.

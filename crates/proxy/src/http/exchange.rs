@@ -13,8 +13,10 @@ use super::{
     Answer, Connection, End, Scratch, Turn,
     attempts::{self, Deadlines, OverHttp1, Refusal, Sending, Stop, Verdict, conclude},
     flow::Flow,
+    old,
 };
 use crate::{
+    UpstreamProtocol,
     backend::Backend,
     stats::{Reason, ServiceCounters},
     stream::Stream,
@@ -44,6 +46,10 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     write_request(&mut scratch.request, head, bytes, &connection.hop);
     let mut body = Body::new(head.framing(), true);
     scratch.input.consume(length);
+    if upstream.protocol == UpstreamProtocol::Http2 {
+        // A box, so that the fast path's task is no larger for it.
+        return Box::pin(old::run(connection, scratch, upstream)).await;
+    }
     if let Err(fault) = take_along(&mut body, scratch) {
         return connection.refuse(scratch, fault).await;
     }
@@ -139,6 +145,10 @@ impl OverHttp1 for Exchange<'_> {
         let keep = self.flow.begin_response(length);
         self.upstream.answered(index, self.flow.scratch.response_head.status(), first_byte);
         poll_fn(|cx| self.flow.poll_relay(cx, &mut stream)).await?;
+        if self.flow.scratch.response_head.switches() {
+            let switched = self.flow.switch(stream, backend.go_on());
+            return Ok(Turn::End(End::Switch(Box::new(switched))));
+        }
         if self.flow.leaves_clean() {
             backend.rest(stream, &self.flow.connection.worker.timers);
         }

@@ -23,8 +23,9 @@ use tokio::io::AsyncWrite;
 use super::{
     Connection, Scratch,
     attempts::{Deadlines, Stop},
+    tunnel::Switched,
 };
-use crate::{buffer::Buffer, stats::Reason, stream::Stream};
+use crate::{backend::Pending, buffer::Buffer, stats::Reason, stream::Stream};
 
 pub(super) struct Flow<'a> {
     pub(super) connection: &'a mut Connection,
@@ -143,6 +144,14 @@ impl<'a> Flow<'a> {
         self.connection.timer.arm(deadline.min(self.deadlines.total));
     }
 
+    /// The connections as they are behind a response that switches protocols.
+    pub(super) fn switch(&mut self, stream: Stream, pending: Pending) -> Switched {
+        let Deadlines { total, idle, .. } = self.deadlines;
+        let (up, down) = (self.scratch.input.bytes().to_vec(), self.scratch.reply.bytes().to_vec());
+        self.scratch.input.clear();
+        Switched { stream, up, down, idle, total, pending }
+    }
+
     pub(super) fn is_past_total(&self) -> bool {
         self.connection.timer.is_past(self.deadlines.total)
     }
@@ -216,7 +225,11 @@ impl<'a> Flow<'a> {
         let method = self.scratch.request_head.method();
         loop {
             let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
-            let parsed = if reply.is_empty() { Ok(None) } else { response_head.parse(reply.bytes(), method) };
+            let parsed = match reply.bytes() {
+                [] => Ok(None),
+                bytes if request_head.is_websocket() => response_head.parse_switching(bytes),
+                bytes => response_head.parse(bytes, method),
+            };
             let length = match parsed {
                 Ok(Some(length)) => length,
                 Ok(None) => return Ok(None),

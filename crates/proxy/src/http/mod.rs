@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!            ┌─ HTTP/1.1 (here): one task per connection ─┬─ `exchange`, `flow`: bytes and offsets ── HTTP/1.1 backend
-//! client ────┼─ HTTP/2 (`h2`): one task per stream ───────┐  │
-//!            └─ HTTP/3 (`h3`): one task per stream ───────┴──┴─ `relay`: pieces ── `origin`: the backend's side, by version
+//! client ────┤                              `old` ────────┤
+//!            ├─ HTTP/2 (`h2`): one task per stream ───────┤
+//!            └─ HTTP/3 (`h3`): one task per stream ───────┴─ `relay`: pieces ── `origin`: the backend's side, by version
 //! ```
 //!
 //! Where a request goes, how often it is tried and what a failure means is decided in one place for all (`attempts`), and
@@ -20,9 +21,12 @@ mod exchange;
 mod flow;
 mod h2;
 pub(crate) mod h3;
+mod old;
 mod origin;
 mod relay;
 mod translate;
+mod tunnel;
+mod websocket;
 
 use std::{
     future::poll_fn,
@@ -38,7 +42,7 @@ use std::{
 use proxima_http1::{Fault, Hop, MAX_HEAD, RequestHead, ResponseHead};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use self::answer::Answer;
+use self::{answer::Answer, tunnel::Switched};
 use crate::{
     backend::is_quiet_in_kernel,
     buffer::Buffer,
@@ -126,6 +130,8 @@ enum End {
     Reset,
     /// The client speaks HTTP/2.
     Http2,
+    /// Another protocol is spoken with the backend from now on.
+    Switch(Box<Switched>),
 }
 
 enum Head {
@@ -161,6 +167,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, clien
         connection.give_back(scratch);
     }
     match end {
+        // Boxes, as few connections need that much room.
+        End::Switch(switched) => Box::pin(connection.tunnel(*switched)).await,
         End::Http2 => {
             let Connection { worker, client, .. } = connection;
             serve_http2(worker, open, listener, client, read_ahead, peer).await;

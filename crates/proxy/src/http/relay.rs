@@ -22,10 +22,13 @@ use proxima_http1::{Fault, Framing, ResponseHead};
 use super::{
     Scratch,
     attempts::{self, Deadlines, OverHttp1, Sending, Stop},
-    origin::{Http1, Incoming, Origin, Wrong},
+    origin::{Http1, Http2, Incoming, Origin, Wrong},
+    translate,
 };
 use crate::{
+    UpstreamProtocol,
     backend::Backend,
+    multiplexed::{Multiplexed, Place},
     stats::{Reason, ServiceCounters},
     stream::Stream,
     timer::Timer,
@@ -48,7 +51,7 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    fn is_last(&self) -> bool {
+    pub(super) fn is_last(&self) -> bool {
         !matches!(self, Self::Data { last: false, .. })
     }
 
@@ -92,6 +95,8 @@ pub(super) struct Relay<'a, C> {
     /// Bytes of a response went to the client: the exchange can't begin again.
     pub(super) committed: bool,
     attempt: Attempt,
+    /// Bytes of the response that are not known to be with the client.
+    unreleased: usize,
     /// The end of the response is with the client.
     ended: bool,
     /// The client is what is waited for.
@@ -153,6 +158,7 @@ impl<'a, C: Client> Relay<'a, C> {
             up: Upload::default(),
             committed: false,
             attempt: Attempt::default(),
+            unreleased: 0,
             ended: false,
             awaits_client: false,
         }
@@ -167,7 +173,7 @@ impl<'a, C: Client> Relay<'a, C> {
     /// One attempt, over `origin`.
     async fn pass(&mut self, origin: &mut impl Origin, index: usize) -> Result<(), Stop> {
         self.up.next = 0;
-        let has_body = self.scratch.request_head.framing() != Framing::None;
+        let has_body = self.scratch.request_head.framing() != Framing::None || self.asks_websocket();
         self.up.stage = if has_body { Stage::Taking } else { Stage::Taken };
         self.attempt = Attempt::default();
         self.scratch.reply.clear();
@@ -248,6 +254,9 @@ impl<'a, C: Client> Relay<'a, C> {
                 self.awaits_client = true;
                 return Poll::Pending;
             }
+            if self.unreleased > 0 {
+                origin.passed_on(std::mem::take(&mut self.unreleased));
+            }
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -257,9 +266,8 @@ impl<'a, C: Client> Relay<'a, C> {
             let response = &mut self.scratch.response;
             match incoming {
                 Ok(Incoming::Data { bytes, last }) => {
-                    let count = bytes.len();
+                    self.unreleased = bytes.len();
                     self.client.data(response, bytes, last);
-                    origin.passed_on(count);
                     self.ended = last;
                     self.arm(self.deadlines.idle);
                 }
@@ -307,8 +315,8 @@ impl<'a, C: Client> Relay<'a, C> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if awaits_piece {
-                self.awaits_client = true;
+            if awaits_piece || !origin.has_room() {
+                self.awaits_client |= awaits_piece;
                 return Poll::Pending;
             }
         }
@@ -344,9 +352,69 @@ impl<'a, C: Client> Relay<'a, C> {
         }
     }
 
+    /// What the client sends is for a WebSocket, if the backend agrees to one.
+    fn asks_websocket(&self) -> bool {
+        self.upstream.protocol == UpstreamProtocol::Http1 && self.scratch.request_head.is_websocket()
+    }
+
+    /// One candidate that speaks HTTP/2. When it says that it did nothing with the request, or a connection that had
+    /// been of use before turns out to be closed, it is tried once more, which is over another connection.
+    async fn over_http2(
+        &mut self,
+        connect: Duration,
+        backend: &Rc<Backend>,
+        index: usize,
+    ) -> Result<(), Stop> {
+        let mut is_first = true;
+        loop {
+            let place = self.place(connect, backend).await?;
+            let request = translate::request(&self.scratch.request, backend.scheme(), backend.address);
+            let request = request.map_err(Stop::ClientFault)?;
+            let has_body = self.scratch.request_head.framing() != Framing::None;
+            let (result, was_reused) = match Http2::begin(place, request, !has_body) {
+                Ok(mut origin) => {
+                    if origin.is_reused() {
+                        backend.counters.reuses.add(1);
+                    }
+                    (self.pass(&mut origin, index).await, origin.is_reused())
+                }
+                Err(_) => (Err(Stop::Upstream(Reason::Refused)), true),
+            };
+            let again = match result {
+                Err(Stop::Upstream(Reason::Refused)) => self.is_replayable() && attempts::affords_retry(self),
+                Err(Stop::Upstream(Reason::Closed)) if was_reused => {
+                    self.may_be_sent_again() && !self.attempt.replied
+                }
+                _ => false,
+            };
+            if !(again && std::mem::take(&mut is_first)) {
+                return result;
+            }
+            let counted =
+                if result == Err(Stop::Upstream(Reason::Closed)) { Reason::Stale } else { Reason::Refused };
+            backend.counters.failure(counted);
+        }
+    }
+
+    /// A place on a connection to `backend`.
+    async fn place(&mut self, connect: Duration, backend: &Rc<Backend>) -> Result<Place, Stop> {
+        self.arm(connect);
+        self.worker.make_room();
+        let timers = self.worker.timers.clone();
+        let mut placing = std::pin::pin!(Multiplexed::place(backend, &timers, connect));
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = placing.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(Stop::Upstream));
+            }
+            self.poll_stop(cx, Reason::ConnectTimeout).map(Err)
+        })
+        .await
+    }
+
     fn stop(&self, wrong: Wrong, reason: Reason) -> Stop {
         match wrong {
             Wrong::Gone => Stop::Upstream(reason),
+            Wrong::Unprocessed => Stop::Upstream(Reason::Refused),
             Wrong::Malformed(fault) => self.malformed(fault),
         }
     }
@@ -409,13 +477,17 @@ impl<C: Client> Sending for Relay<'_, C> {
     async fn attempt(&mut self, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
         let connect = self.upstream.timeouts.connect;
         self.awaits_client = false;
-        attempts::over_http1(self, connect, backend, index).await
+        match self.upstream.protocol {
+            UpstreamProtocol::Http1 => attempts::over_http1(self, connect, backend, index).await,
+            UpstreamProtocol::Http2 => self.over_http2(connect, backend, index).await,
+        }
     }
 }
 
 impl<C: Client> OverHttp1 for Relay<'_, C> {
     async fn over(&mut self, stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
-        let mut origin = Http1::new(stream, &self.scratch.request, self.scratch.request_head.framing());
+        let head = &self.scratch.request_head;
+        let mut origin = Http1::new(stream, &self.scratch.request, head.framing(), self.asks_websocket());
         self.pass(&mut origin, index).await?;
         if self.up.stage == Stage::Done && !self.worker.is_draining() {
             origin.rest(self.scratch, backend, &self.worker.timers);

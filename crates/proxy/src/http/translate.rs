@@ -8,7 +8,9 @@
 //! HTTP/2, HTTP/3 response ─ response_text ─▶ ResponseHead ─ write_response ─▶ next hop's text ──▶ response ─▶ HTTP/2, HTTP/3
 //! ```
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request};
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request, response};
 use proxima_http1::{Fault, MAX_TRAILERS, check_trailers, field_lines};
 
 /// The longest head of HTTP/2 and HTTP/3, in bytes as their header lists are counted (RFC 9113 §10.5.1).
@@ -16,16 +18,23 @@ pub(super) const MAX_LIST: usize = 64 * 1024;
 /// The longest text that such a head becomes: each field grows by less than it counts for, and the framing is added.
 pub(super) const MAX_TEXT: usize = MAX_LIST + 1024;
 
-/// Appends a request's head. `has_body`: more follows.
+/// Appends a request's head. `has_body`: more follows. Extended CONNECT for a WebSocket (RFC 8441) becomes the request that
+/// HTTP/1.1 has for it, with `key` as its nonce.
 ///
 /// # Errors
-/// For CONNECT, and where Host and `:authority` disagree (RFC 9113 §8.3.1). All else is found by parsing the text.
-pub(super) fn request_text(out: &mut Vec<u8>, parts: &request::Parts, has_body: bool) -> Result<(), Fault> {
-    if parts.method == http::Method::CONNECT {
+/// For CONNECT otherwise, and where Host and `:authority` disagree (RFC 9113 §8.3.1). All else is found by parsing the text.
+pub(super) fn request_text(
+    out: &mut Vec<u8>,
+    parts: &request::Parts,
+    has_body: bool,
+    key: Option<&str>,
+) -> Result<(), Fault> {
+    if parts.method == http::Method::CONNECT && key.is_none() {
         return Err(Fault::Connect);
     }
+    let method = if key.is_some() { "GET" } else { parts.method.as_str() };
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    line(out, &[parts.method.as_str().as_bytes(), b" ", target(parts).as_bytes(), b" HTTP/1.1"]);
+    line(out, &[method.as_bytes(), b" ", target(parts).as_bytes(), b" HTTP/1.1"]);
     if let Some(authority) = authority {
         line(out, &[b"Host: ", authority.as_bytes()]);
     }
@@ -35,12 +44,14 @@ pub(super) fn request_text(out: &mut Vec<u8>, parts: &request::Parts, has_body: 
             {
                 return Err(Fault::HostMismatch);
             }
-        } else if *name != header::COOKIE {
+        } else if *name != header::COOKIE && (key.is_none() || *name != header::SEC_WEBSOCKET_KEY) {
             line(out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
         }
     }
     join_cookies(out, &parts.headers);
-    if !parts.headers.contains_key(header::CONTENT_LENGTH) {
+    if let Some(key) = key {
+        line(out, &[b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ", key.as_bytes()]);
+    } else if !parts.headers.contains_key(header::CONTENT_LENGTH) {
         if has_body {
             line(out, &[b"Transfer-Encoding: chunked"]);
         } else if matches!(parts.method, http::Method::POST | http::Method::PUT | http::Method::PATCH) {
@@ -76,6 +87,45 @@ fn line(out: &mut Vec<u8>, pieces: &[&[u8]]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The request of a head as [`proxima_http1::write_request`] writes it, for a backend at `address` that is
+/// spoken to by `scheme`.
+///
+/// # Errors
+/// When it holds what HTTP/2 can't carry.
+pub(super) fn request(text: &[u8], scheme: &str, address: SocketAddr) -> Result<Request<()>, Fault> {
+    let (first, section) = first_line(text);
+    let mut words = first.split(|byte| *byte == b' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let method = http::Method::from_bytes(method).map_err(|_| Fault::RequestLine)?;
+    let mut headers = fields(section)?;
+    let host = headers.remove(header::HOST).filter(|host| !host.is_empty());
+    // HTTP/1.0 may name no host.
+    let authority = host.map_or_else(|| address.to_string().into_bytes(), |host| host.as_bytes().to_vec());
+    headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
+    let uri = http::Uri::builder().scheme(scheme).authority(authority.as_slice()).path_and_query(target);
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri.build().map_err(|_| Fault::Target)?;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Appends a response's head.
+pub(super) fn response_text(out: &mut Vec<u8>, parts: &response::Parts) {
+    line(out, &[b"HTTP/1.1 ", parts.status.as_str().as_bytes(), b" "]);
+    for (name, value) in &parts.headers {
+        line(out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
+    }
+    let is_bare = parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304);
+    if !is_bare && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        line(out, &[b"Transfer-Encoding: chunked"]);
+    }
+    line(out, &[]);
+}
+
 /// The response of a head as [`proxima_http1::write_response`] writes it.
 ///
 /// # Errors
@@ -87,6 +137,15 @@ pub(super) fn response(text: &[u8]) -> Result<Response<()>, Fault> {
     *response.status_mut() = status.ok_or(Fault::StatusLine)?;
     *response.headers_mut() = fields(section)?;
     Ok(response)
+}
+
+/// The response to extended CONNECT (RFC 8441 §5.1) that says what one of HTTP/1.1 says by 101.
+pub(super) fn connected(mut response: Response<()>) -> Response<()> {
+    *response.status_mut() = StatusCode::OK;
+    for name in [header::UPGRADE, header::CONNECTION, header::SEC_WEBSOCKET_ACCEPT] {
+        response.headers_mut().remove(name);
+    }
+    response
 }
 
 /// The first line without its end, and what follows.

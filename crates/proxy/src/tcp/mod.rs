@@ -7,7 +7,7 @@
 mod splice;
 
 use std::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -48,6 +48,11 @@ pub(crate) struct Passage(RefCell<Box<[u8]>>);
 impl Passage {
     pub(crate) fn new() -> Self {
         Self(RefCell::new(vec![0; ROOM].into_boxed_slice()))
+    }
+
+    /// The room, for as long as nothing is waited for.
+    pub(crate) fn room(&self) -> RefMut<'_, Box<[u8]>> {
+        self.0.borrow_mut()
     }
 }
 

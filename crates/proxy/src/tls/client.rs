@@ -13,10 +13,9 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 
-use super::{Chain, HTTP1, Identity, TlsError, TlsStream, server::roots};
+use super::{Chain, H2, HTTP1, Identity, TlsError, TlsStream, server::roots};
+use crate::UpstreamProtocol;
 
-/// What is offered by ALPN.
-const PROTOCOLS: [&[u8]; 1] = [HTTP1];
 /// How many tickets of a backend each worker keeps; rustls keeps no more of one server.
 const TICKETS: usize = 8;
 
@@ -38,6 +37,8 @@ pub struct TlsClientOptions<'a> {
     /// The name asked for by SNI, which the certificate has to have: a DNS name or an address. `None`: the backend's address,
     /// without SNI.
     pub server_name: Option<&'a str>,
+    /// What is offered by ALPN (RFC 7301): nothing else could be spoken with them.
+    pub protocol: UpstreamProtocol,
     /// What is shown to backends that ask for a certificate.
     pub identity: Option<&'a Identity>,
 }
@@ -57,7 +58,7 @@ impl TlsClient {
     /// # Errors
     /// When an authority can't be used, the system has none, or the name can't be one.
     pub fn new(options: &TlsClientOptions<'_>) -> Result<Self, TlsError> {
-        let TlsClientOptions { authorities, server_name, identity } = options;
+        let TlsClientOptions { authorities, server_name, protocol, identity } = options;
         let trusted = match authorities {
             Authorities::System => system_roots()?,
             Authorities::Only(chain) => Arc::new(roots(chain)?),
@@ -71,7 +72,11 @@ impl TlsClient {
             Some(identity) => builder
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
         };
-        config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+        let protocol = match protocol {
+            UpstreamProtocol::Http1 => HTTP1,
+            UpstreamProtocol::Http2 => H2,
+        };
+        config.alpn_protocols = vec![protocol.to_vec()];
         let name = server_name.map(|name| {
             ServerName::try_from(name.to_owned())
                 .map_err(|_| TlsError::Other(format!("`{name}` is not a server name")))

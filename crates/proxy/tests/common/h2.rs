@@ -1,5 +1,7 @@
 //! An HTTP/2 client by the `h2` crate, and one that writes frames by hand.
 
+use std::future::Future;
+
 use bytes::Bytes;
 use h2::{RecvStream, client::SendRequest};
 use http::{HeaderMap, Request, Response};
@@ -173,6 +175,15 @@ impl Raw {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// The backend's end of a connection: reads the preface and says SETTINGS.
+    pub async fn accepted(mut stream: TcpStream) -> Self {
+        let mut preface = [0; PREFACE.len()];
+        stream.set_nodelay(true).unwrap();
+        let _ = stream.read_exact(&mut preface).await;
+        let _ = stream.write_all(&frame(kind::SETTINGS, 0, 0, &[])).await;
+        Self { stream, buffer: Vec::new() }
+    }
+
     /// Ignores that the other end may have closed: tests look at what they read.
     pub async fn write(&mut self, bytes: &[u8]) {
         let _ = soon("a write", self.stream.write_all(bytes)).await;
@@ -215,5 +226,84 @@ impl Raw {
             frames.push(frame);
         }
         frames
+    }
+}
+
+/// A backend that answers each stream by a script.
+pub struct Backend {
+    pub address: std::net::SocketAddr,
+    /// Connections so far.
+    pub connections: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Backend {
+    pub async fn start<F, T>(script: F) -> Self
+    where
+        F: Fn(Request<RecvStream>, h2::server::SendResponse<Bytes>) -> T + Clone + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        Self::with(h2::server::Builder::new(), script).await
+    }
+
+    pub async fn with<F, T>(builder: h2::server::Builder, script: F) -> Self
+    where
+        F: Fn(Request<RecvStream>, h2::server::SendResponse<Bytes>) -> T + Clone + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+        let count = connections.clone();
+        let task = tokio::spawn(async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let (builder, script) = (builder.clone(), script.clone());
+                tasks.spawn(async move {
+                    let Ok(mut connection) = builder.handshake(stream).await else { return };
+                    let mut streams = tokio::task::JoinSet::new();
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        streams.spawn(script(request, respond));
+                    }
+                });
+            }
+        });
+        Self { address, connections, task }
+    }
+
+    /// Sends back the body and the trailers of each request, piece by piece as they come.
+    pub async fn echo() -> Self {
+        Self::start(|request, mut respond| async move {
+            let mut body = request.into_body();
+            let mut sending = respond.send_response(Response::new(()), false).unwrap();
+            while let Some(Ok(bytes)) = body.data().await {
+                body.flow_control().release_capacity(bytes.len()).unwrap();
+                let mut left = bytes;
+                while !left.is_empty() {
+                    sending.reserve_capacity(left.len());
+                    let Some(Ok(room)) = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await else {
+                        return;
+                    };
+                    let _ = sending.send_data(left.split_to(room.min(left.len())), false);
+                }
+            }
+            let _ = match body.trailers().await {
+                Ok(Some(trailers)) => sending.send_trailers(trailers),
+                _ => sending.send_data(Bytes::new(), true),
+            };
+        })
+        .await
+    }
+
+    pub fn seen(&self) -> usize {
+        self.connections.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// As if the process died.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 }

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
     DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service, ServiceStats,
-    Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
+    Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -69,6 +69,7 @@ pub struct Setup {
     pub backends: Vec<(SocketAddr, u8, &'static str)>,
     pub allow: Option<&'static str>,
     pub matches: Match,
+    pub upstream: UpstreamProtocol,
     pub timeouts: Timeouts,
     pub late: Option<Duration>,
     pub workers: usize,
@@ -92,6 +93,7 @@ impl Setup {
             backends,
             allow: None,
             matches: Match::default(),
+            upstream: UpstreamProtocol::Http1,
             timeouts: Timeouts::default(),
             late: None,
             distress: None,
@@ -130,6 +132,7 @@ impl Setup {
         Upstream {
             levels: Arc::new(Levels::new(fence.admit(candidates), &region)),
             policy: PolicyKind::default(),
+            protocol: self.upstream,
             tls: self.backend_tls.clone(),
             timeouts: self.timeouts,
             late: self.late,

@@ -7,6 +7,7 @@ use std::{
 
 use proxima_proxy::{
     Authorities, BackendStats, Handshake, Identity, Protocol, Reason, TlsClient, TlsClientOptions,
+    UpstreamProtocol,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -67,7 +68,8 @@ fn config(issued: &Issued, clients: Option<&Authority>) -> ServerConfig {
 /// To backends of `authority`.
 fn tls(authority: &Authority, server_name: Option<&str>, identity: Option<&Identity>) -> TlsClient {
     let authorities = Authorities::Only(authority.chain());
-    TlsClient::new(&TlsClientOptions { authorities: &authorities, server_name, identity }).unwrap()
+    let protocol = UpstreamProtocol::Http1;
+    TlsClient::new(&TlsClientOptions { authorities: &authorities, server_name, protocol, identity }).unwrap()
 }
 
 fn world(backends: &[&Backend], tls: TlsClient) -> World {
@@ -246,6 +248,34 @@ async fn nginx_is_a_backend_over_tls_as_any_other() {
     assert_eq!(counted(&world, "app/b0").connects, 1);
 }
 
+/// RFC 9113 §3.2: the version is what ALPN agrees on.
+#[tokio::test]
+async fn http2_is_spoken_with_a_pool_that_says_so() {
+    let authority = Authority::new();
+    let mut config = config(&authority.issue(&["a"]), None);
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    let backend = backend(config, |peer: Secured| async move {
+        assert_eq!(peer.stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let mut connection = h2::server::handshake(peer.stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            body.send_data("hi".into(), true).unwrap();
+        }
+    })
+    .await;
+    let protocol = UpstreamProtocol::Http2;
+    let authorities = Authorities::Only(authority.chain());
+    let server_name = Some("a");
+    let options = TlsClientOptions { authorities: &authorities, server_name, protocol, identity: None };
+    let backend_tls = Some(TlsClient::new(&options).unwrap());
+    let world = Setup { backend_tls, upstream: protocol, ..Setup::http(&[backend.address]) }.start();
+    let mut client = world.client().await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.text(), "hi");
+    }
+    assert_eq!((backend.seen(), counted(&world, "app/b0").handshakes), (1, [(Handshake::Full13, 1)].into()));
+}
+
 #[tokio::test]
 async fn other_authorities_are_for_new_connections() {
     let (authority, others) = (Authority::new(), Authority::new());
@@ -285,4 +315,51 @@ async fn a_probe_through_a_worker_goes_over_the_same_tls_as_requests() {
     setup.backend_tls = Some(tls(&others, Some("a"), None));
     world.snapshot.store(Arc::new(setup.snapshot()));
     assert_eq!(probe().await, 502);
+}
+
+/// A backend that answers each stream with its scheme and path.
+async fn http2_backend(mut config: ServerConfig, alpn: &[&[u8]]) -> Backend {
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    backend(config, |peer: Secured| async move {
+        let Ok(mut connection) = h2::server::handshake(peer.stream).await else { return };
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let mut sending = respond.send_response(http::Response::new(()), false).unwrap();
+            sending.send_data(request.uri().to_string().into(), true).unwrap();
+        }
+    })
+    .await
+}
+
+fn http2_world(authority: &Authority, backends: &[&Backend]) -> World {
+    let protocol = UpstreamProtocol::Http2;
+    let authorities = Authorities::Only(authority.chain());
+    let options = TlsClientOptions { authorities: &authorities, server_name: None, protocol, identity: None };
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let backend_tls = Some(TlsClient::new(&options).unwrap());
+    Setup { backend_tls, upstream: protocol, ..Setup::http(&addresses) }.start()
+}
+
+#[tokio::test]
+async fn backends_that_agree_on_h2_share_a_connection_among_clients() {
+    let authority = Authority::new();
+    let backend = http2_backend(config(&authority.issue(&["127.0.0.1"]), None), &[b"h2"]).await;
+    let world = http2_world(&authority, &[&backend]);
+    for path in ["/one", "/two", "/three"] {
+        assert_eq!(world.client().await.get(path).await.text(), format!("https://a{path}"));
+    }
+    let counted = counted(&world, "app/b0");
+    assert_eq!((counted.connects, counted.reuses), (1, 2));
+}
+
+#[tokio::test]
+async fn backends_that_do_not_agree_on_h2_get_no_request() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["127.0.0.1"]);
+    let silent = http2_backend(config(&issued, None), &[]).await;
+    let old = http2_backend(config(&issued, None), &[b"http/1.1"]).await;
+    let world = http2_world(&authority, &[&silent, &old]);
+    assert_eq!(world.client().await.get("/").await.status, 502);
+    for backend in ["app/b0", "app/b1"] {
+        assert_eq!(counted(&world, backend).failures, [(Reason::Tls, 1)].into());
+    }
 }

@@ -154,7 +154,9 @@ impl Judged {
             }
             Input::Fault(fault) => {
                 self.fault = fault.is_some();
-                if self.fault && self.is_settled() {
+                // What first verdicts ask for and have not had yet, for a hold-down, they ask for again after the fault.
+                let is_held_back = self.known == Known::FirstVerdicts && self.may_be_held(local);
+                if self.fault && self.is_settled() && !is_held_back {
                     (self.low, self.last_low) = (true, Some(local));
                 }
                 self.evaluate(local);

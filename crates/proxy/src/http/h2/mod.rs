@@ -121,7 +121,8 @@ where
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW * STREAMS)
         .max_header_list_size(MAX_LIST as u32)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol();
     timer.arm_after(link.worker.config.header_timeout);
     let mut shaking = pin!(builder.handshake(tap));
     let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {

@@ -13,11 +13,13 @@ use proxima_http1::{ConnectionOption, Fault, Method, ResponseHead, write_request
 
 use super::Link;
 use crate::{
+    UpstreamProtocol,
     http::{
         Answer, LINGER, Scratch,
         attempts::{self, Refusal, Stop, Verdict, conclude},
         relay::{Client, Piece, Relay},
         translate::{self, MAX_TEXT},
+        websocket::Handshake,
     },
     timer::Timer,
 };
@@ -27,10 +29,18 @@ pub(super) async fn serve(link: Rc<Link>, request: Request<RecvStream>, respond:
     let (parts, body) = request.into_parts();
     let timer = poll_fn(|cx| Poll::Ready(link.worker.timers.timer(cx))).await;
     let to_head = parts.method == http::Method::HEAD;
-    let mut stream = Stream { link, timer, body, respond, sending: None, held: Bytes::new(), last: false };
+    let websocket = asks_websocket(&parts).then(Handshake::new);
+    let (sending, held) = (None, Bytes::new());
+    let mut stream = Stream { link, timer, body, respond, websocket, sending, held, last: false };
     let mut scratch = stream.link.worker.scratch.take().unwrap_or_else(Scratch::new);
     stream.exchange(&mut scratch, &parts, to_head).await;
     scratch.give_back(&stream.link.worker);
+}
+
+/// Whether this is extended CONNECT for a WebSocket (RFC 8441).
+fn asks_websocket(parts: &request::Parts) -> bool {
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    parts.method == http::Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
 /// A client's stream.
@@ -39,6 +49,8 @@ struct Stream {
     timer: Timer,
     body: RecvStream,
     respond: SendResponse<Bytes>,
+    /// What is asked for is a WebSocket.
+    websocket: Option<Handshake>,
     /// Since the final head was sent, unless nothing follows it.
     sending: Option<SendStream<Bytes>>,
     /// Waits for the client's window.
@@ -67,6 +79,9 @@ impl Stream {
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
         };
+        if self.websocket.is_some() && upstream.protocol == UpstreamProtocol::Http2 {
+            return self.refuse(scratch, Fault::Connect, to_head).await;
+        }
         scratch.request.clear();
         write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
         scratch.response.clear();
@@ -84,10 +99,17 @@ impl Stream {
     /// Writes the head down as HTTP/1.1 has it, and parses it.
     fn read_head(&self, scratch: &mut Scratch, parts: &request::Parts) -> Result<(), Fault> {
         scratch.response.clear();
-        translate::request_text(&mut scratch.response, parts, !self.body.is_end_stream())?;
+        let key = self.websocket.as_ref().map(Handshake::key);
+        translate::request_text(&mut scratch.response, parts, !self.body.is_end_stream(), key)?;
         let length = scratch.request_head.parse_within(&scratch.response, MAX_TEXT)?;
         // The text ends with its empty line, so nothing but a line end within it would end the head before.
-        length.filter(|length| *length == scratch.response.len()).map(|_| ()).ok_or(Fault::FieldLine)
+        if length != Some(scratch.response.len()) {
+            return Err(Fault::FieldLine);
+        }
+        if key.is_some() && !scratch.request_head.is_websocket() {
+            return Err(Fault::Connect);
+        }
+        Ok(())
     }
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
@@ -196,8 +218,16 @@ impl Client for Stream {
         out.clear();
         write_response(out, head, text, &self.link.hop, ConnectionOption::Omit, false);
         let upstream_fault = |_| Stop::Upstream(crate::stats::Reason::Malformed);
-        let response = translate::response(out).map_err(upstream_fault)?;
+        let mut response = translate::response(out).map_err(upstream_fault)?;
         out.clear();
+        if head.switches() {
+            let accept = response.headers().get(http::header::SEC_WEBSOCKET_ACCEPT);
+            let handshake = self.websocket.as_ref();
+            if !handshake.zip(accept).is_some_and(|(own, accept)| own.is_answered_by(accept.as_bytes())) {
+                return Err(upstream_fault(Fault::Upgrade));
+            }
+            response = translate::connected(response);
+        }
         if head.is_interim() {
             return self.respond.send_informational(response).map_err(|_| Stop::ClientGone);
         }

@@ -22,6 +22,17 @@ use crate::{
 /// What may wait to be sent before another piece is taken.
 const ROOM: usize = 16 * 1024;
 
+/// Whether another protocol is spoken after the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Switch {
+    None,
+    /// The backend has not answered.
+    Asked,
+    Agreed,
+    /// The client says nothing more.
+    Ended,
+}
+
 pub(in crate::http) struct Http1 {
     stream: Stream,
     /// The head, then the body as the framing has it.
@@ -30,6 +41,7 @@ pub(in crate::http) struct Http1 {
     has_sent: bool,
     is_broken: bool,
     is_chunked: bool,
+    switch: Switch,
     /// The head's length while it lies in front of the reply.
     head: usize,
     /// The body; `None` until the final head has come.
@@ -37,8 +49,9 @@ pub(in crate::http) struct Http1 {
 }
 
 impl Http1 {
-    /// `request` is the head, written for this hop, and `framing` that of its body.
-    pub(in crate::http) fn new(stream: Stream, request: &[u8], framing: Framing) -> Self {
+    /// `request` is the head, written for this hop, and `framing` that of its body. `asks`: it asks for a WebSocket, and
+    /// what the client sends is for that.
+    pub(in crate::http) fn new(stream: Stream, request: &[u8], framing: Framing, asks: bool) -> Self {
         Self {
             stream,
             out: request.to_vec(),
@@ -46,6 +59,7 @@ impl Http1 {
             has_sent: false,
             is_broken: false,
             is_chunked: framing == Framing::Chunked,
+            switch: if asks { Switch::Asked } else { Switch::None },
             head: 0,
             body: None,
         }
@@ -78,10 +92,18 @@ impl Http1 {
     ) -> Poll<Result<Incoming, Wrong>> {
         let Scratch { reply, response_head, .. } = scratch;
         loop {
-            let parsed = if reply.is_empty() { Ok(None) } else { response_head.parse(reply.bytes(), method) };
+            let parsed = match reply.bytes() {
+                [] => Ok(None),
+                bytes if self.switch == Switch::Asked => response_head.parse_switching(bytes),
+                bytes => response_head.parse(bytes, method),
+            };
             if let Some(length) = parsed.map_err(Wrong::Malformed)? {
                 self.head = length;
-                let framing = response_head.framing();
+                let mut framing = response_head.framing();
+                if response_head.switches() {
+                    self.switch = Switch::Agreed;
+                    framing = Framing::UntilClose;
+                }
                 if !response_head.is_interim() {
                     self.body = Some(Body::new(framing, false));
                 }
@@ -99,10 +121,14 @@ impl Http1 {
 
 impl Origin for Http1 {
     fn has_room(&self) -> bool {
-        !self.is_broken && self.out.len() - self.written < ROOM
+        // What is for a WebSocket would be a request to a backend that has not agreed.
+        !self.is_broken && self.switch != Switch::Asked && self.out.len() - self.written < ROOM
     }
 
     fn send(&mut self, piece: Piece) {
+        if self.switch == Switch::Agreed && piece.is_last() {
+            self.switch = Switch::Ended;
+        }
         match piece {
             Piece::Data { bytes, last } if self.is_chunked => self.write_chunk(&bytes, last),
             Piece::Data { bytes, .. } => self.out.extend_from_slice(&bytes),
@@ -130,6 +156,13 @@ impl Origin for Http1 {
         }
         if self.is_broken {
             return Poll::Pending;
+        }
+        if self.switch == Switch::Ended {
+            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                // A backend that is gone is seen by reading.
+                Poll::Ready(_) => self.switch = Switch::Agreed,
+                Poll::Pending => return Poll::Pending,
+            }
         }
         self.out.clear();
         self.written = 0;

@@ -1,13 +1,14 @@
 //! The backend's side of an exchange, by version.
 
 mod http1;
+mod http2;
 
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use proxima_http1::{Fault, Method};
 
-pub(super) use self::http1::Http1;
+pub(super) use self::{http1::Http1, http2::Http2};
 use super::{Scratch, relay::Piece};
 use crate::buffer::Buffer;
 
@@ -25,6 +26,8 @@ pub(super) enum Incoming {
 pub(super) enum Wrong {
     /// The connection, or the stream on it, was closed before the response was whole.
     Gone,
+    /// The backend says that it did nothing with the request (RFC 9113 §8.7).
+    Unprocessed,
     /// The response is malformed.
     Malformed(Fault),
 }
