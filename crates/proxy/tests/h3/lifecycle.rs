@@ -130,3 +130,22 @@ async fn clients_beyond_the_descriptors_are_refused_and_counted() {
     assert_eq!(world.world.stats().shed, 1);
     drop(first);
 }
+
+#[tokio::test]
+async fn new_certificates_are_for_new_connections_and_touch_none_that_is_open() {
+    let backend = Backend::fixed("hello").await;
+    let world = start(Setup::http(&[backend.address]));
+    let mut client = world.client().await;
+    assert_eq!(client.get("/").await.text(), "hello");
+    let other = start(Setup::http(&[backend.address]));
+    world.world.snapshot.store(other.world.snapshot.load_full());
+    assert_eq!(client.get("/").await.text(), "hello");
+    let before = world.try_connect(TransportConfig::default()).await.map(|_| ());
+    assert!(
+        matches!(before, Err(ConnectionError::TransportError(_))),
+        "{before:?}: it trusts the old one only"
+    );
+    let after = other.try_connect_to(world.world.address).await.map(|_| ());
+    assert!(after.is_ok(), "{after:?}");
+    assert!(client.connection.close_reason().is_none());
+}

@@ -1,6 +1,10 @@
 //! A client by the `h3` crate, and one that writes its octets by hand.
 
-use std::{net::UdpSocket, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes};
 use h3::{client::SendRequest, error::StreamError};
@@ -47,13 +51,29 @@ impl Http3World {
 
     pub(crate) async fn try_connect(
         &self,
+        transport: TransportConfig,
+    ) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
+        self.try_connect_with(self.world.address, transport).await
+    }
+
+    /// As one of this world's clients, to a server elsewhere.
+    pub(crate) async fn try_connect_to(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
+        self.try_connect_with(address, TransportConfig::default()).await
+    }
+
+    async fn try_connect_with(
+        &self,
+        address: SocketAddr,
         mut transport: TransportConfig,
     ) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
         let mut config = self.client.clone();
         transport.initial_rtt(Duration::from_millis(20));
         config.transport_config(Arc::new(transport));
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let connecting = endpoint.connect_with(config, self.world.address, "localhost").unwrap();
+        let connecting = endpoint.connect_with(config, address, "localhost").unwrap();
         let connection = soon("a handshake", connecting).await?;
         Ok((endpoint, connection))
     }
