@@ -328,7 +328,7 @@ async fn streams_beyond_the_limit_are_refused_unprocessed() {
 #[tokio::test]
 async fn connections_at_rest_end_with_goaway_and_heads_that_trickle_with_the_close() {
     let backend = Backend::fixed("served").await;
-    let (header_timeout, keep_alive) = (Duration::from_millis(200), Duration::from_millis(500));
+    let (header_timeout, keep_alive) = (Duration::from_millis(700), Duration::from_millis(1200));
     let world = Setup { header_timeout, keep_alive, ..Setup::http(&[backend.address]) }.start();
     let mut resting = Raw::connect(&world).await;
     resting.write(&frame(kind::HEADERS, ALONE, 1, &get_block(&[]))).await;
