@@ -4,7 +4,7 @@
 //! and the admin interface.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use proxima_config::{Config, Pool, ProbeKind, Via};
+use proxima_config::{Config, Pool, ProbeKind, Protocol, Service, Via};
 
 /// Standard streams, sockets of the admin interface and the metrics endpoint and their clients, netlink, the catchment's
 /// devices, timers and the like, with room to spare.
@@ -58,7 +58,7 @@ pub(crate) fn for_clients(limit: usize, config: &Config, workers: usize) -> usiz
         notices: backends(|pool| pool.notice.is_some()),
         has_programs: config.pools.values().any(|pool| matches!(pool.probe.kind, ProbeKind::Exec(_))),
         peers: config.bgp.peers.len(),
-        listeners: config.services.values().map(|service| service.listen.len()).sum(),
+        listeners: config.services.values().map(listeners).sum(),
         workers,
     }
     .reserve();
@@ -102,6 +102,12 @@ impl Needs {
         let listeners = listeners + usize::from(*via_service > 0);
         BASE + probes + PER_PEER * peers + (PER_WORKER + listeners) * workers
     }
+}
+
+/// How many sockets each worker has for a service.
+fn listeners(service: &Service) -> usize {
+    let http3 = matches!(&service.protocol, Protocol::Http(http) if http.http3);
+    service.listen.len() * (1 + usize::from(http3))
 }
 
 #[cfg(test)]

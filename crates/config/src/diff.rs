@@ -46,6 +46,8 @@ pub enum ListenerChange {
     Listen(ServiceName),
     /// `protocol` of a service.
     Protocol(ServiceName),
+    /// `http3` of a service.
+    Http3(ServiceName),
 }
 
 /// Named things that come, go or differ; each list sorted.
@@ -156,13 +158,19 @@ fn listeners(old: &Config, new: &Config) -> Vec<ListenerChange> {
     };
     let listen = differ(&|old, new| old.listen != new.listen);
     let protocol = differ(&|old, new| kind(old) != kind(new));
+    let http3 = differ(&|old, new| kind(old) == kind(new) && has_http3(old) != has_http3(new));
     added
         .into_iter()
         .map(ListenerChange::Opened)
         .chain(removed.into_iter().map(ListenerChange::Closed))
         .chain(listen.into_iter().map(ListenerChange::Listen))
         .chain(protocol.into_iter().map(ListenerChange::Protocol))
+        .chain(http3.into_iter().map(ListenerChange::Http3))
         .collect()
+}
+
+fn has_http3(service: &Service) -> bool {
+    matches!(&service.protocol, Protocol::Http(http) if http.http3)
 }
 
 /// Not every list: those that a session, a prefix or a fence hangs on.
@@ -334,6 +342,7 @@ impl fmt::Display for ListenerChange {
             Self::Opened(name) | Self::Closed(name) => write!(f, "services.{name}"),
             Self::Listen(name) => write!(f, "services.{name}.listen"),
             Self::Protocol(name) => write!(f, "services.{name}.protocol"),
+            Self::Http3(name) => write!(f, "services.{name}.http3"),
         }
     }
 }

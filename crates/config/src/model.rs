@@ -137,6 +137,8 @@ pub struct HttpService {
     pub routes: Vec<Route>,
     /// `https`: how TLS is spoken. Absent: `http`.
     pub tls: Option<ServerTls>,
+    /// `https`: whether HTTP/3 is spoken too, over UDP at the same addresses. Default true. False in `http`.
+    pub http3: bool,
 }
 
 /// `[[services.NAME.routes]]`.

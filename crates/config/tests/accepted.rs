@@ -257,6 +257,20 @@ fn an_https_service_has_one_certificate_in_short_or_several_in_a_list() {
 }
 
 #[test]
+fn an_https_service_speaks_http3_unless_it_says_no() {
+    let http3 = |spoken: &str| {
+        let config = parse(&with("protocol = \"http\"", spoken));
+        let Protocol::Http(http) = &config.services[&"api".parse().unwrap()].protocol else { panic!("HTTP") };
+        http.http3
+    };
+    let https = "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\" }";
+    assert!(http3(https));
+    assert!(http3(&format!("http3 = true\n{https}")));
+    assert!(!http3(&format!("http3 = false\n{https}")));
+    assert!(!http3("protocol = \"http\""));
+}
+
+#[test]
 fn a_pool_may_speak_tls_with_the_systems_authorities_or_its_own() {
     let tls = |tls: &str| {
         let config = parse(&with("balance = \"least-request\"", tls));

@@ -96,6 +96,9 @@ fn what_takes_other_sockets_is_told_apart_from_what_is_served_on_them() {
     assert_eq!(listeners(tcp, spoken), ["services.raw.protocol"]);
     let https = "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\" }";
     assert_eq!(listeners("protocol = \"http\"", https), ["services.api.protocol"]);
+    let without = sound(&with("protocol = \"http\"", &format!("http3 = false\n{https}")));
+    let beside = Config::diff(&sound(&with("protocol = \"http\"", https)), &without).listeners;
+    assert_eq!(beside.iter().map(ListenerChange::to_string).collect::<Vec<_>>(), ["services.api.http3"]);
     let diff = Config::diff(
         &sound(&with("protocol = \"http\"", https)),
         &sound(&with("protocol = \"http\"", &https.replace("a.key", "b.key"))),

@@ -286,6 +286,8 @@ const MISTAKES: &[Mistake] = &[
     mistake("[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"tcp\"\npool = \"raw\"\n", "«[services.raw]\nlisten = [\"203.0.113.1:5000\"]\nprotocol = \"http\"\n",
         "`routes` is missing in `services.raw`", "add `[[services.raw.routes]]` with `pool`"),
     // TLS of services.
+    mistake("protocol = \"http\"\n", "protocol = \"http\"\n«http3 = false\n", "`http3` has no place in a service of plain HTTP", "write `protocol = \"https\"`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\nhttp3 = «\"no\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\" }", "expected a boolean, found a string", "write `true` or `false`, without quotes"),
     mistake("protocol = \"http\"\n", "protocol = \"http\"\n«tls = {}\n", "`tls` has no place in a service of plain HTTP", "write `protocol = \"https\"`"),
     mistake("pool = \"raw\"", "pool = \"raw\"\n«tls = {}", "`tls` has no place in a TCP service",
         "a TCP service relays bytes as they are: remove it, or write `protocol = \"https\"`"),

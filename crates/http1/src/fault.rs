@@ -108,11 +108,20 @@ pub enum Fault {
     /// RFC 9110 §15.2.2: a switch of protocols that nobody asked for.
     #[error("101 without an Upgrade request")]
     Upgrade,
+    /// RFC 9114 §4.3: a pseudo-header field that is missing, unknown, repeated, misplaced or malformed.
+    #[error("a pseudo-header field is missing, unknown, repeated, misplaced or malformed")]
+    PseudoField,
+    /// RFC 9114 §4.2: a field that belongs to connections of HTTP/1.1.
+    #[error("a field that belongs to HTTP/1.1 connections")]
+    ConnectionField,
+    /// RFC 9114 §4.1.2: content of another length than Content-Length says.
+    #[error("the content is not as long as Content-Length says")]
+    LengthMismatch,
 }
 
 impl Fault {
     /// Every fault, in the order of the enum: a fault's place here is the index of its counter.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::BareLf,
         Self::BareCr,
         Self::Nul,
@@ -148,6 +157,9 @@ impl Fault {
         Self::UnsafeTrailer,
         Self::TrailersTooLong,
         Self::Upgrade,
+        Self::PseudoField,
+        Self::ConnectionField,
+        Self::LengthMismatch,
     ];
 
     /// The status a client is answered with. From an upstream every fault is a 502.
@@ -200,6 +212,9 @@ impl Fault {
             Self::UnsafeTrailer => "unsafe-trailer",
             Self::TrailersTooLong => "trailers-too-long",
             Self::Upgrade => "upgrade",
+            Self::PseudoField => "pseudo-field",
+            Self::ConnectionField => "connection-field",
+            Self::LengthMismatch => "length-mismatch",
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Hop {
     name: String,
     /// What a response gets.
     via: Vec<u8>,
+    /// What a response gets besides, or nothing.
+    alt_svc: Vec<u8>,
     client: String,
     /// `for=…;proto=…;by=…`
     forwarded: String,
@@ -55,11 +57,19 @@ impl Hop {
         Self {
             name: name.to_owned(),
             via: via("1.1", name),
+            alt_svc: Vec::new(),
             client: client.to_string(),
             forwarded,
             usual: usual.into_bytes(),
             chained: chained.into_bytes(),
         }
+    }
+
+    /// For clients of a server that speaks HTTP/3 too, at `port` of the same address (RFC 9114 §3.1.1).
+    #[must_use]
+    pub fn with_http3_at(mut self, port: u16) -> Self {
+        self.alt_svc = format!("Alt-Svc: h3=\":{port}\"; ma=86400\r\n").into_bytes();
+        self
     }
 
     /// For responses of an upstream that speaks another version than HTTP/1.1, as `Via` writes it.
@@ -190,6 +200,7 @@ pub fn write_response(
         ConnectionOption::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
     }
     out.extend_from_slice(&hop.via);
+    out.extend_from_slice(&hop.alt_svc);
     out.extend_from_slice(b"\r\n");
 }
 

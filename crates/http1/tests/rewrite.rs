@@ -183,6 +183,20 @@ fn a_response_is_copied_and_via_follows() {
 }
 
 #[test]
+fn where_http3_is_spoken_too_each_response_offers_it() {
+    let text = "HTTP/1.1 204 No Content\r\nA: b\r\n\r\n";
+    let mut head = ResponseHead::default();
+    head.parse(text.as_bytes(), Method::Get).unwrap().unwrap();
+    let mut out = Vec::new();
+    let hop = hop().with_http3_at(8443);
+    write_response(&mut out, &head, text.as_bytes(), &hop, ConnectionOption::Omit, false);
+    let out = String::from_utf8(out).unwrap();
+    let added = "Via: 1.1 fra1\r\nAlt-Svc: h3=\":8443\"; ma=86400\r\n\r\n";
+    assert_eq!(out, format!("HTTP/1.1 204 No Content\r\nA: b\r\n{added}"));
+    assert!(!upstream_head_by(&hop, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").contains("Alt-Svc"));
+}
+
+#[test]
 fn what_a_response_says_to_its_hop_ends_here() {
     let out = downstream_head(
         "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nUpgrade: h2c\r\n\

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc as channel, watch};
 use crate::{
     Displaced, Distress, ProbeEntrance, Served, Snapshot, Stats, TrafficReader, Upstream,
     listener::{self, BindError},
+    quic::{self, ConnectionIds, ConnectionIdsError, Port, PortError},
     stats::WorkerCounters,
     worker::{self, Phase, Socket, Start},
 };
@@ -47,6 +48,8 @@ pub struct DataPlaneConfig {
     ///
     /// Every worker has its share, and goes beyond it by one descriptor for a moment.
     pub max_descriptors: Option<usize>,
+    /// The connection IDs of HTTP/3. `None`: of this process alone, with a key that nobody else knows.
+    pub connection_ids: Option<Arc<ConnectionIds>>,
     /// The backends that probes may reach [through](DataPlane::entrance) the workers: upstreams of one candidate each, and of a
     /// backend each. What they are probed with counts for no service and no backend.
     pub probed: Vec<Upstream>,
@@ -66,8 +69,21 @@ impl DataPlaneConfig {
             displaced,
             distress: None,
             max_descriptors: None,
+            connection_ids: None,
             probed: Vec::new(),
         }
+    }
+}
+
+impl DataPlaneConfig {
+    /// The port of HTTP/3 at the address of `listener`, if that speaks HTTPS and the same service is there.
+    pub(crate) fn http3_beside(&self, listener: usize) -> Option<u16> {
+        let Listener { service, address, protocol } = self.listeners.get(listener)?;
+        let beside = |other: &&Listener| {
+            other.protocol == Protocol::Http3 && other.service == *service && other.address == *address
+        };
+        let is_https = *protocol == Protocol::Https;
+        is_https.then(|| self.listeners.iter().find(beside))?.map(|other| other.address.port())
     }
 }
 
@@ -87,6 +103,8 @@ pub struct Listener {
 pub enum Protocol {
     /// Bytes, relayed as they are.
     Tcp,
+    /// HTTP/3, over QUIC.
+    Http3,
     /// HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Http,
     /// HTTP/1.1 over TLS.
@@ -104,6 +122,14 @@ pub enum StartError {
         /// Why.
         error: BindError,
     },
+    /// HTTP/3 can't be served.
+    #[error("service `{service}`, HTTP/3: {error}")]
+    Quic {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        error: ConnectionIdsError,
+    },
     /// The way of probes through the workers can't be opened.
     #[error("probes `via = \"service\"`: {0}")]
     Probes(BindError),
@@ -117,12 +143,29 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    fn of_port(service: &ServiceName, error: PortError) -> Self {
+        let service = service.clone();
+        match error {
+            PortError::Bind(error) => Self::Bind { service, error },
+            PortError::Ids(error) => Self::Quic { service, error },
+        }
+    }
+}
+
+fn private_ids(service: &ServiceName) -> Result<Arc<ConnectionIds>, StartError> {
+    let failed = |error| StartError::Quic { service: service.clone(), error };
+    ConnectionIds::private().map(Arc::new).map_err(failed)
+}
+
 /// A running data plane. Dropping it stops it at once.
 #[derive(Debug)]
 pub struct DataPlane {
     phase: watch::Sender<Phase>,
     workers: Vec<Worker>,
     listeners: Vec<Listener>,
+    /// What became of datagrams, by listener and worker.
+    datagrams: Vec<Arc<quic::Counters>>,
     entrance: ProbeEntrance,
     /// Disconnected when every worker's thread has ended.
     ended: Mutex<mpsc::Receiver<Infallible>>,
@@ -158,10 +201,28 @@ impl DataPlane {
     pub fn start(config: DataPlaneConfig, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Self, StartError> {
         let workers = config.workers.get();
         let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut ports: Vec<Vec<(usize, Port)>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut datagrams = Vec::new();
+        let mut ids = config.connection_ids.clone();
         let mut listeners = config.listeners.clone();
         for (index, listener) in listeners.iter_mut().enumerate() {
+            let service = &listener.service;
+            if listener.protocol == Protocol::Http3 {
+                let ids = match &ids {
+                    Some(ids) => ids,
+                    None => ids.insert(private_ids(service)?),
+                };
+                let (address, bound) = quic::bind(listener.address, workers, ids)
+                    .map_err(|error| StartError::of_port(service, error))?;
+                listener.address = address;
+                datagrams.extend(bound.iter().map(Port::counters));
+                for (own, port) in ports.iter_mut().zip(bound) {
+                    own.push((index, port));
+                }
+                continue;
+            }
             let (address, bound) = listener::bind(listener.address, workers)
-                .map_err(|error| StartError::Bind { service: listener.service.clone(), error })?;
+                .map_err(|error| StartError::Bind { service: service.clone(), error })?;
             listener.address = address;
             for (own, socket) in sockets.iter_mut().zip(bound) {
                 own.push(Socket { listener: index, socket });
@@ -174,10 +235,11 @@ impl DataPlane {
         // Built up in place: should a worker fail, dropping it stops the others.
         let (alive, ended) = mpsc::channel();
         let ended = Mutex::new(ended);
-        let mut plane = Self { phase, workers: Vec::with_capacity(workers), listeners, entrance, ended };
+        let workers = Vec::with_capacity(workers);
+        let mut plane = Self { phase, workers, listeners, datagrams, entrance, ended };
         // Dropped before the plane, whose own drop waits for it.
         let alive = alive;
-        for (number, sockets) in sockets.into_iter().enumerate() {
+        for (number, (sockets, ports)) in sockets.into_iter().zip(ports).enumerate() {
             let failed = |error| StartError::Worker { worker: number, error };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -186,6 +248,7 @@ impl DataPlane {
             let start = Start {
                 number,
                 sockets,
+                ports,
                 probes: inlets.next(),
                 config: config.clone(),
                 snapshot: snapshot.clone(),
@@ -230,6 +293,7 @@ impl DataPlane {
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
         self.workers.iter().for_each(|worker| worker.counters.add_to(&mut sum));
+        self.datagrams.iter().for_each(|counters| counters.add_to(&mut sum.quic));
         sum
     }
 

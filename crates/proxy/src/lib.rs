@@ -1,4 +1,4 @@
-//! The data plane: TCP relay and reverse proxy for HTTP/1.1 and HTTP/2, in plain text or over TLS.
+//! The data plane: TCP relay and reverse proxy for HTTP/1.1, HTTP/2 and HTTP/3, in plain text or over TLS.
 //!
 //! ```text
 //!  control thread                    worker 0 … n-1 (threads of their own)
@@ -8,7 +8,8 @@
 //!  stats, beats ◀── read from ────── one task per listener: accept
 //!  ProbeEntrance ───────────────────▶ the same for probes
 //!                                    one task per connection: client and upstream of an exchange
-//!                                    one task per stream of an HTTP/2 connection: the same
+//!                                    one task per stream of an HTTP/2 or HTTP/3 connection: the same
+//!                                    one endpoint of QUIC per listener of HTTP/3 (`quic`)
 //! ```
 //!
 //! A worker is one thread with a current-thread runtime, its own listeners (`SO_REUSEPORT`), connection pools,
@@ -31,6 +32,7 @@ mod http;
 mod listener;
 mod multiplexed;
 mod probed;
+pub mod quic;
 mod retry;
 mod snapshot;
 mod stats;
@@ -48,8 +50,8 @@ pub use listener::BindError;
 pub use probed::ProbeEntrance;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
-    BackendStats, Handshake, HandshakeFailure, LatencyHistogram, Reason, Served, ServiceStats, Stats,
-    TrafficReader, Unserved,
+    BackendStats, Handshake, HandshakeFailure, LatencyHistogram, QuicStats, Reason, Served, ServiceStats,
+    Stats, TrafficReader, Unserved,
 };
 pub use tls::{
     Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,

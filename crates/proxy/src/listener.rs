@@ -12,7 +12,7 @@ const BACKLOG: i32 = 65_535;
 pub enum BindError {
     /// EADDRINUSE.
     #[error(
-        "{address} is taken: something listens there already; find it with `ss -ltnp 'sport = :{port}'`, stop it or \
+        "{address} is taken: something listens there already; find it with `ss -ltunp 'sport = :{port}'`, stop it or \
          choose another port",
         port = .address.port()
     )]
@@ -65,25 +65,44 @@ impl BindError {
 /// # Errors
 /// When one of them can't be had; none stays open then.
 pub(crate) fn bind(
-    mut address: SocketAddr,
+    address: SocketAddr,
     workers: usize,
 ) -> Result<(SocketAddr, Vec<std::net::TcpListener>), BindError> {
+    let (address, sockets) = bind_all(address, workers, Type::STREAM)?;
     let failed = |error| BindError::of(address, error);
+    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)).map_err(failed)?;
+    Ok((address, sockets.into_iter().map(Into::into).collect()))
+}
+
+/// Sockets for datagrams to `address`, one for each of `workers`. Port 0 lets the kernel choose one for all of them.
+///
+/// # Errors
+/// When one of them can't be had; none stays open then.
+pub(crate) fn bind_udp(
+    address: SocketAddr,
+    workers: usize,
+) -> Result<(SocketAddr, Vec<std::net::UdpSocket>), BindError> {
+    let (address, sockets) = bind_all(address, workers, Type::DGRAM)?;
+    Ok((address, sockets.into_iter().map(Into::into).collect()))
+}
+
+fn bind_all(
+    mut address: SocketAddr,
+    workers: usize,
+    kind: Type,
+) -> Result<(SocketAddr, Vec<Socket>), BindError> {
     if address.port() != 0 {
         // With SO_REUSEPORT a second daemon of the same user would share the port without a word.
-        bound(address, false).map_err(failed)?;
+        bound(address, kind, false).map_err(|error| BindError::of(address, error))?;
     }
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let failed = |error| BindError::of(address, error);
-        let socket = bound(address, true).map_err(failed)?;
+        let socket = bound(address, kind, true).map_err(|error| BindError::of(address, error))?;
         let actual = socket.local_addr().ok().and_then(|local| local.as_socket());
         address = actual.unwrap_or(address);
         sockets.push(socket);
     }
-    let failed = |error| BindError::of(address, error);
-    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)).map_err(failed)?;
-    Ok((address, sockets.into_iter().map(Into::into).collect()))
+    Ok((address, sockets))
 }
 
 /// A socket listening on `address` that no other one shares.
@@ -92,16 +111,17 @@ pub(crate) fn bind(
 /// When it can't be had.
 pub(crate) fn bind_alone(address: SocketAddr) -> Result<(SocketAddr, std::net::TcpListener), BindError> {
     let listening = || {
-        let socket: std::net::TcpListener = bound(address, false)?.into();
+        let socket: std::net::TcpListener = bound(address, Type::STREAM, false)?.into();
         nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::MAXCONN)?;
         Ok((socket.local_addr()?, socket))
     };
     listening().map_err(|error| BindError::of(address, error))
 }
 
-fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
+fn bound(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    // Of UDP it would let others share the port.
+    socket.set_reuse_address(kind == Type::STREAM)?;
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -122,7 +142,17 @@ mod tests {
         let (address, _owner) = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let error = bind(address, 2).unwrap_err();
         assert!(matches!(error, BindError::Taken { .. }), "{error}");
-        assert!(error.to_string().contains(&format!("ss -ltnp 'sport = :{}'", address.port())), "{error}");
+        assert!(error.to_string().contains(&format!("ss -ltunp 'sport = :{}'", address.port())), "{error}");
+    }
+
+    #[test]
+    fn a_taken_port_of_udp_is_an_error_too() {
+        let (address, owner) = bind_udp("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let error = bind_udp(address, 2).unwrap_err();
+        assert!(matches!(error, BindError::Taken { .. }), "{error}");
+        drop(owner);
+        let (again, sockets) = bind_udp(address, 3).unwrap();
+        assert_eq!((again, sockets.len()), (address, 3));
     }
 
     #[test]

@@ -233,7 +233,7 @@ async fn serve(worker: Rc<Worker>, ticket: Ticket, mut stream: TcpStream, peer: 
     let Some(backend) = worker.probed.backend(upstream, tls.as_ref()) else { return };
     match protocol {
         Protocol::Tcp => relay(&worker, upstream, &backend, stream).await,
-        Protocol::Http | Protocol::Https => {
+        Protocol::Http | Protocol::Https | Protocol::Http3 => {
             // A probe that is gone already needs nothing more.
             if stream.write_i32(0).await.is_err() {
                 return;

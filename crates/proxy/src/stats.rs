@@ -111,7 +111,7 @@ impl Unserved {
     }
 }
 
-/// What an HTTP/2 client was refused for by the protocol itself: its stream was reset or its connection ended.
+/// What a client of HTTP/2 or HTTP/3 was refused for by the protocol itself: its stream was reset or its connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Misuse {
     /// More streams reset than the budget of its connection allows.
@@ -132,11 +132,19 @@ pub(crate) enum Misuse {
     Compression,
     /// ENHANCE_YOUR_CALM by another measure: CONTINUATION frames without end, a field list far too long.
     Excess,
+    /// HTTP/3: more requests cancelled than the budget of its connection allows.
+    H3RapidReset,
+    /// HTTP/3: frames, settings or streams that must not come so (RFC 9114 §8.1).
+    H3Protocol,
+    /// HTTP/3: QPACK that can't be decoded, or asks for a dynamic table.
+    H3Compression,
+    /// H3_EXCESSIVE_LOAD: frames that bring nothing forward.
+    H3Excess,
 }
 
 impl Misuse {
     /// Every kind, in the order of the enum.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::RapidReset,
         Self::ControlFlood,
         Self::Protocol,
@@ -146,6 +154,10 @@ impl Misuse {
         Self::Concurrency,
         Self::Compression,
         Self::Excess,
+        Self::H3RapidReset,
+        Self::H3Protocol,
+        Self::H3Compression,
+        Self::H3Excess,
     ];
 
     /// A short name for metrics, among those of [`Fault`].
@@ -160,6 +172,10 @@ impl Misuse {
             Self::Concurrency => "h2-concurrency",
             Self::Compression => "h2-compression",
             Self::Excess => "h2-excess",
+            Self::H3RapidReset => "h3-rapid-reset",
+            Self::H3Protocol => "h3-protocol",
+            Self::H3Compression => "h3-compression",
+            Self::H3Excess => "h3-excess",
         }
     }
 }
@@ -175,6 +191,25 @@ pub struct Stats {
     pub first_byte: BTreeMap<(ServiceName, RegionName), LatencyHistogram>,
     /// Failures of `accept`, for want of file descriptors or memory.
     pub accept_errors: u64,
+    /// What became of datagrams.
+    pub quic: QuicStats,
+}
+
+/// What became of what came over QUIC. Datagrams of one sender that came together count as one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuicStats {
+    /// Datagrams handed to the worker that owns the connection: its client has moved.
+    pub forwarded: u64,
+    /// Datagrams that worker had no room for.
+    pub dropped: u64,
+    /// Datagrams that belong to another host or PoP.
+    pub elsewhere: u64,
+    /// Clients that were told to show that their address is theirs.
+    pub retries: u64,
+    /// First packets dropped for too many handshakes.
+    pub crowded: u64,
+    /// Handshakes that failed.
+    pub failed: u64,
 }
 
 /// Counters of a service.

@@ -5,13 +5,15 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, Cache};
+use proxima_http1::Hop;
+use proxima_http3::Code;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -27,12 +29,13 @@ use crate::{
     distress::Teller,
     http::{self, Scratch},
     probed::{self, Inlet, Probed},
+    quic::{Crypto, Limits, Port},
     retry::RetryBudget,
     stats::{ServiceCounters, WorkerCounters},
     stream::Stream,
     tcp::{self, Passage, Pipe},
     timer::{BEAT, Timers},
-    tls,
+    tls::{self, TlsServer},
     view::{ServiceView, View, Viewer},
 };
 
@@ -48,6 +51,8 @@ pub(crate) enum Phase {
 pub(crate) struct Start {
     pub(crate) number: usize,
     pub(crate) sockets: Vec<Socket>,
+    /// For HTTP/3, with their listeners.
+    pub(crate) ports: Vec<(usize, Port)>,
     pub(crate) probes: Option<Inlet>,
     pub(crate) config: Arc<DataPlaneConfig>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
@@ -66,6 +71,8 @@ pub(crate) struct Socket {
 const POOLED: usize = 128;
 /// From sweep to sweep of the connections at rest.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a stop waits until clients of QUIC have been told.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// From one word in the log about clients turned away to the next.
 const SHED_TOLD_EVERY: Duration = Duration::from_secs(30);
 
@@ -98,11 +105,17 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
 }
 
 async fn serve(start: Start) {
-    let Start { number, sockets, probes, config, snapshot, counters, mut phase, drained } = start;
+    let Start { number, sockets, ports, probes, config, snapshot, counters, mut phase, drained } = start;
     let worker = Rc::new(Worker::new(number, config, snapshot, counters, drained));
     let accepting: Vec<_> = sockets
         .into_iter()
         .map(|socket| tokio::task::spawn_local(accept(worker.clone(), socket, phase.clone())))
+        .collect();
+    let receiving: Vec<_> = ports
+        .into_iter()
+        .map(|(listener, port)| {
+            tokio::task::spawn_local(receive(worker.clone(), listener, port, phase.clone()))
+        })
         .collect();
     if let Some(probes) = probes {
         tokio::task::spawn_local(probed::accept(worker.clone(), probes));
@@ -116,7 +129,7 @@ async fn serve(start: Start) {
             changed = phase.changed() => {
                 let now = *phase.borrow_and_update();
                 if changed.is_err() || now == Phase::Stopped {
-                    return;
+                    break;
                 }
                 worker.begin_drain();
             }
@@ -133,6 +146,10 @@ async fn serve(start: Start) {
                 }
             }
         }
+    }
+    for closing in receiving {
+        // An error is a panic of the task, which has been told.
+        let _ = closing.await;
     }
 }
 
@@ -184,6 +201,14 @@ impl Worker {
         self.view.borrow().service(listener).cloned()
     }
 
+    /// The TLS of `listener` for a new client that comes over QUIC; `None` when there is none to be had.
+    fn crypto(&self, listener: usize) -> Option<Crypto> {
+        if self.is_draining() {
+            return None;
+        }
+        self.service(listener)?.tls().map(TlsServer::quic)
+    }
+
     /// What is spoken over to a backend that is probed.
     pub(crate) fn tls_of_probed(&self, number: usize) -> Option<TlsClient> {
         self.snapshot.borrow_mut().load().probed_tls.get(number).cloned().flatten()
@@ -224,6 +249,15 @@ impl Worker {
                 None if self.pipes.take().is_some() => {}
                 place => return place,
             }
+        }
+    }
+
+    /// What is said of this hop, for a client of `listener` that speaks `version`.
+    pub(crate) fn hop(&self, listener: usize, client: IpAddr, scheme: &str, version: &str) -> Hop {
+        let hop = Hop::of_version(self.config.pop.as_str(), client, scheme, version);
+        match self.config.http3_beside(listener) {
+            Some(port) => hop.with_http3_at(port),
+            None => hop,
         }
     }
 
@@ -358,6 +392,40 @@ fn take_completed(worker: &Rc<Worker>, listener: usize, socket: TcpListener) -> 
     }
 }
 
+/// Takes clients of HTTP/3 until the data plane drains, and datagrams of those it has until it stops. Then tells them so.
+async fn receive(worker: Rc<Worker>, listener: usize, port: Port, mut phase: watch::Receiver<Phase>) {
+    let address = worker.config.listeners[listener].address;
+    let mut gate = match port.open(Limits::default()) {
+        Ok(gate) => gate,
+        Err(error) => {
+            tracing::error!(%address, %error, "the event loop does not take the listener");
+            return;
+        }
+    };
+    loop {
+        let mut place = None;
+        let next = tokio::select! {
+            next = gate.next(|| {
+                let crypto = worker.crypto(listener)?;
+                place = worker.admit();
+                if place.is_none() {
+                    worker.services[listener].shed.add(1);
+                    worker.tell_shed(address);
+                }
+                place.as_ref().map(|_| crypto)
+            }) => next,
+            _ = phase.wait_for(|phase| *phase == Phase::Stopped) => break,
+        };
+        // The endpoint is closed below only.
+        let Some(handshake) = next else { break };
+        if let Some(place) = place {
+            let open = Open::new(worker.clone(), listener, place);
+            tokio::task::spawn_local(http::h3::serve(worker.clone(), open, listener, handshake));
+        }
+    }
+    gate.close(Code::NoError.value(), LAST_WORDS).await;
+}
+
 fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
     let Some(place) = worker.admit() else { return shed(worker, listener, stream, peer) };
     let open = Open::new(worker.clone(), listener, place);
@@ -369,6 +437,7 @@ fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAd
         }
         Protocol::Https => tokio::task::spawn_local(tls::serve(worker, open, listener, stream, peer)),
         Protocol::Tcp => tokio::task::spawn_local(tcp::serve(worker, open, listener, stream, peer)),
+        Protocol::Http3 => unreachable!("its clients do not come over TCP"),
     };
 }
 

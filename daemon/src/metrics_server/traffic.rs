@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxima_catchment_io::Stats as CatchmentStats;
 use proxima_health::Breach;
-use proxima_proxy::{BackendStats, Handshake, LatencyHistogram, Served, ServiceStats, Stats};
+use proxima_proxy::{BackendStats, Handshake, LatencyHistogram, QuicStats, Served, ServiceStats, Stats};
 use proxima_telemetry::metrics::{Counter, Series, table};
 
 use crate::traffic::{Counts, Judged};
@@ -15,8 +15,9 @@ const BUCKET_STEP: usize = 2;
 /// Takes over the counters, and appends the histograms to `text`.
 pub(super) fn record(counts: &Counts, text: &mut String) {
     let Counts { stats, served, judged } = counts;
-    let Stats { services, backends, first_byte, accept_errors } = stats;
+    let Stats { services, backends, first_byte, accept_errors, quic } = stats;
     table::ACCEPT_ERRORS.set(&[], *accept_errors);
+    record_quic(*quic);
     for (name, counted) in services {
         record_service(name.as_str(), counted);
     }
@@ -35,6 +36,20 @@ pub(super) fn record(counts: &Counts, text: &mut String) {
         })
         .collect();
     table::FIRST_BYTE.render(labelled.iter().map(|(labels, latency)| series(labels, latency)), text);
+}
+
+fn record_quic(stats: QuicStats) {
+    let QuicStats { forwarded, dropped, elsewhere, retries, crowded, failed } = stats;
+    for (counter, total) in [
+        (table::QUIC_FORWARDED, forwarded),
+        (table::QUIC_DROPPED, dropped),
+        (table::QUIC_ELSEWHERE, elsewhere),
+        (table::QUIC_RETRIES, retries),
+        (table::QUIC_CROWDED, crowded),
+        (table::QUIC_FAILED, failed),
+    ] {
+        counter.set(&[], total);
+    }
 }
 
 /// Takes over the counts of flows handed over between PoPs.
@@ -195,6 +210,7 @@ mod tests {
             backends: [("app/eu-1".parse().unwrap(), backend)].into(),
             first_byte: [((web, eu), LatencyHistogram::default())].into(),
             accept_errors: 0,
+            quic: QuicStats { forwarded: 8, retries: 9, ..QuicStats::default() },
         };
         let web = || "web".parse::<ServiceName>().unwrap();
         let served = [(web(), Served { requests: 40, errors: 3, ..Served::default() })].into();
@@ -239,6 +255,8 @@ mod tests {
             r#"proxima_slo_probes{group="front",service="web"} 7"#,
             r#"proxima_slo_breached{group="front",service="web",objective="p95"} 1"#,
             r#"proxima_slo_breached{group="front",service="web",objective="error-rate"} 0"#,
+            "proxima_quic_forwarded_total 8",
+            "proxima_quic_retries_total 9",
             "proxima_catchment_flows_asked_total 7",
             "proxima_catchment_packets_carried_total 3",
             r#"proxima_first_byte_seconds_bucket{service="web",region="eu",le="0.000064"} 0"#,

@@ -85,7 +85,12 @@ fn services_but_for_tls(old: &Config, new: &Config, changes: &Changes<ServiceNam
         (
             Service { listen: old_listen, protocol: Protocol::Http(old), .. },
             Service { listen, protocol: Protocol::Http(new), .. },
-        ) => old_listen != listen || old.routes != new.routes || old.tls.is_some() != new.tls.is_some(),
+        ) => {
+            old_listen != listen
+                || old.routes != new.routes
+                || old.tls.is_some() != new.tls.is_some()
+                || old.http3 != new.http3
+        }
         _ => true,
     };
     Changes { changed: changes.changed.iter().filter(is_more).cloned().collect(), ..changes.clone() }

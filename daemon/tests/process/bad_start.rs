@@ -77,7 +77,7 @@ fn a_taken_port_is_named_with_the_remedy_and_nothing_is_left_behind() {
     assert_eq!(failed.code, Some(1));
     let port = pop.web().port();
     let address = pop.web().to_string();
-    assert_says(&failed.stderr, &["web", &address, "taken", &format!("ss -ltnp 'sport = :{port}'")]);
+    assert_says(&failed.stderr, &["web", &address, "taken", &format!("ss -ltunp 'sport = :{port}'")]);
     assert!(!pop.socket().exists());
     assert!(router.heard().is_empty());
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -187,6 +187,21 @@ fn keys_from_the_service_managers_directory_may_have_its_mode() {
     let _daemon = Daemon::launch(command, &secure.pop.socket());
     secure.router.wait_complete(0);
     assert!(secure.is_trusted(&trusted));
+}
+
+#[test]
+fn http3_is_offered_and_listened_for_unless_the_file_says_no() {
+    for (more, offered) in [("", true), ("\nhttp3 = false", false)] {
+        let mut secure = Secure::new("");
+        secure.pop.protocol += more;
+        let trusted = secure.renew();
+        let _daemon = secure.start();
+        let answer = secure.curl(&trusted, &["--include"]);
+        let head = String::from_utf8_lossy(&answer.stdout).to_lowercase();
+        let offer = format!("alt-svc: h3=\":{}\"; ma=86400\r\n", secure.pop.web().port());
+        assert_eq!(head.contains(&offer), offered, "{head}");
+        assert_eq!(UdpSocket::bind(secure.pop.web()).is_err(), offered, "UDP at the same address");
+    }
 }
 
 #[test]

@@ -55,6 +55,7 @@ struct RawHttp {
     routes: Field<Vec<RawRoute>>,
     /// None in plain text.
     tls: Option<Field<RawServerTls>>,
+    http3: Field<bool>,
 }
 
 struct RawTcp {
@@ -132,6 +133,7 @@ impl RawService {
                     None => None,
                     Some(tls) => Some(tls.value()?.resolve()?),
                 },
+                http3: http.http3.or(http.tls.is_some())?,
             }),
         };
         Some((name.clone(), Service { name, listen: self.listen.value()?.values()?, protocol }))
@@ -153,6 +155,11 @@ impl RawProtocol {
                     "in a TCP service",
                     "a TCP service relays bytes as they are: remove it, or write `protocol = \"https\"`",
                 );
+                service.refuse(
+                    "http3",
+                    "in a TCP service",
+                    "a TCP service sees no requests: write `protocol = \"https\"`",
+                );
                 let target = RawTarget::read(&mut service);
                 let mut timeouts = service.defaulted("timeouts");
                 for key in ["first-byte", "total"] {
@@ -167,11 +174,14 @@ impl RawProtocol {
                 Self::Tcp(tcp)
             }
             Spoken::Http | Spoken::Https => {
-                let tls = if matches!(spoken, Spoken::Https) {
-                    Some(RawServerTls::read(&mut service))
+                let (tls, http3) = if matches!(spoken, Spoken::Https) {
+                    let tls = RawServerTls::read(&mut service);
+                    (Some(tls), service.optional("http3", value::boolean))
                 } else {
-                    service.refuse("tls", "in a service of plain HTTP", "write `protocol = \"https\"`");
-                    None
+                    for key in ["tls", "http3"] {
+                        service.refuse(key, "in a service of plain HTTP", "write `protocol = \"https\"`");
+                    }
+                    (None, Field::Absent)
                 };
                 for key in ["pool", "residency", "timeouts"] {
                     service.refuse(
@@ -187,7 +197,7 @@ impl RawProtocol {
                     }
                     found => found.map(|routes| routes.into_iter().map(RawRoute::read).collect()),
                 };
-                Self::Http(RawHttp { routes, tls })
+                Self::Http(RawHttp { routes, tls, http3 })
             }
         };
         service.close();

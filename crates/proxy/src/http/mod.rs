@@ -3,7 +3,8 @@
 //! ```text
 //!            ┌─ HTTP/1.1 (here): one task per connection ─┬─ `exchange`, `flow`: bytes and offsets ── HTTP/1.1 backend
 //! client ────┤                              `old` ────────┤
-//!            └─ HTTP/2 (`h2`): one task per stream ───────┴─ `relay`: pieces ── `origin`: the backend's side, by version
+//!            ├─ HTTP/2 (`h2`): one task per stream ───────┤
+//!            └─ HTTP/3 (`h3`): one task per stream ───────┴─ `relay`: pieces ── `origin`: the backend's side, by version
 //! ```
 //!
 //! Where a request goes, how often it is tried and what a failure means is decided in one place for all (`attempts`), and
@@ -19,6 +20,7 @@ mod attempts;
 mod exchange;
 mod flow;
 mod h2;
+pub(crate) mod h3;
 mod old;
 mod origin;
 mod relay;
@@ -210,7 +212,7 @@ pub(crate) async fn turn_away(
 impl Connection {
     async fn new(worker: Rc<Worker>, listener: usize, client: Stream, peer: SocketAddr) -> Self {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let hop = Hop::new(worker.config.pop.as_str(), peer.ip(), client.scheme());
+        let hop = worker.hop(listener, peer.ip(), client.scheme(), "1.1");
         let counters = worker.services[listener].clone();
         let client = Guarded::at_rest(client);
         Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }

@@ -31,7 +31,7 @@ impl Served {
     pub(crate) fn of(service: &ServiceName, protocol: Protocol, stats: &Stats) -> Self {
         let counted = stats.services.get(service).cloned().unwrap_or_default();
         match protocol {
-            Protocol::Http | Protocol::Https => Self::http(service, &counted, stats),
+            Protocol::Http | Protocol::Https | Protocol::Http3 => Self::http(service, &counted, stats),
             Protocol::Tcp => Self::tcp(&counted),
         }
     }

@@ -53,7 +53,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: 
 }
 
 async fn handshake(worker: &Worker, server: &TlsServer, tcp: TcpStream) -> io::Result<TlsStream> {
-    let connection = ServerConnection::new(server.0.clone()).map_err(io::Error::other)?;
+    let connection = ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?;
     let mut stream = TlsStream::new(tcp, Connection::Server(connection));
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     timer.arm_after(worker.config.header_timeout);

@@ -10,15 +10,23 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
+use crate::quic::Crypto;
+
 use super::{Chain, H2, HTTP1, HTTP10, Identity, TicketKeys, names::ByName};
 
 /// What is offered by ALPN (RFC 7301), the dearest first. A client that offers none of it is refused; one without ALPN gets
 /// HTTP/1.1.
 const PROTOCOLS: [&[u8]; 3] = [H2, HTTP1, HTTP10];
 
+/// And over QUIC.
+const HTTP3: &[u8] = b"h3";
+
 /// The TLS of a service.
 #[derive(Debug, Clone)]
-pub struct TlsServer(pub(super) Arc<ServerConfig>);
+pub struct TlsServer {
+    pub(super) tcp: Arc<ServerConfig>,
+    quic: Crypto,
+}
 
 /// What [`TlsServer::new`] makes one of.
 #[derive(Debug)]
@@ -101,7 +109,15 @@ impl TlsServer {
         // Tickets only: what they hold costs no memory here, and is known at every PoP with the same keys.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = tickets.within(&context(service, clients));
-        Ok(Self(Arc::new(config)))
+        let mut quic = config.clone();
+        quic.alpn_protocols = vec![HTTP3.to_vec()];
+        let quic = Crypto::new(Arc::new(quic)).map_err(|error| TlsError::Other(error.to_string()))?;
+        Ok(Self { tcp: Arc::new(config), quic })
+    }
+
+    /// For HTTP/3, which is the same but for the version and ALPN (RFC 9114 §3.1).
+    pub(crate) fn quic(&self) -> Crypto {
+        self.quic.clone()
     }
 }
 

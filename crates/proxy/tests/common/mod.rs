@@ -60,7 +60,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct Setup {
     pub protocol: Protocol,
-    /// Of HTTPS.
+    /// Of HTTPS and HTTP/3.
     pub tls: Option<TlsServer>,
     /// To the backends.
     pub backend_tls: Option<TlsClient>,
@@ -145,7 +145,7 @@ impl Setup {
         let service = match self.protocol {
             Protocol::Tcp => Service::Tcp(upstream),
             Protocol::Http => Service::Http(vec![Route { matches: self.matches.clone(), upstream }]),
-            Protocol::Https => {
+            Protocol::Https | Protocol::Http3 => {
                 let routes = vec![Route { matches: self.matches.clone(), upstream }];
                 Service::Https(self.tls.clone().unwrap(), routes)
             }

@@ -185,6 +185,22 @@ pub const SERVICE_SHED: Counter = Counter::new(
     "proxima_service_shed_connections_total",
     "Connections turned away so that file descriptors are left for the control plane {service}",
 );
+pub const QUIC_FORWARDED: Counter = Counter::new(
+    "proxima_quic_forwarded_total",
+    "Datagrams handed to the worker that owns their connection: the client has moved; those that came together count once",
+);
+pub const QUIC_DROPPED: Counter = Counter::new(
+    "proxima_quic_dropped_total",
+    "Datagrams that the worker that owns their connection had no room for",
+);
+pub const QUIC_ELSEWHERE: Counter =
+    Counter::new("proxima_quic_elsewhere_total", "Datagrams of connections of another host or PoP, dropped");
+pub const QUIC_RETRIES: Counter =
+    Counter::new("proxima_quic_retries_total", "Clients told to show that their address is theirs");
+pub const QUIC_CROWDED: Counter =
+    Counter::new("proxima_quic_crowded_total", "First packets dropped for too many handshakes under way");
+pub const QUIC_FAILED: Counter =
+    Counter::new("proxima_quic_failed_handshakes_total", "Handshakes that failed");
 pub const SERVICE_HANDSHAKES: Counter = Counter::new(
     "proxima_service_tls_handshakes_total",
     "TLS handshakes with clients that were done {service, version, resumed}",
@@ -281,7 +297,7 @@ pub(super) const GAUGES: [Gauge; 31] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 46] = [
+pub(super) const COUNTERS: [Counter; 52] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -302,6 +318,12 @@ pub(super) const COUNTERS: [Counter; 46] = [
     BACKEND_ANSWERS,
     BACKEND_LATE,
     ACCEPT_ERRORS,
+    QUIC_FORWARDED,
+    QUIC_DROPPED,
+    QUIC_ELSEWHERE,
+    QUIC_RETRIES,
+    QUIC_CROWDED,
+    QUIC_FAILED,
     SERVICE_CONNECTIONS,
     SERVICE_REQUESTS,
     SERVICE_RESPONSES,

@@ -99,7 +99,7 @@ pub(crate) async fn serve<S>(
 {
     let counters = worker.services[listener].clone();
     let tally = Tally::new(counters.clone(), worker.timers.clone());
-    let hop = Hop::of_version(worker.config.pop.as_str(), peer.ip(), scheme, "2");
+    let hop = worker.hop(listener, peer.ip(), scheme, "2");
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let (active, waker) = (Cell::new(0), RefCell::new(Waker::noop().clone()));
     let link = Rc::new(Link { worker, listener, counters, hop, tally, active, waker });

@@ -1,0 +1,196 @@
+//! The control stream (RFC 9114 §6.2.1, §7.2), and what else comes on streams of one direction.
+
+use bytes::{Buf, Bytes};
+
+use crate::{
+    Code, MAX_SECTION, Wrong,
+    frames::{FrameHeader, kind},
+    put_varint, take_varint,
+};
+
+/// The stream of requests that none can be beyond: says that a GOAWAY with a smaller one will follow (RFC 9114 §5.2).
+pub const GOAWAY_MAX: u64 = (1 << 62) - 4;
+
+/// The longest SETTINGS frame: all that are known take a tenth.
+const MAX_SETTINGS: u64 = 1024;
+/// Frames of which nothing comes, and which a client may send so many of beyond those it earns.
+const CREDIT: u32 = 1000;
+/// Settings of HTTP/2 that must not come (RFC 9114 §7.2.4.1).
+const RESERVED_SETTINGS: [u64; 4] = [2, 3, 4, 5];
+
+/// `SETTINGS_MAX_FIELD_SECTION_SIZE`.
+const MAX_FIELD_SECTION_SIZE: u64 = 6;
+
+/// What a stream of one direction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamKind {
+    /// RFC 9114 §6.2.1.
+    Control,
+    /// RFC 9204 §4.2: what the client's dynamic table gets.
+    QpackEncoder,
+    /// RFC 9204 §4.2: what became of sections that used ours.
+    QpackDecoder,
+    /// A server's only; clients must not open one.
+    Push,
+    /// To be read no further.
+    Unknown,
+}
+
+impl StreamKind {
+    /// By the integer that begins the stream.
+    pub fn of(kind: u64) -> Self {
+        match kind {
+            0 => Self::Control,
+            1 => Self::Push,
+            2 => Self::QpackEncoder,
+            3 => Self::QpackDecoder,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The beginning of our own control stream, up to our settings.
+pub fn control_stream() -> Vec<u8> {
+    let mut settings = Vec::new();
+    put_varint(&mut settings, MAX_FIELD_SECTION_SIZE);
+    put_varint(&mut settings, MAX_SECTION as u64);
+    let mut out = vec![0];
+    put_varint(&mut out, kind::SETTINGS);
+    put_varint(&mut out, settings.len() as u64);
+    out.extend_from_slice(&settings);
+    out
+}
+
+/// A GOAWAY frame: requests on `stream` and beyond are not served.
+pub fn goaway(stream: u64) -> Vec<u8> {
+    let mut id = Vec::new();
+    put_varint(&mut id, stream);
+    let mut out = Vec::new();
+    put_varint(&mut out, kind::GOAWAY);
+    put_varint(&mut out, id.len() as u64);
+    out.extend_from_slice(&id);
+    out
+}
+
+/// Reads a client's control stream behind its first integer.
+#[derive(Debug)]
+pub struct Control {
+    header: FrameHeader,
+    within: Option<Frame>,
+    has_settings: bool,
+    max_push_id: u64,
+    goaway: u64,
+    credit: u32,
+}
+
+/// A frame that has begun. What is kept of it is small; of others nothing is.
+#[derive(Debug)]
+struct Frame {
+    kind: u64,
+    left: u64,
+    kept: Vec<u8>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        let (header, within) = Default::default();
+        Self { header, within, has_settings: false, max_push_id: 0, goaway: u64::MAX, credit: CREDIT }
+    }
+}
+
+impl Control {
+    /// For each request, and with time, a client may send more that brings nothing forward.
+    pub fn earn(&mut self, frames: u32) {
+        self.credit = self.credit.saturating_add(frames).min(CREDIT);
+    }
+
+    /// Takes in what came.
+    ///
+    /// # Errors
+    /// When the connection has to end.
+    pub fn take(&mut self, mut chunk: Bytes) -> Result<(), Wrong> {
+        loop {
+            let Some(frame) = &mut self.within else {
+                let Some((kind, length)) = self.header.take(&mut chunk) else { return Ok(()) };
+                self.within = Some(self.begin(kind, length)?);
+                continue;
+            };
+            let count = usize::try_from(frame.left).map_or(chunk.len(), |left| left.min(chunk.len()));
+            if keeps(frame.kind) {
+                frame.kept.extend_from_slice(&chunk[..count]);
+            }
+            chunk.advance(count);
+            frame.left -= count as u64;
+            if frame.left > 0 {
+                return Ok(());
+            }
+            if let Some(frame) = self.within.take() {
+                self.end(&frame)?;
+            }
+        }
+    }
+
+    fn begin(&mut self, kind: u64, left: u64) -> Result<Frame, Wrong> {
+        let ends = |code| Err(Wrong::Connection(code));
+        if !self.has_settings && kind != kind::SETTINGS {
+            return ends(Code::MissingSettings);
+        }
+        match kind {
+            kind::SETTINGS if self.has_settings => return ends(Code::FrameUnexpected),
+            kind::SETTINGS if left > MAX_SETTINGS => return ends(Code::ExcessiveLoad),
+            kind::SETTINGS => self.has_settings = true,
+            kind::GOAWAY | kind::MAX_PUSH_ID | kind::CANCEL_PUSH if left > 8 => {
+                return ends(Code::FrameError);
+            }
+            kind::DATA | kind::HEADERS | kind::PUSH_PROMISE => return ends(Code::FrameUnexpected),
+            kind if kind::is_reserved(kind) => return ends(Code::FrameUnexpected),
+            _ => {}
+        }
+        self.credit = self.credit.checked_sub(1).ok_or(Wrong::Connection(Code::ExcessiveLoad))?;
+        Ok(Frame { kind, left, kept: Vec::new() })
+    }
+
+    fn end(&mut self, frame: &Frame) -> Result<(), Wrong> {
+        let ends = |code| Err(Wrong::Connection(code));
+        if frame.kind == kind::SETTINGS {
+            return check_settings(&frame.kept);
+        }
+        if !keeps(frame.kind) {
+            return Ok(());
+        }
+        let Some((id, [])) = take_varint(&frame.kept) else { return ends(Code::FrameError) };
+        match frame.kind {
+            // Nothing was ever pushed.
+            kind::CANCEL_PUSH => ends(Code::IdError),
+            kind::MAX_PUSH_ID if id < self.max_push_id => ends(Code::IdError),
+            kind::MAX_PUSH_ID => {
+                self.max_push_id = id;
+                Ok(())
+            }
+            _ if id > self.goaway => ends(Code::IdError),
+            _ => {
+                self.goaway = id;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn keeps(kind: u64) -> bool {
+    matches!(kind, kind::SETTINGS | kind::GOAWAY | kind::MAX_PUSH_ID | kind::CANCEL_PUSH)
+}
+
+/// None of a client's settings changes what it is sent: its dynamic table is not used.
+fn check_settings(mut payload: &[u8]) -> Result<(), Wrong> {
+    let mut seen = Vec::new();
+    while !payload.is_empty() {
+        let pair = take_varint(payload).and_then(|(id, rest)| take_varint(rest).map(|(_, rest)| (id, rest)));
+        let Some((id, rest)) = pair else { return Err(Wrong::Connection(Code::FrameError)) };
+        if RESERVED_SETTINGS.contains(&id) || seen.contains(&id) {
+            return Err(Wrong::Connection(Code::SettingsError));
+        }
+        seen.push(id);
+        payload = rest;
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! Which requests are taken, what they become, and why others are refused.
+
+use bytes::Bytes;
+use proptest::{collection::vec, prelude::*};
+use proxima_http1::{Fault, RequestHead};
+use proxima_http3::{Code, Content, Event, Frames, MAX_SECTION, MAX_TEXT, RequestText, Wrong, trailer_text};
+
+/// A field section of literals, written by hand (RFC 9204 §4.5.6): neither tables nor Huffman coding.
+fn section(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut section = vec![0, 0];
+    for (name, value) in fields {
+        integer(&mut section, 0x20, 7, name.len());
+        section.extend_from_slice(name.as_bytes());
+        integer(&mut section, 0, 127, value.len());
+        section.extend_from_slice(value.as_bytes());
+    }
+    section
+}
+
+fn integer(out: &mut Vec<u8>, high: u8, most: usize, value: usize) {
+    if value < most {
+        return out.push(high | value as u8);
+    }
+    out.push(high | most as u8);
+    let mut left = value - most;
+    while left >= 128 {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+}
+
+fn text(fields: &[(&str, &str)], content: Content) -> Result<String, Wrong> {
+    let mut out = Vec::new();
+    RequestText::read(&mut out, &section(fields))?.end(&mut out, content);
+    Ok(String::from_utf8(out).expect("the tests' fields are text"))
+}
+
+const GET: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/x?y")];
+
+fn get_with(more: &[(&'static str, &'static str)]) -> Result<String, Wrong> {
+    text(&[&GET[..], more].concat(), Content::None)
+}
+
+#[test]
+fn a_request_becomes_text_of_http_1() {
+    assert_eq!(
+        get_with(&[("accept", "*/*"), ("cookie", "a=1"), ("x-y", "z"), ("cookie", "b=2")]).unwrap(),
+        "GET /x?y HTTP/1.1\r\nHost: a.example\r\naccept: */*\r\nx-y: z\r\nCookie: a=1; b=2\r\n\r\n"
+    );
+}
+
+#[test]
+fn the_framing_is_by_what_follows_the_head() {
+    let of = |method: &'static str, more: &[(&'static str, &'static str)], content| {
+        text(&[&[(":method", method)], &GET[1..], more].concat(), content).unwrap()
+    };
+    let ends = |text: &str, end: &str| assert!(text.ends_with(end), "{text}");
+    ends(&of("POST", &[], Content::Some), "Transfer-Encoding: chunked\r\n\r\n");
+    ends(&of("POST", &[], Content::None), "Content-Length: 0\r\n\r\n");
+    ends(&of("POST", &[("content-length", "5")], Content::Some), "content-length: 5\r\n\r\n");
+    ends(&of("GET", &[], Content::None), "Host: a.example\r\n\r\n");
+    ends(&of("GET", &[], Content::Some), "Transfer-Encoding: chunked\r\n\r\n");
+}
+
+#[test]
+fn what_a_known_encoder_writes_is_read() {
+    // RFC 9204 §B.1: a literal with a name of the static table.
+    let mut example = vec![0, 0, 0x51, 0x0b];
+    example.extend_from_slice(b"/index.html");
+    // :method GET, :scheme https, all of the static table; :authority, Huffman coded as in RFC 7541 §C.4.1.
+    example.extend_from_slice(&[0xd1, 0xd7, 0x50, 0x8c]);
+    example.extend_from_slice(&[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff]);
+    let mut out = Vec::new();
+    RequestText::read(&mut out, &example).unwrap().end(&mut out, Content::None);
+    assert_eq!(out, b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\n\r\n");
+}
+
+#[test]
+fn malformed_requests_are_refused_each_for_its_reason() {
+    let cases: &[(&[(&str, &str)], Fault)] = &[
+        (&[], Fault::PseudoField),
+        (&GET[1..], Fault::PseudoField),
+        (&[GET[0], GET[2], GET[3]], Fault::PseudoField),
+        (&GET[..3], Fault::PseudoField),
+        (&[GET[0], GET[1], GET[3]], Fault::MissingHost),
+        (&[GET[0], GET[0], GET[1], GET[2], GET[3]], Fault::PseudoField),
+        (&[GET[0], GET[1], GET[2], ("x", "y"), GET[3]], Fault::PseudoField),
+        (&[GET[0], GET[1], GET[2], GET[3], (":status", "200")], Fault::PseudoField),
+        (&[GET[0], GET[1], GET[2], GET[3], (":protocol", "websocket")], Fault::PseudoField),
+        (&[("x", "y"), GET[0], GET[1], GET[2], GET[3]], Fault::PseudoField),
+        (&[(":method", "G T"), GET[1], GET[2], GET[3]], Fault::PseudoField),
+        (&[(":method", ""), GET[1], GET[2], GET[3]], Fault::PseudoField),
+        (&[GET[0], (":scheme", "ftp"), GET[2], GET[3]], Fault::PseudoField),
+        (&[GET[0], GET[1], (":authority", "a\r\nx: y"), GET[3]], Fault::Host),
+        (&[GET[0], GET[1], (":authority", ""), GET[3]], Fault::Host),
+        (&[GET[0], GET[1], GET[2], (":path", "")], Fault::Target),
+        (&[GET[0], GET[1], GET[2], (":path", "x")], Fault::Target),
+        (&[GET[0], GET[1], GET[2], (":path", "*")], Fault::Target),
+        (&[GET[0], GET[1], GET[2], (":path", "/ HTTP/1.1\r\nx: y")], Fault::Target),
+        (&[(":method", "CONNECT"), (":authority", "a:1")], Fault::Connect),
+    ];
+    for (fields, fault) in cases {
+        assert_eq!(text(fields, Content::None), Err(Wrong::Request(*fault)), "{fields:?}");
+    }
+}
+
+#[test]
+fn malformed_fields_are_refused_each_for_its_reason() {
+    let cases = [
+        (("X", "y"), Fault::FieldLine),
+        (("", "y"), Fault::FieldLine),
+        (("x y", "z"), Fault::FieldLine),
+        (("x:", "z"), Fault::FieldLine),
+        (("x", "a\r\nb: c"), Fault::FieldLine),
+        (("x", "a\nb"), Fault::FieldLine),
+        (("x", "a\0b"), Fault::FieldLine),
+        (("x", " a"), Fault::FieldLine),
+        (("x", "a\t"), Fault::FieldLine),
+        (("connection", "close"), Fault::ConnectionField),
+        (("keep-alive", "1"), Fault::ConnectionField),
+        (("proxy-connection", "close"), Fault::ConnectionField),
+        (("transfer-encoding", "chunked"), Fault::ConnectionField),
+        (("upgrade", "h2c"), Fault::ConnectionField),
+        (("te", "gzip"), Fault::ConnectionField),
+        (("host", "b.example"), Fault::HostMismatch),
+        (("content-length", "5x"), Fault::Length),
+        (("content-length", "-5"), Fault::Length),
+        (("content-length", ""), Fault::Length),
+    ];
+    for (field, fault) in cases {
+        assert_eq!(get_with(&[field]), Err(Wrong::Request(fault)), "{field:?}");
+    }
+    assert_eq!(
+        get_with(&[("content-length", "5"), ("content-length", "5")]),
+        Err(Wrong::Request(Fault::RepeatedLength))
+    );
+    assert_eq!(
+        get_with(&[("host", "A.example"), ("host", "a.example")]),
+        Err(Wrong::Request(Fault::RepeatedHost))
+    );
+    assert!(get_with(&[("te", "trailers"), ("host", "A.EXAMPLE")]).is_ok());
+}
+
+#[test]
+fn a_section_beyond_the_limit_is_refused_however_small_it_came() {
+    // One octet stands for a field of the static table.
+    let many = [&section(&GET)[..], &[0xc0 + 29; MAX_SECTION / 40]].concat();
+    let refused = RequestText::read(&mut Vec::new(), &many).map(|_| ());
+    assert_eq!(refused, Err(Wrong::Request(Fault::HeadTooLong)));
+}
+
+#[test]
+fn what_needs_a_dynamic_table_or_is_no_qpack_ends_the_connection() {
+    let cases: [&[u8]; 10] = [
+        &[],
+        &[0],
+        &[1, 0],
+        &[0, 0x80],
+        &[0, 0, 0x80],
+        &[0, 0, 0x10],
+        &[0, 0, 0x40],
+        &[0, 0, 0xff, 0x24],
+        &[0, 0, 0x23, b'a'],
+        &[0, 0, 0x29, 0xff, 0],
+    ];
+    for section in cases {
+        let refused = RequestText::read(&mut Vec::new(), section).map(|_| ());
+        assert_eq!(refused, Err(Wrong::Connection(Code::QpackDecompressionFailed)), "{section:?}");
+    }
+}
+
+#[test]
+fn trailers_are_fields_alone() {
+    let of = |fields: &[(&str, &str)]| {
+        let mut out = Vec::new();
+        trailer_text(&mut out, &section(fields)).map(|()| String::from_utf8(out).unwrap())
+    };
+    assert_eq!(of(&[("a", "b"), ("c", "d")]).unwrap(), "a: b\r\nc: d\r\n\r\n");
+    assert_eq!(of(&[(":status", "200")]), Err(Wrong::Request(Fault::PseudoField)));
+    assert_eq!(of(&[("a", "b\nc")]), Err(Wrong::Request(Fault::Trailer)));
+    assert_eq!(of(&[("connection", "x")]), Err(Wrong::Request(Fault::ConnectionField)));
+    assert_eq!(of(&[("a", &"x".repeat(9000))]), Err(Wrong::Request(Fault::TrailersTooLong)));
+}
+
+proptest! {
+    /// Whatever is taken is one head to the codec of HTTP/1.1, of the same fields, or refused by it.
+    #[test]
+    fn a_head_that_is_taken_is_one_head(fields in vec(("[a-z\\-]{1,8}", "[ -~\r\n\0]{0,12}"), 0..6)) {
+        let named: Vec<_> =
+            GET.into_iter().chain(fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect();
+        if let Ok(text) = text(&named, Content::None) {
+            let mut head = RequestHead::default();
+            if let Ok(parsed) = head.parse(text.as_bytes()) {
+                prop_assert_eq!(parsed, Some(text.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn any_section_is_read_or_refused_and_its_text_is_bounded(section in vec(any::<u8>(), 0..300)) {
+        let mut out = Vec::new();
+        if let Ok(head) = RequestText::read(&mut out, &section) {
+            head.end(&mut out, Content::Some);
+            prop_assert!(out.len() <= MAX_TEXT);
+        }
+        let _ = trailer_text(&mut Vec::new(), &section);
+    }
+
+    /// How a stream comes in pieces makes no difference.
+    #[test]
+    fn any_stream_is_taken_apart_the_same_in_any_pieces(stream in vec(any::<u8>(), 0..200), size in 1usize..20) {
+        prop_assert_eq!(events(&stream, stream.len().max(1)), events(&stream, size));
+    }
+}
+
+/// Sections as they are, and content in one piece.
+fn events(stream: &[u8], size: usize) -> (Vec<Vec<u8>>, Vec<u8>, Option<Wrong>) {
+    let mut frames = Frames::default();
+    let (mut sections, mut content) = (Vec::new(), Vec::new());
+    for piece in stream.chunks(size) {
+        let mut piece = Bytes::copy_from_slice(piece);
+        loop {
+            match frames.take(&mut piece) {
+                Ok(Some(Event::Section(section))) => sections.push(section),
+                Ok(Some(Event::Data(data))) => content.extend_from_slice(&data),
+                Ok(None) => break,
+                Err(wrong) => return (sections, content, Some(wrong)),
+            }
+        }
+    }
+    (sections, content, frames.end().err())
+}
+
+#[test]
+fn a_stream_is_a_head_content_and_trailers_with_unknown_frames_between() {
+    let stream = [
+        &[0x21, 3][..],
+        b"any",
+        &[1, 2],
+        b"hd",
+        &[0, 3],
+        b"con",
+        &[0x40, 0x21, 0],
+        &[0, 4],
+        b"tent",
+        &[1, 1],
+        b"t",
+        &[0x21, 0],
+    ]
+    .concat();
+    for size in 1..=stream.len() {
+        let (sections, content, wrong) = events(&stream, size);
+        assert_eq!(
+            (sections, content, wrong),
+            (vec![b"hd".to_vec(), b"t".to_vec()], b"content".to_vec(), None)
+        );
+    }
+}
+
+#[test]
+fn frames_that_must_not_come_are_refused_each_for_its_reason() {
+    let connection = |code| Some(Wrong::Connection(code));
+    let long_head = [1, 0x80, 1, 0, 1];
+    let empty_data = [&[1, 0][..], &[0, 0].repeat(65)].concat();
+    let unknown = [1, 0, 0x21, 0x80, 1, 0, 1];
+    let cases: [(&[u8], Option<Wrong>); 16] = [
+        (&[0, 0], connection(Code::FrameUnexpected)),
+        (&[1, 0, 1, 0, 1, 0], connection(Code::FrameUnexpected)),
+        (&[1, 0, 1, 0, 0, 0], connection(Code::FrameUnexpected)),
+        (&[1, 0, 4, 0], connection(Code::FrameUnexpected)),
+        (&[1, 0, 5, 0], connection(Code::FrameUnexpected)),
+        (&[7, 1, 0], connection(Code::FrameUnexpected)),
+        (&[13, 1, 0], connection(Code::FrameUnexpected)),
+        (&[3, 1, 0], connection(Code::FrameUnexpected)),
+        (&[2, 0], connection(Code::FrameUnexpected)),
+        (&[9, 0], connection(Code::FrameUnexpected)),
+        (&[], Some(Wrong::Stream(Code::RequestIncomplete))),
+        (&[1, 2, 0], connection(Code::FrameError)),
+        (&[1, 0, 0], connection(Code::FrameError)),
+        (&long_head, Some(Wrong::Request(Fault::HeadTooLong))),
+        (&empty_data, connection(Code::ExcessiveLoad)),
+        (&unknown, connection(Code::ExcessiveLoad)),
+    ];
+    for (stream, expected) in cases {
+        assert_eq!(events(stream, 100).2, expected, "{stream:?}");
+    }
+}

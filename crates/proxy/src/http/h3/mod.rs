@@ -1,0 +1,331 @@
+//! HTTP/3 connections of clients (RFC 9114), over the endpoints of [`crate::quic`].
+//!
+//! ```text
+//! connection task: accept, GOAWAY, rest ─┬─ one task per request (`stream`, `relay`): its stream, its backend
+//!                                        └─ one task per stream of the client's in one direction (`uni`): settings, QPACK
+//! ```
+//!
+//! All of them are tasks of the connection's worker. What a client may have us hold is bounded by the windows of its
+//! connection (`quic`): a stream is read only as fast as its backend takes what comes. Frames and field sections are the
+//! business of `proxima-http3`.
+
+mod stream;
+mod uni;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use proxima_http1::Hop;
+use proxima_http3::{Code, Control, GOAWAY_MAX, StreamKind, control_stream, goaway};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+
+use super::LINGER;
+use crate::{
+    quic::Handshake,
+    stats::{Misuse, ServiceCounters},
+    timer::{Deadline, Timer},
+    worker::{Open, Worker},
+};
+
+/// From the word that a GOAWAY will follow to that: requests on their way until then are served.
+const GRACE: Duration = Duration::from_millis(500);
+/// Requests a client may cancel in a row, as RFC 9114 §10.5 has it: browsers cancel a page's hundred at once.
+const CANCELS: u32 = 200;
+const CANCELS_PER_SECOND: u32 = 20;
+/// Control frames that a request earns: clients say, and change, how urgent each is (RFC 9218).
+const CONTROL_PER_REQUEST: u32 = 4;
+
+/// What the tasks of one connection share.
+struct Link {
+    worker: Rc<Worker>,
+    listener: usize,
+    counters: Arc<ServiceCounters>,
+    hop: Hop,
+    connection: Connection,
+    control: RefCell<Control>,
+    /// Streams in one direction that there may be one of.
+    seen: RefCell<HashSet<StreamKind>>,
+    cancels: Cell<u32>,
+    next_second: Cell<Deadline>,
+    /// Requests whose tasks have not ended.
+    active: Cell<usize>,
+    waker: RefCell<Waker>,
+}
+
+impl Link {
+    /// Closes the connection for what the client has done.
+    fn fail(&self, code: Code) {
+        if self.connection.close_reason().is_none() {
+            self.counters.misused(misuse(code));
+            tracing::debug!(peer = %self.connection.remote_address(), ?code, "HTTP/3 connection closed");
+            self.connection.close(code.into_varint(), b"");
+        }
+    }
+
+    /// A client has cancelled a request: that costs it, for what it has cost us.
+    fn note_cancel(&self) {
+        let timers = &self.worker.timers;
+        let mut cancels = self.cancels.get();
+        if timers.is_past(self.next_second.get()) {
+            self.next_second.set(timers.deadline(Duration::from_secs(1)));
+            cancels = (cancels + CANCELS_PER_SECOND).min(CANCELS);
+        }
+        match cancels.checked_sub(1) {
+            Some(left) => self.cancels.set(left),
+            None if self.connection.close_reason().is_none() => {
+                self.counters.misused(Misuse::H3RapidReset);
+                self.connection.close(Code::ExcessiveLoad.into_varint(), b"");
+            }
+            None => {}
+        }
+    }
+
+    fn note_whole(&self) {
+        self.cancels.set((self.cancels.get() + 1).min(CANCELS));
+    }
+}
+
+/// What a code of ours says of the client.
+fn misuse(code: Code) -> Misuse {
+    match code {
+        Code::ExcessiveLoad => Misuse::H3Excess,
+        Code::QpackDecompressionFailed | Code::QpackEncoderStreamError | Code::QpackDecoderStreamError => {
+            Misuse::H3Compression
+        }
+        _ => Misuse::H3Protocol,
+    }
+}
+
+trait IntoVarInt {
+    fn into_varint(self) -> VarInt;
+}
+
+impl IntoVarInt for Code {
+    fn into_varint(self) -> VarInt {
+        VarInt::from_u32(self.value())
+    }
+}
+
+/// A request whose task has not ended.
+struct Active(Rc<Link>);
+
+impl Active {
+    fn new(link: &Rc<Link>) -> Self {
+        link.active.set(link.active.get() + 1);
+        Self(link.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let Self(link) = self;
+        link.active.set(link.active.get() - 1);
+        if link.active.get() == 0 {
+            // The connection begins to rest.
+            link.waker.borrow().wake_by_ref();
+        }
+    }
+}
+
+/// Serves the requests of one client from its handshake on, until the connection ends.
+pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, handshake: Handshake) {
+    let Ok(connection) = handshake.finish(worker.config.header_timeout).await else { return };
+    let Ok(control) = connection.open_uni().await else { return };
+    let counters = worker.services[listener].clone();
+    let peer = connection.remote_address().ip();
+    let hop = worker.hop(listener, peer, "https", "3");
+    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
+    let link = Rc::new(Link {
+        worker,
+        listener,
+        counters,
+        hop,
+        connection,
+        control: RefCell::default(),
+        seen: RefCell::default(),
+        cancels: Cell::new(CANCELS),
+        next_second: Cell::new(Deadline::PAST),
+        active: Cell::new(0),
+        waker: RefCell::new(Waker::noop().clone()),
+    });
+    Driver::new(link.clone(), timer, control).run().await;
+    link.connection.close(Code::NoError.into_varint(), b"");
+}
+
+/// What the connection does, and with it what its timer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Requests are open.
+    Busy,
+    /// None is open.
+    Resting,
+    /// A GOAWAY will follow.
+    Leaving,
+    /// It has followed; requests go on to their ends.
+    Left,
+    /// And none is open any more: what was sent last is on its way.
+    Ending,
+}
+
+enum Event {
+    Request(SendStream, RecvStream),
+    Uni(RecvStream),
+    End,
+}
+
+struct Driver {
+    link: Rc<Link>,
+    timer: Timer,
+    control: SendStream,
+    /// What the control stream has not taken yet.
+    unsent: Vec<u8>,
+    state: State,
+    /// When the connection has rested long enough, if it does.
+    rest_until: Deadline,
+    /// The first stream that no request came on.
+    next_stream: u64,
+}
+
+impl Driver {
+    fn new(link: Rc<Link>, timer: Timer, control: SendStream) -> Self {
+        let (state, unsent) = (State::Busy, control_stream());
+        let mut driver =
+            Self { link, timer, control, unsent, state, rest_until: Deadline::NEVER, next_stream: 0 };
+        driver.enter(State::Resting);
+        driver
+    }
+
+    async fn run(mut self) {
+        loop {
+            match self.next().await {
+                Event::Request(send, receive) => self.start(send, receive),
+                Event::Uni(stream) => {
+                    tokio::task::spawn_local(uni::serve(self.link.clone(), stream));
+                }
+                Event::End => return,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let link = self.link.clone();
+        let mut bi = pin!(link.connection.accept_bi());
+        let mut uni = pin!(link.connection.accept_uni());
+        poll_fn(|cx| {
+            match bi.as_mut().poll(cx) {
+                Poll::Ready(Ok((send, receive))) => return Poll::Ready(Event::Request(send, receive)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::End),
+                Poll::Pending => {}
+            }
+            if let Poll::Ready(Ok(stream)) = uni.as_mut().poll(cx) {
+                return Poll::Ready(Event::Uni(stream));
+            }
+            self.poll_state(cx)
+        })
+        .await
+    }
+
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if !self.link.waker.borrow().will_wake(cx.waker()) {
+            self.link.waker.replace(cx.waker().clone());
+        }
+        if self.has_to_end() {
+            self.leave();
+        }
+        self.watch();
+        if self.timer.has_expired() {
+            match self.state {
+                State::Busy | State::Left => {}
+                State::Resting => self.leave(),
+                State::Leaving => {
+                    self.unsent.extend(goaway(self.next_stream));
+                    self.enter(State::Left);
+                    self.watch();
+                }
+                State::Ending => return Poll::Ready(Event::End),
+            }
+        }
+        self.poll_control(cx)
+    }
+
+    /// Sends what the control stream has to say.
+    fn poll_control(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        while !self.unsent.is_empty() {
+            match Pin::new(&mut self.control).poll_write(cx, &self.unsent) {
+                Poll::Ready(Ok(count)) => drop(self.unsent.drain(..count)),
+                Poll::Ready(Err(_)) => {
+                    // RFC 9114 §6.2.1: nobody may stop it.
+                    self.link.fail(Code::ClosedCriticalStream);
+                    return Poll::Ready(Event::End);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Moves on when requests have begun or ended.
+    fn watch(&mut self) {
+        let is_active = self.link.active.get() > 0;
+        match self.state {
+            State::Busy if !is_active => self.enter(State::Resting),
+            State::Resting if is_active => self.enter(State::Busy),
+            State::Left if !is_active => self.enter(State::Ending),
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        if self.state == State::Busy {
+            self.rest_until = self.link.worker.timers.deadline(self.link.worker.config.keep_alive);
+        }
+        self.state = state;
+        match state {
+            State::Busy | State::Left => self.timer.arm(Deadline::NEVER),
+            State::Resting => self.timer.arm(self.rest_until),
+            State::Leaving => self.timer.arm_after(GRACE),
+            State::Ending => self.timer.arm_after(LINGER),
+        }
+    }
+
+    /// Says that GOAWAY will follow, once.
+    fn leave(&mut self) {
+        if matches!(self.state, State::Busy | State::Resting) {
+            self.unsent.extend(goaway(GOAWAY_MAX));
+            self.enter(State::Leaving);
+        }
+    }
+
+    /// Whether the client does better with its next request on another connection.
+    fn has_to_end(&self) -> bool {
+        let Link { worker, active, connection, .. } = &*self.link;
+        worker.is_draining()
+            || (active.get() > 0 && worker.config.displaced.contains(&connection.remote_address()))
+    }
+
+    fn start(&mut self, mut send: SendStream, mut receive: RecvStream) {
+        let id = u64::from(VarInt::from(send.id()));
+        if matches!(self.state, State::Left | State::Ending) && id >= self.next_stream {
+            // RFC 9114 §5.2: nothing was done with it. Both fail only on a stream that is closed.
+            let _ = send.reset(Code::RequestRejected.into_varint());
+            let _ = receive.stop(Code::RequestRejected.into_varint());
+            return;
+        }
+        self.next_stream = self.next_stream.max(id + 4);
+        self.link.control.borrow_mut().earn(CONTROL_PER_REQUEST);
+        let active = Active::new(&self.link);
+        let link = self.link.clone();
+        tokio::task::spawn_local(async move {
+            let _active = active;
+            stream::serve(link, send, receive).await;
+        });
+    }
+}

@@ -1,0 +1,141 @@
+//! Which clients get a handshake, and until when.
+
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+
+use quinn::{Connecting, Connection, ConnectionError, Endpoint, ServerConfig, VarInt};
+
+use super::{Counters, Crypto, Limits};
+
+/// An endpoint's entrance.
+#[derive(Debug)]
+pub struct Gate {
+    endpoint: Endpoint,
+    server: ServerConfig,
+    /// What `server` was made of last, so that it is made anew only after a change.
+    current: Option<(Crypto, Arc<ServerConfig>)>,
+    limits: Limits,
+    counters: Arc<Counters>,
+    /// Handshakes with clients whose address may be forged.
+    unvalidated: Rc<Cell<usize>>,
+    handshakes: Rc<Cell<usize>>,
+}
+
+/// Counts one while it lives.
+#[derive(Debug)]
+struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A handshake under way.
+#[derive(Debug)]
+pub struct Handshake {
+    connecting: Connecting,
+    counters: Arc<Counters>,
+    _counted: Counted,
+    _unvalidated: Option<Counted>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        server: ServerConfig,
+        limits: Limits,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let (unvalidated, handshakes) = Default::default();
+        Self { endpoint, server, current: None, limits, counters, unvalidated, handshakes }
+    }
+
+    /// The endpoint, to close it.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The next client that gets a handshake, with the TLS that `crypto` gives for it; clients it gives none for are refused
+    /// (CONNECTION_REFUSED). `None` when the endpoint is closed.
+    pub async fn next(&mut self, mut crypto: impl FnMut() -> Option<Crypto>) -> Option<Handshake> {
+        loop {
+            let incoming = self.endpoint.accept().await?;
+            if self.handshakes.get() >= self.limits.handshakes {
+                self.counters.crowded.add(1);
+                incoming.ignore();
+                continue;
+            }
+            let is_validated = incoming.remote_address_validated();
+            if !is_validated && self.unvalidated.get() >= self.limits.retry_above {
+                self.counters.retries.add(1);
+                // It fails only for a client that has followed a Retry, whose address is validated.
+                let _ = incoming.retry();
+                continue;
+            }
+            let Some(crypto) = crypto() else {
+                incoming.refuse();
+                continue;
+            };
+            match incoming.accept_with(self.config(crypto)) {
+                Ok(connecting) => {
+                    return Some(Handshake {
+                        connecting,
+                        counters: self.counters.clone(),
+                        _counted: Counted::new(&self.handshakes),
+                        _unvalidated: (!is_validated).then(|| Counted::new(&self.unvalidated)),
+                    });
+                }
+                Err(error) => {
+                    self.counters.failed.add(1);
+                    tracing::debug!(%error, "QUIC client's first packet is no good");
+                }
+            }
+        }
+    }
+
+    fn config(&mut self, crypto: Crypto) -> Arc<ServerConfig> {
+        match &self.current {
+            Some((of, config)) if Arc::ptr_eq(&of.0, &crypto.0) => config.clone(),
+            _ => {
+                let mut server = self.server.clone();
+                server.crypto = crypto.0.clone();
+                let server = Arc::new(server);
+                self.current = Some((crypto, server.clone()));
+                server
+            }
+        }
+    }
+}
+
+impl Handshake {
+    /// The connection, if the handshake ends within `deadline`.
+    ///
+    /// # Errors
+    /// Why there is none; the client has been told where that could be.
+    pub async fn finish(self, deadline: Duration) -> Result<Connection, ConnectionError> {
+        let finished = match tokio::time::timeout(deadline, self.connecting).await {
+            Ok(finished) => finished,
+            // Dropped, it is closed.
+            Err(_) => Err(ConnectionError::TimedOut),
+        };
+        if finished.is_err() {
+            self.counters.failed.add(1);
+        }
+        finished
+    }
+}
+
+impl Gate {
+    /// Tells every client that the connection is over, and waits until that is sent, or for `patience`.
+    pub async fn close(self, code: u32, patience: Duration) {
+        self.endpoint.close(VarInt::from_u32(code), b"");
+        let _ = tokio::time::timeout(patience, self.endpoint.wait_idle()).await;
+    }
+}

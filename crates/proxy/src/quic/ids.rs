@@ -1,0 +1,231 @@
+//! The connection IDs of this process, and whose a datagram is.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::{error::Unspecified, hmac, rand};
+use proxima_quic_lb::{
+    Address, AddressError, Config, ConfigId, Destination, Form, GENERATIONS, Issuer, Rotation, WORKERS,
+};
+use quinn::{ConnectionId, ConnectionIdGenerator, crypto::HmacKey};
+use quinn_proto::InvalidCid;
+
+/// Why there are no connection IDs.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionIdsError {
+    /// The configuration has server IDs of another length than an address.
+    #[error("server IDs have {found} octets, {needed} are needed: PoP, host, process and worker", needed = Address::LENGTH)]
+    ServerId {
+        /// As configured.
+        found: u8,
+    },
+    /// More workers than IDs can tell apart.
+    #[error(transparent)]
+    Workers(#[from] AddressError),
+    /// The system gave no random octets.
+    #[error("the system gives no random octets")]
+    Random,
+}
+
+impl From<Unspecified> for ConnectionIdsError {
+    fn from(_: Unspecified) -> Self {
+        Self::Random
+    }
+}
+
+/// Issues and reads the connection IDs of one process.
+///
+/// The generation tells this process from those before it on the same host. It is drawn; a predecessor's packets then count as
+/// lost, since no process of this host goes on with its connections.
+#[derive(Debug)]
+pub struct ConnectionIds {
+    rotation: Rotation,
+    /// Of worker 0.
+    own: Address,
+    reset_key: Arc<hmac::Key>,
+}
+
+/// Whose a datagram is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The worker's that has it; also what nobody can tell, which its endpoint decides.
+    Here,
+    /// Another worker's of this process.
+    Worker(u16),
+    /// Another host's or PoP's.
+    Elsewhere,
+}
+
+impl ConnectionIds {
+    /// IDs that no one but this process can read: their key is drawn, and known to nobody.
+    pub fn private() -> Result<Self, ConnectionIdsError> {
+        let mut key = [0; 16];
+        rand::fill(&mut key)?;
+        let config = ConfigId::new(0).map(|id| Config::encrypted(id, Address::ONE_BLOCK, &key));
+        let config = config.and_then(Result::ok).expect("0 is an ID, and the form is valid");
+        Self::new(Rotation::new(config), 0, 0, key)
+    }
+
+    /// IDs as `rotation` says, of a host of a PoP. `reset` is the secret that tells peers which resets are true ones (RFC 9000
+    /// §10.3.2): with one that outlives the process, those that it leaves behind learn that at once.
+    pub fn new(rotation: Rotation, pop: u16, host: u8, reset: [u8; 16]) -> Result<Self, ConnectionIdsError> {
+        let Form { server_id: found, .. } = rotation.active().form();
+        if found != Address::LENGTH {
+            return Err(ConnectionIdsError::ServerId { found });
+        }
+        let mut generation = [0];
+        rand::fill(&mut generation)?;
+        let own = Address::new(pop, host, generation[0] % GENERATIONS, 0)?;
+        let reset_key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset));
+        Ok(Self { rotation, own, reset_key })
+    }
+
+    /// How many workers can have connections.
+    pub(super) fn check_workers(workers: usize) -> Result<u16, ConnectionIdsError> {
+        let workers = u16::try_from(workers).unwrap_or(u16::MAX);
+        if workers > WORKERS { Err(AddressError::Worker(workers).into()) } else { Ok(workers) }
+    }
+
+    fn address(&self, worker: u16) -> Address {
+        Address::new(self.own.pop, self.own.host, self.own.generation(), worker)
+            .expect("the number of workers was checked")
+    }
+
+    pub(super) fn reset_key(&self) -> Arc<dyn HmacKey> {
+        self.reset_key.clone()
+    }
+
+    pub(super) fn issuer(self: &Arc<Self>, worker: u16) -> WorkerIds {
+        let mut start = [0; 16];
+        // Without randomness the nonces of two processes could be the same, which shows nothing but that.
+        let _ = rand::fill(&mut start);
+        let config = self.rotation.active().clone();
+        let server_id = self.address(worker).server_id();
+        let issuer =
+            Issuer::new(config, server_id, u128::from_be_bytes(start)).expect("the length was checked");
+        WorkerIds { ids: Arc::clone(self), issuer }
+    }
+
+    /// Whose `datagram` is, which has come to the worker `at`, one of `workers`.
+    pub(super) fn owner(&self, datagram: &[u8], at: u16, workers: u16) -> Owner {
+        let Some(destination) = Destination::of(datagram, self.rotation.active().length()) else {
+            return Owner::Here;
+        };
+        let (Destination::Long(id) | Destination::Short(id)) = destination;
+        let Some(address) = self.address_in(id) else { return Owner::Here };
+        if address.is_of_process(&self.own) {
+            let worker = address.worker();
+            return if worker == at || worker >= workers { Owner::Here } else { Owner::Worker(worker) };
+        }
+        match destination {
+            // Perhaps it is no ID of ours, but one that the client made up.
+            Destination::Long(_) => Owner::Here,
+            Destination::Short(_) if self.is_of_host(address) => Owner::Here,
+            Destination::Short(_) => Owner::Elsewhere,
+        }
+    }
+
+    fn address_in(&self, id: &[u8]) -> Option<Address> {
+        Address::from_server_id(&self.rotation.decode(id).ok()?)
+    }
+
+    fn is_of_host(&self, address: Address) -> bool {
+        (address.pop, address.host) == (self.own.pop, self.own.host)
+    }
+}
+
+/// The IDs of one worker's connections.
+pub(super) struct WorkerIds {
+    ids: Arc<ConnectionIds>,
+    issuer: Issuer,
+}
+
+impl ConnectionIdGenerator for WorkerIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut random = [0; 20];
+        // It fails only where the handshake's keys could not be drawn either.
+        let _ = rand::fill(&mut random);
+        ConnectionId::new(&self.issuer.issue(random))
+    }
+
+    /// Only IDs of this host are worth a stateless reset: those of others may belong to a connection that lives.
+    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
+        match self.ids.address_in(id) {
+            Some(address) if self.ids.is_of_host(address) => Ok(()),
+            _ => Err(InvalidCid),
+        }
+    }
+
+    fn cid_len(&self) -> usize {
+        self.issuer.length()
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_quic_lb::LengthBits;
+
+    use super::*;
+
+    const KEY: [u8; 16] = [7; 16];
+
+    fn ids(pop: u16, host: u8) -> Arc<ConnectionIds> {
+        let config = Config::encrypted(ConfigId::new(2).unwrap(), Address::ONE_BLOCK, &KEY).unwrap();
+        Arc::new(ConnectionIds::new(Rotation::new(config), pop, host, KEY).unwrap())
+    }
+
+    fn short(id: &[u8]) -> Vec<u8> {
+        [&[0x40], id, &[0; 30]].concat()
+    }
+
+    fn long(id: &[u8]) -> Vec<u8> {
+        [&[0xe0, 0, 0, 0, 1, id.len() as u8], id, &[0; 30]].concat()
+    }
+
+    #[test]
+    fn a_datagram_is_of_the_worker_that_issued_its_connection_id() {
+        let ids = ids(1, 1);
+        for worker in 0..4 {
+            let id = ids.issuer(worker).generate_cid();
+            for datagram in [short(&id), long(&id)] {
+                for at in 0..4 {
+                    let expected = if at == worker { Owner::Here } else { Owner::Worker(worker) };
+                    assert_eq!(ids.owner(&datagram, at, 4), expected);
+                }
+                assert_eq!(ids.owner(&datagram, 0, worker), Owner::Here, "there is no such worker");
+            }
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_host_is_told_from_what_a_client_made_up() {
+        let (own, other) = (ids(1, 1), ids(1, 2));
+        let id = other.issuer(0).generate_cid();
+        assert_eq!(own.owner(&short(&id), 0, 4), Owner::Elsewhere);
+        assert_eq!(own.owner(&long(&id), 0, 4), Owner::Here);
+        assert!(own.issuer(0).validate(&id).is_err(), "no reset for what may live elsewhere");
+        assert!(other.issuer(3).validate(&id).is_ok());
+        for nothing in [&[][..], &[0x40], &[0xc0, 0, 0]] {
+            assert_eq!(own.owner(nothing, 0, 4), Owner::Here);
+        }
+    }
+
+    #[test]
+    fn ids_of_a_process_with_another_key_are_not_answered() {
+        let id = ConnectionIds::private().map(Arc::new).unwrap().issuer(0).generate_cid();
+        assert!(ids(9, 9).issuer(0).validate(&id).is_err());
+    }
+
+    #[test]
+    fn connection_ids_need_room_for_an_address_and_for_every_worker() {
+        let form = Form { server_id: 4, nonce: 12, bits: LengthBits::Random };
+        let config = Config::encrypted(ConfigId::new(0).unwrap(), form, &KEY).unwrap();
+        let error = ConnectionIds::new(Rotation::new(config), 0, 0, KEY).unwrap_err();
+        assert!(error.to_string().starts_with("server IDs have 4 octets, 5 are needed"), "{error}");
+        assert!(ConnectionIds::check_workers(1024).is_ok());
+        assert!(ConnectionIds::check_workers(1025).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! How connections begin, rest and end.
+
+use std::time::Duration;
+
+use quinn::{ConnectionError, TransportConfig};
+use tokio::sync::watch;
+
+use crate::{
+    common::{Backend, PATIENCE, Setup, soon, until},
+    support::{GET, Outcome, answer, get, headers, outcome, start},
+};
+
+/// Answers each request when told to.
+async fn told() -> (Backend, watch::Sender<bool>) {
+    let (go, wait) = watch::channel(false);
+    let backend = Backend::start(move |mut peer| {
+        let mut wait = wait.clone();
+        async move {
+            while peer.head().await.is_some() {
+                wait.wait_for(|go| *go).await.unwrap();
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            }
+        }
+    })
+    .await;
+    (backend, go)
+}
+
+#[tokio::test]
+async fn a_drain_lets_requests_end_and_serves_those_on_their_way() {
+    let (backend, go) = told().await;
+    let world = start(Setup::http(&[backend.address]));
+    let mut client = world.client().await;
+    let mut under_way = client.send.send_request(get("/")).await.unwrap();
+    under_way.finish().await.unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    let raw = world.raw().await;
+    let drain = async {
+        let left = world.world.plane.drain(PATIENCE).await;
+        assert_eq!(left, 0);
+    };
+    let clients = async {
+        // The first GOAWAY: another will follow. A request that crossed it is served.
+        let mut control = raw.connection.accept_uni().await.unwrap();
+        let mut octets = vec![0; 8 + 10];
+        control.read_exact(&mut octets).await.unwrap();
+        assert_eq!(octets[8..], [7, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc]);
+        let (mut send, mut receive) = raw.connection.open_bi().await.unwrap();
+        send.write_all(&headers(&GET)).await.unwrap();
+        send.finish().unwrap();
+        // The second: what comes from the next stream on is not served.
+        let mut octets = [0; 3];
+        control.read_exact(&mut octets).await.unwrap();
+        assert_eq!(octets, [7, 1, 4]);
+        let late = raw.say(&headers(&GET)).await;
+        assert_eq!(late, Outcome::Reset(0x10b));
+        go.send(true).unwrap();
+        assert_eq!(outcome(&mut receive).await, Outcome::Status(200));
+        assert_eq!(answer(under_way).await.unwrap().text(), "ok");
+        assert_eq!(raw.closed().await, 0x100);
+    };
+    soon("the drain", async { tokio::join!(drain, clients) }).await;
+}
+
+#[tokio::test]
+async fn a_draining_server_takes_no_new_client() {
+    let (backend, go) = told().await;
+    let world = start(Setup::http(&[backend.address]));
+    let mut client = world.client().await;
+    let mut under_way = client.send.send_request(get("/")).await.unwrap();
+    under_way.finish().await.unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    let drain = world.world.plane.drain(PATIENCE);
+    let late = async {
+        loop {
+            // Until the worker has heard of the drain.
+            if let Err(error) = world.try_connect(TransportConfig::default()).await {
+                assert!(matches!(error, ConnectionError::ConnectionClosed(_)), "{error}");
+                break;
+            }
+        }
+        go.send(true).unwrap();
+        assert_eq!(answer(under_way).await.unwrap().status(), 200);
+    };
+    soon("the drain", async { tokio::join!(drain, late) }).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_too_long_is_ended() {
+    let backend = Backend::fixed("hello").await;
+    let world = start(Setup { keep_alive: Duration::from_millis(300), ..Setup::http(&[backend.address]) });
+    let mut client = world.client().await;
+    assert_eq!(client.get("/").await.text(), "hello");
+    let why = soon("the end", client.connection.closed()).await;
+    assert!(matches!(why, ConnectionError::ApplicationClosed(_)), "{why}");
+    until("the count", || world.world.stats().open == 0).await;
+}
+
+#[tokio::test]
+async fn a_stop_tells_clients_and_cuts_what_is_under_way() {
+    let (backend, _go) = told().await;
+    let world = start(Setup::http(&[backend.address]));
+    let raw = world.raw().await;
+    let (mut send, mut receive) = raw.connection.open_bi().await.unwrap();
+    send.write_all(&headers(&GET)).await.unwrap();
+    send.finish().unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    tokio::task::spawn_blocking(move || drop(world)).await.unwrap();
+    assert_eq!(soon("the end", outcome(&mut receive)).await, Outcome::Closed(0x100));
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_configured_any_more_refuses_clients() {
+    let backend = Backend::fixed("hello").await;
+    let world = start(Setup::http(&[backend.address]));
+    let mut without = (**world.world.snapshot.load()).clone();
+    without.services.clear();
+    world.world.snapshot.store(std::sync::Arc::new(without));
+    let refused = world.try_connect(TransportConfig::default()).await.map(|_| ());
+    assert!(matches!(refused, Err(ConnectionError::ConnectionClosed(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn clients_beyond_the_descriptors_are_refused_and_counted() {
+    let backend = Backend::fixed("hello").await;
+    let world = start(Setup { max_descriptors: Some(6), ..Setup::http(&[backend.address]) });
+    let first = world.connect().await;
+    let second = world.try_connect(TransportConfig::default()).await.map(|_| ());
+    assert!(matches!(second, Err(ConnectionError::ConnectionClosed(_))), "{second:?}");
+    assert_eq!(world.world.stats().shed, 1);
+    drop(first);
+}
+
+#[tokio::test]
+async fn new_certificates_are_for_new_connections_and_touch_none_that_is_open() {
+    let backend = Backend::fixed("hello").await;
+    let world = start(Setup::http(&[backend.address]));
+    let mut client = world.client().await;
+    assert_eq!(client.get("/").await.text(), "hello");
+    let other = start(Setup::http(&[backend.address]));
+    world.world.snapshot.store(other.world.snapshot.load_full());
+    assert_eq!(client.get("/").await.text(), "hello");
+    let before = world.try_connect(TransportConfig::default()).await.map(|_| ());
+    assert!(
+        matches!(before, Err(ConnectionError::TransportError(_))),
+        "{before:?}: it trusts the old one only"
+    );
+    let after = other.try_connect_to(world.world.address).await.map(|_| ());
+    assert!(after.is_ok(), "{after:?}");
+    assert!(client.connection.close_reason().is_none());
+}
