@@ -108,7 +108,10 @@ impl Daemon {
                 return Err(error.into());
             }
         };
-        for Listener { service, address, .. } in data_plane.listeners() {
+        // Once for each address: HTTP/3 is at those of HTTPS.
+        let bound = data_plane.listeners().iter();
+        let bound = bound.filter(|listener| listener.protocol != proxima_proxy::Protocol::Http3);
+        for Listener { service, address, .. } in bound {
             journal.publish(EventKind::ListenerBound { service: service.clone(), address: *address });
         }
         let (mut bfd, bfd_events) = BfdSessions::new();
