@@ -199,8 +199,8 @@ pub(crate) fn failure(error: &io::Error) -> Failure {
 /// Whether this host lacks what an attempt takes. What else keeps it from reaching the backend (no route, an interface
 /// down, a packet filter) stands in the way of requests as well.
 fn is_shortage(error: &io::Error) -> bool {
-    use Errno::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
-    let shortages = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM, ENOSPC];
+    use Errno::{EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+    let shortages = [EMFILE, ENFILE, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM, ENOSPC];
     error.raw_os_error().is_some_and(|code| shortages.contains(&Errno::from_raw(code)))
 }
 
@@ -211,7 +211,14 @@ mod tests {
     #[test]
     fn only_a_shortage_of_this_host_says_nothing_about_the_backend() {
         let local = |error: Errno| failure(&error.into()).is_local();
-        for error in [Errno::EMFILE, Errno::ENFILE, Errno::EADDRNOTAVAIL, Errno::ENOBUFS, Errno::ENOMEM] {
+        for error in [
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::EADDRINUSE,
+            Errno::EADDRNOTAVAIL,
+            Errno::ENOBUFS,
+            Errno::ENOMEM,
+        ] {
             assert!(local(error), "{error}");
         }
         for error in [

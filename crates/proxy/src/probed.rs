@@ -55,6 +55,14 @@ use crate::{
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// Where the connections to a backend come from: the loopback has an address for each, so that ports which rest for a minute
+/// after a connection (TIME_WAIT) are never wanting, for probes as for requests.
+fn source(number: usize) -> SocketAddr {
+    const FIRST: u32 = u32::from_be_bytes([127, 64, 0, 0]);
+    const COUNT: usize = 1 << 22;
+    (Ipv4Addr::from(FIRST + (number % COUNT) as u32), 0).into()
+}
+
 /// Where probes enter the data plane. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ProbeEntrance(Arc<Entrance>);
@@ -143,7 +151,7 @@ impl ProbeEntrance {
         let number = *numbers.get(backend).ok_or(io::ErrorKind::NotFound)?;
         let worker = workers[next.fetch_add(1, Ordering::Relaxed) % workers.len()];
         let socket = TcpSocket::new_v4()?;
-        socket.bind(LOOPBACK)?;
+        socket.bind(source(number))?;
         let _issued = tickets.issue(socket.local_addr()?, Ticket { number, protocol });
         let mut stream = socket.connect(worker).await?;
         match stream.read_i32().await? {
