@@ -76,7 +76,7 @@ pub(super) fn oha(
 ) -> Result<Load> {
     let mut command = Command::new(program);
     command
-        .args(["--no-tui", "--insecure", "--http-version", "3", "--output-format", "json"])
+        .args(["--no-tui", "--insecure", "--ipv4", "--http-version", "3", "--output-format", "json"])
         .args(["-c", &connections.to_string(), "-p", &streams.to_string(), "-z", &format!("{seconds}s")])
         .arg(url);
     let text = printed(&mut command)?;

@@ -25,7 +25,7 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 5] = [Self::Http1, Self::Http2, Self::Http3, Self::Handshakes, Self::Large];
+    pub(crate) const ALL: [Self; 5] = [Self::Http1, Self::Http2, Self::Handshakes, Self::Large, Self::Http3];
 
     pub(super) fn name(self) -> &'static str {
         match self {
