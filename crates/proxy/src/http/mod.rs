@@ -24,6 +24,7 @@ pub(crate) mod h3;
 mod old;
 mod origin;
 mod relay;
+mod streams;
 mod translate;
 mod tunnel;
 mod websocket;

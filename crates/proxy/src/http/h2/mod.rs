@@ -17,13 +17,13 @@ mod stream;
 mod tap;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(super) use self::frames::PREFACE;
 use self::tap::{Tally, Tap};
-use super::{LINGER, LINGER_BYTES, translate::MAX_LIST};
+use super::{LINGER, LINGER_BYTES, streams::Streams, translate::MAX_LIST};
 use crate::{
     stats::ServiceCounters,
     timer::{Deadline, Timer},
@@ -58,30 +58,7 @@ struct Link {
     counters: Arc<ServiceCounters>,
     hop: Hop,
     tally: Rc<Tally>,
-    /// Streams whose tasks have not ended.
-    active: Cell<usize>,
-    waker: RefCell<Waker>,
-}
-
-/// A stream whose task has not ended.
-struct Active(Rc<Link>);
-
-impl Active {
-    fn new(link: &Rc<Link>) -> Self {
-        link.active.set(link.active.get() + 1);
-        Self(link.clone())
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        let Self(link) = self;
-        link.active.set(link.active.get() - 1);
-        if link.active.get() == 0 {
-            // The connection begins to rest.
-            link.waker.borrow().wake_by_ref();
-        }
-    }
+    streams: Rc<Streams>,
 }
 
 /// Serves the requests of one connection until it ends. `stream` is the client's, after TLS if there is any; `read_ahead`
@@ -101,8 +78,7 @@ pub(crate) async fn serve<S>(
     let tally = Tally::new(counters.clone(), worker.timers.clone());
     let hop = worker.hop(listener, peer.ip(), scheme, "2");
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-    let (active, waker) = (Cell::new(0), RefCell::new(Waker::noop().clone()));
-    let link = Rc::new(Link { worker, listener, counters, hop, tally, active, waker });
+    let link = Rc::new(Link { worker, listener, counters, hop, tally, streams: Streams::new() });
     let stream = Rc::new(RefCell::new(stream));
     let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());
     if let Some(connection) = handshake(&link, &timer, tap).await {
@@ -185,9 +161,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
 
     /// The next request; `None` at the end of the connection.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
-        if !self.link.waker.borrow().will_wake(cx.waker()) {
-            self.link.waker.replace(cx.waker().clone());
-        }
+        self.link.streams.register(cx);
         if self.has_to_end() {
             self.leave();
         }
@@ -231,7 +205,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     fn watch(&mut self) {
         let state = match () {
             () if self.link.tally.is_within_head() => State::WithinHead,
-            () if self.link.active.get() > 0 => State::Busy,
+            () if self.link.streams.are_active() => State::Busy,
             () if self.leaving || self.calmed => State::Ending,
             () => State::Resting,
         };
@@ -264,11 +238,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     /// Whether the client does better with its next request on another connection.
     fn has_to_end(&self) -> bool {
         let worker = &self.link.worker;
-        worker.is_draining() || (self.link.active.get() > 0 && worker.config.displaced.contains(&self.peer))
+        worker.is_draining()
+            || (self.link.streams.are_active() && worker.config.displaced.contains(&self.peer))
     }
 
     fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let active = Active::new(&self.link);
+        let active = self.link.streams.begin();
         self.link.tally.accept(respond.stream_id().as_u32());
         let link = self.link.clone();
         tokio::task::spawn_local(async move {

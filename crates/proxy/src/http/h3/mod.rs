@@ -19,7 +19,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ use proxima_http1::Hop;
 use proxima_http3::{Code, Control, GOAWAY_MAX, StreamKind, control_stream, goaway};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 
-use super::LINGER;
+use super::{LINGER, streams::Streams};
 use crate::{
     quic::Handshake,
     stats::{Misuse, ServiceCounters},
@@ -55,9 +55,7 @@ struct Link {
     seen: RefCell<HashSet<StreamKind>>,
     cancels: Cell<u32>,
     next_second: Cell<Deadline>,
-    /// Requests whose tasks have not ended.
-    active: Cell<usize>,
-    waker: RefCell<Waker>,
+    streams: Rc<Streams>,
 }
 
 impl Link {
@@ -114,27 +112,6 @@ impl IntoVarInt for Code {
     }
 }
 
-/// A request whose task has not ended.
-struct Active(Rc<Link>);
-
-impl Active {
-    fn new(link: &Rc<Link>) -> Self {
-        link.active.set(link.active.get() + 1);
-        Self(link.clone())
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        let Self(link) = self;
-        link.active.set(link.active.get() - 1);
-        if link.active.get() == 0 {
-            // The connection begins to rest.
-            link.waker.borrow().wake_by_ref();
-        }
-    }
-}
-
 /// Serves the requests of one client from its handshake on, until the connection ends.
 pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, handshake: Handshake) {
     let Ok(connection) = handshake.finish(worker.config.header_timeout).await else { return };
@@ -153,8 +130,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, hand
         seen: RefCell::default(),
         cancels: Cell::new(CANCELS),
         next_second: Cell::new(Deadline::PAST),
-        active: Cell::new(0),
-        waker: RefCell::new(Waker::noop().clone()),
+        streams: Streams::new(),
     });
     Driver::new(link.clone(), timer, control).run().await;
     link.connection.close(Code::NoError.into_varint(), b"");
@@ -234,9 +210,7 @@ impl Driver {
     }
 
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if !self.link.waker.borrow().will_wake(cx.waker()) {
-            self.link.waker.replace(cx.waker().clone());
-        }
+        self.link.streams.register(cx);
         if self.has_to_end() {
             self.leave();
         }
@@ -274,7 +248,7 @@ impl Driver {
 
     /// Moves on when requests have begun or ended.
     fn watch(&mut self) {
-        let is_active = self.link.active.get() > 0;
+        let is_active = self.link.streams.are_active();
         match self.state {
             State::Busy if !is_active => self.enter(State::Resting),
             State::Resting if is_active => self.enter(State::Busy),
@@ -306,9 +280,9 @@ impl Driver {
 
     /// Whether the client does better with its next request on another connection.
     fn has_to_end(&self) -> bool {
-        let Link { worker, active, connection, .. } = &*self.link;
+        let Link { worker, streams, connection, .. } = &*self.link;
         worker.is_draining()
-            || (active.get() > 0 && worker.config.displaced.contains(&connection.remote_address()))
+            || (streams.are_active() && worker.config.displaced.contains(&connection.remote_address()))
     }
 
     fn start(&mut self, mut send: SendStream, mut receive: RecvStream) {
@@ -321,7 +295,7 @@ impl Driver {
         }
         self.next_stream = self.next_stream.max(id + 4);
         self.link.control.borrow_mut().earn(CONTROL_PER_REQUEST);
-        let active = Active::new(&self.link);
+        let active = self.link.streams.begin();
         let link = self.link.clone();
         tokio::task::spawn_local(async move {
             let _active = active;

@@ -1,0 +1,49 @@
+//! The streams of one connection of HTTP/2 or HTTP/3 whose tasks have not ended.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Waker},
+};
+
+/// How many there are, and whom to wake when there are none: the connection begins to rest then.
+pub(super) struct Streams {
+    active: Cell<usize>,
+    connection: RefCell<Waker>,
+}
+
+impl Streams {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self { active: Cell::new(0), connection: RefCell::new(Waker::noop().clone()) })
+    }
+
+    pub(super) fn are_active(&self) -> bool {
+        self.active.get() > 0
+    }
+
+    /// One more, as long as what is returned lives.
+    pub(super) fn begin(self: &Rc<Self>) -> Active {
+        self.active.set(self.active.get() + 1);
+        Active(self.clone())
+    }
+
+    /// The task of `cx` is the connection's.
+    pub(super) fn register(&self, cx: &Context<'_>) {
+        if !self.connection.borrow().will_wake(cx.waker()) {
+            self.connection.replace(cx.waker().clone());
+        }
+    }
+}
+
+/// A stream whose task has not ended.
+pub(super) struct Active(Rc<Streams>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let Self(streams) = self;
+        streams.active.set(streams.active.get() - 1);
+        if !streams.are_active() {
+            streams.connection.borrow().wake_by_ref();
+        }
+    }
+}
