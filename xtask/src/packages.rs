@@ -110,6 +110,7 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Test, Task::BenchFlaps],
     },
     Need { program: "bgpdump", package: "bgpdump", purpose: "reads MRT files", tasks: &[Task::Test] },
+    Need { program: "pmbmpd", package: "pmacct", purpose: "a BMP collector", tasks: &[Task::Test] },
     // Its own programs are not on the path; this one comes with them.
     Need {
         program: "pg_createcluster",

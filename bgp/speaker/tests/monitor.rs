@@ -1,4 +1,4 @@
-//! What those who watch are told: BMP stations by script, and MRT files read by bgpdump.
+//! What those who watch are told: BMP stations by script and by pmacct, and MRT files read by bgpdump.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
@@ -229,6 +229,58 @@ fn bgpdump(path: &Path) -> Vec<String> {
         .output()
         .expect("bgpdump, of the Debian package of this name");
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// pmacct's collector, which ends with the test.
+struct Pmbmpd(std::process::Child);
+
+impl Pmbmpd {
+    /// Listens at `address` and writes what it hears to `log`.
+    fn start(folder: &Path, address: SocketAddr, log: &Path) -> Self {
+        let file = folder.join("pmbmpd.conf");
+        let (ip, port) = (address.ip(), address.port());
+        let text = format!(
+            "daemonize: false\nbmp_daemon_ip: {ip}\nbmp_daemon_port: {port}\nbmp_daemon_msglog_file: {}\nbmp_daemon_msglog_output: json\n",
+            log.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let child = Command::new("pmbmpd").arg("-f").arg(file).stdout(std::process::Stdio::null()).spawn();
+        Self(child.expect("pmbmpd, of the Debian package pmacct"))
+    }
+}
+
+impl Drop for Pmbmpd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn pmacct_is_told_of_sessions_and_routes() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("bmp.json");
+    let (listener, at) = stations().await;
+    drop(listener);
+    let _collector = Pmbmpd::start(folder.path(), at, &log);
+    let (_pop, mut router) = established(|config| config.bmp = vec![station(at)]).await;
+    router.write_all(&announce([[10, 0, 1], [10, 0, 2]])).await.unwrap();
+    within("what pmacct has read", async {
+        let of = |text: &str, kind: &str, what: &str| {
+            text.lines().any(|line| line.contains(&format!("\"{kind}\"")) && line.contains(what))
+        };
+        loop {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if of(&text, "init", "proxima")
+                && of(&text, "peer_up", "65000")
+                && of(&text, "route_monitor", "10.0.2.0/24")
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
