@@ -24,7 +24,7 @@ use nix::{
         signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
-    unistd::Pid,
+    unistd::{self, Pid},
 };
 use proxima_health::{Failure, Findings, Phase};
 use proxima_probe_kind::Exec;
@@ -221,10 +221,17 @@ impl Tail {
         }
     }
 
-    /// What is left after the end, without waiting for anybody who may still hold the other side.
+    /// What is left after the end, without waiting for anybody who may still hold the other side. The event loop is not asked: it may
+    /// have heard of the program's end before it heard of its last words.
     fn rest(&mut self, output: &pipe::Receiver) {
         let most = self.length + AFTER_END;
-        while !self.is_whole && self.length < most && self.take(output).is_some_and(|read| read > 0) {}
+        let mut piece = [0; READING];
+        while !self.is_whole && self.length < most {
+            match unistd::read(output, &mut piece) {
+                Ok(read) if read > 0 => self.push(&piece[..read]),
+                _ => return,
+            }
+        }
     }
 
     fn push(&mut self, piece: &[u8]) {
@@ -254,6 +261,16 @@ mod tests {
             tail.push(piece);
         }
         tail
+    }
+
+    #[tokio::test]
+    async fn what_was_printed_is_read_though_the_event_loop_has_not_heard_of_it() {
+        let (output, mut theirs) = io::pipe().unwrap();
+        io::Write::write_all(&mut theirs, b"last words\n").unwrap();
+        let output = pipe::Receiver::from_owned_fd(output.into()).unwrap();
+        let mut tail = Tail::default();
+        tail.rest(&output);
+        assert_eq!(tail.last_line(), "last words");
     }
 
     #[test]
