@@ -71,9 +71,6 @@ pub enum Error {
         /// The last lines it wrote.
         log: String,
     },
-    /// What has to hold does not.
-    #[error("{0}")]
-    Broken(String),
     /// BIRD did not understand or do what was asked of it.
     #[error("BIRD of {router} answered `{command}` with: {answer}")]
     Bird {
@@ -94,7 +91,7 @@ pub enum Error {
         /// The answer.
         answer: String,
     },
-    /// A check of the harness itself did not hold.
+    /// A check did not hold.
     #[error("{0}")]
     Claim(String),
 }

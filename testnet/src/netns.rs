@@ -104,6 +104,17 @@ impl NetNs {
         .map_err(Error::io("starting a runtime"))
     }
 
+    /// Runs commands of nft(8) inside the namespace.
+    pub fn nft(&self, commands: &str) -> Result<()> {
+        let doing = format!("filtering on {}", self.name);
+        let output =
+            self.run(|| Command::new("nft").arg(commands).output())?.map_err(Error::io(doing.clone()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Claim(format!("{doing}: nft says {}", String::from_utf8_lossy(&output.stderr))))
+    }
+
     /// Starts `command` inside the namespace.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         let doing = format!("starting {} in {}", command.get_program().display(), self.name);

@@ -42,6 +42,11 @@ fn a_flood_of_refresh_requests_harms_nobody_else() {
 
 #[test]
 fn silent_connections_harm_nobody_else() {
+    harms_nobody("silent");
+}
+
+#[test]
+fn half_open_connections_harm_nobody_else() {
     harms_nobody("half-open");
 }
 

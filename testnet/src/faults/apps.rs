@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,6 @@ use super::case::{Case, GIVE_UP, Limits};
 use crate::{
     error::{Error, Result},
     link::{Direction, Shape},
-    netns::NetNs,
     world::{Region, plan, spec::ProbeSpec},
 };
 
@@ -155,7 +153,7 @@ pub(super) async fn probes_cut(case: &mut Case<'_>) -> Result<()> {
     let said_before = log(case)?.len();
     let cut = Instant::now();
     for app in &case.region.apps {
-        nft(&app.host.ns, &rules)?;
+        app.host.ns.nft(&rules)?;
     }
     let left = case.withdrawn(cut).await;
     case.judge_leaving(cut, &left, &Limits::after(by_timeouts(case), "withdrawal on the wire"));
@@ -165,7 +163,7 @@ pub(super) async fn probes_cut(case: &mut Case<'_>) -> Result<()> {
     let reason = left.detected.map_or_else(|| "nothing".to_owned(), |(_, reason)| reason.to_string());
     case.claim(said.contains(&reason), format!("logged: {reason}"));
     for app in &case.region.apps {
-        nft(&app.host.ns, "delete table inet cut")?;
+        app.host.ns.nft("delete table inet cut")?;
     }
     case.back(Instant::now()).await
 }
@@ -197,17 +195,6 @@ fn is_timeout(reason: &VerdictReason) -> bool {
 fn log(case: &Case<'_>) -> Result<String> {
     let path = case.region.pop.log();
     fs::read_to_string(path).map_err(Error::io(format!("reading {}", path.display())))
-}
-
-/// Runs commands of nft(8) on a host.
-fn nft(host: &NetNs, commands: &str) -> Result<()> {
-    let doing = format!("filtering on {}", host.name());
-    let output =
-        host.run(|| Command::new("nft").arg(commands).output())?.map_err(Error::io(doing.clone()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(Error::Claim(format!("{doing}: nft says {}", String::from_utf8_lossy(&output.stderr))))
 }
 
 fn too_few(region: &Region) -> Error {

@@ -39,6 +39,8 @@ pub struct Target {
     pub asn: Asn,
     /// From this address, which the victim does not know.
     pub stranger: Ipv4Addr,
+    /// From this one, which no answer of the victim reaches.
+    pub deaf: Ipv4Addr,
 }
 
 /// What came of an attack.
@@ -62,6 +64,8 @@ pub enum Attack {
     /// KEEPALIVEs and ROUTE-REFRESHes as fast as they are taken.
     RefreshFlood,
     /// Connections that say nothing.
+    Silent,
+    /// SYNs whose answers are never answered: connections stay half-open at the victim (RFC 4987).
     HalfOpen,
     /// Connections that are reset at once.
     ResetStorm,
@@ -73,11 +77,12 @@ pub enum Attack {
 
 impl Attack {
     /// All there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::Slow,
         Self::UpdateFlood,
         Self::RefreshFlood,
+        Self::Silent,
         Self::HalfOpen,
         Self::ResetStorm,
         Self::ZeroWindow,
@@ -88,14 +93,15 @@ impl Attack {
     pub fn needs_a_session(self) -> bool {
         match self {
             Self::Malformed | Self::Slow | Self::UpdateFlood | Self::RefreshFlood | Self::ZeroWindow => true,
-            Self::HalfOpen | Self::ResetStorm | Self::ConnectFlood => false,
+            Self::Silent | Self::HalfOpen | Self::ResetStorm | Self::ConnectFlood => false,
         }
     }
 
     /// What its steps are.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::Malformed | Self::HalfOpen | Self::ResetStorm | Self::ConnectFlood => "connections",
+            Self::Malformed | Self::Silent | Self::ResetStorm | Self::ConnectFlood => "connections",
+            Self::HalfOpen => "SYNs",
             Self::Slow => "octets",
             Self::UpdateFlood | Self::RefreshFlood | Self::ZeroWindow => "messages",
         }
@@ -104,7 +110,7 @@ impl Attack {
     /// Steps a second without which it shows nothing; `connects` is what a flood of connections has to come to.
     pub fn least_rate(self, connects: u32) -> u64 {
         match self {
-            Self::HalfOpen | Self::ResetStorm => 20,
+            Self::Silent | Self::HalfOpen | Self::ResetStorm => 20,
             Self::ConnectFlood => connects.into(),
             Self::Malformed | Self::Slow | Self::UpdateFlood | Self::RefreshFlood | Self::ZeroWindow => 1,
         }
@@ -127,6 +133,7 @@ impl Attack {
                 Self::Slow => attacker.slow(),
                 Self::UpdateFlood => attacker.update_flood(),
                 Self::RefreshFlood => attacker.refresh_flood(),
+                Self::Silent => attacker.silent(),
                 Self::HalfOpen => attacker.half_open(),
                 Self::ResetStorm => attacker.reset_storm(),
                 Self::ZeroWindow => attacker.zero_window(),
@@ -303,11 +310,22 @@ impl Attacker<'_> {
         })
     }
 
-    fn half_open(&mut self) -> io::Result<()> {
+    fn silent(&mut self) -> io::Result<()> {
         if self.held.len() >= HELD {
             self.drop_oldest();
         }
         let socket = self.connect()?.into();
+        self.tally.steps += 1;
+        self.held.push_back(Held { socket, counted: true });
+        Ok(())
+    }
+
+    /// From an address that hears nothing of the victim.
+    fn half_open(&mut self) -> io::Result<()> {
+        if self.held.len() >= HELD {
+            self.drop_oldest();
+        }
+        let socket = self.begin(self.target.deaf)?;
         self.tally.steps += 1;
         self.held.push_back(Held { socket, counted: true });
         Ok(())
@@ -342,14 +360,7 @@ impl Attacker<'_> {
     fn connect_flood(&mut self) -> io::Result<()> {
         let known = self.random.bits().is_multiple_of(2);
         let from = if known { self.address() } else { self.target.stranger };
-        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-        socket.set_linger(Some(Duration::ZERO))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((from, 0)).into())?;
-        match socket.connect(&self.target.victim.into()) {
-            Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
-            outcome => outcome?,
-        }
+        let socket = self.begin(from)?;
         if self.held.len() >= HELD {
             self.drop_oldest();
         }
@@ -358,6 +369,19 @@ impl Attacker<'_> {
         self.tally.steps += u64::from(counted);
         self.held.push_back(Held { socket, counted });
         Ok(())
+    }
+
+    /// Begins a connection without waiting for it; it ends by a reset.
+    fn begin(&self, from: Ipv4Addr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        match socket.connect(&self.target.victim.into()) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+            outcome => outcome?,
+        }
+        Ok(socket)
     }
 
     /// Lets go of the connection that was held longest; false if none is.

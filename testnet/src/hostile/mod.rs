@@ -42,6 +42,10 @@ const ATTACKERS: &[Ipv4Addr] = &{
     addresses
 };
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 98, 2, 2);
+const DEAF: Ipv4Addr = Ipv4Addr::new(10, 98, 2, 3);
+/// Half-open connections that there have to have been at once, where they are the attack. The kernel keeps no more than some 64 before
+/// it answers without keeping any.
+const HALF_OPEN: usize = 50;
 const ATTACKER_AS: u32 = 65099;
 const PREFIX: &str = "203.0.113.0/24";
 const HOLD_TIME: Duration = Duration::from_secs(3);
@@ -104,6 +108,7 @@ pub async fn run(options: Options, sandbox: &Sandbox) -> Result<()> {
 
 /// The daemon between its good peer and the attacker.
 struct Scene {
+    pop: NetNs,
     attacker: NetNs,
     daemon: Process,
     bird: Process,
@@ -126,9 +131,12 @@ impl Scene {
             &End {
                 ns: &attacker,
                 interface: "pop",
-                addresses: ATTACKERS.iter().chain([&STRANGER]).map(|ip| ((*ip).into(), 24)).collect(),
+                addresses: ATTACKERS.iter().chain([&STRANGER, &DEAF]).map(|ip| ((*ip).into(), 24)).collect(),
             },
         )?;
+        attacker.nft(&format!(
+            "table ip hostile {{ chain in {{ type filter hook prerouting priority 0; ip daddr {DEAF} tcp sport 179 drop; }}; }}"
+        ))?;
         let (socket, bird_socket) = (dir.join("admin.sock"), dir.join("bird.ctl"));
         let write = |name: &str, text: String| {
             let path = dir.join(name);
@@ -142,7 +150,7 @@ impl Scene {
         command.arg("--config").arg(write("proximad.toml", proximad_toml(&socket))?);
         let daemon = Process::start(&pop, "proximad", command, &dir.join("proximad.log"))?;
         let mut scene =
-            Self { attacker, daemon, bird, bird_socket, memory_before: 0, up_since: Duration::ZERO };
+            Self { pop, attacker, daemon, bird, bird_socket, memory_before: 0, up_since: Duration::ZERO };
         wait_until(START_LIMIT, || {
             scene.daemon.check()?;
             scene.bird.check()?;
@@ -161,12 +169,15 @@ impl Scene {
             from: ATTACKERS,
             asn: Asn(ATTACKER_AS),
             stranger: STRANGER,
+            deaf: DEAF,
         };
         let ns = self.attacker.clone();
         let deadline = Instant::now() + lasts;
         let attacking = thread::spawn(move || ns.run(|| attack.run(&target, deadline, seed)));
+        let mut half_open = 0;
         while !attacking.is_finished() {
             self.unharmed(attack)?;
+            half_open = half_open.max(self.half_open()?);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let tally = attacking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -182,12 +193,26 @@ impl Scene {
                 missing: format!("{attack:?} to get a session, without which it shows nothing"),
             });
         }
+        if attack == Attack::HalfOpen && half_open < HALF_OPEN {
+            let missing =
+                format!("{HALF_OPEN} half-open connections at once: there were {half_open} at most");
+            return Err(Error::Late { within: lasts, missing });
+        }
         let least = attack.least_rate(connects) * lasts.as_secs();
         if tally.steps < least {
             let missing = format!("{least} {} of {attack:?}: {} were made", attack.unit(), tally.steps);
             return Err(Error::Late { within: lasts, missing });
         }
         Ok(tally)
+    }
+
+    /// How many connections with the daemon have begun and not come about.
+    fn half_open(&self) -> Result<usize> {
+        let doing = "reading the PoP's TCP connections";
+        let table =
+            self.pop.run(|| fs::read_to_string("/proc/thread-self/net/tcp"))?.map_err(Error::io(doing))?;
+        // The fourth column is the state; 03 is SYN-RECEIVED.
+        Ok(table.lines().filter(|line| line.split_whitespace().nth(3) == Some("03")).count())
     }
 
     fn unharmed(&self, attack: Attack) -> Result<()> {

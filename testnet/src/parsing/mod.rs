@@ -65,7 +65,7 @@ pub fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
         .filter_map(refused::Row::fault)
         .chain(forwarded.iter().filter_map(forwarded::Row::fault))
         .collect();
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Broken(wrong.join("\n"))) }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Claim(wrong.join("\n"))) }
 }
 
 /// The page of the documentation.

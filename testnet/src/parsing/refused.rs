@@ -89,7 +89,7 @@ fn outcome(ports: Ports, record: &Record, request: &[u8]) -> Result<Outcome> {
     // When the app has this one, it has all that was to come of the one before.
     let last = send(LAST)?;
     if last.statuses() != [200] {
-        return Err(Error::Broken(format!(
+        return Err(Error::Claim(format!(
             "after {} port {} does not serve: {last}",
             shown(request),
             ports.proxy
