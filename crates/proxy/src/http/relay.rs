@@ -2,8 +2,8 @@
 //! of versions, for all others.
 //!
 //! ```text
-//! Client::poll_body ──▶ pieces ──▶ Origin::send, poll_flush        h2 client; h1 client of an h2 backend; later h3
-//! Client::begin, data, trailers ◀── pieces ◀── Origin::poll_response        h1 backend; h2 backend; later h3
+//! Client::poll_body ──▶ pieces ──▶ Origin::send, poll_flush        h2 and h3 clients; h1 client of an h2 backend
+//! Client::begin, data, trailers ◀── pieces ◀── Origin::poll_response        h1 backend; h2 backend
 //! ```
 //!
 //! Both ways run at once in one task. A piece is taken from one side only when the other has room for it, so a slow side
