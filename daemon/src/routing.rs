@@ -68,7 +68,7 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let probed_tls = probed_pools(config)
         .flat_map(|pool| std::iter::repeat_n(tls.client(&pool.name).cloned(), pool.backends.len()));
-    Snapshot { services, probed_tls: probed_tls.collect() }
+    Snapshot { services, probed_tls: probed_tls.collect(), ..Snapshot::default() }
 }
 
 /// The ways of probes that go through the data plane: one for each of their backends, whatever its verdict is.

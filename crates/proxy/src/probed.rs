@@ -248,7 +248,8 @@ async fn serve(worker: Rc<Worker>, ticket: Ticket, mut stream: TcpStream, peer: 
             }
             let listener = config.listeners.len() + number;
             let view = UpstreamView::alone(upstream, backend.clone(), worker.probed.first_byte.clone());
-            let service = ServiceView::Http { tls: None, routes: vec![(Match::default(), Rc::new(view))] };
+            let routes = vec![(Match::default(), Rc::new(view))];
+            let service = ServiceView::Http { tls: None, routes, challenges: None };
             worker.probed.services.borrow_mut()[number] = Some(Rc::new(service));
             let open = Open::of_probe(worker.clone(), listener);
             // A backend that closes its connection at rest closes the probe's: that is how a killed app is noticed.

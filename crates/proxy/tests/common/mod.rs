@@ -151,7 +151,7 @@ impl Setup {
             }
         };
         let probed_tls = vec![self.backend_tls.clone(); self.backends.len()];
-        Snapshot { services: [(service_name(), service)].into(), probed_tls }
+        Snapshot { services: [(service_name(), service)].into(), probed_tls, ..Snapshot::default() }
     }
 
     pub fn start(&self) -> World {
