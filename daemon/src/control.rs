@@ -5,6 +5,7 @@
 //! routes ───┤                           │
 //! speaker ──┤   handle one, then        ├─▶ snapshot (workers)
 //! admin ────┼─▶ settle: transitions, ───┤
+//! acme ─────┤                           │
 //! signals ──┤   desired routes          └─▶ journal (log, metrics, followers)
 //! beats ────┘
 //! ```
@@ -19,6 +20,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use proxima_acme_io::{Acme, AcmeEvent, IssuerConfig};
 use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
@@ -30,6 +32,7 @@ use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
+    acme::Ordering,
     admin::Command,
     attempts::Attempts,
     bfd::BfdSessions,
@@ -73,6 +76,7 @@ pub(crate) struct Inputs {
     pub(crate) views: mpsc::Receiver<Seen>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
+    pub(crate) acme: mpsc::Receiver<AcmeEvent>,
     pub(crate) signals: Signals,
 }
 
@@ -105,6 +109,7 @@ pub(crate) struct Control {
     pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    pub(crate) ordering: Ordering,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
@@ -133,6 +138,8 @@ pub(crate) struct Parts {
     pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    /// With whom is asked for certificates.
+    pub(crate) acme: (Acme, Vec<IssuerConfig>),
     pub(crate) bfd: BfdSessions,
     pub(crate) checks: Checks,
     pub(crate) observers: Observers,
@@ -148,13 +155,25 @@ pub(crate) struct Parts {
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
         let Parts { journal, speaker, data_plane, traffic, snapshot, tls, bfd, checks, .. } = parts;
-        let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts {
+            mut observers,
+            acme: (acme, issuers),
+            vips,
+            log,
+            supervisor,
+            pulse,
+            file,
+            peers,
+            reloads,
+            ..
+        } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
         let wall =
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
+        let ordering = Ordering::new(acme, issuers);
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
@@ -175,6 +194,7 @@ impl Control {
             log,
             snapshot,
             tls,
+            ordering,
             desired: Vec::new(),
             ready: false,
             beats,
@@ -203,6 +223,7 @@ impl Control {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
+        self.tell_missing(&[]);
         loop {
             self.pulse.beat();
             let now = Instant::now();
@@ -236,6 +257,7 @@ impl Control {
                 }
                 Some(command) = inputs.commands.recv() => self.handle_command(command),
                 Some(outcome) = inputs.reloads.recv() => self.reloaded(outcome),
+                Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
                 () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
@@ -285,6 +307,7 @@ impl Control {
             self.speaker.release_end_of_rib();
             let after_ms = u64::try_from((now - self.started.0).as_millis()).unwrap_or(u64::MAX);
             self.journal.publish(EventKind::DaemonReady { after_ms });
+            self.ordering.begin(&self.tls);
         }
         if let Some(stop) = &mut self.stop {
             let accepted = stop.accepts();
@@ -378,8 +401,9 @@ impl Control {
 
     /// Hands the workers what there is to serve from now.
     pub(crate) fn serve(&mut self) {
-        let snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
-        self.snapshot.store(Arc::new(snapshot));
+        let served = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
+        let challenges = self.ordering.challenges();
+        self.snapshot.store(Arc::new(Snapshot { challenges, ..served }));
     }
 
     fn handle_routes(&mut self, reached: impl Iterator<Item = Reached>) {
@@ -453,6 +477,7 @@ impl Control {
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
             Command::Backends(reply) => drop(reply.send(self.backends())),
+            Command::Certificates(reply) => drop(reply.send(self.certificates())),
             Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),

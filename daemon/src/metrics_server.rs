@@ -105,6 +105,7 @@ async fn refresh(control: &ControlClient, histograms: &mut String) -> Result<(),
     metrics::record_status(&control.status().await?);
     metrics::record_peers(&control.peers().await?);
     metrics::record_backends(&control.backends().await?);
+    metrics::record_certificates(&control.certificates().await?);
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 //!                              refused as a whole, nothing changed, told in the journal
 //! ```
 //!
-//! Peers, monitoring stations, table dumps, announcement groups, TLS of services, `[limits]`, `[drain]` and the log's level change
+//! Peers, monitoring stations, table dumps, announcement groups, TLS of services, `[acme]`, `[limits]`, `[drain]` and the log's level change
 //! while the daemon runs; certificates, keys and ticket keys are read again whatever the file says. Unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
 //! of the file is applied: what runs is always one file, whole.
 //!
@@ -18,6 +18,7 @@ mod refuse;
 
 use std::{fmt, fs, path::Path, time::Instant};
 
+use proxima_acme_io::IssuerConfig;
 use proxima_api::{ErrorBody, EventKind, ReloadRequest, Reloaded, Reloads};
 use proxima_bgp_speaker::AllowList;
 use proxima_config::{Changes, Config, ConfigErrors, Part};
@@ -29,6 +30,7 @@ use self::{
     refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
 };
 use crate::{
+    acme,
     admin::{CommandRefusal, Reply},
     control::Control,
     speaker::{bmp_config, mrt_config},
@@ -56,6 +58,7 @@ pub(crate) struct Plan {
     config: Config,
     peers: Peers,
     tls: Tls,
+    issuers: Vec<IssuerConfig>,
     changes: Reloaded,
     steps: Vec<Step>,
     /// Whether stations or table dumps differ.
@@ -141,7 +144,7 @@ impl Control {
     }
 
     fn take_over(&mut self, plan: Plan, asked: Asked) {
-        let Plan { config, peers, tls, changes, newcomers, regroup, .. } = plan;
+        let Plan { config, peers, mut tls, issuers, changes, newcomers, regroup, .. } = plan;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
         }
@@ -152,7 +155,11 @@ impl Control {
         }
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
+        tls.keep_newer(&self.tls);
+        let told = self.tls.missing();
         self.tls = tls;
+        self.ordering.set(issuers, &self.tls);
+        self.tell_missing(&told);
         if !changes.tls.is_empty() {
             self.serve();
         }
@@ -223,6 +230,9 @@ impl Control {
         let tls = self.tls.again(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed, and the certificates before stay in use")
         })?;
+        let issuers = acme::issuers(&config).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed, and who was asked for certificates is asked on")
+        })?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()
@@ -242,7 +252,7 @@ impl Control {
             tls: tls.differing(&self.tls),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, tls, changes, steps, watchers, newcomers, regroup })
+        Ok(Plan { config, peers, tls, issuers, changes, steps, watchers, newcomers, regroup })
     }
 }
 

@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use proxima_acme_io::Acme;
 use proxima_api::EventKind;
 use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
@@ -30,6 +31,7 @@ use tokio::{
 };
 
 use crate::{
+    acme,
     admin::{self, AdminSocket},
     bfd::BfdSessions,
     control::{Control, End, Inputs, Parts},
@@ -38,6 +40,7 @@ use crate::{
     metrics_server,
     notify::Supervisor,
     observe::Observers,
+    priority,
     probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
     reload::Peers,
@@ -84,6 +87,7 @@ impl Daemon {
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
+        let issuers = acme::issuers(&config)?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
@@ -134,6 +138,7 @@ impl Daemon {
         let (servers_end, ending) = watch::channel(false);
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
         let servers = serve(socket, metrics, &client, &journal, sources, &ending);
+        let (acme, acme_events) = Acme::new(priority::lower);
         let (reloads, reload_outcomes) = mpsc::channel(1);
         let (supervisor, pulse) = (Supervisor::from_env(), Pulse::default());
         let watch = pulse::watch(pulse.clone(), pulse::LIMIT, pulse::end_the_process)
@@ -146,6 +151,7 @@ impl Daemon {
             traffic,
             snapshot,
             tls,
+            acme: (acme, issuers),
             bfd,
             checks: prober.checks(),
             observers,
@@ -167,6 +173,7 @@ impl Daemon {
             views,
             commands,
             reloads: reload_outcomes,
+            acme: acme_events,
             signals,
         };
         Ok(Self {

@@ -12,6 +12,7 @@
 //! | `GET /v1/routes/received?peer=&prefix=&after=&limit=` ([`ReceivedQuery`]) | [`ReceivedRoutes`], a page |
 //! | `GET /v1/routes/lookup?address=` ([`LookupQuery`]) | [`RouteLookup`] |
 //! | `GET /v1/backends` | [`Backends`] |
+//! | `GET /v1/certificates` | [`Certificates`] |
 //! | `GET /v1/events?since=SEQ` ([`EventsQuery`]) | [`Events`] |
 //! | `GET /v1/events?since=SEQ&follow=true` | one [`EventLine`] a line, without end |
 //! | `POST /v1/orders` with [`OrderRequest`] | [`Ordered`] |
@@ -27,6 +28,7 @@
 mod alarm;
 mod backend;
 mod bfd;
+mod certificate;
 mod event;
 mod group;
 mod hold;
@@ -41,6 +43,7 @@ mod time;
 pub use alarm::{Alarm, AlarmKind};
 pub use backend::{Backend, Backends, Distance, ServerRole};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
+pub use certificate::{Certificate, CertificateOrder, Certificates};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
 pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};
 pub use hold::{Evidence, Hold, Sighting};
@@ -78,6 +81,8 @@ pub mod paths {
     pub const BFD: &str = "/v1/bfd";
     /// All backends.
     pub const BACKENDS: &str = "/v1/backends";
+    /// All certificates of services.
+    pub const CERTIFICATES: &str = "/v1/certificates";
     /// What happened.
     pub const EVENTS: &str = "/v1/events";
     /// Order something for groups, health notwithstanding.

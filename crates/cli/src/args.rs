@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Bgp(BgpCommand),
     /// Show the backends and the verdicts on them
     Backends,
+    /// Show the services' certificates, when they end and when they are renewed
+    Certificates,
     /// Have groups announced whatever their health
     Announce(OrderArgs),
     /// Have groups withdrawn at once, whatever their health

@@ -16,7 +16,7 @@ use metrics_util::MetricKindMask;
 pub(crate) use self::record::count_event;
 pub use self::{
     histogram::{Histogram, Series},
-    record::{record_backends, record_peers, record_status},
+    record::{record_backends, record_certificates, record_peers, record_status},
 };
 
 /// What only grows.

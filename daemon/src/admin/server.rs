@@ -82,6 +82,7 @@ fn router(admin: Admin) -> Router {
         .route(paths::ADVERTISED, get(advertised))
         .route(paths::RECEIVED, get(received))
         .route(paths::BACKENDS, get(backends))
+        .route(paths::CERTIFICATES, get(certificates))
         .route(paths::EVENTS, get(events))
         .route(paths::ORDERS, post(order))
         .route(paths::DRAIN, post(drain))
@@ -175,6 +176,10 @@ async fn restart(
     let request: RestartRequest = parse(&body?, r#"send {"force": true}, or nothing"#)?;
     tracing::info!(%caller, force = request.force, "restart asked for");
     Ok(Json(admin.control.restart(request).await??).into_response())
+}
+
+async fn certificates(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.certificates().await?).into_response())
 }
 
 async fn backends(State(admin): State<Admin>) -> Result<Response, Refusal> {

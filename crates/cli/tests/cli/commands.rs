@@ -7,8 +7,8 @@ use axum::{
     routing::{get, post},
 };
 use proxima_api::{
-    AdvertisedRoutes, Backends, BfdSessions, DrainRequest, Events, OrderRequest, OrderVerb, Ordered,
-    OrderedGroup, Peer, Peers, RouteLookup, Status,
+    AdvertisedRoutes, Backends, BfdSessions, Certificates, DrainRequest, Events, OrderRequest, OrderVerb,
+    Ordered, OrderedGroup, Peer, Peers, RouteLookup, Status,
 };
 use proxima_types::ReachState;
 use serde::de::DeserializeOwned;
@@ -84,6 +84,13 @@ async fn a_looked_up_address_shows_the_best_path_and_why_the_others_lost() {
 async fn backends_show_the_verdict_and_its_reason() {
     let golden = include_str!("golden/backends.txt");
     shows::<Backends>("/v1/backends", &["backends"], include_str!("golden/backends.json"), golden).await;
+}
+
+#[tokio::test]
+async fn certificates_show_their_ends_and_what_keeps_orders_from_success() {
+    let golden = include_str!("golden/certificates.txt");
+    let body = include_str!("golden/certificates.json");
+    shows::<Certificates>("/v1/certificates", &["certificates"], body, golden).await;
 }
 
 #[tokio::test]

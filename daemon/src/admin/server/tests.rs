@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use proxima_api::{
-    AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, DrainStatus, Drained, Event, EventKind,
-    Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes, Reloaded,
-    RouteLookup, Status, Timestamp,
+    AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, Certificates, DrainStatus, Drained, Event,
+    EventKind, Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes,
+    Reloaded, RouteLookup, Status, Timestamp,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{Asn, GroupName, ReachState};
@@ -87,6 +87,7 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
         Command::Restart(_, reply) => {
             reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
         }
+        Command::Certificates(reply) => reply.send(Certificates { certificates: vec![] }).unwrap(),
         Command::Backends(reply) => reply.send(Backends { backends: vec![] }).unwrap(),
         Command::Traffic(reply) => reply.send(Counts::default()).unwrap(),
         Command::Order(request, by, reply) => {
@@ -237,6 +238,7 @@ async fn every_read_gives_the_control_tasks_answer() {
     assert_eq!(world.get::<Peer>("/v1/peers/rr1").await, peer("rr1"));
     assert_eq!(world.get::<Peer>("/v1/peers/racks%2F10.1.0.7").await, peer("racks/10.1.0.7"));
     assert!(world.get::<Backends>("/v1/backends").await.backends.is_empty());
+    assert!(world.get::<Certificates>("/v1/certificates").await.certificates.is_empty());
     let path = "/v1/routes/advertised?peer=router&prefix=2001:db8:ac::/48";
     assert!(world.get::<AdvertisedRoutes>(path).await.routes.is_empty());
     assert!(
