@@ -7,7 +7,7 @@ use std::{
 
 use proxima_announce::{
     Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
-    Origin, Output, Override, View, WhenDown, Withdrawn,
+    Origin, Output, View, WhenDown, Withdrawn,
 };
 use proxima_config::{Backend, Config, Withdrawals};
 use proxima_health::{Degradation, Member, RegionScore, region_score};
@@ -256,6 +256,7 @@ fn group_config(config: &Config, group: &proxima_config::Group) -> GroupConfig {
 
 #[cfg(test)]
 mod tests {
+    use proxima_announce::Override;
     use proxima_types::Health;
 
     use super::*;
