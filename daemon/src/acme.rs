@@ -26,6 +26,7 @@ use proxima_proxy::Challenges;
 use proxima_types::{IssuerName, ServiceName};
 
 use crate::{
+    admin::CommandRefusal,
     control::Control,
     tls::{Files, Tls, TlsFileError, Wrong, ordered_file},
 };
@@ -49,6 +50,8 @@ pub(crate) fn issuers(config: &Config) -> Result<Vec<IssuerConfig>, TlsFileError
                 external_key(&text).ok_or_else(|| files.wrong(&account.key_file, Wrong::ExternalKey))?;
             Ok::<_, TlsFileError>(ExternalAccount { key_id: account.key_id.clone(), key })
         });
+        let certificates = of_issuer(config, &issuer.name);
+        warn_of_ports(config, issuer, &certificates);
         Ok(IssuerConfig {
             name: issuer.name.clone(),
             directory: issuer.directory.clone(),
@@ -66,7 +69,7 @@ pub(crate) fn issuers(config: &Config) -> Result<Vec<IssuerConfig>, TlsFileError
                 proxima_config::KeyType::Rsa4096 => KeyType::Rsa4096,
             },
             state: state(issuer),
-            certificates: of_issuer(config, &issuer.name),
+            certificates,
         })
     });
     let issuers = issuers.collect::<Result<Vec<_>, TlsFileError>>()?;
@@ -79,6 +82,29 @@ fn of_issuer(config: &Config, issuer: &IssuerName) -> BTreeMap<ServiceName, Vec<
         .filter(|(_, managed)| managed.issuer == *issuer)
         .map(|(service, managed)| (service.name.clone(), managed.names.clone()))
         .collect()
+}
+
+/// The ports are the server's choice: something else has to lead them here where nobody listens there.
+fn warn_of_ports(
+    config: &Config,
+    issuer: &proxima_config::Issuer,
+    certificates: &BTreeMap<ServiceName, Vec<String>>,
+) {
+    let (port, is_https) = match issuer.challenge {
+        Challenge::Http01 => (80, false),
+        Challenge::TlsAlpn01 => (443, true),
+    };
+    let answers = |service: &Service| {
+        let is_http = matches!(service.protocol, Protocol::Http(_)) && tls(service).is_some() == is_https;
+        is_http && service.listen.iter().any(|address| address.port() == port)
+    };
+    if !certificates.is_empty() && !config.services.values().any(answers) {
+        let what = if is_https { "https" } else { "http" };
+        tracing::warn!(
+            issuer = %issuer.name,
+            "no service of `protocol = \"{what}\"` listens on port {port}, where the ACME server asks: lead that port to one"
+        );
+    }
 }
 
 fn tls(service: &Service) -> Option<&ServerTls> {
@@ -245,6 +271,35 @@ impl Control {
         for service in self.tls.missing().into_iter().filter(|service| !told.contains(service)) {
             self.journal.publish(EventKind::CertificateMissing { service });
         }
+    }
+
+    /// An operator wants another certificate for a service now.
+    pub(crate) fn renew(&mut self, service: &ServiceName) -> Result<api::Renewing, CommandRefusal> {
+        let managed_by = |service: &Service| managed(service).map(|managed| managed.issuer.clone());
+        let Some(issuer) = self.config.services.get(service).and_then(managed_by) else {
+            let all = self.config.services.values().filter(|service| managed(service).is_some());
+            let all: Vec<_> = all.map(|service| service.name.as_str()).collect();
+            let hint = match all.as_slice() {
+                [] => "no service has `acme` in its `tls`".to_owned(),
+                all => format!("services that have one: {}", all.join(", ")),
+            };
+            return Err(CommandRefusal::unknown(format!("no certificate is ordered for `{service}`"), hint));
+        };
+        if self.is_stopping() {
+            return Err(CommandRefusal::Stopping);
+        }
+        if self.ordering.waiting.is_some() {
+            let hint =
+                "it is when every gating service has its first verdicts; what is missing is ordered then";
+            return Err(CommandRefusal::conflict("the daemon is not ready", hint));
+        }
+        if !self.ordering.acme.renew(service) {
+            return Err(CommandRefusal::conflict(
+                "too many orders wait already",
+                "see `proxima certificates`",
+            ));
+        }
+        Ok(api::Renewing { service: service.clone(), issuer })
     }
 
     /// The certificates of all services.

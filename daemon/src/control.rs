@@ -478,6 +478,7 @@ impl Control {
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
             Command::Backends(reply) => drop(reply.send(self.backends())),
             Command::Certificates(reply) => drop(reply.send(self.certificates())),
+            Command::Renew(service, reply) => drop(reply.send(self.renew(&service))),
             Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),

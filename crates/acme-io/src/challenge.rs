@@ -40,6 +40,17 @@ impl ChallengeKind {
     }
 }
 
+/// The name of a challenge as servers write it.
+pub(crate) fn name(kind: &ChallengeType) -> String {
+    match kind {
+        ChallengeType::Http01 => "http-01".to_owned(),
+        ChallengeType::Dns01 => "dns-01".to_owned(),
+        ChallengeType::TlsAlpn01 => "tls-alpn-01".to_owned(),
+        ChallengeType::Unknown(name) => name.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
 /// The certificate of RFC 8737 §3: of that name alone, with the digest in an extension, signed by itself.
 fn certificate(name: &str, digest: &[u8]) -> Result<Answer, rcgen::Error> {
     let key = KeyPair::generate()?;

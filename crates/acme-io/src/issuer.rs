@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, Der};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    AcmeEvent, Issuer, IssuerConfig, Stored,
+    AcmeEvent, Issuer, IssuerConfig, Stored, Wish,
     error::OrderError,
     http::Https,
     order::{Issued, Orders},
@@ -23,7 +23,12 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Orders what is due until nobody listens any more.
-pub(crate) async fn run(issuer: Issuer, events: mpsc::Sender<AcmeEvent>, seed: u64) {
+pub(crate) async fn run(
+    issuer: Issuer,
+    events: mpsc::Sender<AcmeEvent>,
+    mut wishes: mpsc::Receiver<Wish>,
+    seed: u64,
+) {
     let Issuer { config, mut stored } = issuer;
     let now = SystemTime::now();
     let certificates = (0..).zip(&config.certificates).map(|(number, (service, names))| {
@@ -32,7 +37,10 @@ pub(crate) async fn run(issuer: Issuer, events: mpsc::Sender<AcmeEvent>, seed: u
             None => (None, None),
         };
         let renewal = Renewal::new(now, names.iter().cloned(), held, seed.wrapping_add(number));
-        (service.clone(), Certificate { renewal, stored, is_advised: false, planned: None, is_told: false })
+        (
+            service.clone(),
+            Certificate { renewal, stored, is_advised: false, ordered: None, planned: None, is_told: false },
+        )
     });
     let mut certificates: BTreeMap<_, _> = certificates.collect();
     let task = Task { store: Store::new(&config.state, &config.directory), config, events };
@@ -48,7 +56,17 @@ pub(crate) async fn run(issuer: Issuer, events: mpsc::Sender<AcmeEvent>, seed: u
             let due =
                 certificates.values().filter_map(|certificate| certificate.renewal.poll_timeout()).min();
             let pause = due.and_then(|due| due.duration_since(SystemTime::now()).ok()).unwrap_or_default();
-            tokio::time::sleep(pause.min(LOOK_AGAIN)).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(LOOK_AGAIN)) => {}
+                Some(wish) = wishes.recv() => {
+                    // What has been ordered since is what was wanted.
+                    if let Some(certificate) = certificates.get_mut(&wish.service)
+                        && certificate.ordered.is_none_or(|ordered| ordered < wish.at)
+                    {
+                        certificate.renewal.handle(SystemTime::now(), Input::Wanted);
+                    }
+                }
+            }
         }
     }
 }
@@ -59,6 +77,8 @@ struct Certificate {
     stored: Option<CertificateDer<'static>>,
     /// The server has renewal information, and so may be told what an order replaces.
     is_advised: bool,
+    /// When the last order came to an end.
+    ordered: Option<SystemTime>,
     /// What was told of the next order, if anything was.
     planned: Option<SystemTime>,
     is_told: bool,
@@ -97,6 +117,7 @@ impl Task {
     async fn order(&self, service: &ServiceName, certificate: &mut Certificate) -> Result<(), Unheard> {
         let replaced = certificate.stored.as_ref().filter(|_| certificate.is_advised).and_then(identifier);
         let ordered = self.guarded(service, replaced).await;
+        certificate.ordered = Some(SystemTime::now());
         let (issuer, service) = (self.config.name.clone(), service.clone());
         match ordered {
             Ok(Issued { pem, stored, unsaved }) => {

@@ -41,6 +41,8 @@ pub use self::store::certificate_file;
 
 /// How many events may wait to be read; then orders wait.
 const EVENTS: usize = 16;
+/// How many wishes of operators may wait to be heard; those beyond are refused.
+const WISHES: usize = 16;
 
 /// An ACME server, the account there, and what is ordered from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,21 +189,30 @@ pub enum Answer {
     },
 }
 
+/// A certificate that an operator wants now.
+#[derive(Debug, Clone)]
+struct Wish {
+    service: ServiceName,
+    at: SystemTime,
+}
+
 /// What runs; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Acme {
     wanted: watch::Sender<Arc<Vec<Issuer>>>,
+    wishes: mpsc::Sender<Wish>,
+    heard: Option<mpsc::Receiver<Wish>>,
     events: mpsc::Sender<AcmeEvent>,
     /// What the thread begins with.
     on_start: fn(),
-    is_started: bool,
 }
 
 impl Acme {
     /// Nothing yet. `on_start` is run by the thread when there is one.
     pub fn new(on_start: fn()) -> (Self, mpsc::Receiver<AcmeEvent>) {
         let (events, received) = mpsc::channel(EVENTS);
-        (Self { wanted: watch::Sender::default(), events, on_start, is_started: false }, received)
+        let (wishes, heard) = mpsc::channel(WISHES);
+        (Self { wanted: watch::Sender::default(), wishes, heard: Some(heard), events, on_start }, received)
     }
 
     /// From now on these issuers are asked. One that is as before is not disturbed.
@@ -209,49 +220,84 @@ impl Acme {
     /// # Errors
     /// When there is no thread to be had.
     pub fn set(&mut self, issuers: Vec<Issuer>) -> io::Result<()> {
-        if !self.is_started && !issuers.is_empty() {
+        if !issuers.is_empty()
+            && let Some(wishes) = self.heard.take()
+        {
             let (wanted, events, on_start) = (self.wanted.subscribe(), self.events.clone(), self.on_start);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             thread::Builder::new().name("acme".to_owned()).spawn(move || {
                 on_start();
-                runtime.block_on(supervise(wanted, events));
+                runtime.block_on(supervise(wanted, wishes, events));
                 // A look-up of a name that hangs keeps nobody waiting.
                 runtime.shutdown_background();
             })?;
-            self.is_started = true;
         }
         self.wanted.send_replace(Arc::new(issuers));
         Ok(())
     }
+
+    /// Orders the certificate of a service now, though none may be due; false when too many such wishes wait already. One that
+    /// is being ordered is not ordered once more.
+    pub fn renew(&self, service: &ServiceName) -> bool {
+        self.wishes.try_send(Wish { service: service.clone(), at: SystemTime::now() }).is_ok()
+    }
+}
+
+/// An issuer's task.
+struct Running {
+    issuer: Issuer,
+    wishes: mpsc::Sender<Wish>,
+    task: JoinHandle<()>,
 }
 
 /// Keeps a task for each issuer, until nobody wants any more.
-async fn supervise(mut wanted: watch::Receiver<Arc<Vec<Issuer>>>, events: mpsc::Sender<AcmeEvent>) {
-    let mut running: Vec<(Issuer, JoinHandle<()>)> = Vec::new();
+async fn supervise(
+    mut wanted: watch::Receiver<Arc<Vec<Issuer>>>,
+    mut wishes: mpsc::Receiver<Wish>,
+    events: mpsc::Sender<AcmeEvent>,
+) {
+    let mut running: Vec<Running> = Vec::new();
     loop {
         let issuers = wanted.borrow_and_update().clone();
-        let (stay, leave) = running.into_iter().partition(|(issuer, _)| issuers.contains(issuer));
+        let (stay, leave) = running.into_iter().partition(|one| issuers.contains(&one.issuer));
         running = stay;
-        for (issuer, task) in leave {
-            end(issuer, task, &events).await;
+        for one in leave {
+            one.end(&events).await;
         }
         for issuer in issuers.iter() {
-            if running.iter().all(|(other, _)| other != issuer) {
-                let task = tokio::spawn(issuer::run(issuer.clone(), events.clone(), seed(&issuer.config)));
-                running.push((issuer.clone(), task));
+            if running.iter().all(|one| one.issuer != *issuer) {
+                running.push(Running::begin(issuer.clone(), &events));
             }
         }
-        if wanted.changed().await.is_err() {
-            return;
+        loop {
+            tokio::select! {
+                changed = wanted.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                Some(wish) = wishes.recv() => {
+                    for one in running.iter().filter(|one| one.issuer.config.certificates.contains_key(&wish.service)) {
+                        one.wishes.try_send(wish.clone()).ok(); // others wait already
+                    }
+                }
+            }
         }
     }
 }
 
-async fn end(issuer: Issuer, task: JoinHandle<()>, events: &mpsc::Sender<AcmeEvent>) {
-    task.abort();
-    // An error is the abort, or a panic, which has been told.
-    task.await.ok();
-    challenge::offer(events, &issuer.config.name, Vec::new()).await;
+impl Running {
+    fn begin(issuer: Issuer, events: &mpsc::Sender<AcmeEvent>) -> Self {
+        let (wishes, heard) = mpsc::channel(WISHES);
+        let task = issuer::run(issuer.clone(), events.clone(), heard, seed(&issuer.config));
+        Self { issuer, wishes, task: tokio::spawn(task) }
+    }
+
+    async fn end(self, events: &mpsc::Sender<AcmeEvent>) {
+        self.task.abort();
+        // An error is the abort, or a panic, which has been told.
+        self.task.await.ok();
+        challenge::offer(events, &self.issuer.config.name, Vec::new()).await;
+    }
 }
 
 /// Jitter need not be secret, only different from PoP to PoP, from issuer to issuer and from start to start.

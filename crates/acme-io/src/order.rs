@@ -22,7 +22,7 @@ use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
 
 use crate::{
     AcmeEvent, Answer, IssuerConfig, KeyType, Stored,
-    challenge::offer,
+    challenge::{self, offer},
     error::OrderError,
     http::Https,
     store::{Kept, Store},
@@ -183,7 +183,7 @@ impl Orders {
                 AuthorizationStatus::Valid => continue,
                 state => return Err(OrderError::State { name, state: format!("{state:?}").to_lowercase() }),
             }
-            let offered = authorization.challenges.iter().map(|one| format!("{:?}", one.r#type)).collect();
+            let offered = authorization.challenges.iter().map(|one| challenge::name(&one.r#type)).collect();
             let Some(challenge) = authorization.challenge(kind.acme()) else {
                 return Err(OrderError::NoChallenge { name, wanted: kind.name(), offered });
             };

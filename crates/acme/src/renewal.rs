@@ -55,6 +55,8 @@ pub enum Input {
         /// How long the server does not want to see another one.
         retry_after: Option<Duration>,
     },
+    /// An operator wants a new certificate now, whatever is there and whatever the server said.
+    Wanted,
     /// The renewal information that was asked for.
     Suggested {
         /// When to renew; `None` when the answer was of no use, or none came.
@@ -125,6 +127,8 @@ impl Renewal {
                 let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MOST);
                 self.order_at = Some(now + self.backoff().max(asked));
             }
+            // One that is under way is what is wanted.
+            Input::Wanted => self.order_at = self.order_at.map(|_| now),
             Input::Suggested { window, ask_after } => {
                 let after = ask_after.unwrap_or(ASK_DEFAULT).clamp(ASK_LEAST, ASK_MOST);
                 self.ask_at = self.held.is_some().then(|| now + after);

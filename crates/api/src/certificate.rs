@@ -28,6 +28,15 @@ pub struct Certificate {
     pub order: Option<CertificateOrder>,
 }
 
+/// What `POST /v1/certificates/{service}/renew` answers: the order is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewing {
+    /// The service.
+    pub service: ServiceName,
+    /// From whom its certificate is ordered.
+    pub issuer: IssuerName,
+}
+
 /// Where the orders of a certificate stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateOrder {

@@ -13,6 +13,7 @@
 //! | `GET /v1/routes/lookup?address=` ([`LookupQuery`]) | [`RouteLookup`] |
 //! | `GET /v1/backends` | [`Backends`] |
 //! | `GET /v1/certificates` | [`Certificates`] |
+//! | `POST /v1/certificates/{service}/renew` | [`Renewing`] |
 //! | `GET /v1/events?since=SEQ` ([`EventsQuery`]) | [`Events`] |
 //! | `GET /v1/events?since=SEQ&follow=true` | one [`EventLine`] a line, without end |
 //! | `POST /v1/orders` with [`OrderRequest`] | [`Ordered`] |
@@ -43,7 +44,7 @@ mod time;
 pub use alarm::{Alarm, AlarmKind};
 pub use backend::{Backend, Backends, Distance, ServerRole};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
-pub use certificate::{Certificate, CertificateOrder, Certificates};
+pub use certificate::{Certificate, CertificateOrder, Certificates, Renewing};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
 pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};
 pub use hold::{Evidence, Hold, Sighting};
@@ -95,6 +96,11 @@ pub mod paths {
     pub const RELOAD: &str = "/v1/reload";
     /// Leave without a word and begin anew.
     pub const RESTART: &str = "/v1/restart";
+
+    /// Orders the certificate of a service.
+    pub fn renew(service: &proxima_types::ServiceName) -> String {
+        format!("{CERTIFICATES}/{service}/renew")
+    }
 
     /// One peer.
     pub fn peer(name: &proxima_types::PeerName) -> String {

@@ -5,10 +5,10 @@ use std::{net::IpAddr, time::Duration};
 use proxima_api::{
     AdvertisedRoutes, Backends, BfdSessions, By, Certificates, DrainRequest, DrainStatus, ErrorBody,
     OrderRequest, Ordered, PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded,
-    RestartRequest, Restarting, RouteFilter, RouteLookup, Status,
+    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, Status,
 };
 use proxima_bgp_speaker::CommandError;
-use proxima_types::PeerName;
+use proxima_types::{PeerName, ServiceName};
 use tokio::{
     sync::{
         mpsc::{self, Receiver, Sender},
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Backends(Reply<Backends>),
     /// All certificates of services.
     Certificates(Reply<Certificates>),
+    /// Order the certificate of a service now.
+    Renew(ServiceName, Reply<Result<Renewing, CommandRefusal>>),
     /// What the data plane counted.
     Traffic(Reply<Counts>),
     /// Order something for groups.
@@ -201,6 +203,13 @@ impl ControlClient {
 
     pub(crate) async fn certificates(&self) -> Result<Certificates, ControlError> {
         self.ask(Command::Certificates).await
+    }
+
+    pub(crate) async fn renew(
+        &self,
+        service: ServiceName,
+    ) -> Result<Result<Renewing, CommandRefusal>, ControlError> {
+        self.ask(|reply| Command::Renew(service, reply)).await
     }
 
     pub(crate) async fn traffic(&self) -> Result<Counts, ControlError> {

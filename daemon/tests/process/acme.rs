@@ -221,7 +221,8 @@ fn by_tls_alpn_01_a_certificate_is_ordered_renewed_under_an_open_connection_and_
 }
 
 #[test]
-fn by_http_01_a_certificate_is_ordered_and_a_restart_without_a_server_serves_the_stored_one() {
+fn by_http_01_a_certificate_is_ordered_and_at_will_again_and_a_restart_without_a_server_serves_the_stored_one()
+ {
     let mut managed = Managed::new("http-01", PebbleManner::default());
     let mut daemon = managed.start();
     wait_obtained(&daemon, 1);
@@ -236,6 +237,14 @@ fn by_http_01_a_certificate_is_ordered_and_a_restart_without_a_server_serves_the
     let (serial, listed) = (managed.serial(), proxima(&managed.pop.socket(), &["certificates"]));
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.contains("web.example www.web.example  pebble"), "{listed}");
+    let refused = proxima(&managed.pop.socket(), &["renew", "web"]);
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("no certificate is ordered for `web`"), "{refused}");
+    assert!(refused.contains("services that have one: secure"), "{refused}");
+    assert!(proxima(&managed.pop.socket(), &["renew", "secure"]).status.success());
+    wait_obtained(&daemon, 2);
+    assert_ne!(managed.serial(), serial, "an operator has asked for another");
+    let serial = managed.serial();
     daemon.signal(Signal::SIGTERM);
     assert!(daemon.wait_exit().success());
 

@@ -171,3 +171,15 @@ fn a_certificate_that_seems_due_as_it_comes_is_not_ordered_again_at_once() {
         assert!(renewal.order_at().unwrap() >= now + least);
     }
 }
+
+#[test]
+fn what_an_operator_wants_goes_before_pauses_and_is_not_done_twice() {
+    let mut renewal = unadvised(day(1), 7);
+    renewal.handle(day(2), Input::Wanted);
+    assert_eq!(renewal.poll_output(day(2)), Some(Output::Order));
+    renewal.handle(day(2), Input::Wanted);
+    assert_eq!(renewal.poll_output(day(2)), None, "it is under way");
+    renewal.handle(day(2), Input::Failed { retry_after: Some(DAY) });
+    renewal.handle(day(2), Input::Wanted);
+    assert_eq!(renewal.poll_output(day(2)), Some(Output::Order));
+}

@@ -1,6 +1,7 @@
-//! `proxima certificates`.
+//! `proxima certificates` and `proxima renew`.
 
-use proxima_api::{Certificate, Certificates, paths};
+use proxima_api::{Certificate, Certificates, Renewing, paths};
+use proxima_types::ServiceName;
 
 use crate::{
     client::Client,
@@ -44,6 +45,20 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
         return Ok(output.line("no service has a certificate")?);
     }
     Ok(output.table(&table)?)
+}
+
+pub(crate) async fn renew(
+    service: &ServiceName,
+    client: &Client,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let answer = client.post::<Renewing>(&paths::renew(service), &serde_json::json!({})).await?;
+    if output.json() {
+        return Ok(output.raw(&answer.json)?);
+    }
+    let Renewing { service, issuer } = answer.value;
+    let line = format!("{service}: ordered from {issuer}; `proxima events --follow` tells what comes of it");
+    Ok(output.line(line)?)
 }
 
 /// What has gone wrong.

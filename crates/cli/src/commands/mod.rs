@@ -37,6 +37,7 @@ pub(crate) async fn run(
         Command::Routes(command) => routes::run(command, client, output).await?,
         Command::Backends => backends::run(client, output).await?,
         Command::Certificates => certificates::run(client, output).await?,
+        Command::Renew { service } => certificates::renew(service, client, output).await?,
         Command::Announce(args) => order::order(OrderVerb::Announce, args, client, output).await?,
         Command::Withdraw(args) => order::order(OrderVerb::Withdraw, args, client, output).await?,
         Command::Auto(args) => order::auto(&args.groups, args.reason.as_deref(), client, output).await?,

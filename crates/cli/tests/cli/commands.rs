@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::RawQuery,
+    extract::{Path, RawQuery},
     routing::{get, post},
 };
 use proxima_api::{
@@ -91,6 +91,20 @@ async fn certificates_show_their_ends_and_what_keeps_orders_from_success() {
     let golden = include_str!("golden/certificates.txt");
     let body = include_str!("golden/certificates.json");
     shows::<Certificates>("/v1/certificates", &["certificates"], body, golden).await;
+}
+
+#[tokio::test]
+async fn renew_orders_the_certificate_of_the_service_that_is_named() {
+    let renew =
+        async |Path(service): Path<String>| Json(serde_json::json!({ "service": service, "issuer": "le" }));
+    let daemon = Place::new().serve(Router::new().route("/v1/certificates/{service}/renew", post(renew)));
+    for (args, text) in [
+        (&["renew", "api"][..], "api: ordered from le; `proxima events --follow` tells what comes of it\n"),
+        (&["renew", "api", "--json"], "{\"issuer\":\"le\",\"service\":\"api\"}\n"),
+    ] {
+        let outcome = daemon.proxima(args).await;
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, text), "{args:?}: {}", outcome.stderr);
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use proxima_api::{
     AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, Certificates, DrainStatus, Drained, Event,
     EventKind, Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes,
-    Reloaded, RouteLookup, Status, Timestamp,
+    Reloaded, Renewing, RouteLookup, Status, Timestamp,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{Asn, GroupName, ReachState};
@@ -86,6 +86,10 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
         }
         Command::Restart(_, reply) => {
             reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
+        }
+        Command::Renew(service, reply) => {
+            let issuer = "le".parse().unwrap();
+            reply.send(Ok(Renewing { service, issuer })).unwrap();
         }
         Command::Certificates(reply) => reply.send(Certificates { certificates: vec![] }).unwrap(),
         Command::Backends(reply) => reply.send(Backends { backends: vec![] }).unwrap(),
@@ -278,6 +282,14 @@ async fn commands_reach_the_peer_they_name() {
 }
 
 #[tokio::test]
+async fn an_order_of_a_certificate_names_the_service_in_its_path() {
+    let world = world();
+    let (status, answer) = world.ask("POST", "/v1/certificates/web/renew", "").await;
+    let renewing: Renewing = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, renewing.service.as_str()), (200, "web"));
+}
+
+#[tokio::test]
 async fn drain_takes_a_reason_or_nothing() {
     let world = world();
     let (status, body) = world.ask("POST", "/v1/drain", r#"{"reason":"new kernel"}"#).await;
@@ -331,6 +343,7 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("POST", "/v1/peers/router/explode", "", 404, "`explode` is nothing", "reset, refresh, shutdown, up"),
         ("POST", "/v1/peers/router/shutdown", "down!", 400, "not what is asked for", "reason"),
         ("GET", "/v1/peers/router/reset", "", 405, "does not take GET", "POST is for"),
+        ("POST", "/v1/certificates/-x-/renew", "", 404, "there is no service `-x-`", "proxima certificates"),
         ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
         ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),
