@@ -41,6 +41,7 @@ mod descriptors;
 mod distance;
 mod doubt;
 mod groups;
+mod listeners;
 mod metrics_server;
 mod neighbours;
 mod notify;

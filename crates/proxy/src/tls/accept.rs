@@ -22,20 +22,27 @@ use super::{
 use crate::{
     Challenges,
     close::reset_on_close,
+    entry::{Entry, Open},
     http,
     stats::{HandshakeFailure, Unserved},
     stream::Stream,
     timer::Timer,
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// How long a handshake that a drain finds under way may still take.
 const WHILE_DRAINING: Duration = Duration::from_millis(500);
 
 /// Serves one connection: handshake, then the version of HTTP that ALPN agreed on.
-pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: TcpStream, peer: SocketAddr) {
-    let counters = worker.services[listener].clone();
-    let service = worker.service(listener);
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    open: Open,
+    entry: Rc<Entry>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
+    let counters = entry.counters.clone();
+    let service = worker.service(&entry);
     let server = service.as_ref().and_then(|service| service.tls().cloned());
     let Some(server) = server else {
         counters.unserved(Unserved::NoBackends);
@@ -46,7 +53,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: 
     if tcp.set_nodelay(true).is_err() {
         return;
     }
-    match handshake(&worker, &server, challenges.as_deref(), tcp).await {
+    match handshake(&worker, &entry, &server, challenges.as_deref(), tcp).await {
         Ok(mut stream) if stream.alpn() == Some(ACME_TLS) => {
             tracing::debug!(%peer, "TLS-ALPN-01 answered");
             stream.end();
@@ -54,13 +61,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: 
         Ok(stream) => {
             counters.handshake(stream.handshake());
             // A task of its own: what the handshake needed is not kept for the life of the connection.
-            tokio::task::spawn_local(http::serve(
-                worker,
-                open,
-                listener,
-                Stream::Tls(Box::new(stream)),
-                peer,
-            ));
+            let stream = Stream::Tls(Box::new(stream));
+            open.serve(move |open| http::serve(worker, open, entry, stream, peer));
         }
         Err(error) => {
             let reason = reason(&error, &server);
@@ -72,6 +74,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: 
 
 async fn handshake(
     worker: &Worker,
+    entry: &Entry,
     server: &TlsServer,
     challenges: Option<&Challenges>,
     tcp: TcpStream,
@@ -82,18 +85,19 @@ async fn handshake(
         None => ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?,
         Some(challenges) => {
             let mut acceptor = Acceptor::default();
-            let accepted = within(worker, &timer, |cx| poll_hello(&mut acceptor, &tcp, cx)).await?;
+            let accepted = within(worker, entry, &timer, |cx| poll_hello(&mut acceptor, &tcp, cx)).await?;
             go_on(accepted, challenges, &server.tcp, &tcp)?
         }
     };
     let mut stream = TlsStream::new(tcp, Connection::Server(connection));
-    within(worker, &timer, |cx| stream.poll_handshake(cx)).await?;
+    within(worker, entry, &timer, |cx| stream.poll_handshake(cx)).await?;
     Ok(stream)
 }
 
 /// What `poll` comes to before the timer fires, which a drain sets sooner.
 async fn within<T>(
     worker: &Worker,
+    entry: &Entry,
     timer: &Timer,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
 ) -> io::Result<T> {
@@ -102,7 +106,7 @@ async fn within<T>(
         if let Poll::Ready(result) = poll(cx) {
             return Poll::Ready(result);
         }
-        if worker.is_draining() && !is_hurried {
+        if worker.has_to_leave(entry) && !is_hurried {
             is_hurried = true;
             timer.arm_after(WHILE_DRAINING);
         }

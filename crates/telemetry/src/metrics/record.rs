@@ -1,6 +1,6 @@
 //! From the admin interface's words to metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxima_api::{
     AlarmKind, Backends, BfdState, Certificates, EventKind, Held, OrderVerb, Peers, ServerRole, SessionState,
@@ -8,7 +8,7 @@ use proxima_api::{
 };
 use proxima_types::{Health, IssuerName, ReachState, ServiceName};
 
-use super::table;
+use super::{table, tally};
 
 /// Counts an event.
 pub(crate) fn count_event(kind: &EventKind) {
@@ -43,6 +43,21 @@ pub(crate) fn count_event(kind: &EventKind) {
 fn order(service: &ServiceName, issuer: &IssuerName, result: &str) {
     let labels = [("service", service.as_str()), ("issuer", issuer.as_str()), ("result", result)];
     table::ORDERS.add(&labels, 1);
+}
+
+/// Sets the counters of events, of those that are there.
+pub fn record_events(status: &Status, peers: &Peers, backends: &Backends) {
+    let groups: BTreeSet<_> = status.groups.iter().map(|group| group.name.as_str()).collect();
+    let peers: BTreeSet<_> = peers.peers.iter().map(|peer| peer.name.as_str()).collect();
+    let backends: BTreeSet<_> = backends.backends.iter().map(|backend| backend.id.as_str()).collect();
+    let services: BTreeSet<_> = status.services.iter().map(|service| service.name.as_str()).collect();
+    tally::tell(|label, value| match label {
+        "service" => services.contains(value),
+        "group" => groups.contains(value),
+        "peer" => peers.contains(value),
+        "backend" => backends.contains(value),
+        _ => true,
+    });
 }
 
 /// Sets the gauges that tell of the daemon, its groups and listeners.

@@ -4,6 +4,7 @@ mod app;
 mod bgp;
 mod client;
 mod daemon;
+mod load;
 mod pebble;
 mod pop;
 mod port;
@@ -25,6 +26,7 @@ pub(crate) use self::{
     },
     client::{Client, exchange, get},
     daemon::Daemon,
+    load::Load,
     pebble::{Manner as PebbleManner, Pebble},
     pop::Pop,
     port::Port,
