@@ -10,7 +10,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
+    "docs/acme.md",
     "docs/bgp.md",
     "docs/faults.md",
     "docs/guard.md",
