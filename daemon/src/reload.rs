@@ -30,6 +30,7 @@ use std::{
     time::Instant,
 };
 
+use proxima_acme_io::IssuerConfig;
 use proxima_api::{ErrorBody, EventKind, ReloadRequest, Reloaded, Reloads};
 use proxima_bgp_speaker::AllowList;
 use proxima_config::{Changes, Config, ConfigErrors, Part};
@@ -45,6 +46,7 @@ use self::{
     refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
 };
 use crate::{
+    acme,
     admin::{CommandRefusal, Reply},
     control::Control,
     descriptors, listeners, probing,
@@ -74,6 +76,7 @@ pub(crate) struct Plan {
     config: Config,
     peers: Peers,
     tls: Tls,
+    issuers: Vec<IssuerConfig>,
     changes: Reloaded,
     steps: Vec<Step>,
     /// Whether stations or table dumps differ.
@@ -251,7 +254,7 @@ impl Control {
 
     /// The plan is in force when this returns; the workers have it a moment later.
     fn take_over(&mut self, plan: Plan, means: Means, asked: Asked) {
-        let Plan { config, peers, tls, changes, newcomers, arriving, groups, .. } = plan;
+        let Plan { config, peers, mut tls, issuers, changes, newcomers, arriving, groups, .. } = plan;
         let Means { sockets, findings } = means;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
@@ -263,7 +266,11 @@ impl Control {
         }
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
+        tls.keep_newer(&self.tls);
+        let told = self.tls.missing();
         self.tls = tls;
+        self.ordering.set(issuers, &self.tls);
+        self.tell_missing(&told);
         self.arriving.clear();
         let verdicts = self.take_over_backends(&before, arriving, findings);
         self.distances.reconfigure(&self.config);
@@ -369,6 +376,9 @@ impl Control {
         let tls = self.tls.again(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed, and the certificates before stay in use")
         })?;
+        let issuers = acme::issuers(&config).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed, and who was asked for certificates is asked on")
+        })?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()
@@ -394,7 +404,7 @@ impl Control {
             tls: tls.differing(&self.tls),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, tls, changes, steps, watchers, newcomers, arriving, groups, force })
+        Ok(Plan { config, peers, tls, issuers, changes, steps, watchers, newcomers, arriving, groups, force })
     }
 }
 

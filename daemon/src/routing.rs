@@ -71,7 +71,7 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let backends = config.pools.values().flat_map(|pool| &pool.backends);
     let backends = Arc::new(backends.map(|backend| (backend.id.clone(), backend.address)).collect());
-    Snapshot { services, backends, probed: probed(config, tls) }
+    Snapshot { services, backends, probed: probed(config, tls), ..Snapshot::default() }
 }
 
 /// The ways of probes that go through the data plane, by backend.

@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use proxima_acme_io::Acme;
 use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
@@ -29,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    acme,
     admin::{self, AdminSocket},
     bfd::BfdSessions,
     control::{Control, End, Inputs, Parts},
@@ -37,6 +39,7 @@ use crate::{
     listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
+    priority,
     probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
     reload::Peers,
@@ -82,6 +85,7 @@ impl Daemon {
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
+        let issuers = acme::issuers(&config)?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
@@ -128,6 +132,7 @@ impl Daemon {
         let (servers_end, ending) = watch::channel(false);
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
         let servers = serve(socket, metrics, &client, &journal, sources, &ending);
+        let (acme, acme_events) = Acme::new(priority::lower);
         let (reloads, reload_outcomes) = mpsc::channel(1);
         let (supervisor, pulse) = (Supervisor::from_env(), Pulse::default());
         let watch = pulse::watch(pulse.clone(), pulse::LIMIT, pulse::end_the_process)
@@ -140,6 +145,7 @@ impl Daemon {
             traffic,
             snapshot,
             tls,
+            acme: (acme, issuers),
             bfd,
             prober,
             via,
@@ -164,6 +170,7 @@ impl Daemon {
             views,
             commands,
             reloads: reload_outcomes,
+            acme: acme_events,
             signals,
         };
         Ok(Self {

@@ -109,6 +109,7 @@ const NEEDS: &[Need] = &[
         purpose: "a router to talk with, and a health check to compare with",
         tasks: &[Task::Test, Task::BenchFlaps],
     },
+    Need { program: "pebble", package: "pebble", purpose: "an ACME server", tasks: &[Task::Test] },
     Need { program: "bgpdump", package: "bgpdump", purpose: "reads MRT files", tasks: &[Task::Test] },
     Need { program: "pmbmpd", package: "pmacct", purpose: "a BMP collector", tasks: &[Task::Test] },
     // Its own programs are not on the path; this one comes with them.

@@ -4,6 +4,7 @@
 //! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
 //! [`Config`] is [`Config::parse`].
 
+mod acme;
 mod announce;
 mod bgp;
 mod passive;
@@ -20,10 +21,11 @@ use std::{
 
 use proxima_probe_kind::{Notice, ProbeKind};
 use proxima_types::{
-    BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, ServiceName,
-    Weight,
+    BackendId, GroupName, IssuerName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName,
+    ServiceName, Weight,
 };
 
+pub use acme::{Challenge, ExternalAccount, Issuer, KeyType, Managed};
 pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
@@ -46,6 +48,8 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// Where it is served from.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// Whom certificates are ordered from.
+    pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The hand-over of running connections between PoPs; absent: none.
     pub catchment: Option<Catchment>,
     /// The worker threads.
