@@ -326,9 +326,9 @@ impl Control {
                 listeners::tell(&self.journal, &self.data_plane.listeners(), &[]);
             }
         }
-        let (phase, alive) = (self.phase(), self.watchdog.fault().is_none());
+        let phase = self.phase();
         let states = || self.groups.iter().map(|(group, _)| (&group.config().name, group.state()));
-        self.supervisor.turn(now, phase, alive, || notify::status(phase, states()));
+        self.supervisor.turn(now, phase, || notify::status(phase, states()));
     }
 
     /// Nothing of this process ran for a while: what was known before is that much older.

@@ -7,11 +7,11 @@ use std::{
 
 use proxima_announce::{
     Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
-    Origin, Output, Override, View, WhenDown, Withdrawn,
+    Origin, Output, View, WhenDown, Withdrawn,
 };
 use proxima_config::{Backend, Config, Withdrawals};
 use proxima_health::{Degradation, Member, RegionScore, region_score};
-use proxima_types::{Announcement, BackendId, GroupName, Health, Prefix, ReachState, ServiceName};
+use proxima_types::{Announcement, BackendId, GroupName, Health, Prefix, ServiceName};
 
 use crate::routing::Observed;
 
@@ -113,7 +113,7 @@ impl Groups {
 
     /// Whether nothing is announced.
     pub(crate) fn are_withdrawn(&self) -> bool {
-        self.announcer.groups().all(|group| group.state() == ReachState::Withdrawn)
+        self.announcer.is_silent()
     }
 
     /// Each group with the services that gate it.
@@ -153,10 +153,7 @@ impl Groups {
         let mut tried = self.clone();
         tried.reconfigure(now, config);
         tried.score(now, config, believed, &|_| Vec::new());
-        let silent = |group: &Group| {
-            group.by_health_alone() == ReachState::Withdrawn && group.order().verb != Override::Announce
-        };
-        !self.are_withdrawn() && tried.announcer.groups().all(silent)
+        self.announcer.would_fall_silent(&tried.announcer)
     }
 }
 
@@ -268,6 +265,8 @@ fn group_config(config: &Config, group: &proxima_config::Group) -> GroupConfig {
 
 #[cfg(test)]
 mod tests {
+    use proxima_announce::Override;
+
     use super::*;
 
     const CONFIG: &str = include_str!("../tests/two-jurisdictions.toml");

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Subject {
-    /// proximad with its defaults, and damping with its defaults.
+    /// proximad with its defaults.
     Proxima,
     /// ExaBGP's healthcheck with its defaults.
     Exabgp,
@@ -137,7 +137,6 @@ services = ["web"]
 vip = "none"
 [announce.web.withdrawn]
 hold-down = "{hold_down}s"
-[announce.web.damping]
 [services.web]
 listen = ["{to_app}:8080"]
 protocol = "http"
