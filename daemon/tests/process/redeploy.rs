@@ -276,13 +276,14 @@ fn no_request_fails_and_no_update_is_sent_while_certificates_routes_and_pools_ar
             "[[services.web.routes]]\nmatch = {{ path-prefix = \"/{number}\" }}\npool = \"app\"\n\
              [[services.web.routes]]\npool = \"app\"\ntimeouts = {{ total = \"{total}s\" }}\n"
         );
-        // One of the three is away, another takes its name, or the weights are others.
+        // One of the three is away, another has a new name, the weights are others, or nothing is there that was.
         let [one, other, third] = [0, 1, 2].map(|turn| &apps[(number + turn) % 3]);
         let moved = backend(other, 70).replace(other.name, "eu-9");
-        let backends = match number % 3 {
+        let backends = match number % 4 {
             0 => backend(one, 30) + &backend(other, 70),
             1 => backend(one, 10) + &moved,
-            _ => moved + &backend(third, 50),
+            2 => moved + &backend(third, 50),
+            _ => backend(one, 100).replace(one.name, "eu-8"),
         };
         write(&pop, &path, &backends);
         let reloaded = reload(&daemon);
