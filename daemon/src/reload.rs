@@ -36,7 +36,7 @@ use proxima_bgp_speaker::AllowList;
 use proxima_config::{Changes, Config, ConfigErrors, Part};
 use proxima_health::Percent;
 use proxima_probe::ProbeEvent;
-use proxima_proxy::Prepared;
+use proxima_proxy::{Listener, Prepared};
 use proxima_types::{BackendId, GroupName, Health};
 
 pub(crate) use self::peers::Peers;
@@ -116,8 +116,8 @@ enum Stage {
     Prepared(Box<Plan>, Result<Means, String>),
     /// Whether peers are as planned.
     CarriedOut(Box<Plan>, Means, Result<(), String>),
-    /// The workers serve by it.
-    Served(Box<Reloaded>),
+    /// The workers serve by it; with what was listened on before.
+    Served(Box<Reloaded>, Vec<Listener>),
 }
 
 /// A name's changes in the interface's words.
@@ -171,8 +171,9 @@ impl Control {
                     "the file is sound, but this host can't do what it asks for; all is as it was before";
                 self.give_up(refusal(error, hint), asked);
             }
-            Stage::Served(changes) => {
+            Stage::Served(changes, listened) => {
                 self.supervisor.reloaded(None);
+                listeners::tell(&self.journal, &listened, &self.data_plane.listeners());
                 self.journal.publish(EventKind::Reloaded { changes: changes.clone() });
                 answer(asked, Ok(*changes));
             }
@@ -290,13 +291,12 @@ impl Control {
         self.observers.follow(&self.config, &self.speaker);
         self.vips.keep(vips::wanted(&self.config), self.config.drain.withdrawn);
         self.tell_verdicts(verdicts);
-        listeners::tell(&self.journal, &listened, &self.data_plane.listeners());
         let done = self.reloads.clone();
         tokio::spawn(async move {
             if !taking.over().await {
                 tracing::error!("a worker does not take over what a reload has changed");
             }
-            done.send(Outcome { stage: Stage::Served(Box::new(changes)), asked }).await.ok();
+            done.send(Outcome { stage: Stage::Served(Box::new(changes), listened), asked }).await.ok();
         });
     }
 

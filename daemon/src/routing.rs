@@ -311,4 +311,28 @@ mod tests {
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         assert_eq!(order(&snapshot(&config, &all), 1), ["app/eu-1", "app/us-1", "app/apac-1"]);
     }
+    #[test]
+    fn a_reload_takes_another_distance_over_and_keeps_the_routes_to_backends_that_stay() {
+        let by_bgp = config("bgp");
+        let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
+        let mut distances = Distances::new(&by_bgp);
+        let tls = Tls::load(&by_bgp).unwrap();
+        let order = |config: &Config, distances: &Distances| {
+            order(&super::snapshot(config, &tls, &all, distances), 1)
+        };
+        distances.learn([(address("3"), Some(route("10.3.0.0/16", &[65001], |_| {})))]);
+        let by_route = ["app/eu-1", "app/us-1", "app/apac-1"];
+        assert_eq!(order(&by_bgp, &distances), by_route);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(order(&by_bgp, &distances), by_route, "what is known stays known");
+        let by_time = config("rtt");
+        distances.reconfigure(&by_time);
+        assert_eq!(order(&by_time, &distances), ["app/eu-1", "app/apac-1", "app/us-1"]);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(
+            order(&by_bgp, &distances),
+            ["app/eu-1", "app/apac-1", "app/us-1"],
+            "nothing is known yet"
+        );
+    }
 }
