@@ -135,7 +135,7 @@ impl Paths {
             path_id: node.path_id,
             shared: self.sets.shared(node.shared).clone(),
             received_at: self.time(node.received)?,
-            stale: self.state(node, prefix.family()) == State::Stale,
+            stale: self.peers.life(node.peer(), prefix.family()).stale(node.generation()),
             unusable: node.standing().or((!usable).then_some(Unusable::NextHop)),
         })
     }

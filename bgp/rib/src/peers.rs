@@ -9,13 +9,15 @@
 //!                   dead     stale   fresh           kept = 41, oldest = 43, current = 45
 //! ```
 //!
+//! Of the stale ones those before `known` are from before the loss of the session, the others from before a refresh on it.
+//!
 //! Generations are counted in eight bits. Dead ones come free when their paths have been collected.
 
 use std::collections::HashMap;
 
 use proxima_types::Family;
 
-use crate::{Counts, PathSource, PeerId, Unusable, source::index};
+use crate::{Counts, PathSource, PeerId, Stale, Unusable, source::index};
 
 /// The most peers at a time: a path has 22 bits for its peer.
 const MAX_PEERS: usize = 1 << 22;
@@ -41,6 +43,8 @@ pub(crate) struct Peer {
 pub(crate) struct Life {
     current: u8,
     oldest: u8,
+    /// The oldest that came on the session there is, or would have if it has brought none.
+    known: u8,
     /// The oldest that any path, even a dead one, may have.
     kept: u8,
     fresh: Tally,
@@ -152,6 +156,16 @@ impl Life {
         }
     }
 
+    /// Since what paths of a generation are stale, if they are.
+    pub(crate) fn stale(&self, generation: u8) -> Option<Stale> {
+        let is_known = self.current.wrapping_sub(generation) <= self.current.wrapping_sub(self.known);
+        (self.state(generation) == State::Stale).then_some(if is_known {
+            Stale::Refresh
+        } else {
+            Stale::Restart
+        })
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let Self { fresh, stale, .. } = self;
         Counts {
@@ -187,11 +201,14 @@ impl Life {
     }
 
     /// Begins a generation: what is fresh is stale now.
-    pub(crate) fn mark_stale(&mut self) {
+    pub(crate) fn mark_stale(&mut self, since: Stale) {
         if self.counts().paths == 0 && self.dead == 0 {
             return;
         }
         self.current = self.current.wrapping_add(1);
+        if since == Stale::Restart {
+            self.known = self.current;
+        }
         self.stale = Tally {
             paths: self.stale.paths + self.fresh.paths,
             loops: self.stale.loops + self.fresh.loops,
@@ -204,6 +221,7 @@ impl Life {
     pub(crate) fn sweep(&mut self) -> usize {
         let swept = std::mem::take(&mut self.stale).paths;
         self.oldest = self.current;
+        self.known = self.current;
         self.dead += swept;
         if self.dead == 0 {
             self.kept = self.oldest;
@@ -211,11 +229,13 @@ impl Life {
         swept
     }
 
-    /// The generation of all stale paths once each has been given it, and no dead ones are left.
-    pub(crate) fn join_stale(&mut self) -> u8 {
+    /// All stale paths have been given the generation before the current one, and no dead ones are left. If some were
+    /// from before the loss of the session, all count as such.
+    pub(crate) fn join_stale(&mut self) {
+        let any_lost = self.known != self.oldest;
         self.oldest = self.current.wrapping_sub(1);
+        self.known = if any_lost { self.current } else { self.oldest };
         self.kept = self.oldest;
-        self.oldest
     }
 }
 

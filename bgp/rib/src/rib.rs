@@ -6,7 +6,7 @@ use proxima_bgp_wire::{Attributes, NextHop, Nlri, Update};
 use proxima_types::Family;
 
 use crate::{
-    Applied, BestPathRules, Change, Counts, PathSource, PeerId, Shared, UnknownPeer, Watch,
+    Applied, BestPathRules, Change, Counts, PathSource, PeerId, Shared, Stale, UnknownPeer, Watch,
     key::{AnyKey, Key, V4, V6},
     paths::{Incoming, Inserted, Paths},
     standing,
@@ -162,9 +162,9 @@ impl Rib {
 
     /// Marks all the peer's paths of a family stale (RFC 4724 §4.2, RFC 7313 §4). Those that were stale before stay so:
     /// sweep first where a second restart has to delete them.
-    pub fn mark_stale(&mut self, peer: PeerId, family: Family) {
+    pub fn mark_stale(&mut self, peer: PeerId, family: Family, since: Stale) {
         if let Some(number) = self.paths.peers.number(peer) {
-            self.begin_generation(number, family);
+            self.begin_generation(number, family, since);
             self.watches.touch_all();
         }
     }
@@ -179,7 +179,7 @@ impl Rib {
     /// Removes all paths of a family; returns how many.
     pub fn drop_family(&mut self, peer: PeerId, family: Family) -> usize {
         let Some(number) = self.paths.peers.number(peer) else { return 0 };
-        self.begin_generation(number, family);
+        self.begin_generation(number, family, Stale::Restart);
         self.watches.touch_all();
         self.paths.peers.life_mut(number, family).sweep()
     }
@@ -192,11 +192,11 @@ impl Rib {
         dropped
     }
 
-    fn begin_generation(&mut self, peer: u32, family: Family) {
+    fn begin_generation(&mut self, peer: u32, family: Family, since: Stale) {
         if self.paths.peers.life(peer, family).is_exhausted() {
             self.join_stale(peer, family);
         }
-        self.paths.peers.life_mut(peer, family).mark_stale();
+        self.paths.peers.life_mut(peer, family).mark_stale(since);
     }
 
     /// Makes room for generations: once in 254 of them, if nothing was swept or collected all the while.

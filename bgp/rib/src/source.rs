@@ -34,6 +34,15 @@ pub struct PathSource {
     pub local_role: Option<Role>,
 }
 
+/// Since what a path waits to be announced again. It is used as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stale {
+    /// The loss of the session (RFC 4724 §4.2): whether the peer still has it is not known.
+    Restart,
+    /// The beginning of a refresh on the session (RFC 7313 §4): the peer would have withdrawn what it no longer has.
+    Refresh,
+}
+
 /// The peer never was up, or is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} has sent routes without a session; tell of the session first")]

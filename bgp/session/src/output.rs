@@ -52,8 +52,12 @@ pub enum RibChange {
     Update(Box<ReceivedUpdate>),
     /// The peer has sent all its routes of the family.
     EndOfRib(Family),
-    /// All routes of the family are stale from now on: used as before, until they are announced anew or swept.
+    /// The session is lost, and all routes of the family are stale from now on (RFC 4724 §4.2): used as before, until they
+    /// are announced anew or swept.
     MarkStale(Family),
+    /// The peer begins to send all its routes of the family again (RFC 7313 §4): what it does not announce anew is swept
+    /// at the end. Until then it stands as before, the session being up.
+    BeginRefresh(Family),
     /// The routes of the family that are still stale go.
     SweepStale(Family),
     /// All routes of the family go.

@@ -82,7 +82,7 @@ impl Refreshes {
         match (mark.kind, refresh.until) {
             (RefreshKind::Begin, _) => {
                 *refresh = Refresh { asked: false, until: Some(now + REFRESH_TIME) };
-                Ok(RibChange::MarkStale(family))
+                Ok(RibChange::BeginRefresh(family))
             }
             (RefreshKind::End, Some(_)) => {
                 refresh.until = None;

@@ -343,6 +343,7 @@ impl Session {
             | RibChange::Update(_)
             | RibChange::EndOfRib(_)
             | RibChange::MarkStale(_)
+            | RibChange::BeginRefresh(_)
             | RibChange::SweepStale(_) => {}
         }
         self.shared.outputs.push_back(Output::Rib(change));

@@ -16,7 +16,7 @@ mod taps;
 
 use std::{collections::HashMap, io, sync::Arc, time::Instant};
 
-use proxima_bgp_rib::{BestPathRules, Change, Counts, PathSource, PeerId, Rib, Watch};
+use proxima_bgp_rib::{BestPathRules, Change, Counts, PathSource, PeerId, Rib, Stale, Watch};
 use proxima_bgp_session::RibChange;
 use proxima_types::{Family, Prefix};
 use tokio::sync::{
@@ -212,7 +212,8 @@ impl Thread {
                     Err(error) => tracing::error!(%error, "BGP: an UPDATE was not taken into the table"),
                 }
             }
-            RibChange::MarkStale(family) => self.rib.mark_stale(peer, family),
+            RibChange::MarkStale(family) => self.rib.mark_stale(peer, family, Stale::Restart),
+            RibChange::BeginRefresh(family) => self.rib.mark_stale(peer, family, Stale::Refresh),
             RibChange::SweepStale(family) => {
                 self.taps.losing(&self.rib, (peer, family), at, true);
                 self.garbage |= self.rib.sweep_stale(peer, family) > 0;

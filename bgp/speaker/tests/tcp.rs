@@ -11,12 +11,15 @@ use std::{
 
 use common::{
     V4, V6, attributes, event, free_port, own_address, peer, plain, prefix,
-    raw::{KEEPALIVE, OPEN, THEIR_AS, connect_from, handshake, read_message, read_notification, router},
+    raw::{
+        KEEPALIVE, MP_IPV4, OPEN, ROUTE_REFRESH, THEIR_AS, accept, announce, connect_from, handshake,
+        handshake_with, listening, message, open, read_message, read_notification, router,
+    },
     received, received_count, until, until_received, within,
 };
 use proxima_bgp_speaker::{
     AllowList, Cause, CommandError, Leave, PeerError, Speaker, SpeakerConfig, SpeakerEvent, SpeakerEvents,
-    StartError, State, UpdateContent,
+    Stale, StartError, State, UpdateContent,
 };
 use proxima_types::Asn;
 use tokio::{
@@ -572,4 +575,33 @@ async fn what_a_process_could_not_write_its_successor_writes() {
         held.extend(told);
     }
     assert_eq!(announced, prefixes.len());
+}
+
+#[tokio::test]
+async fn a_refresh_of_the_peers_does_not_make_its_routes_those_of_a_lost_session() {
+    const MARK: u8 = 5;
+    let (us, them) = (own_address(), own_address());
+    let (listener, at) = listening(them).await;
+    let config = common::speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let mut router = accept(&listener).await;
+    let enhanced = open(0, &[MP_IPV4, ROUTE_REFRESH, &[70, 0]]);
+    handshake_with(&mut router, &enhanced).await;
+    let routes = [[198, 51, 100], [203, 0, 113]];
+    router.write_all(&announce(routes)).await.unwrap();
+    until_received(&pop, "router", 2).await;
+
+    let stale = async |wanted: [Option<Stale>; 2]| {
+        within("the routes", async {
+            while received(&pop, "router").await.iter().map(|route| route.route.stale).ne(wanted) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    router.write_all(&message(MARK, &[0, 1, 1, 1])).await.unwrap();
+    router.write_all(&announce(routes[..1].iter().copied())).await.unwrap();
+    stale([None, Some(Stale::Refresh)]).await;
+    router.write_all(&message(MARK, &[0, 1, 2, 1])).await.unwrap();
+    until_received(&pop, "router", 1).await;
 }

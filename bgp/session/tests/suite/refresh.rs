@@ -112,7 +112,7 @@ fn with_graceful_restart_no_mark_goes_out_before_the_end_of_rib() {
 fn routes_not_confirmed_between_the_peers_marks_go() {
     let (mut alone, connection) = enhanced(&[], &[]);
     for (subtype, change) in
-        [(BEGIN, RibChange::MarkStale(Family::Ipv4)), (END, RibChange::SweepStale(Family::Ipv4))]
+        [(BEGIN, RibChange::BeginRefresh(Family::Ipv4)), (END, RibChange::SweepStale(Family::Ipv4))]
     {
         alone.receive(connection, &mark(subtype));
         assert_eq!(changes(&alone.drain()), [&change]);
@@ -166,7 +166,7 @@ fn we_ask_for_routes_again_and_lose_none() {
     world.input(1, Input::Refresh(Family::Ipv4));
     world.run(4 * LATENCY);
     let log = world.tables[1].log.clone();
-    assert_eq!(log[log.len() - 3..], ["MarkStale(ipv4)", "Update", "SweepStale(ipv4)"]);
+    assert_eq!(log[log.len() - 3..], ["BeginRefresh(ipv4)", "Update", "SweepStale(ipv4)"]);
     assert_eq!((world.tables[1].prefixes().len(), world.tables[1].stale().len()), (2, 0));
     assert_eq!(world.tables[1].redundant, 0);
     assert_eq!(world.nodes[1].status().counters.refreshes_sent, 1);

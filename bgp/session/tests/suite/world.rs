@@ -91,6 +91,7 @@ impl Table {
             RibChange::Update(_) => "Update".to_owned(),
             RibChange::EndOfRib(family) => format!("EndOfRib({family})"),
             RibChange::MarkStale(family) => format!("MarkStale({family})"),
+            RibChange::BeginRefresh(family) => format!("BeginRefresh({family})"),
             RibChange::SweepStale(family) => format!("SweepStale({family})"),
             RibChange::DropFamily(family) => format!("DropFamily({family})"),
             RibChange::DropAll => "DropAll".to_owned(),
@@ -113,7 +114,7 @@ impl Table {
                 }
             }
             RibChange::EndOfRib(_) => {}
-            RibChange::MarkStale(family) => {
+            RibChange::MarkStale(family) | RibChange::BeginRefresh(family) => {
                 let of_family = self.routes.iter_mut().filter(|((prefix, _), _)| prefix.family() == family);
                 of_family.for_each(|(_, route)| route.stale = true);
             }

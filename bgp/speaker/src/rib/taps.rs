@@ -255,7 +255,7 @@ impl Taps {
             let Page { routes, next } = rib.received(peer, after, PAGE);
             let nlri: Arc<[Nlri]> = routes
                 .iter()
-                .filter(|route| route.prefix.family() == family && (route.stale || !stale_only))
+                .filter(|route| route.prefix.family() == family && (route.stale.is_some() || !stale_only))
                 .map(|route| Nlri { prefix: route.prefix, path_id: route.path_id })
                 .collect();
             if !nlri.is_empty() {
