@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{Buf, Bytes};
 use proxima_bgp_wire::{
-    DecodeError, ErrorCode, Message, Negotiated, Notification, Open, RefreshKind, RouteRefresh, Update, frame,
+    Capability, DecodeError, ErrorCode, Message, Negotiated, Notification, Open, RefreshKind, RouteRefresh,
+    Update, frame,
 };
 
 use super::{Session, Slot, connections::Collision};
@@ -150,6 +151,8 @@ impl Session {
         self.event(now, slot, Event::RouteRefreshMsg);
         let Some(terms) = self.up.clone().filter(|_| established) else { return };
         match refresh.kind {
+            // Of a speaker that has not offered it nobody may ask (RFC 2918 §4).
+            RefreshKind::Request if !terms.ours.offers(&Capability::RouteRefresh) => {}
             RefreshKind::Request => {
                 self.shared.counters.refreshes_received += 1;
                 if let Some(family) = refresh.family.family() {
