@@ -1,5 +1,7 @@
 //! What is wrong without ending the session, in words for the operator.
 
+use std::net::Ipv6Addr;
+
 use proxima_bgp_wire::{AttributeProblem, EncodeError};
 use proxima_types::{Asn, Family};
 
@@ -56,6 +58,16 @@ pub enum Problem {
          between here and there"
     )]
     NoAnswer,
+    /// Another router than the one the session is established with advertises itself on its link.
+    #[error(
+        "{other} advertises itself as a router on the link too: the session stays with {known}, and while it is up nobody          takes its place; if {other} has no business there take it off the link, and protect the session with a password"
+    )]
+    AnotherRouter {
+        /// The neighbour.
+        known: Ipv6Addr,
+        /// The other one.
+        other: Ipv6Addr,
+    },
     /// There is no next hop for a family.
     #[error("no {0} next hop on this session: no {0} route is announced; set `next-hop-{0}` for the peer")]
     NoNextHop(Family),

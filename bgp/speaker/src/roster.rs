@@ -35,6 +35,7 @@ use crate::{
     config::Common,
     connection::Connection,
     detach::Resumed,
+    discovery::Neighbour,
     event::EventSink,
     listener::{Guard, Listeners},
     peer::{Command, Peer, Ports, Wanted},
@@ -87,7 +88,7 @@ pub(crate) struct PeerPort {
     pub(crate) status: watch::Receiver<PeerStatus>,
     accepted: mpsc::Sender<TcpStream>,
     /// The end of its link, once it is known.
-    neighbour: Option<watch::Receiver<Option<SocketAddr>>>,
+    neighbour: Option<watch::Receiver<Neighbour>>,
 }
 
 /// Why a connection was not taken.

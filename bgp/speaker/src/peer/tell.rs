@@ -24,14 +24,19 @@ impl Peer {
             self.routes.down(at, SessionEnd::from(&cause));
         }
         self.tell(SpeakerEvent::StateChanged { peer, from, to, cause, at });
-        if to == State::Established {
-            self.connected(at);
+        match (to, &self.discovery) {
+            (State::Established, _) => self.connected(at),
+            (_, Some(discovery)) => discovery.unsettle(),
+            (_, None) => {}
         }
     }
 
     pub(super) fn connected(&self, at: Instant) {
         if let Some(&Connection { local: Some(local), remote: Some(remote), .. }) = self.established() {
             let interface = self.config.remote.interface().map(str::to_owned);
+            if let Some(discovery) = &self.discovery {
+                discovery.settle(remote);
+            }
             self.tell(SpeakerEvent::Connected {
                 peer: self.config.name.clone(),
                 local,

@@ -36,9 +36,12 @@ impl Peer {
         let outcome = Box::pin(async move {
             let remote = match found {
                 Some(mut found) => {
-                    let found =
-                        tokio::time::timeout(DISCOVERY_PATIENCE, found.wait_for(Option::is_some)).await;
-                    found.ok().and_then(Result::ok).and_then(|found| *found).ok_or_else(|| {
+                    let found = tokio::time::timeout(
+                        DISCOVERY_PATIENCE,
+                        found.wait_for(|neighbour| neighbour.at.is_some()),
+                    )
+                    .await;
+                    found.ok().and_then(Result::ok).and_then(|found| found.at).ok_or_else(|| {
                         format!(
                             "no router has shown itself on {} yet: check the link, and that the other side sends router \
                              advertisements (FRR: `neighbor IFACE interface`)",
