@@ -4,9 +4,12 @@
 //! |-------------------------------|-----------------|-----------------|--------------------------|
 //! | TCP MD5 (RFC 2385)            | before the SYN  | by the listener | on the next connection   |
 //! | TTL, least TTL (RFC 5082)     | before the SYN  | at once         | at once                  |
-//! | interface, source             | before the SYN  | –               | on the next connection   |
+//! | interface                     | before the SYN  | at once         | on the next connection   |
+//! | source                        | before the SYN  | –               | on the next connection   |
 //! | keep-alive, user timeout      | before the SYN  | at once         | at once                  |
 //! | no delay, priority, low-water | once connected  | at once         | –                        |
+//!
+//! That an accepted connection came to the source, and by the interface, was looked at before it was given to its peer.
 
 use std::{
     io,
@@ -20,7 +23,7 @@ use proxima_sys::Md5Scope;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::{Distance, PeerConfig, gtsm};
+use crate::{Distance, PeerConfig, Remote, gtsm};
 
 /// Internetwork control (RFC 791, RFC 4594 CS6): routing before other traffic.
 const TRAFFIC_CLASS: u32 = 0xc0;
@@ -83,11 +86,22 @@ fn prepare(peer: &PeerConfig, internal: bool, remote: SocketAddr) -> Result<TcpS
 /// Sets up a connection that a listener accepted; it inherited signatures and filters.
 pub(crate) fn set_up_accepted(stream: &TcpStream, peer: &PeerConfig, internal: bool) -> io::Result<()> {
     let ipv6 = stream.local_addr()?.is_ipv6();
+    match &peer.remote {
+        Remote::Address { address, interface: Some(interface) } if !is_link_local(*address) => {
+            SockRef::from(stream).bind_device(Some(interface.as_bytes()))?;
+        }
+        // What comes to a link-local address stays on its link.
+        Remote::Address { .. } | Remote::Interface { .. } | Remote::Range { .. } => {}
+    }
     apply_distance(stream, ipv6, peer.distance, internal)?;
     gtsm::unfilter(stream);
     apply_timers(stream, peer);
     tune(stream);
     Ok(())
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// TTL and least TTL. The kernel drops what comes from too far, which is no error here or there.
@@ -248,7 +262,6 @@ mod tests {
     use proxima_types::Asn;
 
     use super::*;
-    use crate::Remote;
 
     fn hops(hops: u8) -> NonZeroU8 {
         NonZeroU8::new(hops).unwrap()

@@ -65,7 +65,7 @@ impl Speaker {
         let (events, receiver) = EventSink::new();
         let (wanted, _) = watch::channel(Wanted::default());
         let rib = RibQueue::start(config.best_path).map_err(StartError::Thread)?;
-        let roster = Roster::new(common, Listeners::new(sockets), wanted, events, rib);
+        let roster = Roster::new(common, Listeners::new(sockets), config.allow_list, wanted, events, rib);
         let mut resumed: HashMap<_, _> = peers
             .into_iter()
             .filter_map(|peer| Some((peer.name.clone(), Resumed::try_from(peer).ok()?)))
@@ -81,7 +81,7 @@ impl Speaker {
         roster.listen(&mut listeners);
         let mut watchers = Watchers::new(config.router_id);
         watchers.begin(config.bmp, config.mrt, &roster);
-        Ok((SpeakerHandle::new(config.allow_list, config.router_id, roster, listeners, watchers), receiver))
+        Ok((SpeakerHandle::new(config.router_id, roster, listeners, watchers), receiver))
     }
 }
 

@@ -18,8 +18,8 @@ use common::{
     received, received_count, until, until_received, within,
 };
 use proxima_bgp_speaker::{
-    AllowList, Cause, CommandError, Leave, PeerError, Speaker, SpeakerConfig, SpeakerEvent, SpeakerEvents,
-    Stale, StartError, State, UpdateContent,
+    AllowList, Cause, CommandError, Leave, PeerError, Remote, Speaker, SpeakerConfig, SpeakerEvent,
+    SpeakerEvents, Stale, StartError, State, UpdateContent,
 };
 use proxima_types::Asn;
 use tokio::{
@@ -214,6 +214,53 @@ async fn an_unconfigured_source_is_rejected_and_told_so() {
     // Whom it knows it lets in.
     let mut stream = connect_from(us, router.listening()[0]).await;
     assert_eq!(read_message(&mut stream).await.expect("OPEN")[18], 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_to_another_address_than_its_source_is_rejected() {
+    let (us, other, them) = (own_address(), own_address(), own_address());
+    let mut config = common::speaker(vec![peer("router", SocketAddr::new(them, 179), THEIR_AS, us)]);
+    config.listen = [us, other].map(|address| SocketAddr::new(address, 0)).to_vec();
+    config.peers[0].passive = true;
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let mut stream = connect_from(them, pop.listening()[1]).await;
+    assert_eq!(read_notification(&mut stream).await, [6, 5]);
+    let mut stream = connect_from(them, pop.listening()[0]).await;
+    assert_eq!(read_message(&mut stream).await.expect("OPEN")[18], 1);
+}
+
+#[tokio::test]
+async fn no_session_is_at_an_address_that_is_announced() {
+    let (us, them) = (own_address(), own_address());
+    let mut config = common::speaker(vec![peer("router", SocketAddr::new(them, 179), THEIR_AS, us)]);
+    config.listen = vec![SocketAddr::new(us, 0)];
+    config.peers[0].passive = true;
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let to = pop.listening()[0];
+    pop.set_allow_list(AllowList::new([prefix(&format!("{us}/32"))])).unwrap();
+    let mut stream = connect_from(them, to).await;
+    assert_eq!(read_notification(&mut stream).await, [6, 5]);
+    pop.set_allow_list(AllowList::new([prefix(V4), prefix("0.0.0.0/0")])).unwrap();
+    let mut stream = connect_from(them, to).await;
+    assert_eq!(read_message(&mut stream).await.expect("OPEN")[18], 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_by_another_interface_than_its_own_is_rejected() {
+    for (interface, taken) in [("lo", true), ("nosuch0", false)] {
+        let (us, them) = (own_address(), own_address());
+        let mut config = common::speaker(vec![peer("router", SocketAddr::new(them, 179), THEIR_AS, us)]);
+        config.listen = vec![SocketAddr::new(us, 0)];
+        config.peers[0].passive = true;
+        config.peers[0].remote = Remote::Address { address: them, interface: Some(interface.to_owned()) };
+        let (pop, _events) = Speaker::start(config).unwrap();
+        let mut stream = connect_from(them, pop.listening()[0]).await;
+        if taken {
+            handshake(&mut stream).await;
+        } else {
+            assert_eq!(read_notification(&mut stream).await, [6, 5]);
+        }
+    }
 }
 
 #[tokio::test]
