@@ -33,6 +33,8 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) source: PathSource,
+    /// The most paths of each family that are taken in.
+    limit: usize,
     /// Dropped; it waits for its paths to be collected.
     gone: bool,
     lives: [Life; 2],
@@ -50,6 +52,7 @@ pub(crate) struct Life {
     fresh: Tally,
     stale: Tally,
     dead: usize,
+    discarded: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,10 +76,11 @@ impl Peers {
             if let Some(peer) = &mut self.slots[*number as usize] {
                 peer.source = source;
                 peer.gone = false;
+                peer.lives.iter_mut().for_each(|life| life.discarded = 0);
             }
             return *number;
         }
-        let peer = Peer { id, source, gone: false, lives: [Life::default(); 2] };
+        let peer = Peer { id, source, limit: usize::MAX, gone: false, lives: [Life::default(); 2] };
         let number = if let Some(number) = self.free.pop() {
             self.slots[number as usize] = Some(peer);
             number
@@ -95,6 +99,19 @@ impl Peers {
 
     pub(crate) fn peer(&self, number: u32) -> &Peer {
         self.slots[number as usize].as_ref().expect("paths and names lead to peers that are here")
+    }
+
+    /// Sets the most paths of each family that are taken in of a peer.
+    pub(crate) fn limit(&mut self, number: u32, most: usize) {
+        if let Some(peer) = &mut self.slots[number as usize] {
+            peer.limit = most;
+        }
+    }
+
+    /// Whether a peer has as many paths of a family as it may.
+    pub(crate) fn is_full(&self, number: u32, family: Family) -> bool {
+        let Peer { limit, lives, .. } = self.peer(number);
+        lives[index(family)].counts().paths >= *limit
     }
 
     pub(crate) fn life(&self, number: u32, family: Family) -> &Life {
@@ -173,7 +190,13 @@ impl Life {
             stale: stale.paths,
             loops: fresh.loops + stale.loops,
             leaks: fresh.leaks + stale.leaks,
+            discarded: self.discarded,
         }
+    }
+
+    /// A path was not taken in.
+    pub(crate) fn discard(&mut self) {
+        self.discarded += 1;
     }
 
     /// A fresh path has come.

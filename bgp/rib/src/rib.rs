@@ -87,6 +87,14 @@ impl Rib {
         self.watches.touch_all();
     }
 
+    /// Takes in at most so many paths of each family of the peer from now on; what it has stays. Without limit when absent,
+    /// and until this is called.
+    pub fn limit(&mut self, peer: PeerId, most: Option<u32>) {
+        if let Some(number) = self.paths.peers.number(peer) {
+            self.paths.peers.limit(number, most.map_or(usize::MAX, |most| most as usize));
+        }
+    }
+
     /// Takes an UPDATE in: withdrawals first, so that a prefix in both lists stays.
     pub fn apply(&mut self, now: Instant, peer: PeerId, update: Update) -> Result<Applied, UnknownPeer> {
         let number = self.paths.peers.number(peer).ok_or(UnknownPeer(peer))?;

@@ -59,6 +59,8 @@ pub struct Counts {
     pub loops: usize,
     /// Of them, those that somebody leaked to us (RFC 9234 §5).
     pub leaks: usize,
+    /// Announcements since the session began that were not taken in for [`Rib::limit`](crate::Rib::limit).
+    pub discarded: u64,
 }
 
 /// What became of an UPDATE.
@@ -74,7 +76,7 @@ pub struct Applied {
     pub withdrawn: usize,
     /// Withdrawals of what was not here.
     pub unknown: usize,
-    /// Paths not taken in: the peer already has [`crate::MAX_PATHS_PER_PREFIX`] to that prefix.
+    /// Paths not taken in: the peer already has [`crate::MAX_PATHS_PER_PREFIX`] to that prefix, or as many as it may at all.
     pub refused: usize,
 }
 

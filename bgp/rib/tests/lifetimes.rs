@@ -106,6 +106,35 @@ fn more_refreshes_than_there_are_generations_do_not_look_like_a_restart() {
 }
 
 #[test]
+fn beyond_its_limit_nothing_new_of_a_peer_is_taken_in() {
+    let (mut rib, now) = (rib(), Instant::now());
+    let discarded = |rib: &Rib| rib.counts(PEER, Family::Ipv4).discarded;
+    rib.limit(PEER, Some(2));
+    let applied = rib.apply(now, PEER, announce(1, [nth(1), nth(2), nth(3), nth(4)])).unwrap();
+    assert_eq!((applied.announced, applied.refused, discarded(&rib)), (2, 2, 2));
+    assert_eq!(rib.best(nth(3)), None);
+    // What is there may change, and another peer, and family, has a limit of its own.
+    assert_eq!(rib.apply(now, PEER, announce(2, [nth(1)])).unwrap().replaced, 1);
+    assert_eq!(rib.apply(now, OTHER, announce(1, [nth(3)])).unwrap().announced, 1);
+    let ipv6: Prefix = "2001:db8::/32".parse().unwrap();
+    assert_eq!(rib.apply(now, PEER, announce(1, [ipv6])).unwrap().announced, 1);
+    // Room comes with a withdrawal.
+    rib.apply(now, PEER, withdraw(nth(2))).unwrap();
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().refused, 1);
+    assert_eq!(discarded(&rib), 3);
+    // Stale paths take room; dead ones, collected or not, take none, and do not come back for nothing.
+    rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1), nth(5)])).unwrap().refused, 1);
+    rib.sweep_stale(PEER, Family::Ipv4);
+    let applied = rib.apply(now, PEER, announce(1, [nth(5), nth(3)])).unwrap();
+    assert_eq!((applied.announced, applied.refused), (1, 1), "3 is dead and not collected");
+    rib.peer_up(PEER, source(7));
+    assert_eq!(discarded(&rib), 0, "counted for each session");
+    rib.limit(PEER, None);
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().announced, 2);
+}
+
+#[test]
 fn families_go_stale_and_are_dropped_apart() {
     let (mut rib, now) = (rib(), Instant::now());
     let ipv6: Prefix = "2001:db8::/32".parse().unwrap();

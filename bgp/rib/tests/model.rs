@@ -133,6 +133,7 @@ impl Model {
             stale: of(&|route| route.stale.is_some()),
             loops: of(&|route| matches!(route.unusable, Some(Unusable::AsLoop | Unusable::ReflectionLoop))),
             leaks: 0,
+            discarded: 0,
         }
     }
 }

@@ -177,6 +177,14 @@ pub enum Input {
         /// How many.
         count: u32,
     },
+    /// How many announcements of a family the RIB has left out in the present session for
+    /// [`LimitAction::Discard`](crate::LimitAction::Discard).
+    PrefixesDiscarded {
+        /// The family.
+        family: Family,
+        /// How many so far.
+        total: u64,
+    },
     /// Ask the peer for its routes of a family again (RFC 2918).
     Refresh(Family),
     /// The BFD session with the peer is up.

@@ -93,6 +93,17 @@ pub enum Problem {
         /// How many there may be.
         limit: u32,
     },
+    /// Prefixes beyond a limit are left out.
+    #[error(
+        "more {family} prefixes received than max-prefixes = {limit}: those beyond it are not taken in, the session goes \
+         on; filter on the peer, or raise the limit"
+    )]
+    PrefixesDiscarded {
+        /// The family.
+        family: Family,
+        /// How many are taken.
+        limit: u32,
+    },
     /// Routes can't be asked for again.
     #[error("cannot ask the peer for its {family} routes again: {why}")]
     CannotRefresh {

@@ -23,7 +23,7 @@ use std::{
 
 use bytes::BytesMut;
 use proxima_bgp_rib::PeerId;
-use proxima_bgp_session::{Desired, Input, Leave, Output, Problem, Session};
+use proxima_bgp_session::{Desired, Input, Leave, MaxPrefixes, Output, Problem, Session};
 use proxima_types::{Family, Prefix, RouteAttributes};
 use tokio::{
     net::TcpStream,
@@ -299,6 +299,9 @@ impl Peer {
         let old = std::mem::replace(&mut self.config, new);
         let effect = self.common.effect(&old, &self.config);
         let settings = self.common.settings(&self.config);
+        if old.max_prefixes != self.config.max_prefixes {
+            self.routes.limit(self.config.max_prefixes.and_then(MaxPrefixes::most_taken));
+        }
         let session_reopens =
             self.common.settings(&old).change_to(&settings) == proxima_bgp_session::Change::Reopen;
         self.handle(Input::Reconfigure(Box::new(settings)));

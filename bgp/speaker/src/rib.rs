@@ -66,9 +66,21 @@ pub(crate) struct Batch {
 
 /// One change.
 pub(crate) enum Entry {
-    Up { session: u64, source: PathSource, monitored: Arc<Monitored> },
-    Down { at: Instant, end: SessionEnd },
-    Change { at: Instant, change: RibChange },
+    Up {
+        session: u64,
+        source: PathSource,
+        monitored: Arc<Monitored>,
+    },
+    Down {
+        at: Instant,
+        end: SessionEnd,
+    },
+    /// The most prefixes of each family that are taken in.
+    Limit(Option<u32>),
+    Change {
+        at: Instant,
+        change: RibChange,
+    },
 }
 
 /// How many prefixes the table holds of a peer.
@@ -192,6 +204,7 @@ impl Thread {
                     self.rib.peer_up(peer, source);
                     self.taps.up(monitored);
                 }
+                Entry::Limit(most) => self.rib.limit(peer, most),
                 Entry::Down { at, end } => self.taps.down(peer, at, end),
                 Entry::Change { at, change } => self.change(at, peer, change),
             }

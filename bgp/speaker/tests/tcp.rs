@@ -13,13 +13,13 @@ use common::{
     V4, V6, attributes, event, free_port, own_address, peer, plain, prefix,
     raw::{
         KEEPALIVE, MP_IPV4, OPEN, ROUTE_REFRESH, THEIR_AS, accept, announce, connect_from, handshake,
-        handshake_with, listening, message, open, read_message, read_notification, router,
+        handshake_with, listening, message, open, read_kind, read_message, read_notification, router,
     },
     received, received_count, until, until_received, within,
 };
 use proxima_bgp_speaker::{
-    AllowList, Cause, CommandError, Leave, PeerError, Remote, Speaker, SpeakerConfig, SpeakerEvent,
-    SpeakerEvents, Stale, StartError, State, UpdateContent,
+    AllowList, Cause, CommandError, Leave, LimitAction, MaxPrefixes, PeerError, PeerStatus, Problem, Remote,
+    Speaker, SpeakerConfig, SpeakerEvent, SpeakerEvents, Stale, StartError, State, UpdateContent,
 };
 use proxima_types::Asn;
 use tokio::{
@@ -651,4 +651,37 @@ async fn a_refresh_of_the_peers_does_not_make_its_routes_those_of_a_lost_session
     stale([None, Some(Stale::Refresh)]).await;
     router.write_all(&message(MARK, &[0, 1, 2, 1])).await.unwrap();
     until_received(&pop, "router", 1).await;
+}
+
+#[tokio::test]
+async fn a_full_table_does_not_end_the_session_that_leaves_out_what_is_too_much() {
+    let (us, them) = (own_address(), own_address());
+    let (listener, at) = listening(them).await;
+    let mut config = common::speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let limit = |limit| MaxPrefixes { action: LimitAction::Discard, ..MaxPrefixes::new(limit) };
+    config.peers[0].max_prefixes = Some(limit(100));
+    let (pop, mut events) = Speaker::start(config.clone()).unwrap();
+    let mut router = accept(&listener).await;
+    handshake_with(&mut router, &open(0, &[MP_IPV4, ROUTE_REFRESH])).await;
+    for high in 0..50 {
+        router.write_all(&announce((0..100).map(|low| [10, high, low]))).await.unwrap();
+    }
+    let discarded = |total| {
+        let full = move |status: &PeerStatus| status.session.counters.discarded == total;
+        within("all of it", pop.wait_for("router", full))
+    };
+    let status = discarded(4900).await.unwrap();
+    assert_eq!((received_count(&status), status.session.state), (100, State::Established));
+    let told = |event| match event {
+        SpeakerEvent::Problem { problem: Problem::PrefixesDiscarded { limit, .. }, .. } => Some(limit),
+        _ => None,
+    };
+    assert_eq!(event("the problem", &mut events, told).await, 100);
+    // Raised, the peer is asked for what was left out.
+    config.peers[0].max_prefixes = Some(limit(101));
+    pop.reconfigure(config.peers.remove(0)).await.unwrap();
+    read_kind(&mut router, 5).await;
+    router.write_all(&announce([[11, 0, 0], [11, 0, 1]])).await.unwrap();
+    assert_eq!(received_count(&discarded(4901).await.unwrap()), 101);
+    assert!(std::iter::from_fn(|| events.try_recv()).all(|event| told(event) != Some(100)), "told once");
 }

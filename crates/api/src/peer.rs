@@ -237,6 +237,9 @@ pub struct Messages {
     pub refreshes_received: u64,
     /// Routes received that were taken as withdrawn for a fault (RFC 7606).
     pub treated_as_withdrawn: u64,
+    /// Announcements received that were left out, the peer having as many prefixes as it may.
+    #[serde(default)]
+    pub discarded: u64,
     /// Routes received with our own AS in their path.
     pub loops: u64,
     /// Routes received that should not have come from this peer (RFC 9234).

@@ -75,6 +75,7 @@ impl Control {
                 refreshes_sent: counters.refreshes_sent,
                 refreshes_received: counters.refreshes_received,
                 treated_as_withdrawn: counters.treated_as_withdrawn,
+                discarded: counters.discarded,
                 loops: counters.loops,
                 leaks: counters.leaks,
             },

@@ -92,7 +92,8 @@ impl Session {
             Input::Connected { connection, .. } | Input::Accepted { connection, .. } => {
                 self.shared.close(connection);
             }
-            Input::PeerFound
+            Input::PrefixesDiscarded { .. }
+            | Input::PeerFound
             | Input::Shutdown { .. }
             | Input::Stop(_)
             | Input::Reset

@@ -6,7 +6,7 @@ use std::{
 };
 
 use proxima_bgp_rib::PathSource;
-use proxima_bgp_session::{Cause, Input, PeerUp, Problem, RibChange, State};
+use proxima_bgp_session::{Cause, Input, MaxPrefixes, PeerUp, Problem, RibChange, State};
 use proxima_types::Family;
 
 use super::Peer;
@@ -55,6 +55,7 @@ impl Peer {
             });
             let monitored = Monitored::new((self.routes.peer(), self.config.name.clone()), ends, up);
             self.routes.up(self.source(up, ends.1.ip()), monitored);
+            self.routes.limit(self.config.max_prefixes.and_then(MaxPrefixes::most_taken));
         }
         self.routes.push(Instant::now(), change);
     }
@@ -81,6 +82,7 @@ impl Peer {
         for (family, counts) in Family::ALL.into_iter().zip(counts.families) {
             let count = u32::try_from(counts.paths).unwrap_or(u32::MAX);
             self.handle(Input::PrefixCount { family, count });
+            self.handle(Input::PrefixesDiscarded { family, total: counts.discarded });
         }
     }
 
