@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, net::Ipv4Addr};
 
 use proxima_bgp_wire::{PeerKind, Role};
-use proxima_types::{Asn, Family};
+use proxima_types::{Asn, Family, Prefix};
 
 /// A peer by number; whoever runs the sessions gives the numbers out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,8 @@ pub struct PathSource {
     pub local_as: Asn,
     /// Our BGP identifier: a loop if a reflected route bears it.
     pub local_router_id: Ipv4Addr,
+    /// The subnet that an external peer shares with us, if it is known: a next hop elsewhere is of no use (RFC 4271 §6.3).
+    pub subnet: Option<Prefix>,
     /// Our role towards this peer, if one is configured (RFC 9234 §3); without one no route is a leak.
     pub local_role: Option<Role>,
 }

@@ -52,6 +52,7 @@ mod tests {
             address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
             local_as: Asn(64512),
             local_router_id: Ipv4Addr::new(192, 0, 2, 1),
+            subnet: None,
             local_role,
         }
     }

@@ -30,6 +30,7 @@ fn source(peer: PeerId) -> PathSource {
         address: address.into(),
         local_as: LOCAL_AS,
         local_router_id: LOCAL_ID,
+        subnet: None,
         local_role: None,
     }
 }

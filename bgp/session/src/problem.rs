@@ -1,9 +1,9 @@
 //! What is wrong without ending the session, in words for the operator.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use proxima_bgp_wire::{AttributeProblem, EncodeError};
-use proxima_types::{Asn, Family};
+use proxima_types::{Asn, Family, Prefix};
 
 /// Something wrong that does not end the session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,35 @@ pub enum Problem {
         from: Asn,
         /// The AS in the attribute.
         otc: Asn,
+        /// How many routes it concerns.
+        routes: usize,
+    },
+    /// A prefix that is no destination of unicast routes.
+    #[error(
+        "the peer announced {0}, which is no destination for unicast routes (RFC 4271 §6.3): ignored; filter it on the peer"
+    )]
+    Martian(Prefix),
+    /// Routes that lead back to us.
+    #[error(
+        "{routes} route(s) with our own address {next_hop} as the next hop: taken as withdrawn (RFC 4271 §6.3); correct the \
+         next hop on the peer"
+    )]
+    OwnNextHop {
+        /// The next hop.
+        next_hop: IpAddr,
+        /// How many routes it concerns.
+        routes: usize,
+    },
+    /// Routes that lead off the subnet the peer shares with us.
+    #[error(
+        "{routes} route(s) with the next hop {next_hop}, which is not on the shared subnet {subnet} (RFC 4271 §6.3): kept to \
+         be seen, not used; let the peer be the next hop itself, or set `multihop` if it is no neighbour"
+    )]
+    DistantNextHop {
+        /// The next hop.
+        next_hop: IpAddr,
+        /// The subnet.
+        subnet: Prefix,
         /// How many routes it concerns.
         routes: usize,
     },

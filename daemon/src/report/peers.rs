@@ -75,6 +75,8 @@ impl Control {
                 refreshes_sent: counters.refreshes_sent,
                 refreshes_received: counters.refreshes_received,
                 treated_as_withdrawn: counters.treated_as_withdrawn,
+                martians: counters.martians,
+                own_next_hops: counters.own_next_hops,
                 discarded: counters.discarded,
                 loops: counters.loops,
                 leaks: counters.leaks,

@@ -44,7 +44,8 @@ BGPMsgErr                | Idle            | Idle close            | Idle       
 HoldTimer_Expires        | Idle            | Idle close            | Idle            | Idle 4/0 close           | Idle 4/0 close        | Idle 4/0 close
 ";
 
-const LOCAL: Local = Local { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), link_local: None };
+const LOCAL: Local =
+    Local { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), link_local: None, subnet: None };
 
 fn settings() -> Settings {
     Settings {

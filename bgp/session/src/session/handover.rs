@@ -153,7 +153,7 @@ impl Session {
         let mut session = Self::new(settings, seed);
         let id = session.next_connection();
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
-        let local = Local { address: snapshot.local, link_local: snapshot.link_local };
+        let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };
         let link = Link { id, initiator, local };
         let ends = |left: Option<Duration>| left.map(|left| now + left);
         let clocks = Clocks {

@@ -11,7 +11,7 @@ use proxima_bgp_wire::{
 use super::{Session, Slot, connections::Collision};
 use crate::{
     Terms,
-    fsm::{Event, Fsm, Phase},
+    fsm::{Event, Fsm, Link, Phase},
     inbound,
     interface::ConnectionId,
     output::RibChange,
@@ -129,8 +129,10 @@ impl Session {
         }
         let end_of_rib = update.end_of_rib;
         let mut problems = Vec::new();
+        let Some(Link { local, .. }) = self.established_link() else { return };
         let Shared { settings, counters, .. } = &mut self.shared;
-        let received = inbound::examine(settings, bytes, update, self.disabled, counters, &mut problems);
+        let session = inbound::Session { settings, local, disabled: self.disabled };
+        let received = inbound::examine(session, bytes, update, counters, &mut problems);
         for problem in problems {
             self.tell_sparingly(now, problem);
         }
