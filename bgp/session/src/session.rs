@@ -101,10 +101,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that waits for [`Input::Up`]. `seed` feeds the jitter of its timers.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    /// A session that waits for [`Input::Up`]. `started` is when the speaker was, which may be long before: only what comes
+    /// soon after it is a restart (RFC 4724 §3). `seed` feeds the jitter of the session's timers.
+    pub fn new(settings: Settings, started: Instant, seed: u64) -> Self {
         Self {
-            shared: Shared::new(settings, seed),
+            shared: Shared::new(settings, started, seed),
             primary: Fsm::new(),
             rival: None,
             order: Order::NotStarted,

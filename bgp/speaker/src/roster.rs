@@ -498,7 +498,8 @@ impl Roster {
         let id = PeerId(inner.last_id);
         let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let (session, connection) = begin(now, &config, self.common.settings(&config), resumed);
+        let (session, connection) =
+            begin(now, self.common.started, &config, self.common.settings(&config), resumed);
         let (status, status_receiver) = watch::channel(PeerStatus {
             local: connection.as_ref().and_then(|connection| connection.local),
             remote: connection.as_ref().and_then(|connection| connection.remote),
@@ -545,18 +546,19 @@ impl PeerConfig {
 /// A new session, or one that goes on where another process left it, with its connection.
 fn begin(
     now: Instant,
+    started: Instant,
     config: &PeerConfig,
     settings: Settings,
     resumed: Option<Resumed>,
 ) -> (Session, Option<Connection>) {
     let Some(Resumed { snapshot, stream, unwritten }) = resumed else {
-        return (Session::new(settings, random_seed()), None);
+        return (Session::new(settings, started, random_seed()), None);
     };
     match Session::resume(settings.clone(), random_seed(), now, snapshot) {
         Ok((session, id)) => (session, Some(Connection::resumed(id, stream, &unwritten))),
         Err(error) => {
             tracing::warn!(peer = %config.name, "BGP: {error}");
-            (Session::new(settings, random_seed()), None)
+            (Session::new(settings, started, random_seed()), None)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Starting: checks, listening sockets, the RIB's thread, a task for each peer.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, time::Instant};
 
 use proxima_types::Asn;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -59,6 +59,7 @@ impl Speaker {
         let common = Common {
             local_as: config.local_as,
             router_id: config.router_id,
+            started: Instant::now(),
             hold_time: config.hold_time,
             connect_retry: config.connect_retry,
         };

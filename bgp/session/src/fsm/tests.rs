@@ -88,7 +88,7 @@ fn in_state(state: State, now: Instant) -> (Fsm, Shared) {
 
 fn in_state_with(settings: Settings, state: State, now: Instant) -> (Fsm, Shared) {
     let terms = terms_of(&settings);
-    let mut shared = Shared::new(settings, 1);
+    let mut shared = Shared::new(settings, now, 1);
     let mut fsm = Fsm::new();
     let mut step = |event: Event, shared: &mut Shared| fsm.handle(now, event, shared);
     let path = State::ALL.iter().position(|s| *s == state).unwrap();

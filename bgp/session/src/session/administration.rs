@@ -31,7 +31,8 @@ impl Session {
         self.held_by_limit = false;
         self.adj_rib_out.set_leaving(false);
         if let Some(configured) = self.shared.settings.graceful_restart {
-            self.shared.restart_window.get_or_insert(now + configured.restart_time);
+            let started = self.shared.started;
+            self.shared.restart_window.get_or_insert(started + configured.restart_time);
         }
         match self.primary.phase() {
             Phase::Active { .. } => {

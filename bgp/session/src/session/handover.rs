@@ -150,7 +150,7 @@ impl Session {
         let theirs = open(&snapshot.received_open, "received_open")?;
         let terms = Terms::agree(&settings, &ours, &theirs, Bytes::from(snapshot.received_open))
             .map_err(|refusal| ResumeError::Refused(refusal.detail))?;
-        let mut session = Self::new(settings, seed);
+        let mut session = Self::new(settings, now, seed);
         let id = session.next_connection();
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
         let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };

@@ -208,9 +208,10 @@ pub fn shutdown(reason: &str, drain: Duration) -> Input {
 impl World {
     /// Both sessions started, nothing delivered yet.
     pub fn new(first: Settings, second: Settings) -> Self {
+        let now = epoch();
         let mut world = Self {
-            now: epoch(),
-            nodes: [Session::new(first, 1), Session::new(second, 2)],
+            now,
+            nodes: [Session::new(first, now, 1), Session::new(second, now, 2)],
             tables: Default::default(),
             listens: [true, true],
             cut: false,
@@ -332,7 +333,7 @@ impl World {
         }
         self.flying.retain(|(_, to, _)| *to != node);
         self.listens[node] = false;
-        self.nodes[node] = Session::new(self.nodes[node].settings().clone(), 7);
+        self.nodes[node] = Session::new(self.nodes[node].settings().clone(), self.now, 7);
         self.tables[node] = Table::default();
         self.states[node].clear();
     }
@@ -340,7 +341,7 @@ impl World {
     /// The node's process begins anew.
     pub fn start(&mut self, node: Node, settings: Settings) {
         self.listens[node] = true;
-        self.nodes[node] = Session::new(settings, 7);
+        self.nodes[node] = Session::new(settings, self.now, 7);
         self.input(node, Input::Up);
     }
 
