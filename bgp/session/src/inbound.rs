@@ -10,7 +10,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
-use proxima_bgp_wire::{Attributes, Disposition, Families, Nlri, Reach, Update};
+use proxima_bgp_wire::{Disposition, Families, Loops, Nlri, Reach, Update};
 use proxima_types::Prefix;
 
 use crate::{Local, Marks, Problem, ReceivedUpdate, Settings, roles, status::Counters};
@@ -67,9 +67,10 @@ pub(crate) fn examine(
         update.withdrawn.extend(refused);
         return ReceivedUpdate { message, update, marks: Marks::default() };
     }
-    let mut marks = Marks { as_loop: been_here(settings, &update.attributes), leak: false };
+    let loops = Loops::of(&update.attributes, settings.local_as, settings.router_id);
+    let mut marks = Marks { loops, leak: false };
     // Of no use already where it has been here: then it is our own route, with what was its next hop.
-    if !marks.as_loop {
+    if !loops.any() {
         check_next_hops(session, &mut update, counters, problems);
     }
     if let Some(role) = settings.effective_role() {
@@ -79,7 +80,7 @@ pub(crate) fn examine(
             problems.push(Problem::RouteLeak { from: settings.remote_as, otc, routes });
         }
     }
-    counters.loops += if marks.as_loop { routes as u64 } else { 0 };
+    counters.loops += if loops.any() { routes as u64 } else { 0 };
     counters.leaks += if marks.leak { routes as u64 } else { 0 };
     ReceivedUpdate { message, update, marks }
 }
@@ -142,15 +143,9 @@ fn check_next_hops(
     update.withdrawn.append(&mut withdrawn);
 }
 
-/// RFC 4271 §9.1.2; RFC 4456 §8.
-fn been_here(settings: &Settings, attributes: &Attributes) -> bool {
-    attributes.as_path.contains(settings.local_as)
-        || attributes.rare.originator_id == Some(settings.router_id)
-}
-
 #[cfg(test)]
 mod tests {
-    use proxima_bgp_wire::{AsPath, NextHop};
+    use proxima_bgp_wire::{AsPath, Attributes, NextHop};
     use proxima_types::Asn;
 
     use super::*;
