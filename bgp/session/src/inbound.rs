@@ -113,17 +113,12 @@ fn is_martian(prefix: Prefix) -> bool {
 
 /// RFC 4271 §6.3: what leads to ourselves is taken as withdrawn, what leads off the shared subnet is told.
 fn check_next_hops(
-    Session { settings, local, .. }: Session<'_>,
+    Session { local, .. }: Session<'_>,
     update: &mut Update,
     counters: &mut Counters,
     problems: &mut Vec<Problem>,
 ) {
-    let own = [
-        Some(local.address),
-        local.link_local.map(IpAddr::V6),
-        settings.next_hop_ipv4.map(IpAddr::V4),
-        settings.next_hop_ipv6.map(IpAddr::V6),
-    ];
+    let own = [Some(local.address), local.link_local.map(IpAddr::V6)];
     // On the loopback both ends may have one address.
     let is_own = |address: IpAddr| !address.is_loopback() && own.contains(&Some(address));
     let mut withdrawn = Vec::new();
