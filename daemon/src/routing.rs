@@ -269,7 +269,7 @@ mod tests {
             path_id: 0,
             shared: Arc::new(Shared { attributes, next_hop }),
             received_at: Instant::now(),
-            stale: false,
+            stale: None,
             unusable: None,
         }
     }

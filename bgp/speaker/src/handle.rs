@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -33,8 +33,6 @@ pub struct SpeakerHandle {
 }
 
 struct Inner {
-    /// Held while the desired state is changed, so that nothing is desired that the list does not have.
-    allow_list: std::sync::Mutex<AllowList>,
     roster: Arc<Roster>,
     router_id: Ipv4Addr,
     /// The listeners' tasks.
@@ -51,15 +49,13 @@ impl std::fmt::Debug for SpeakerHandle {
 /// Routes and sessions as they are.
 impl SpeakerHandle {
     pub(crate) fn new(
-        allow_list: AllowList,
         router_id: Ipv4Addr,
         roster: Arc<Roster>,
         listeners: JoinSet<()>,
         watchers: Watchers,
     ) -> Self {
-        let allow_list = std::sync::Mutex::new(allow_list);
         let (listeners, watchers) = (Mutex::new(listeners), Mutex::new(watchers));
-        Self { inner: Arc::new(Inner { allow_list, roster, router_id, listeners, watchers }) }
+        Self { inner: Arc::new(Inner { roster, router_id, listeners, watchers }) }
     }
 
     /// The routes every peer is to hold from now on: all of them, not a change. Equal state sends nothing.
@@ -96,7 +92,7 @@ impl SpeakerHandle {
     }
 
     fn allow_list(&self) -> std::sync::MutexGuard<'_, AllowList> {
-        self.inner.allow_list.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.roster.allow_list()
     }
 
     /// The desired state is complete for the first time: End-of-RIB may follow it, on this and every later session.

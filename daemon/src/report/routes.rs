@@ -167,7 +167,7 @@ pub(super) fn received_route(
         originator_id: attributes.rare.originator_id,
         only_to_customer: attributes.only_to_customer,
         path_id: (route.path_id > 0).then_some(route.path_id),
-        stale: route.stale,
+        stale: route.stale.is_some(),
         unusable: route.unusable.map(|why| why.to_string()),
         since: Some(wall(started, route.received_at)),
     })

@@ -318,7 +318,7 @@ fn sends_too_much(make: Make) {
     let mut lab = Lab::new(make);
     // FRR sends us our own route back, which counts.
     let limit = if make == Make::Frr { 3 } else { 2 };
-    lab.pop.set(format!("max-prefixes = {limit}"));
+    lab.pop.set(format!("max-prefixes = {{ limit = {limit}, action = \"close\" }}"));
     for text in ["198.51.100.0/24", "198.51.101.0/24"] {
         lab.router.announce(&Announcement::of(text)).unwrap();
     }

@@ -92,7 +92,8 @@ impl Session {
             Input::Connected { connection, .. } | Input::Accepted { connection, .. } => {
                 self.shared.close(connection);
             }
-            Input::PeerFound
+            Input::PrefixesDiscarded { .. }
+            | Input::PeerFound
             | Input::Shutdown { .. }
             | Input::Stop(_)
             | Input::Reset
@@ -149,10 +150,10 @@ impl Session {
         let theirs = open(&snapshot.received_open, "received_open")?;
         let terms = Terms::agree(&settings, &ours, &theirs, Bytes::from(snapshot.received_open))
             .map_err(|refusal| ResumeError::Refused(refusal.detail))?;
-        let mut session = Self::new(settings, seed);
+        let mut session = Self::new(settings, now, seed);
         let id = session.next_connection();
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
-        let local = Local { address: snapshot.local, link_local: snapshot.link_local };
+        let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };
         let link = Link { id, initiator, local };
         let ends = |left: Option<Duration>| left.map(|left| now + left);
         let clocks = Clocks {

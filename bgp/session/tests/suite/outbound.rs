@@ -179,7 +179,8 @@ fn next_hops_are_those_of_the_shared_subnet_or_as_configured() {
         ..first()
     };
     let over_ipv4: Local = IpAddr::V4(v4("10.0.0.1")).into();
-    let over_ipv6 = Local { address: IpAddr::V6(v6("2001:db8::1")), link_local: Some(v6("fe80::1")) };
+    let over_ipv6 =
+        Local { address: IpAddr::V6(v6("2001:db8::1")), link_local: Some(v6("fe80::1")), subnet: None };
     let far: Local = IpAddr::V6(v6("2001:db8::1")).into();
     let unnumbered: Local = IpAddr::V6(v6("fe80::1")).into();
     let only = |address: &str| Some(NextHop::from(address.parse::<IpAddr>().unwrap()));
