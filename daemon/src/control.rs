@@ -47,6 +47,7 @@ use crate::{
     thaw::{self, Gap, Thaw},
     tls::Tls,
     traffic::Traffic,
+    unchecked::Tellings,
     vips::LocalVips,
     watchdog::{Change, Watchdog, WorkerLost},
     words,
@@ -100,6 +101,7 @@ pub(crate) struct Control {
     pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
     pub(crate) doubt: Doubt,
+    tellings: Tellings,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
@@ -158,7 +160,8 @@ impl Control {
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
-            doubt: Doubt::new(&config, checks),
+            doubt: Doubt::new(now, &config, checks),
+            tellings: Tellings::default(),
             distances: Distances::new(&config),
             config,
             journal,
@@ -350,6 +353,18 @@ impl Control {
         if self.groups.want_scores() {
             self.score(now);
         }
+        self.tell_unchecked(now);
+    }
+
+    /// Whose checks can't be made, and whose can again.
+    fn tell_unchecked(&mut self, now: Instant) {
+        if self.tellings.is_due(now) {
+            let backends = self.config.pools.values().flat_map(|pool| &pool.backends).map(|it| &it.id);
+            let unchecked = |id: &BackendId| Some((id.clone(), self.doubt.unchecked(now, id)?));
+            for event in self.tellings.look(now, backends.filter_map(unchecked).collect()) {
+                self.journal.publish(event);
+            }
+        }
     }
 
     /// Whatever keeps this PoP from serving, whatever its backends do.
@@ -361,7 +376,7 @@ impl Control {
     /// The groups are those of the configuration in force from now on.
     pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
-        self.doubt.reconfigure(config);
+        self.doubt.reconfigure(now, config);
         self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
@@ -452,7 +467,7 @@ impl Control {
             Command::Peers(reply) => drop(reply.send(self.peers(Instant::now()))),
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
-            Command::Backends(reply) => drop(reply.send(self.backends())),
+            Command::Backends(reply) => drop(reply.send(self.backends(Instant::now()))),
             Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
@@ -506,7 +521,8 @@ fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Hea
 
 fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Observed {
     let observed = observed.get(backend).copied().unwrap_or_default();
-    Observed { health: doubt.believed(backend, observed.health), ..observed }
+    let unchecked = doubt.is_unchecked(backend);
+    Observed { health: doubt.believed(backend, observed.health), unchecked, ..observed }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

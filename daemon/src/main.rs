@@ -60,6 +60,7 @@ mod tell;
 mod thaw;
 mod tls;
 mod traffic;
+mod unchecked;
 mod vips;
 mod watchdog;
 mod words;

@@ -24,6 +24,8 @@ pub(crate) struct Observed {
     pub(crate) rtt: Option<Duration>,
     /// How much of its weight it offers, as its agent says.
     pub(crate) share: Percent,
+    /// Nothing checks it any more. Scores only: requests go by the verdict there was.
+    pub(crate) unchecked: bool,
 }
 
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
@@ -120,7 +122,7 @@ fn candidates<'a>(
     distances: &'a Distances,
 ) -> impl Iterator<Item = Candidate> + 'a {
     pool.backends.iter().map(|backend| {
-        let Observed { health, rtt, share } = observed.get(&backend.id).copied().unwrap_or_default();
+        let Observed { health, rtt, share, .. } = observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
             address: backend.address,
@@ -178,6 +180,7 @@ mod tests {
             health: Health::Up,
             rtt: Some(Duration::from_millis(millis)),
             share: Percent::FULL,
+            unchecked: false,
         };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
     }

@@ -39,7 +39,7 @@ mod status;
 mod time;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use backend::{Backend, Backends, Distance, ServerRole};
+pub use backend::{Backend, Backends, Distance, ServerRole, Unchecked};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
 pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};

@@ -243,6 +243,13 @@ pub struct Probe {
     pub via: Via,
 }
 
+impl Probe {
+    /// From the end of one probe to the end of the next, at most, while all is settled.
+    pub fn pace(&self) -> Duration {
+        self.interval + self.interval * u32::from(self.jitter) / 100 + self.timeout
+    }
+}
+
 /// `via` of a probe: the way to its backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Via {

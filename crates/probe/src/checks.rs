@@ -31,9 +31,19 @@ struct Mark {
     ended: AtomicU64,
     passed: AtomicU64,
     failed: AtomicU64,
+    blind: Mutex<Option<Blind>>,
     found: Mutex<Found>,
     /// Made for the kinds that ask as clients do.
     answers: OnceLock<Box<Answers>>,
+}
+
+/// That probes of a backend can't be made on this host: none has ended since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blind {
+    /// Since when, the first one that could not.
+    pub since: Instant,
+    /// Why the latest one could not.
+    pub error: Arc<str>,
 }
 
 /// What the latest probes found out about a backend beside whether it serves. What its kind doesn't ask, or has not learnt
@@ -80,6 +90,23 @@ impl Checks {
         mark.ended.store(self.count(ended), Ordering::Relaxed);
         let begun = if passed { &mark.passed } else { &mark.failed };
         begun.store(self.count(started), Ordering::Relaxed);
+        mark.blind.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A probe could not be made on this host, `now`, for `error`.
+    pub fn blinded(&self, backend: &BackendId, now: Instant, error: &str) {
+        let Some(mark) = self.marks.get(backend) else { return };
+        let mut blind = mark.blind.lock().unwrap_or_else(PoisonError::into_inner);
+        let blind = blind.get_or_insert_with(|| Blind { since: now, error: error.into() });
+        if *blind.error != *error {
+            blind.error = error.into();
+        }
+    }
+
+    /// Why no probe of a backend can be made; `None` when the latest one could.
+    pub fn blind(&self, backend: &BackendId) -> Option<Blind> {
+        let mark = self.marks.get(backend)?;
+        mark.blind.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What a probe has found out, or failed of.
@@ -155,6 +182,22 @@ mod tests {
         assert_eq!(reader.ended(&other), None);
         checks.note(&"app/stranger".parse().unwrap(), begun, begun, true);
         assert_eq!(reader.ended(&"app/stranger".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn what_keeps_probes_from_being_made_is_known_until_one_ends() {
+        let (begun, second) = (crate::task::now(), Duration::from_secs(1));
+        let id: BackendId = "app/one".parse().unwrap();
+        let checks = Checks::new(begun, [&id]);
+        assert_eq!(checks.blind(&id), None);
+        for (after, error) in [(1, "no descriptor"), (2, "no descriptor"), (3, "no program")] {
+            checks.blinded(&id, begun + after * second, error);
+            let expected = Blind { since: begun + second, error: error.into() };
+            assert_eq!(checks.blind(&id), Some(expected), "since the first, for the latest reason");
+        }
+        assert_eq!(checks.ended(&id), None, "none has ended");
+        checks.note(&id, begun + 4 * second, begun + 5 * second, false);
+        assert_eq!(checks.blind(&id), None);
     }
 
     #[test]

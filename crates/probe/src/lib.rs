@@ -44,7 +44,7 @@ mod tls;
 mod via;
 mod wire;
 
-pub use checks::{Checks, Found};
+pub use checks::{Blind, Checks, Found};
 pub use event::ProbeEvent;
 pub use passive::PassiveSender;
 pub use prober::{Prober, ProberHandle};

@@ -174,10 +174,10 @@ impl Task {
 
     /// What this host could not do is no end of a probe.
     fn note_end(&self, outcome: &Result<Findings, Failure>) {
-        if outcome.as_ref().is_err_and(Failure::is_local) {
-            return;
-        }
         let (checks, backend) = (&self.common.checks, &self.path.backend);
+        if let Err(Failure::Local { error }) = outcome {
+            return checks.blinded(backend, now(), error);
+        }
         checks.note(backend, self.asked_at, now(), outcome.is_ok());
         checks.found(backend, outcome);
         // Clients are not sent to those that are not up.

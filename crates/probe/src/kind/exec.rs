@@ -120,7 +120,7 @@ impl Program {
             Ok(Self { child, group, output, children, is_reaped: false })
         });
         let started: io::Result<Self> = started.await.map_err(|error| local(error.to_string()))?;
-        started.map_err(|error| local(format!("{}: {error}", exec.command[0])))
+        started.map_err(|error| local(cant_start(&exec.command[0], &error)))
     }
 
     /// Waits for its end, reads meanwhile, and leaves nothing of its group behind.
@@ -149,6 +149,16 @@ impl Drop for Program {
         if !self.is_reaped {
             kill(self.group);
         }
+    }
+}
+
+fn cant_start(program: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("the program {program} is not there, or its interpreter is not"),
+        io::ErrorKind::PermissionDenied => {
+            format!("the program {program} may not be run by the daemon's user")
+        }
+        _ => format!("the program {program} can't be started: {error}"),
     }
 }
 

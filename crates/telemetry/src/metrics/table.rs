@@ -102,6 +102,10 @@ pub const BACKEND_CERTIFICATE: Gauge = Gauge::new(
     "proxima_backend_certificate_expiry_timestamp_seconds",
     "When the backend's certificate ends, in seconds since 1970 {backend, region}",
 );
+pub const BACKENDS_UNCHECKED: Gauge = Gauge::new(
+    "proxima_backends_unchecked",
+    "Backends whose checks can't be made; `proxima backends` says why",
+);
 pub const BACKEND_VERDICTS: Counter =
     Counter::new("proxima_backend_verdicts_total", "New verdicts on the backend {backend, to}");
 pub const BACKEND_PENDING: Gauge =
@@ -262,7 +266,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 31] = [
+pub(super) const GAUGES: [Gauge; 32] = [
     BUILD_INFO,
     START_TIME,
     DRAINED,
@@ -287,6 +291,7 @@ pub(super) const GAUGES: [Gauge; 31] = [
     BACKEND_ROLE,
     BACKEND_LAG,
     BACKEND_CERTIFICATE,
+    BACKENDS_UNCHECKED,
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
