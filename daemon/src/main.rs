@@ -39,6 +39,7 @@ mod descriptors;
 mod distance;
 mod doubt;
 mod groups;
+mod lacking;
 mod metrics_server;
 mod neighbours;
 mod notify;

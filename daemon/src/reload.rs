@@ -31,6 +31,7 @@ use self::{
 use crate::{
     admin::{CommandRefusal, Reply},
     control::Control,
+    lacking,
     speaker::{bmp_config, mrt_config},
     tls::Tls,
     vips,
@@ -222,6 +223,9 @@ impl Control {
         })?;
         let tls = self.tls.again(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed, and the certificates before stay in use")
+        })?;
+        lacking::check(&config).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed, and the probes before go on")
         })?;
         if !peers.watches.is_empty() {
             self.bfd

@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → certificates → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates → what probes take of this host → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -35,7 +35,7 @@ use crate::{
     control::{Control, End, Inputs, Parts},
     descriptors,
     distance::{self, Distances},
-    metrics_server,
+    lacking, metrics_server,
     notify::Supervisor,
     observe::Observers,
     probing::{self, ThroughWorkers},
@@ -84,6 +84,7 @@ impl Daemon {
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
+        lacking::check(&config)?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));

@@ -27,6 +27,7 @@ mod answers;
 mod checks;
 mod event;
 mod kind;
+mod lacking;
 mod notice;
 mod passive;
 mod password;
@@ -46,6 +47,7 @@ mod wire;
 
 pub use checks::{Blind, Checks, Found};
 pub use event::ProbeEvent;
+pub use lacking::{Lacking, is_lacking};
 pub use passive::PassiveSender;
 pub use prober::{Prober, ProberHandle};
 pub use proxima_probe_kind::{ProbeKind, Role};

@@ -146,7 +146,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, String> {
     Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
 }
 
-fn roots_in(file: &Path) -> Result<RootCertStore, String> {
+pub(crate) fn roots_in(file: &Path) -> Result<RootCertStore, String> {
     let wrong = |why: String| format!("ca-file {}: {why}", file.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))? {
