@@ -89,7 +89,7 @@ impl RawProbe {
             let wrong = Wrong::new(format!(
                 "the fast interval of {fast_text} is longer than the interval of {interval_text}"
             ))
-            .hint("it is the pace while nothing is decided: shorten `fast-interval` or lengthen `interval`");
+            .hint("it is the pace while undecided: shorten `fast-interval` or lengthen `interval`");
             report.here(fast.span.clone(), &self.place.key("fast-interval"), wrong);
         }
         if let Some(source) = self.source.given() {
