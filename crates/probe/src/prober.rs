@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 
 use crate::{
     Checks, PassiveSender, ProbeEvent, ProbeTarget, Via,
     shared::Shared,
     shortage::Shortage,
-    slots::Slots,
+    slots::{Room, Slots},
     task::{Task, now},
 };
 
-/// How many probes run at once, over all backends: some thousand a second at the usual pace of apps, and no more
-/// connections under way than a host takes.
-const AT_ONCE: usize = 2048;
+/// How many probes are under way at once at most, over all backends: some ten thousand a second at the usual pace of apps, and
+/// no more connections than a host takes.
+const ROOM: Room = Room { quick: 1024, late: 1024, slow: 2048 };
+/// How many confirming connects are under way at once at most, beside the probes.
+const CONFIRMING: usize = 512;
 
 /// Starts probing.
 #[derive(Debug)]
@@ -33,6 +38,7 @@ pub struct ProberHandle {
 pub(crate) struct Common {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slots: Slots,
+    pub(crate) confirming: Arc<Semaphore>,
     pub(crate) shortage: Shortage,
     pub(crate) checks: Checks,
     pub(crate) passive: PassiveSender,
@@ -60,7 +66,8 @@ impl Prober {
         let (checks, passive) = (Checks::new(now(), backends()), PassiveSender::new(backends()));
         let common = Common {
             shared: Arc::default(),
-            slots: Slots::new(AT_ONCE),
+            slots: Slots::new(ROOM),
+            confirming: Arc::new(Semaphore::new(CONFIRMING)),
             shortage: Shortage::default(),
             checks: checks.clone(),
             passive: passive.clone(),

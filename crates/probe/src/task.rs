@@ -13,13 +13,14 @@ use tracing::debug;
 
 use crate::{
     ProbeEvent, ProbeTarget,
-    kind::{self, Ask, Call, Checked, Running},
+    kind::{self, Ask, Asked, Call, Checked, Running},
     notice::Watcher,
     passive::Inbox,
     path::{Deadline, Path},
     prober::Common,
     rtt::Rtt,
     shortage::Sight,
+    slots::GRACE,
     standing::Standing,
 };
 
@@ -31,18 +32,16 @@ pub(crate) struct Task {
     is_request: bool,
     tracker: BackendTracker,
     standing: Option<Standing>,
-    probe: Option<Running<(Checked, Deadline)>>,
+    probe: Option<Running<Asked>>,
     confirm: Option<Running<Result<(), Failure>>>,
     notice: Option<Running<(Watcher, Option<Instant>)>>,
-    /// The last probe ended by its deadline.
+    /// The last probe took longer than [`GRACE`].
     is_slow: bool,
     rtt: Rtt,
     /// The share of its weight that the backend is known to offer.
     told_share: Percent,
     passive: Arc<Inbox>,
     sight: Sight,
-    /// When the running probe was asked for.
-    asked_at: std::time::Instant,
     common: Common,
 }
 
@@ -76,7 +75,6 @@ impl Task {
             told_share: Percent::FULL,
             passive,
             sight: Sight::default(),
-            asked_at: now(),
             common,
         }
     }
@@ -91,9 +89,9 @@ impl Task {
                     self.note_sight(outcome.as_ref().err());
                     self.tracker.handle(now(), Input::Confirmed(outcome));
                 }
-                (checked, deadline) = finish(&mut self.probe) => {
+                asked = finish(&mut self.probe) => {
                     self.probe = None;
-                    self.checked(checked, deadline);
+                    self.asked(asked);
                 }
                 loss = lost(&mut self.standing) => {
                     self.standing = None;
@@ -116,7 +114,6 @@ impl Task {
             match output {
                 Output::Probe => {
                     let standing = self.standing.take_if(|standing| standing.is_usable());
-                    self.asked_at = now();
                     self.start_probe(standing, None);
                 }
                 Output::Confirm => {
@@ -137,21 +134,23 @@ impl Task {
         Call {
             path: Arc::clone(&self.path),
             slots: self.common.slots.clone(),
+            confirming: Arc::clone(&self.common.confirming),
             timeout: self.timeout,
             deadline,
             is_slow: self.is_slow,
         }
     }
 
-    fn checked(&mut self, checked: Checked, deadline: Deadline) {
+    fn asked(&mut self, asked: Asked) {
+        let Asked { checked, deadline, begun } = asked;
         match checked {
             Checked::Done { outcome, standing, connected_in } => {
                 if let Err(failure) = &outcome {
                     debug!(backend = %self.path.backend, %failure, "probe failed");
                 }
-                self.is_slow = matches!(outcome, Err(Failure::Timeout { .. }));
+                self.is_slow = begun.elapsed() > GRACE;
                 self.note_sight(outcome.as_ref().err());
-                self.note_end(&outcome);
+                self.note_end(begun.into_std(), &outcome);
                 self.standing = standing.or(self.standing.take());
                 if let Ok(findings) = outcome {
                     self.found(findings);
@@ -173,12 +172,12 @@ impl Task {
     }
 
     /// What this host could not do is no end of a probe.
-    fn note_end(&self, outcome: &Result<Findings, Failure>) {
+    fn note_end(&self, begun: std::time::Instant, outcome: &Result<Findings, Failure>) {
         let (checks, backend) = (&self.common.checks, &self.path.backend);
         if let Err(Failure::Local { error }) = outcome {
             return checks.blinded(backend, now(), error);
         }
-        checks.note(backend, self.asked_at, now(), outcome.is_ok());
+        checks.note(backend, begun, now(), outcome.is_ok());
         checks.found(backend, outcome);
         // Clients are not sent to those that are not up.
         if self.is_request && self.tracker.health() == Health::Up {
