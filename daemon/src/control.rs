@@ -418,14 +418,18 @@ impl Control {
     /// Takes an observation over; returns the verdict it brings, to be told.
     fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
         match event {
-            ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at: _ } => {
+            ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at } => {
                 let observed = self.observed.entry(backend.clone()).or_default();
                 observed.health = to;
                 self.doubt.decided(&backend);
                 let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
                 let reason = words::verdict_reason(&reason);
                 let region = self.region_of(&backend);
-                Some((at, EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us }))
+                let took = at.saturating_duration_since(evidence_at).as_micros();
+                let detected_in_us = Some(u64::try_from(took).unwrap_or(u64::MAX));
+                let verdict =
+                    EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us, detected_in_us };
+                Some((at, verdict))
             }
             ProbeEvent::Rtt { backend, rtt } => {
                 self.observed.entry(backend).or_default().rtt = Some(rtt);
@@ -468,7 +472,10 @@ impl Control {
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
             Command::Backends(reply) => drop(reply.send(self.backends(Instant::now()))),
-            Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
+            Command::Traffic(reply) => {
+                let counts = self.traffic.counts(Instant::now(), &self.config, &self.data_plane);
+                drop(reply.send(counts));
+            }
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),

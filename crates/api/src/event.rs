@@ -104,6 +104,9 @@ pub enum EventKind {
         reason: VerdictReason,
         /// Round trip to it, in microseconds, where the probe measured one.
         rtt_us: Option<u64>,
+        /// From the first of the evidence that decided to the verdict, in microseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detected_in_us: Option<u64>,
     },
     /// Checks of backends can't be made, for the same reason: what is known of them is as old as that.
     ChecksFailing {
@@ -408,7 +411,7 @@ impl fmt::Display for EventKind {
             }
             Self::DaemonReady { after_ms } => write!(f, "ready: first verdicts after {after_ms} ms"),
             Self::DaemonStopping { cause } => write!(f, "stopping: {cause}"),
-            Self::BackendVerdict { backend, region, from, to, reason, rtt_us: _ } => {
+            Self::BackendVerdict { backend, region, from, to, reason, .. } => {
                 write!(f, "backend {backend} in {region}: {from} -> {to}: {reason}")
             }
             Self::ChecksFailing { backends, more, why } => {

@@ -14,14 +14,18 @@ use std::{
 
 use proxima_health::{Counted, Failure, Findings};
 use proxima_probe_kind::Role;
-use proxima_types::BackendId;
+use proxima_types::{BackendId, PoolName};
 
-use crate::answers::{self, Answers};
+use crate::{
+    answers::{self, Answers},
+    tally::{Sheet, Tallies, Tally},
+};
 
 /// The latest probes of each backend; cheap to clone. Probes that this host could not make are not among them.
 #[derive(Debug, Clone)]
 pub struct Checks {
     begun: Instant,
+    tallies: Tallies,
     marks: Arc<BTreeMap<BackendId, Mark>>,
 }
 
@@ -81,7 +85,7 @@ impl Checks {
     /// None has ended yet. `begun` is the time from which is counted: no probe ends before.
     pub fn new<'a>(begun: Instant, backends: impl IntoIterator<Item = &'a BackendId>) -> Self {
         let marks = backends.into_iter().map(|backend| (backend.clone(), Mark::default()));
-        Self { begun, marks: Arc::new(marks.collect()) }
+        Self { begun, tallies: Tallies::default(), marks: Arc::new(marks.collect()) }
     }
 
     /// A probe has ended that had begun at `started`. A backend that is not known here is passed over.
@@ -123,6 +127,16 @@ impl Checks {
         }
     }
 
+    /// Where the probes of a backend are counted.
+    pub(crate) fn sheet(&self, backend: &BackendId) -> Sheet {
+        self.tallies.sheet(backend.pool())
+    }
+
+    /// What probes came to, by pool.
+    pub fn tallies(&self) -> BTreeMap<PoolName, Tally> {
+        self.tallies.read()
+    }
+
     /// What is known of a backend beside its health.
     pub fn findings(&self, backend: &BackendId) -> Found {
         let found =
@@ -139,6 +153,11 @@ impl Checks {
     /// When the latest probe of a backend ended; `None` before the first.
     pub fn ended(&self, backend: &BackendId) -> Option<Instant> {
         self.read(backend, |mark| &mark.ended)
+    }
+
+    /// How long ago the latest probe of a backend ended; before the first, since one could have.
+    pub fn age(&self, now: Instant, backend: &BackendId) -> Duration {
+        now.saturating_duration_since(self.ended(backend).unwrap_or(self.begun))
     }
 
     /// When the latest probe began that passed; `None` before the first.

@@ -22,6 +22,7 @@ use crate::{
     shortage::Sight,
     slots::GRACE,
     standing::Standing,
+    tally::Sheet,
 };
 
 pub(crate) struct Task {
@@ -41,6 +42,9 @@ pub(crate) struct Task {
     /// The share of its weight that the backend is known to offer.
     told_share: Percent,
     passive: Arc<Inbox>,
+    sheet: Sheet,
+    /// When the running probe was due.
+    due_at: std::time::Instant,
     sight: Sight,
     common: Common,
 }
@@ -53,6 +57,7 @@ impl Task {
         let settings = target.settings();
         let ProbeTarget { backend, address, source, via_service, kind, timeout, notice, .. } = target;
         let passive = common.passive.inbox(&backend);
+        let sheet = common.checks.sheet(&backend);
         let via = common.via.clone().filter(|_| via_service);
         let (uses, shared) = (Standing::uses(seed), Arc::clone(&common.shared));
         let path = Path { backend, address, source, via, uses, shared };
@@ -74,6 +79,8 @@ impl Task {
             rtt: Rtt::default(),
             told_share: Percent::FULL,
             passive,
+            sheet,
+            due_at: now(),
             sight: Sight::default(),
             common,
         }
@@ -82,6 +89,7 @@ impl Task {
     /// Probes until nobody receives the events.
     pub(crate) async fn run(mut self) {
         while self.act().await.is_ok() {
+            let due_at = self.tracker.poll_timeout();
             tokio::select! {
                 biased;
                 outcome = finish(&mut self.confirm) => {
@@ -102,7 +110,10 @@ impl Task {
                     self.notice = Some(Box::pin(watcher.changed()));
                     self.tracker.handle(now(), Input::Notice(leaves_at.map(Instant::into_std)));
                 }
-                () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
+                () = due(due_at) => {
+                    self.due_at = due_at.unwrap_or_else(now);
+                    self.tracker.handle_timeout(now());
+                }
                 () = self.common.events.closed() => break,
             }
         }
@@ -173,6 +184,9 @@ impl Task {
 
     /// What this host could not do is no end of a probe.
     fn note_end(&self, begun: std::time::Instant, outcome: &Result<Findings, Failure>) {
+        let took = now().saturating_duration_since(begun);
+        let late = begun.saturating_duration_since(self.due_at);
+        self.sheet.note(outcome.as_ref().err(), took, late);
         let (checks, backend) = (&self.common.checks, &self.path.backend);
         if let Err(Failure::Local { error }) = outcome {
             return checks.blinded(backend, now(), error);

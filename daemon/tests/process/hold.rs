@@ -234,6 +234,12 @@ fn a_backend_whose_checks_can_t_be_made_counts_no_more_though_others_are_probed_
     assert_eq!(status.backends.unchecked, 1);
     let page = get(pop.metrics(), "/metrics").body;
     assert!(page.lines().any(|line| line == "proxima_backends_unchecked 1"), "{page}");
+    let counted = |result: &str| {
+        let begin = format!("proxima_probes_total{{pool=\"other\",result=\"{result}\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&begin)).map(str::parse::<u64>);
+        value.unwrap_or_else(|| panic!("no {begin} in {page}")).unwrap()
+    };
+    assert!(counted("passed") >= 2 && counted("not-made") >= 1);
     assert_eq!(get(pop.web(), "/other").status, 200);
 
     fs::rename(&elsewhere, &program).unwrap();

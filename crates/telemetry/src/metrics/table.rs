@@ -106,6 +106,20 @@ pub const BACKENDS_UNCHECKED: Gauge = Gauge::new(
     "proxima_backends_unchecked",
     "Backends whose checks can't be made; `proxima backends` says why",
 );
+pub const PROBES: Counter = Counter::new(
+    "proxima_probes_total",
+    "Probes by how they ended: `passed`, how they failed, or `not-made` by this host {pool, result}",
+);
+pub const PROBE_TIME: Histogram =
+    Histogram::new("proxima_probe_seconds", "How long probes that could be made took {pool}");
+pub const PROBE_LATENESS: Histogram = Histogram::new(
+    "proxima_probe_lateness_seconds",
+    "How much later than they were due probes began, for want of a slot or of the processor {pool}",
+);
+pub const PROBE_AGE: Gauge = Gauge::new(
+    "proxima_probe_age_seconds",
+    "Time since a probe ended, of the pool's backend for which that is longest ago {pool}",
+);
 pub const BACKEND_VERDICTS: Counter =
     Counter::new("proxima_backend_verdicts_total", "New verdicts on the backend {backend, to}");
 pub const BACKEND_PENDING: Gauge =
@@ -266,7 +280,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 32] = [
+pub(super) const GAUGES: [Gauge; 33] = [
     BUILD_INFO,
     START_TIME,
     DRAINED,
@@ -292,6 +306,7 @@ pub(super) const GAUGES: [Gauge; 32] = [
     BACKEND_LAG,
     BACKEND_CERTIFICATE,
     BACKENDS_UNCHECKED,
+    PROBE_AGE,
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
@@ -302,7 +317,7 @@ pub(super) const GAUGES: [Gauge; 32] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 52] = [
+pub(super) const COUNTERS: [Counter; 53] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -313,6 +328,7 @@ pub(super) const COUNTERS: [Counter; 52] = [
     PEER_WITHDRAWN_FAULTY,
     BFD_LOSSES,
     RELOADS,
+    PROBES,
     BACKEND_VERDICTS,
     BACKEND_ATTEMPTS,
     BACKEND_CONNECTS,

@@ -161,6 +161,7 @@ fn events() -> [EventKind; 7] {
             to: Health::Down,
             reason: VerdictReason::Hard { evidence: ProbeFailure::Refused },
             rtt_us: None,
+            detected_in_us: None,
         },
         EventKind::GroupTransition {
             group: "web".parse().unwrap(),
