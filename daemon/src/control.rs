@@ -23,7 +23,7 @@ use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
-use proxima_probe::{Checks, ProbeEvent};
+use proxima_probe::{Checks, ProbeEvent, TrustFiles};
 use proxima_proxy::{Beats, DataPlane, Distress, Listener, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
@@ -101,6 +101,7 @@ pub(crate) struct Control {
     pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
     pub(crate) doubt: Doubt,
+    pub(crate) trust: TrustFiles,
     tellings: Tellings,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
@@ -137,6 +138,7 @@ pub(crate) struct Parts {
     pub(crate) tls: Tls,
     pub(crate) bfd: BfdSessions,
     pub(crate) checks: Checks,
+    pub(crate) trust: TrustFiles,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
@@ -150,7 +152,7 @@ pub(crate) struct Parts {
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
         let Parts { journal, speaker, data_plane, traffic, snapshot, tls, bfd, checks, .. } = parts;
-        let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts { trust, mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
@@ -161,6 +163,7 @@ impl Control {
         Self {
             groups: Groups::new(now, &config),
             doubt: Doubt::new(now, &config, checks),
+            trust,
             tellings: Tellings::default(),
             distances: Distances::new(&config),
             config,

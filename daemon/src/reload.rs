@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Peers, monitoring stations, table dumps, announcement groups, TLS of services, `[limits]`, `[drain]` and the log's level change
-//! while the daemon runs; certificates, keys and ticket keys are read again whatever the file says. Unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
+//! while the daemon runs; certificates, keys and ticket keys are read again whatever the file says, and so is each `ca-file` of a probe. Unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
 //! of the file is applied: what runs is always one file, whole.
 //!
 //! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last.
@@ -154,6 +154,7 @@ impl Control {
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
         self.tls = tls;
+        self.trust.read_again();
         if !changes.tls.is_empty() {
             self.serve();
         }

@@ -149,6 +149,7 @@ impl Daemon {
             tls,
             bfd,
             checks: prober.checks(),
+            trust: prober.trust(),
             observers,
             vips: vips.clone(),
             log,

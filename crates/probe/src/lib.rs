@@ -54,4 +54,5 @@ pub use prober::{Prober, ProberHandle};
 pub use proxima_probe_kind::{ProbeKind, Role};
 pub use tally::{Spread, Tally};
 pub use target::ProbeTarget;
+pub use tls::TrustFiles;
 pub use via::{Carries, Connecting, Via};

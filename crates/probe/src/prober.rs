@@ -13,6 +13,7 @@ use crate::{
     shortage::Shortage,
     slots::{Room, Slots},
     task::{Task, now},
+    tls::TrustFiles,
 };
 
 /// How many probes are under way at once at most, over all backends: some ten thousand a second at the usual pace of apps, and
@@ -29,6 +30,7 @@ pub struct Prober;
 #[derive(Debug)]
 pub struct ProberHandle {
     tasks: JoinSet<()>,
+    trust: TrustFiles,
     checks: Checks,
     passive: PassiveSender,
 }
@@ -64,8 +66,10 @@ impl Prober {
         let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
         let backends = || targets.iter().map(|target| &target.backend);
         let (checks, passive) = (Checks::new(now(), backends()), PassiveSender::new(backends()));
+        let shared = Arc::<Shared>::default();
+        let trust = TrustFiles(Arc::clone(&shared));
         let common = Common {
-            shared: Arc::default(),
+            shared,
             slots: Slots::new(ROOM),
             confirming: Arc::new(Semaphore::new(CONFIRMING)),
             shortage: Shortage::default(),
@@ -79,7 +83,7 @@ impl Prober {
             let seed = seed.wrapping_add(n.wrapping_mul(0xd134_2543_de82_ef95));
             tasks.spawn(Task::new(target, seed, common.clone()).run());
         }
-        (ProberHandle { tasks, checks, passive }, receiver)
+        (ProberHandle { tasks, trust, checks, passive }, receiver)
     }
 }
 
@@ -87,6 +91,11 @@ impl ProberHandle {
     /// When the latest probes ended.
     pub fn checks(&self) -> Checks {
         self.checks.clone()
+    }
+
+    /// The files that certificates of backends are judged by.
+    pub fn trust(&self) -> TrustFiles {
+        self.trust.clone()
     }
 
     /// Where what real traffic has met is handed in.
