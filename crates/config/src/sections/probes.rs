@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use proxima_health::Settings;
 use proxima_probe_kind::ProbeKind;
 
 use super::{Place, probe_kinds::RawKind};
@@ -17,11 +18,8 @@ use crate::{
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
-const FAST_INTERVAL: Duration = Duration::from_millis(50);
-const DOWN_INTERVAL: Duration = Duration::from_millis(250);
 /// Where each probe costs a process, here or there.
 const FAST_INTERVAL_OF_PROCESSES: Duration = Duration::from_secs(1);
-const JITTER: u8 = 10;
 const MOST_JITTER: f64 = 0.5;
 const TIMEOUT: Duration = Duration::from_millis(500);
 const RISE: NonZeroU16 = NonZeroU16::new(2).expect("2 is not 0");
@@ -154,16 +152,16 @@ impl RawProbe {
         let kind = self.kind.value()?.resolve()?;
         let fast_interval = match kind {
             ProbeKind::Exec(_) | ProbeKind::Postgres(_) => FAST_INTERVAL_OF_PROCESSES,
-            _ => FAST_INTERVAL,
+            _ => Settings::FAST_INTERVAL,
         };
         let fast_interval = self.fast_interval.or(fast_interval.min(interval))?;
-        let down_interval = DOWN_INTERVAL.min(interval).max(fast_interval);
+        let down_interval = Settings::DOWN_INTERVAL.min(interval).max(fast_interval);
         Some(Probe {
             kind,
             interval,
             fast_interval,
             down_interval: self.down_interval.or(down_interval)?,
-            jitter: self.jitter.or(JITTER)?,
+            jitter: self.jitter.or(Settings::JITTER.as_u8())?,
             timeout: self.timeout.or(TIMEOUT.min(interval))?,
             rise: self.rise.or(RISE)?,
             fall: self.fall.or(FALL)?,
