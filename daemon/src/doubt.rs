@@ -65,7 +65,7 @@ struct Checked {
 #[derive(Debug)]
 struct Watched {
     backend: BackendId,
-    /// Of the own region, and not one that every region uses.
+    /// Of the own region.
     is_own: bool,
     /// How long it may be without a probe's end while others have some.
     limit: Duration,

@@ -416,7 +416,7 @@ impl fmt::Display for EventKind {
             }
             Self::ChecksFailing { backends, more, why } => {
                 write!(f, "can't check {}{}: ", Words(backends), More(*more))?;
-                f.write_str(why.as_deref().unwrap_or("no probe of theirs ends"))
+                f.write_str(why.as_deref().unwrap_or("no probe of theirs has ended for too long"))
             }
             Self::ChecksResumed { backends, more } => {
                 write!(f, "can check {}{} again", Words(backends), More(*more))
