@@ -27,6 +27,8 @@ pub(crate) struct Observed {
     pub(crate) share: Percent,
     /// A reload has added it, and there was no verdict yet: it is no part of a score before.
     pub(crate) is_new: bool,
+    /// Nothing checks it any more. Scores only: requests go by the verdict there was.
+    pub(crate) unchecked: bool,
 }
 
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
@@ -123,7 +125,7 @@ fn candidates<'a>(
     distances: &'a Distances,
 ) -> impl Iterator<Item = Candidate> + 'a {
     pool.backends.iter().map(|backend| {
-        let Observed { health, rtt, share, is_new: _ } =
+        let Observed { health, rtt, share, is_new: _, unchecked: _ } =
             observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
@@ -183,6 +185,7 @@ mod tests {
             rtt: Some(Duration::from_millis(millis)),
             share: Percent::FULL,
             is_new: false,
+            unchecked: false,
         };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
     }

@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → certificates → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates → what probes take of this host → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -36,7 +36,7 @@ use crate::{
     control::{Control, End, Inputs, Parts},
     descriptors,
     distance::{Distances, Followers},
-    listeners, metrics_server,
+    lacking, listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
     priority,
@@ -86,6 +86,7 @@ impl Daemon {
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
         let issuers = acme::issuers(&config)?;
+        lacking::check(&config)?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));

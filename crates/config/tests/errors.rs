@@ -397,7 +397,10 @@ const MISTAKES: &[Mistake] = &[
     mistake("{ tcp = true }", "{ agent = «70000 }", "`70000` is out of range", "write a whole number from 1 to 65535"),
     // How a probe is made.
     mistake("{ tcp = true }", "{ tcp = true, fast-interval = «\"2s\" }", "the fast interval of 2s is longer than the interval of 1s",
-        "it is the pace while nothing is decided: shorten `fast-interval` or lengthen `interval`"),
+        "it is the pace while undecided: shorten `fast-interval` or lengthen `interval`"),
+    mistake("{ tcp = true }", "{ tcp = true, down-interval = «\"2s\" }", "the down interval of 2s is longer than the interval of 1s",
+        "it is the pace while down, so that a restart is seen soon: shorten `down-interval` or lengthen `interval`"),
+    mistake("{ tcp = true }", "{ tcp = true, down-interval = «\"5ms\" }", "5ms is out of range", "write 10ms to 1h"),
     mistake("{ tcp = true }", "{ tcp = true, jitter = «0.6 }", "a jitter of 0.6 is out of range", "write a share of the interval from 0 to 0.5, as in `0.1`"),
     mistake("{ tcp = true }", "{ tcp = true, jitter = «\"10%\" }", "expected a number, found a string", "write a share of the interval from 0 to 0.5, as in `0.1`"),
     mistake("{ tcp = true }", "{ tcp = true, source = «\"fd00::11\" }", "fd00::11 can't be the source of a probe of 10.1.0.10:9000",
