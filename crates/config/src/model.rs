@@ -217,6 +217,8 @@ pub enum PoolProtocol {
     Http1,
     /// `h2`: HTTP/2, many requests at once on a connection; by prior knowledge (RFC 9113 §3.3), or by ALPN where there is TLS.
     Http2,
+    /// `h3`: HTTP/3 (RFC 9114), many requests at once on a QUIC connection. The pool has `tls`.
+    Http3,
 }
 
 /// `probe` of a pool.

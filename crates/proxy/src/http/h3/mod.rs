@@ -7,14 +7,15 @@
 //!
 //! All of them are tasks of the connection's worker. What a client may have us hold is bounded by the windows of its
 //! connection (`quic`): a stream is read only as fast as its backend takes what comes. Frames and field sections are the
-//! business of `proxima-http3`.
+//! business of `proxima-http3`. A message on a stream (`message`), and streams in one direction, are the same towards backends
+//! that speak HTTP/3 (`origin`, [`crate::multiplexed`]).
 
+mod message;
 mod stream;
 mod uni;
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashSet,
+    cell::Cell,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
@@ -24,9 +25,11 @@ use std::{
 };
 
 use proxima_http1::Hop;
-use proxima_http3::{Code, Control, GOAWAY_MAX, StreamKind, control_stream, goaway};
+use proxima_http3::{Code, GOAWAY_MAX, control_stream, goaway};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 
+pub(in crate::http) use self::message::{Broken, Next, Receiving, Sending};
+pub(crate) use self::uni::OneWay;
 use super::{LINGER, streams::Streams};
 use crate::{
     quic::Handshake,
@@ -50,9 +53,7 @@ struct Link {
     counters: Arc<ServiceCounters>,
     hop: Hop,
     connection: Connection,
-    control: RefCell<Control>,
-    /// Streams in one direction that there may be one of.
-    seen: RefCell<HashSet<StreamKind>>,
+    one_way: OneWay,
     cancels: Cell<u32>,
     next_second: Cell<Deadline>,
     streams: Rc<Streams>,
@@ -102,7 +103,15 @@ fn misuse(code: Code) -> Misuse {
     }
 }
 
-trait IntoVarInt {
+/// Reads a stream in one direction.
+async fn read(link: Rc<Link>, mut stream: RecvStream) {
+    let streams = &link.streams;
+    if let Err(code) = link.one_way.read(&mut stream, || streams.wake_connection()).await {
+        link.fail(code);
+    }
+}
+
+pub(crate) trait IntoVarInt {
     fn into_varint(self) -> VarInt;
 }
 
@@ -126,8 +135,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, hand
         counters,
         hop,
         connection,
-        control: RefCell::default(),
-        seen: RefCell::default(),
+        one_way: OneWay::of_client(),
         cancels: Cell::new(CANCELS),
         next_second: Cell::new(Deadline::PAST),
         streams: Streams::new(),
@@ -184,7 +192,7 @@ impl Driver {
             match self.next().await {
                 Event::Request(send, receive) => self.start(send, receive),
                 Event::Uni(stream) => {
-                    tokio::task::spawn_local(uni::serve(self.link.clone(), stream));
+                    tokio::task::spawn_local(read(self.link.clone(), stream));
                 }
                 Event::End => return,
             }
@@ -250,6 +258,10 @@ impl Driver {
     fn watch(&mut self) {
         let is_active = self.link.streams.are_active();
         match self.state {
+            // RFC 9114 §5.2: the client has left, and waits for nothing.
+            State::Busy | State::Resting if !is_active && self.link.one_way.goaway().is_some() => {
+                self.enter(State::Ending);
+            }
             State::Busy if !is_active => self.enter(State::Resting),
             State::Resting if is_active => self.enter(State::Busy),
             State::Left if !is_active => self.enter(State::Ending),
@@ -294,7 +306,7 @@ impl Driver {
             return;
         }
         self.next_stream = self.next_stream.max(id + 4);
-        self.link.control.borrow_mut().earn(CONTROL_PER_REQUEST);
+        self.link.one_way.earn(CONTROL_PER_REQUEST);
         let active = self.link.streams.begin();
         let link = self.link.clone();
         tokio::task::spawn_local(async move {
