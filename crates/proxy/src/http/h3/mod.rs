@@ -30,7 +30,7 @@ use quinn::{Connection, RecvStream, SendStream, VarInt};
 
 pub(in crate::http) use self::message::{Broken, Next, Receiving, Sending};
 pub(crate) use self::uni::OneWay;
-use super::{LINGER, streams::Streams};
+use super::{LINGER, cancels::Cancels, streams::Streams};
 use crate::{
     quic::Handshake,
     stats::{Misuse, ServiceCounters},
@@ -40,9 +40,6 @@ use crate::{
 
 /// From the word that a GOAWAY will follow to that: requests on their way until then are served.
 const GRACE: Duration = Duration::from_millis(500);
-/// Requests a client may cancel in a row, as RFC 9114 §10.5 has it: browsers cancel a page's hundred at once.
-const CANCELS: u32 = 200;
-const CANCELS_PER_SECOND: u32 = 20;
 /// Control frames that a request earns: clients say, and change, how urgent each is (RFC 9218).
 const CONTROL_PER_REQUEST: u32 = 4;
 
@@ -54,7 +51,7 @@ struct Link {
     hop: Hop,
     connection: Connection,
     one_way: OneWay,
-    cancels: Cell<u32>,
+    cancels: Cell<Cancels>,
     next_second: Cell<Deadline>,
     streams: Rc<Streams>,
 }
@@ -75,20 +72,20 @@ impl Link {
         let mut cancels = self.cancels.get();
         if timers.is_past(self.next_second.get()) {
             self.next_second.set(timers.deadline(Duration::from_secs(1)));
-            cancels = (cancels + CANCELS_PER_SECOND).min(CANCELS);
+            cancels.next_second();
         }
-        match cancels.checked_sub(1) {
-            Some(left) => self.cancels.set(left),
-            None if self.connection.close_reason().is_none() => {
-                self.counters.misused(Misuse::H3RapidReset);
-                self.connection.close(Code::ExcessiveLoad.into_varint(), b"");
-            }
-            None => {}
+        let is_affordable = cancels.spend();
+        self.cancels.set(cancels);
+        if !is_affordable && self.connection.close_reason().is_none() {
+            self.counters.misused(Misuse::H3RapidReset);
+            self.connection.close(Code::ExcessiveLoad.into_varint(), b"");
         }
     }
 
     fn note_whole(&self) {
-        self.cancels.set((self.cancels.get() + 1).min(CANCELS));
+        let mut cancels = self.cancels.get();
+        cancels.earn();
+        self.cancels.set(cancels);
     }
 }
 
@@ -136,7 +133,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, hand
         hop,
         connection,
         one_way: OneWay::of_client(),
-        cancels: Cell::new(CANCELS),
+        cancels: Cell::new(Cancels::new()),
         next_second: Cell::new(Deadline::PAST),
         streams: Streams::new(),
     });
