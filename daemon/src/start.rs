@@ -40,6 +40,7 @@ use crate::{
     observe::Observers,
     probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
+    quic_lb,
     reload::Peers,
     routing, secret,
     signals::Signals,
@@ -84,6 +85,7 @@ impl Daemon {
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
+        let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
@@ -99,6 +101,7 @@ impl Daemon {
         let plane_config = DataPlaneConfig {
             displaced: displaced.clone(),
             distress: Some(tell),
+            connection_ids,
             ..data_plane_config(&config, open_files)
         };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {

@@ -88,6 +88,8 @@ pub enum Part {
     Mrt,
     /// `[catchment]`.
     Catchment,
+    /// `[quic-lb]`.
+    QuicLb,
     /// `workers` of `[data-plane]`.
     #[serde(rename = "data-plane.workers")]
     Workers,
@@ -122,6 +124,7 @@ impl Config {
             (Part::BestPath, old.bgp.best_path != new.bgp.best_path),
             (Part::Mrt, old.bgp.mrt != new.bgp.mrt),
             (Part::Catchment, old.catchment != new.catchment),
+            (Part::QuicLb, old.quic_lb != new.quic_lb),
             (Part::Workers, old.data_plane.workers != new.data_plane.workers),
             (Part::Distance, old.data_plane.distance != new.data_plane.distance),
             (Part::Limits, old.limits != new.limits),
@@ -323,6 +326,7 @@ impl fmt::Display for Part {
             Self::BestPath => "bgp.best-path",
             Self::Mrt => "bgp.mrt",
             Self::Catchment => "catchment",
+            Self::QuicLb => "quic-lb",
             Self::Workers => "data-plane.workers",
             Self::Distance => "data-plane.distance",
             Self::Limits => "limits",

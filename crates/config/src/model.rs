@@ -48,6 +48,8 @@ pub struct Config {
     pub pools: BTreeMap<PoolName, Pool>,
     /// The hand-over of running connections between PoPs; absent: none.
     pub catchment: Option<Catchment>,
+    /// `[quic-lb]`; absent: connection IDs that this process alone can read.
+    pub quic_lb: Option<QuicLb>,
     /// The worker threads.
     pub data_plane: DataPlane,
     /// What all groups together are held to.
@@ -290,6 +292,22 @@ pub struct Catchment {
     /// How long a reset waits for the other PoPs' answers: at least a round trip to the farthest. 10 ms to 10 s, default
     /// 500 ms.
     pub answer_within: Duration,
+}
+
+/// `[quic-lb]`: connection IDs of HTTP/3 that whoever has the key can read (draft-ietf-quic-load-balancers). A server ID has
+/// five octets: the PoP's number (16 bits), the host's (8), the process (6) and the worker (10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuicLb {
+    /// The configuration that the first three bits of each ID name, 0 to 6. Default 0.
+    pub config_id: u8,
+    /// This PoP's number, another one for each PoP.
+    pub pop: u16,
+    /// This host's number, another one for each host of the PoP. Default 0.
+    pub host: u8,
+    /// Octets of the nonce, 4 to 14. Default 11, with which server ID and nonce are one block of AES.
+    pub nonce_length: u8,
+    /// An absolute path of a file with 32 hexadecimal digits, which its owner alone may read: the key, the same on all hosts.
+    pub key_file: PathBuf,
 }
 
 /// `[data-plane]`.

@@ -54,7 +54,7 @@ fn the_header_of_content_says_its_length() {
 fn text(section: &[u8]) -> Result<String, Wrong> {
     let mut out = Vec::new();
     response_text(&mut out, section)?;
-    Ok(String::from_utf8(out).unwrap())
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// Fields as literals: neither tables nor Huffman coding (RFC 9204 §4.5.6).

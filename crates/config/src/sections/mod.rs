@@ -16,6 +16,7 @@ mod pools;
 mod probe_kinds;
 mod probes;
 mod process;
+mod quic_lb;
 mod server_tls;
 mod services;
 
@@ -37,6 +38,7 @@ pub(crate) struct Raw {
     services: Vec<services::RawService>,
     pools: Vec<pools::RawPool>,
     catchment: Field<catchment::RawCatchment>,
+    quic_lb: Field<quic_lb::RawQuicLb>,
     limits: limits::RawLimits,
     process: process::RawProcess,
 }
@@ -52,6 +54,7 @@ impl Raw {
             services: services::RawService::read(&mut file),
             pools: pools::RawPool::read(&mut file),
             catchment: catchment::RawCatchment::read(&mut file),
+            quic_lb: quic_lb::RawQuicLb::read(&mut file),
             limits: limits::RawLimits::read(&mut file),
             process: process::RawProcess::read(&mut file),
         };
@@ -84,6 +87,7 @@ impl Raw {
             services,
             pools,
             catchment: resolved(&self.catchment, catchment::RawCatchment::resolve)?,
+            quic_lb: resolved(&self.quic_lb, quic_lb::RawQuicLb::resolve)?,
             data_plane: self.process.data_plane(&self.regions)?,
             limits: self.limits.resolve()?,
             drain: self.process.drain()?,

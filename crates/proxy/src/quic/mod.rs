@@ -43,7 +43,7 @@ use quinn::{
 pub(crate) use self::client::{ClientCrypto, Unconnected, connect};
 pub use self::{
     gate::{Gate, Handshake},
-    ids::{ConnectionIds, ConnectionIdsError},
+    ids::{ConnectionIds, ConnectionIdsError, SharedIds},
     socket::{Counters, Port, PortError, bind},
 };
 
