@@ -433,7 +433,7 @@ const MISTAKES: &[Mistake] = &[
     mistake("[admin]", "[quic-lb]\npop = 1\nconfig-id = «7\nkey-file = \"/etc/key\"\n[admin]", "`7` is out of range", "write a whole number from 0 to 6"),
     mistake("[admin]", "[quic-lb]\npop = 1\nhost = «256\nkey-file = \"/etc/key\"\n[admin]", "`256` is out of range", "write a whole number from 0 to 255"),
     mistake("[admin]", "[quic-lb]\npop = 1\nnonce-length = «3\nkey-file = \"/etc/key\"\n[admin]", "`3` is out of range", "write a whole number from 4 to 14"),
-    mistake("[admin]", "[quic-lb]\npop = 1\nkey-file = «\"key\"\n[admin]", "`key` is not an absolute path of a file", "write one such as \"/etc/proxima/bgp.key\""),
+    mistake("[admin]", "[quic-lb]\npop = 1\nkey-file = «\"key\"\n[admin]", "`key` is not an absolute path", "begin it with /, as in \"/etc/proxima/secret.key\""),
     // TOML itself.
     mistake("\"fra1\"", "«fra1", "`fra1` is not a value", "write strings in quotes: `\"fra1\"`"),
     mistake("region = \"eu\"", "region = \"eu\"\n«name = \"x\"", "`name` is given twice", "remove one of the two, or join them"),
