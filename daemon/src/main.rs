@@ -52,6 +52,7 @@ mod orders;
 mod priority;
 mod probing;
 mod pulse;
+mod quic_lb;
 mod reload;
 mod report;
 mod routing;

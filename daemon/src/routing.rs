@@ -157,6 +157,7 @@ pub(crate) fn spoken(protocol: PoolProtocol) -> UpstreamProtocol {
     match protocol {
         PoolProtocol::Http1 => UpstreamProtocol::Http1,
         PoolProtocol::Http2 => UpstreamProtocol::Http2,
+        PoolProtocol::Http3 => UpstreamProtocol::Http3,
     }
 }
 
@@ -235,9 +236,13 @@ mod tests {
 
     #[test]
     fn backends_are_spoken_to_as_their_pool_says() {
-        let text = CONFIG.replace("[pools.app]\n", "[pools.app]\nprotocol = \"h2\"\n");
-        for (text, protocol) in [(CONFIG, UpstreamProtocol::Http1), (&text, UpstreamProtocol::Http2)] {
-            let config = Config::parse(text, "two-jurisdictions.toml").unwrap();
+        for (keys, protocol) in [
+            ("", UpstreamProtocol::Http1),
+            ("protocol = \"h2\"\n", UpstreamProtocol::Http2),
+            ("protocol = \"h3\"\ntls = true\n", UpstreamProtocol::Http3),
+        ] {
+            let text = CONFIG.replace("[pools.app]\n", &format!("[pools.app]\n{keys}"));
+            let config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
             let snapshot = snapshot(&config, &BTreeMap::new());
             let Service::Http(routes) = &snapshot.services[&"web".parse().unwrap()] else {
                 panic!("not HTTP")

@@ -42,6 +42,7 @@ use crate::{
     priority,
     probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
+    quic_lb,
     reload::Peers,
     routing, secret,
     signals::Signals,
@@ -87,6 +88,7 @@ impl Daemon {
         let tls = Tls::load(&config)?;
         let issuers = acme::issuers(&config)?;
         lacking::check(&config)?;
+        let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
@@ -102,6 +104,7 @@ impl Daemon {
         let plane_config = DataPlaneConfig {
             displaced: displaced.clone(),
             distress: Some(tell),
+            connection_ids,
             ..data_plane_config(&config, open_files)
         };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {

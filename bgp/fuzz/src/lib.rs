@@ -17,6 +17,7 @@
 //! | `mrt` | a file | [`dump`] |
 //! | `http1` | a kind (one octet), then what came on the connection | [`http1`] |
 //! | `http3` | a kind (one octet), then a field section or what came on a stream | [`http3`] |
+//! | `quic_lb` | a configuration (one octet), then a datagram | [`quic_lb`] |
 //!
 //! Seeds are named after what they are: `bird-…`, `frr-…`, `gobgp-…`, `openbgpd-…` and `exabgp-…` are what these routers
 //! sent, `golden-…` is written by hand after the RFCs, `bad-…` likewise but faulty, and `found-…` is what the fuzzer came
@@ -27,6 +28,7 @@ pub mod bgp;
 pub mod dump;
 pub mod http1;
 pub mod http3;
+pub mod quic_lb;
 
 /// The reader of MRT files, which is the command line's own and in no library.
 #[path = "../../../crates/cli/src/mrt.rs"]

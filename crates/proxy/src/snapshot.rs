@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use proxima_balance::{Levels, PolicyKind};
-use proxima_http1::RequestHead;
+use proxima_http1::{Hop, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{Challenges, TlsClient, TlsServer};
@@ -85,6 +85,20 @@ pub enum UpstreamProtocol {
     Http1,
     /// Many at once, by prior knowledge (RFC 9113 §3.3).
     Http2,
+    /// Many at once, over QUIC (RFC 9114); there has to be TLS.
+    Http3,
+}
+
+impl UpstreamProtocol {
+    /// What is said of `hop` in responses that come by this version, unless that is what it says already.
+    pub(crate) fn answers_on(self, hop: &Hop) -> Option<Hop> {
+        let version = match self {
+            Self::Http1 => return None,
+            Self::Http2 => "2",
+            Self::Http3 => "3",
+        };
+        Some(hop.clone().answered_in(version))
+    }
 }
 
 /// Deadlines of an exchange or a relayed connection. They are kept by a coarse timer: they fire up to 0.1 s late,

@@ -17,6 +17,7 @@
 
 mod answer;
 mod attempts;
+mod cancels;
 mod exchange;
 mod flow;
 mod h2;

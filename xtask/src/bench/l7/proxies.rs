@@ -160,17 +160,21 @@ fn haproxy(directory: &Path, program: &Path, keys: &Keys, app: u16) -> Result<Se
     Server::start("haproxy", ports, directory, &mut command)
 }
 
+/// Over the loopback, the kernel hands Envoy what oha sends at once as one datagram, which Envoy drops unless it asks for that (GRO):
+/// with most of each handshake, and of every burst of requests. oha waits until the server ends a connection that it has left.
 fn envoy(directory: &Path, program: &Path, keys: &Keys, app: u16) -> Result<Server> {
+    const ENDS_WHEN_IDLE: &str =
+        "\n          common_http_protocol_options: {idle_timeout: 1s}\n          drain_timeout: 0.1s";
     const TYPES: &str = "type.googleapis.com/envoy.extensions";
     let ports = Ports::free()?;
-    let manager = |prefix: &str, codec: &str| {
+    let manager = |prefix: &str, codec: &str, more: &str| {
         format!(
             r#"filters:
       - name: manager
         typed_config:
           "@type": {TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: {prefix}
-          codec_type: {codec}
+          codec_type: {codec}{more}
           generate_request_id: false
           route_config: {{virtual_hosts: [{{name: a, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: b, timeout: 0s}}}}]}}]}}
           http_filters:
@@ -202,7 +206,7 @@ fn envoy(directory: &Path, program: &Path, keys: &Keys, app: u16) -> Result<Serv
       {manager_tls}
   - name: quic
     address: {{socket_address: {{address: 127.0.0.1, port_value: {tls}, protocol: UDP}}}}
-    udp_listener_config: {{quic_options: {{}}}}
+    udp_listener_config: {{quic_options: {{}}, downstream_socket_config: {{prefer_gro: true}}}}
     filter_chains:
     - transport_socket:
         name: quic
@@ -219,9 +223,9 @@ fn envoy(directory: &Path, program: &Path, keys: &Keys, app: u16) -> Result<Serv
 "#,
         plain = ports.plain,
         tls = ports.tls,
-        manager_plain = manager("plain", "AUTO"),
-        manager_tls = manager("tls", "AUTO"),
-        manager_quic = manager("quic", "HTTP3"),
+        manager_plain = manager("plain", "AUTO", ""),
+        manager_tls = manager("tls", "AUTO", ""),
+        manager_quic = manager("quic", "HTTP3", ENDS_WHEN_IDLE),
     );
     let mut command = Command::new(program);
     command.args(["--concurrency", "1", "-l", "error", "-c"]).arg(write(directory, "envoy.yaml", &config)?);
@@ -240,7 +244,8 @@ fn traefik(directory: &Path, program: &Path, keys: &Keys, app: u16) -> Result<Se
     );
     let config = format!(
         "global: {{checkNewVersion: false, sendAnonymousUsage: false}}\nlog: {{level: ERROR}}\n\
-         entryPoints: {{h: {{address: \"127.0.0.1:{}\"}}, s: {{address: \"127.0.0.1:{}\", http3: {{}}}}}}\n\
+         entryPoints: {{h: {{address: \"127.0.0.1:{}\"}}, s: {{address: \"127.0.0.1:{}\", http3: {{}}, \
+         transport: {{respondingTimeouts: {{idleTimeout: 1s}}}}}}}}\n\
          providers: {{file: {{filename: {}}}}}\n",
         ports.plain,
         ports.tls,
