@@ -104,6 +104,11 @@ impl Control {
         self.credit = self.credit.saturating_add(frames).min(CREDIT);
     }
 
+    /// Whether the client has said by a GOAWAY that it leaves (RFC 9114 §5.2).
+    pub fn is_leaving(&self) -> bool {
+        self.goaway != u64::MAX
+    }
+
     /// Takes in what came.
     ///
     /// # Errors

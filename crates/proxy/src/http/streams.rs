@@ -33,6 +33,11 @@ impl Streams {
             self.connection.replace(cx.waker().clone());
         }
     }
+
+    /// Has the connection's task look what has changed.
+    pub(super) fn wake(&self) {
+        self.connection.borrow().wake_by_ref();
+    }
 }
 
 /// A stream whose task has not ended.
@@ -43,7 +48,7 @@ impl Drop for Active {
         let Self(streams) = self;
         streams.active.set(streams.active.get() - 1);
         if !streams.are_active() {
-            streams.connection.borrow().wake_by_ref();
+            streams.wake();
         }
     }
 }

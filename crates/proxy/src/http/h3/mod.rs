@@ -278,10 +278,12 @@ impl Driver {
         }
     }
 
-    /// Whether the client does better with its next request on another connection.
+    /// Whether the client does better with its next request on another connection, or has said that it leaves: some then wait for
+    /// the server to close.
     fn has_to_end(&self) -> bool {
-        let Link { worker, streams, connection, .. } = &*self.link;
+        let Link { worker, control, streams, connection, .. } = &*self.link;
         worker.is_draining()
+            || control.borrow().is_leaving()
             || (streams.are_active() && worker.config.displaced.contains(&connection.remote_address()))
     }
 

@@ -38,7 +38,12 @@ async fn read(link: &Link, stream: &mut RecvStream) -> Result<(), Wrong> {
         match kind {
             StreamKind::QpackEncoder => encoder.take(&piece)?,
             StreamKind::QpackDecoder => decoder.take(&piece)?,
-            _ => link.control.borrow_mut().take(piece)?,
+            _ => {
+                link.control.borrow_mut().take(piece)?;
+                if link.control.borrow().is_leaving() {
+                    link.streams.wake();
+                }
+            }
         }
         // Also where the connection has ended, which nothing is told to any more.
         let Ok(Some(chunk)) = stream.read_chunk(PIECE, true).await else {
