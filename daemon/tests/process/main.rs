@@ -17,6 +17,7 @@
 //! | [`traffic`] | what real traffic says about backends and objectives, and what comes of it |
 //! | [`serve`] | requests: nearest first, inside the fence |
 //! | [`tls`] | certificates: served, read again, refused; sessions that go on elsewhere |
+//! | [`clients`] | clients that others have written, over TLS |
 //! | [`priority`] | who goes first when every core is busy |
 //! | [`operate`] | status, drain, metrics, the command line |
 //! | [`bad_start`] | what keeps it from starting, each with its remedy |
@@ -31,6 +32,7 @@ mod bad_http;
 mod bad_peer;
 mod bad_start;
 mod bfd;
+mod clients;
 mod guard;
 mod hold;
 mod operate;
