@@ -13,6 +13,7 @@
 //! bfd       a frozen PoP and a busy one, seen by a router
 //! hostile   a peer that does what it should not
 //! parsing   how ambiguous and unusual requests are read, here and elsewhere
+//! measure   what requests and tokens take through a proxy
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
@@ -36,6 +37,7 @@ pub mod flaps;
 pub mod hostile;
 pub mod link;
 pub mod load;
+pub mod measure;
 pub mod netns;
 pub mod observe;
 pub mod parsing;

@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, bfd, demo, faults, figures, flaps, hostile, parsing, sandbox,
+    app, bfd, demo, faults, figures, flaps, hostile, measure, parsing, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -45,6 +45,12 @@ enum Command {
     Faults(faults::Options),
     /// Let an app flap, and count the UPDATEs that this daemon and ExaBGP's healthcheck make of it.
     Flaps(flaps::Options),
+    /// Measure what requests and tokens take through a proxy, for `cargo xtask bench l7`.
+    Measure {
+        /// What to run.
+        #[command(subcommand)]
+        measurement: measure::Measurement,
+    },
     /// Make one thread stand still until it or this program ends.
     #[command(hide = true)]
     Stall {
@@ -130,6 +136,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let sandbox = sandbox::enter()?;
             return Ok(runtime()?.block_on(flaps::run(options, &sandbox))?);
         }
+        Command::Measure { measurement } => runtime()?.block_on(measure::run(measurement))?,
         Command::Stall { thread } => faults::stall::hold(thread)?,
         Command::Inside { command } => {
             sandbox::enter()?;
