@@ -8,7 +8,7 @@ import ssl
 import sys
 import threading
 
-PATIENCE = 20
+PATIENCE = 30
 
 # A check that hangs ends with the stacks of all threads, before the test gives up.
 faulthandler.dump_traceback_later(PATIENCE + 5, exit=True)

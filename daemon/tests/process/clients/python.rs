@@ -1,4 +1,4 @@
-//! The OpenAI SDK, `websockets` and `grpcio`.
+//! The OpenAI SDK, `websockets` and `grpcio`; and Chromium before `websockets`.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -68,6 +68,11 @@ fn websockets_hears_how_a_connection_was_closed() {
 #[test]
 fn websockets_gets_what_comes_after_the_end_of_its_own_side() {
     holds("websockets_client.py", "half-closes", "http/1.1");
+}
+
+#[test]
+fn chromium_opens_a_websocket_over_its_http2_connection() {
+    holds("chromium_client.py", "websocket", "http/1.1");
 }
 
 #[test]
