@@ -96,6 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<bool, ExchangeError> {
         self.requests += 1;
         self.stream.write_all(request).await.map_err(ExchangeError::BeforeAnswer)?;
+        // TLS may have taken it and not yet sent it.
+        self.stream.flush().await.map_err(ExchangeError::BeforeAnswer)?;
         let read = self.read_head().await?;
         let reusable = !read.has_token("connection", "close");
         let framing = framing(&read)?;

@@ -1,6 +1,11 @@
 //! Connections to what is measured: in plain text, or over TLS.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -32,18 +37,25 @@ pub(super) struct Target {
 }
 
 /// Opens connections.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     to: SocketAddr,
     tls: Option<TlsConnector>,
 }
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Target {
     pub(super) fn connector(&self) -> Result<Connector> {
-        let tls = match &self.ca {
+        Connector::new(self.to, self.ca.as_deref())
+    }
+}
+
+impl Connector {
+    /// Over TLS, trusting the certificates in a file, where one is named.
+    pub(crate) fn new(to: SocketAddr, ca: Option<&Path>) -> Result<Self> {
+        let tls = match ca {
             None => None,
             Some(file) => {
                 let doing = format!("reading {}", file.display());
@@ -57,21 +69,11 @@ impl Target {
                 Some(TlsConnector::from(Arc::new(config)))
             }
         };
-        Ok(Connector { to: self.to, tls })
+        Ok(Self { to, tls })
     }
-}
 
-fn trusted(file: &PathBuf) -> io::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(io::Error::other)? {
-        roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
-    }
-    Ok(roots)
-}
-
-impl Connector {
     /// A connection with its handshake behind it, from `from` or from wherever the system chooses.
-    pub(super) async fn connect(&self, from: Option<SocketAddr>) -> Result<Connection<Box<dyn Stream>>> {
+    pub(crate) async fn connect(&self, from: Option<SocketAddr>) -> Result<Connection<Box<dyn Stream>>> {
         self.stream(from).await.map(Connection::new).map_err(Error::io(format!("connecting to {}", self.to)))
     }
 
@@ -93,4 +95,12 @@ impl Connector {
             }
         }
     }
+}
+
+fn trusted(file: &Path) -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(io::Error::other)? {
+        roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    Ok(roots)
 }

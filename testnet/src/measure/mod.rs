@@ -11,7 +11,7 @@
 //!
 //! Each prints one line of JSON. All of them, and what lies between, run on one machine: times are of its monotonic clock.
 
-mod connect;
+pub(crate) mod connect;
 mod first;
 mod pace;
 mod rest;

@@ -61,6 +61,9 @@ pub(crate) struct Options {
     /// Measure this proximad instead of building one.
     #[arg(long, value_name = "FILE")]
     proximad: Option<PathBuf>,
+    /// Measure with this proxima-testnet instead of building one.
+    #[arg(long, value_name = "FILE")]
+    testnet: Option<PathBuf>,
     /// Write every figure to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -126,8 +129,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     packages::ensure(packages::Task::BenchL7)?;
     let works = if options.work.is_empty() { Work::ALL.to_vec() } else { options.work.clone() };
     let tools = tools::install(works.contains(&Work::Http3))?;
-    let built = cargo::build("release", &["proximad", "proxima-testnet"])?;
-    let proximad = options.proximad.clone().unwrap_or_else(|| built.join("proximad"));
+    let built = |named: &Option<PathBuf>, program: &str| match named {
+        Some(program) => Ok(program.clone()),
+        None => Ok::<_, anyhow::Error>(cargo::build("release", &[program])?.join(program)),
+    };
+    let proximad = built(&options.proximad, "proximad")?;
+    let has_figures = works.iter().any(|work| work.measure() == Measure::Figure);
+    let testnet = if has_figures { built(&options.testnet, "proxima-testnet")? } else { PathBuf::new() };
     let directory = tempfile::tempdir().context("making a temporary directory")?;
     let mut reports = Vec::new();
     let (cpu, figures): (Vec<_>, Vec<_>) = works.into_iter().partition(|work| work.measure() == Measure::Cpu);
@@ -142,9 +150,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for work in figures {
         let directory = directory.path().join(work.name());
         fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
-        let client = built.join("proxima-testnet");
         let bench =
-            figure::Bench { directory: &directory, proximad: &proximad, client: &client, tools: &tools };
+            figure::Bench { directory: &directory, proximad: &proximad, client: &testnet, tools: &tools };
         let report = bench.measure(work, options.rounds, options.seconds)?;
         report.print();
         reports.push(AnyReport::Figure(report));
