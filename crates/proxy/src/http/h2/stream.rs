@@ -74,7 +74,7 @@ impl Stream {
         counters.requests.add(1);
         worker.retries.earn();
         let text = &scratch.response;
-        let upstream = match attempts::admit(&worker, self.link.listener, &scratch.request_head, text) {
+        let upstream = match attempts::admit(&worker, &self.link.entry, &scratch.request_head, text) {
             Ok(upstream) => upstream,
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
@@ -114,7 +114,7 @@ impl Stream {
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
         self.link.counters.refused(fault);
-        tracing::debug!(listener = self.link.listener, fault = fault.name(), "request refused");
+        tracing::debug!(listener = %self.link.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), to_head).await;
     }
 

@@ -29,10 +29,11 @@ use quinn::{Connection, RecvStream, SendStream, VarInt};
 
 use super::{LINGER, streams::Streams};
 use crate::{
+    entry::{Entry, Open},
     quic::Handshake,
     stats::{Misuse, ServiceCounters},
     timer::{Deadline, Timer},
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// From the word that a GOAWAY will follow to that: requests on their way until then are served.
@@ -46,7 +47,7 @@ const CONTROL_PER_REQUEST: u32 = 4;
 /// What the tasks of one connection share.
 struct Link {
     worker: Rc<Worker>,
-    listener: usize,
+    entry: Rc<Entry>,
     counters: Arc<ServiceCounters>,
     hop: Hop,
     connection: Connection,
@@ -113,16 +114,16 @@ impl IntoVarInt for Code {
 }
 
 /// Serves the requests of one client from its handshake on, until the connection ends.
-pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, handshake: Handshake) {
+pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, entry: Rc<Entry>, handshake: Handshake) {
     let Ok(connection) = handshake.finish(worker.config.header_timeout).await else { return };
     let Ok(control) = connection.open_uni().await else { return };
-    let counters = worker.services[listener].clone();
+    let counters = entry.counters.clone();
     let peer = connection.remote_address().ip();
-    let hop = worker.hop(listener, peer, "https", "3");
+    let hop = worker.hop(&entry, peer, "https", "3");
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let link = Rc::new(Link {
         worker,
-        listener,
+        entry,
         counters,
         hop,
         connection,
@@ -211,6 +212,9 @@ impl Driver {
 
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.link.streams.register(cx);
+        if self.link.entry.is_cut() {
+            return Poll::Ready(Event::End);
+        }
         if self.has_to_end() {
             self.leave();
         }
@@ -281,8 +285,8 @@ impl Driver {
     /// Whether the client does better with its next request on another connection, or has said that it leaves: some then wait for
     /// the server to close.
     fn has_to_end(&self) -> bool {
-        let Link { worker, control, streams, connection, .. } = &*self.link;
-        worker.is_draining()
+        let Link { worker, entry, control, streams, connection, .. } = &*self.link;
+        worker.has_to_leave(entry)
             || control.borrow().is_leaving()
             || (streams.are_active() && worker.config.displaced.contains(&connection.remote_address()))
     }
