@@ -5,6 +5,7 @@
 //! routes ───┤                           │
 //! speaker ──┤   handle one, then        ├─▶ snapshot (workers)
 //! admin ────┼─▶ settle: transitions, ───┤
+//! acme ─────┤                           │
 //! signals ──┤   desired routes          └─▶ journal (log, metrics, followers)
 //! beats ────┘
 //! ```
@@ -19,34 +20,39 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use proxima_acme_io::{Acme, AcmeEvent, IssuerConfig};
 use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
-use proxima_probe::{Checks, ProbeEvent};
-use proxima_proxy::{Beats, DataPlane, Distress, Listener, Snapshot};
+use proxima_probe::{ProbeEvent, ProberHandle};
+use proxima_proxy::{Beats, DataPlane, Distress, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
+    acme::Ordering,
     admin::Command,
     attempts::Attempts,
     bfd::BfdSessions,
-    distance::{Distances, Reached},
+    distance::{Distances, Followers, Reached},
     doubt::Doubt,
     groups::Groups,
+    listeners,
     notify::{self, Supervisor},
     observe::{Observers, Seen},
     orders::Orders,
+    probing::ThroughWorkers,
     pulse::Pulse,
     reload::{Outcome, Peers, Progress},
-    routing::{self, Observed},
+    routing::{self, Observed, Ways},
     signals::{Signal, Signals},
     stop::{self, Stop},
     thaw::{self, Gap, Thaw},
     tls::Tls,
     traffic::Traffic,
+    unchecked::Tellings,
     vips::LocalVips,
     watchdog::{Change, Watchdog, WorkerLost},
     words,
@@ -73,6 +79,7 @@ pub(crate) struct Inputs {
     pub(crate) views: mpsc::Receiver<Seen>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
+    pub(crate) acme: mpsc::Receiver<AcmeEvent>,
     pub(crate) signals: Signals,
 }
 
@@ -92,6 +99,13 @@ pub(crate) struct Control {
     pub(crate) started: (Instant, Timestamp),
     pub(crate) observed: BTreeMap<BackendId, Observed>,
     pub(crate) distances: Distances,
+    pub(crate) followers: Followers,
+    pub(crate) prober: ProberHandle,
+    pub(crate) via: Arc<ThroughWorkers>,
+    /// How many descriptors this process may have.
+    pub(crate) open_files: usize,
+    /// The ways of probes to the backends that a reload under way brings.
+    pub(crate) arriving: Ways,
     pub(crate) verdicts: BTreeMap<BackendId, (Timestamp, VerdictReason)>,
     pub(crate) groups: Groups,
     pub(crate) group_since: BTreeMap<GroupName, Timestamp>,
@@ -100,11 +114,13 @@ pub(crate) struct Control {
     pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
     pub(crate) doubt: Doubt,
+    tellings: Tellings,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    pub(crate) ordering: Ordering,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
@@ -133,8 +149,13 @@ pub(crate) struct Parts {
     pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    /// With whom is asked for certificates.
+    pub(crate) acme: (Acme, Vec<IssuerConfig>),
     pub(crate) bfd: BfdSessions,
-    pub(crate) checks: Checks,
+    pub(crate) prober: ProberHandle,
+    pub(crate) via: Arc<ThroughWorkers>,
+    pub(crate) open_files: usize,
+    pub(crate) followers: Followers,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
@@ -147,23 +168,43 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, bfd, checks, .. } = parts;
-        let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, bfd, prober, via, .. } = parts;
+        let Parts {
+            open_files,
+            followers,
+            mut observers,
+            acme: (acme, issuers),
+            vips,
+            log,
+            supervisor,
+            pulse,
+            file,
+            peers,
+            reloads,
+            ..
+        } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
         let wall =
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
+        let ordering = Ordering::new(acme, issuers);
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
-            doubt: Doubt::new(&config, checks),
+            doubt: Doubt::new(now, &config, prober.checks()),
+            tellings: Tellings::default(),
             distances: Distances::new(&config),
             config,
             journal,
             started: (now, wall),
             observed: BTreeMap::new(),
+            followers,
+            prober,
+            via,
+            open_files,
+            arriving: Ways::new(),
             verdicts: BTreeMap::new(),
             group_since,
             speaker,
@@ -175,6 +216,7 @@ impl Control {
             log,
             snapshot,
             tls,
+            ordering,
             desired: Vec::new(),
             ready: false,
             beats,
@@ -203,6 +245,7 @@ impl Control {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
+        self.tell_missing(&[]);
         loop {
             self.pulse.beat();
             let now = Instant::now();
@@ -235,7 +278,12 @@ impl Control {
                     }
                 }
                 Some(command) = inputs.commands.recv() => self.handle_command(command),
-                Some(outcome) = inputs.reloads.recv() => self.reloaded(outcome),
+                Some(outcome) = inputs.reloads.recv() => {
+                    // What was told of backends is of those before.
+                    self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
+                    self.reloaded(outcome);
+                }
+                Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
                 () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
@@ -285,20 +333,18 @@ impl Control {
             self.speaker.release_end_of_rib();
             let after_ms = u64::try_from((now - self.started.0).as_millis()).unwrap_or(u64::MAX);
             self.journal.publish(EventKind::DaemonReady { after_ms });
+            self.ordering.begin(&self.tls);
         }
         if let Some(stop) = &mut self.stop {
             let accepted = stop.accepts();
             stop.advance(now, &self.config.drain, self.groups.are_withdrawn(), &self.data_plane);
             if accepted && !stop.accepts() {
-                for Listener { service, address, .. } in self.data_plane.listeners() {
-                    let (service, address) = (service.clone(), *address);
-                    self.journal.publish(EventKind::ListenerClosed { service, address });
-                }
+                listeners::tell(&self.journal, &self.data_plane.listeners(), &[]);
             }
         }
-        let (phase, alive) = (self.phase(), self.watchdog.fault().is_none());
+        let phase = self.phase();
         let states = || self.groups.iter().map(|(group, _)| (&group.config().name, group.state()));
-        self.supervisor.turn(now, phase, alive, || notify::status(phase, states()));
+        self.supervisor.turn(now, phase, || notify::status(phase, states()));
     }
 
     /// Nothing of this process ran for a while: what was known before is that much older.
@@ -350,6 +396,18 @@ impl Control {
         if self.groups.want_scores() {
             self.score(now);
         }
+        self.tell_unchecked(now);
+    }
+
+    /// Whose checks can't be made, and whose can again.
+    fn tell_unchecked(&mut self, now: Instant) {
+        if self.tellings.is_due(now) {
+            let backends = self.config.pools.values().flat_map(|pool| &pool.backends).map(|it| &it.id);
+            let unchecked = |id: &BackendId| Some((id.clone(), self.doubt.unchecked(now, id)?));
+            for event in self.tellings.look(now, backends.filter_map(unchecked).collect()) {
+                self.journal.publish(event);
+            }
+        }
     }
 
     /// Whatever keeps this PoP from serving, whatever its backends do.
@@ -361,7 +419,7 @@ impl Control {
     /// The groups are those of the configuration in force from now on.
     pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
-        self.doubt.reconfigure(config);
+        self.doubt.reconfigure(now, config);
         self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
@@ -378,7 +436,9 @@ impl Control {
 
     /// Hands the workers what there is to serve from now.
     pub(crate) fn serve(&mut self) {
-        let snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
+        let mut snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
+        snapshot.probed.extend(self.arriving.iter().map(|(backend, way)| (backend.clone(), way.clone())));
+        snapshot.challenges = self.ordering.challenges();
         self.snapshot.store(Arc::new(snapshot));
     }
 
@@ -392,6 +452,10 @@ impl Control {
         let verdicts: Vec<_> = events.filter_map(|event| self.observe(event)).collect();
         self.rescore(Instant::now());
         self.announce();
+        self.tell_verdicts(verdicts);
+    }
+
+    pub(crate) fn tell_verdicts(&mut self, verdicts: Vec<(Instant, EventKind)>) {
         for (at, kind) in verdicts {
             let event = self.journal.publish_at(kind, at);
             if let EventKind::BackendVerdict { backend, reason, .. } = &event.kind {
@@ -400,32 +464,30 @@ impl Control {
         }
     }
 
-    /// Takes an observation over; returns the verdict it brings, to be told.
-    fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
+    /// Takes an observation over; returns the verdict it brings, to be told. A backend that is no more is passed over.
+    pub(crate) fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
+        let backend = event.backend().clone();
+        let region = self.region_of(&backend)?;
+        let observed = self.observed.entry(backend.clone()).or_default();
+        observed.learn(&event);
+        let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         match event {
-            ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at: _ } => {
-                let observed = self.observed.entry(backend.clone()).or_default();
-                observed.health = to;
+            ProbeEvent::Verdict { from, to, reason, at, evidence_at, .. } => {
                 self.doubt.decided(&backend);
-                let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
                 let reason = words::verdict_reason(&reason);
-                let region = self.region_of(&backend);
-                Some((at, EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us }))
+                let took = at.saturating_duration_since(evidence_at).as_micros();
+                let detected_in_us = Some(u64::try_from(took).unwrap_or(u64::MAX));
+                let verdict =
+                    EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us, detected_in_us };
+                Some((at, verdict))
             }
-            ProbeEvent::Rtt { backend, rtt } => {
-                self.observed.entry(backend).or_default().rtt = Some(rtt);
-                None
-            }
-            ProbeEvent::Share { backend, share } => {
-                self.observed.entry(backend).or_default().share = share;
-                None
-            }
+            ProbeEvent::Rtt { .. } | ProbeEvent::Share { .. } => None,
         }
     }
 
-    fn region_of(&self, backend: &BackendId) -> proxima_types::RegionName {
-        let listed = self.config.pools[backend.pool()].backends.iter().find(|listed| listed.id == *backend);
-        listed.map_or_else(|| self.config.pop.region.clone(), |backend| backend.region.clone())
+    fn region_of(&self, backend: &BackendId) -> Option<proxima_types::RegionName> {
+        let backends = &self.config.pools.get(backend.pool())?.backends;
+        backends.iter().find(|listed| listed.id == *backend).map(|listed| listed.region.clone())
     }
 
     /// True when the daemon has to end at once.
@@ -452,8 +514,13 @@ impl Control {
             Command::Peers(reply) => drop(reply.send(self.peers(Instant::now()))),
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
-            Command::Backends(reply) => drop(reply.send(self.backends())),
-            Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
+            Command::Backends(reply) => drop(reply.send(self.backends(Instant::now()))),
+            Command::Certificates(reply) => drop(reply.send(self.certificates())),
+            Command::Renew(service, reply) => drop(reply.send(self.renew(&service))),
+            Command::Traffic(reply) => {
+                let counts = self.traffic.counts(Instant::now(), &self.config, &self.data_plane);
+                drop(reply.send(counts));
+            }
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),
@@ -506,7 +573,8 @@ fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Hea
 
 fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Observed {
     let observed = observed.get(backend).copied().unwrap_or_default();
-    Observed { health: doubt.believed(backend, observed.health), ..observed }
+    let unchecked = doubt.is_unchecked(backend);
+    Observed { health: doubt.believed(backend, observed.health), unchecked, ..observed }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -21,6 +21,7 @@
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
 //! | [`neighbours`], [`attempts`] | news of BGP and BFD sessions, and which of them are none |
+//! | [`acme`] | certificates that are ordered, and what proves that their names are ours |
 //! | [`tls`] | certificates, their keys, and those of tickets |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
@@ -30,6 +31,7 @@
 //! | [`admin`], [`metrics_server`] | the servers themselves |
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod acme;
 mod admin;
 mod args;
 mod attempts;
@@ -39,6 +41,8 @@ mod descriptors;
 mod distance;
 mod doubt;
 mod groups;
+mod lacking;
+mod listeners;
 mod metrics_server;
 mod neighbours;
 mod notify;
@@ -48,6 +52,7 @@ mod orders;
 mod priority;
 mod probing;
 mod pulse;
+mod quic_lb;
 mod reload;
 mod report;
 mod routing;
@@ -60,6 +65,7 @@ mod tell;
 mod thaw;
 mod tls;
 mod traffic;
+mod unchecked;
 mod vips;
 mod watchdog;
 mod words;
@@ -135,14 +141,18 @@ fn begin_anew() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A panic in any task of the control thread ends the process: half a control plane would keep routes alive that
-/// nobody watches any more.
+/// The threads that the control thread relies on: received routes, and BFD.
+const HELPERS: [&str; 2] = ["rib", "bfd"];
+
+/// A panic in any task of the control thread, or in a thread that it relies on, ends the process: half a control plane would
+/// keep routes alive that nobody watches any more.
 fn die_with_the_control_thread() {
     let control = std::thread::current().id();
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        if std::thread::current().id() == control {
+        let thread = std::thread::current();
+        if thread.id() == control || thread.name().is_some_and(|name| HELPERS.contains(&name)) {
             std::process::abort();
         }
     }));

@@ -3,7 +3,8 @@
 //! The fence comes first: candidates enter [`Levels`] only through [`Fence::admit`], once per snapshot.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -24,6 +25,10 @@ pub(crate) struct Observed {
     pub(crate) rtt: Option<Duration>,
     /// How much of its weight it offers, as its agent says.
     pub(crate) share: Percent,
+    /// A reload has added it, and there was no verdict yet: it is no part of a score before.
+    pub(crate) is_new: bool,
+    /// Nothing checks it any more. Scores only: requests go by the verdict there was.
+    pub(crate) unchecked: bool,
 }
 
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
@@ -66,15 +71,18 @@ pub(crate) fn snapshot(
         (service.name.clone(), served)
     });
     let services = services.collect();
-    let probed_tls = probed_pools(config)
-        .flat_map(|pool| std::iter::repeat_n(tls.client(&pool.name).cloned(), pool.backends.len()));
-    Snapshot { services, probed_tls: probed_tls.collect() }
+    let backends = config.pools.values().flat_map(|pool| &pool.backends);
+    let backends = Arc::new(backends.map(|backend| (backend.id.clone(), backend.address)).collect());
+    Snapshot { services, backends, probed: probed(config, tls), ..Snapshot::default() }
 }
 
-/// The ways of probes that go through the data plane: one for each of their backends, whatever its verdict is.
+/// The ways of probes that go through the data plane, by backend.
+pub(crate) type Ways = HashMap<(BackendId, SocketAddr), Upstream>;
+
+/// One for each of the backends that are probed so, whatever its verdict is.
 ///
 /// A probe carries nobody's data, so no fence is in its way.
-pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
+pub(crate) fn probed(config: &Config, tls: &Tls) -> Ways {
     let upstream = |pool: &Pool, candidate: Candidate| {
         let timeout = pool.probe.timeout;
         let timeouts = Timeouts {
@@ -84,20 +92,17 @@ pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
             idle: 3 * pool.probe.interval + timeout,
             total: None,
         };
+        let key = (candidate.backend.clone(), candidate.address);
         let candidate = Candidate { health: Health::Up, weight: Weight::default(), ..candidate };
         let levels = Arc::new(levels(config, None, std::iter::once(candidate)));
-        let protocol = spoken(pool.protocol);
-        Upstream { levels, policy: PolicyKind::default(), protocol, tls: None, timeouts, late: None }
+        let (protocol, tls) = (spoken(pool.protocol), tls.client(&pool.name).cloned());
+        (key, Upstream { levels, policy: PolicyKind::default(), protocol, tls, timeouts, late: None })
     };
     let (observed, distances) = (BTreeMap::new(), Distances::new(config));
-    let of_pool = |pool: &Pool| -> Vec<Upstream> {
+    let of_pool = |pool: &Pool| -> Vec<_> {
         candidates(config, pool, &observed, &distances).map(|candidate| upstream(pool, candidate)).collect()
     };
-    probed_pools(config).flat_map(of_pool).collect()
-}
-
-fn probed_pools(config: &Config) -> impl Iterator<Item = &Pool> {
-    config.pools.values().filter(|pool| pool.probe.via == Via::Service)
+    config.pools.values().filter(|pool| pool.probe.via == Via::Service).flat_map(of_pool).collect()
 }
 
 fn http_route(
@@ -120,7 +125,8 @@ fn candidates<'a>(
     distances: &'a Distances,
 ) -> impl Iterator<Item = Candidate> + 'a {
     pool.backends.iter().map(|backend| {
-        let Observed { health, rtt, share } = observed.get(&backend.id).copied().unwrap_or_default();
+        let Observed { health, rtt, share, is_new: _, unchecked: _ } =
+            observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
             address: backend.address,
@@ -151,6 +157,7 @@ pub(crate) fn spoken(protocol: PoolProtocol) -> UpstreamProtocol {
     match protocol {
         PoolProtocol::Http1 => UpstreamProtocol::Http1,
         PoolProtocol::Http2 => UpstreamProtocol::Http2,
+        PoolProtocol::Http3 => UpstreamProtocol::Http3,
     }
 }
 
@@ -178,6 +185,8 @@ mod tests {
             health: Health::Up,
             rtt: Some(Duration::from_millis(millis)),
             share: Percent::FULL,
+            is_new: false,
+            unchecked: false,
         };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
     }
@@ -211,22 +220,29 @@ mod tests {
     #[test]
     fn each_backend_of_a_pool_probed_via_the_service_has_a_way_for_probes_whatever_its_verdict() {
         let config = Config::parse(CONFIG, "two-jurisdictions.toml").unwrap();
-        assert!(probed(&config).is_empty());
+        let tls = Tls::load(&config).unwrap();
+        assert!(probed(&config, &tls).is_empty());
         let text = CONFIG.replacen("probe = {", "probe = { via = \"service\",", 1);
         let config =
             Config::parse(&text, "two-jurisdictions.toml").unwrap_or_else(|errors| panic!("{errors}"));
-        let probed = probed(&config);
-        let ways: Vec<_> = probed.iter().map(|upstream| upstream.levels.candidates()).collect();
-        assert!(ways.iter().all(|way| way.len() == 1));
-        let backends: Vec<_> = ways.iter().map(|way| way[0].backend.to_string()).collect();
-        assert_eq!(backends, ["app/eu-1", "app/eu-2", "app/us-1", "app/apac-1"]);
+        let probed = probed(&config, &tls);
+        for ((backend, address), upstream) in &probed {
+            let [way] = upstream.levels.candidates() else { panic!("{backend} has one way") };
+            assert_eq!((&way.backend, &way.address), (backend, address));
+        }
+        let backends: BTreeSet<_> = probed.keys().map(|(backend, _)| backend.to_string()).collect();
+        assert_eq!(Vec::from_iter(backends), ["app/apac-1", "app/eu-1", "app/eu-2", "app/us-1"]);
     }
 
     #[test]
     fn backends_are_spoken_to_as_their_pool_says() {
-        let text = CONFIG.replace("[pools.app]\n", "[pools.app]\nprotocol = \"h2\"\n");
-        for (text, protocol) in [(CONFIG, UpstreamProtocol::Http1), (&text, UpstreamProtocol::Http2)] {
-            let config = Config::parse(text, "two-jurisdictions.toml").unwrap();
+        for (keys, protocol) in [
+            ("", UpstreamProtocol::Http1),
+            ("protocol = \"h2\"\n", UpstreamProtocol::Http2),
+            ("protocol = \"h3\"\ntls = true\n", UpstreamProtocol::Http3),
+        ] {
+            let text = CONFIG.replace("[pools.app]\n", &format!("[pools.app]\n{keys}"));
+            let config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
             let snapshot = snapshot(&config, &BTreeMap::new());
             let Service::Http(routes) = &snapshot.services[&"web".parse().unwrap()] else {
                 panic!("not HTTP")
@@ -302,5 +318,29 @@ mod tests {
         let config = config("configured");
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         assert_eq!(order(&snapshot(&config, &all), 1), ["app/eu-1", "app/us-1", "app/apac-1"]);
+    }
+    #[test]
+    fn a_reload_takes_another_distance_over_and_keeps_the_routes_to_backends_that_stay() {
+        let by_bgp = config("bgp");
+        let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
+        let mut distances = Distances::new(&by_bgp);
+        let tls = Tls::load(&by_bgp).unwrap();
+        let order = |config: &Config, distances: &Distances| {
+            order(&super::snapshot(config, &tls, &all, distances), 1)
+        };
+        distances.learn([(address("3"), Some(route("10.3.0.0/16", &[65001], |_| {})))]);
+        let by_route = ["app/eu-1", "app/us-1", "app/apac-1"];
+        assert_eq!(order(&by_bgp, &distances), by_route);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(order(&by_bgp, &distances), by_route, "what is known stays known");
+        let by_time = config("rtt");
+        distances.reconfigure(&by_time);
+        assert_eq!(order(&by_time, &distances), ["app/eu-1", "app/apac-1", "app/us-1"]);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(
+            order(&by_bgp, &distances),
+            ["app/eu-1", "app/apac-1", "app/us-1"],
+            "nothing is known yet"
+        );
     }
 }

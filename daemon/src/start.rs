@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → certificates → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates → what probes take of this host → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -9,20 +9,20 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
-use proxima_api::EventKind;
+use proxima_acme_io::Acme;
 use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
-use proxima_config::{Config, HttpService, Protocol};
-use proxima_probe::{Prober, ProberHandle};
-use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
+use proxima_config::Config;
+use proxima_probe::Prober;
+use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
@@ -30,16 +30,19 @@ use tokio::{
 };
 
 use crate::{
+    acme,
     admin::{self, AdminSocket},
     bfd::BfdSessions,
     control::{Control, End, Inputs, Parts},
     descriptors,
-    distance::{self, Distances},
-    metrics_server,
+    distance::{Distances, Followers},
+    lacking, listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
+    priority,
     probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
+    quic_lb,
     reload::Peers,
     routing, secret,
     signals::Signals,
@@ -60,7 +63,6 @@ pub(crate) struct Daemon {
     pub(crate) inputs: Inputs,
     journal: Arc<EventJournal>,
     vips: LocalVips,
-    prober: ProberHandle,
     _catchment: Option<CatchmentHandle>,
     servers: Vec<JoinHandle<()>>,
     servers_end: watch::Sender<bool>,
@@ -84,6 +86,9 @@ impl Daemon {
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
+        let issuers = acme::issuers(&config)?;
+        lacking::check(&config)?;
+        let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
@@ -99,6 +104,7 @@ impl Daemon {
         let plane_config = DataPlaneConfig {
             displaced: displaced.clone(),
             distress: Some(tell),
+            connection_ids,
             ..data_plane_config(&config, open_files)
         };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {
@@ -108,12 +114,7 @@ impl Daemon {
                 return Err(error.into());
             }
         };
-        // Once for each address: HTTP/3 is at those of HTTPS.
-        let bound = data_plane.listeners().iter();
-        let bound = bound.filter(|listener| listener.protocol != proxima_proxy::Protocol::Http3);
-        for Listener { service, address, .. } in bound {
-            journal.publish(EventKind::ListenerBound { service: service.clone(), address: *address });
-        }
+        listeners::tell(&journal, &[], &data_plane.listeners());
         let (mut bfd, bfd_events) = BfdSessions::new();
         let rest = start_catchment(&config, displaced)
             .and_then(|catchment| Ok((catchment, start_bgp(&config, &mut bfd)?)));
@@ -125,15 +126,17 @@ impl Daemon {
             }
         };
         let via = Arc::new(ThroughWorkers(data_plane.entrance()));
-        let (prober, probes) = Prober::start_with(probing::targets(&config), Some(via), seed());
+        let (prober, probes) = Prober::start_with(probing::targets(&config), Some(via.clone()), seed());
         let traffic = Traffic::new(&config, &data_plane, prober.passive(), prober.checks());
 
-        let routes = distance::watch(&config, &speaker);
+        let (mut followers, routes) = Followers::new(speaker.clone());
+        followers.follow(&config);
         let (observers, views) = Observers::new();
         let (client, commands) = admin::commands();
         let (servers_end, ending) = watch::channel(false);
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
         let servers = serve(socket, metrics, &client, &journal, sources, &ending);
+        let (acme, acme_events) = Acme::new(priority::lower);
         let (reloads, reload_outcomes) = mpsc::channel(1);
         let (supervisor, pulse) = (Supervisor::from_env(), Pulse::default());
         let watch = pulse::watch(pulse.clone(), pulse::LIMIT, pulse::end_the_process)
@@ -146,8 +149,12 @@ impl Daemon {
             traffic,
             snapshot,
             tls,
+            acme: (acme, issuers),
             bfd,
-            checks: prober.checks(),
+            prober,
+            via,
+            open_files,
+            followers,
             observers,
             vips: vips.clone(),
             log,
@@ -167,6 +174,7 @@ impl Daemon {
             views,
             commands,
             reloads: reload_outcomes,
+            acme: acme_events,
             signals,
         };
         Ok(Self {
@@ -174,7 +182,6 @@ impl Daemon {
             inputs,
             journal,
             vips,
-            prober,
             _catchment: catchment,
             servers,
             servers_end,
@@ -201,7 +208,6 @@ impl Daemon {
             mut inputs,
             journal,
             vips,
-            prober,
             _catchment: catchment,
             servers,
             servers_end,
@@ -217,7 +223,7 @@ impl Daemon {
         while let Some(event) = inputs.speaker.try_recv() {
             control.handle_speaker(event);
         }
-        prober.stop().await;
+        control.prober.stop().await;
         drop(control);
         drop(catchment);
         if !restart {
@@ -274,23 +280,10 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
         .workers
         .and_then(|workers| NonZeroUsize::new(usize::try_from(workers.get()).ok()?))
         .unwrap_or_else(cores);
-    let listeners = config.services.values().flat_map(|service| {
-        let protocol = match service.protocol {
-            Protocol::Tcp(_) => proxima_proxy::Protocol::Tcp,
-            Protocol::Http(HttpService { tls: None, .. }) => proxima_proxy::Protocol::Http,
-            Protocol::Http(_) => proxima_proxy::Protocol::Https,
-        };
-        let http3 = matches!(&service.protocol, Protocol::Http(http) if http.http3);
-        let protocols = [Some(protocol), http3.then_some(proxima_proxy::Protocol::Http3)];
-        service.listen.iter().flat_map(move |address| {
-            let listener = |protocol| Listener { service: service.name.clone(), address: *address, protocol };
-            protocols.into_iter().flatten().map(listener)
-        })
-    });
+    let listeners = listeners::wanted(config);
     let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
     let name = config.pop.name.clone();
-    let probed = routing::probed(config);
-    DataPlaneConfig { max_descriptors, probed, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
+    DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners, name) }
 }
 
 /// Where metrics come from, beside the control task.
@@ -325,9 +318,11 @@ fn serve(
     }));
     if let Some(listener) = metrics {
         let client = client.clone();
+        let last = Arc::<Mutex<String>>::default();
         let render = move || {
-            let (client, Sources { prometheus, catchment }) = (client.clone(), sources.clone());
-            async move { metrics_server::scrape(&client, catchment.as_ref(), &prometheus).await }
+            let (client, last) = (client.clone(), Arc::clone(&last));
+            let Sources { prometheus, catchment } = sources.clone();
+            async move { metrics_server::scrape(&client, catchment.as_ref(), &prometheus, &last).await }
         };
         let endpoint = metrics_server::serve(listener, render, ended());
         servers.push(tokio::spawn(async move {
@@ -340,7 +335,7 @@ fn serve(
 }
 
 /// Jitter need not be secret, only different from PoP to PoP and from start to start.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default()
         ^ u64::from(std::process::id()).rotate_left(32)

@@ -44,11 +44,6 @@ impl Deadline {
         Self { at: Instant::now() + after, after }
     }
 
-    /// As long again, from now on.
-    pub(crate) fn anew(self) -> Self {
-        Self::after(self.after)
-    }
-
     /// Runs `work` until the deadline.
     pub(crate) async fn run<T>(
         self,
@@ -128,7 +123,7 @@ impl Path {
 
     async fn stream(&self, carries: Carries) -> io::Result<TcpStream> {
         if let Some(via) = &self.via {
-            return via.connect(&self.backend, carries).await;
+            return via.connect(&self.backend, self.address, carries).await;
         }
         let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(bind_to) = self.bind_to() {

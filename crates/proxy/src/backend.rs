@@ -17,7 +17,7 @@ use tokio::{io::ReadBuf, net::TcpStream};
 use crate::{
     descriptors::{Descriptors, Lease},
     distress::{Quiet, Teller},
-    multiplexed::Multiplexed,
+    multiplexed::{Http2Link, Http3Link, Multiplexed},
     stats::{BackendCounters, Reason},
     stream::Stream,
     timer::{Deadline, Timers},
@@ -42,11 +42,15 @@ pub(crate) struct Backend {
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
     quiet: Quiet,
+    /// Whether the newest view sends anything there.
+    usable: Cell<bool>,
+    /// Whether what still runs there has to end.
+    cut: Cell<bool>,
     pending: Cell<u32>,
     /// The most recently used last.
     idle: RefCell<Vec<Idle>>,
-    /// Those of HTTP/2.
-    pub(crate) multiplexed: Multiplexed,
+    pub(crate) http2: Multiplexed<Http2Link>,
+    pub(crate) http3: Multiplexed<Http3Link>,
 }
 
 #[derive(Debug)]
@@ -67,7 +71,9 @@ impl Backend {
     ) -> Self {
         let (id, address) = (candidate.backend.clone(), candidate.address);
         let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
-        let (tls_told_at, multiplexed) = (Cell::new(None), Multiplexed::default());
+        let tls_told_at = Cell::new(None);
+        let (http2, http3) = (Multiplexed::default(), Multiplexed::default());
+        let (usable, cut) = (Cell::new(true), Cell::new(false));
         Self {
             id,
             address,
@@ -77,15 +83,36 @@ impl Backend {
             descriptors,
             teller,
             quiet,
+            usable,
+            cut,
             pending,
             idle,
-            multiplexed,
+            http2,
+            http3,
         }
     }
 
     /// Of what is asked for over its connections.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Nothing rests on a backend that is not usable: no exchange would ever find it.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.usable.get()
+    }
+
+    pub(crate) fn set_usable(&self, usable: bool) {
+        self.usable.set(usable);
+    }
+
+    /// Ends what runs there, as soon as it is woken.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.get()
     }
 
     /// How many exchanges and relayed connections this worker has under way on it.
@@ -117,7 +144,10 @@ impl Backend {
     #[inline(never)]
     pub(crate) fn failed(&self, reason: Reason) {
         self.counters.failure(reason);
-        self.teller.tell(&self.id, reason, &self.quiet);
+        // Of one that is not usable, a probe has found out already; or another one has its name by now.
+        if self.is_usable() {
+            self.teller.tell(&self.id, reason, &self.quiet);
+        }
     }
 
     /// The connection used last of those at rest. What the kernel is known to have closed, or to hold bytes nobody
@@ -149,9 +179,28 @@ impl Backend {
         }
     }
 
+    /// A new QUIC connection.
+    pub(crate) async fn connect_quic(&self) -> Result<quinn::Connection, Reason> {
+        let connected = match &self.tls {
+            Some(tls) => tls.connect_quic(self.address).await,
+            None => None,
+        };
+        // The pool's configuration asks for TLS where it asks for HTTP/3.
+        let connection = connected.ok_or(Reason::Tls)?.map_err(|error| {
+            if error.is_of_tls() {
+                self.tell_of_tls(&error);
+                return Reason::Tls;
+            }
+            tracing::debug!(backend = %self.id, %error, "no QUIC connection");
+            Reason::Connect
+        })?;
+        self.counters.connects.add(1);
+        Ok(connection)
+    }
+
     /// Nothing else says why: to clients it is one more failure.
     #[cold]
-    fn tell_of_tls(&self, error: &io::Error) {
+    fn tell_of_tls(&self, error: &dyn std::error::Error) {
         let now = Instant::now();
         if self.tls_told_at.get().is_none_or(|told| now >= told + TLS_TOLD_EVERY) {
             self.tls_told_at.set(Some(now));
@@ -170,7 +219,7 @@ impl Backend {
     /// Lets `stream` rest for the next exchange.
     pub(crate) fn rest(&self, stream: Stream, timers: &Timers) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if self.is_usable() && idle.len() < MAX_IDLE {
             idle.push(Idle { stream, until: timers.deadline(IDLE), _place: self.descriptors.resting() });
         }
     }
@@ -182,23 +231,27 @@ impl Backend {
 
     /// Closes what rested too long or was closed by the backend.
     pub(crate) fn sweep(&self, timers: &Timers) {
+        if !self.is_usable() {
+            return self.forget_idle();
+        }
         let now = timers.deadline(Duration::ZERO);
         self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
-        self.multiplexed.sweep(timers);
+        self.http2.sweep(timers);
+        self.http3.sweep(timers);
     }
 
     /// How many connections rest.
     pub(crate) fn resting(&self) -> usize {
-        self.idle.borrow().len() + self.multiplexed.resting()
+        self.idle.borrow().len() + self.http2.resting() + self.http3.resting()
     }
 
     /// Closes the connection that has rested longest.
     pub(crate) fn forget_oldest(&self) {
         let mut idle = self.idle.borrow_mut();
-        if idle.is_empty() {
-            self.multiplexed.forget_one();
-        } else {
+        if !idle.is_empty() {
             idle.remove(0);
+        } else if !self.http2.forget_one() {
+            self.http3.forget_one();
         }
     }
 
@@ -210,10 +263,11 @@ impl Backend {
         if idle.iter().any(stirred) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Closes all connections at rest, and those of HTTP/2 with their last stream.
+    /// Closes all connections at rest, and those of HTTP/2 and HTTP/3 with their last stream.
     pub(crate) fn forget_idle(&self) {
         self.idle.borrow_mut().clear();
-        self.multiplexed.forget_all();
+        self.http2.forget_all();
+        self.http3.forget_all();
     }
 }
 
@@ -236,6 +290,13 @@ pub(crate) fn is_quiet_in_kernel(stream: &TcpStream) -> bool {
 pub(crate) struct Pending {
     backend: Rc<Backend>,
     _place: Lease,
+}
+
+impl Pending {
+    /// Whether it has to end.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.backend.is_cut()
+    }
 }
 
 impl Drop for Pending {

@@ -3,15 +3,16 @@
 use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use proxima_balance::{Candidate, Levels, Policy, Tried};
-use proxima_http1::RequestHead;
+use proxima_http1::{Method, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
+    Challenges, Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
     stats::{Histogram, Unserved, WorkerCounters},
+    timer::{Deadline, Timers},
 };
 
 /// The services of one snapshot.
@@ -19,13 +20,17 @@ use crate::{
 pub(crate) struct View {
     /// What it was made of, to see whether there is a newer one.
     source: Arc<Snapshot>,
-    /// By listener.
-    services: Vec<Option<Rc<ServiceView>>>,
+    services: HashMap<ServiceName, Rc<ServiceView>>,
 }
 
 #[derive(Debug)]
 pub(crate) enum ServiceView {
-    Http { tls: Option<TlsServer>, routes: Vec<(Match, Rc<UpstreamView>)> },
+    Http {
+        tls: Option<TlsServer>,
+        routes: Vec<(Match, Rc<UpstreamView>)>,
+        /// While any are pending.
+        challenges: Option<Arc<Challenges>>,
+    },
     Tcp(Rc<UpstreamView>),
 }
 
@@ -96,6 +101,24 @@ impl ServiceView {
         }
     }
 
+    /// What an ACME server gets that asks for `path`, over plain HTTP only.
+    pub(crate) fn key_authorization(&self, method: Method, path: &[u8]) -> Option<&str> {
+        match self {
+            Self::Http { tls: None, challenges: Some(challenges), .. } => {
+                challenges.key_authorization(method, path)
+            }
+            Self::Http { .. } | Self::Tcp(_) => None,
+        }
+    }
+
+    /// The challenges that a handshake may be about, while any are pending.
+    pub(crate) fn tls_challenges(&self) -> Option<&Arc<Challenges>> {
+        match self {
+            Self::Http { challenges, .. } => challenges.as_ref().filter(|pending| pending.has_tls_alpn()),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// How TLS is spoken, where it is.
     pub(crate) fn tls(&self) -> Option<&TlsServer> {
         match self {
@@ -111,42 +134,69 @@ type Key = (BackendId, SocketAddr, Option<usize>);
 /// Makes views, and keeps what outlives them: the backends with their connections.
 #[derive(Debug)]
 pub(crate) struct Viewer {
-    listeners: Vec<ServiceName>,
     counters: Arc<WorkerCounters>,
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
     backends: RefCell<HashMap<Key, Rc<Backend>>>,
+    /// Those that are gone while something still runs there, and until when it may.
+    gone: RefCell<Vec<(Rc<Backend>, Deadline)>>,
     /// Differs from worker to worker and from policy to policy.
     seed: std::cell::Cell<u64>,
 }
 
 impl Viewer {
     pub(crate) fn new(
-        listeners: Vec<ServiceName>,
         counters: Arc<WorkerCounters>,
         descriptors: Rc<Descriptors>,
         teller: Rc<Teller>,
         seed: u64,
     ) -> Self {
-        Self { listeners, counters, descriptors, teller, backends: RefCell::default(), seed: seed.into() }
+        Self {
+            counters,
+            descriptors,
+            teller,
+            backends: RefCell::default(),
+            gone: RefCell::default(),
+            seed: seed.into(),
+        }
     }
 
-    /// The view of `snapshot`. Backends that were in the last one keep their connections; those that are in none
-    /// any more lose theirs with the view before.
+    /// The view of `snapshot`. Backends that were in the last one keep their connections; those that are in none any more lose
+    /// theirs: at rest at once, under way with their exchanges.
     pub(crate) fn view(&self, snapshot: &Arc<Snapshot>) -> View {
-        let services = self.listeners.iter().map(|name| self.service(name, snapshot)).collect();
+        self.backends.borrow().values().for_each(|backend| backend.set_usable(false));
+        let services = snapshot.services.iter();
+        let challenges = (!snapshot.challenges.is_empty()).then(|| snapshot.challenges.clone());
+        let view = |service: (&ServiceName, &Service)| {
+            (service.0.clone(), self.service(service, challenges.as_ref()))
+        };
+        let services = services.map(view).collect();
+        // Those that are gone for good are forgotten: one that comes back begins anew.
+        self.backends.borrow_mut().retain(|_, backend| {
+            if backend.is_usable() {
+                return true;
+            }
+            backend.forget_idle();
+            let is_gone = snapshot.backends.get(&backend.id) != Some(&backend.address);
+            if is_gone {
+                self.gone.borrow_mut().push((backend.clone(), Deadline::NEVER));
+            }
+            !is_gone
+        });
         View { source: snapshot.clone(), services }
     }
 
-    fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Option<Rc<ServiceView>> {
-        let view = match snapshot.services.get(name)? {
-            Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream)),
-            Service::Http(routes) => ServiceView::Http { tls: None, routes: self.routes(name, routes) },
-            Service::Https(tls, routes) => {
-                ServiceView::Http { tls: Some(tls.clone()), routes: self.routes(name, routes) }
-            }
+    fn service(
+        &self,
+        (name, service): (&ServiceName, &Service),
+        challenges: Option<&Arc<Challenges>>,
+    ) -> Rc<ServiceView> {
+        let (tls, routes) = match service {
+            Service::Tcp(upstream) => return Rc::new(ServiceView::Tcp(self.upstream(name, upstream))),
+            Service::Http(routes) => (None, routes),
+            Service::Https(tls, routes) => (Some(tls.clone()), routes),
         };
-        Some(Rc::new(view))
+        Rc::new(ServiceView::Http { tls, routes: self.routes(name, routes), challenges: challenges.cloned() })
     }
 
     fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {
@@ -174,7 +224,35 @@ impl Viewer {
             Rc::new(Backend::new(candidate, tls, counters, self.descriptors.clone(), self.teller.clone()))
         };
         let key = (candidate.backend.clone(), candidate.address, tls.map(TlsClient::id));
-        self.backends.borrow_mut().entry(key).or_insert_with(make).clone()
+        let backend = self.backends.borrow_mut().entry(key).or_insert_with(make).clone();
+        backend.set_usable(true);
+        backend
+    }
+
+    /// Whether anything goes to a backend now.
+    pub(crate) fn uses(&self, id: &BackendId) -> bool {
+        self.backends.borrow().values().any(|backend| backend.id == *id && backend.is_usable())
+    }
+
+    /// What runs on backends that are gone by now may do so until then.
+    pub(crate) fn limit(&self, deadline: Deadline) {
+        for (_, until) in self.gone.borrow_mut().iter_mut().filter(|(_, until)| *until == Deadline::NEVER) {
+            *until = deadline;
+        }
+    }
+
+    /// Ends what has run there for too long; whether there was anything, which has to be woken.
+    pub(crate) fn cut_short(&self, timers: &Timers) -> bool {
+        let mut was_cut = false;
+        self.gone.borrow_mut().retain(|(backend, until)| {
+            let is_over = timers.is_past(*until);
+            if is_over {
+                backend.cut();
+                was_cut = true;
+            }
+            !is_over && Rc::strong_count(backend) > 1
+        });
+        was_cut
     }
 
     /// Closes connections at rest, first of the backend with most of them, while others need their descriptors.
@@ -203,7 +281,12 @@ impl View {
         Arc::ptr_eq(&self.source, snapshot)
     }
 
-    pub(crate) fn service(&self, listener: usize) -> Option<&Rc<ServiceView>> {
-        self.services[listener].as_ref()
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&Rc<ServiceView>> {
+        self.services.get(name)
+    }
+
+    /// Whether a backend is configured, usable or not.
+    pub(crate) fn has_backend(&self, id: &BackendId) -> bool {
+        self.source.backends.contains_key(id)
     }
 }

@@ -287,6 +287,7 @@ impl World {
                 health: self.health_of(tracker),
                 share: Percent::FULL,
                 shared,
+                unchecked: false,
             })
         });
         region_score([(&self.names.services[group], members)])

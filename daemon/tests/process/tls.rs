@@ -8,13 +8,14 @@ use std::{
     process::{Command, Output},
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Instant,
 };
 
 use nix::sys::signal::Signal;
 use proxima_api::{EventKind, Protocol, Reloaded, Reloads, Status, paths};
 use rcgen::{CertificateParams, KeyPair};
 
-use crate::support::{App, Daemon, Pop, Router, get, proxima};
+use crate::support::{App, Daemon, PATIENCE, Pop, Router, get, proxima};
 
 const NAME: &str = "web.example";
 
@@ -205,6 +206,27 @@ fn http3_is_offered_and_listened_for_unless_the_file_says_no() {
 }
 
 #[test]
+fn http3_is_turned_off_and_on_by_a_reload() {
+    let mut secure = Secure::new("");
+    let trusted = secure.renew();
+    let daemon = secure.start();
+    let usual = secure.pop.protocol.clone();
+    for (more, offered) in [("\nhttp3 = false", false), ("", true)] {
+        secure.pop.protocol = format!("{usual}{more}");
+        secure.pop.write();
+        assert_eq!(reload(&daemon).services.changed, ["web"]);
+        let answer = secure.curl(&trusted, &["--include"]);
+        let head = String::from_utf8_lossy(&answer.stdout).to_lowercase();
+        assert_eq!(head.contains("\nalt-svc: h3="), offered, "{head}");
+        let begun = Instant::now();
+        while UdpSocket::bind(secure.pop.web()).is_err() != offered {
+            assert!(begun.elapsed() < PATIENCE, "{offered}");
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn a_certificate_that_has_ended_is_used_with_a_warning() {
     let secure = Secure::new("");
     let ended = secure.renew_with(|parameters| parameters.not_after = rcgen::date_time_ymd(2020, 1, 1));
@@ -246,7 +268,7 @@ fn certificates_are_reloaded_under_load_and_no_request_fails() {
 }
 
 #[test]
-fn settings_of_tls_change_by_a_reload_and_the_protocol_does_not() {
+fn settings_of_tls_and_the_protocol_itself_change_by_a_reload() {
     let mut secure = Secure::new("");
     let trusted = secure.renew();
     let daemon = secure.start();
@@ -259,8 +281,9 @@ fn settings_of_tls_change_by_a_reload_and_the_protocol_does_not() {
 
     secure.pop.protocol = "protocol = \"http\"".to_owned();
     secure.pop.write();
-    let (_, body) = daemon.refused("POST", paths::RELOAD, "");
-    assert!(body.error.contains("a restart is needed for what changed in services.web"), "{body:?}");
+    assert_eq!(reload(&daemon).services.changed, ["web"]);
+    assert_eq!(get(secure.pop.web(), "/").status, 200);
+    assert!(!secure.is_trusted(&trusted), "no TLS is spoken any more");
 }
 
 #[test]

@@ -14,6 +14,7 @@
 
 use std::{
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -25,6 +26,7 @@ use proxima_http1::{Fault, RequestHead, match_path};
 use super::Answer;
 use crate::{
     backend::{Backend, is_quiet_in_kernel},
+    entry::Entry,
     stats::{Reason, ServiceCounters, Unserved},
     stream::Stream,
     timer::Deadline,
@@ -68,23 +70,26 @@ impl Deadlines {
 pub(super) enum Refusal {
     /// It is malformed.
     Fault(Fault),
-    /// It is good, and counted.
+    /// It is good, and counted; or it is an ACME server's, and goes no further.
     Answer(Answer),
 }
 
 /// Where the request of `head`, parsed from `bytes`, goes.
 pub(super) fn admit(
     worker: &Worker,
-    listener: usize,
+    entry: &Entry,
     head: &RequestHead,
     bytes: &[u8],
 ) -> Result<Rc<UpstreamView>, Refusal> {
-    let counters = &worker.services[listener];
+    let counters = &entry.counters;
     let path = match_path(head.path(bytes)).map_err(Refusal::Fault)?;
-    let Some(service) = worker.service(listener) else {
+    let Some(service) = worker.service(entry) else {
         counters.unserved(Unserved::NoBackends);
         return Err(Refusal::Answer(Answer::unserved("this service is not configured".into())));
     };
+    if let Some(content) = service.key_authorization(head.method(), &path) {
+        return Err(Refusal::Answer(Answer::key_authorization(content)));
+    }
     let Some(upstream) = service.route(head, bytes, &path) else {
         counters.unrouted.add(1);
         return Err(Refusal::Answer(Answer::unrouted()));
@@ -144,7 +149,7 @@ pub(super) async fn run<S: Sending>(sending: &mut S, upstream: &UpstreamView) ->
         }
         let backend = &upstream.backends[index];
         let pending = backend.begin();
-        let result = sending.attempt(backend, index).await;
+        let result = until_cut(backend, sending.attempt(backend, index)).await;
         drop(pending);
         failed = match result {
             Err(Stop::Upstream(reason)) => reason,
@@ -155,6 +160,16 @@ pub(super) async fn run<S: Sending>(sending: &mut S, upstream: &UpstreamView) ->
         tried.add(index);
     }
     Err(Stop::Upstream(failed))
+}
+
+/// The attempt, as long as its backend may be used: one that is gone has its time.
+async fn until_cut<T>(backend: &Backend, attempt: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    let mut attempt = pin!(attempt);
+    poll_fn(|cx| match attempt.as_mut().poll(cx) {
+        Poll::Pending if backend.is_cut() => Poll::Ready(Err(Stop::Upstream(Reason::Total))),
+        polled => polled,
+    })
+    .await
 }
 
 fn may_go_on(sending: &impl Sending, reason: Reason) -> bool {
@@ -198,7 +213,7 @@ pub(super) async fn over_http1<S: OverHttp1>(
     }
     sending.arm(connect);
     sending.worker().make_room();
-    let mut connecting = std::pin::pin!(backend.connect());
+    let mut connecting = pin!(backend.connect());
     let stream = poll_fn(|cx| {
         if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(Stop::Upstream));

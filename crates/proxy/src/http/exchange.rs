@@ -28,14 +28,14 @@ use crate::{
 pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, length: usize) -> Turn {
     let worker = connection.worker.clone();
     connection.counters.requests.add(1);
-    if worker.is_for_clients(connection.listener) {
+    if connection.entry.is_for_clients() {
         worker.retries.earn();
     }
     let head = &scratch.request_head;
     let bytes = scratch.input.bytes();
     let to_head = head.method() == Method::Head;
     let keep = head.keeps_alive() && head.framing() == Framing::None;
-    let upstream = match attempts::admit(&worker, connection.listener, head, bytes) {
+    let upstream = match attempts::admit(&worker, &connection.entry, head, bytes) {
         Ok(upstream) => upstream,
         Err(Refusal::Fault(fault)) => return connection.refuse(scratch, fault).await,
         Err(Refusal::Answer(answer)) => {
@@ -46,7 +46,7 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     write_request(&mut scratch.request, head, bytes, &connection.hop);
     let mut body = Body::new(head.framing(), true);
     scratch.input.consume(length);
-    if upstream.protocol == UpstreamProtocol::Http2 {
+    if upstream.protocol != UpstreamProtocol::Http1 {
         // A box, so that the fast path's task is no larger for it.
         return Box::pin(old::run(connection, scratch, upstream)).await;
     }

@@ -17,6 +17,7 @@
 
 mod answer;
 mod attempts;
+mod cancels;
 mod exchange;
 mod flow;
 mod h2;
@@ -49,15 +50,21 @@ use crate::{
     buffer::Buffer,
     close::Guarded,
     descriptors::Lease,
+    entry::{Entry, Open},
     stats::ServiceCounters,
     stream::Stream,
     timer::Timer,
     tls::H2,
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
-/// Room for what comes from a backend.
+/// Room for what comes from a client at first; in the end a whole head has to fit.
+const FEW_INPUT: usize = 4 * 1024;
+/// Room for what comes from a backend: at first, and in the end.
+const FEW_REPLY: usize = 8 * 1024;
 const REPLY: usize = 32 * 1024;
+/// Room for heads that are written anew, which is made larger where one needs it.
+const HEAD: usize = 1024;
 /// How long a refused client may still send before its connection is closed for good.
 const LINGER: Duration = Duration::from_secs(2);
 /// How much it may still send.
@@ -83,10 +90,10 @@ pub(crate) struct Scratch {
 impl Scratch {
     fn new() -> Box<Self> {
         Box::new(Self {
-            input: Buffer::new(MAX_HEAD),
-            reply: Buffer::new(REPLY),
-            request: Vec::with_capacity(MAX_HEAD),
-            response: Vec::with_capacity(MAX_HEAD),
+            input: Buffer::new(FEW_INPUT, MAX_HEAD),
+            reply: Buffer::new(FEW_REPLY, REPLY),
+            request: Vec::with_capacity(HEAD),
+            response: Vec::with_capacity(HEAD),
             request_head: RequestHead::default(),
             response_head: ResponseHead::default(),
         })
@@ -103,7 +110,7 @@ impl Scratch {
 /// A client's connection.
 struct Connection {
     worker: Rc<Worker>,
-    listener: usize,
+    entry: Rc<Entry>,
     counters: Arc<ServiceCounters>,
     client: Guarded<Stream>,
     peer: SocketAddr,
@@ -145,15 +152,21 @@ enum Head {
 }
 
 /// Serves the requests of one connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, client: Stream, peer: SocketAddr) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    open: Open,
+    entry: Rc<Entry>,
+    client: Stream,
+    peer: SocketAddr,
+) {
     if client.tcp().set_nodelay(true).is_err() {
         return;
     }
     if client.alpn() == Some(H2) {
         let client = Guarded::at_rest(client);
-        return serve_http2(worker, open, listener, client, Vec::new(), peer).await;
+        return serve_http2(worker, open, entry, client, Vec::new(), peer).await;
     }
-    let mut connection = Connection::new(worker, listener, client, peer).await;
+    let mut connection = Connection::new(worker, entry, client, peer).await;
     let mut scratch = None;
     let end = loop {
         if let Turn::End(end) = connection.turn(&mut scratch).await {
@@ -171,8 +184,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, clien
         // Boxes, as few connections need that much room.
         End::Switch(switched) => Box::pin(connection.tunnel(*switched)).await,
         End::Http2 => {
-            let Connection { worker, client, .. } = connection;
-            serve_http2(worker, open, listener, client, read_ahead, peer).await;
+            let Connection { worker, entry, client, .. } = connection;
+            serve_http2(worker, open, entry, client, read_ahead, peer).await;
         }
         End::Close => {}
         End::Linger => connection.linger().await,
@@ -184,24 +197,24 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, clien
 fn serve_http2(
     worker: Rc<Worker>,
     open: Open,
-    listener: usize,
+    entry: Rc<Entry>,
     client: Guarded<Stream>,
     read_ahead: Vec<u8>,
     peer: SocketAddr,
 ) -> Pin<Box<impl Future<Output = ()>>> {
     let scheme = client.scheme();
-    Box::pin(h2::serve(worker, open, listener, client, read_ahead, scheme, peer))
+    Box::pin(h2::serve(worker, open, entry, client, read_ahead, scheme, peer))
 }
 
 /// Tells a client that there are too many of them.
 pub(crate) async fn turn_away(
     worker: Rc<Worker>,
     _place: Lease,
-    listener: usize,
+    entry: Rc<Entry>,
     client: Stream,
     peer: SocketAddr,
 ) {
-    let mut connection = Connection::new(worker, listener, client, peer).await;
+    let mut connection = Connection::new(worker, entry, client, peer).await;
     let mut scratch = connection.worker.scratch.take().unwrap_or_else(Scratch::new);
     let turn = connection.answer(&mut scratch, &Answer::overloaded(), false, false).await;
     connection.give_back(scratch);
@@ -211,12 +224,12 @@ pub(crate) async fn turn_away(
 }
 
 impl Connection {
-    async fn new(worker: Rc<Worker>, listener: usize, client: Stream, peer: SocketAddr) -> Self {
+    async fn new(worker: Rc<Worker>, entry: Rc<Entry>, client: Stream, peer: SocketAddr) -> Self {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let hop = worker.hop(listener, peer.ip(), client.scheme(), "1.1");
-        let counters = worker.services[listener].clone();
+        let hop = worker.hop(&entry, peer.ip(), client.scheme(), "1.1");
+        let counters = entry.counters.clone();
         let client = Guarded::at_rest(client);
-        Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }
+        Self { worker, entry, counters, client, peer, timer, hop, is_fresh: true }
     }
 
     /// Serves one request. `kept` holds the scratch between two turns only if bytes of the next request are in it.
@@ -262,7 +275,7 @@ impl Connection {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
             Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
             // A request may be here already and not yet seen by the event loop.
-            Poll::Pending if self.worker.is_draining() && !last_look => {
+            Poll::Pending if self.worker.has_to_leave(&self.entry) && !last_look => {
                 last_look = true;
                 let grace = if self.is_fresh { FIRST_REQUEST } else { Duration::ZERO };
                 self.timer.arm_after(grace);
@@ -326,12 +339,12 @@ impl Connection {
 
     /// Whether the client does better with its next request on another connection.
     fn has_to_end(&self) -> bool {
-        self.worker.is_draining() || self.worker.config.displaced.contains(&self.peer)
+        self.worker.has_to_leave(&self.entry) || self.worker.config.displaced.contains(&self.peer)
     }
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault) -> Turn {
         self.counters.refused(fault);
-        tracing::debug!(listener = self.listener, fault = fault.name(), "request refused");
+        tracing::debug!(listener = %self.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), false, false).await
     }
 

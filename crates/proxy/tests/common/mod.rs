@@ -55,6 +55,8 @@ pub struct World {
     pub address: SocketAddr,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub displaced: Displaced,
+    /// Where the backends are, in their order.
+    pub backends: Vec<SocketAddr>,
 }
 
 #[derive(Clone)]
@@ -150,8 +152,14 @@ impl Setup {
                 Service::Https(self.tls.clone().unwrap(), routes)
             }
         };
-        let probed_tls = vec![self.backend_tls.clone(); self.backends.len()];
-        Snapshot { services: [(service_name(), service)].into(), probed_tls }
+        let places = self.candidates().map(|candidate| (candidate.backend, candidate.address));
+        let backends = Arc::new(places.collect());
+        let way = |candidate: Candidate| {
+            let key = (candidate.backend.clone(), candidate.address);
+            (key, self.upstream(&Fence::open(), [candidate]))
+        };
+        let probed = self.candidates().filter(|_| self.probed).map(way).collect();
+        Snapshot { services: [(service_name(), service)].into(), backends, probed, ..Snapshot::default() }
     }
 
     pub fn start(&self) -> World {
@@ -167,13 +175,32 @@ impl Setup {
         config.keep_alive = self.keep_alive;
         config.max_descriptors = self.max_descriptors;
         config.distress.clone_from(&self.distress);
-        if self.probed {
-            config.probed = self.candidates().map(|each| self.upstream(&Fence::open(), [each])).collect();
-        }
         let displaced = config.displaced.clone();
         let plane = DataPlane::start(config, &snapshot).unwrap();
         let address = plane.listeners()[0].address;
-        World { plane, address, snapshot, displaced }
+        let backends = self.backends.iter().map(|(address, ..)| *address).collect();
+        World { plane, address, snapshot, displaced, backends }
+    }
+}
+
+/// A response as clients of HTTP/2 and HTTP/3 see it.
+pub struct Answer {
+    pub head: http::Response<()>,
+    pub body: Vec<u8>,
+    pub trailers: Option<http::HeaderMap>,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.head.status().as_u16()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.headers().get(name).map(|value| value.to_str().unwrap())
     }
 }
 
@@ -184,6 +211,18 @@ pub fn service_name() -> ServiceName {
 impl World {
     pub async fn client(&self) -> Peer {
         Peer::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Serves what `setup` says, at these listeners and no others, from when this returns.
+    pub async fn reconfigure(&self, setup: &Setup, listeners: Vec<Listener>, drain: Duration) {
+        let prepared = self.plane.prepare(listeners).unwrap();
+        self.snapshot.store(Arc::new(setup.snapshot()));
+        assert!(self.plane.reconfigure(prepared, None, drain).over().await, "a worker is stuck");
+    }
+
+    /// The same at the listeners there are.
+    pub async fn reload(&self, setup: &Setup) {
+        self.reconfigure(setup, self.plane.listeners(), PATIENCE).await;
     }
 
     pub fn stats(&self) -> ServiceStats {
@@ -247,6 +286,22 @@ impl Backend {
             }
         })
         .await
+    }
+
+    /// Tells of each head, and answers it with `response`.
+    pub async fn telling(response: &'static str) -> (Self, mpsc::UnboundedReceiver<String>) {
+        let (heads, seen) = mpsc::unbounded_channel();
+        let backend = Self::start(move |mut peer| {
+            let heads = heads.clone();
+            async move {
+                while let Some(head) = peer.head().await {
+                    heads.send(head).unwrap();
+                    peer.write(response).await;
+                }
+            }
+        })
+        .await;
+        (backend, seen)
     }
 
     /// Sends back the body of each request of known length.

@@ -9,19 +9,20 @@ use std::{
 use bytes::{Buf, Bytes};
 use h3::{client::SendRequest, error::StreamError};
 use h3_quinn::OpenStreams;
-use http::{HeaderMap, Request, Response};
-use proxima_proxy::Protocol;
+use http::Request;
+use proxima_proxy::{Listener, Protocol};
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
 use tokio::task::JoinHandle;
 
 use crate::{
-    common::{Setup, World, soon},
+    common::{Answer, Setup, World, soon},
     pki::{Authority, Wanted},
 };
 
 /// A world that speaks HTTP/3, and those who trust its certificate.
 pub(crate) struct Http3World {
     pub(crate) world: World,
+    setup: Setup,
     client: ClientConfig,
     pub(crate) authority: Authority,
 }
@@ -40,8 +41,8 @@ pub(crate) fn start(setup: Setup) -> Http3World {
         .with_no_client_auth();
     client.alpn_protocols = vec![b"h3".to_vec()];
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client).unwrap()));
-    let world = Setup { protocol: Protocol::Http3, tls: Some(server), ..setup }.start();
-    Http3World { world, client, authority }
+    let setup = Setup { protocol: Protocol::Http3, tls: Some(server), ..setup };
+    Http3World { world: setup.start(), setup, client, authority }
 }
 
 impl Http3World {
@@ -62,6 +63,16 @@ impl Http3World {
         address: SocketAddr,
     ) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
         self.try_connect_with(address, TransportConfig::default()).await
+    }
+
+    /// At these listeners and no others from now on.
+    pub(crate) async fn listen(&self, listeners: Vec<Listener>, drain: Duration) {
+        self.world.reconfigure(&self.setup, listeners, drain).await;
+    }
+
+    pub(crate) async fn client_of(&self, address: SocketAddr) -> Client {
+        let (endpoint, connection) = self.try_connect_to(address).await.unwrap();
+        Client::over(endpoint, connection).await
     }
 
     async fn try_connect_with(
@@ -102,26 +113,6 @@ pub(crate) struct Client {
     pub(crate) connection: Connection,
     _driver: JoinHandle<h3::error::ConnectionError>,
     endpoint: Endpoint,
-}
-
-pub(crate) struct Answer {
-    pub(crate) head: Response<()>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Option<HeaderMap>,
-}
-
-impl Answer {
-    pub(crate) fn status(&self) -> u16 {
-        self.head.status().as_u16()
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap()
-    }
-
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        self.head.headers().get(name).map(|value| value.to_str().unwrap())
-    }
 }
 
 pub(crate) fn get(path: &str) -> Request<()> {

@@ -4,6 +4,8 @@ mod app;
 mod bgp;
 mod client;
 mod daemon;
+mod load;
+mod pebble;
 mod pop;
 mod port;
 mod record;
@@ -24,6 +26,8 @@ pub(crate) use self::{
     },
     client::{Client, exchange, get},
     daemon::Daemon,
+    load::Load,
+    pebble::{Manner as PebbleManner, Pebble},
     pop::Pop,
     port::Port,
     record::Record,

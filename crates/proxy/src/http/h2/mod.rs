@@ -39,9 +39,10 @@ pub(super) use self::frames::PREFACE;
 use self::tap::{Tally, Tap};
 use super::{LINGER, LINGER_BYTES, streams::Streams, translate::MAX_LIST};
 use crate::{
+    entry::{Entry, Open},
     stats::ServiceCounters,
     timer::{Deadline, Timer},
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// Streams a client may have open at once.
@@ -54,7 +55,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// What the tasks of one connection share.
 struct Link {
     worker: Rc<Worker>,
-    listener: usize,
+    entry: Rc<Entry>,
     counters: Arc<ServiceCounters>,
     hop: Hop,
     tally: Rc<Tally>,
@@ -66,7 +67,7 @@ struct Link {
 pub(crate) async fn serve<S>(
     worker: Rc<Worker>,
     _open: Open,
-    listener: usize,
+    entry: Rc<Entry>,
     stream: S,
     read_ahead: Vec<u8>,
     scheme: &str,
@@ -74,11 +75,11 @@ pub(crate) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let counters = worker.services[listener].clone();
+    let counters = entry.counters.clone();
     let tally = Tally::new(counters.clone(), worker.timers.clone());
-    let hop = worker.hop(listener, peer.ip(), scheme, "2");
+    let hop = worker.hop(&entry, peer.ip(), scheme, "2");
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-    let link = Rc::new(Link { worker, listener, counters, hop, tally, streams: Streams::new() });
+    let link = Rc::new(Link { worker, entry, counters, hop, tally, streams: Streams::new() });
     let stream = Rc::new(RefCell::new(stream));
     let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());
     if let Some(connection) = handshake(&link, &timer, tap).await {
@@ -238,7 +239,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     /// Whether the client does better with its next request on another connection.
     fn has_to_end(&self) -> bool {
         let worker = &self.link.worker;
-        worker.is_draining()
+        worker.has_to_leave(&self.link.entry)
             || (self.link.streams.are_active() && worker.config.displaced.contains(&self.peer))
     }
 
