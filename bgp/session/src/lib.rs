@@ -48,6 +48,7 @@ mod terms;
 
 pub use adj_rib_out::{AdjRibOut, UpdateBatch, UpdateContent};
 pub use allow_list::{AllowList, Desired, Exportable, NotAllowed};
+pub use export::Announced;
 pub use graceful_restart::PeerRestart;
 pub use interface::{ConnectionId, Input, Leave, Local, State};
 pub use output::{Cause, Marks, Output, PeerUp, ReceivedUpdate, RibChange};

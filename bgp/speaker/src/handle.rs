@@ -8,8 +8,8 @@ use std::{
 };
 
 use proxima_bgp_rib::{Change, PeerId, Verdict, Watch};
-use proxima_bgp_session::{AllowList, Desired, Leave, NotAllowed};
-use proxima_types::{Announcement, Family, PeerName, Prefix, RouteAttributes};
+use proxima_bgp_session::{AllowList, Announced, Desired, Leave, NotAllowed};
+use proxima_types::{Announcement, Family, PeerName, Prefix};
 use tokio::{
     sync::{Mutex, oneshot, watch},
     task::JoinSet,
@@ -120,11 +120,11 @@ impl SpeakerHandle {
         Ok(status.clone())
     }
 
-    /// The routes the peer holds from us, in order of prefix.
+    /// The routes the peer holds from us, as they were sent, in order of prefix.
     ///
     /// # Errors
     /// When there is no such peer, or the speaker was stopped.
-    pub async fn advertised(&self, peer: &str) -> Result<Vec<(Prefix, Arc<RouteAttributes>)>, CommandError> {
+    pub async fn advertised(&self, peer: &str) -> Result<Vec<(Prefix, Arc<Announced>)>, CommandError> {
         ask(&self.inner.roster.session(peer)?, Command::Advertised).await
     }
 

@@ -67,8 +67,8 @@ pub use proxima_bgp_rib::{
     BestPathRules, Change, PeerId, Route, Shared, Stale, Step, Unusable, Verdict, Watch,
 };
 pub use proxima_bgp_session::{
-    AllowList, Bfd, Cause, Counters, GracefulRestart, Held, Leave, LimitAction, MaxPrefixes, NotAllowed,
-    PerFamily, Problem, Stamped, State, Status, Timers, UpdateContent,
+    AllowList, Announced, Bfd, Cause, Counters, GracefulRestart, Held, Leave, LimitAction, MaxPrefixes,
+    NotAllowed, PerFamily, Problem, Stamped, State, Status, Timers, UpdateContent,
 };
 pub use start::Speaker;
 pub use status::PeerStatus;

@@ -23,8 +23,8 @@ use std::{
 
 use bytes::BytesMut;
 use proxima_bgp_rib::PeerId;
-use proxima_bgp_session::{Desired, Input, Leave, MaxPrefixes, Output, Problem, Session};
-use proxima_types::{Family, Prefix, RouteAttributes};
+use proxima_bgp_session::{Announced, Desired, Input, Leave, MaxPrefixes, Output, Problem, Session};
+use proxima_types::{Family, Prefix};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot, watch},
@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Refresh(Family),
     Bfd(BfdState),
     Reconfigure(Box<PeerConfig>, oneshot::Sender<()>),
-    Advertised(oneshot::Sender<Vec<(Prefix, Arc<RouteAttributes>)>>),
+    Advertised(oneshot::Sender<Vec<(Prefix, Arc<Announced>)>>),
     /// Ends the task, once the last words are out.
     Leave(Leave),
     /// Ends the task and hands the established connection over.

@@ -434,7 +434,7 @@ fn sends_communities(make: Make) {
     large.sort_unstable();
     assert_eq!(large, ["4200000000:3:4", "65001:1:2"]);
     // Two-octet AS specific, route target: 00 02, AS 65001, 9.
-    assert_eq!(route.more["extended_communities"], serde_json::json!(["0002fde900000009"]));
+    assert_eq!(route.more["extended_communities"], serde_json::json!(["rt:65001:9"]));
 }
 
 #[test]

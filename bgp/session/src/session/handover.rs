@@ -36,6 +36,9 @@ use crate::{
     terms::our_open,
 };
 
+/// The longest send hold time there is: twice the longest hold time.
+const LONGEST: Duration = Duration::from_secs(2 * u16::MAX as u64);
+
 /// An established session, for [`Session::resume`]. Times are what is left or has passed, as clocks are not shared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -155,7 +158,8 @@ impl Session {
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
         let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };
         let link = Link { id, initiator, local };
-        let ends = |left: Option<Duration>| left.map(|left| now + left);
+        // No timer runs longer, whatever is said of it.
+        let ends = |left: Option<Duration>| left.map(|left| now + left.min(LONGEST));
         let clocks = Clocks {
             hold: ends(snapshot.hold),
             keepalive: ends(snapshot.keepalive),
