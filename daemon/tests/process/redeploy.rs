@@ -26,13 +26,14 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// What a router has heard beside keepalives. It asks for everything again (RFC 2918), so that nothing is still on its way; the
-/// answer to that, one announcement, is heard the next time.
+/// What a router has heard beside keepalives. It asks for everything again (RFC 2918), so that nothing is still on its way: the
+/// answer to that, one announcement, is the last it has heard.
 fn heard(router: &Router) -> Vec<String> {
-    let before = router.heard();
+    let before = router.heard().len();
     router.say(&message(5, &[0, 1, 0, 1]));
-    router.wait_after(before.len(), "announce 203.0.113.0/24");
-    before.into_iter().map(|heard| heard.line).filter(|line| line != "keepalive").collect()
+    router.wait_after(before, "announce 203.0.113.0/24");
+    let lines = router.heard().into_iter().map(|heard| heard.line);
+    lines.filter(|line| line != "keepalive").collect()
 }
 
 /// A backend in the file.
