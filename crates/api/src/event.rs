@@ -535,7 +535,7 @@ impl fmt::Display for EventKind {
                 }
                 match ends {
                     Some(ends) => write!(f, "; the one in use ends {ends:.0}"),
-                    None => f.write_str("; clients are refused until there is one"),
+                    None => f.write_str("; there is none in use yet"),
                 }
             }
             Self::CertificateMissing { service } => {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use proxima_api::{Certificate, Certificates, EventKind, Reloaded, SessionState, Status, paths};
+use proxima_api::{Certificate, Certificates, EventKind, Reloaded, Renewing, SessionState, Status, paths};
 
 use crate::support::{App, Client, Daemon, Pebble, PebbleManner, Pop, Port, Router, get, proxima};
 
@@ -115,6 +115,12 @@ fn certificate(daemon: &Daemon) -> Certificate {
     certificates.remove(0)
 }
 
+/// Has another certificate ordered.
+fn renew(daemon: &Daemon) {
+    let renewing: Renewing = daemon.post(&paths::renew(&"secure".parse().unwrap()), "");
+    assert_eq!(renewing.issuer.as_str(), "pebble");
+}
+
 /// Waits until so many certificates have come.
 fn wait_obtained(daemon: &Daemon, count: usize) {
     daemon.wait_events(&format!("certificate {count}"), |events| {
@@ -187,23 +193,20 @@ impl Drop for Kept {
 }
 
 #[test]
-fn by_tls_alpn_01_a_certificate_is_ordered_renewed_under_an_open_connection_and_had_again_of_a_new_server() {
-    let mut managed = Managed::new("tls-alpn-01", PebbleManner { valid: 12, ..PebbleManner::default() });
+fn by_tls_alpn_01_a_certificate_is_ordered_and_had_again_of_a_server_that_has_lost_the_account() {
+    let mut managed = Managed::new("tls-alpn-01", PebbleManner::default());
     let daemon = managed.start();
     wait_obtained(&daemon, 1);
     assert!(is_missing_told(&daemon), "there was none at the start");
-    let mut kept = Kept::open(managed.secure.address);
-    assert!(kept.get().starts_with("eu-1"));
     assert!(managed.is_trusted(&managed.pebble.root()));
     let first = managed.serial();
     let shown = certificate(&daemon);
     assert_eq!(shown.names, [NAME, "www.web.example"]);
     assert_eq!(shown.file, managed.stored("secure.pem").display().to_string());
 
-    // One that has lost everything: the account is made anew.
     managed.pebble.run();
+    renew(&daemon);
     wait_obtained(&daemon, 2);
-    assert!(kept.get().starts_with("eu-1"), "the connection of before is not touched");
     assert!(managed.is_trusted(&managed.pebble.root()));
     assert_ne!(managed.serial(), first);
     let order = certificate(&daemon).order.unwrap();
@@ -218,6 +221,28 @@ fn by_tls_alpn_01_a_certificate_is_ordered_renewed_under_an_open_connection_and_
     let expiry =
         r#"proxima_service_certificate_expiry_timestamp_seconds{service="secure",name="web.example"} "#;
     assert!(metrics.contains(expiry), "{metrics}");
+}
+
+#[test]
+fn a_certificate_is_renewed_when_two_thirds_of_its_life_are_over_and_an_open_connection_goes_on() {
+    let mut managed = Managed::new("tls-alpn-01", PebbleManner { valid: 9, ..PebbleManner::default() });
+    let daemon = managed.start();
+    wait_obtained(&daemon, 1);
+    let mut kept = Kept::open(managed.secure.address);
+    assert!(kept.get().starts_with("eu-1"));
+    wait_obtained(&daemon, 2);
+    assert!(kept.get().starts_with("eu-1"), "the connection of before is not touched");
+    let obtained = daemon.wait_events("two certificates", |events| {
+        let ends = events.iter().filter_map(|event| match &event.kind {
+            EventKind::CertificateObtained { ends, .. } => Some((event.at, *ends)),
+            _ => None,
+        });
+        Some(ends.take(2).collect::<Vec<_>>())
+    });
+    let ((_, first_ends), (second_at, second_ends)) = (obtained[0], obtained[1]);
+    let left = first_ends.unix_micros() - second_at.unix_micros();
+    assert!(left < 3_000_000, "a third of the life, and a thirtieth by chance: {obtained:?}");
+    assert!(first_ends < second_ends, "{obtained:?}");
 }
 
 #[test]
@@ -253,21 +278,23 @@ fn by_http_01_a_certificate_is_ordered_and_at_will_again_and_a_restart_without_a
     managed.router.wait_complete(1);
     assert!(managed.is_trusted(&root));
     assert_eq!(managed.serial(), serial);
+    daemon.wait_event("readiness", |event| matches!(event.kind, EventKind::DaemonReady { .. }).then_some(()));
     assert!(!is_missing_told(&daemon));
     assert_eq!(certificate(&daemon).file, managed.stored("secure.pem").display().to_string());
 }
 
 #[test]
 fn while_the_server_is_away_the_certificate_and_everything_else_stay() {
-    let mut managed = Managed::new("tls-alpn-01", PebbleManner { valid: 12, ..PebbleManner::default() });
+    let mut managed = Managed::new("tls-alpn-01", PebbleManner::default());
     let daemon = managed.start();
     wait_obtained(&daemon, 1);
+    let (root, serial) = (managed.pebble.root(), managed.serial());
     managed.pebble.stop();
-    let serial = managed.serial();
+    renew(&daemon);
     let (error, has_one) = wait_failed(&daemon);
     assert!(error.contains("can't connect to 127.0.0.1") && has_one, "{error}");
     assert_eq!(managed.serial(), serial);
-    assert!(managed.curl(&["--insecure"]).status.success());
+    assert!(managed.is_trusted(&root));
     assert!(Client::connect(managed.pop.web()).get("/").unwrap().body.starts_with("eu-1"));
     let status = daemon.ask::<Status>(paths::STATUS);
     assert_eq!(status.peers.established, 1);

@@ -88,7 +88,7 @@ fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
             },
             r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-failed","service":"web","issuer":"le","error":"no route"}"#,
             Severity::Error,
-            "service web: no certificate from le: no route; clients are refused until there is one",
+            "service web: no certificate from le: no route; there is none in use yet",
         ),
         (
             EventKind::CertificateMissing { service: "web".parse().unwrap() },

@@ -50,7 +50,9 @@ pub fn record_events(status: &Status, peers: &Peers, backends: &Backends) {
     let groups: BTreeSet<_> = status.groups.iter().map(|group| group.name.as_str()).collect();
     let peers: BTreeSet<_> = peers.peers.iter().map(|peer| peer.name.as_str()).collect();
     let backends: BTreeSet<_> = backends.backends.iter().map(|backend| backend.id.as_str()).collect();
+    let services: BTreeSet<_> = status.services.iter().map(|service| service.name.as_str()).collect();
     tally::tell(|label, value| match label {
+        "service" => services.contains(value),
         "group" => groups.contains(value),
         "peer" => peers.contains(value),
         "backend" => backends.contains(value),
