@@ -52,6 +52,7 @@ use crate::{
     thaw::{self, Gap, Thaw},
     tls::Tls,
     traffic::Traffic,
+    unchecked::Tellings,
     vips::LocalVips,
     watchdog::{Change, Watchdog, WorkerLost},
     words,
@@ -113,6 +114,7 @@ pub(crate) struct Control {
     pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
     pub(crate) doubt: Doubt,
+    tellings: Tellings,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
@@ -191,7 +193,8 @@ impl Control {
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
-            doubt: Doubt::new(&config, prober.checks()),
+            doubt: Doubt::new(now, &config, prober.checks()),
+            tellings: Tellings::default(),
             distances: Distances::new(&config),
             config,
             journal,
@@ -393,6 +396,18 @@ impl Control {
         if self.groups.want_scores() {
             self.score(now);
         }
+        self.tell_unchecked(now);
+    }
+
+    /// Whose checks can't be made, and whose can again.
+    fn tell_unchecked(&mut self, now: Instant) {
+        if self.tellings.is_due(now) {
+            let backends = self.config.pools.values().flat_map(|pool| &pool.backends).map(|it| &it.id);
+            let unchecked = |id: &BackendId| Some((id.clone(), self.doubt.unchecked(now, id)?));
+            for event in self.tellings.look(now, backends.filter_map(unchecked).collect()) {
+                self.journal.publish(event);
+            }
+        }
     }
 
     /// Whatever keeps this PoP from serving, whatever its backends do.
@@ -404,7 +419,7 @@ impl Control {
     /// The groups are those of the configuration in force from now on.
     pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
-        self.doubt.reconfigure(config);
+        self.doubt.reconfigure(now, config);
         self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
@@ -457,10 +472,14 @@ impl Control {
         observed.learn(&event);
         let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         match event {
-            ProbeEvent::Verdict { from, to, reason, at, .. } => {
+            ProbeEvent::Verdict { from, to, reason, at, evidence_at, .. } => {
                 self.doubt.decided(&backend);
                 let reason = words::verdict_reason(&reason);
-                Some((at, EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us }))
+                let took = at.saturating_duration_since(evidence_at).as_micros();
+                let detected_in_us = Some(u64::try_from(took).unwrap_or(u64::MAX));
+                let verdict =
+                    EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us, detected_in_us };
+                Some((at, verdict))
             }
             ProbeEvent::Rtt { .. } | ProbeEvent::Share { .. } => None,
         }
@@ -495,10 +514,13 @@ impl Control {
             Command::Peers(reply) => drop(reply.send(self.peers(Instant::now()))),
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
-            Command::Backends(reply) => drop(reply.send(self.backends())),
+            Command::Backends(reply) => drop(reply.send(self.backends(Instant::now()))),
             Command::Certificates(reply) => drop(reply.send(self.certificates())),
             Command::Renew(service, reply) => drop(reply.send(self.renew(&service))),
-            Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
+            Command::Traffic(reply) => {
+                let counts = self.traffic.counts(Instant::now(), &self.config, &self.data_plane);
+                drop(reply.send(counts));
+            }
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),
@@ -551,7 +573,8 @@ fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Hea
 
 fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Observed {
     let observed = observed.get(backend).copied().unwrap_or_default();
-    Observed { health: doubt.believed(backend, observed.health), ..observed }
+    let unchecked = doubt.is_unchecked(backend);
+    Observed { health: doubt.believed(backend, observed.health), unchecked, ..observed }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

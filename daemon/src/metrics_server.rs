@@ -112,8 +112,8 @@ async fn refresh(control: &ControlClient, histograms: &mut String) -> Result<(),
     metrics::record_status(&status);
     metrics::record_peers(&peers);
     metrics::record_backends(&backends);
-    metrics::record_certificates(&control.certificates().await?);
     metrics::record_events(&status, &peers, &backends);
+    metrics::record_certificates(&control.certificates().await?);
     Ok(())
 }
 

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! What takes time is done beside the control task. What needs a restart refuses the file, and then nothing of it is applied: what
-//! runs is always one file, whole. `refuse` says what that is; everything else changes while the daemon runs. Certificates, keys and
-//! ticket keys are read again whatever the file says. What is the same is not touched: no session, no UPDATE, no listener, no
-//! probe, no connection.
+//! runs is always one file, whole. `refuse` says what that is; everything else changes while the daemon runs. Certificates, keys,
+//! ticket keys and the authorities of probes are read again whatever the file says. What is the same is not touched: no session, no
+//! UPDATE, no listener, no probe, no connection.
 //!
 //! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last. New addresses
 //! are bound, and new backends probed, before anything else changes.
@@ -36,7 +36,7 @@ use proxima_bgp_speaker::AllowList;
 use proxima_config::{Changes, Config, ConfigErrors, Part};
 use proxima_health::Percent;
 use proxima_probe::ProbeEvent;
-use proxima_proxy::Prepared;
+use proxima_proxy::{Listener, Prepared};
 use proxima_types::{BackendId, GroupName, Health};
 
 pub(crate) use self::peers::Peers;
@@ -49,7 +49,7 @@ use crate::{
     acme,
     admin::{CommandRefusal, Reply},
     control::Control,
-    descriptors, listeners, probing,
+    descriptors, lacking, listeners, probing,
     routing::{self, Observed},
     speaker::{bmp_config, mrt_config},
     tls::Tls,
@@ -116,8 +116,8 @@ enum Stage {
     Prepared(Box<Plan>, Result<Means, String>),
     /// Whether peers are as planned.
     CarriedOut(Box<Plan>, Means, Result<(), String>),
-    /// The workers serve by it.
-    Served(Box<Reloaded>),
+    /// The workers serve by it; with what was listened on before.
+    Served(Box<Reloaded>, Vec<Listener>),
 }
 
 /// A name's changes in the interface's words.
@@ -171,8 +171,9 @@ impl Control {
                     "the file is sound, but this host can't do what it asks for; all is as it was before";
                 self.give_up(refusal(error, hint), asked);
             }
-            Stage::Served(changes) => {
+            Stage::Served(changes, listened) => {
                 self.supervisor.reloaded(None);
+                listeners::tell(&self.journal, &listened, &self.data_plane.listeners());
                 self.journal.publish(EventKind::Reloaded { changes: changes.clone() });
                 answer(asked, Ok(*changes));
             }
@@ -272,6 +273,7 @@ impl Control {
         self.ordering.set(issuers, &self.tls);
         self.tell_missing(&told);
         self.arriving.clear();
+        self.prober.trust().read_again();
         let verdicts = self.take_over_backends(&before, arriving, findings);
         self.distances.reconfigure(&self.config);
         self.followers.follow(&self.config);
@@ -290,13 +292,12 @@ impl Control {
         self.observers.follow(&self.config, &self.speaker);
         self.vips.keep(vips::wanted(&self.config), self.config.drain.withdrawn);
         self.tell_verdicts(verdicts);
-        listeners::tell(&self.journal, &listened, &self.data_plane.listeners());
         let done = self.reloads.clone();
         tokio::spawn(async move {
             if !taking.over().await {
                 tracing::error!("a worker does not take over what a reload has changed");
             }
-            done.send(Outcome { stage: Stage::Served(Box::new(changes)), asked }).await.ok();
+            done.send(Outcome { stage: Stage::Served(Box::new(changes), listened), asked }).await.ok();
         });
     }
 
@@ -379,6 +380,9 @@ impl Control {
         let issuers = acme::issuers(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed, and who was asked for certificates is asked on")
         })?;
+        lacking::check(&config).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed, and the probes before go on")
+        })?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()
@@ -409,7 +413,8 @@ impl Control {
 }
 
 /// Of a backend that has just been added.
-const NEW: Observed = Observed { health: Health::Unknown, rtt: None, share: Percent::FULL, is_new: true };
+const NEW: Observed =
+    Observed { health: Health::Unknown, rtt: None, share: Percent::FULL, is_new: true, unchecked: false };
 
 impl Observed {
     /// Takes over what a probe has found out.

@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → certificates → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates → what probes take of this host → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -36,12 +36,13 @@ use crate::{
     control::{Control, End, Inputs, Parts},
     descriptors,
     distance::{Distances, Followers},
-    listeners, metrics_server,
+    lacking, listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
     priority,
     probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
+    quic_lb,
     reload::Peers,
     routing, secret,
     signals::Signals,
@@ -86,6 +87,8 @@ impl Daemon {
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
         let issuers = acme::issuers(&config)?;
+        lacking::check(&config)?;
+        let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
@@ -101,6 +104,7 @@ impl Daemon {
         let plane_config = DataPlaneConfig {
             displaced: displaced.clone(),
             distress: Some(tell),
+            connection_ids,
             ..data_plane_config(&config, open_files)
         };
         let data_plane = match DataPlane::start(plane_config, &snapshot) {

@@ -104,6 +104,27 @@ pub enum EventKind {
         reason: VerdictReason,
         /// Round trip to it, in microseconds, where the probe measured one.
         rtt_us: Option<u64>,
+        /// From the first of the evidence that decided to the verdict, in microseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detected_in_us: Option<u64>,
+    },
+    /// Checks of backends can't be made, for the same reason: what is known of them is as old as that.
+    ChecksFailing {
+        /// The backends, not all of them where they are many.
+        backends: Vec<BackendId>,
+        /// How many more there are.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: u32,
+        /// Why; absent where probes don't even fail.
+        why: Option<String>,
+    },
+    /// Checks of backends could not be made, and can again.
+    ChecksResumed {
+        /// The backends, not all of them where they are many.
+        backends: Vec<BackendId>,
+        /// How many more there are.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: u32,
     },
     /// An announcement group has a new state.
     GroupTransition {
@@ -348,6 +369,8 @@ impl EventKind {
             Self::DaemonReady { .. } => "daemon-ready",
             Self::DaemonStopping { .. } => "daemon-stopping",
             Self::BackendVerdict { .. } => "backend-verdict",
+            Self::ChecksFailing { .. } => "checks-failing",
+            Self::ChecksResumed { .. } => "checks-resumed",
             Self::GroupTransition { .. } => "group-transition",
             Self::PeerState { .. } => "peer-state",
             Self::UpdateSent { .. } => "update-sent",
@@ -386,6 +409,7 @@ impl EventKind {
         match self {
             Self::BackendVerdict { to: Health::Down, .. }
             | Self::GroupTransition { to: ReachState::DePreferred, .. }
+            | Self::ChecksFailing { .. }
             | Self::PeerFault { .. }
             | Self::PeerShutdown { .. }
             | Self::PeerReset { .. }
@@ -424,8 +448,15 @@ impl fmt::Display for EventKind {
             }
             Self::DaemonReady { after_ms } => write!(f, "ready: first verdicts after {after_ms} ms"),
             Self::DaemonStopping { cause } => write!(f, "stopping: {cause}"),
-            Self::BackendVerdict { backend, region, from, to, reason, rtt_us: _ } => {
+            Self::BackendVerdict { backend, region, from, to, reason, .. } => {
                 write!(f, "backend {backend} in {region}: {from} -> {to}: {reason}")
+            }
+            Self::ChecksFailing { backends, more, why } => {
+                write!(f, "can't check {}{}: ", Words(backends), More(*more))?;
+                f.write_str(why.as_deref().unwrap_or("no probe of theirs has ended for too long"))
+            }
+            Self::ChecksResumed { backends, more } => {
+                write!(f, "can check {}{} again", Words(backends), More(*more))
             }
             Self::GroupTransition { group, from, to, reason } => {
                 write!(f, "group {group}: {from} -> {to}: {reason}")
@@ -543,6 +574,20 @@ fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: &RouteAttributes) ->
         write!(f, " large-communities {}", Words(large_communities))?;
     }
     Ok(())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// How many more there are, if any.
+struct More(u32);
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, " and {} more", self.0) } else { Ok(()) }
+    }
 }
 
 struct Words<'a, T>(&'a [T]);

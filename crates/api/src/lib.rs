@@ -42,7 +42,7 @@ mod status;
 mod time;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use backend::{Backend, Backends, Distance, ServerRole};
+pub use backend::{Backend, Backends, Distance, ServerRole, Unchecked};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use certificate::{Certificate, CertificateOrder, Certificates, Renewing};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};

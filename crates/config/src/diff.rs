@@ -74,6 +74,8 @@ pub enum Part {
     Acme,
     /// `[catchment]`.
     Catchment,
+    /// `[quic-lb]`.
+    QuicLb,
     /// `workers` of `[data-plane]`.
     #[serde(rename = "data-plane.workers")]
     Workers,
@@ -109,6 +111,7 @@ impl Config {
             (Part::Mrt, old.bgp.mrt != new.bgp.mrt),
             (Part::Acme, old.issuers != new.issuers),
             (Part::Catchment, old.catchment != new.catchment),
+            (Part::QuicLb, old.quic_lb != new.quic_lb),
             (Part::Workers, old.data_plane.workers != new.data_plane.workers),
             (Part::Distance, old.data_plane.distance != new.data_plane.distance),
             (Part::Limits, old.limits != new.limits),
@@ -321,6 +324,7 @@ impl fmt::Display for Part {
             Self::Mrt => "bgp.mrt",
             Self::Acme => "acme",
             Self::Catchment => "catchment",
+            Self::QuicLb => "quic-lb",
             Self::Workers => "data-plane.workers",
             Self::Distance => "data-plane.distance",
             Self::Limits => "limits",

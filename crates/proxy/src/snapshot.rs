@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use proxima_balance::{Levels, PolicyKind};
-use proxima_http1::RequestHead;
+use proxima_http1::{Hop, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{Challenges, TlsClient, TlsServer};
@@ -16,8 +16,6 @@ pub struct Snapshot {
     /// The services by name. Listeners of a service that is missing here, or has another protocol here than they, go on with what
     /// they served before: they are about to go. Those that never had one answer that nothing is served.
     pub services: HashMap<ServiceName, Service>,
-    /// What ACME servers are answered.
-    pub challenges: Arc<Challenges>,
     /// Every backend there is, usable or not, and where. Others are gone: nothing is sent there any more, what was counted for
     /// them is forgotten, and what still runs there is cut when connections of [listeners that are
     /// gone](crate::DataPlane::reconfigure) are.
@@ -25,6 +23,8 @@ pub struct Snapshot {
     /// The backends that probes may reach [through](crate::DataPlane::entrance) the workers, by name and address: upstreams of one
     /// candidate each. What they are probed with counts for no service and no backend.
     pub probed: HashMap<(BackendId, SocketAddr), Upstream>,
+    /// What ACME servers are answered.
+    pub challenges: Arc<Challenges>,
 }
 
 /// What a service does with its connections.
@@ -85,6 +85,20 @@ pub enum UpstreamProtocol {
     Http1,
     /// Many at once, by prior knowledge (RFC 9113 §3.3).
     Http2,
+    /// Many at once, over QUIC (RFC 9114); there has to be TLS.
+    Http3,
+}
+
+impl UpstreamProtocol {
+    /// What is said of `hop` in responses that come by this version, unless that is what it says already.
+    pub(crate) fn answers_on(self, hop: &Hop) -> Option<Hop> {
+        let version = match self {
+            Self::Http1 => return None,
+            Self::Http2 => "2",
+            Self::Http3 => "3",
+        };
+        Some(hop.clone().answered_in(version))
+    }
 }
 
 /// Deadlines of an exchange or a relayed connection. They are kept by a coarse timer: they fire up to 0.1 s late,

@@ -166,9 +166,11 @@ impl Viewer {
     pub(crate) fn view(&self, snapshot: &Arc<Snapshot>) -> View {
         self.backends.borrow().values().for_each(|backend| backend.set_usable(false));
         let services = snapshot.services.iter();
-        let services = services
-            .map(|(name, service)| (name.clone(), self.service(name, service, &snapshot.challenges)))
-            .collect();
+        let challenges = (!snapshot.challenges.is_empty()).then(|| snapshot.challenges.clone());
+        let view = |service: (&ServiceName, &Service)| {
+            (service.0.clone(), self.service(service, challenges.as_ref()))
+        };
+        let services = services.map(view).collect();
         // Those that are gone for good are forgotten: one that comes back begins anew.
         self.backends.borrow_mut().retain(|_, backend| {
             if backend.is_usable() {
@@ -184,14 +186,17 @@ impl Viewer {
         View { source: snapshot.clone(), services }
     }
 
-    fn service(&self, name: &ServiceName, service: &Service, pending: &Arc<Challenges>) -> Rc<ServiceView> {
+    fn service(
+        &self,
+        (name, service): (&ServiceName, &Service),
+        challenges: Option<&Arc<Challenges>>,
+    ) -> Rc<ServiceView> {
         let (tls, routes) = match service {
             Service::Tcp(upstream) => return Rc::new(ServiceView::Tcp(self.upstream(name, upstream))),
             Service::Http(routes) => (None, routes),
             Service::Https(tls, routes) => (Some(tls.clone()), routes),
         };
-        let challenges = (!pending.is_empty()).then(|| pending.clone());
-        Rc::new(ServiceView::Http { tls, routes: self.routes(name, routes), challenges })
+        Rc::new(ServiceView::Http { tls, routes: self.routes(name, routes), challenges: challenges.cloned() })
     }
 
     fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {

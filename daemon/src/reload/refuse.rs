@@ -27,6 +27,7 @@ pub(crate) fn needs_no_restart(old: &Config, new: &Config, diff: &Diff) -> Resul
         | Part::LocalAs
         | Part::BestPath
         | Part::Catchment
+        | Part::QuicLb
         | Part::Workers
         | Part::Admin
         | Part::Metrics

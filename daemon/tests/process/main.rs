@@ -19,6 +19,7 @@
 //! | [`serve`] | requests: nearest first, inside the fence |
 //! | [`tls`] | certificates: served, read again, refused; sessions that go on elsewhere |
 //! | [`acme`] | certificates that are ordered: by either challenge, renewed, kept, and when none can be had |
+//! | [`clients`] | clients that others have written, over TLS |
 //! | [`priority`] | who goes first when every core is busy |
 //! | [`operate`] | status, drain, metrics, the command line |
 //! | [`bad_start`] | what keeps it from starting, each with its remedy |
@@ -34,6 +35,7 @@ mod bad_http;
 mod bad_peer;
 mod bad_start;
 mod bfd;
+mod clients;
 mod guard;
 mod hold;
 mod operate;

@@ -17,10 +17,27 @@ fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
                 to: Health::Down,
                 reason: VerdictReason::Hard { evidence: ProbeFailure::Refused },
                 rtt_us: None,
+                detected_in_us: Some(1200),
             },
-            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"backend-verdict","backend":"app/eu-1","region":"eu","from":"up","to":"down","reason":{"because":"hard","evidence":{"failure":"refused"}},"rtt_us":null}"#,
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"backend-verdict","backend":"app/eu-1","region":"eu","from":"up","to":"down","reason":{"because":"hard","evidence":{"failure":"refused"}},"rtt_us":null,"detected_in_us":1200}"#,
             Severity::Warning,
             "backend app/eu-1 in eu: up -> down: connection refused (hard evidence)",
+        ),
+        (
+            EventKind::ChecksFailing {
+                backends: vec!["app/eu-1".parse().unwrap(), "app/eu-2".parse().unwrap()],
+                more: 3,
+                why: Some("the program /x is not there".into()),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"checks-failing","backends":["app/eu-1","app/eu-2"],"more":3,"why":"the program /x is not there"}"#,
+            Severity::Warning,
+            "can't check app/eu-1 app/eu-2 and 3 more: the program /x is not there",
+        ),
+        (
+            EventKind::ChecksResumed { backends: vec!["app/eu-1".parse().unwrap()], more: 0 },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"checks-resumed","backends":["app/eu-1"]}"#,
+            Severity::Info,
+            "can check app/eu-1 again",
         ),
         (
             EventKind::GroupTransition {

@@ -17,6 +17,7 @@ mod pools;
 mod probe_kinds;
 mod probes;
 mod process;
+mod quic_lb;
 mod server_tls;
 mod services;
 
@@ -39,6 +40,7 @@ pub(crate) struct Raw {
     pools: Vec<pools::RawPool>,
     issuers: Vec<acme::RawIssuer>,
     catchment: Field<catchment::RawCatchment>,
+    quic_lb: Field<quic_lb::RawQuicLb>,
     limits: limits::RawLimits,
     process: process::RawProcess,
 }
@@ -55,6 +57,7 @@ impl Raw {
             pools: pools::RawPool::read(&mut file),
             issuers: acme::RawIssuer::read(&mut file),
             catchment: catchment::RawCatchment::read(&mut file),
+            quic_lb: quic_lb::RawQuicLb::read(&mut file),
             limits: limits::RawLimits::read(&mut file),
             process: process::RawProcess::read(&mut file),
         };
@@ -89,6 +92,7 @@ impl Raw {
             pools,
             issuers: by_name(&self.issuers, acme::RawIssuer::resolve)?,
             catchment: resolved(&self.catchment, catchment::RawCatchment::resolve)?,
+            quic_lb: resolved(&self.quic_lb, quic_lb::RawQuicLb::resolve)?,
             data_plane: self.process.data_plane(&self.regions)?,
             limits: self.limits.resolve()?,
             drain: self.process.drain()?,

@@ -16,6 +16,8 @@
 
 /// HTTP/2, as ALPN has it (RFC 9113 §3.1).
 pub(crate) const H2: &[u8] = b"h2";
+/// HTTP/3 (RFC 9114 §3.1).
+const HTTP3: &[u8] = b"h3";
 /// HTTP/1.1.
 const HTTP1: &[u8] = b"http/1.1";
 /// What some clients of HTTP/1.0 say.

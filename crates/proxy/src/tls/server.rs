@@ -12,14 +12,11 @@ use rustls::{
 
 use crate::quic::Crypto;
 
-use super::{Chain, H2, HTTP1, HTTP10, Identity, TicketKeys, names::ByName};
+use super::{Chain, H2, HTTP1, HTTP3, HTTP10, Identity, TicketKeys, names::ByName};
 
 /// What is offered by ALPN (RFC 7301), the dearest first. A client that offers none of it is refused; one without ALPN gets
 /// HTTP/1.1.
 const PROTOCOLS: [&[u8]; 3] = [H2, HTTP1, HTTP10];
-
-/// And over QUIC.
-const HTTP3: &[u8] = b"h3";
 
 /// The TLS of a service.
 #[derive(Debug, Clone)]

@@ -67,6 +67,7 @@ pub fn record_status(status: &Status) {
     table::START_TIME.set(&[], status.started_at.unix_micros() as f64 / 1e6);
     table::DRAINED.set(&[], flag(status.drained.is_some()));
     table::WORKERS.set(&[], f64::from(status.workers));
+    table::BACKENDS_UNCHECKED.set(&[], f64::from(status.backends.unchecked));
     for group in &status.groups {
         let name = group.name.as_str();
         if let Some(score) = group.score {

@@ -102,6 +102,24 @@ pub const BACKEND_CERTIFICATE: Gauge = Gauge::new(
     "proxima_backend_certificate_expiry_timestamp_seconds",
     "When the backend's certificate ends, in seconds since 1970 {backend, region}",
 );
+pub const BACKENDS_UNCHECKED: Gauge = Gauge::new(
+    "proxima_backends_unchecked",
+    "Backends whose checks can't be made; `proxima backends` says why",
+);
+pub const PROBES: Counter = Counter::new(
+    "proxima_probes_total",
+    "Probes by how they ended: `passed`, how they failed, or `not-made` by this host {pool, result}",
+);
+pub const PROBE_TIME: Histogram =
+    Histogram::new("proxima_probe_seconds", "How long probes that could be made took {pool}");
+pub const PROBE_LATENESS: Histogram = Histogram::new(
+    "proxima_probe_lateness_seconds",
+    "How much later than they were due probes began, for want of a slot or of the processor {pool}",
+);
+pub const PROBE_AGE: Gauge = Gauge::new(
+    "proxima_probe_age_seconds",
+    "Time since a probe ended, of the pool's backend for which that is longest ago {pool}",
+);
 pub const BACKEND_VERDICTS: Counter =
     Counter::new("proxima_backend_verdicts_total", "New verdicts on the backend {backend, to}");
 pub const BACKEND_PENDING: Gauge =
@@ -274,7 +292,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 33] = [
+pub(super) const GAUGES: [Gauge; 35] = [
     SERVICE_CERTIFICATE,
     ORDER_FAILURES,
     BUILD_INFO,
@@ -301,6 +319,8 @@ pub(super) const GAUGES: [Gauge; 33] = [
     BACKEND_ROLE,
     BACKEND_LAG,
     BACKEND_CERTIFICATE,
+    BACKENDS_UNCHECKED,
+    PROBE_AGE,
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
@@ -311,7 +331,7 @@ pub(super) const GAUGES: [Gauge; 33] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 53] = [
+pub(super) const COUNTERS: [Counter; 54] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -322,6 +342,7 @@ pub(super) const COUNTERS: [Counter; 53] = [
     PEER_WITHDRAWN_FAULTY,
     BFD_LOSSES,
     RELOADS,
+    PROBES,
     BACKEND_VERDICTS,
     BACKEND_ATTEMPTS,
     BACKEND_CONNECTS,

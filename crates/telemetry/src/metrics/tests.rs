@@ -62,7 +62,7 @@ fn status() -> Status {
             exchanges: 12,
         }],
         peers: PeerCounts { total: 1, established: 1 },
-        backends: BackendCounts { up: 1, down: 0, unknown: 0 },
+        backends: BackendCounts { up: 1, down: 0, unknown: 0, unchecked: 1 },
         workers: 2,
         last_event: 0,
     }
@@ -148,6 +148,7 @@ fn backend() -> Backend {
         role: Some(ServerRole::Replica),
         lag_ms: Some(1500),
         certificate_ends: Some(Timestamp::from_unix_micros(2_000_000_000_000_000)),
+        unchecked: None,
         distance: None,
     }
 }
@@ -180,6 +181,7 @@ fn events() -> [EventKind; 9] {
             to: Health::Down,
             reason: VerdictReason::Hard { evidence: ProbeFailure::Refused },
             rtt_us: None,
+            detected_in_us: None,
         },
         EventKind::GroupTransition {
             group: "web".parse().unwrap(),
@@ -289,6 +291,7 @@ fn values_bear_base_units_and_states_are_one_hot() {
         r#"proxima_group_other_announcers{group="web"} 0"#,
         r#"proxima_alarm{kind="capped",group="web"} 1"#,
         r#"proxima_alarm{kind="last-announcer",group="web"} 0"#,
+        "proxima_backends_unchecked 1",
         r#"proxima_backend_up{backend="app/eu-1",region="eu"} 1"#,
         r#"proxima_backend_rtt_seconds{backend="app/eu-1",region="eu"} 0.00025"#,
         r#"proxima_backend_role{backend="app/eu-1",region="eu",role="replica"} 1"#,

@@ -5,6 +5,7 @@ mod bgp;
 mod client;
 mod daemon;
 mod load;
+mod network;
 mod pebble;
 mod pop;
 mod port;
@@ -27,6 +28,7 @@ pub(crate) use self::{
     client::{Client, exchange, get},
     daemon::Daemon,
     load::Load,
+    network::{inside, ip},
     pebble::{Manner as PebbleManner, Pebble},
     pop::Pop,
     port::Port,
