@@ -138,6 +138,10 @@ impl Doubt {
         let known = before.values().flat_map(|group| &group.watched);
         let known: BTreeMap<BackendId, Instant> =
             known.map(|watched| (watched.backend.clone(), watched.since)).collect();
+        // One without an end is new, or at another address.
+        let since = |backend: &BackendId| {
+            self.checks.ended(backend).and_then(|_| known.get(backend).copied()).unwrap_or(now)
+        };
         for (name, group) in &config.groups {
             let Some(limit) = dead_man(config, group) else { continue };
             let (newest, suspended) =
@@ -146,7 +150,7 @@ impl Doubt {
                 backend: backend.id.clone(),
                 is_own: backend.region == config.pop.region,
                 limit: limit.max(pool.probe.pace() * PACES),
-                since: known.get(&backend.id).copied().unwrap_or(now),
+                since: since(&backend.id),
             };
             let watched = behind_scores(config, &group.services).map(watched).collect();
             self.groups.insert(name.clone(), Checked { limit, watched, newest, suspended });
@@ -264,7 +268,7 @@ mod tests {
     }
 
     impl World {
-        fn new() -> Self {
+        fn config() -> Config {
             let more = r#"
 [[bgp.peers]]
 name = "router"
@@ -277,7 +281,11 @@ vip = "none"
 dead-man = "5s"
 "#;
             let text = [CONFIG, more].concat();
-            let config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
+            Config::parse(&text, "two-jurisdictions.toml").unwrap()
+        }
+
+        fn new() -> Self {
+            let config = Self::config();
             let begun = Instant::now();
             let ids: Vec<BackendId> =
                 ["app/eu-1", "app/eu-2", "app/us-1"].map(|id| id.parse().unwrap()).into();
@@ -406,6 +414,23 @@ dead-man = "5s"
         world.passes("app/eu-2", 10 * SECOND);
         assert!(world.look(10 * SECOND).changed);
         assert_eq!(world.believed("app/eu-2"), Health::Up);
+    }
+
+    #[test]
+    fn a_backend_that_a_reload_has_put_elsewhere_has_as_long_as_a_new_one() {
+        let mut world = World::new();
+        let id = "app/eu-2".parse().unwrap();
+        let others_are_probed = |world: &mut World, until: u32, unchecked: bool| {
+            for second in until - 4..=until {
+                world.passes("app/eu-1", second * SECOND);
+                world.look(second * SECOND);
+            }
+            assert_eq!(world.doubt.is_unchecked(&id), unchecked, "after {until} s");
+        };
+        others_are_probed(&mut world, 10, true);
+        world.doubt.reconfigure(world.begun + 10 * SECOND, &World::config());
+        others_are_probed(&mut world, 15, false);
+        others_are_probed(&mut world, 20, true);
     }
 
     #[test]
