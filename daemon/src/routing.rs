@@ -27,6 +27,8 @@ pub(crate) struct Observed {
     pub(crate) share: Percent,
     /// A reload has added it, and there was no verdict yet: it is no part of a score before.
     pub(crate) is_new: bool,
+    /// Nothing checks it any more. Scores only: requests go by the verdict there was.
+    pub(crate) unchecked: bool,
 }
 
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
@@ -71,7 +73,7 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let backends = config.pools.values().flat_map(|pool| &pool.backends);
     let backends = Arc::new(backends.map(|backend| (backend.id.clone(), backend.address)).collect());
-    Snapshot { services, backends, probed: probed(config, tls) }
+    Snapshot { services, backends, probed: probed(config, tls), ..Snapshot::default() }
 }
 
 /// The ways of probes that go through the data plane, by backend.
@@ -123,7 +125,7 @@ fn candidates<'a>(
     distances: &'a Distances,
 ) -> impl Iterator<Item = Candidate> + 'a {
     pool.backends.iter().map(|backend| {
-        let Observed { health, rtt, share, is_new: _ } =
+        let Observed { health, rtt, share, is_new: _, unchecked: _ } =
             observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
@@ -155,6 +157,7 @@ pub(crate) fn spoken(protocol: PoolProtocol) -> UpstreamProtocol {
     match protocol {
         PoolProtocol::Http1 => UpstreamProtocol::Http1,
         PoolProtocol::Http2 => UpstreamProtocol::Http2,
+        PoolProtocol::Http3 => UpstreamProtocol::Http3,
     }
 }
 
@@ -183,6 +186,7 @@ mod tests {
             rtt: Some(Duration::from_millis(millis)),
             share: Percent::FULL,
             is_new: false,
+            unchecked: false,
         };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
     }
@@ -232,9 +236,13 @@ mod tests {
 
     #[test]
     fn backends_are_spoken_to_as_their_pool_says() {
-        let text = CONFIG.replace("[pools.app]\n", "[pools.app]\nprotocol = \"h2\"\n");
-        for (text, protocol) in [(CONFIG, UpstreamProtocol::Http1), (&text, UpstreamProtocol::Http2)] {
-            let config = Config::parse(text, "two-jurisdictions.toml").unwrap();
+        for (keys, protocol) in [
+            ("", UpstreamProtocol::Http1),
+            ("protocol = \"h2\"\n", UpstreamProtocol::Http2),
+            ("protocol = \"h3\"\ntls = true\n", UpstreamProtocol::Http3),
+        ] {
+            let text = CONFIG.replace("[pools.app]\n", &format!("[pools.app]\n{keys}"));
+            let config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
             let snapshot = snapshot(&config, &BTreeMap::new());
             let Service::Http(routes) = &snapshot.services[&"web".parse().unwrap()] else {
                 panic!("not HTTP")
@@ -269,7 +277,7 @@ mod tests {
             path_id: 0,
             shared: Arc::new(Shared { attributes, next_hop }),
             received_at: Instant::now(),
-            stale: false,
+            stale: None,
             unusable: None,
         }
     }
