@@ -128,13 +128,13 @@ async fn a_stop_tells_clients_and_cuts_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_configured_any_more_refuses_clients() {
+async fn a_service_that_nothing_has_been_said_of_refuses_clients() {
     let backend = Backend::fixed("hello").await;
     let world = start(Setup::http(&[backend.address]));
-    let mut without = (**world.world.snapshot.load()).clone();
-    without.services.clear();
-    world.world.snapshot.store(std::sync::Arc::new(without));
-    let refused = world.try_connect(TransportConfig::default()).await.map(|_| ());
+    let (service, address) = ("other".parse().unwrap(), "127.0.0.1:0".parse().unwrap());
+    world.listen(vec![Listener { service, address, protocol: Protocol::Http3 }], PATIENCE).await;
+    let address = world.world.plane.listeners()[0].address;
+    let refused = world.try_connect_to(address).await.map(|_| ());
     assert!(matches!(refused, Err(ConnectionError::ConnectionClosed(_))), "{refused:?}");
 }
 
