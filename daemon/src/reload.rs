@@ -153,7 +153,7 @@ impl Control {
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
         self.tls = tls;
-        if !changes.tls.is_empty() {
+        if !changes.tls.is_empty() || before.limits != self.config.limits {
             self.serve();
         }
         if regroup {

@@ -9,9 +9,12 @@ use std::{
 };
 
 use proxima_balance::{Candidate, Levels, PolicyKind};
-use proxima_config::{Balance, Config, Pool, PoolProtocol, Protocol, Via};
+use proxima_config::{Balance, Config, Limits, Pool, PoolProtocol, Protocol, Via};
 use proxima_health::Percent;
-use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
+use proxima_proxy::{
+    BodyRate, ClientLimits, ConnectionsPerIp, Match, Route, Service, Snapshot, Timeouts, Upstream,
+    UpstreamProtocol,
+};
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
 
@@ -68,7 +71,16 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let probed_tls = probed_pools(config)
         .flat_map(|pool| std::iter::repeat_n(tls.client(&pool.name).cloned(), pool.backends.len()));
-    Snapshot { services, probed_tls: probed_tls.collect() }
+    Snapshot { services, probed_tls: probed_tls.collect(), limits: client_limits(&config.limits) }
+}
+
+fn client_limits(limits: &Limits) -> ClientLimits {
+    let connections_per_ip = limits.connections_per_ip.clone().map(|limit| {
+        let proxima_config::ConnectionsPerIp { most, ipv6_prefix, exempt } = limit;
+        ConnectionsPerIp { most, ipv6_prefix, exempt }
+    });
+    let proxima_config::BodyRate { request, response, grace, streams } = limits.body_rate;
+    ClientLimits { connections_per_ip, body_rate: BodyRate { request, response, grace, streams } }
 }
 
 /// The ways of probes that go through the data plane: one for each of their backends, whatever its verdict is.

@@ -6,6 +6,7 @@
 
 mod announce;
 mod bgp;
+mod limits;
 mod passive;
 mod tls;
 
@@ -24,10 +25,11 @@ use proxima_types::{
     Weight,
 };
 
-pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
+pub use announce::{Damping, Degraded, Group, Guard, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
+pub use limits::{BodyRate, ConnectionsPerIp, Limits};
 pub use passive::Passive;
 pub use tls::{ClientAuth, ClientTls, KeyPair, ServerTls, TlsVersion};
 
@@ -50,7 +52,7 @@ pub struct Config {
     pub catchment: Option<Catchment>,
     /// The worker threads.
     pub data_plane: DataPlane,
-    /// What all groups together are held to.
+    /// What all groups together, and clients, are held to.
     pub limits: Limits,
     /// The pace of an orderly stop.
     pub drain: Drain,

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
     Displaced, Distress, ProbeEntrance, Served, Snapshot, Stats, TrafficReader, Upstream,
+    limits::Census,
     listener::{self, BindError},
     quic::{self, ConnectionIds, ConnectionIdsError, Port, PortError},
     stats::WorkerCounters,
@@ -235,6 +236,7 @@ impl DataPlane {
         // Built up in place: should a worker fail, dropping it stops the others.
         let (alive, ended) = mpsc::channel();
         let ended = Mutex::new(ended);
+        let census = Census::new();
         let workers = Vec::with_capacity(workers);
         let mut plane = Self { phase, workers, listeners, datagrams, entrance, ended };
         // Dropped before the plane, whose own drop waits for it.
@@ -253,6 +255,7 @@ impl DataPlane {
                 config: config.clone(),
                 snapshot: snapshot.clone(),
                 counters: counters.clone(),
+                census: census.clone(),
                 phase: plane.phase.subscribe(),
                 drained: drained_sender,
             };

@@ -29,8 +29,10 @@ mod descriptors;
 mod displaced;
 mod distress;
 mod http;
+mod limits;
 mod listener;
 mod multiplexed;
+mod pace;
 mod probed;
 pub mod quic;
 mod retry;
@@ -46,12 +48,13 @@ mod worker;
 pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, StartError};
 pub use displaced::Displaced;
 pub use distress::Distress;
+pub use limits::{BodyRate, ClientLimits, ConnectionsPerIp};
 pub use listener::BindError;
 pub use probed::ProbeEntrance;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
     BackendStats, Handshake, HandshakeFailure, LatencyHistogram, QuicStats, Reason, Served, ServiceStats,
-    Stats, TrafficReader, Unserved,
+    Slow, Stats, TrafficReader, Unserved,
 };
 pub use tls::{
     Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,

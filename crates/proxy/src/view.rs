@@ -7,7 +7,8 @@ use proxima_http1::RequestHead;
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
+    ClientLimits, Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
+    UpstreamProtocol,
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
@@ -205,5 +206,10 @@ impl View {
 
     pub(crate) fn service(&self, listener: usize) -> Option<&Rc<ServiceView>> {
         self.services[listener].as_ref()
+    }
+
+    /// What clients are held to.
+    pub(crate) fn limits(&self) -> &ClientLimits {
+        &self.source.limits
     }
 }

@@ -21,13 +21,14 @@ use tokio::{
 };
 
 use crate::{
-    DataPlaneConfig, Listener, Protocol, Snapshot, TlsClient,
+    BodyRate, ConnectionsPerIp, DataPlaneConfig, Listener, Protocol, Snapshot, TlsClient,
     backend::Backend,
     buffer::Pool,
     close::reset_on_close,
     descriptors::{Descriptors, Lease},
     distress::Teller,
     http::{self, Scratch},
+    limits::{Census, Counted, TooMany},
     probed::{self, Inlet, Probed},
     quic::{Crypto, Limits, Port},
     retry::RetryBudget,
@@ -57,6 +58,7 @@ pub(crate) struct Start {
     pub(crate) config: Arc<DataPlaneConfig>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) census: Arc<Census>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) drained: watch::Sender<bool>,
 }
@@ -89,6 +91,7 @@ pub(crate) struct Worker {
     pub(crate) passage: Passage,
     pipes: Pool<Pipe>,
     descriptors: Rc<Descriptors>,
+    census: Arc<Census>,
     shed_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
     drained: watch::Sender<bool>,
@@ -105,8 +108,9 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
 }
 
 async fn serve(start: Start) {
-    let Start { number, sockets, ports, probes, config, snapshot, counters, mut phase, drained } = start;
-    let worker = Rc::new(Worker::new(number, config, snapshot, counters, drained));
+    let Start { number, sockets, ports, probes, config, snapshot, counters, census, mut phase, drained } =
+        start;
+    let worker = Rc::new(Worker::new(number, config, snapshot, counters, census, drained));
     let accepting: Vec<_> = sockets
         .into_iter()
         .map(|socket| tokio::task::spawn_local(accept(worker.clone(), socket, phase.clone())))
@@ -159,6 +163,7 @@ impl Worker {
         config: Arc<DataPlaneConfig>,
         snapshot: Arc<ArcSwap<Snapshot>>,
         counters: Arc<WorkerCounters>,
+        census: Arc<Census>,
         drained: watch::Sender<bool>,
     ) -> Self {
         let names: Vec<_> = config.listeners.iter().map(|listener| listener.service.clone()).collect();
@@ -183,6 +188,7 @@ impl Worker {
             passage: Passage::new(),
             pipes: Pool::new(POOLED),
             descriptors,
+            census,
             shed_told_at: Cell::new(None),
             draining: Cell::new(false),
             drained,
@@ -228,6 +234,39 @@ impl Worker {
     /// Whether clients connect there, and not probes.
     pub(crate) fn is_for_clients(&self, listener: usize) -> bool {
         listener < self.config.listeners.len()
+    }
+
+    /// Counts one more connection of a client of `listener`, if it is held to a number.
+    ///
+    /// # Errors
+    /// When it has as many as it may have, which is counted.
+    fn count(&self, listener: usize, client: IpAddr) -> Result<Option<Counted>, TooMany> {
+        self.refresh();
+        let view = self.view.borrow();
+        let Some(limit) = &view.limits().connections_per_ip else { return Ok(None) };
+        self.census.count(limit, client).inspect_err(|TooMany| self.note_crowded(listener, client))
+    }
+
+    /// Whether [`Worker::count`] would fail; that is counted.
+    fn is_full(&self, listener: usize, client: IpAddr) -> bool {
+        self.refresh();
+        let view = self.view.borrow();
+        let is_full = |limit: &ConnectionsPerIp| self.census.is_full(limit, client);
+        let is_full = view.limits().connections_per_ip.as_ref().is_some_and(is_full);
+        if is_full {
+            self.note_crowded(listener, client);
+        }
+        is_full
+    }
+
+    fn note_crowded(&self, listener: usize, client: IpAddr) {
+        self.services[listener].crowded.add(1);
+        tracing::debug!(%client, listener, "client refused: its address has too many connections");
+    }
+
+    /// How fast bodies have to move.
+    pub(crate) fn body_rate(&self) -> BodyRate {
+        self.view.borrow().limits().body_rate
     }
 
     /// A place for one more client, if there is one.
@@ -316,20 +355,33 @@ pub(crate) struct Open {
     listener: usize,
     /// `None`: a probe's, for which no drain waits.
     place: Option<Lease>,
+    /// Among the connections of its address.
+    counted: Option<Counted>,
 }
 
 impl Open {
-    fn new(worker: Rc<Worker>, listener: usize, place: Lease) -> Self {
+    fn new(worker: Rc<Worker>, listener: usize, place: Lease, counted: Option<Counted>) -> Self {
         let service = &worker.services[listener];
         service.connections.add(1);
         service.open.add(1);
         worker.counters.open.add(1);
-        Self { worker, listener, place: Some(place) }
+        Self { worker, listener, place: Some(place), counted }
     }
 
     /// The connection of a probe, which is nobody's client.
     pub(crate) fn of_probe(worker: Rc<Worker>, listener: usize) -> Self {
-        Self { worker, listener, place: None }
+        Self { worker, listener, place: None, counted: None }
+    }
+
+    /// Counts the connection among those of its address, which is known to be the client's now.
+    ///
+    /// # Errors
+    /// When that has as many as it may have.
+    pub(crate) fn count(&mut self, client: IpAddr) -> Result<(), TooMany> {
+        if self.counted.is_none() {
+            self.counted = self.worker.count(self.listener, client)?;
+        }
+        Ok(())
     }
 }
 
@@ -403,10 +455,17 @@ async fn receive(worker: Rc<Worker>, listener: usize, port: Port, mut phase: wat
         }
     };
     loop {
-        let mut place = None;
+        let (mut place, mut counted) = (None, None);
         let next = tokio::select! {
-            next = gate.next(|| {
+            next = gate.next(|newcomer| {
                 let crypto = worker.crypto(listener)?;
+                let client = newcomer.address.ip();
+                // An address that may be forged is counted when the handshake is done: nobody shall use up another's share.
+                if newcomer.is_validated {
+                    counted = worker.count(listener, client).ok()?;
+                } else if worker.is_full(listener, client) {
+                    return None;
+                }
                 place = worker.admit();
                 if place.is_none() {
                     worker.services[listener].shed.add(1);
@@ -419,7 +478,7 @@ async fn receive(worker: Rc<Worker>, listener: usize, port: Port, mut phase: wat
         // The endpoint is closed below only.
         let Some(handshake) = next else { break };
         if let Some(place) = place {
-            let open = Open::new(worker.clone(), listener, place);
+            let open = Open::new(worker.clone(), listener, place, counted);
             tokio::task::spawn_local(http::h3::serve(worker.clone(), open, listener, handshake));
         }
     }
@@ -427,8 +486,9 @@ async fn receive(worker: Rc<Worker>, listener: usize, port: Port, mut phase: wat
 }
 
 fn spawn(worker: &Rc<Worker>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+    let Ok(counted) = worker.count(listener, peer.ip()) else { return reset_on_close(&stream) };
     let Some(place) = worker.admit() else { return shed(worker, listener, stream, peer) };
-    let open = Open::new(worker.clone(), listener, place);
+    let open = Open::new(worker.clone(), listener, place, counted);
     let worker = worker.clone();
     match worker.config.listeners[listener].protocol {
         Protocol::Http => {

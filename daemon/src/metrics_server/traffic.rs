@@ -78,8 +78,6 @@ fn record_service(name: &str, counted: &ServiceStats) {
         (table::SERVICE_BUDGET, counted.budget_exhausted),
         (table::SERVICE_UNROUTED, counted.unrouted),
         (table::SERVICE_CANCELLED, counted.cancelled),
-        (table::SERVICE_SLOW, counted.slow_clients),
-        (table::SERVICE_SHED, counted.shed),
         (table::SERVICE_CUT, counted.cut),
     ] {
         counter.set(&labels, total);
@@ -90,6 +88,12 @@ fn record_service(name: &str, counted: &ServiceStats) {
     let by = |counter: Counter, label: &'static str, why: &str, total: u64| {
         counter.set(&[("service", name), (label, why)], total);
     };
+    for (why, total) in [("descriptors", counted.shed), ("per-ip", counted.crowded)] {
+        by(table::SERVICE_SHED, "reason", why, total);
+    }
+    for (why, total) in &counted.slow_clients {
+        by(table::SERVICE_SLOW, "reason", why.name(), *total);
+    }
     for (why, total) in &counted.failovers {
         by(table::SERVICE_FAILOVERS, "reason", why.name(), *total);
     }
@@ -189,6 +193,7 @@ mod tests {
             connections: 5,
             open: 2,
             shed: 4,
+            crowded: 5,
             requests: 40,
             responses: [0, 37, 0, 1, 2],
             failovers: [(Reason::Connect, 3)].into(),
@@ -238,7 +243,8 @@ mod tests {
         for line in [
             r#"proxima_service_open_connections{service="web"} 2"#,
             r#"proxima_service_connections_total{service="web"} 5"#,
-            r#"proxima_service_shed_connections_total{service="web"} 4"#,
+            r#"proxima_service_shed_connections_total{service="web",reason="descriptors"} 4"#,
+            r#"proxima_service_shed_connections_total{service="web",reason="per-ip"} 5"#,
             r#"proxima_service_responses_total{service="web",class="5xx"} 2"#,
             r#"proxima_service_failovers_total{service="web",reason="connect"} 3"#,
             r#"proxima_service_unserved_total{service="web",reason="all-outside"} 2"#,

@@ -5,7 +5,7 @@ use std::{fs, io::Read, net::TcpListener, path::Path, time::Instant};
 use nix::sys::signal::Signal;
 use proxima_api::{ErrorBody, EventKind, Peer, Peers, Reloaded, Reloads, SessionState, paths};
 
-use crate::support::{App, Daemon, PATIENCE, Pop, Port, Router, get, proxima};
+use crate::support::{App, Client, Daemon, PATIENCE, Pop, Port, Router, get, proxima};
 
 /// The file of `pop` with the first `from` replaced.
 fn rewrite(pop: &Pop, path: &Path, from: &str, to: &str) {
@@ -360,4 +360,26 @@ fn the_level_of_the_log_changes_while_it_runs() {
     daemon.post::<serde_json::Value>(paths::UNDRAIN, "");
     daemon.wait_log("undrained");
     assert!(!daemon.log().contains("unheard"), "{}", daemon.log());
+}
+
+#[test]
+fn clients_are_held_to_a_new_limit_from_their_next_connection_on() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let path = pop.write();
+    let daemon = pop.start_announced(&router);
+    let before = said(&router);
+    let mut early = Client::connect(pop.web());
+    assert_eq!(early.get("/").unwrap().status, 200);
+    pop.more = "[limits]\nconnections-per-ip = { most = 1 }\n".to_owned();
+    fs::write(&path, pop.text()).unwrap();
+    assert_eq!(reload(&daemon).other, ["limits"]);
+    let mut counted = Client::connect(pop.web());
+    assert_eq!(counted.get("/").unwrap().status, 200);
+    assert!(Client::try_connect(pop.web()).and_then(|mut client| client.get("/")).is_err());
+    let counter = "proxima_service_shed_connections_total{service=\"web\",reason=\"per-ip\"} 1";
+    let metrics = get(pop.metrics(), "/metrics").body;
+    assert!(metrics.contains(counter), "{metrics}");
+    assert_eq!((early.get("/").unwrap().status, said(&router)), (200, before));
 }

@@ -67,6 +67,7 @@ impl Raw {
         services::check(self, report);
         pools::check(self, report);
         catchment::check(self, report);
+        limits::check(self, report);
         self.check_listen_addresses(report);
     }
 

@@ -25,7 +25,7 @@ use proxima_http1::{Fault, RequestHead, match_path};
 use super::Answer;
 use crate::{
     backend::{Backend, is_quiet_in_kernel},
-    stats::{Reason, ServiceCounters, Unserved},
+    stats::{Reason, ServiceCounters, Slow, Unserved},
     stream::Stream,
     timer::Deadline,
     view::UpstreamView,
@@ -41,8 +41,8 @@ pub(super) enum Stop {
     ClientGone,
     /// The client's body is malformed.
     ClientFault(Fault),
-    /// The client does not send or read on.
-    ClientSlow,
+    /// The client does not send or read on, or does so too slowly.
+    ClientSlow(Slow),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -234,8 +234,8 @@ pub(super) fn conclude(stop: Stop, committed: bool, counters: &ServiceCounters) 
             tracing::debug!(fault = fault.name(), "request refused");
             Answer::refusal(fault)
         }
-        Stop::ClientSlow => {
-            counters.slow_clients.add(1);
+        Stop::ClientSlow(slow) => {
+            counters.slow_client(slow);
             Answer::slow_client()
         }
         Stop::ClientGone => {

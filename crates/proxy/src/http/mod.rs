@@ -49,7 +49,7 @@ use crate::{
     buffer::Buffer,
     close::Guarded,
     descriptors::Lease,
-    stats::ServiceCounters,
+    stats::{ServiceCounters, Slow},
     stream::Stream,
     timer::Timer,
     tls::H2,
@@ -236,7 +236,7 @@ impl Connection {
             Head::Complete(length) => exchange::run(self, scratch, length).await,
             Head::Refused(fault) => self.refuse(scratch, fault).await,
             Head::TooSlow => {
-                self.counters.slow_clients.add(1);
+                self.counters.slow_client(Slow::Head);
                 self.answer(scratch, &Answer::slow_client(), false, false).await
             }
             Head::Gone => Turn::End(End::Close),

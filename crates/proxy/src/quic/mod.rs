@@ -37,7 +37,7 @@ use quinn::{
 };
 
 pub use self::{
-    gate::{Gate, Handshake},
+    gate::{Gate, Handshake, Newcomer},
     ids::{ConnectionIds, ConnectionIdsError},
     socket::{Counters, Port, PortError, bind},
 };

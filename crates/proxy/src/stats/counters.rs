@@ -12,7 +12,7 @@ use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
 use super::{
-    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, ServiceStats, Stats,
+    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, ServiceStats, Slow, Stats,
     Unserved,
 };
 
@@ -83,10 +83,11 @@ pub(crate) struct ServiceCounters {
     unserved: Counters<{ Unserved::ALL.len() }>,
     pub(crate) unrouted: Counter,
     pub(crate) cancelled: Counter,
-    pub(crate) slow_clients: Counter,
+    slow_clients: Counters<{ Slow::ALL.len() }>,
     handshakes: Counters<{ Handshake::ALL.len() }>,
     handshake_failures: Counters<{ HandshakeFailure::ALL.len() }>,
     pub(crate) shed: Counter,
+    pub(crate) crowded: Counter,
 }
 
 impl ServiceCounters {
@@ -113,6 +114,10 @@ impl ServiceCounters {
 
     pub(crate) fn malformed(&self, fault: Fault) {
         self.malformed.add(fault as usize);
+    }
+
+    pub(crate) fn slow_client(&self, slow: Slow) {
+        self.slow_clients.add(slow as usize);
     }
 
     pub(crate) fn unserved(&self, kind: Unserved) {
@@ -146,10 +151,11 @@ impl ServiceCounters {
         self.unserved.add_to(&mut sum.unserved, Unserved::ALL);
         sum.unrouted += self.unrouted.read();
         sum.cancelled += self.cancelled.read();
-        sum.slow_clients += self.slow_clients.read();
+        self.slow_clients.add_to(&mut sum.slow_clients, Slow::ALL);
         self.handshakes.add_to(&mut sum.handshakes, Handshake::ALL);
         self.handshake_failures.add_to(&mut sum.handshake_failures, HandshakeFailure::ALL);
         sum.shed += self.shed.read();
+        sum.crowded += self.crowded.read();
     }
 }
 

@@ -21,8 +21,8 @@ use std::{
 use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
-    DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service, ServiceStats,
-    Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
+    ClientLimits, DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service,
+    ServiceStats, Slow, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -76,6 +76,7 @@ pub struct Setup {
     pub header_timeout: Duration,
     pub keep_alive: Duration,
     pub max_descriptors: Option<usize>,
+    pub limits: ClientLimits,
     pub distress: Option<mpsc::Sender<Distress>>,
     /// Probes may be sent through the workers to each backend.
     pub probed: bool,
@@ -101,6 +102,7 @@ impl Setup {
             header_timeout: PATIENCE,
             keep_alive: PATIENCE,
             max_descriptors: None,
+            limits: ClientLimits::default(),
             probed: false,
         }
     }
@@ -151,7 +153,8 @@ impl Setup {
             }
         };
         let probed_tls = vec![self.backend_tls.clone(); self.backends.len()];
-        Snapshot { services: [(service_name(), service)].into(), probed_tls }
+        let services = [(service_name(), service)].into();
+        Snapshot { services, probed_tls, limits: self.limits.clone() }
     }
 
     pub fn start(&self) -> World {
@@ -184,6 +187,11 @@ pub fn service_name() -> ServiceName {
 impl World {
     pub async fn client(&self) -> Peer {
         Peer::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// How many clients were given up for `slow`.
+    pub fn slow_clients(&self, slow: Slow) -> u64 {
+        self.stats().slow_clients.get(&slow).copied().unwrap_or_default()
     }
 
     pub fn stats(&self) -> ServiceStats {

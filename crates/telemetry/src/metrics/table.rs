@@ -180,10 +180,10 @@ pub const SERVICE_UNROUTED: Counter =
 pub const SERVICE_CANCELLED: Counter =
     Counter::new("proxima_service_cancelled_total", "Exchanges that ended because the client left {service}");
 pub const SERVICE_SLOW: Counter =
-    Counter::new("proxima_service_slow_clients_total", "Clients too slow with a head or a body {service}");
+    Counter::new("proxima_service_slow_clients_total", "Clients given up as too slow {service, reason}");
 pub const SERVICE_SHED: Counter = Counter::new(
     "proxima_service_shed_connections_total",
-    "Connections turned away so that file descriptors are left for the control plane {service}",
+    "Connections turned away, for want of file descriptors or as their address has too many {service, reason}",
 );
 pub const QUIC_FORWARDED: Counter = Counter::new(
     "proxima_quic_forwarded_total",

@@ -39,7 +39,7 @@ pub(super) use self::frames::PREFACE;
 use self::tap::{Tally, Tap};
 use super::{LINGER, LINGER_BYTES, streams::Streams, translate::MAX_LIST};
 use crate::{
-    stats::ServiceCounters,
+    stats::{ServiceCounters, Slow},
     timer::{Deadline, Timer},
     worker::{Open, Worker},
 };
@@ -107,7 +107,7 @@ where
     })
     .await;
     if shaken.is_none() {
-        link.counters.slow_clients.add(1);
+        link.counters.slow_client(Slow::Head);
     }
     shaken?.ok()
 }
@@ -193,7 +193,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 Poll::Pending
             }
             State::WithinHead => {
-                self.link.counters.slow_clients.add(1);
+                self.link.counters.slow_client(Slow::Head);
                 Poll::Ready(None)
             }
             State::Ending => Poll::Ready(None),

@@ -113,8 +113,11 @@ impl IntoVarInt for Code {
 }
 
 /// Serves the requests of one client from its handshake on, until the connection ends.
-pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, listener: usize, handshake: Handshake) {
+pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, listener: usize, handshake: Handshake) {
     let Ok(connection) = handshake.finish(worker.config.header_timeout).await else { return };
+    if open.count(connection.remote_address().ip()).is_err() {
+        return connection.close(Code::ExcessiveLoad.into_varint(), b"");
+    }
     let Ok(control) = connection.open_uni().await else { return };
     let counters = worker.services[listener].clone();
     let peer = connection.remote_address().ip();

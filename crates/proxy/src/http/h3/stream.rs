@@ -23,7 +23,7 @@ use crate::{
         attempts::{self, Refusal, Stop, Verdict, conclude},
         relay::{Client, Piece, Relay},
     },
-    stats::Reason,
+    stats::{Reason, Slow},
     timer::Timer,
 };
 
@@ -201,7 +201,7 @@ impl Stream {
             Begun::Request { to_head } => self.request(scratch, to_head).await,
             Begun::Refused(fault) => self.refuse(scratch, fault, false).await,
             Begun::Slow => {
-                self.link.counters.slow_clients.add(1);
+                self.link.counters.slow_client(Slow::Head);
                 self.answer(scratch, &Answer::slow_client(), false).await;
             }
             Begun::Broken(broken) => {
