@@ -30,6 +30,7 @@ use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
+    access::Access,
     admin::Command,
     attempts::Attempts,
     bfd::BfdSessions,
@@ -105,6 +106,7 @@ pub(crate) struct Control {
     pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    pub(crate) access: Access,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
@@ -133,6 +135,7 @@ pub(crate) struct Parts {
     pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    pub(crate) access: Access,
     pub(crate) bfd: BfdSessions,
     pub(crate) checks: Checks,
     pub(crate) observers: Observers,
@@ -147,7 +150,7 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, bfd, checks, .. } = parts;
+        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, access, bfd, checks, .. } = parts;
         let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
@@ -175,6 +178,7 @@ impl Control {
             log,
             snapshot,
             tls,
+            access,
             desired: Vec::new(),
             ready: false,
             beats,
@@ -379,7 +383,8 @@ impl Control {
     /// Hands the workers what there is to serve from now.
     pub(crate) fn serve(&mut self) {
         let snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
-        self.snapshot.store(Arc::new(snapshot));
+        let access_log = self.access.log();
+        self.snapshot.store(Arc::new(Snapshot { access_log, ..snapshot }));
     }
 
     fn handle_routes(&mut self, reached: impl Iterator<Item = Reached>) {

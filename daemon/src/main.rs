@@ -30,6 +30,7 @@
 //! | [`admin`], [`metrics_server`] | the servers themselves |
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod access;
 mod admin;
 mod args;
 mod attempts;

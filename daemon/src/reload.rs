@@ -7,7 +7,7 @@
 //!                              refused as a whole, nothing changed, told in the journal
 //! ```
 //!
-//! Peers, monitoring stations, table dumps, announcement groups, TLS of services, `[limits]`, `[drain]` and the log's level change
+//! Peers, monitoring stations, table dumps, announcement groups, TLS of services, `[limits]`, `[access-log]`, `[drain]` and the log's level change
 //! while the daemon runs; certificates, keys and ticket keys are read again whatever the file says. Unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
 //! of the file is applied: what runs is always one file, whole.
 //!
@@ -29,6 +29,7 @@ use self::{
     refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
 };
 use crate::{
+    access::Access,
     admin::{CommandRefusal, Reply},
     control::Control,
     speaker::{bmp_config, mrt_config},
@@ -56,6 +57,7 @@ pub(crate) struct Plan {
     config: Config,
     peers: Peers,
     tls: Tls,
+    access: Access,
     changes: Reloaded,
     steps: Vec<Step>,
     /// Whether stations or table dumps differ.
@@ -98,6 +100,8 @@ impl Control {
             return answer(asked, Err(busy));
         }
         self.supervisor.reloading();
+        // Whatever the file says: this is how a rotation tells of itself.
+        self.access.reopen();
         match self.plan(request) {
             Ok(plan) => {
                 self.reloading = Progress::Busy;
@@ -141,7 +145,7 @@ impl Control {
     }
 
     fn take_over(&mut self, plan: Plan, asked: Asked) {
-        let Plan { config, peers, tls, changes, newcomers, regroup, .. } = plan;
+        let Plan { config, peers, tls, access, changes, newcomers, regroup, .. } = plan;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
         }
@@ -153,7 +157,9 @@ impl Control {
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
         self.tls = tls;
-        if !changes.tls.is_empty() || before.limits != self.config.limits {
+        self.access = access;
+        let differs = before.limits != self.config.limits || before.access_log != self.config.access_log;
+        if !changes.tls.is_empty() || differs {
             self.serve();
         }
         if regroup {
@@ -223,6 +229,9 @@ impl Control {
         let tls = self.tls.again(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed, and the certificates before stay in use")
         })?;
+        let access = self.access.again(config.access_log.as_ref()).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed; correct it, then reload again")
+        })?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()
@@ -242,7 +251,7 @@ impl Control {
             tls: tls.differing(&self.tls),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, tls, changes, steps, watchers, newcomers, regroup })
+        Ok(Plan { config, peers, tls, access, changes, steps, watchers, newcomers, regroup })
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Observed {
     pub(crate) share: Percent,
 }
 
-/// The snapshot for these observations. Routes that share a pool and a fence share their levels.
+/// The snapshot for these observations, without an access log. Routes that share a pool and a fence share their levels.
 pub(crate) fn snapshot(
     config: &Config,
     tls: &Tls,
@@ -71,7 +71,8 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let probed_tls = probed_pools(config)
         .flat_map(|pool| std::iter::repeat_n(tls.client(&pool.name).cloned(), pool.backends.len()));
-    Snapshot { services, probed_tls: probed_tls.collect(), limits: client_limits(&config.limits) }
+    let (probed_tls, limits) = (probed_tls.collect(), client_limits(&config.limits));
+    Snapshot { services, probed_tls, limits, access_log: None }
 }
 
 fn client_limits(limits: &Limits) -> ClientLimits {

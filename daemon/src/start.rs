@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → certificates → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates, access log → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -22,7 +22,7 @@ use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::{Config, HttpService, Protocol};
 use proxima_probe::{Prober, ProberHandle};
-use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener};
+use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    access::Access,
     admin::{self, AdminSocket},
     bfd::BfdSessions,
     control::{Control, End, Inputs, Parts},
@@ -84,16 +85,14 @@ impl Daemon {
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
+        let access = Access::default().again(config.access_log.as_ref())?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
         vips.add(&vips::wanted(&config)).await?;
-        let snapshot = Arc::new(ArcSwap::from_pointee(routing::snapshot(
-            &config,
-            &tls,
-            &BTreeMap::new(),
-            &Distances::new(&config),
-        )));
+        let first = routing::snapshot(&config, &tls, &BTreeMap::new(), &Distances::new(&config));
+        let first = Snapshot { access_log: access.log(), ..first };
+        let snapshot = Arc::new(ArcSwap::from_pointee(first));
         let displaced = Displaced::default();
         let (tell, distress) = mpsc::channel(DISTRESS);
         let plane_config = DataPlaneConfig {
@@ -146,6 +145,7 @@ impl Daemon {
             traffic,
             snapshot,
             tls,
+            access,
             bfd,
             checks: prober.checks(),
             observers,
@@ -218,7 +218,9 @@ impl Daemon {
             control.handle_speaker(event);
         }
         prober.stop().await;
+        let access = control.access.clone();
         drop(control);
+        access.flush();
         drop(catchment);
         if !restart {
             vips.remove_all().await;

@@ -4,6 +4,7 @@
 //! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
 //! [`Config`] is [`Config::parse`].
 
+mod access_log;
 mod announce;
 mod bgp;
 mod limits;
@@ -25,6 +26,7 @@ use proxima_types::{
     Weight,
 };
 
+pub use access_log::{AccessLog, AccessLogTarget};
 pub use announce::{Damping, Degraded, Group, Guard, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
@@ -62,6 +64,8 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// What is logged, and how.
     pub log: Log,
+    /// The log of requests; absent: none.
+    pub access_log: Option<AccessLog>,
 }
 
 /// `[pop]`: who this PoP is.

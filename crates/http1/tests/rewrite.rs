@@ -284,3 +284,20 @@ fn the_parts_a_router_asks_for() {
         ("a".into(), "/".into(), false)
     );
 }
+
+#[test]
+fn the_path_comes_with_its_query_whatever_the_form_of_the_target() {
+    for (target, path, whole) in [
+        ("/a/b?c=d", "/a/b", "/a/b?c=d"),
+        ("/?", "/", "/?"),
+        ("http://a/b?c", "/b", "/b?c"),
+        ("http://a?c", "/", "/?c"),
+        ("http://a", "/", "/"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut head = RequestHead::default();
+        head.parse(request.as_bytes()).unwrap().unwrap();
+        assert_eq!(head.path(request.as_bytes()), path.as_bytes(), "{target}");
+        assert_eq!(*head.path_and_query(request.as_bytes()), *whole.as_bytes(), "{target}");
+    }
+}

@@ -21,6 +21,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod access;
 mod backend;
 mod buffer;
 mod close;
@@ -45,6 +46,7 @@ mod tls;
 mod view;
 mod worker;
 
+pub use access::{AccessLog, AccessLogOptions};
 pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, StartError};
 pub use displaced::Displaced;
 pub use distress::Distress;

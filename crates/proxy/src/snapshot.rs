@@ -6,7 +6,7 @@ use proxima_balance::{Levels, PolicyKind};
 use proxima_http1::RequestHead;
 use proxima_types::ServiceName;
 
-use crate::{ClientLimits, TlsClient, TlsServer};
+use crate::{AccessLog, ClientLimits, TlsClient, TlsServer};
 
 /// Everything the workers need to serve. Put into the `ArcSwap` that [`crate::DataPlane::start`] was given;
 /// each worker takes it over before its next request or connection. Exchanges under way keep the one they
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub probed_tls: Vec<Option<TlsClient>>,
     /// What clients are held to: their number from their next connection on, their pace from their next request on.
     pub limits: ClientLimits,
+    /// Where requests are logged; `None`: nowhere.
+    pub access_log: Option<AccessLog>,
 }
 
 /// What a service does with its connections.

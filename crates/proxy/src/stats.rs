@@ -193,6 +193,8 @@ pub struct Stats {
     pub first_byte: BTreeMap<(ServiceName, RegionName), LatencyHistogram>,
     /// Failures of `accept`, for want of file descriptors or memory.
     pub accept_errors: u64,
+    /// Lines of the access log that found no room.
+    pub access_lines_lost: u64,
     /// What became of datagrams.
     pub quic: QuicStats,
 }

@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{close::Closing, tls::TlsStream};
+use crate::{close::Closing, stats::Handshake, tls::TlsStream};
 
 /// A connection of a client, or to a backend. Bytes that a write has taken may wait in it until it is flushed.
 #[derive(Debug)]
@@ -43,6 +43,14 @@ impl Stream {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => stream.alpn(),
+        }
+    }
+
+    /// What kind of TLS handshake lies behind it, where there is TLS.
+    pub(crate) fn handshake(&self) -> Option<Handshake> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.handshake()),
         }
     }
 

@@ -7,7 +7,7 @@ use proxima_http1::RequestHead;
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    ClientLimits, Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
+    AccessLog, ClientLimits, Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
     UpstreamProtocol,
     backend::Backend,
     descriptors::Descriptors,
@@ -33,6 +33,8 @@ pub(crate) enum ServiceView {
 /// An upstream with what this worker keeps for it.
 #[derive(Debug)]
 pub(crate) struct UpstreamView {
+    /// The number of its route, counted from 1; 0 where there is none.
+    pub(crate) route: u32,
     pub(crate) levels: Arc<Levels>,
     pub(crate) timeouts: Timeouts,
     pub(crate) protocol: UpstreamProtocol,
@@ -48,6 +50,7 @@ impl UpstreamView {
     /// The view of an upstream of one candidate that belongs to no service.
     pub(crate) fn alone(upstream: &Upstream, backend: Rc<Backend>, first_byte: Arc<Histogram>) -> Self {
         Self {
+            route: 0,
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
             protocol: upstream.protocol,
@@ -69,6 +72,11 @@ impl UpstreamView {
     pub(crate) fn answered(&self, index: usize, status: u16, first_byte: Duration) {
         self.first_byte[index].record(first_byte);
         self.backends[index].counters.answered(status, first_byte > self.late);
+    }
+
+    /// The candidate of this number.
+    pub(crate) fn candidate(&self, index: usize) -> &Candidate {
+        &self.levels.candidates()[index]
     }
 
     /// Why there is nothing to try at all.
@@ -141,7 +149,7 @@ impl Viewer {
 
     fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Option<Rc<ServiceView>> {
         let view = match snapshot.services.get(name)? {
-            Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream)),
+            Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream, 0)),
             Service::Http(routes) => ServiceView::Http { tls: None, routes: self.routes(name, routes) },
             Service::Https(tls, routes) => {
                 ServiceView::Http { tls: Some(tls.clone()), routes: self.routes(name, routes) }
@@ -151,13 +159,17 @@ impl Viewer {
     }
 
     fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {
-        routes.iter().map(|route| (route.matches.clone(), self.upstream(service, &route.upstream))).collect()
+        let numbered = (1..).zip(routes);
+        numbered
+            .map(|(number, route)| (route.matches.clone(), self.upstream(service, &route.upstream, number)))
+            .collect()
     }
 
-    fn upstream(&self, service: &ServiceName, upstream: &Upstream) -> Rc<UpstreamView> {
+    fn upstream(&self, service: &ServiceName, upstream: &Upstream, route: u32) -> Rc<UpstreamView> {
         let candidates = upstream.levels.candidates();
         self.seed.set(self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
         Rc::new(UpstreamView {
+            route,
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
             protocol: upstream.protocol,
@@ -206,6 +218,11 @@ impl View {
 
     pub(crate) fn service(&self, listener: usize) -> Option<&Rc<ServiceView>> {
         self.services[listener].as_ref()
+    }
+
+    /// Where requests are logged.
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.source.access_log.as_ref()
     }
 
     /// What clients are held to.

@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     BodyRate, ConnectionsPerIp, DataPlaneConfig, Listener, Protocol, Snapshot, TlsClient,
+    access::{Access, Recorder, Tls, Who},
     backend::Backend,
     buffer::Pool,
     close::reset_on_close,
@@ -92,6 +93,7 @@ pub(crate) struct Worker {
     pipes: Pool<Pipe>,
     descriptors: Rc<Descriptors>,
     census: Arc<Census>,
+    recorder: Rc<Recorder>,
     shed_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
     drained: watch::Sender<bool>,
@@ -141,6 +143,7 @@ async fn serve(start: Start) {
                 let now = Instant::now();
                 worker.timers.beat(now);
                 worker.counters.beats.add(1);
+                worker.recorder.flush();
                 if now >= next_sweep {
                     next_sweep = now + SWEEP;
                     worker.sweep();
@@ -176,7 +179,10 @@ impl Worker {
         let services = names.iter().map(|name| counters.service(name)).chain(probed.counters()).collect();
         let teller = Teller::new(config.distress.clone(), timers.clone());
         let viewer = Viewer::new(names, counters.clone(), descriptors.clone(), teller, seed);
-        let view = RefCell::new(viewer.view(&snapshot.load_full()));
+        let view = viewer.view(&snapshot.load_full());
+        let recorder = Recorder::new(!seed, counters.clone());
+        recorder.follow(view.access_log());
+        let view = RefCell::new(view);
         Self {
             config,
             timers,
@@ -189,6 +195,7 @@ impl Worker {
             pipes: Pool::new(POOLED),
             descriptors,
             census,
+            recorder,
             shed_told_at: Cell::new(None),
             draining: Cell::new(false),
             drained,
@@ -226,6 +233,7 @@ impl Worker {
         let snapshot = cache.load();
         if !self.view.borrow().is_of(snapshot) {
             let view = self.viewer.view(snapshot);
+            self.recorder.follow(view.access_log());
             self.view.replace(view);
             self.viewer.sweep(|_| {});
         }
@@ -262,6 +270,22 @@ impl Worker {
     fn note_crowded(&self, listener: usize, client: IpAddr) {
         self.services[listener].crowded.add(1);
         tracing::debug!(%client, listener, "client refused: its address has too many connections");
+    }
+
+    /// The line in the access log of a request, or connection, that begins now.
+    pub(crate) fn access(
+        &self,
+        listener: usize,
+        client: SocketAddr,
+        protocol: &'static str,
+        tls: Option<Tls>,
+    ) -> Access {
+        self.refresh();
+        match self.config.listeners.get(listener) {
+            Some(Listener { service, .. }) => self.recorder.begin(&Who { client, service, protocol, tls }),
+            // Probes are nobody's clients.
+            None => Access::default(),
+        }
     }
 
     /// How fast bodies have to move.

@@ -15,7 +15,8 @@ const BUCKET_STEP: usize = 2;
 /// Takes over the counters, and appends the histograms to `text`.
 pub(super) fn record(counts: &Counts, text: &mut String) {
     let Counts { stats, served, judged } = counts;
-    let Stats { services, backends, first_byte, accept_errors, quic } = stats;
+    let Stats { services, backends, first_byte, accept_errors, access_lines_lost, quic } = stats;
+    table::ACCESS_LINES_LOST.set(&[("reason", "full")], *access_lines_lost);
     table::ACCEPT_ERRORS.set(&[], *accept_errors);
     record_quic(*quic);
     for (name, counted) in services {
@@ -214,6 +215,7 @@ mod tests {
             services: [("web".parse().unwrap(), service)].into(),
             backends: [("app/eu-1".parse().unwrap(), backend)].into(),
             first_byte: [((web, eu), LatencyHistogram::default())].into(),
+            access_lines_lost: 6,
             accept_errors: 0,
             quic: QuicStats { forwarded: 8, retries: 9, ..QuicStats::default() },
         };
@@ -261,6 +263,7 @@ mod tests {
             r#"proxima_slo_probes{group="front",service="web"} 7"#,
             r#"proxima_slo_breached{group="front",service="web",objective="p95"} 1"#,
             r#"proxima_slo_breached{group="front",service="web",objective="error-rate"} 0"#,
+            r#"proxima_access_log_lines_lost_total{reason="full"} 6"#,
             "proxima_quic_forwarded_total 8",
             "proxima_quic_retries_total 9",
             "proxima_catchment_flows_asked_total 7",

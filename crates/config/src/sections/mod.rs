@@ -4,6 +4,7 @@
 //! not be read, so that one mistake never causes a second message. *Resolving* gives the typed form, or nothing
 //! when something was wrong.
 
+mod access_log;
 mod announce;
 mod bgp;
 mod catchment;
@@ -39,6 +40,7 @@ pub(crate) struct Raw {
     catchment: Field<catchment::RawCatchment>,
     limits: limits::RawLimits,
     process: process::RawProcess,
+    access_log: Field<access_log::RawAccessLog>,
 }
 
 impl Raw {
@@ -54,6 +56,7 @@ impl Raw {
             catchment: catchment::RawCatchment::read(&mut file),
             limits: limits::RawLimits::read(&mut file),
             process: process::RawProcess::read(&mut file),
+            access_log: access_log::RawAccessLog::read(&mut file),
         };
         file.close();
         raw
@@ -91,6 +94,7 @@ impl Raw {
             admin: self.process.admin()?,
             metrics: self.process.metrics()?,
             log: self.process.log()?,
+            access_log: access_log::RawAccessLog::resolve(&self.access_log)?,
         })
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use proxima_config::{
-    ClientAuth, ClientTls, Config, Distance, KeyPair, ProbeKind, Protocol, TlsVersion, Vip, WhenDown,
+    AccessLog, AccessLogTarget, ClientAuth, ClientTls, Config, Distance, KeyPair, ProbeKind, Protocol,
+    TlsVersion, Vip, WhenDown,
 };
 
 #[path = "../common/mod.rs"]
@@ -303,4 +304,15 @@ fn connections_of_a_group_that_stays_are_not_handed_over_unless_the_file_says_so
     ] {
         assert_eq!(hands_over(&file.replace("# more", more)), [expected], "{more}");
     }
+}
+
+#[test]
+fn requests_are_logged_only_where_that_is_asked_for() {
+    assert_eq!(parse(common::SOUND).access_log, None);
+    let log = |text: &str| parse(&with("[admin]", &format!("[access-log]\n{text}\n[admin]"))).access_log;
+    let (to, query, sample) = (AccessLogTarget::Stdout, false, 1.0);
+    assert_eq!(log("to = \"stdout\""), Some(AccessLog { to, query, sample }));
+    let to = AccessLogTarget::File("/var/log/a.log".into());
+    let given = log("to = \"/var/log/a.log\"\nquery = true\nsample = 0.25");
+    assert_eq!(given, Some(AccessLog { to, query: true, sample: 0.25 }));
 }

@@ -57,7 +57,8 @@ impl Answer {
         Self { status, error, details: details.into() }
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>, pop: &str, keep: bool, to_head: bool) {
+    /// Returns how much of it is the head.
+    pub(super) fn write(&self, out: &mut Vec<u8>, pop: &str, keep: bool, to_head: bool) -> usize {
         use std::io::Write;
 
         let Self { status, error, details } = self;
@@ -74,10 +75,12 @@ impl Answer {
              Via: 1.1 {pop}\r\n\r\n"
         )
         .expect("a Vec takes everything");
+        let head = out.len();
         if !to_head {
             out.extend_from_slice(details.as_bytes());
             out.push(b'\n');
         }
+        head
     }
 }
 

@@ -157,7 +157,8 @@ impl<'a> Flow<'a> {
         let Deadlines { total, idle, .. } = self.deadlines;
         let (up, down) = (self.scratch.input.bytes().to_vec(), self.scratch.reply.bytes().to_vec());
         self.scratch.input.clear();
-        Switched { stream, up, down, idle, total, pending }
+        let access = std::mem::take(&mut self.scratch.access);
+        Switched { stream, up, down, idle, total, access, pending }
     }
 
     pub(super) fn is_past_total(&self) -> bool {
@@ -232,7 +233,7 @@ impl<'a> Flow<'a> {
     fn parse_reply(&mut self) -> Result<Option<usize>, Stop> {
         let method = self.scratch.request_head.method();
         loop {
-            let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
+            let Scratch { reply, response, response_head, request_head, access, .. } = &mut *self.scratch;
             let parsed = match reply.bytes() {
                 [] => Ok(None),
                 bytes if request_head.is_websocket() => response_head.parse_switching(bytes),
@@ -247,8 +248,9 @@ impl<'a> Flow<'a> {
                 return Ok(Some(length));
             }
             if request_head.version() == Version::Http11 {
-                let omit = ConnectionOption::Omit;
+                let (omit, before) = (ConnectionOption::Omit, response.len());
                 write_response(response, response_head, reply.bytes(), &self.connection.hop, omit, true);
+                access.head(response.len() - before);
                 self.connection.counters.response(response_head.status());
             }
             reply.consume(length);
@@ -258,7 +260,7 @@ impl<'a> Flow<'a> {
     /// Turns the final response's head of `length` bytes into the client's. Whether the client's connection goes on.
     pub(super) fn begin_response(&mut self, length: usize) -> bool {
         let is_uploaded = self.is_uploaded();
-        let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
+        let Scratch { reply, response, response_head, request_head, access, .. } = &mut *self.scratch;
         let framing = response_head.framing();
         let is_old = request_head.version() == Version::Http10;
         let ends_by_close = framing == Framing::UntilClose || (framing == Framing::Chunked && is_old);
@@ -269,7 +271,9 @@ impl<'a> Flow<'a> {
             (true, true) => ConnectionOption::KeepAlive,
             (false, _) => ConnectionOption::Close,
         };
+        let before = response.len();
         write_response(response, response_head, reply.bytes(), &self.connection.hop, option, !is_old);
+        access.head(response.len() - before);
         reply.consume(length);
         self.connection.counters.response(response_head.status());
         self.down.body = Body::new(framing, !is_old);
@@ -386,6 +390,7 @@ impl<'a> Flow<'a> {
     fn wrote(&mut self, count: usize) {
         self.committed = true;
         self.connection.counters.bytes_out.add(count as u64);
+        self.scratch.access.sent(count);
         self.pace.taken(count, &self.connection.worker.timers);
         self.arm(self.deadlines.idle);
     }
@@ -393,7 +398,7 @@ impl<'a> Flow<'a> {
     /// Sends the request on as far as it has come. Pending for good once the backend takes no more.
     fn poll_upload(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Stop>> {
         let Self { connection, scratch, up, deadlines, pace, .. } = self;
-        let Scratch { input, request, .. } = &mut **scratch;
+        let Scratch { input, request, access, .. } = &mut **scratch;
         let arm = |connection: &Connection| {
             connection.timer.arm(connection.worker.timers.deadline(deadlines.idle).min(deadlines.total));
         };
@@ -443,6 +448,7 @@ impl<'a> Flow<'a> {
             }
             up.streamed = true;
             up.window = Window::open(&mut up.body, input).map_err(Stop::ClientFault)?;
+            access.received(up.window.forward);
         }
         Poll::Pending
     }

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     UpstreamProtocol,
+    access::Access,
     backend::Backend,
     multiplexed::{Multiplexed, Place},
     pace::{Length, Pace},
@@ -199,7 +200,9 @@ impl<'a, C: Client> Relay<'a, C> {
         let passed = async {
             poll_fn(|cx| self.poll_head(cx, origin)).await?;
             let status = self.scratch.response_head.status();
-            self.upstream.answered(index, status, self.begun.elapsed());
+            let first_byte = self.begun.elapsed();
+            self.upstream.answered(index, status, first_byte);
+            self.scratch.access.answered(status, first_byte);
             poll_fn(|cx| self.poll_relay(cx, origin)).await
         }
         .await;
@@ -285,17 +288,17 @@ impl<'a, C: Client> Relay<'a, C> {
             let Poll::Ready(incoming) = origin.poll_response(cx, self.scratch, method) else {
                 return Poll::Pending;
             };
-            let response = &mut self.scratch.response;
             match incoming {
                 Ok(Incoming::Data { bytes, last }) => {
                     self.unreleased = bytes.len();
                     self.pace.taken(bytes.len(), &self.worker.timers);
-                    self.client.data(response, bytes, last);
+                    self.scratch.access.sent(bytes.len());
+                    self.client.data(&mut self.scratch.response, bytes, last);
                     self.ended = last;
                     self.arm(self.deadlines.idle);
                 }
                 Ok(Incoming::End { trailers }) => {
-                    self.client.end(response, &trailers)?;
+                    self.client.end(&mut self.scratch.response, &trailers)?;
                     self.ended = true;
                 }
                 Ok(Incoming::Head { .. }) => {
@@ -358,6 +361,7 @@ impl<'a, C: Client> Relay<'a, C> {
         if let Piece::Data { bytes, .. } = &piece {
             self.up.unreleased += bytes.len();
             self.pace.sent(bytes.len(), &self.worker.timers);
+            self.scratch.access.received(bytes.len());
         }
         self.keep(&piece);
         self.arm(self.deadlines.idle);
@@ -465,6 +469,10 @@ impl<C: Client> Sending for Relay<'_, C> {
 
     fn counters(&self) -> &ServiceCounters {
         self.counters
+    }
+
+    fn access(&mut self) -> &mut Access {
+        &mut self.scratch.access
     }
 
     fn is_idempotent(&self) -> bool {

@@ -217,6 +217,7 @@ pub(crate) struct WorkerCounters {
     /// Grows with each beat of the worker's timer.
     pub(crate) beats: Counter,
     pub(crate) accept_errors: Counter,
+    pub(crate) access_lines_lost: Counter,
     /// Open connections of all services.
     pub(crate) open: Counter,
     services: Registry<ServiceName, ServiceCounters>,
@@ -239,6 +240,7 @@ impl WorkerCounters {
 
     pub(crate) fn add_to(&self, sum: &mut Stats) {
         sum.accept_errors += self.accept_errors.read();
+        sum.access_lines_lost += self.access_lines_lost.read();
         self.add_services_to(sum);
         for (id, counters) in self.backends.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             counters.add_to(sum.backends.entry(id.clone()).or_default());

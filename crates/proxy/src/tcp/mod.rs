@@ -25,6 +25,7 @@ use tokio::{
 
 pub(crate) use self::splice::Pipe;
 use crate::{
+    access::Access,
     backend::{Backend, Pending},
     close::Guarded,
     stats::{Counter, Reason, ServiceCounters, Unserved},
@@ -66,31 +67,39 @@ pub(crate) async fn serve(
 ) {
     let mut client = Guarded::under_way(client);
     let counters = worker.services[listener].clone();
+    let mut access = worker.access(listener, peer, "tcp", None);
     let service = worker.service(listener);
     let Some(ServiceView::Tcp(upstream)) = service.as_deref() else {
         counters.unserved(Unserved::NoBackends);
-        return;
+        return access.end("unserved", Some(Unserved::NoBackends.name()));
     };
     if upstream.levels.is_empty() {
         let (kind, why) = upstream.unserved();
         counters.unserved(kind);
+        access.end("unserved", Some(kind.name()));
         tracing::debug!(%peer, %why, "connection refused");
         return;
     }
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let upstream = upstream.clone();
-    let (backend, stream, _pending) = match connect(&worker, listener, &upstream, &timer).await {
+    let (backend, stream, _pending) = match connect(&worker, listener, &upstream, &timer, &mut access).await {
         Ok(connected) => connected,
         Err(reason) => {
             counters.failure(reason);
-            return;
+            return access.end("upstream", Some(reason.name()));
         }
     };
     let mut stream = Guarded::under_way(stream);
-    let relayed = relay(&worker, &counters, &mut client, &mut stream, timer, upstream.timeouts.idle).await;
-    if relayed.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-        backend.counters.failure(Reason::Idle);
-        counters.failure(Reason::Idle);
+    let idle = upstream.timeouts.idle;
+    let relayed = relay(&worker, &counters, &mut client, &mut stream, timer, idle, &mut access).await;
+    match relayed {
+        Ok(()) => access.done(),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            backend.counters.failure(Reason::Idle);
+            counters.failure(Reason::Idle);
+            access.end("silent", Some(Reason::Idle.name()));
+        }
+        Err(_) => access.end("broken", None),
     }
 }
 
@@ -102,6 +111,7 @@ pub(crate) async fn relay(
     stream: &mut Guarded,
     timer: Timer,
     idle: Duration,
+    access: &mut Access,
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (up, down) = (Direction::new(&counters.bytes_in), Direction::new(&counters.bytes_out));
@@ -113,6 +123,8 @@ pub(crate) async fn relay(
         relay.stream.end();
     }
     relay.give_back();
+    access.received(usize::try_from(relay.up.moved).unwrap_or(usize::MAX));
+    access.sent(usize::try_from(relay.down.moved).unwrap_or(usize::MAX));
     relayed
 }
 
@@ -122,6 +134,7 @@ async fn connect(
     listener: usize,
     upstream: &UpstreamView,
     timer: &Timer,
+    access: &mut Access,
 ) -> Result<(Rc<Backend>, TcpStream, Pending), Reason> {
     let mut tried = Tried::new();
     let mut failed = None;
@@ -129,6 +142,7 @@ async fn connect(
         if let Some(reason) = failed {
             worker.services[listener].failover(reason);
         }
+        access.attempt(upstream.candidate(index));
         let backend = upstream.backends[index].clone();
         let pending = backend.begin();
         timer.arm_after(upstream.timeouts.connect);

@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -21,8 +21,9 @@ use std::{
 use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
-    ClientLimits, DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service,
-    ServiceStats, Slow, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
+    AccessLog, AccessLogOptions, ClientLimits, DataPlane, DataPlaneConfig, Displaced, Distress, Listener,
+    Match, Protocol, Route, Service, ServiceStats, Slow, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
+    UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -77,6 +78,7 @@ pub struct Setup {
     pub keep_alive: Duration,
     pub max_descriptors: Option<usize>,
     pub limits: ClientLimits,
+    pub access_log: Option<AccessLog>,
     pub distress: Option<mpsc::Sender<Distress>>,
     /// Probes may be sent through the workers to each backend.
     pub probed: bool,
@@ -103,6 +105,7 @@ impl Setup {
             keep_alive: PATIENCE,
             max_descriptors: None,
             limits: ClientLimits::default(),
+            access_log: None,
             probed: false,
         }
     }
@@ -154,7 +157,8 @@ impl Setup {
         };
         let probed_tls = vec![self.backend_tls.clone(); self.backends.len()];
         let services = [(service_name(), service)].into();
-        Snapshot { services, probed_tls, limits: self.limits.clone() }
+        let (limits, access_log) = (self.limits.clone(), self.access_log.clone());
+        Snapshot { services, probed_tls, limits, access_log }
     }
 
     pub fn start(&self) -> World {
@@ -196,6 +200,35 @@ impl World {
 
     pub fn stats(&self) -> ServiceStats {
         self.plane.stats().services.remove(&service_name()).unwrap_or_default()
+    }
+}
+
+/// What an access log got.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub fn log(&self, query: bool) -> AccessLog {
+        let lines = self.0.clone();
+        let options = AccessLogOptions { query, sample: 1.0 };
+        AccessLog::new(options, move |batch| {
+            lines.lock().unwrap().extend(batch);
+            true
+        })
+    }
+
+    /// The lines so far.
+    pub fn read(&self) -> Vec<serde_json::Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The lines when there are so many.
+    pub async fn wait(&self, count: usize) -> Vec<serde_json::Value> {
+        until("the lines", || self.read().len() >= count).await;
+        let lines = self.read();
+        assert_eq!(lines.len(), count, "{lines:#?}");
+        lines
     }
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, Request};
 use tokio::sync::mpsc;
 
 use crate::{
-    common::{Backend, Setup, field, soon},
+    common::{Backend, Lines, Setup, field, soon},
     support::{answer, get, post, start},
 };
 
@@ -260,4 +260,23 @@ async fn a_client_moves_to_another_port_between_and_within_requests() {
     }
     assert!(moves < 60, "a move in four stays with its worker");
     assert_eq!(world.world.stats().connections, 1);
+}
+
+#[tokio::test]
+async fn a_request_is_a_line_in_the_access_log() {
+    let (lines, backend) = (Lines::default(), Backend::echo().await);
+    let world = start(Setup { access_log: Some(lines.log(false)), ..Setup::http(&[backend.address]) });
+    let mut client = world.client().await;
+    let request =
+        http::Request::post("https://localhost/x?q").header("content-length", "4").body(()).unwrap();
+    assert_eq!(client.ask(request, "body").await.status(), 200);
+    let line = &lines.wait(1).await[0];
+    let told = ["protocol", "method", "host", "path", "end"].map(|name| line[name].as_str().unwrap());
+    assert_eq!(told, ["HTTP/3", "POST", "localhost", "/x", "done"]);
+    let counted = ["status", "received", "sent"].map(|name| line[name].as_u64().unwrap());
+    assert_eq!((counted, line["tls"]["version"].as_str()), ([200, 4, 4], Some("1.3")));
+    let outcome = world.raw().await.say(&crate::support::headers(&crate::support::GET[1..])).await;
+    assert_eq!(outcome, crate::support::Outcome::Status(400));
+    let line = &lines.wait(2).await[1];
+    assert_eq!((line["end"].as_str(), line["why"].as_str()), (Some("refused"), Some("pseudo-field")));
 }

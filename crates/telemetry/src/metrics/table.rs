@@ -15,6 +15,11 @@ pub const EVENTS_LOST: Counter =
 pub const LOG_LINES_LOST: Counter =
     Counter::new("proxima_log_lines_lost_total", "Log lines dropped because standard error was not read");
 
+pub const ACCESS_LINES_LOST: Counter = Counter::new(
+    "proxima_access_log_lines_lost_total",
+    "Lines of the access log dropped: `full`, as whoever writes or reads them was behind, or `write-error` {reason}",
+);
+
 // Announcement groups.
 pub const GROUP_SCORE: Gauge = Gauge::new(
     "proxima_group_score_ratio",
@@ -297,10 +302,11 @@ pub(super) const GAUGES: [Gauge; 31] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 52] = [
+pub(super) const COUNTERS: [Counter; 53] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
+    ACCESS_LINES_LOST,
     GROUP_TRANSITIONS,
     PEER_LOSSES,
     PEER_UPDATES,

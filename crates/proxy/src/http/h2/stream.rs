@@ -63,9 +63,11 @@ impl Stream {
     async fn exchange(&mut self, scratch: &mut Scratch, parts: &request::Parts, to_head: bool) {
         let worker = self.link.worker.clone();
         let counters = self.link.counters.clone();
+        scratch.access = worker.access(self.link.listener, self.link.peer, "HTTP/2", self.link.tls);
         // A place for the connection to the backend.
         let Some(_place) = worker.admit_stream() else {
             counters.shed.add(1);
+            scratch.access.end("shed", None);
             return self.answer(scratch, &Answer::overloaded(), to_head).await;
         };
         if let Err(fault) = self.read_head(scratch, parts) {
@@ -74,7 +76,9 @@ impl Stream {
         counters.requests.add(1);
         worker.retries.earn();
         let text = &scratch.response;
-        let upstream = match attempts::admit(&worker, self.link.listener, &scratch.request_head, text) {
+        let admitted =
+            attempts::admit(&worker, self.link.listener, &scratch.request_head, text, &mut scratch.access);
+        let upstream = match admitted {
             Ok(upstream) => upstream,
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
@@ -86,9 +90,9 @@ impl Stream {
         write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
         scratch.response.clear();
         let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
-        let Err(stop) = relay.run().await else { return };
+        let Err(stop) = relay.run().await else { return scratch.access.done() };
         let committed = relay.committed;
-        match conclude(stop, committed, &counters) {
+        match conclude(stop, committed, &counters, &mut scratch.access) {
             Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
             Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.reset(Reason::PROTOCOL_ERROR),
             Verdict::Reset => self.reset(Reason::INTERNAL_ERROR),
@@ -114,6 +118,7 @@ impl Stream {
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
         self.link.counters.refused(fault);
+        scratch.access.end("refused", Some(fault.name()));
         tracing::debug!(listener = self.link.listener, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), to_head).await;
     }
@@ -121,6 +126,7 @@ impl Stream {
     /// Sends an answer of our own.
     async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, to_head: bool) {
         self.link.counters.response(answer.status);
+        scratch.access.status(answer.status);
         let mut text = Vec::new();
         answer.write(&mut text, self.link.worker.config.pop.as_str(), true, to_head);
         let method = if to_head { Method::Head } else { Method::Get };
@@ -132,6 +138,7 @@ impl Stream {
         if self.send_head(response, to_head).is_err() || to_head {
             return;
         }
+        scratch.access.sent(text.len() - length);
         self.data(&mut scratch.response, Bytes::from(text).slice(length..), true);
         self.timer.arm_after(LINGER);
         let sent = poll_fn(|cx| match self.poll_ready(cx, scratch) {
