@@ -15,10 +15,12 @@ use std::{
 };
 
 use nix::unistd::geteuid;
-use proxima_config::{ClientTls, Config, KeyPair, Pool, Protocol, ServerTls, TlsVersion};
+use proxima_config::{
+    ClientTls, Config, ForwardedCertificate as Forward, KeyPair, Pool, Protocol, ServerTls, TlsVersion,
+};
 use proxima_proxy::{
-    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
-    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
+    Authorities, Chain, ChainError, Clients, ForwardedCertificate, Identity, KeyError, MinVersion,
+    TicketKeys, TicketKeysError, TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };
 use proxima_types::{PoolName, ServiceName};
 
@@ -154,6 +156,11 @@ fn server(
         Some(auth) => files.wrong(&auth.ca, Wrong::Authorities(error)),
         None => TlsFileError::System(error.to_string()),
     })?;
+    let made = made.forwarding(match tls.clients.as_ref().map(|auth| auth.forward) {
+        None | Some(Forward::None) => ForwardedCertificate::None,
+        Some(Forward::Certificate) => ForwardedCertificate::Certificate,
+        Some(Forward::Chain) => ForwardedCertificate::Chain,
+    });
     tls.hash(&mut files.digest);
     let digest = files.digest.finish();
     Ok(match before {

@@ -25,10 +25,10 @@ pub use error::{ConfigError, ConfigErrors};
 pub use model::{
     AccessLog, AccessLogTarget, Admin, Backend, Balance, BestPath, Bfd, BfdAuth, Bgp, Bmp, BodyRate,
     Catchment, ClientAuth, ClientTls, Config, ConnectionsPerIp, Damping, DataPlane, Degraded, Distance,
-    Drain, GracefulRestart, Group, Guard, HttpService, HttpTimeouts, KeyPair, Limits, Log, LogFormat,
-    LogLevel, Match, MaxPrefixes, Metrics, Mrt, Passive, Peer, Pool, PoolProtocol, Pop, PrefixAction, Probe,
-    Protocol, Region, Remote, Role, Route, ServerTls, Service, Slo, TcpService, TcpTimeouts, TlsVersion, Via,
-    Vip, WhenDown, Withdrawals, Withdrawn,
+    Drain, ForwardedCertificate, GracefulRestart, Group, Guard, HttpService, HttpTimeouts, KeyPair, Limits,
+    Log, LogFormat, LogLevel, Match, MaxPrefixes, Metrics, Mrt, Passive, Peer, Pool, PoolProtocol, Pop,
+    PrefixAction, Probe, Protocol, Region, Remote, Role, Route, ServerTls, Service, Slo, TcpService,
+    TcpTimeouts, TlsVersion, Via, Vip, WhenDown, Withdrawals, Withdrawn,
 };
 
 pub use proxima_probe_kind::ProbeKind;

@@ -33,7 +33,7 @@ pub use bgp::{
 };
 pub use limits::{BodyRate, ConnectionsPerIp, Limits};
 pub use passive::Passive;
-pub use tls::{ClientAuth, ClientTls, KeyPair, ServerTls, TlsVersion};
+pub use tls::{ClientAuth, ClientTls, ForwardedCertificate, KeyPair, ServerTls, TlsVersion};
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]

@@ -316,6 +316,8 @@ const MISTAKES: &[Mistake] = &[
     mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", min-version = «1.2 }", "expected a string, found a number with a fraction", "write it in quotes: `\"1.2\"`"),
     mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", client-auth = «\"required\" }", "`client-auth` without `client-ca` could check nobody", "name the file of the clients' certificate authorities with `client-ca`"),
     mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", client-auth = «\"maybe\" }", "`maybe` is none of the choices", "the choices are `optional`, `required`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", forward-client-cert = «\"chain\" }", "`forward-client-cert` without `client-ca`: no client is asked for a certificate", "name the file of the clients' certificate authorities with `client-ca`"),
+    mistake("protocol = \"http\"", "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", forward-client-cert = «true }", "expected a string, found a boolean", ""),
     // TLS of pools.
     mistake("balance = \"least-request\"", "tls = «false", "`false` asks nothing", "remove the key, or write `true`"),
     mistake("balance = \"least-request\"", "tls = { «ca = \"/ca.pem\" }", "unknown key `ca` in `pools.app.tls`", "the keys here are `ca-file`, `certificate`, `key`, `server-name`"),

@@ -15,6 +15,7 @@ use proxima_types::BackendId;
 use tokio::{io::ReadBuf, net::TcpStream};
 
 use crate::{
+    close::Closing,
     descriptors::{Descriptors, Lease},
     distress::{Quiet, Teller},
     multiplexed::Multiplexed,
@@ -54,6 +55,13 @@ struct Idle {
     stream: Stream,
     until: Deadline,
     _place: Lease,
+}
+
+impl Idle {
+    /// Tells the backend that nothing follows, as far as that goes without waiting (RFC 8446 §6.1).
+    fn close(mut self) {
+        self.stream.end();
+    }
 }
 
 impl Backend {
@@ -124,10 +132,11 @@ impl Backend {
     /// asked for on, is dropped.
     pub(crate) fn reuse(&self) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { stream, .. }) = idle.pop() {
-            if is_quiet(&stream) {
-                return Some(stream);
+        while let Some(resting) = idle.pop() {
+            if is_quiet(&resting.stream) {
+                return Some(resting.stream);
             }
+            resting.close();
         }
         None
     }
@@ -183,7 +192,8 @@ impl Backend {
     /// Closes what rested too long or was closed by the backend.
     pub(crate) fn sweep(&self, timers: &Timers) {
         let now = timers.deadline(Duration::ZERO);
-        self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
+        let gone = |idle: &mut Idle| idle.until <= now || !is_quiet(&idle.stream);
+        self.idle.borrow_mut().extract_if(.., gone).for_each(Idle::close);
         self.multiplexed.sweep(timers);
     }
 
@@ -198,7 +208,7 @@ impl Backend {
         if idle.is_empty() {
             self.multiplexed.forget_one();
         } else {
-            idle.remove(0);
+            idle.remove(0).close();
         }
     }
 
@@ -212,7 +222,7 @@ impl Backend {
 
     /// Closes all connections at rest, and those of HTTP/2 with their last stream.
     pub(crate) fn forget_idle(&self) {
-        self.idle.borrow_mut().clear();
+        self.idle.borrow_mut().drain(..).for_each(Idle::close);
         self.multiplexed.forget_all();
     }
 }

@@ -59,6 +59,6 @@ pub use stats::{
     Slow, Stats, TrafficReader, Unserved,
 };
 pub use tls::{
-    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
-    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
+    Authorities, Chain, ChainError, Clients, ForwardedCertificate, Identity, KeyError, MinVersion,
+    TicketKeys, TicketKeysError, TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };

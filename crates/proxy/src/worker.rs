@@ -14,6 +14,7 @@ use std::{
 use arc_swap::{ArcSwap, Cache};
 use proxima_http1::Hop;
 use proxima_http3::Code;
+use rustls::pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -315,9 +316,21 @@ impl Worker {
         }
     }
 
-    /// What is said of this hop, for a client of `listener` that speaks `version`.
-    pub(crate) fn hop(&self, listener: usize, client: IpAddr, scheme: &str, version: &str) -> Hop {
+    /// What is said of this hop, for a client of `listener` that speaks `version` and has shown `certificates`.
+    pub(crate) fn hop(
+        &self,
+        listener: usize,
+        client: IpAddr,
+        scheme: &str,
+        version: &str,
+        certificates: &[CertificateDer<'_>],
+    ) -> Hop {
         let hop = Hop::of_version(self.config.pop.as_str(), client, scheme, version);
+        let service = if certificates.is_empty() { None } else { self.service(listener) };
+        let hop = match service.as_ref().and_then(|service| service.tls()) {
+            Some(tls) => tls.hop(hop, certificates),
+            None => hop,
+        };
         match self.config.http3_beside(listener) {
             Some(port) => hop.with_http3_at(port),
             None => hop,

@@ -4,13 +4,18 @@ use std::path::PathBuf;
 
 use super::{Place, element, resolved};
 use crate::{
-    ClientAuth, KeyPair, ServerTls, TlsVersion,
+    ClientAuth, ForwardedCertificate, KeyPair, ServerTls, TlsVersion,
     report::{Report, Wrong},
     section::{Field, Section},
     value,
 };
 
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+const FORWARDED: [(&str, ForwardedCertificate); 3] = [
+    ("none", ForwardedCertificate::None),
+    ("certificate", ForwardedCertificate::Certificate),
+    ("chain", ForwardedCertificate::Chain),
+];
 const CLIENT_AUTH: [(&str, bool); 2] = [("required", true), ("optional", false)];
 
 pub(super) struct RawServerTls {
@@ -18,6 +23,7 @@ pub(super) struct RawServerTls {
     min_version: Field<TlsVersion>,
     client_ca: Field<PathBuf>,
     client_auth: Field<bool>,
+    forward: Field<ForwardedCertificate>,
     ticket_keys: Field<PathBuf>,
     place: Place,
 }
@@ -50,6 +56,7 @@ impl RawServerTls {
             min_version: tls.optional("min-version", value::word(&VERSIONS)),
             client_ca: tls.optional("client-ca", value::absolute_path),
             client_auth: tls.optional("client-auth", value::word(&CLIENT_AUTH)),
+            forward: tls.optional("forward-client-cert", value::word(&FORWARDED)),
             ticket_keys: tls.optional("ticket-keys", value::absolute_path),
             place: Place::of(&tls),
         };
@@ -62,6 +69,12 @@ impl RawServerTls {
             let wrong = Wrong::new("`client-auth` without `client-ca` could check nobody")
                 .hint("name the file of the clients' certificate authorities with `client-ca`");
             report.here(auth.span.clone(), &self.place.key("client-auth"), wrong);
+        }
+        if let (Some(forward), Field::Absent) = (self.forward.given(), &self.client_ca) {
+            let wrong =
+                Wrong::new("`forward-client-cert` without `client-ca`: no client is asked for a certificate")
+                    .hint("name the file of the clients' certificate authorities with `client-ca`");
+            report.here(forward.span.clone(), &self.place.key("forward-client-cert"), wrong);
         }
         let RawCertificates::List(list) = &self.certificates else { return };
         let pairs = list.value().map_or(&[][..], Vec::as_slice);
@@ -77,11 +90,11 @@ impl RawServerTls {
     }
 
     pub(super) fn resolve(&self) -> Option<ServerTls> {
-        let required = self.client_auth.or(true)?;
+        let (required, forward) = (self.client_auth.or(true)?, self.forward.or(ForwardedCertificate::None)?);
         Some(ServerTls {
             certificates: self.certificates.resolve()?,
             min_version: self.min_version.or(TlsVersion::Tls12)?,
-            clients: resolved(&self.client_ca, |ca| Some(ClientAuth { ca: ca.clone(), required }))?,
+            clients: resolved(&self.client_ca, |ca| Some(ClientAuth { ca: ca.clone(), required, forward }))?,
             ticket_keys: self.ticket_keys.maybe()?,
         })
     }

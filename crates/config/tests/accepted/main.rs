@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proxima_config::{
-    AccessLog, AccessLogTarget, ClientAuth, ClientTls, Config, Distance, KeyPair, ProbeKind, Protocol,
-    TlsVersion, Vip, WhenDown,
+    AccessLog, AccessLogTarget, ClientAuth, ClientTls, Config, Distance, ForwardedCertificate, KeyPair,
+    ProbeKind, Protocol, TlsVersion, Vip, WhenDown,
 };
 
 #[path = "../common/mod.rs"]
@@ -248,11 +248,14 @@ fn an_https_service_has_one_certificate_in_short_or_several_in_a_list() {
     );
     assert_eq!(long.certificates, [pair("a"), pair("b")]);
     assert_eq!((long.min_version, long.ticket_keys), (TlsVersion::Tls13, Some("/tickets".into())));
-    assert_eq!(long.clients, Some(ClientAuth { ca: "/ca.pem".into(), required: true }));
+    let (ca, forward) = (|| "/ca.pem".into(), ForwardedCertificate::None);
+    assert_eq!(long.clients, Some(ClientAuth { ca: ca(), required: true, forward }));
     let optional = tls(
-        "{ certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", client-auth = \"optional\" }",
+        "{ certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", client-auth = \"optional\", \
+         forward-client-cert = \"chain\" }",
     );
-    assert_eq!(optional.clients, Some(ClientAuth { ca: "/ca.pem".into(), required: false }));
+    let forward = ForwardedCertificate::Chain;
+    assert_eq!(optional.clients, Some(ClientAuth { ca: ca(), required: false, forward }));
 }
 
 #[test]

@@ -194,8 +194,9 @@ fn serve_http2(
     read_ahead: Vec<u8>,
     peer: SocketAddr,
 ) -> Pin<Box<impl Future<Output = ()>>> {
-    let (scheme, tls) = (client.scheme(), client.handshake().map(Tls::from));
-    Box::pin(h2::serve(worker, open, h2::Whose { listener, peer, scheme, tls }, client, read_ahead))
+    let hop = worker.hop(listener, peer.ip(), client.scheme(), "2", client.certificates());
+    let tls = client.handshake().map(Tls::from);
+    Box::pin(h2::serve(worker, open, h2::Whose { listener, peer, hop, tls }, client, read_ahead))
 }
 
 /// Tells a client that there are too many of them.
@@ -220,7 +221,7 @@ pub(crate) async fn turn_away(
 impl Connection {
     async fn new(worker: Rc<Worker>, listener: usize, client: Stream, peer: SocketAddr) -> Self {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let hop = worker.hop(listener, peer.ip(), client.scheme(), "1.1");
+        let hop = worker.hop(listener, peer.ip(), client.scheme(), "1.1", client.certificates());
         let counters = worker.services[listener].clone();
         let client = Guarded::at_rest(client);
         Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }

@@ -1,12 +1,15 @@
 //! Requests and responses as they should be.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request};
+use proxima_proxy::{Clients, ForwardedCertificate};
 use tokio::sync::mpsc;
 
 use crate::{
     common::{Backend, Lines, Setup, field, soon},
-    support::{answer, get, post, start},
+    pki::{Authority, Wanted},
+    support::{answer, get, post, start, start_with},
 };
 
 /// Tells of each head, and answers it with `response`.
@@ -279,4 +282,21 @@ async fn a_request_is_a_line_in_the_access_log() {
     assert_eq!(outcome, crate::support::Outcome::Status(400));
     let line = &lines.wait(2).await[1];
     assert_eq!((line["end"].as_str(), line["why"].as_str()), (Some("refused"), Some("pseudo-field")));
+}
+
+#[tokio::test]
+async fn backends_learn_of_a_clients_certificate() {
+    let (backend, mut seen) = telling("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let authority = Authority::new();
+    let (issued, own) = (authority.issue(&["localhost"]), authority.issue(&["client"]));
+    let wanted = Wanted { clients: Clients::Required(authority.chain()), ..Wanted::new(&[&issued]) };
+    let server = wanted.server().forwarding(ForwardedCertificate::Chain);
+    let world = start_with(Setup::http(&[backend.address]), authority, server, Some(&own));
+    let mut client = world.client().await;
+    let request = Request::get("https://localhost/").header("client-cert", ":Zm9yZ2Vk:").body(()).unwrap();
+    assert_eq!(client.ask(request, "").await.status(), 200);
+    let head = seen.recv().await.unwrap();
+    let shown = format!(":{}:", BASE64_STANDARD.encode(own.identity_der()));
+    assert_eq!(field(&head, "client-cert"), Some(shown.as_str()), "{head}");
+    assert_eq!(head.to_lowercase().matches("client-cert").count(), 1, "{head}");
 }

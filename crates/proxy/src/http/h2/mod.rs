@@ -68,7 +68,7 @@ struct Link {
 pub(crate) struct Whose {
     pub(crate) listener: usize,
     pub(crate) peer: SocketAddr,
-    pub(crate) scheme: &'static str,
+    pub(crate) hop: Hop,
     pub(crate) tls: Option<Tls>,
 }
 
@@ -78,10 +78,9 @@ pub(crate) async fn serve<S>(worker: Rc<Worker>, _open: Open, whose: Whose, stre
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let Whose { listener, peer, scheme, tls } = whose;
+    let Whose { listener, peer, hop, tls } = whose;
     let counters = worker.services[listener].clone();
     let tally = Tally::new(counters.clone(), worker.timers.clone());
-    let hop = worker.hop(listener, peer.ip(), scheme, "2");
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let streams = Streams::new();
     let link = Rc::new(Link { worker, listener, counters, hop, tally, streams, peer, tls });

@@ -26,6 +26,7 @@ use std::{
 use proxima_http1::Hop;
 use proxima_http3::{Code, Control, GOAWAY_MAX, StreamKind, control_stream, goaway};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
 
 use super::{LINGER, streams::Streams};
 use crate::{
@@ -121,7 +122,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, listener: usize, h
     let Ok(control) = connection.open_uni().await else { return };
     let counters = worker.services[listener].clone();
     let peer = connection.remote_address().ip();
-    let hop = worker.hop(listener, peer, "https", "3");
+    let shown = connection.peer_identity().and_then(|shown| shown.downcast().ok());
+    let shown: Vec<CertificateDer<'static>> = shown.map(|shown| *shown).unwrap_or_default();
+    let hop = worker.hop(listener, peer, "https", "3", &shown);
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let link = Rc::new(Link {
         worker,

@@ -355,6 +355,7 @@ impl Stream {
         self.send.pieces.push(frame.into());
         self.send.ends = to_head;
         if !to_head {
+            scratch.access.sent(text.len() - length);
             self.data(&mut Vec::new(), text.slice(length..), true);
         }
         self.timer.arm_after(LINGER);
