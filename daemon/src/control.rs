@@ -23,8 +23,8 @@ use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
-use proxima_probe::{Checks, ProbeEvent};
-use proxima_proxy::{Beats, DataPlane, Distress, Listener, Snapshot};
+use proxima_probe::{ProbeEvent, ProberHandle};
+use proxima_proxy::{Beats, DataPlane, Distress, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
@@ -34,15 +34,17 @@ use crate::{
     admin::Command,
     attempts::Attempts,
     bfd::BfdSessions,
-    distance::{Distances, Reached},
+    distance::{Distances, Followers, Reached},
     doubt::Doubt,
     groups::Groups,
+    listeners,
     notify::{self, Supervisor},
     observe::{Observers, Seen},
     orders::Orders,
+    probing::ThroughWorkers,
     pulse::Pulse,
     reload::{Outcome, Peers, Progress},
-    routing::{self, Observed},
+    routing::{self, Observed, Ways},
     signals::{Signal, Signals},
     stop::{self, Stop},
     thaw::{self, Gap, Thaw},
@@ -93,6 +95,13 @@ pub(crate) struct Control {
     pub(crate) started: (Instant, Timestamp),
     pub(crate) observed: BTreeMap<BackendId, Observed>,
     pub(crate) distances: Distances,
+    pub(crate) followers: Followers,
+    pub(crate) prober: ProberHandle,
+    pub(crate) via: Arc<ThroughWorkers>,
+    /// How many descriptors this process may have.
+    pub(crate) open_files: usize,
+    /// The ways of probes to the backends that a reload under way brings.
+    pub(crate) arriving: Ways,
     pub(crate) verdicts: BTreeMap<BackendId, (Timestamp, VerdictReason)>,
     pub(crate) groups: Groups,
     pub(crate) group_since: BTreeMap<GroupName, Timestamp>,
@@ -137,7 +146,10 @@ pub(crate) struct Parts {
     pub(crate) tls: Tls,
     pub(crate) access: Access,
     pub(crate) bfd: BfdSessions,
-    pub(crate) checks: Checks,
+    pub(crate) prober: ProberHandle,
+    pub(crate) via: Arc<ThroughWorkers>,
+    pub(crate) open_files: usize,
+    pub(crate) followers: Followers,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
@@ -150,8 +162,21 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, access, bfd, checks, .. } = parts;
-        let Parts { mut observers, vips, log, supervisor, pulse, file, peers, reloads, .. } = parts;
+        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, access, bfd, prober, .. } = parts;
+        let Parts {
+            via,
+            open_files,
+            followers,
+            mut observers,
+            vips,
+            log,
+            supervisor,
+            pulse,
+            file,
+            peers,
+            reloads,
+            ..
+        } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
         let watchdog = Watchdog::new(now, beats.read().count());
@@ -161,12 +186,17 @@ impl Control {
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
-            doubt: Doubt::new(&config, checks),
+            doubt: Doubt::new(&config, prober.checks()),
             distances: Distances::new(&config),
             config,
             journal,
             started: (now, wall),
             observed: BTreeMap::new(),
+            followers,
+            prober,
+            via,
+            open_files,
+            arriving: Ways::new(),
             verdicts: BTreeMap::new(),
             group_since,
             speaker,
@@ -239,7 +269,11 @@ impl Control {
                     }
                 }
                 Some(command) = inputs.commands.recv() => self.handle_command(command),
-                Some(outcome) = inputs.reloads.recv() => self.reloaded(outcome),
+                Some(outcome) = inputs.reloads.recv() => {
+                    // What was told of backends is of those before.
+                    self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
+                    self.reloaded(outcome);
+                }
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
                 () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
@@ -294,15 +328,12 @@ impl Control {
             let accepted = stop.accepts();
             stop.advance(now, &self.config.drain, self.groups.are_withdrawn(), &self.data_plane);
             if accepted && !stop.accepts() {
-                for Listener { service, address, .. } in self.data_plane.listeners() {
-                    let (service, address) = (service.clone(), *address);
-                    self.journal.publish(EventKind::ListenerClosed { service, address });
-                }
+                listeners::tell(&self.journal, &self.data_plane.listeners(), &[]);
             }
         }
-        let (phase, alive) = (self.phase(), self.watchdog.fault().is_none());
+        let phase = self.phase();
         let states = || self.groups.iter().map(|(group, _)| (&group.config().name, group.state()));
-        self.supervisor.turn(now, phase, alive, || notify::status(phase, states()));
+        self.supervisor.turn(now, phase, || notify::status(phase, states()));
     }
 
     /// Nothing of this process ran for a while: what was known before is that much older.
@@ -382,9 +413,10 @@ impl Control {
 
     /// Hands the workers what there is to serve from now.
     pub(crate) fn serve(&mut self) {
-        let snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
-        let access_log = self.access.log();
-        self.snapshot.store(Arc::new(Snapshot { access_log, ..snapshot }));
+        let mut snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
+        snapshot.probed.extend(self.arriving.iter().map(|(backend, way)| (backend.clone(), way.clone())));
+        snapshot.access_log = self.access.log();
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     fn handle_routes(&mut self, reached: impl Iterator<Item = Reached>) {
@@ -397,6 +429,10 @@ impl Control {
         let verdicts: Vec<_> = events.filter_map(|event| self.observe(event)).collect();
         self.rescore(Instant::now());
         self.announce();
+        self.tell_verdicts(verdicts);
+    }
+
+    pub(crate) fn tell_verdicts(&mut self, verdicts: Vec<(Instant, EventKind)>) {
         for (at, kind) in verdicts {
             let event = self.journal.publish_at(kind, at);
             if let EventKind::BackendVerdict { backend, reason, .. } = &event.kind {
@@ -405,32 +441,26 @@ impl Control {
         }
     }
 
-    /// Takes an observation over; returns the verdict it brings, to be told.
-    fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
+    /// Takes an observation over; returns the verdict it brings, to be told. A backend that is no more is passed over.
+    pub(crate) fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
+        let backend = event.backend().clone();
+        let region = self.region_of(&backend)?;
+        let observed = self.observed.entry(backend.clone()).or_default();
+        observed.learn(&event);
+        let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         match event {
-            ProbeEvent::Verdict { backend, from, to, reason, at, evidence_at: _ } => {
-                let observed = self.observed.entry(backend.clone()).or_default();
-                observed.health = to;
+            ProbeEvent::Verdict { from, to, reason, at, .. } => {
                 self.doubt.decided(&backend);
-                let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
                 let reason = words::verdict_reason(&reason);
-                let region = self.region_of(&backend);
                 Some((at, EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us }))
             }
-            ProbeEvent::Rtt { backend, rtt } => {
-                self.observed.entry(backend).or_default().rtt = Some(rtt);
-                None
-            }
-            ProbeEvent::Share { backend, share } => {
-                self.observed.entry(backend).or_default().share = share;
-                None
-            }
+            ProbeEvent::Rtt { .. } | ProbeEvent::Share { .. } => None,
         }
     }
 
-    fn region_of(&self, backend: &BackendId) -> proxima_types::RegionName {
-        let listed = self.config.pools[backend.pool()].backends.iter().find(|listed| listed.id == *backend);
-        listed.map_or_else(|| self.config.pop.region.clone(), |backend| backend.region.clone())
+    fn region_of(&self, backend: &BackendId) -> Option<proxima_types::RegionName> {
+        let backends = &self.config.pools.get(backend.pool())?.backends;
+        backends.iter().find(|listed| listed.id == *backend).map(|listed| listed.region.clone())
     }
 
     /// True when the daemon has to end at once.

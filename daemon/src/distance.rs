@@ -17,7 +17,7 @@ use std::{
 use proxima_bgp_speaker::{BestPathRules, Route, SpeakerHandle, Watch};
 use proxima_config::{Backend, Config, Distance};
 use proxima_types::Prefix;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::AbortHandle};
 
 use crate::speaker::best_path;
 
@@ -60,6 +60,17 @@ impl Distances {
             rules: best_path(config),
             routes: BTreeMap::new(),
             places: BTreeMap::new(),
+        }
+    }
+
+    /// Takes another configuration. What is known of routes to its backends stays known.
+    pub(crate) fn reconfigure(&mut self, config: &Config) {
+        let mut before = std::mem::replace(self, Self::new(config));
+        if self.by == Distance::Bgp {
+            let backends = config.pools.values().flat_map(|pool| &pool.backends);
+            let addresses: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+            before.routes.retain(|address, _| addresses.contains(address));
+            self.learn(before.routes.into_iter().map(|(address, route)| (address, Some(route))));
         }
     }
 
@@ -109,17 +120,41 @@ impl Distances {
     }
 }
 
-/// Watches the routes to all backends, if they matter. The tasks end with the speaker, or when nobody listens.
-pub(crate) fn watch(config: &Config, speaker: &SpeakerHandle) -> mpsc::Receiver<Reached> {
-    let (changes, receiver) = mpsc::channel(QUEUE);
-    if config.data_plane.distance == Distance::Bgp {
-        let backends = config.pools.values().flat_map(|pool| &pool.backends);
+/// Watches the routes to all backends, if they matter.
+#[derive(Debug)]
+pub(crate) struct Followers {
+    speaker: SpeakerHandle,
+    changes: mpsc::Sender<Reached>,
+    /// They end with the speaker, or when nobody listens.
+    tasks: BTreeMap<IpAddr, AbortHandle>,
+}
+
+impl Followers {
+    /// Nothing is followed yet. What is comes to the receiver.
+    pub(crate) fn new(speaker: SpeakerHandle) -> (Self, mpsc::Receiver<Reached>) {
+        let (changes, receiver) = mpsc::channel(QUEUE);
+        (Self { speaker, changes, tasks: BTreeMap::new() }, receiver)
+    }
+
+    /// Watches what `config` has, and nothing else, from now on.
+    pub(crate) fn follow(&mut self, config: &Config) {
+        let matter = config.data_plane.distance == Distance::Bgp;
+        let backends = config.pools.values().filter(|_| matter).flat_map(|pool| &pool.backends);
         let addresses: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+        self.tasks.retain(|address, task| {
+            let stays = addresses.contains(address);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
         for address in addresses {
-            tokio::spawn(follow(address, speaker.clone(), changes.clone()));
+            let (speaker, changes) = (&self.speaker, &self.changes);
+            self.tasks.entry(address).or_insert_with(|| {
+                tokio::spawn(follow(address, speaker.clone(), changes.clone())).abort_handle()
+            });
         }
     }
-    receiver
 }
 
 async fn follow(address: IpAddr, speaker: SpeakerHandle, changes: mpsc::Sender<Reached>) {

@@ -7,11 +7,11 @@ use std::{
 
 use proxima_announce::{
     Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
-    Origin, Output, Override, View, WhenDown, Withdrawn,
+    Origin, Output, View, WhenDown, Withdrawn,
 };
 use proxima_config::{Backend, Config, Withdrawals};
 use proxima_health::{Degradation, Member, RegionScore, region_score};
-use proxima_types::{Announcement, BackendId, GroupName, Prefix, ReachState, ServiceName};
+use proxima_types::{Announcement, BackendId, GroupName, Health, Prefix, ServiceName};
 
 use crate::routing::Observed;
 
@@ -113,7 +113,7 @@ impl Groups {
 
     /// Whether nothing is announced.
     pub(crate) fn are_withdrawn(&self) -> bool {
-        self.announcer.groups().all(|group| group.state() == ReachState::Withdrawn)
+        self.announcer.is_silent()
     }
 
     /// Each group with the services that gate it.
@@ -153,10 +153,7 @@ impl Groups {
         let mut tried = self.clone();
         tried.reconfigure(now, config);
         tried.score(now, config, believed, &|_| Vec::new());
-        let silent = |group: &Group| {
-            group.by_health_alone() == ReachState::Withdrawn && group.order().verb != Override::Announce
-        };
-        !self.are_withdrawn() && tried.announcer.groups().all(silent)
+        self.announcer.would_fall_silent(&tried.announcer)
     }
 }
 
@@ -203,16 +200,25 @@ fn score(
     believed: &impl Fn(&BackendId) -> Observed,
 ) -> RegionScore {
     region_score(services.iter().map(|name| {
-        let members = config.services[name].pools().into_iter().flat_map(|pool| {
-            let scored = config.pools[pool].backends.iter().filter(|backend| counts(config, backend));
-            scored.map(|backend| {
-                let Observed { health, share, .. } = believed(&backend.id);
-                let (weight, shared) = (backend.weight, backend.shared);
-                Member { backend: &backend.id, weight, health, share, shared }
-            })
-        });
-        (name, members)
+        let pools = config.services[name].pools().into_iter().map(|pool| &config.pools[pool]);
+        let scored = pools.flat_map(|pool| &pool.backends).filter(|backend| counts(config, backend));
+        let scored: Vec<_> = scored.map(|backend| (backend, believed(&backend.id))).collect();
+        (name, members(&scored))
     }))
+}
+
+/// Those that count. What a reload has added does so from its first verdict on: no score falls for what nothing is known of. Where
+/// there is nothing else it counts as any that is unknown: no region is up for what nothing is known of.
+fn members<'a>(scored: &[(&'a Backend, Observed)]) -> Vec<Member<'a>> {
+    let is_known = |observed: &Observed| !observed.is_new || observed.health != Health::Unknown;
+    let has_known = scored.iter().any(|(backend, observed)| !backend.shared && is_known(observed));
+    let counting =
+        scored.iter().filter(|(backend, observed)| is_known(observed) || (!backend.shared && !has_known));
+    let member = |(backend, observed): &(&'a Backend, Observed)| {
+        let Observed { health, share, .. } = *observed;
+        Member { backend: &backend.id, weight: backend.weight, health, share, shared: backend.shared }
+    };
+    counting.map(member).collect()
 }
 
 fn core_config(config: &Config) -> AnnouncerConfig {
@@ -259,7 +265,7 @@ fn group_config(config: &Config, group: &proxima_config::Group) -> GroupConfig {
 
 #[cfg(test)]
 mod tests {
-    use proxima_types::Health;
+    use proxima_announce::Override;
 
     use super::*;
 
@@ -305,5 +311,24 @@ mod tests {
         let order = Order { verb: Override::Announce, ..Order::default() };
         groups.order(now, &"web".parse().unwrap(), order);
         assert!(!groups.would_fall_silent(now, &strict, &half), "an operator wants it announced");
+    }
+    #[test]
+    fn what_a_reload_has_added_counts_from_its_first_verdict_on_unless_there_is_nothing_else() {
+        let config = config("eu", "when-down = \"stay\"");
+        let new = Observed { is_new: true, ..Observed::default() };
+        let up = Observed { health: Health::Up, ..Observed::default() };
+        let down = Observed { health: Health::Down, ..Observed::default() };
+        for (first, second, score, unknown) in [
+            (up, Observed::default(), 0.5, true),
+            (up, new, 1.0, false),
+            (down, new, 0.0, false),
+            (up, Observed { health: Health::Down, ..new }, 0.5, false),
+            (new, new, 0.0, true),
+        ] {
+            let believed =
+                |backend: &BackendId| if backend.to_string() == "app/eu-1" { first } else { second };
+            let found = super::score(&config, &["web".parse().unwrap()], &believed);
+            assert_eq!((found.score.share(), found.unknown), (score, unknown), "{first:?} {second:?}");
+        }
     }
 }

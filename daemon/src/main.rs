@@ -40,6 +40,7 @@ mod descriptors;
 mod distance;
 mod doubt;
 mod groups;
+mod listeners;
 mod metrics_server;
 mod neighbours;
 mod notify;
@@ -120,7 +121,8 @@ fn run(args: &Args) -> Result<End> {
     runtime.block_on(async {
         let daemon = Daemon::start(config, path, prometheus, log.filter()).await?;
         priority::raise();
-        let ended = daemon.run().await;
+        // A box: it is large.
+        let ended = Box::pin(daemon.run()).await;
         priority::lower();
         ended
     })
@@ -136,14 +138,18 @@ fn begin_anew() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A panic in any task of the control thread ends the process: half a control plane would keep routes alive that
-/// nobody watches any more.
+/// The threads that the control thread relies on: received routes, and BFD.
+const HELPERS: [&str; 2] = ["rib", "bfd"];
+
+/// A panic in any task of the control thread, or in a thread that it relies on, ends the process: half a control plane would
+/// keep routes alive that nobody watches any more.
 fn die_with_the_control_thread() {
     let control = std::thread::current().id();
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        if std::thread::current().id() == control {
+        let thread = std::thread::current();
+        if thread.id() == control || thread.name().is_some_and(|name| HELPERS.contains(&name)) {
             std::process::abort();
         }
     }));

@@ -5,6 +5,7 @@ mod traffic;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -84,11 +85,12 @@ async fn elsewhere() -> impl IntoResponse {
 }
 
 /// Takes over what the control task and the data plane say, and renders it all. When the control task does not answer, the
-/// metrics it feeds stay as they were: those counted elsewhere still tell.
+/// metrics stay as they were.
 pub(crate) async fn scrape(
     control: &ControlClient,
     catchment: Option<&proxima_catchment_io::Counters>,
     prometheus: &Prometheus,
+    last: &Mutex<String>,
 ) -> String {
     if let Some(counters) = catchment {
         traffic::record_catchment(&counters.read());
@@ -96,15 +98,21 @@ pub(crate) async fn scrape(
     let mut histograms = String::new();
     if let Err(error) = refresh(control, &mut histograms).await {
         tracing::warn!(%error, "metrics are rendered as they were");
+        return last.lock().unwrap_or_else(PoisonError::into_inner).clone();
     }
-    prometheus.render() + &histograms
+    let text = prometheus.render() + &histograms;
+    last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&text);
+    text
 }
 
 async fn refresh(control: &ControlClient, histograms: &mut String) -> Result<(), ControlError> {
     traffic::record(&control.traffic().await?, histograms);
-    metrics::record_status(&control.status().await?);
-    metrics::record_peers(&control.peers().await?);
-    metrics::record_backends(&control.backends().await?);
+    let (status, peers, backends) =
+        (control.status().await?, control.peers().await?, control.backends().await?);
+    metrics::record_status(&status);
+    metrics::record_peers(&peers);
+    metrics::record_backends(&backends);
+    metrics::record_events(&status, &peers, &backends);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proxima_api::EventKind;
 use proxima_bfd_io::{BfdEvent, Meaning};
-use proxima_bgp_speaker::{BfdState, SpeakerEvent, UpdateContent};
+use proxima_bgp_speaker::{BfdState, Held, SpeakerEvent, State, UpdateContent};
 use proxima_types::PeerName;
 
 use crate::{attempts::Step, control::Control, words};
@@ -16,6 +16,9 @@ impl Control {
     pub(crate) fn handle_speaker(&mut self, event: SpeakerEvent) {
         let (kind, at) = match event {
             SpeakerEvent::StateChanged { peer, from, to, cause, at } => {
+                if from == State::Established && self.is_shut_down(&peer) {
+                    self.bfd.hold_down(&peer, true);
+                }
                 let (from, to) = (words::session_state(from), words::session_state(to));
                 let step = Step { from, to, reason: words::session_reason(&cause), at };
                 for Step { from, to, reason, at } in self.attempts.tell(&peer, step) {
@@ -47,6 +50,12 @@ impl Control {
             }
         };
         self.journal.publish_at(kind, at);
+    }
+
+    /// Whether an operator holds the peer's session down.
+    fn is_shut_down(&self, peer: &PeerName) -> bool {
+        let status = self.speaker.peers().into_iter().find(|status| status.name == *peer);
+        status.is_some_and(|status| matches!(status.session.held, Some(Held::Shutdown(_))))
     }
 
     /// A path to a peer works, or no longer does. The session is told first, the journal after.

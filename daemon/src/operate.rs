@@ -181,7 +181,13 @@ impl Control {
             return;
         }
         match &verb {
-            PeerVerb::Shutdown(_) => self.bfd.hold_down(&peer, true),
+            PeerVerb::Shutdown(_) => {
+                // A session that stands is drained first, and watched meanwhile: its end says when BFD is over.
+                let resting = concerned.iter().filter(|status| status.session.state != State::Established);
+                for status in resting {
+                    self.bfd.hold_down(&status.name, true);
+                }
+            }
             PeerVerb::Up | PeerVerb::Reset => self.bfd.hold_down(&peer, false),
             PeerVerb::Refresh => {}
         }

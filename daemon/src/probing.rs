@@ -1,5 +1,7 @@
 //! From configured pools to what the prober is to do, and the way it has through the data plane.
 
+use std::net::SocketAddr;
+
 use proxima_config::{Backend, Config, Pool, Via};
 use proxima_health::{Percent, Settings};
 use proxima_probe::{Carries, Connecting, ProbeTarget};
@@ -35,12 +37,12 @@ fn target(pool: &Pool, backend: &Backend) -> ProbeTarget {
 pub(crate) struct ThroughWorkers(pub(crate) ProbeEntrance);
 
 impl proxima_probe::Via for ThroughWorkers {
-    fn connect(&self, backend: &BackendId, carries: Carries) -> Connecting<'_> {
+    fn connect(&self, backend: &BackendId, address: SocketAddr, carries: Carries) -> Connecting<'_> {
         let backend = backend.clone();
         let protocol = match carries {
             Carries::Bytes => Protocol::Tcp,
             Carries::Requests => Protocol::Http,
         };
-        Box::pin(async move { self.0.connect(&backend, protocol).await })
+        Box::pin(async move { self.0.connect(&backend, address, protocol).await })
     }
 }

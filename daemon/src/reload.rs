@@ -1,30 +1,46 @@
 //! Reading the configuration again.
 //!
 //! ```text
-//!  SIGHUP, `proxima reload` ─▶ plan: parse, compare, read keys ─▶ apply, beside the control task ─▶ in force
-//!                                │ anything wrong                    │ a peer can't be changed: taken back
-//!                                ▼                                   ▼
+//!  SIGHUP, `proxima reload` ─▶ plan: parse, compare, read keys ─▶ prepare: VIPs, sockets, first verdicts of new backends
+//!                                │ anything wrong                   │ what can't be had, or nothing would be announced
+//!                                ▼                                  ▼
 //!                              refused as a whole, nothing changed, told in the journal
+//!                                                                   ▲
+//!                                                                   │ a peer can't be changed: taken back
+//!  answered ◀─ every worker has it ◀─ in force, at one stroke ◀─ carry out: peers ◀─┘
 //! ```
 //!
-//! Peers, monitoring stations, table dumps, announcement groups, TLS of services, `[limits]`, `[access-log]`, `[drain]` and the log's level change
-//! while the daemon runs; certificates, keys and ticket keys are read again whatever the file says. Unchanged peers' sessions are not touched, and an unchanged route sends no UPDATE. Any other change needs a restart, and then nothing
-//! of the file is applied: what runs is always one file, whole.
+//! What takes time is done beside the control task. What needs a restart refuses the file, and then nothing of it is applied: what
+//! runs is always one file, whole. `refuse` says what that is; everything else changes while the daemon runs. Certificates, keys and
+//! ticket keys are read again whatever the file says. What is the same is not touched: no session, no UPDATE, no listener, no
+//! probe, no connection.
 //!
-//! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last.
+//! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last. New addresses
+//! are bound, and new backends probed, before anything else changes.
 
+mod newcomers;
 mod peers;
 mod refuse;
 
-use std::{fmt, fs, path::Path, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 use proxima_api::{ErrorBody, EventKind, ReloadRequest, Reloaded, Reloads};
 use proxima_bgp_speaker::AllowList;
 use proxima_config::{Changes, Config, ConfigErrors, Part};
-use proxima_types::GroupName;
+use proxima_health::Percent;
+use proxima_probe::ProbeEvent;
+use proxima_proxy::Prepared;
+use proxima_types::{BackendId, GroupName, Health};
 
 pub(crate) use self::peers::Peers;
 use self::{
+    newcomers::Findings,
     peers::{Step, carry_out, steps},
     refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
 };
@@ -32,6 +48,8 @@ use crate::{
     access::Access,
     admin::{CommandRefusal, Reply},
     control::Control,
+    descriptors, listeners, probing,
+    routing::{self, Observed},
     speaker::{bmp_config, mrt_config},
     tls::Tls,
     vips,
@@ -64,8 +82,41 @@ pub(crate) struct Plan {
     watchers: bool,
     /// Groups that are new.
     newcomers: Vec<GroupName>,
-    /// Whether groups, or what holds for all of them, differ.
-    regroup: bool,
+    /// Backends that are new, or at another address.
+    arriving: BTreeSet<BackendId>,
+    groups: Regroup,
+    force: bool,
+}
+
+/// What of the groups differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Regroup {
+    Nothing,
+    /// What makes their scores.
+    Scores,
+    /// What is announced, or what holds for all of them; the scores may differ as well.
+    Groups,
+}
+
+/// What a plan needs, and has.
+pub(crate) struct Means {
+    sockets: Prepared,
+    findings: Findings,
+}
+
+/// How far a reload has come.
+pub(crate) struct Outcome {
+    stage: Stage,
+    asked: Asked,
+}
+
+enum Stage {
+    /// Whether there is what the plan needs.
+    Prepared(Box<Plan>, Result<Means, String>),
+    /// Whether peers are as planned.
+    CarriedOut(Box<Plan>, Means, Result<(), String>),
+    /// The workers serve by it.
+    Served(Box<Reloaded>),
 }
 
 /// A name's changes in the interface's words.
@@ -76,13 +127,6 @@ fn reloads<N: fmt::Display>(changes: &Changes<N>) -> Reloads {
         removed: words(&changes.removed),
         changed: words(&changes.changed),
     }
-}
-
-/// A plan that was carried out, or could not be.
-pub(crate) struct Outcome {
-    plan: Plan,
-    result: Result<(), String>,
-    asked: Asked,
 }
 
 impl Control {
@@ -105,47 +149,114 @@ impl Control {
         match self.plan(request) {
             Ok(plan) => {
                 self.reloading = Progress::Busy;
-                let (speaker, vips, done) = (self.speaker.clone(), self.vips.clone(), self.reloads.clone());
-                let stay = vips::wanted(&self.config);
-                tokio::spawn(async move {
-                    let result = match vips.add(&vips::wanted(&plan.config)).await {
-                        Ok(()) => carry_out(&speaker, &plan.steps).await.map_err(|error| error.to_string()),
-                        Err(error) => Err(error.to_string()),
-                    };
-                    if result.is_err() {
-                        vips.keep(stay, std::time::Duration::ZERO);
-                    } else if plan.watchers {
-                        let bgp = &plan.config.bgp;
-                        let stations = bgp.bmp.iter().map(bmp_config).collect();
-                        speaker.set_watchers(stations, bgp.mrt.as_ref().map(mrt_config)).await;
-                    }
-                    // The control task is gone only when the daemon ends.
-                    done.send(Outcome { plan, result, asked }).await.ok();
-                });
+                self.prepare(plan, asked);
             }
             Err(body) => self.refuse(body, asked),
         }
     }
 
-    /// Takes the new configuration over, or tells why the old one stays.
+    /// Takes a reload a step further.
     pub(crate) fn reloaded(&mut self, outcome: Outcome) {
-        let Outcome { plan, result, asked } = outcome;
-        let progress = std::mem::take(&mut self.reloading);
-        match result {
-            Ok(()) => self.take_over(plan, asked),
-            Err(error) => {
+        let Outcome { stage, asked } = outcome;
+        match stage {
+            Stage::Prepared(..) if self.is_stopping() => {
+                self.give_up(refusal("the daemon is stopping", "reload after the next start"), asked);
+            }
+            Stage::Prepared(plan, Ok(means)) => match self.judge(&plan, &means) {
+                Ok(()) => return self.carry_out(plan, means, asked),
+                Err(body) => self.give_up(body, asked),
+            },
+            Stage::CarriedOut(plan, means, Ok(())) => return self.take_over(*plan, means, asked),
+            Stage::Prepared(_, Err(error)) | Stage::CarriedOut(_, _, Err(error)) => {
                 let hint =
                     "the file is sound, but this host can't do what it asks for; all is as it was before";
-                self.refuse(refusal(error, hint), asked);
+                self.give_up(refusal(error, hint), asked);
+            }
+            Stage::Served(changes) => {
+                self.supervisor.reloaded(None);
+                self.journal.publish(EventKind::Reloaded { changes: changes.clone() });
+                answer(asked, Ok(*changes));
             }
         }
-        if progress == Progress::BusyThenAgain {
+        if std::mem::take(&mut self.reloading) == Progress::BusyThenAgain {
             self.reload(ReloadRequest::default(), None);
         }
     }
 
-    fn take_over(&mut self, plan: Plan, asked: Asked) {
-        let Plan { config, peers, tls, access, changes, newcomers, regroup, .. } = plan;
+    /// Gets what the plan needs, beside the control task.
+    fn prepare(&mut self, plan: Plan, asked: Asked) {
+        let (data_plane, vips, done) =
+            (Arc::clone(&self.data_plane), self.vips.clone(), self.reloads.clone());
+        let mut targets = probing::targets(&plan.config);
+        targets.retain(|target| plan.arriving.contains(&target.backend));
+        // The workers are to know the way before it is probed.
+        self.arriving = routing::probed(&plan.config, &plan.tls);
+        self.arriving.retain(|(backend, _), _| plan.arriving.contains(backend));
+        if !self.arriving.is_empty() {
+            self.serve();
+        }
+        let (via, seed) = (Arc::clone(&self.via), crate::start::seed());
+        tokio::spawn(async move {
+            let sockets = match vips.add(&vips::wanted(&plan.config)).await {
+                Ok(()) => {
+                    data_plane.prepare(listeners::wanted(&plan.config)).map_err(|error| error.to_string())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let means = match sockets {
+                Ok(sockets) => {
+                    let findings = newcomers::first_verdicts(targets, via, seed).await;
+                    Ok(Means { sockets, findings })
+                }
+                Err(error) => Err(error),
+            };
+            // The control task is gone only when the daemon ends.
+            done.send(Outcome { stage: Stage::Prepared(Box::new(plan), means), asked }).await.ok();
+        });
+    }
+
+    /// Whether anything would be announced, by what is known of backends, those included that are new.
+    fn judge(&self, plan: &Plan, means: &Means) -> Result<(), ErrorBody> {
+        let mut found: BTreeMap<&BackendId, Observed> =
+            plan.arriving.iter().map(|backend| (backend, NEW)).collect();
+        for event in &means.findings {
+            found.entry(event.backend()).or_insert(NEW).learn(event);
+        }
+        let believed =
+            |backend: &BackendId| found.get(backend).copied().unwrap_or_else(|| self.believed(backend));
+        if !plan.force && self.groups.would_fall_silent(Instant::now(), &plan.config, &believed) {
+            return Err(falls_silent());
+        }
+        Ok(())
+    }
+
+    /// Changes the peers, beside the control task.
+    fn carry_out(&self, plan: Box<Plan>, means: Means, asked: Asked) {
+        let (speaker, done) = (self.speaker.clone(), self.reloads.clone());
+        tokio::spawn(async move {
+            let result = carry_out(&speaker, &plan.steps).await.map_err(|error| error.to_string());
+            if result.is_ok() && plan.watchers {
+                let bgp = &plan.config.bgp;
+                let stations = bgp.bmp.iter().map(bmp_config).collect();
+                speaker.set_watchers(stations, bgp.mrt.as_ref().map(mrt_config)).await;
+            }
+            done.send(Outcome { stage: Stage::CarriedOut(plan, means, result), asked }).await.ok();
+        });
+    }
+
+    /// All is as it was before.
+    fn give_up(&mut self, body: ErrorBody, asked: Asked) {
+        self.vips.keep(vips::wanted(&self.config), std::time::Duration::ZERO);
+        if !std::mem::take(&mut self.arriving).is_empty() {
+            self.serve();
+        }
+        self.refuse(body, asked);
+    }
+
+    /// The plan is in force when this returns; the workers have it a moment later.
+    fn take_over(&mut self, plan: Plan, means: Means, asked: Asked) {
+        let Plan { config, peers, tls, access, changes, newcomers, arriving, groups, .. } = plan;
+        let Means { sockets, findings } = means;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
         }
@@ -158,12 +269,17 @@ impl Control {
         let before = std::mem::replace(&mut self.config, config);
         self.tls = tls;
         self.access = access;
-        let differs = before.limits != self.config.limits || before.access_log != self.config.access_log;
-        if !changes.tls.is_empty() || differs {
-            self.serve();
-        }
-        if regroup {
-            self.take_over_groups(&before, &newcomers);
+        self.arriving.clear();
+        let verdicts = self.take_over_backends(&before, arriving, findings);
+        self.distances.reconfigure(&self.config);
+        self.followers.follow(&self.config);
+        let listened = self.data_plane.listeners();
+        self.serve();
+        let max_descriptors =
+            descriptors::for_clients(self.open_files, &self.config, self.data_plane.workers());
+        let taking = self.data_plane.reconfigure(sockets, Some(max_descriptors), self.config.drain.streams);
+        if groups != Regroup::Nothing {
+            self.take_over_groups(&before, &newcomers, groups);
         }
         if before.log.level != self.config.log.level {
             self.set_log_level();
@@ -171,9 +287,37 @@ impl Control {
         // An observing peer may be another one now.
         self.observers.follow(&self.config, &self.speaker);
         self.vips.keep(vips::wanted(&self.config), self.config.drain.withdrawn);
-        self.supervisor.reloaded(None);
-        self.journal.publish(EventKind::Reloaded { changes: Box::new(changes.clone()) });
-        answer(asked, Ok(changes));
+        self.tell_verdicts(verdicts);
+        listeners::tell(&self.journal, &listened, &self.data_plane.listeners());
+        let done = self.reloads.clone();
+        tokio::spawn(async move {
+            if !taking.over().await {
+                tracing::error!("a worker does not take over what a reload has changed");
+            }
+            done.send(Outcome { stage: Stage::Served(Box::new(changes)), asked }).await.ok();
+        });
+    }
+
+    /// The backends of the configuration in force, which are others than `before`. Returns what is to be told of them.
+    fn take_over_backends(
+        &mut self,
+        before: &Config,
+        arriving: BTreeSet<BackendId>,
+        findings: Findings,
+    ) -> Vec<(Instant, EventKind)> {
+        for backend in newcomers::gone(before, &self.config) {
+            self.observed.remove(&backend);
+            self.verdicts.remove(&backend);
+        }
+        for backend in arriving {
+            self.verdicts.remove(&backend);
+            self.observed.insert(backend, NEW);
+        }
+        let verdicts = findings.into_iter().filter_map(|event| self.observe(event)).collect();
+        let observed = &self.observed;
+        let known = |backend: &BackendId| observed.get(backend).map_or(Health::Unknown, |it| it.health);
+        self.prober.reconfigure(probing::targets(&self.config), known);
+        verdicts
     }
 
     fn set_log_level(&self) {
@@ -184,16 +328,21 @@ impl Control {
         }
     }
 
-    /// The groups of the configuration in force, which are others than `before`.
-    fn take_over_groups(&mut self, before: &Config, newcomers: &[GroupName]) {
+    /// The groups of the configuration in force, or what makes their scores, which are others than `before`.
+    fn take_over_groups(&mut self, before: &Config, newcomers: &[GroupName], differs: Regroup) {
         let now = Instant::now();
-        self.allow(before.prefixes().into_iter().chain(self.config.prefixes()).collect());
+        let reannounce = differs == Regroup::Groups;
+        if reannounce {
+            self.allow(before.prefixes().into_iter().chain(self.config.prefixes()).collect());
+        }
         self.regroup(now, newcomers);
         let since = self.wall(now);
         self.group_since.retain(|name, _| self.config.groups.contains_key(name));
         self.group_since.extend(newcomers.iter().map(|name| (name.clone(), since)));
         self.announce();
-        self.allow(self.config.prefixes());
+        if reannounce {
+            self.allow(self.config.prefixes());
+        }
     }
 
     /// From now on only these may be announced; what is desired is among them.
@@ -218,10 +367,6 @@ impl Control {
         needs_no_restart(&self.config, &config, &diff)?;
         if !request.force {
             empties_nothing(&diff)?;
-            let believed = |backend: &_| self.believed(backend);
-            if self.groups.would_fall_silent(Instant::now(), &config, &believed) {
-                return Err(falls_silent());
-            }
         }
         let peers = Peers::of(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed; correct it, then reload again")
@@ -238,8 +383,13 @@ impl Control {
                 .map_err(|error| refusal(format!("{error:#}"), "nothing was changed"))?;
         }
         let (steps, told) = steps(&self.peers, &peers);
-        let regroup = !diff.groups.is_empty() || diff.other.contains(&Part::Limits);
-        let newcomers = diff.groups.added.clone();
+        let groups = match () {
+            () if !diff.groups.is_empty() || diff.other.contains(&Part::Limits) => Regroup::Groups,
+            () if !diff.services.is_empty() || !diff.pools.is_empty() => Regroup::Scores,
+            () => Regroup::Nothing,
+        };
+        let (newcomers, force) = (diff.groups.added.clone(), request.force);
+        let arriving = newcomers::of(&self.config, &config);
         let watchers = diff.other.contains(&Part::Mrt) || !diff.bmp.is_empty();
         let changes = Reloaded {
             peers: told,
@@ -247,11 +397,26 @@ impl Control {
             groups: reloads(&diff.groups),
             services: reloads(&diff.services),
             pools: reloads(&diff.pools),
+            backends: reloads(&diff.backends),
             regions: reloads(&diff.regions),
             tls: tls.differing(&self.tls),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, tls, access, changes, steps, watchers, newcomers, regroup })
+        Ok(Plan { config, peers, tls, access, changes, steps, watchers, newcomers, arriving, groups, force })
+    }
+}
+
+/// Of a backend that has just been added.
+const NEW: Observed = Observed { health: Health::Unknown, rtt: None, share: Percent::FULL, is_new: true };
+
+impl Observed {
+    /// Takes over what a probe has found out.
+    pub(crate) fn learn(&mut self, event: &ProbeEvent) {
+        match event {
+            ProbeEvent::Verdict { to, .. } => *self = Self { health: *to, is_new: false, ..*self },
+            ProbeEvent::Rtt { rtt, .. } => self.rtt = Some(*rtt),
+            ProbeEvent::Share { share, .. } => self.share = *share,
+        }
     }
 }
 

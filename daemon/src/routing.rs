@@ -3,7 +3,8 @@
 //! The fence comes first: candidates enter [`Levels`] only through [`Fence::admit`], once per snapshot.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -27,6 +28,8 @@ pub(crate) struct Observed {
     pub(crate) rtt: Option<Duration>,
     /// How much of its weight it offers, as its agent says.
     pub(crate) share: Percent,
+    /// A reload has added it, and there was no verdict yet: it is no part of a score before.
+    pub(crate) is_new: bool,
 }
 
 /// The snapshot for these observations, without an access log. Routes that share a pool and a fence share their levels.
@@ -69,10 +72,10 @@ pub(crate) fn snapshot(
         (service.name.clone(), served)
     });
     let services = services.collect();
-    let probed_tls = probed_pools(config)
-        .flat_map(|pool| std::iter::repeat_n(tls.client(&pool.name).cloned(), pool.backends.len()));
-    let (probed_tls, limits) = (probed_tls.collect(), client_limits(&config.limits));
-    Snapshot { services, probed_tls, limits, access_log: None }
+    let backends = config.pools.values().flat_map(|pool| &pool.backends);
+    let backends = Arc::new(backends.map(|backend| (backend.id.clone(), backend.address)).collect());
+    let (probed, limits) = (probed(config, tls), client_limits(&config.limits));
+    Snapshot { services, backends, probed, limits, access_log: None }
 }
 
 fn client_limits(limits: &Limits) -> ClientLimits {
@@ -84,10 +87,13 @@ fn client_limits(limits: &Limits) -> ClientLimits {
     ClientLimits { connections_per_ip, body_rate: BodyRate { request, response, grace, streams } }
 }
 
-/// The ways of probes that go through the data plane: one for each of their backends, whatever its verdict is.
+/// The ways of probes that go through the data plane, by backend.
+pub(crate) type Ways = HashMap<(BackendId, SocketAddr), Upstream>;
+
+/// One for each of the backends that are probed so, whatever its verdict is.
 ///
 /// A probe carries nobody's data, so no fence is in its way.
-pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
+pub(crate) fn probed(config: &Config, tls: &Tls) -> Ways {
     let upstream = |pool: &Pool, candidate: Candidate| {
         let timeout = pool.probe.timeout;
         let timeouts = Timeouts {
@@ -97,20 +103,17 @@ pub(crate) fn probed(config: &Config) -> Vec<Upstream> {
             idle: 3 * pool.probe.interval + timeout,
             total: None,
         };
+        let key = (candidate.backend.clone(), candidate.address);
         let candidate = Candidate { health: Health::Up, weight: Weight::default(), ..candidate };
         let levels = Arc::new(levels(config, None, std::iter::once(candidate)));
-        let protocol = spoken(pool.protocol);
-        Upstream { levels, policy: PolicyKind::default(), protocol, tls: None, timeouts, late: None }
+        let (protocol, tls) = (spoken(pool.protocol), tls.client(&pool.name).cloned());
+        (key, Upstream { levels, policy: PolicyKind::default(), protocol, tls, timeouts, late: None })
     };
     let (observed, distances) = (BTreeMap::new(), Distances::new(config));
-    let of_pool = |pool: &Pool| -> Vec<Upstream> {
+    let of_pool = |pool: &Pool| -> Vec<_> {
         candidates(config, pool, &observed, &distances).map(|candidate| upstream(pool, candidate)).collect()
     };
-    probed_pools(config).flat_map(of_pool).collect()
-}
-
-fn probed_pools(config: &Config) -> impl Iterator<Item = &Pool> {
-    config.pools.values().filter(|pool| pool.probe.via == Via::Service)
+    config.pools.values().filter(|pool| pool.probe.via == Via::Service).flat_map(of_pool).collect()
 }
 
 fn http_route(
@@ -133,7 +136,8 @@ fn candidates<'a>(
     distances: &'a Distances,
 ) -> impl Iterator<Item = Candidate> + 'a {
     pool.backends.iter().map(|backend| {
-        let Observed { health, rtt, share } = observed.get(&backend.id).copied().unwrap_or_default();
+        let Observed { health, rtt, share, is_new: _ } =
+            observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
             address: backend.address,
@@ -191,6 +195,7 @@ mod tests {
             health: Health::Up,
             rtt: Some(Duration::from_millis(millis)),
             share: Percent::FULL,
+            is_new: false,
         };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
     }
@@ -224,15 +229,18 @@ mod tests {
     #[test]
     fn each_backend_of_a_pool_probed_via_the_service_has_a_way_for_probes_whatever_its_verdict() {
         let config = Config::parse(CONFIG, "two-jurisdictions.toml").unwrap();
-        assert!(probed(&config).is_empty());
+        let tls = Tls::load(&config).unwrap();
+        assert!(probed(&config, &tls).is_empty());
         let text = CONFIG.replacen("probe = {", "probe = { via = \"service\",", 1);
         let config =
             Config::parse(&text, "two-jurisdictions.toml").unwrap_or_else(|errors| panic!("{errors}"));
-        let probed = probed(&config);
-        let ways: Vec<_> = probed.iter().map(|upstream| upstream.levels.candidates()).collect();
-        assert!(ways.iter().all(|way| way.len() == 1));
-        let backends: Vec<_> = ways.iter().map(|way| way[0].backend.to_string()).collect();
-        assert_eq!(backends, ["app/eu-1", "app/eu-2", "app/us-1", "app/apac-1"]);
+        let probed = probed(&config, &tls);
+        for ((backend, address), upstream) in &probed {
+            let [way] = upstream.levels.candidates() else { panic!("{backend} has one way") };
+            assert_eq!((&way.backend, &way.address), (backend, address));
+        }
+        let backends: BTreeSet<_> = probed.keys().map(|(backend, _)| backend.to_string()).collect();
+        assert_eq!(Vec::from_iter(backends), ["app/apac-1", "app/eu-1", "app/eu-2", "app/us-1"]);
     }
 
     #[test]

@@ -9,20 +9,19 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
-use proxima_api::EventKind;
 use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
-use proxima_config::{Config, HttpService, Protocol};
-use proxima_probe::{Prober, ProberHandle};
-use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Listener, Snapshot};
+use proxima_config::Config;
+use proxima_probe::Prober;
+use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
@@ -35,8 +34,8 @@ use crate::{
     bfd::BfdSessions,
     control::{Control, End, Inputs, Parts},
     descriptors,
-    distance::{self, Distances},
-    metrics_server,
+    distance::{Distances, Followers},
+    listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
     probing::{self, ThroughWorkers},
@@ -61,7 +60,6 @@ pub(crate) struct Daemon {
     pub(crate) inputs: Inputs,
     journal: Arc<EventJournal>,
     vips: LocalVips,
-    prober: ProberHandle,
     _catchment: Option<CatchmentHandle>,
     servers: Vec<JoinHandle<()>>,
     servers_end: watch::Sender<bool>,
@@ -107,12 +105,7 @@ impl Daemon {
                 return Err(error.into());
             }
         };
-        // Once for each address: HTTP/3 is at those of HTTPS.
-        let bound = data_plane.listeners().iter();
-        let bound = bound.filter(|listener| listener.protocol != proxima_proxy::Protocol::Http3);
-        for Listener { service, address, .. } in bound {
-            journal.publish(EventKind::ListenerBound { service: service.clone(), address: *address });
-        }
+        listeners::tell(&journal, &[], &data_plane.listeners());
         let (mut bfd, bfd_events) = BfdSessions::new();
         let rest = start_catchment(&config, displaced)
             .and_then(|catchment| Ok((catchment, start_bgp(&config, &mut bfd)?)));
@@ -124,10 +117,11 @@ impl Daemon {
             }
         };
         let via = Arc::new(ThroughWorkers(data_plane.entrance()));
-        let (prober, probes) = Prober::start_with(probing::targets(&config), Some(via), seed());
+        let (prober, probes) = Prober::start_with(probing::targets(&config), Some(via.clone()), seed());
         let traffic = Traffic::new(&config, &data_plane, prober.passive(), prober.checks());
 
-        let routes = distance::watch(&config, &speaker);
+        let (mut followers, routes) = Followers::new(speaker.clone());
+        followers.follow(&config);
         let (observers, views) = Observers::new();
         let (client, commands) = admin::commands();
         let (servers_end, ending) = watch::channel(false);
@@ -147,7 +141,10 @@ impl Daemon {
             tls,
             access,
             bfd,
-            checks: prober.checks(),
+            prober,
+            via,
+            open_files,
+            followers,
             observers,
             vips: vips.clone(),
             log,
@@ -174,7 +171,6 @@ impl Daemon {
             inputs,
             journal,
             vips,
-            prober,
             _catchment: catchment,
             servers,
             servers_end,
@@ -201,7 +197,6 @@ impl Daemon {
             mut inputs,
             journal,
             vips,
-            prober,
             _catchment: catchment,
             servers,
             servers_end,
@@ -217,7 +212,7 @@ impl Daemon {
         while let Some(event) = inputs.speaker.try_recv() {
             control.handle_speaker(event);
         }
-        prober.stop().await;
+        control.prober.stop().await;
         let access = control.access.clone();
         drop(control);
         access.flush();
@@ -276,23 +271,10 @@ fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
         .workers
         .and_then(|workers| NonZeroUsize::new(usize::try_from(workers.get()).ok()?))
         .unwrap_or_else(cores);
-    let listeners = config.services.values().flat_map(|service| {
-        let protocol = match service.protocol {
-            Protocol::Tcp(_) => proxima_proxy::Protocol::Tcp,
-            Protocol::Http(HttpService { tls: None, .. }) => proxima_proxy::Protocol::Http,
-            Protocol::Http(_) => proxima_proxy::Protocol::Https,
-        };
-        let http3 = matches!(&service.protocol, Protocol::Http(http) if http.http3);
-        let protocols = [Some(protocol), http3.then_some(proxima_proxy::Protocol::Http3)];
-        service.listen.iter().flat_map(move |address| {
-            let listener = |protocol| Listener { service: service.name.clone(), address: *address, protocol };
-            protocols.into_iter().flatten().map(listener)
-        })
-    });
+    let listeners = listeners::wanted(config);
     let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
     let name = config.pop.name.clone();
-    let probed = routing::probed(config);
-    DataPlaneConfig { max_descriptors, probed, ..DataPlaneConfig::new(workers, listeners.collect(), name) }
+    DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners, name) }
 }
 
 /// Where metrics come from, beside the control task.
@@ -327,9 +309,11 @@ fn serve(
     }));
     if let Some(listener) = metrics {
         let client = client.clone();
+        let last = Arc::<Mutex<String>>::default();
         let render = move || {
-            let (client, Sources { prometheus, catchment }) = (client.clone(), sources.clone());
-            async move { metrics_server::scrape(&client, catchment.as_ref(), &prometheus).await }
+            let (client, last) = (client.clone(), Arc::clone(&last));
+            let Sources { prometheus, catchment } = sources.clone();
+            async move { metrics_server::scrape(&client, catchment.as_ref(), &prometheus, &last).await }
         };
         let endpoint = metrics_server::serve(listener, render, ended());
         servers.push(tokio::spawn(async move {
@@ -342,7 +326,7 @@ fn serve(
 }
 
 /// Jitter need not be secret, only different from PoP to PoP and from start to start.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default()
         ^ u64::from(std::process::id()).rotate_left(32)

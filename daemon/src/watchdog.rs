@@ -2,7 +2,7 @@
 //!
 //! | a worker | what follows |
 //! |---|---|
-//! | is silent for a second | this PoP is withdrawn; the service manager hears no more pings |
+//! | is silent for a second | this PoP is withdrawn |
 //! | beats again | it is announced again, by health |
 //! | is silent for half a minute, or has died | the process ends, so that its supervisor starts it anew |
 

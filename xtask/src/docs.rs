@@ -10,12 +10,13 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "docs/bgp.md",
     "docs/faults.md",
     "docs/guard.md",
     "docs/interop.md",
     "docs/quic.md",
+    "docs/reload.md",
     "docs/simulation.md",
 ];
 /// Where tests live.

@@ -47,6 +47,14 @@ pub(crate) enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Reload certificates, routes and pools a hundred times under load over HTTP/1.1, HTTP/2 and HTTP/3: no request may fail.
+    ///
+    /// The test of the daemon that `cargo xtask test` runs with fewer; all arguments go to `cargo test`.
+    Reload {
+        /// Arguments of `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run a million simulated worlds with seeded faults.
     ///
     /// All arguments go to `proxima-sim`.
@@ -59,6 +67,8 @@ pub(crate) enum Soak {
 
 /// How many worlds a soak runs.
 const WORLDS: &str = "1000000";
+/// How many reloads.
+const RELOADS: &str = "100";
 
 /// Takes this process's place, so that Ctrl-C reaches the soak alone and its exit code is ours.
 pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
@@ -67,6 +77,12 @@ pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
         Soak::Saturate { arguments } => hand_over(Task::Test, &["bfd", "saturate"], arguments),
         Soak::Faults { arguments } => hand_over(Task::Test, &["faults"], arguments),
         Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile", "--connects", "10000"], arguments),
+        Soak::Reload { arguments } => {
+            let mut test = Command::new(env!("CARGO"));
+            test.args(["test", "--release", "--package", "proximad", "--test", "process"]).args(arguments);
+            test.args(["--", "--nocapture", "redeploy::no_request_fails"]).env("PROXIMA_RELOADS", RELOADS);
+            Err(test.exec()).context("running cargo test")
+        }
         Soak::Sim { arguments } => {
             let seeds = ["--seeds", WORLDS].map(str::to_owned);
             sim::hand_over(&[&seeds, arguments.as_slice()].concat())

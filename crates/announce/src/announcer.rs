@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use proxima_types::{Announcement, GroupName};
+use proxima_types::{Announcement, GroupName, ReachState};
 
-use crate::{AnnouncerConfig, Cap, Group, GroupConfig, Input, Output, group::Full};
+use crate::{AnnouncerConfig, Cap, Group, GroupConfig, Input, Output, Override, group::Full};
 
 /// Decides what a PoP announces.
 ///
@@ -73,6 +73,22 @@ impl Announcer {
     /// The group of that name.
     pub fn group(&self, name: &GroupName) -> Option<&Group> {
         self.groups.iter().find(|group| group.name() == name)
+    }
+
+    /// Whether a configuration that nobody means is tried on: something is announced here, and `tried`, which is this with
+    /// that configuration and its scores, would have nothing announced, now or when what holds its groups back is over.
+    ///
+    /// The config guard. A group that an operator wants announced is not silent, whatever its health.
+    pub fn would_fall_silent(&self, tried: &Self) -> bool {
+        let stays_silent = |group: &Group| {
+            group.by_health_alone() == ReachState::Withdrawn && group.order().verb != Override::Announce
+        };
+        !self.is_silent() && tried.groups().all(stays_silent)
+    }
+
+    /// Whether nothing is announced.
+    pub fn is_silent(&self) -> bool {
+        self.groups().all(|group| group.state() == ReachState::Withdrawn)
     }
 
     /// Takes another configuration. Groups that stay keep their whole state, new ones begin as at a start, and those that

@@ -68,6 +68,9 @@ pub struct Reloaded {
     /// Pools, with their probes and backends.
     #[serde(default)]
     pub pools: Reloads,
+    /// Backends, as `pool/backend`. One at another address is changed, and begins anew all the same.
+    #[serde(default)]
+    pub backends: Reloads,
     /// Regions.
     #[serde(default)]
     pub regions: Reloads,
@@ -100,13 +103,14 @@ impl Reloads {
 
 impl Reloaded {
     /// Each kind of named thing.
-    fn named(&self) -> [(&'static str, &Reloads); 6] {
+    fn named(&self) -> [(&'static str, &Reloads); 7] {
         [
             ("peers", &self.peers),
             ("bmp", &self.bmp),
             ("groups", &self.groups),
             ("services", &self.services),
             ("pools", &self.pools),
+            ("backends", &self.backends),
             ("regions", &self.regions),
         ]
     }

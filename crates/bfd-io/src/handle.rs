@@ -2,8 +2,12 @@
 
 use std::{
     io,
-    sync::{Arc, mpsc as requests},
+    sync::{
+        Arc,
+        mpsc::{self as requests, RecvTimeoutError},
+    },
     thread,
+    time::Duration,
 };
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,6 +23,8 @@ use crate::{
 
 /// Events between the thread and its reader; beyond that they are coalesced, see [`BfdEvent`].
 const EVENTS: usize = 1024;
+/// An answer takes microseconds. Who asks has timers of its own to keep, whatever has become of the thread.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// BFD on this host.
 #[derive(Debug)]
@@ -132,7 +138,10 @@ impl BfdHandle {
         let requests = self.shared.requests.as_ref().ok_or(BfdError::Stopped)?;
         requests.send(request(reply)).map_err(|_| BfdError::Stopped)?;
         self.shared.wake();
-        answer.recv().map_err(|_| BfdError::Stopped)
+        answer.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => BfdError::Stuck,
+            RecvTimeoutError::Disconnected => BfdError::Stopped,
+        })
     }
 }
 

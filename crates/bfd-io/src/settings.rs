@@ -125,6 +125,9 @@ pub enum BfdError {
     /// The core refuses it.
     #[error(transparent)]
     Refused(#[from] AddError),
+    /// The thread has not answered for a second. What was asked of it may be done yet.
+    #[error("the BFD thread does not answer")]
+    Stuck,
     /// The thread has ended.
     #[error("the BFD thread has ended")]
     Stopped,

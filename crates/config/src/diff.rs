@@ -4,10 +4,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use proxima_types::{GroupName, PeerName, PoolName, RegionName, ServiceName, StationName};
+use proxima_types::{BackendId, GroupName, PeerName, PoolName, RegionName, ServiceName, StationName};
 use serde::Serialize;
 
-use crate::{Bmp, Config, Group, HttpService, Peer, Protocol, Service};
+use crate::{Backend, Bmp, Config, Group, HttpService, Match, Peer, Protocol, Service};
 
 /// The difference of two configurations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,10 +21,10 @@ pub struct Diff {
     pub groups: Changes<GroupName>,
     /// Services.
     pub services: Changes<ServiceName>,
-    /// What of the services takes other listening sockets; the service is in [`Self::services`] too.
-    pub listeners: Vec<ListenerChange>,
     /// Pools, with their probes and backends.
     pub pools: Changes<PoolName>,
+    /// Backends; what they share by their pool is not repeated here.
+    pub backends: Changes<BackendId>,
     /// Regions.
     pub regions: Changes<RegionName>,
     /// Everything else that differs.
@@ -32,22 +32,6 @@ pub struct Diff {
     /// Lists that hold something back or keep something up, and that are empty now or gone: their keys. Whoever left them
     /// out by mistake would rather hear of it.
     pub emptied: Vec<String>,
-}
-
-/// A change of where, or in what language, services are offered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ListenerChange {
-    /// A new service.
-    Opened(ServiceName),
-    /// A service that is gone.
-    Closed(ServiceName),
-    /// `listen` of a service.
-    Listen(ServiceName),
-    /// `protocol` of a service.
-    Protocol(ServiceName),
-    /// `http3` of a service.
-    Http3(ServiceName),
 }
 
 /// Named things that come, go or differ; each list sorted.
@@ -140,41 +124,13 @@ impl Config {
             bmp: Changes::between(&stations(old), &stations(new)),
             groups: Changes::between(&old.groups, &new.groups),
             services: Changes::between(&old.services, &new.services),
-            listeners: listeners(old, new),
             pools: Changes::between(&old.pools, &new.pools),
+            backends: Changes::between(&backends(old), &backends(new)),
             regions: Changes::between(&old.regions, &new.regions),
             other: differs.into_iter().filter_map(|(part, differs)| differs.then_some(part)).collect(),
             emptied: emptied(old, new),
         }
     }
-}
-
-fn listeners(old: &Config, new: &Config) -> Vec<ListenerChange> {
-    let Changes { added, removed, changed } = Changes::between(&old.services, &new.services);
-    let differ = |differ: &dyn Fn(&Service, &Service) -> bool| -> Vec<ServiceName> {
-        let pairs = changed.iter().filter(|name| differ(&old.services[*name], &new.services[*name]));
-        pairs.cloned().collect()
-    };
-    let kind = |service: &Service| match &service.protocol {
-        Protocol::Tcp(_) => "tcp",
-        Protocol::Http(HttpService { tls: None, .. }) => "http",
-        Protocol::Http(HttpService { tls: Some(_), .. }) => "https",
-    };
-    let listen = differ(&|old, new| old.listen != new.listen);
-    let protocol = differ(&|old, new| kind(old) != kind(new));
-    let http3 = differ(&|old, new| kind(old) == kind(new) && has_http3(old) != has_http3(new));
-    added
-        .into_iter()
-        .map(ListenerChange::Opened)
-        .chain(removed.into_iter().map(ListenerChange::Closed))
-        .chain(listen.into_iter().map(ListenerChange::Listen))
-        .chain(protocol.into_iter().map(ListenerChange::Protocol))
-        .chain(http3.into_iter().map(ListenerChange::Http3))
-        .collect()
-}
-
-fn has_http3(service: &Service) -> bool {
-    matches!(&service.protocol, Protocol::Http(http) if http.http3)
 }
 
 /// Not every list: those that a session, a prefix or a fence hangs on.
@@ -212,24 +168,56 @@ fn emptied_communities(old: &Group, new: &Group) -> Vec<String> {
     keys
 }
 
-/// The routes that had a fence and have none now, each known by what it matches, numbered as in the new file from 1.
+/// Where requests or connections that were inside a fence now go without one. Routes are numbered as in the new file, from 1.
 fn lost_fences(old: &Service, new: &Service) -> Vec<String> {
-    match (&old.protocol, &new.protocol) {
-        (Protocol::Tcp(before), Protocol::Tcp(after)) => {
-            let lost = before.residency.is_some() && after.residency.is_none();
+    let were_fenced: Vec<&Match> = match &old.protocol {
+        Protocol::Tcp(before) => before.residency.iter().map(|_| &EVERYTHING).collect(),
+        Protocol::Http(before) => {
+            let fenced = before.routes.iter().filter(|route| route.residency.is_some());
+            fenced.map(|route| &route.matches).collect()
+        }
+    };
+    match &new.protocol {
+        Protocol::Tcp(after) => {
+            let lost = !were_fenced.is_empty() && after.residency.is_none();
             lost.then(|| format!("services.{}.residency", old.name)).into_iter().collect()
         }
-        (Protocol::Http(before), Protocol::Http(after)) => {
-            let fenced = |matches| {
-                let same = before.routes.iter().find(|route| route.matches == matches);
-                same.is_some_and(|route| route.residency.is_some())
-            };
+        Protocol::Http(after) => {
+            // One that is still there is known by what it matches.
+            let fate = |fenced: &Match| after.routes.iter().find(|route| route.matches == *fenced);
+            let (kept, gone): (Vec<_>, Vec<_>) =
+                were_fenced.into_iter().partition(|fenced| fate(fenced).is_some());
             let open = (1..).zip(&after.routes).filter(|(_, route)| route.residency.is_none());
-            open.filter(|(_, route)| fenced(route.matches.clone()))
-                .map(|(number, _)| format!("services.{}.routes[{number}].residency", old.name))
-                .collect()
+            open.filter(|(_, route)| {
+                kept.contains(&&route.matches) || gone.iter().any(|fenced| route.matches.overlaps(fenced))
+            })
+            .map(|(number, _)| format!("services.{}.routes[{number}].residency", old.name))
+            .collect()
         }
-        (Protocol::Tcp(_), Protocol::Http(_)) | (Protocol::Http(_), Protocol::Tcp(_)) => Vec::new(),
+    }
+}
+
+/// What a route without `match` takes.
+static EVERYTHING: Match = Match { host: None, path_prefix: None, methods: Vec::new() };
+
+impl Match {
+    /// Whether some requests are taken by both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let hosts = match (&self.host, &other.host) {
+            (Some(own), Some(other)) => own == other,
+            (None, _) | (_, None) => true,
+        };
+        let is_below = |path: &str, prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let paths = match (&self.path_prefix, &other.path_prefix) {
+            (Some(own), Some(other)) => is_below(own, other) || is_below(other, own),
+            (None, _) | (_, None) => true,
+        };
+        let methods = self.methods.is_empty()
+            || other.methods.is_empty()
+            || self.methods.iter().any(|method| other.methods.contains(method));
+        hosts && paths && methods
     }
 }
 
@@ -247,6 +235,11 @@ fn peers(config: &Config) -> BTreeMap<PeerName, &Peer> {
 
 fn stations(config: &Config) -> BTreeMap<StationName, &Bmp> {
     config.bgp.bmp.iter().map(|station| (station.name.clone(), station)).collect()
+}
+
+fn backends(config: &Config) -> BTreeMap<BackendId, &Backend> {
+    let backends = config.pools.values().flat_map(|pool| &pool.backends);
+    backends.map(|backend| (backend.id.clone(), backend)).collect()
 }
 
 impl Diff {
@@ -291,6 +284,7 @@ impl fmt::Display for Diff {
         lines.extend(self.groups.line("groups"));
         lines.extend(self.services.line("services"));
         lines.extend(self.pools.line("pools"));
+        lines.extend(self.backends.line("backends"));
         lines.extend(self.regions.line("regions"));
         if !self.other.is_empty() {
             lines.push(format!(
@@ -337,17 +331,5 @@ impl fmt::Display for Part {
             Self::LogLevel => "log.level",
             Self::LogFormat => "log.format",
         })
-    }
-}
-
-/// The key in the file.
-impl fmt::Display for ListenerChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Opened(name) | Self::Closed(name) => write!(f, "services.{name}"),
-            Self::Listen(name) => write!(f, "services.{name}.listen"),
-            Self::Protocol(name) => write!(f, "services.{name}.protocol"),
-            Self::Http3(name) => write!(f, "services.{name}.http3"),
-        }
     }
 }

@@ -19,7 +19,7 @@ mod suggest;
 mod syntax;
 mod value;
 
-pub use diff::{Changes, Diff, ListenerChange, Part};
+pub use diff::{Changes, Diff, Part};
 pub use error::{ConfigError, ConfigErrors};
 
 pub use model::{

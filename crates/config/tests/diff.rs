@@ -1,6 +1,6 @@
 //! What a reload is told.
 
-use proxima_config::{Config, Diff, ListenerChange};
+use proxima_config::{Config, Diff};
 
 mod common;
 
@@ -61,8 +61,11 @@ fn each_change_is_named_where_it_belongs() {
         ("[admin]\n", "[access-log]\nto = \"stdout\"\n[admin]\n", "other: ~access-log"),
         ("[services.raw]", "[services.row]", "services: +row -raw"),
         ("first-byte = \"10s\"", "first-byte = \"11s\"", "services: ~api"),
-        ("tier = 1", "tier = 2", "pools: ~app"),
-        ("tier = 1", "tier = 1\nshared = true", "pools: ~app"),
+        ("tier = 1", "tier = 2", "pools: ~app\nbackends: ~app/us-1"),
+        ("tier = 1", "tier = 1\nshared = true", "pools: ~app\nbackends: ~app/us-1"),
+        ("weight = 100", "weight = 50", "pools: ~app\nbackends: ~app/eu-1"),
+        ("10.1.0.10:8080", "10.1.0.11:8080", "pools: ~app\nbackends: ~app/eu-1"),
+        ("name = \"us-1\"", "name = \"us-2\"", "pools: ~app\nbackends: +app/us-2 -app/us-1"),
         ("balance = \"least-request\"", "tls = true", "pools: ~app"),
         ("[pools.raw]\n", "[pools.raw]\npassive = { error-limit = 5 }\n", "pools: ~raw"),
         ("interval = \"1s\"", "interval = \"2s\"", "pools: ~app"),
@@ -78,34 +81,14 @@ fn each_change_is_named_where_it_belongs() {
         ),
         ("[admin]\n", "[data-plane]\ndistance = \"bgp\"\n[admin]\n", "other: ~data-plane.distance"),
         // A region's jurisdiction is part of every backend in it.
-        ("jurisdiction = \"US\"", "jurisdiction = \"CA\"", "pools: ~app\nregions: ~us-east"),
+        (
+            "jurisdiction = \"US\"",
+            "jurisdiction = \"CA\"",
+            "pools: ~app\nbackends: ~app/us-1\nregions: ~us-east",
+        ),
     ] {
         assert_eq!(diff(&with(from, to)).to_string(), expected, "{to}");
     }
-}
-
-#[test]
-fn what_takes_other_sockets_is_told_apart_from_what_is_served_on_them() {
-    let listeners = |from: &str, to: &str| -> Vec<String> {
-        diff(&with(from, to)).listeners.iter().map(ListenerChange::to_string).collect()
-    };
-    assert_eq!(listeners("first-byte = \"10s\"", "first-byte = \"11s\""), [""; 0]);
-    assert_eq!(listeners("pool = \"raw\"", "pool = \"app\""), [""; 0]);
-    assert_eq!(listeners("203.0.113.1:5000", "203.0.113.1:5001"), ["services.raw.listen"]);
-    assert_eq!(listeners("[services.raw]", "[services.row]"), ["services.row", "services.raw"]);
-    let spoken = "protocol = \"http\"\nroutes = [{ pool = \"raw\" }]";
-    let tcp = "protocol = \"tcp\"\npool = \"raw\"";
-    assert_eq!(listeners(tcp, spoken), ["services.raw.protocol"]);
-    let https = "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\" }";
-    assert_eq!(listeners("protocol = \"http\"", https), ["services.api.protocol"]);
-    let without = sound(&with("protocol = \"http\"", &format!("http3 = false\n{https}")));
-    let beside = Config::diff(&sound(&with("protocol = \"http\"", https)), &without).listeners;
-    assert_eq!(beside.iter().map(ListenerChange::to_string).collect::<Vec<_>>(), ["services.api.http3"]);
-    let diff = Config::diff(
-        &sound(&with("protocol = \"http\"", https)),
-        &sound(&with("protocol = \"http\"", &https.replace("a.key", "b.key"))),
-    );
-    assert_eq!((diff.to_string().as_str(), diff.listeners), ("services: ~api", Vec::new()));
 }
 
 fn sound(text: &str) -> Config {
@@ -139,6 +122,43 @@ fn a_list_that_loses_its_last_entry_is_named() {
     assert_eq!(emptied(&open, &guarded), [""; 0]);
     let one_less = with("communities = [\"64512:100\"]", "communities = [\"64512:100\", \"64512:101\"]");
     assert_eq!(emptied(&one_less, SOUND), [""; 0], "not the last one");
+}
+
+#[test]
+fn requests_that_leave_their_fence_are_noticed_whichever_route_takes_them_now() {
+    let emptied = |new: &str| Config::diff(&sound(SOUND), &sound(new)).emptied;
+    let open = ["services.api.routes[1].residency"];
+    // The fenced route is gone, and the open one behind it takes its requests.
+    let fenced_at = SOUND.find("[[services.api.routes]]").unwrap();
+    let open_at = SOUND.rfind("[[services.api.routes]]").unwrap();
+    let alone = SOUND.replacen(&SOUND[fenced_at..open_at], "", 1);
+    assert_eq!(emptied(&alone), open);
+    // So it is where it moved, as others are where it was.
+    assert_eq!(emptied(&with("\"/v1\"", "\"/v2\"")), ["services.api.routes[2].residency"]);
+    let elsewhere = |matches: &str| {
+        alone.replacen(
+            "[[services.api.routes]]\n",
+            &format!("[[services.api.routes]]\nmatch = {matches}\n"),
+            1,
+        )
+    };
+    for (matches, taken) in [
+        ("{ path-prefix = \"/v1/chat\" }", true),
+        ("{ path-prefix = \"/v12\" }", false),
+        ("{ host = \"www.example.com\" }", false),
+        ("{ host = \"api.example.com\", methods = [\"GET\"] }", false),
+        ("{ host = \"api.example.com\", methods = [\"GET\", \"POST\"] }", true),
+    ] {
+        assert_eq!(!emptied(&elsewhere(matches)).is_empty(), taken, "{matches}");
+    }
+    let tcp = "protocol = \"tcp\"\npool = \"app\"\n";
+    let at = SOUND.find("protocol = \"http\"").unwrap();
+    let end = SOUND.find("[services.raw]").unwrap();
+    let relayed = SOUND.replacen(&SOUND[at..end], tcp, 1);
+    assert_eq!(emptied(&relayed), ["services.api.residency"]);
+    let fenced = relayed.replacen(tcp, &format!("{tcp}residency = {{ allow = [\"EU\"] }}\n"), 1);
+    assert_eq!(emptied(&fenced), [""; 0]);
+    assert_eq!(Config::diff(&sound(&fenced), &sound(&alone)).emptied, open);
 }
 
 #[test]

@@ -249,6 +249,8 @@ const MISTAKES: &[Mistake] = &[
     mistake("prepend = 2\n", "prepend = 2\nslo = { p95 = \"1s\", «p99 = \"2s\" }\n", "unknown key `p99` in `announce.web.degraded.slo`",
         "did you mean `p95`? The keys here are `error-rate`, `min-requests`, `p95`, `window`"),
     mistake("hold-down = \"2s\"", "hold-down = \"2s\"\nmin-up = «\"25h\"", "25h is out of range", "write 0s to 24h"),
+    mistake("[announce.web]\n", "[announce.web]\ndamping = «\"never\"\n", "this is neither damping nor none", "write `damping = \"none\"`, or its settings, as in `damping = { suppress = 3.0 }`"),
+    mistake("[announce.web]\n", "[announce.web]\ndamping = «3\n", "this is neither damping nor none", "write `damping = \"none\"`, or its settings, as in `damping = { suppress = 3.0 }`"),
     mistake("[services.api]", "[announce.web.damping]\nsuppress = «0\n[services.api]", "the penalty is out of range", "each flap adds 1: write a number above 0, up to 1000, as in `3.0`"),
     mistake("[services.api]", "[announce.web.damping]\nreuse = «\"1\"\n[services.api]", "expected a number, found a string", "each flap adds 1: write a number above 0, up to 1000, as in `3.0`"),
     mistake("[services.api]", "[announce.web.damping]\nsuppress = 2.0\nreuse = «2.0\n[services.api]", "`reuse = 2` is not less than `suppress = 2`",

@@ -251,9 +251,14 @@ enum Probe {
 impl BackendTracker {
     /// A tracker that knows nothing yet; its first probe is due `now`. Trackers should differ in `seed`.
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
+        Self::resume(settings, seed, now, Health::Unknown)
+    }
+
+    /// The same with a verdict that holds until there is another one: from other settings, or another tracker.
+    pub fn resume(settings: Settings, seed: u64, now: Instant, health: Health) -> Self {
         Self {
             settings,
-            health: Health::Unknown,
+            health,
             jitter: Jitter { state: seed, most: settings.jitter },
             successes: None,
             failures: None,

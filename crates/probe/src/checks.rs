@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -22,7 +22,8 @@ use crate::answers::{self, Answers};
 #[derive(Debug, Clone)]
 pub struct Checks {
     begun: Instant,
-    marks: Arc<BTreeMap<BackendId, Mark>>,
+    /// Written only when backends come or go.
+    marks: Arc<RwLock<BTreeMap<BackendId, Arc<Mark>>>>,
 }
 
 /// Microseconds since `begun`, counted from 1; 0 for never.
@@ -70,13 +71,29 @@ impl Found {
 impl Checks {
     /// None has ended yet. `begun` is the time from which is counted: no probe ends before.
     pub fn new<'a>(begun: Instant, backends: impl IntoIterator<Item = &'a BackendId>) -> Self {
-        let marks = backends.into_iter().map(|backend| (backend.clone(), Mark::default()));
-        Self { begun, marks: Arc::new(marks.collect()) }
+        let checks = Self { begun, marks: Arc::default() };
+        backends.into_iter().for_each(|backend| checks.add(backend));
+        checks
+    }
+
+    /// From now on there is this backend too; nothing is known of it.
+    pub(crate) fn add(&self, backend: &BackendId) {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.insert(backend.clone(), Arc::default());
+    }
+
+    /// From now on there is no such backend.
+    pub(crate) fn remove(&self, backend: &BackendId) {
+        self.marks.write().unwrap_or_else(PoisonError::into_inner).remove(backend);
+    }
+
+    fn mark(&self, backend: &BackendId) -> Option<Arc<Mark>> {
+        self.marks.read().unwrap_or_else(PoisonError::into_inner).get(backend).cloned()
     }
 
     /// A probe has ended that had begun at `started`. A backend that is not known here is passed over.
     pub fn note(&self, backend: &BackendId, started: Instant, ended: Instant, passed: bool) {
-        let Some(mark) = self.marks.get(backend) else { return };
+        let Some(mark) = self.mark(backend) else { return };
         mark.ended.store(self.count(ended), Ordering::Relaxed);
         let begun = if passed { &mark.passed } else { &mark.failed };
         begun.store(self.count(started), Ordering::Relaxed);
@@ -84,29 +101,28 @@ impl Checks {
 
     /// What a probe has found out, or failed of.
     pub(crate) fn found(&self, backend: &BackendId, outcome: &Result<Findings, Failure>) {
-        let Some(mark) = self.marks.get(backend) else { return };
+        let Some(mark) = self.mark(backend) else { return };
         let mut found = mark.found.lock().unwrap_or_else(PoisonError::into_inner);
         *found = found.after(outcome);
     }
 
     /// A probe that asks as clients do has ended, of a backend that clients are sent to.
     pub(crate) fn answered(&self, backend: &BackendId, outcome: &Result<Findings, Failure>) {
-        if let Some(mark) = self.marks.get(backend) {
+        if let Some(mark) = self.mark(backend) {
             mark.answers.get_or_init(Box::default).note(outcome);
         }
     }
 
     /// What is known of a backend beside its health.
     pub fn findings(&self, backend: &BackendId) -> Found {
-        let found =
-            self.marks.get(backend).map(|mark| *mark.found.lock().unwrap_or_else(PoisonError::into_inner));
+        let found = self.mark(backend).map(|mark| *mark.found.lock().unwrap_or_else(PoisonError::into_inner));
         found.unwrap_or_default()
     }
 
     /// How probes that ask as clients do were answered so far by these backends, all together, while each of them was up.
     pub fn answers<'a>(&self, of: impl IntoIterator<Item = &'a BackendId>) -> Counted {
-        let marks = of.into_iter().filter_map(|backend| self.marks.get(backend));
-        answers::sum(marks.filter_map(|mark| mark.answers.get()).map(AsRef::as_ref))
+        let marks: Vec<_> = of.into_iter().filter_map(|backend| self.mark(backend)).collect();
+        answers::sum(marks.iter().filter_map(|mark| mark.answers.get()).map(AsRef::as_ref))
     }
 
     /// When the latest probe of a backend ended; `None` before the first.
@@ -125,7 +141,7 @@ impl Checks {
     }
 
     fn read(&self, backend: &BackendId, of: impl Fn(&Mark) -> &AtomicU64) -> Option<Instant> {
-        let micros = of(self.marks.get(backend)?).load(Ordering::Relaxed).checked_sub(1)?;
+        let micros = of(&*self.mark(backend)?).load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.begun + Duration::from_micros(micros))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use proxima_health::{Input, Passive, PassiveRule};
@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 /// Hands the prober what real traffic has met; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PassiveSender {
-    inboxes: Arc<BTreeMap<BackendId, Arc<Inbox>>>,
+    /// Written only when backends come or go.
+    inboxes: Arc<RwLock<BTreeMap<BackendId, Arc<Inbox>>>>,
 }
 
 /// The reports that the task has not looked at yet, as one.
@@ -24,20 +25,34 @@ pub(crate) struct Inbox {
 
 impl PassiveSender {
     pub(crate) fn new<'a>(backends: impl Iterator<Item = &'a BackendId>) -> Self {
-        let inboxes = backends.map(|backend| (backend.clone(), Arc::default()));
-        Self { inboxes: Arc::new(inboxes.collect()) }
+        let inboxes: BTreeMap<_, _> = backends.map(|backend| (backend.clone(), Arc::default())).collect();
+        Self { inboxes: Arc::new(inboxes.into()) }
+    }
+
+    /// From now on this backend is probed too.
+    pub(crate) fn add(&self, backend: &BackendId) {
+        self.inboxes.write().unwrap_or_else(PoisonError::into_inner).insert(backend.clone(), Arc::default());
+    }
+
+    /// From now on it is not.
+    pub(crate) fn remove(&self, backend: &BackendId) {
+        self.inboxes.write().unwrap_or_else(PoisonError::into_inner).remove(backend);
     }
 
     /// Reports what was met since the last report, and what comes of it. Waits for nobody: what the prober has not looked at yet is added up. Of a backend that is not probed nothing is heard.
     pub fn report(&self, backend: &BackendId, seen: Passive, rule: PassiveRule) {
-        if let Some(inbox) = self.inboxes.get(backend) {
+        if let Some(inbox) = self.find(backend) {
             inbox.add(seen, rule);
         }
     }
 
     /// Of a backend that is probed.
     pub(crate) fn inbox(&self, backend: &BackendId) -> Arc<Inbox> {
-        self.inboxes.get(backend).map(Arc::clone).unwrap_or_default()
+        self.find(backend).unwrap_or_default()
+    }
+
+    fn find(&self, backend: &BackendId) -> Option<Arc<Inbox>> {
+        self.inboxes.read().unwrap_or_else(PoisonError::into_inner).get(backend).cloned()
     }
 }
 

@@ -128,7 +128,7 @@ impl Path {
 
     async fn stream(&self, carries: Carries) -> io::Result<TcpStream> {
         if let Some(via) = &self.via {
-            return via.connect(&self.backend, carries).await;
+            return via.connect(&self.backend, self.address, carries).await;
         }
         let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(bind_to) = self.bind_to() {

@@ -1,8 +1,12 @@
 //! The prober: one task per backend.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::{sync::mpsc, task::JoinSet};
+use proxima_types::{BackendId, Health};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
 
 use crate::{
     Checks, PassiveSender, ProbeEvent, ProbeTarget, Via,
@@ -24,8 +28,18 @@ pub struct Prober;
 #[derive(Debug)]
 pub struct ProberHandle {
     tasks: JoinSet<()>,
-    checks: Checks,
-    passive: PassiveSender,
+    backends: BTreeMap<BackendId, Running>,
+    common: Common,
+    seed: u64,
+    /// How many tasks there were so far: no two have the same jitter.
+    begun: u64,
+}
+
+/// The task of one backend.
+#[derive(Debug)]
+struct Running {
+    orders: watch::Sender<ProbeTarget>,
+    task: AbortHandle,
 }
 
 /// What the tasks of all backends have in common.
@@ -56,39 +70,84 @@ impl Prober {
         seed: u64,
     ) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
         let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
-        let backends = || targets.iter().map(|target| &target.backend);
-        let (checks, passive) = (Checks::new(now(), backends()), PassiveSender::new(backends()));
         let common = Common {
             shared: Arc::default(),
             slots: Slots::new(AT_ONCE),
             shortage: Shortage::default(),
-            checks: checks.clone(),
-            passive: passive.clone(),
+            checks: Checks::new(now(), []),
+            passive: PassiveSender::new(std::iter::empty()),
             via,
             events,
         };
-        let mut tasks = JoinSet::new();
-        for (target, n) in targets.into_iter().zip(1u64..) {
-            let seed = seed.wrapping_add(n.wrapping_mul(0xd134_2543_de82_ef95));
-            tasks.spawn(Task::new(target, seed, common.clone()).run());
-        }
-        (ProberHandle { tasks, checks, passive }, receiver)
+        let backends = BTreeMap::new();
+        let mut handle = ProberHandle { tasks: JoinSet::new(), backends, common, seed, begun: 0 };
+        handle.reconfigure(targets, |_| Health::Unknown);
+        (handle, receiver)
     }
 }
 
 impl ProberHandle {
+    /// Probes these targets and no others from now on, one for each backend. To be called within the tokio runtime.
+    ///
+    /// One that is the same as before is not touched. One that is probed otherwise begins anew, and its verdict stays until it is
+    /// decided otherwise. One that is new, or at another address, begins with the verdict that `known` has of it. Events of those
+    /// that are gone, or were at another address, may still wait in the channel.
+    pub fn reconfigure(&mut self, targets: Vec<ProbeTarget>, known: impl Fn(&BackendId) -> Health) {
+        let mut before = std::mem::take(&mut self.backends);
+        let mut newcomers = Vec::new();
+        for target in targets {
+            match before.remove(&target.backend) {
+                Some(running) if running.orders.borrow().address == target.address => {
+                    running.orders.send_if_modified(|current| {
+                        let differs = *current != target;
+                        if differs {
+                            current.clone_from(&target);
+                        }
+                        differs
+                    });
+                    self.backends.insert(target.backend, running);
+                }
+                other => {
+                    before.extend(other.map(|running| (target.backend.clone(), running)));
+                    newcomers.push(target);
+                }
+            }
+        }
+        for (backend, Running { task, .. }) in before {
+            task.abort();
+            self.common.checks.remove(&backend);
+            self.common.passive.remove(&backend);
+        }
+        while self.tasks.try_join_next().is_some() {}
+        for target in newcomers {
+            let health = known(&target.backend);
+            self.begin(target, health);
+        }
+    }
+
+    fn begin(&mut self, target: ProbeTarget, health: Health) {
+        let backend = target.backend.clone();
+        self.common.checks.add(&backend);
+        self.common.passive.add(&backend);
+        self.begun += 1;
+        let seed = self.seed.wrapping_add(self.begun.wrapping_mul(0xd134_2543_de82_ef95));
+        let (orders, ordered) = watch::channel(target);
+        let task = self.tasks.spawn(Task::new(ordered, health, seed, self.common.clone()).run());
+        self.backends.insert(backend, Running { orders, task });
+    }
+
     /// When the latest probes ended.
     pub fn checks(&self) -> Checks {
-        self.checks.clone()
+        self.common.checks.clone()
     }
 
     /// Where what real traffic has met is handed in.
     pub fn passive(&self) -> PassiveSender {
-        self.passive.clone()
+        self.common.passive.clone()
     }
 
     /// Ends all probes and waits until their connections are closed.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
 }

@@ -1,14 +1,17 @@
 //! The task of one backend. It owns the tracker and does what the tracker asks for.
 //!
 //! Waits for, first of them first: the confirming connect, the probe, the end of the standing connection, word from real
-//! traffic, a notice, the next probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns,
+//! traffic, a notice, other orders, the next probe's time. Each is cancel-safe: the first two and the notice are futures kept across turns,
 //! the others lose nothing.
 
 use std::{sync::Arc, time::Duration};
 
 use proxima_health::{BackendTracker, Failure, Findings, Input, Loss, Output, Percent, Verdict};
 use proxima_types::Health;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tracing::debug;
 
 use crate::{
@@ -24,6 +27,9 @@ use crate::{
 };
 
 pub(crate) struct Task {
+    /// What it is to probe, and how, when that changes.
+    orders: watch::Receiver<ProbeTarget>,
+    seed: u64,
     path: Arc<Path>,
     timeout: Duration,
     question: Arc<dyn Ask>,
@@ -50,7 +56,14 @@ pub(crate) struct Task {
 struct Deserted;
 
 impl Task {
-    pub(crate) fn new(target: ProbeTarget, seed: u64, common: Common) -> Self {
+    /// A task for the first of `orders`. `health` is what is known already.
+    pub(crate) fn new(
+        mut orders: watch::Receiver<ProbeTarget>,
+        health: Health,
+        seed: u64,
+        common: Common,
+    ) -> Self {
+        let target = orders.borrow_and_update().clone();
         let settings = target.settings();
         let ProbeTarget { backend, address, source, via_service, kind, timeout, notice, .. } = target;
         let passive = common.passive.inbox(&backend);
@@ -62,12 +75,14 @@ impl Task {
         let watcher =
             notice.map(|notice| Watcher::new(notice, &path.straight(), common.slots.clone(), phase));
         Self {
+            orders,
+            seed,
             notice: watcher.map(|watcher| -> Running<_> { Box::pin(watcher.changed()) }),
             is_request: kind.is_request(),
             question: kind::question(kind, &path),
             path: Arc::new(path),
             timeout,
-            tracker: BackendTracker::new(settings, seed, now()),
+            tracker: BackendTracker::resume(settings, seed, now(), health),
             standing: None,
             probe: None,
             confirm: None,
@@ -104,10 +119,18 @@ impl Task {
                     self.notice = Some(Box::pin(watcher.changed()));
                     self.tracker.handle(now(), Input::Notice(leaves_at.map(Instant::into_std)));
                 }
+                Ok(()) = self.orders.changed() => self = self.again(),
                 () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
                 () = self.common.events.closed() => break,
             }
         }
+    }
+
+    /// Begins anew with other orders. The verdict stays until it is decided otherwise.
+    fn again(self) -> Self {
+        let health = self.tracker.health();
+        let Self { orders, seed, rtt, told_share, sight, common, .. } = self;
+        Self { rtt, told_share, sight, ..Self::new(orders, health, seed, common) }
     }
 
     /// Does what the tracker asks for.

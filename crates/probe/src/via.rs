@@ -1,6 +1,6 @@
 //! Another way to a backend than straight to its address.
 
-use std::{fmt, io, pin::Pin};
+use std::{fmt, io, net::SocketAddr, pin::Pin};
 
 use proxima_types::BackendId;
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + S
 
 /// A way to backends that leads through something, which is probed with them.
 pub trait Via: fmt::Debug + Send + Sync {
-    /// Connects. With [`Carries::Bytes`] an error is the one that the last stretch, to the backend itself, met. Dropped before
+    /// Connects to `backend` at `address`. With [`Carries::Bytes`] an error is the one that the last stretch, to the backend itself, met. Dropped before
     /// it is done, it leaves nothing behind.
-    fn connect(&self, backend: &BackendId, carries: Carries) -> Connecting<'_>;
+    fn connect(&self, backend: &BackendId, address: SocketAddr, carries: Carries) -> Connecting<'_>;
 }

@@ -343,7 +343,7 @@ async fn a_wrong_status_and_silence_are_soft_evidence() {
 #[tokio::test]
 async fn the_round_trip_time_is_told_before_the_first_verdict() {
     let app = app(OK).await;
-    let (prober, mut events) = Prober::start(vec![target(app.address, Duration::from_millis(10))], 1);
+    let (mut prober, mut events) = Prober::start(vec![target(app.address, Duration::from_millis(10))], 1);
     let first = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
     assert!(matches!(first, ProbeEvent::Rtt { .. }), "{first:?}");
     assert_eq!(first.backend().as_str(), "app/one");

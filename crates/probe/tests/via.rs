@@ -32,7 +32,7 @@ struct Detour {
 }
 
 impl Via for Detour {
-    fn connect(&self, backend: &BackendId, carries: Carries) -> Connecting<'_> {
+    fn connect(&self, backend: &BackendId, _: SocketAddr, carries: Carries) -> Connecting<'_> {
         self.asked.send((backend.clone(), carries)).unwrap();
         let address = match carries {
             Carries::Bytes => *self.bytes.lock().unwrap(),

@@ -43,6 +43,10 @@ pub(crate) struct Backend {
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
     quiet: Quiet,
+    /// Whether the newest view sends anything there.
+    usable: Cell<bool>,
+    /// Whether what still runs there has to end.
+    cut: Cell<bool>,
     pending: Cell<u32>,
     /// The most recently used last.
     idle: RefCell<Vec<Idle>>,
@@ -76,6 +80,7 @@ impl Backend {
         let (id, address) = (candidate.backend.clone(), candidate.address);
         let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
         let (tls_told_at, multiplexed) = (Cell::new(None), Multiplexed::default());
+        let (usable, cut) = (Cell::new(true), Cell::new(false));
         Self {
             id,
             address,
@@ -85,6 +90,8 @@ impl Backend {
             descriptors,
             teller,
             quiet,
+            usable,
+            cut,
             pending,
             idle,
             multiplexed,
@@ -94,6 +101,24 @@ impl Backend {
     /// Of what is asked for over its connections.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Nothing rests on a backend that is not usable: no exchange would ever find it.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.usable.get()
+    }
+
+    pub(crate) fn set_usable(&self, usable: bool) {
+        self.usable.set(usable);
+    }
+
+    /// Ends what runs there, as soon as it is woken.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.get()
     }
 
     /// How many exchanges and relayed connections this worker has under way on it.
@@ -125,7 +150,10 @@ impl Backend {
     #[inline(never)]
     pub(crate) fn failed(&self, reason: Reason) {
         self.counters.failure(reason);
-        self.teller.tell(&self.id, reason, &self.quiet);
+        // Of one that is not usable, a probe has found out already; or another one has its name by now.
+        if self.is_usable() {
+            self.teller.tell(&self.id, reason, &self.quiet);
+        }
     }
 
     /// The connection used last of those at rest. What the kernel is known to have closed, or to hold bytes nobody
@@ -179,7 +207,7 @@ impl Backend {
     /// Lets `stream` rest for the next exchange.
     pub(crate) fn rest(&self, stream: Stream, timers: &Timers) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if self.is_usable() && idle.len() < MAX_IDLE {
             idle.push(Idle { stream, until: timers.deadline(IDLE), _place: self.descriptors.resting() });
         }
     }
@@ -191,6 +219,9 @@ impl Backend {
 
     /// Closes what rested too long or was closed by the backend.
     pub(crate) fn sweep(&self, timers: &Timers) {
+        if !self.is_usable() {
+            return self.forget_idle();
+        }
         let now = timers.deadline(Duration::ZERO);
         let gone = |idle: &mut Idle| idle.until <= now || !is_quiet(&idle.stream);
         self.idle.borrow_mut().extract_if(.., gone).for_each(Idle::close);
@@ -246,6 +277,13 @@ pub(crate) fn is_quiet_in_kernel(stream: &TcpStream) -> bool {
 pub(crate) struct Pending {
     backend: Rc<Backend>,
     _place: Lease,
+}
+
+impl Pending {
+    /// Whether it has to end.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.backend.is_cut()
+    }
 }
 
 impl Drop for Pending {

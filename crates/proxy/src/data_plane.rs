@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
@@ -18,13 +18,17 @@ use proxima_types::{PopName, ServiceName};
 use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
-    Displaced, Distress, ProbeEntrance, Served, Snapshot, Stats, TrafficReader, Upstream,
+    Displaced, Distress, Prepared, ProbeEntrance, Served, Snapshot, Stats, Taking, TrafficReader,
     limits::Census,
-    listener::{self, BindError},
-    quic::{self, ConnectionIds, ConnectionIdsError, Port, PortError},
+    listener::BindError,
+    listening::{Listening, Reconfigure},
+    quic::{ConnectionIds, ConnectionIdsError, PortError},
     stats::WorkerCounters,
-    worker::{self, Phase, Socket, Start},
+    worker::{self, Phase, Start},
 };
+
+/// Orders that may wait for a worker. One that is stuck for so many reloads gets no more.
+const ORDERS: usize = 16;
 
 /// What the data plane is started with.
 #[derive(Debug, Clone)]
@@ -51,9 +55,6 @@ pub struct DataPlaneConfig {
     pub max_descriptors: Option<usize>,
     /// The connection IDs of HTTP/3. `None`: of this process alone, with a key that nobody else knows.
     pub connection_ids: Option<Arc<ConnectionIds>>,
-    /// The backends that probes may reach [through](DataPlane::entrance) the workers: upstreams of one candidate each, and of a
-    /// backend each. What they are probed with counts for no service and no backend.
-    pub probed: Vec<Upstream>,
 }
 
 impl DataPlaneConfig {
@@ -71,20 +72,7 @@ impl DataPlaneConfig {
             distress: None,
             max_descriptors: None,
             connection_ids: None,
-            probed: Vec::new(),
         }
-    }
-}
-
-impl DataPlaneConfig {
-    /// The port of HTTP/3 at the address of `listener`, if that speaks HTTPS and the same service is there.
-    pub(crate) fn http3_beside(&self, listener: usize) -> Option<u16> {
-        let Listener { service, address, protocol } = self.listeners.get(listener)?;
-        let beside = |other: &&Listener| {
-            other.protocol == Protocol::Http3 && other.service == *service && other.address == *address
-        };
-        let is_https = *protocol == Protocol::Https;
-        is_https.then(|| self.listeners.iter().find(beside))?.map(|other| other.address.port())
     }
 }
 
@@ -145,7 +133,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    fn of_port(service: &ServiceName, error: PortError) -> Self {
+    pub(crate) fn of_port(service: &ServiceName, error: PortError) -> Self {
         let service = service.clone();
         match error {
             PortError::Bind(error) => Self::Bind { service, error },
@@ -154,19 +142,13 @@ impl StartError {
     }
 }
 
-fn private_ids(service: &ServiceName) -> Result<Arc<ConnectionIds>, StartError> {
-    let failed = |error| StartError::Quic { service: service.clone(), error };
-    ConnectionIds::private().map(Arc::new).map_err(failed)
-}
-
 /// A running data plane. Dropping it stops it at once.
 #[derive(Debug)]
 pub struct DataPlane {
     phase: watch::Sender<Phase>,
     workers: Vec<Worker>,
-    listeners: Vec<Listener>,
-    /// What became of datagrams, by listener and worker.
-    datagrams: Vec<Arc<quic::Counters>>,
+    /// Of whoever changes it, and of readers of counters; no worker knows of it.
+    listening: Mutex<Listening>,
     entrance: ProbeEntrance,
     /// Disconnected when every worker's thread has ended.
     ended: Mutex<mpsc::Receiver<Infallible>>,
@@ -178,6 +160,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 struct Worker {
     counters: Arc<WorkerCounters>,
+    orders: channel::Sender<Reconfigure>,
     /// True when it is draining and its last connection has ended.
     drained: watch::Receiver<bool>,
     thread: Option<JoinHandle<()>>,
@@ -200,62 +183,36 @@ impl DataPlane {
     /// # Errors
     /// When an address can't be listened on or a thread can't be made.
     pub fn start(config: DataPlaneConfig, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Self, StartError> {
-        let workers = config.workers.get();
-        let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut ports: Vec<Vec<(usize, Port)>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut datagrams = Vec::new();
-        let mut ids = config.connection_ids.clone();
-        let mut listeners = config.listeners.clone();
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            let service = &listener.service;
-            if listener.protocol == Protocol::Http3 {
-                let ids = match &ids {
-                    Some(ids) => ids,
-                    None => ids.insert(private_ids(service)?),
-                };
-                let (address, bound) = quic::bind(listener.address, workers, ids)
-                    .map_err(|error| StartError::of_port(service, error))?;
-                listener.address = address;
-                datagrams.extend(bound.iter().map(Port::counters));
-                for (own, port) in ports.iter_mut().zip(bound) {
-                    own.push((index, port));
-                }
-                continue;
-            }
-            let (address, bound) = listener::bind(listener.address, workers)
-                .map_err(|error| StartError::Bind { service: service.clone(), error })?;
-            listener.address = address;
-            for (own, socket) in sockets.iter_mut().zip(bound) {
-                own.push(Socket { listener: index, socket });
-            }
-        }
-        let (entrance, inlets) = ProbeEntrance::open(&config.probed, workers).map_err(StartError::Probes)?;
-        let mut inlets = inlets.into_iter();
+        let count = config.workers.get();
+        let mut listening = Listening::new(count, config.connection_ids.clone());
+        let prepared = listening.prepare(config.listeners.clone())?;
+        let (entrance, inlets) =
+            ProbeEntrance::open(Arc::clone(snapshot), count).map_err(StartError::Probes)?;
+        let max_descriptors = config.max_descriptors;
         let config = Arc::new(config);
         let (phase, _) = watch::channel(Phase::Serving);
         // Built up in place: should a worker fail, dropping it stops the others.
         let (alive, ended) = mpsc::channel();
-        let ended = Mutex::new(ended);
+        let (ended, listening) = (Mutex::new(ended), Mutex::new(listening));
         let census = Census::new();
-        let workers = Vec::with_capacity(workers);
-        let mut plane = Self { phase, workers, listeners, datagrams, entrance, ended };
+        let mut plane = Self { phase, workers: Vec::with_capacity(count), listening, entrance, ended };
         // Dropped before the plane, whose own drop waits for it.
         let alive = alive;
-        for (number, (sockets, ports)) in sockets.into_iter().zip(ports).enumerate() {
+        for (number, probes) in inlets.into_iter().enumerate() {
             let failed = |error| StartError::Worker { worker: number, error };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
             let counters = Arc::<WorkerCounters>::default();
             let (drained_sender, drained) = watch::channel(false);
+            let (orders, ordered) = channel::channel(ORDERS);
             let start = Start {
                 number,
-                sockets,
-                ports,
-                probes: inlets.next(),
                 config: config.clone(),
                 snapshot: snapshot.clone(),
                 counters: counters.clone(),
                 census: census.clone(),
+                probes,
+                orders: ordered,
                 phase: plane.phase.subscribe(),
                 drained: drained_sender,
             };
@@ -267,17 +224,51 @@ impl DataPlane {
                     worker::run(&runtime, start);
                 })
                 .map_err(failed)?;
-            plane.workers.push(Worker { counters, drained, thread: Some(thread) });
+            plane.workers.push(Worker { counters, orders, drained, thread: Some(thread) });
         }
+        plane.reconfigure(prepared, max_descriptors, Duration::ZERO);
         Ok(plane)
     }
 
-    /// Where it listens, with the ports the kernel chose.
-    pub fn listeners(&self) -> &[Listener] {
-        &self.listeners
+    /// Gets the sockets for what is new of `listeners`, which are all there shall be. Changes nothing else yet.
+    ///
+    /// # Errors
+    /// When an address can't be listened on.
+    pub fn prepare(&self, listeners: Vec<Listener>) -> Result<Prepared, StartError> {
+        self.lock().prepare(listeners)
     }
 
-    /// Where probes enter, on their way through the workers to [backends of theirs](DataPlaneConfig::probed).
+    /// Listens on what was prepared, and on nothing else, from now on. To be called right after the snapshot for it was stored;
+    /// `max_descriptors` is as in [`DataPlaneConfig`].
+    ///
+    /// Listeners that are the same as before are not touched. What comes to an address that has another service or protocol now
+    /// is served by that from the next connection on. The others take no more connections. Those whose listener is no more end
+    /// as in a [drain](Self::drain), within `drain`.
+    pub fn reconfigure(&self, prepared: Prepared, max_descriptors: Option<usize>, drain: Duration) -> Taking {
+        let (listeners, sockets) = self.lock().take(prepared);
+        let descriptors = max_descriptors.map_or(usize::MAX, |total| total / self.workers.len());
+        let (done, taking) = Taking::new();
+        for (worker, sockets) in self.workers.iter().zip(sockets) {
+            let (listeners, done) = (Arc::clone(&listeners), done.clone());
+            let order = Reconfigure { listeners, sockets, descriptors, drain, done };
+            if worker.orders.try_send(order).is_err() {
+                // The control thread ends the process when a worker stays like that.
+                tracing::error!("a worker is stuck or gone, and does not take over what changed");
+            }
+        }
+        taking
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Listening> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it listens, with the ports the kernel chose.
+    pub fn listeners(&self) -> Vec<Listener> {
+        self.lock().listeners().to_vec()
+    }
+
+    /// Where probes enter, on their way through the workers to [backends of theirs](Snapshot::probed).
     pub fn entrance(&self) -> ProbeEntrance {
         self.entrance.clone()
     }
@@ -296,7 +287,7 @@ impl DataPlane {
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
         self.workers.iter().for_each(|worker| worker.counters.add_to(&mut sum));
-        self.datagrams.iter().for_each(|counters| counters.add_to(&mut sum.quic));
+        self.lock().add_to(&mut sum.quic);
         sum
     }
 
@@ -304,11 +295,17 @@ impl DataPlane {
     pub fn served(&self) -> BTreeMap<ServiceName, Served> {
         let mut sum = Stats::default();
         self.workers.iter().for_each(|worker| worker.counters.add_services_to(&mut sum));
+        let listening = self.lock();
         let protocols: BTreeMap<_, _> =
-            self.listeners.iter().map(|listener| (&listener.service, listener.protocol)).collect();
+            listening.listeners().iter().map(|listener| (&listener.service, listener.protocol)).collect();
         let served =
             |(name, protocol): (&ServiceName, Protocol)| (name.clone(), Served::of(name, protocol, &sum));
         protocols.into_iter().map(served).collect()
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
     }
 
     /// Reads what real traffic meets on the backends, from now on.

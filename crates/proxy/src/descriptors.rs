@@ -20,7 +20,7 @@ const REFUSALS: usize = 4;
 /// The account of one worker.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
-    limit: usize,
+    limit: Cell<usize>,
     held: [Cell<usize>; 6],
 }
 
@@ -37,19 +37,24 @@ enum Holder {
 impl Descriptors {
     /// An account of `limit` descriptors at most.
     pub(crate) fn new(limit: usize) -> Rc<Self> {
-        Rc::new(Self { limit, held: Default::default() })
+        Rc::new(Self { limit: limit.into(), held: Default::default() })
+    }
+
+    /// From now on there are so many. Whoever has a place keeps it.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
     }
 
     /// A place for one more client, with one for its backend.
     pub(crate) fn client(self: &Rc<Self>) -> Option<Lease> {
         // One client is always served: a daemon that serves nobody is of no use.
-        let fits = self.promised() + 2 <= self.limit || self.held(Holder::Client) == 0;
+        let fits = self.promised() + 2 <= self.limit.get() || self.held(Holder::Client) == 0;
         fits.then(|| self.lease(Holder::Client))
     }
 
     /// A place for the backend of one more stream of a client.
     pub(crate) fn stream(self: &Rc<Self>) -> Option<Lease> {
-        let fits = self.promised() < self.limit || self.held(Holder::Stream) == 0;
+        let fits = self.promised() < self.limit.get() || self.held(Holder::Stream) == 0;
         fits.then(|| self.lease(Holder::Stream))
     }
 
@@ -60,7 +65,7 @@ impl Descriptors {
 
     /// A place for one more pipe.
     pub(crate) fn pipe(self: &Rc<Self>) -> Option<Lease> {
-        let fits = self.promised() + 2 <= self.limit / 4 * 3;
+        let fits = self.promised() + 2 <= self.limit.get() / 4 * 3;
         fits.then(|| self.lease(Holder::Pipe))
     }
 
@@ -76,7 +81,7 @@ impl Descriptors {
 
     /// Connections at rest hold what others have a right to.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.held(Holder::Resting) > 0 && self.open() > self.limit
+        self.held(Holder::Resting) > 0 && self.open() > self.limit.get()
     }
 
     /// What is open and may be opened without asking again.

@@ -4,7 +4,7 @@
 //!  control thread                    worker 0 … n-1 (threads of their own)
 //!  ──────────────                    ──────────────────────────────────────────────────────────────
 //!  ArcSwap<Snapshot> ── read by ───▶ view: routes, levels, backends with idle connections
-//!  DataPlane ──────── phase ───────▶ main task: beat, phase, sweep of idle connections
+//!  DataPlane ── phase, listeners ──▶ main task: beat, phase, sockets (`door`), sweep of idle connections
 //!  stats, beats ◀── read from ────── one task per listener: accept
 //!  ProbeEntrance ───────────────────▶ the same for probes
 //!                                    one task per connection: client and upstream of an exchange
@@ -29,9 +29,12 @@ mod data_plane;
 mod descriptors;
 mod displaced;
 mod distress;
+mod door;
+mod entry;
 mod http;
 mod limits;
 mod listener;
+mod listening;
 mod multiplexed;
 mod pace;
 mod probed;
@@ -52,6 +55,7 @@ pub use displaced::Displaced;
 pub use distress::Distress;
 pub use limits::{BodyRate, ClientLimits, ConnectionsPerIp};
 pub use listener::BindError;
+pub use listening::{Prepared, Taking};
 pub use probed::ProbeEntrance;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{

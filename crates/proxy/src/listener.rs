@@ -39,6 +39,15 @@ pub enum BindError {
         /// The address.
         address: SocketAddr,
     },
+    /// An earlier change took HTTP/3 away from there, and clients still have connections.
+    #[error(
+        "{address} (UDP) was given up a short while ago and still has connections of clients, which end within `streams` of \
+         [drain]; try again then"
+    )]
+    Leaving {
+        /// The address.
+        address: SocketAddr,
+    },
     /// Anything else.
     #[error("can't listen on {address}: {error}")]
     Other {

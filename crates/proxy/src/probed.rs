@@ -17,9 +17,9 @@
 //! descriptors: clients that fill a worker don't make its backends look down.
 
 use std::{
-    cell::RefCell,
     collections::HashMap,
     future::poll_fn,
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
@@ -30,6 +30,7 @@ use std::{
     task::Poll,
 };
 
+use arc_swap::ArcSwap;
 use nix::errno::Errno;
 use proxima_types::BackendId;
 use tokio::{
@@ -38,12 +39,14 @@ use tokio::{
 };
 
 use crate::{
-    Match, Protocol, TlsClient, Upstream,
+    Match, Protocol, Snapshot, Upstream,
     access::Access,
     backend::Backend,
     close::{Guarded, reset_on_close},
     descriptors::Descriptors,
     distress::Teller,
+    door::{Backoff, is_of_one_connection},
+    entry::{Entry, Open},
     http,
     listener::{self, BindError},
     stats::{Histogram, ServiceCounters},
@@ -51,17 +54,19 @@ use crate::{
     tcp,
     timer::Timers,
     view::{ServiceView, UpstreamView},
-    worker::{Backoff, Open, Worker, is_of_one_connection},
+    worker::Worker,
 };
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Where the connections to a backend come from: the loopback has an address for each, so that ports which rest for a minute
-/// after a connection (TIME_WAIT) are never wanting, for probes as for requests.
-fn source(number: usize) -> SocketAddr {
+/// after a connection (TIME_WAIT) are never wanting, for probes as for requests. Two that share one share its ports.
+fn source(backend: &BackendId) -> SocketAddr {
     const FIRST: u32 = u32::from_be_bytes([127, 64, 0, 0]);
-    const COUNT: usize = 1 << 22;
-    (Ipv4Addr::from(FIRST + (number % COUNT) as u32), 0).into()
+    const COUNT: u64 = 1 << 22;
+    let mut hasher = DefaultHasher::new();
+    backend.hash(&mut hasher);
+    (Ipv4Addr::from(FIRST + (hasher.finish() % COUNT) as u32), 0).into()
 }
 
 /// Where probes enter the data plane. Cheap to clone.
@@ -73,8 +78,7 @@ struct Entrance {
     /// Where each worker listens.
     workers: Vec<SocketAddr>,
     next: AtomicUsize,
-    /// By backend, the place in [`DataPlaneConfig::probed`](crate::DataPlaneConfig::probed).
-    numbers: HashMap<BackendId, usize>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     tickets: Tickets,
 }
 
@@ -82,9 +86,10 @@ struct Entrance {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tickets(Arc<Mutex<HashMap<SocketAddr, Ticket>>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Ticket {
-    number: usize,
+    backend: BackendId,
+    address: SocketAddr,
     protocol: Protocol,
 }
 
@@ -115,45 +120,46 @@ pub(crate) struct Inlet {
 }
 
 impl ProbeEntrance {
-    /// An entrance to `workers` for each of `probed`, and the workers' sides of it.
-    pub(crate) fn open(probed: &[Upstream], workers: usize) -> Result<(Self, Vec<Inlet>), BindError> {
+    /// An entrance to `workers`, and the workers' sides of it.
+    pub(crate) fn open(
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        workers: usize,
+    ) -> Result<(Self, Vec<Inlet>), BindError> {
         let tickets = Tickets::default();
-        let mut addresses = Vec::new();
-        let mut inlets = Vec::new();
-        if !probed.is_empty() {
-            for _ in 0..workers {
-                let (address, socket) = listener::bind_alone(LOOPBACK)?;
-                addresses.push(address);
-                inlets.push(Inlet { socket, tickets: tickets.clone() });
-            }
+        let (mut addresses, mut inlets) = (Vec::new(), Vec::new());
+        for _ in 0..workers {
+            let (address, socket) = listener::bind_alone(LOOPBACK)?;
+            addresses.push(address);
+            inlets.push(Inlet { socket, tickets: tickets.clone() });
         }
-        let candidates = probed.iter().map(|upstream| upstream.levels.candidates().first());
-        let numbers = candidates
-            .enumerate()
-            .filter_map(|(number, candidate)| Some((candidate?.backend.clone(), number)))
-            .collect();
-        Ok((
-            Self(Arc::new(Entrance { workers: addresses, next: AtomicUsize::new(0), numbers, tickets })),
-            inlets,
-        ))
+        let entrance = Entrance { workers: addresses, next: AtomicUsize::new(0), snapshot, tickets };
+        Ok((Self(Arc::new(entrance)), inlets))
     }
 
-    /// A connection through the next worker to `backend`. With [`Protocol::Tcp`] it is there when the worker's connection to
+    /// A connection through the next worker to `backend` at `address`. With [`Protocol::Tcp`] it is there when the worker's connection to
     /// the backend is; with [`Protocol::Http`] it takes requests as the connection of a client does, which go on over TLS where
-    /// the [snapshot](crate::Snapshot::probed_tls) says so.
+    /// the [snapshot](Snapshot::probed) says so.
     ///
     /// Dropped before it is done, it leaves nothing behind.
     ///
     /// # Errors
-    /// What the worker's connect met; [`io::ErrorKind::NotFound`] when `backend` is not one of those the data plane was
-    /// [started with](crate::DataPlaneConfig::probed); and whatever keeps this process from connecting to its own worker.
-    pub async fn connect(&self, backend: &BackendId, protocol: Protocol) -> io::Result<TcpStream> {
-        let Entrance { workers, next, numbers, tickets } = &*self.0;
-        let number = *numbers.get(backend).ok_or(io::ErrorKind::NotFound)?;
+    /// What the worker's connect met; [`io::ErrorKind::NotFound`] when `backend` is not one of those that the
+    /// [snapshot](Snapshot::probed) has; and whatever keeps this process from connecting to its own worker.
+    pub async fn connect(
+        &self,
+        backend: &BackendId,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> io::Result<TcpStream> {
+        let Entrance { workers, next, snapshot, tickets } = &*self.0;
+        if !snapshot.load().probed.contains_key(&(backend.clone(), address)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let worker = workers[next.fetch_add(1, Ordering::Relaxed) % workers.len()];
         let socket = TcpSocket::new_v4()?;
-        socket.bind(source(number))?;
-        let _issued = tickets.issue(socket.local_addr()?, Ticket { number, protocol });
+        socket.bind(source(backend))?;
+        let ticket = Ticket { backend: backend.clone(), address, protocol };
+        let _issued = tickets.issue(socket.local_addr()?, ticket);
         let mut stream = socket.connect(worker).await?;
         match stream.read_i32().await? {
             0 => Ok(stream),
@@ -164,8 +170,7 @@ impl ProbeEntrance {
 
 /// What one worker keeps for probes.
 pub(crate) struct Probed {
-    /// By number: what the newest HTTP connection of a probe is served.
-    services: RefCell<Vec<Option<Rc<ServiceView>>>>,
+    /// Nobody reads it.
     counters: Arc<ServiceCounters>,
     first_byte: Arc<Histogram>,
     descriptors: Rc<Descriptors>,
@@ -173,9 +178,8 @@ pub(crate) struct Probed {
 }
 
 impl Probed {
-    pub(crate) fn new(count: usize, timers: &Rc<Timers>) -> Self {
+    pub(crate) fn new(timers: &Rc<Timers>) -> Self {
         Self {
-            services: RefCell::new(vec![None; count]),
             counters: Arc::default(),
             first_byte: Arc::default(),
             descriptors: Descriptors::new(usize::MAX),
@@ -183,22 +187,11 @@ impl Probed {
         }
     }
 
-    /// Counters that nobody reads, one for each number.
-    pub(crate) fn counters(&self) -> impl Iterator<Item = Arc<ServiceCounters>> + '_ {
-        let count = self.services.borrow().len();
-        std::iter::repeat_n(&self.counters, count).cloned()
-    }
-
-    /// What the connections of a number are served.
-    pub(crate) fn service(&self, number: usize) -> Option<Rc<ServiceView>> {
-        self.services.borrow().get(number).cloned().flatten()
-    }
-
     /// A backend of its own for each connection: what rests on it is the connection's.
-    fn backend(&self, upstream: &Upstream, tls: Option<&TlsClient>) -> Option<Rc<Backend>> {
+    fn backend(&self, upstream: &Upstream) -> Option<Rc<Backend>> {
         let candidate = upstream.levels.candidates().first()?;
         let (descriptors, teller) = (self.descriptors.clone(), self.teller.clone());
-        let tls = tls.map(|tls| tls.to(candidate.address));
+        let tls = upstream.tls.as_ref().map(|tls| tls.to(candidate.address));
         Some(Rc::new(Backend::new(candidate, tls, Arc::default(), descriptors, teller)))
     }
 }
@@ -229,33 +222,31 @@ pub(crate) async fn accept(worker: Rc<Worker>, inlet: Inlet) {
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => backoff.wait(address, &error).await,
+            Err(error) => backoff.wait(&address, &error).await,
         }
     }
 }
 
 async fn serve(worker: Rc<Worker>, ticket: Ticket, mut stream: TcpStream, peer: SocketAddr) {
-    let Ticket { number, protocol } = ticket;
-    let config = worker.config.clone();
-    let upstream = &config.probed[number];
-    let tls = worker.tls_of_probed(number);
-    let Some(backend) = worker.probed.backend(upstream, tls.as_ref()) else { return };
+    let Ticket { backend, address, protocol } = ticket;
+    // It may have gone since the ticket was written.
+    let Some(upstream) = worker.way_of_probes(&backend, address) else { return };
+    let Some(backend) = worker.probed.backend(&upstream) else { return };
     match protocol {
-        Protocol::Tcp => relay(&worker, upstream, &backend, stream).await,
+        Protocol::Tcp => relay(&worker, &upstream, &backend, stream).await,
         Protocol::Http | Protocol::Https | Protocol::Http3 => {
             // A probe that is gone already needs nothing more.
             if stream.write_i32(0).await.is_err() {
                 return;
             }
-            let listener = config.listeners.len() + number;
-            let view = UpstreamView::alone(upstream, backend.clone(), worker.probed.first_byte.clone());
+            let view = UpstreamView::alone(&upstream, backend.clone(), worker.probed.first_byte.clone());
             let service = ServiceView::Http { tls: None, routes: vec![(Match::default(), Rc::new(view))] };
-            worker.probed.services.borrow_mut()[number] = Some(Rc::new(service));
-            let open = Open::of_probe(worker.clone(), listener);
+            let entry = Entry::of_probe(service, worker.probed.counters.clone());
+            let open = Open::of_probe(worker.clone(), entry.clone());
             // A backend that closes its connection at rest closes the probe's: that is how a killed app is noticed.
             tokio::select! {
                 biased;
-                () = http::serve(worker.clone(), open, listener, Stream::Plain(stream), peer) => {}
+                () = http::serve(worker.clone(), open, entry, Stream::Plain(stream), peer) => {}
                 () = poll_fn(|cx| backend.poll_stirred(cx)) => {}
             }
             backend.forget_idle();

@@ -1,10 +1,10 @@
 //! What the data plane serves: made by the control plane, read by the workers, never changed in place.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use proxima_balance::{Levels, PolicyKind};
 use proxima_http1::RequestHead;
-use proxima_types::ServiceName;
+use proxima_types::{BackendId, ServiceName};
 
 use crate::{AccessLog, ClientLimits, TlsClient, TlsServer};
 
@@ -13,11 +13,16 @@ use crate::{AccessLog, ClientLimits, TlsClient, TlsServer};
 /// began with.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The services by name. Listeners of a service that is missing here answer that nothing is served.
+    /// The services by name. Listeners of a service that is missing here, or has another protocol here than they, go on with what
+    /// they served before: they are about to go. Those that never had one answer that nothing is served.
     pub services: HashMap<ServiceName, Service>,
-    /// What is spoken over to the backends that are [probed](crate::DataPlaneConfig::probed), by their places there; in plain
-    /// text to those beyond the end.
-    pub probed_tls: Vec<Option<TlsClient>>,
+    /// Every backend there is, usable or not, and where. Others are gone: nothing is sent there any more, what was counted for
+    /// them is forgotten, and what still runs there is cut when connections of [listeners that are
+    /// gone](crate::DataPlane::reconfigure) are.
+    pub backends: Arc<HashMap<BackendId, SocketAddr>>,
+    /// The backends that probes may reach [through](crate::DataPlane::entrance) the workers, by name and address: upstreams of one
+    /// candidate each. What they are probed with counts for no service and no backend.
+    pub probed: HashMap<(BackendId, SocketAddr), Upstream>,
     /// What clients are held to: their number from their next connection on, their pace from their next request on.
     pub limits: ClientLimits,
     /// Where requests are logged; `None`: nowhere.

@@ -187,7 +187,7 @@ impl Misuse {
 pub struct Stats {
     /// By service.
     pub services: BTreeMap<ServiceName, ServiceStats>,
-    /// By backend, for those that were ever in a snapshot.
+    /// By backend, for those that were ever usable and still are in the snapshot.
     pub backends: BTreeMap<BackendId, BackendStats>,
     /// From a request's head to the first byte of its response, by service and the backend's region.
     pub first_byte: BTreeMap<(ServiceName, RegionName), LatencyHistogram>,
@@ -214,6 +214,18 @@ pub struct QuicStats {
     pub crowded: u64,
     /// Handshakes that failed.
     pub failed: u64,
+}
+
+impl QuicStats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self { forwarded, dropped, elsewhere, retries, crowded, failed } = other;
+        self.forwarded += forwarded;
+        self.dropped += dropped;
+        self.elsewhere += elsewhere;
+        self.retries += retries;
+        self.crowded += crowded;
+        self.failed += failed;
+    }
 }
 
 /// Counters of a service.

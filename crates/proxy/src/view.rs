@@ -13,6 +13,7 @@ use crate::{
     descriptors::Descriptors,
     distress::Teller,
     stats::{Histogram, Unserved, WorkerCounters},
+    timer::{Deadline, Timers},
 };
 
 /// The services of one snapshot.
@@ -20,8 +21,7 @@ use crate::{
 pub(crate) struct View {
     /// What it was made of, to see whether there is a newer one.
     source: Arc<Snapshot>,
-    /// By listener.
-    services: Vec<Option<Rc<ServiceView>>>,
+    services: HashMap<ServiceName, Rc<ServiceView>>,
 }
 
 #[derive(Debug)]
@@ -120,42 +120,62 @@ type Key = (BackendId, SocketAddr, Option<usize>);
 /// Makes views, and keeps what outlives them: the backends with their connections.
 #[derive(Debug)]
 pub(crate) struct Viewer {
-    listeners: Vec<ServiceName>,
     counters: Arc<WorkerCounters>,
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
     backends: RefCell<HashMap<Key, Rc<Backend>>>,
+    /// Those that are gone while something still runs there, and until when it may.
+    gone: RefCell<Vec<(Rc<Backend>, Deadline)>>,
     /// Differs from worker to worker and from policy to policy.
     seed: std::cell::Cell<u64>,
 }
 
 impl Viewer {
     pub(crate) fn new(
-        listeners: Vec<ServiceName>,
         counters: Arc<WorkerCounters>,
         descriptors: Rc<Descriptors>,
         teller: Rc<Teller>,
         seed: u64,
     ) -> Self {
-        Self { listeners, counters, descriptors, teller, backends: RefCell::default(), seed: seed.into() }
+        Self {
+            counters,
+            descriptors,
+            teller,
+            backends: RefCell::default(),
+            gone: RefCell::default(),
+            seed: seed.into(),
+        }
     }
 
-    /// The view of `snapshot`. Backends that were in the last one keep their connections; those that are in none
-    /// any more lose theirs with the view before.
+    /// The view of `snapshot`. Backends that were in the last one keep their connections; those that are in none any more lose
+    /// theirs: at rest at once, under way with their exchanges.
     pub(crate) fn view(&self, snapshot: &Arc<Snapshot>) -> View {
-        let services = self.listeners.iter().map(|name| self.service(name, snapshot)).collect();
+        self.backends.borrow().values().for_each(|backend| backend.set_usable(false));
+        let services = snapshot.services.iter();
+        let services = services.map(|(name, service)| (name.clone(), self.service(name, service))).collect();
+        // Those that are gone for good are forgotten: one that comes back begins anew.
+        self.backends.borrow_mut().retain(|_, backend| {
+            if backend.is_usable() {
+                return true;
+            }
+            backend.forget_idle();
+            let is_gone = snapshot.backends.get(&backend.id) != Some(&backend.address);
+            if is_gone {
+                self.gone.borrow_mut().push((backend.clone(), Deadline::NEVER));
+            }
+            !is_gone
+        });
         View { source: snapshot.clone(), services }
     }
 
-    fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Option<Rc<ServiceView>> {
-        let view = match snapshot.services.get(name)? {
+    fn service(&self, name: &ServiceName, service: &Service) -> Rc<ServiceView> {
+        Rc::new(match service {
             Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream, 0)),
             Service::Http(routes) => ServiceView::Http { tls: None, routes: self.routes(name, routes) },
             Service::Https(tls, routes) => {
                 ServiceView::Http { tls: Some(tls.clone()), routes: self.routes(name, routes) }
             }
-        };
-        Some(Rc::new(view))
+        })
     }
 
     fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {
@@ -187,7 +207,35 @@ impl Viewer {
             Rc::new(Backend::new(candidate, tls, counters, self.descriptors.clone(), self.teller.clone()))
         };
         let key = (candidate.backend.clone(), candidate.address, tls.map(TlsClient::id));
-        self.backends.borrow_mut().entry(key).or_insert_with(make).clone()
+        let backend = self.backends.borrow_mut().entry(key).or_insert_with(make).clone();
+        backend.set_usable(true);
+        backend
+    }
+
+    /// Whether anything goes to a backend now.
+    pub(crate) fn uses(&self, id: &BackendId) -> bool {
+        self.backends.borrow().values().any(|backend| backend.id == *id && backend.is_usable())
+    }
+
+    /// What runs on backends that are gone by now may do so until then.
+    pub(crate) fn limit(&self, deadline: Deadline) {
+        for (_, until) in self.gone.borrow_mut().iter_mut().filter(|(_, until)| *until == Deadline::NEVER) {
+            *until = deadline;
+        }
+    }
+
+    /// Ends what has run there for too long; whether there was anything, which has to be woken.
+    pub(crate) fn cut_short(&self, timers: &Timers) -> bool {
+        let mut was_cut = false;
+        self.gone.borrow_mut().retain(|(backend, until)| {
+            let is_over = timers.is_past(*until);
+            if is_over {
+                backend.cut();
+                was_cut = true;
+            }
+            !is_over && Rc::strong_count(backend) > 1
+        });
+        was_cut
     }
 
     /// Closes connections at rest, first of the backend with most of them, while others need their descriptors.
@@ -216,8 +264,13 @@ impl View {
         Arc::ptr_eq(&self.source, snapshot)
     }
 
-    pub(crate) fn service(&self, listener: usize) -> Option<&Rc<ServiceView>> {
-        self.services[listener].as_ref()
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&Rc<ServiceView>> {
+        self.services.get(name)
+    }
+
+    /// Whether a backend is configured, usable or not.
+    pub(crate) fn has_backend(&self, id: &BackendId) -> bool {
+        self.source.backends.contains_key(id)
     }
 
     /// Where requests are logged.

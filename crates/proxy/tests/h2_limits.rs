@@ -408,6 +408,38 @@ async fn a_drain_says_goaway_and_lets_streams_end() {
 }
 
 #[tokio::test]
+async fn a_listener_that_goes_says_goaway_and_lets_streams_end() {
+    let (backend, cue) = cued().await;
+    let setup = Setup::http(&[backend.address]);
+    let world = setup.start();
+    let mut client = Client::connect(&world).await;
+    let mut idle = Client::connect(&world).await;
+    let (response, _) = client.send.send_request(get("/"), true).unwrap();
+    let mut response = soon("a head", response).await.unwrap();
+    assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "first");
+    assert!(idle.send.clone().ready().await.is_ok());
+    world.reconfigure(&setup, Vec::new(), common::PATIENCE).await;
+    soon("the end of the idle one", &mut idle.connection).await.unwrap().unwrap();
+    cue.notify_one();
+    assert_eq!(soon("the end of the stream", answer(response)).await.unwrap().text(), "last");
+    soon("the end of the connection", client.connection).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_still_run_when_their_time_is_over_are_cut() {
+    let (backend, _cue) = cued().await;
+    let setup = Setup::http(&[backend.address]);
+    let world = setup.start();
+    let mut client = Client::connect(&world).await;
+    let (response, _) = client.send.send_request(get("/"), true).unwrap();
+    let mut response = soon("a head", response).await.unwrap();
+    assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "first");
+    world.reconfigure(&setup, Vec::new(), Duration::from_millis(100)).await;
+    assert!(soon("the end of the stream", answer(response)).await.is_err(), "it is not whole");
+    until("the end", || world.stats().open == 0 && world.stats().cancelled == 1).await;
+}
+
+#[tokio::test]
 async fn a_displaced_client_is_sent_away_after_its_streams() {
     let (backend, cue) = cued().await;
     let world = Setup::http(&[backend.address]).start();

@@ -22,7 +22,8 @@ fn backend(number: usize) -> BackendId {
 
 async fn probe(world: &World, number: usize, protocol: Protocol) -> std::io::Result<Peer> {
     let entrance = world.plane.entrance();
-    soon("a probe's connection", entrance.connect(&backend(number), protocol)).await.map(Peer::new)
+    let address = world.backends.get(number).copied().unwrap_or(world.address);
+    soon("a probe's connection", entrance.connect(&backend(number), address, protocol)).await.map(Peer::new)
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is configured at a PoP: the shape of the world, with the revisions in force.
+//! What is configured at a PoP: the shape of the world, with the revisions in its file.
 
 use proxima_announce::{
     AnnouncerConfig, Cap, Damping, Degraded, GroupConfig, GuardConfig, WhenDown, Withdrawn,
@@ -17,7 +17,7 @@ const SERVES: Community = Community((64512 << 16) + 100);
 /// Of one that is degraded: 64512:666.
 const DEGRADED: Community = Community((64512 << 16) + 666);
 impl World {
-    /// What is configured at a PoP, with the revisions in force.
+    /// What a PoP's file says, in force or not.
     pub(crate) fn announcer_config(&self, pop: usize) -> AnnouncerConfig {
         let revisions = &self.pops[pop].revisions;
         let mut groups: Vec<GroupConfig> =
@@ -27,7 +27,9 @@ impl World {
                 Revision::FewerGroups if groups.len() > 1 => {
                     groups.pop();
                 }
-                Revision::FewerGroups | Revision::Refused => {}
+                Revision::FewerGroups => {}
+                Revision::Emptied => groups.clear(),
+                Revision::Strict => groups.iter_mut().for_each(strict_bounds),
                 Revision::Attributes => groups.iter_mut().for_each(|group| group.attributes.prepend = 1),
                 Revision::Bounds => groups.iter_mut().for_each(other_bounds),
                 Revision::HoldDown => groups.iter_mut().for_each(|group| {
@@ -89,5 +91,12 @@ fn other_bounds(group: &mut GroupConfig) {
     if let WhenDown::Withdraw(withdrawn) = &mut group.when_down {
         withdrawn.below = Score::new(0.2);
         withdrawn.above = Score::new(0.5);
+    }
+}
+
+fn strict_bounds(group: &mut GroupConfig) {
+    if let WhenDown::Withdraw(withdrawn) = &mut group.when_down {
+        withdrawn.below = Score::FULL;
+        withdrawn.above = Score::FULL;
     }
 }

@@ -136,8 +136,10 @@ pub enum Revision {
     FewerGroups,
     /// A longer hold-down.
     HoldDown,
-    /// The file is refused: nothing changes.
-    Refused,
+    /// No group at all: refused while anything is announced.
+    Emptied,
+    /// Bounds that only a region without any fault meets: refused while that would leave nothing announced.
+    Strict,
 }
 
 impl Fault {
@@ -268,7 +270,8 @@ fn anything(random: &mut Random, shape: &Shape) -> FaultKind {
                 Revision::Attributes,
                 Revision::FewerGroups,
                 Revision::HoldDown,
-                Revision::Refused,
+                Revision::Emptied,
+                Revision::Strict,
             ]),
         ),
         _ => FaultKind::RouterReset(link),

@@ -11,6 +11,8 @@ pub enum Fact {
     Started(u8),
     /// A daemon is no more.
     Ended(u8),
+    /// A daemon refused a changed file.
+    Refused(u8),
     /// A group's state changed at a PoP.
     Transition {
         /// The PoP.

@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use proxima_announce::{Announcer, Group, Input, Order, Output, Override, View};
+use proxima_announce::{Announcer, AnnouncerConfig, Group, Input, Order, Output, Override, View};
 use proxima_bgp_session::{AllowList, Desired, Input as SessionInput, Leave};
 use proxima_health::{Member, Percent, RegionScore, region_score};
 use proxima_types::{Announcement, Weight};
@@ -260,6 +260,17 @@ impl World {
         }
     }
 
+    /// Whether the config guard refuses a file.
+    fn would_fall_silent(&self, pop: usize, now: Instant, config: &AnnouncerConfig) -> bool {
+        let Some(announcer) = &self.pops[pop].announcer else { return false };
+        let mut tried = announcer.clone();
+        tried.reconfigure(now, config.clone());
+        for (group, config) in config.groups.iter().enumerate() {
+            tried.handle(now, &config.name, Input::Score(self.score(pop, group)));
+        }
+        announcer.would_fall_silent(&tried)
+    }
+
     /// The score as the announcement core knows it.
     fn score_known(&self, pop: usize, group: usize) -> Option<&RegionScore> {
         self.pops[pop].announcer.as_ref()?.group(&self.names.groups[group])?.score()
@@ -369,7 +380,7 @@ impl World {
         self.settle(pop);
     }
 
-    /// The daemon takes a changed configuration.
+    /// The daemon is to take what its file says now; a file that would silence it is refused whole.
     pub(crate) fn reconfigure(&mut self, pop: usize) {
         // A daemon that is about to end takes none any more.
         if !self.pops[pop].running || self.pops[pop].stop.is_some() {
@@ -378,7 +389,15 @@ impl World {
         let now = self.pops[pop].clock.at(self.now);
         self.catch_up(pop, now);
         let config = self.announcer_config(pop);
-        self.oracle.reconfigured(pop, now, &config);
+        if self.would_fall_silent(pop, now, &config) {
+            self.trace.say(self.now, &format!("pop{pop}"), format_args!("the file is refused"));
+            self.record(|| Fact::Refused(pop as u8));
+            return;
+        }
+        if self.oracle.reconfigured(pop, now, &config) {
+            let silenced = format!("pop{pop} took a configuration under which nothing is announced any more");
+            self.violated(Rule::ConfigGuard, silenced);
+        }
         if let Some(announcer) = &mut self.pops[pop].announcer {
             announcer.reconfigure(now, config);
         }

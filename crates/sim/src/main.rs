@@ -3,6 +3,7 @@
 
 use std::{
     num::NonZeroU64,
+    panic::{self, AssertUnwindSafe},
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
@@ -20,7 +21,7 @@ use proxima_sim::{Case, Violation, World, shrink};
 #[command(name = "proxima-sim", args_override_self = true)]
 struct Options {
     /// The seed to replay, with its timeline.
-    #[arg(long, conflicts_with_all = ["seeds", "from", "full"])]
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
     /// How many seeds to run.
     #[arg(long, default_value = "20000")]
@@ -39,10 +40,16 @@ struct Options {
     whole: bool,
 }
 
+impl Options {
+    fn case(&self, seed: u64) -> Case {
+        if self.full { Case::full(seed) } else { Case::of(seed) }
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     match options.seed {
-        Some(seed) => replay(&Case::of(seed), options.whole),
+        Some(seed) => replay(seed, &options),
         None => search(&options),
     }
 }
@@ -52,9 +59,8 @@ fn search(options: &Options) -> ExitCode {
     let threads =
         options.threads.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let (next, end) = (AtomicU64::new(options.from), options.from + options.seeds.get());
-    let found: Mutex<Option<(u64, Violation)>> = Mutex::new(None);
+    let found: Mutex<Option<(u64, Broken)>> = Mutex::new(None);
     let events = AtomicU64::new(0);
-    let case = if options.full { Case::full } else { Case::of };
     let begin = Instant::now();
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -65,12 +71,13 @@ fn search(options: &Options) -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    if let Err(violation) = case(seed).run(&mut world) {
+                    if let Err(broken) = run(seed, options, &mut world) {
                         next.store(end, Ordering::Relaxed);
                         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                         if found.as_ref().is_none_or(|(known, _)| *known > seed) {
-                            *found = Some((seed, violation));
+                            *found = Some((seed, broken));
                         }
+                        break;
                     }
                 }
                 events.fetch_add(world.events(), Ordering::Relaxed);
@@ -78,10 +85,16 @@ fn search(options: &Options) -> ExitCode {
         }
     });
     let (took, events) = (begin.elapsed().as_secs_f64(), events.into_inner());
-    if let Some((seed, violation)) = found.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        println!("seed {seed} after {took:.1} s: {violation}\n");
-        replay(&case(seed), options.whole);
-        return ExitCode::FAILURE;
+    match found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        None => {}
+        Some((seed, Broken::Rule(violation))) => {
+            println!("seed {seed} after {took:.1} s: {violation}\n");
+            return replay(seed, options);
+        }
+        Some((seed, Broken::Panic)) => {
+            println!("seed {seed} after {took:.1} s: a panic, told above\n{}", again(seed, options));
+            return ExitCode::FAILURE;
+        }
     }
     let (seeds, rate) = (options.seeds, options.seeds.get() as f64 / took);
     println!(
@@ -93,13 +106,33 @@ fn search(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Shows what happens with a case: the least one that breaks the same rule, if it breaks any.
-fn replay(case: &Case, whole: bool) -> ExitCode {
-    let mut world = World::new();
+/// What has become of a seed that does not hold.
+enum Broken {
+    Rule(Violation),
+    /// A core, or the simulator, gave up: what it leaves of the world is good for nothing.
+    Panic,
+}
+
+fn run(seed: u64, options: &Options, world: &mut World) -> Result<(), Broken> {
+    let case = options.case(seed);
+    match panic::catch_unwind(AssertUnwindSafe(|| case.run(world))) {
+        Ok(held) => held.map_err(Broken::Rule),
+        Err(_told_by_the_hook) => Err(Broken::Panic),
+    }
+}
+
+/// How to see a seed again.
+fn again(seed: u64, options: &Options) -> String {
+    format!("replay: cargo xtask sim --seed {seed}{}", if options.full { " --full" } else { "" })
+}
+
+/// Shows what happens under a seed: the least that breaks the same rule, if it breaks any.
+fn replay(seed: u64, options: &Options) -> ExitCode {
+    let (case, mut world) = (options.case(seed), World::new());
     let broken = case.run(&mut world).err();
     let least = match &broken {
-        Some(violation) if !whole => shrink(&mut world, case, violation.rule),
-        _ => case.clone(),
+        Some(violation) if !options.whole => shrink(&mut world, &case, violation.rule),
+        _ => case,
     };
     let broken = world.replay(least.seed, &least.shape, &least.faults).err();
     println!("{least}");
@@ -107,7 +140,7 @@ fn replay(case: &Case, whole: bool) -> ExitCode {
         println!("{line}");
     }
     if let Some(violation) = broken {
-        println!("\n{violation}\nreplay: cargo xtask sim --seed {}", case.seed);
+        println!("\n{violation}\n{}", again(seed, options));
         return ExitCode::FAILURE;
     }
     println!("\nno rule was broken");

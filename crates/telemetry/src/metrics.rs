@@ -1,11 +1,12 @@
 //! The metrics and their Prometheus text.
 //!
-//! [`table`] names every metric. Counters of events are counted as the journal takes them; everything else is set from what
+//! [`table`] names every metric. Counters of events are counted as the journal takes them (`tally`); everything is set from what
 //! its owner says when someone scrapes. Nothing here is on the path of a request: the data plane counts in cells of its own.
 
 mod histogram;
 mod record;
 pub mod table;
+mod tally;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use metrics_util::MetricKindMask;
 pub(crate) use self::record::count_event;
 pub use self::{
     histogram::{Histogram, Series},
-    record::{record_backends, record_peers, record_status},
+    record::{record_backends, record_events, record_peers, record_status},
 };
 
 /// What only grows.
@@ -45,6 +46,7 @@ impl Counter {
 
     pub(crate) fn add(self, labels: &[(&'static str, &str)], count: u64) {
         counter!(self.name, self::labels(labels)).increment(count);
+        tally::add(self.name, labels, count);
     }
 }
 
@@ -63,7 +65,7 @@ fn labels(labels: &[(&'static str, &str)]) -> Vec<Label> {
     labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect()
 }
 
-/// A gauge that no scrape has set for so long is left out.
+/// What no scrape has set for so long is left out.
 const GONE_AFTER: Duration = Duration::from_secs(1);
 
 /// The process's metrics as Prometheus reads them.
@@ -87,9 +89,10 @@ pub fn install() -> Result<Prometheus, MetricsError> {
     Ok(Prometheus(handle))
 }
 
-/// What has a gauge sets it at each scrape: one that was not set is of a peer that is gone.
+/// Everything is set at each scrape: what was not is of a peer, a service or a backend that is gone.
 fn builder() -> PrometheusBuilder {
-    PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(GONE_AFTER))
+    let kinds = MetricKindMask::GAUGE | MetricKindMask::COUNTER;
+    PrometheusBuilder::new().idle_timeout(kinds, Some(GONE_AFTER))
 }
 
 impl Prometheus {

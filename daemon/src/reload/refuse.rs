@@ -1,10 +1,10 @@
 //! What a reload refuses: what can't change while the daemon runs, and what nobody would want by mistake.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use proxima_api::ErrorBody;
-use proxima_config::{Changes, Config, Diff, Part, Pool, Protocol, Service};
-use proxima_types::{PoolName, Prefix, ServiceName};
+use proxima_config::{Config, Diff, Part};
+use proxima_types::Prefix;
 
 /// A refusal with its remedy.
 pub(crate) fn refusal(error: impl Into<String>, hint: impl Into<String>) -> ErrorBody {
@@ -17,7 +17,7 @@ pub(crate) fn refusal(error: impl Into<String>, hint: impl Into<String>) -> Erro
 /// When something has.
 pub(crate) fn needs_no_restart(old: &Config, new: &Config, diff: &Diff) -> Result<(), ErrorBody> {
     let others = diff.other.iter().filter_map(|part| match part {
-        Part::Mrt | Part::Limits | Part::AccessLog | Part::Drain | Part::LogLevel => None,
+        Part::Mrt | Part::Distance | Part::Limits | Part::AccessLog | Part::Drain | Part::LogLevel => None,
         Part::BgpListen => {
             Some("bgp.listen (left out, it follows from whether anyone may connect)".to_owned())
         }
@@ -28,18 +28,14 @@ pub(crate) fn needs_no_restart(old: &Config, new: &Config, diff: &Diff) -> Resul
         | Part::BestPath
         | Part::Catchment
         | Part::Workers
-        | Part::Distance
         | Part::Admin
         | Part::Metrics
         | Part::LogFormat => Some(part.to_string()),
     });
-    let parts: Vec<String> = handed_over_otherwise(old, new)
-        .into_iter()
-        .chain(touched("services", &services_but_for_tls(old, new, &diff.services)))
-        .chain(touched("pools", &pools_but_for_tls(old, new, &diff.pools)))
-        .chain(touched("regions", &diff.regions))
-        .chain(others)
-        .collect();
+    // Requests under way have been let into a region for what it was.
+    let regions = diff.regions.changed.iter().map(|name| format!("regions.{name}.jurisdiction"));
+    let parts: Vec<String> =
+        handed_over_otherwise(old, new).into_iter().chain(regions).chain(others).collect();
     if parts.is_empty() {
         return Ok(());
     }
@@ -77,35 +73,4 @@ fn handed_over_otherwise(old: &Config, new: &Config) -> Option<String> {
     };
     let differ = new.catchment.is_some() && handed_over(old) != handed_over(new);
     differ.then(|| "announce (which prefixes [catchment] hands over)".to_owned())
-}
-
-/// The changes without those of services whose TLS alone is another.
-fn services_but_for_tls(old: &Config, new: &Config, changes: &Changes<ServiceName>) -> Changes<ServiceName> {
-    let is_more = |name: &&ServiceName| match (&old.services[*name], &new.services[*name]) {
-        (
-            Service { listen: old_listen, protocol: Protocol::Http(old), .. },
-            Service { listen, protocol: Protocol::Http(new), .. },
-        ) => {
-            old_listen != listen
-                || old.routes != new.routes
-                || old.tls.is_some() != new.tls.is_some()
-                || old.http3 != new.http3
-        }
-        _ => true,
-    };
-    Changes { changed: changes.changed.iter().filter(is_more).cloned().collect(), ..changes.clone() }
-}
-
-/// The changes without those of pools whose TLS alone is another.
-fn pools_but_for_tls(old: &Config, new: &Config, changes: &Changes<PoolName>) -> Changes<PoolName> {
-    let is_more = |name: &&PoolName| {
-        let (old, new) = (&old.pools[*name], &new.pools[*name]);
-        Pool { tls: new.tls.clone(), ..old.clone() } != *new
-    };
-    Changes { changed: changes.changed.iter().filter(is_more).cloned().collect(), ..changes.clone() }
-}
-
-fn touched<N: fmt::Display>(kind: &str, changes: &Changes<N>) -> impl Iterator<Item = String> {
-    let Changes { added, removed, changed } = changes;
-    added.iter().chain(removed).chain(changed).map(move |name| format!("{kind}.{name}"))
 }

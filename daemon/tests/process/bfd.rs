@@ -16,6 +16,7 @@ use std::{
 };
 
 use proxima_api::{BfdSessions, BfdState, EventKind, Peer, SessionReason, SessionState, paths};
+use proxima_types::ReachState;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{App, Client, Daemon, KEEPALIVE, Pop, Port, Router, open, proxima};
@@ -167,6 +168,21 @@ fn control(state: u8, flags: u8, theirs: [u8; 4]) -> Vec<u8> {
     [&[0x20, state << 6 | flags, 3, 24, 0, 0, 0, 7][..], &theirs, &interval, &interval, &[0; 4]].concat()
 }
 
+/// The PoP's daemon, with a session of both kinds with its router.
+fn watched(network: &Network, pop: &Pop) -> Daemon {
+    let path = pop.write();
+    let bfd = "name = \"router\"\nbfd = { interval = \"300ms\", multiplier = 3 }";
+    std::fs::write(&path, pop.text().replacen("name = \"router\"", bfd, 1)).unwrap();
+    let mut command = network.enter(env!("CARGO_BIN_EXE_proximad"));
+    command.arg("--config").arg(&path).env("NO_COLOR", "1");
+    let daemon = Daemon::launch(command, &pop.socket());
+    daemon.wait_established("router");
+    daemon.wait_event("BFD up", |event| {
+        matches!(&event.kind, EventKind::BfdState { to: BfdState::Up, .. }).then_some(())
+    });
+    daemon
+}
+
 #[test]
 fn a_neighbour_that_falls_silent_ends_the_session_by_bfd_long_before_the_hold_time() {
     if !inside("bfd::a_neighbour_that_falls_silent_ends_the_session_by_bfd_long_before_the_hold_time") {
@@ -178,16 +194,7 @@ fn a_neighbour_that_falls_silent_ends_the_session_by_bfd_long_before_the_hold_ti
     let app = App::healthy("eu-1");
     let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
     pop.group = String::new();
-    let path = pop.write();
-    let bfd = "name = \"router\"\nbfd = { interval = \"300ms\", multiplier = 3 }";
-    std::fs::write(&path, pop.text().replacen("name = \"router\"", bfd, 1)).unwrap();
-    let mut command = network.enter(env!("CARGO_BIN_EXE_proximad"));
-    command.arg("--config").arg(&path).env("NO_COLOR", "1");
-    let daemon = Daemon::launch(command, &pop.socket());
-    daemon.wait_established("router");
-    daemon.wait_event("BFD up", |event| {
-        matches!(&event.kind, EventKind::BfdState { to: BfdState::Up, .. }).then_some(())
-    });
+    let daemon = watched(&network, &pop);
     let BfdSessions { sessions } = daemon.ask(paths::BFD);
     assert_eq!((sessions.len(), sessions[0].state, sessions[0].multiplier), (1, BfdState::Up, 3));
     let peer: Peer = daemon.ask(&format!("{}/router", paths::PEERS));
@@ -260,4 +267,49 @@ fn a_member_of_a_range_is_watched_from_when_it_connects() {
         _ => None,
     });
     assert!(matches!(lost, SessionReason::NotificationSent { code: 6, subcode: 10, .. }), "{lost}");
+}
+
+#[test]
+fn a_session_that_is_shut_down_is_watched_until_its_drain_is_over() {
+    if !inside("bfd::a_session_that_is_shut_down_is_watched_until_its_drain_is_over") {
+        return;
+    }
+    let network = Network::new();
+    let router = Router::at(&Port::reserve_at(IpAddr::V4(ROUTER)).unwrap(), []);
+    let _neighbour = Neighbour::start();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    // The app is not in the daemon's network.
+    pop.group = r#"
+[announce.web]
+prefixes = ["203.0.113.0/24"]
+services = ["web"]
+vip = "none"
+when-down = "stay"
+"#
+    .to_owned();
+    let daemon = watched(&network, &pop);
+    daemon.wait_transition("web", ReachState::Announced, 0);
+    router.wait_for("announce 203.0.113.0/24");
+    let done = proxima(&pop.socket(), &["peer", "router", "shutdown", "new cables"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let farewell = router.wait_on(0, "notification");
+    assert!(farewell.line.starts_with("notification 6/2"), "{}", farewell.line);
+    // A router that hears AdminDown may drop the routes at once: not before they have been announced as about to go.
+    let (ended, over) = daemon.wait_events("both sessions' ends", |events| {
+        let at = |is: fn(&EventKind) -> bool| events.iter().position(|event| is(&event.kind));
+        let ended = at(|kind| matches!(kind, EventKind::PeerState { from: SessionState::Established, .. }))?;
+        let over = at(|kind| matches!(kind, EventKind::BfdState { to: BfdState::AdminDown, .. }))?;
+        Some((ended, over))
+    });
+    assert!(ended < over, "BFD was ended before the drain");
+
+    let done = proxima(&pop.socket(), &["peer", "router", "up"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    router.wait_on(1, "open");
+    daemon.wait_events("BFD up again", |events| {
+        let ups =
+            events.iter().filter(|event| matches!(event.kind, EventKind::BfdState { to: BfdState::Up, .. }));
+        (ups.count() == 2).then_some(())
+    });
 }

@@ -11,6 +11,7 @@
 //! | [`stop`] | the ways a daemon ends, and what peers and clients see of it |
 //! | [`reload`] | the configuration read again: what changes, what is refused |
 //! | [`regroup`] | the same for announcement groups |
+//! | [`redeploy`] | the same for services, pools and backends, under load |
 //! | [`peering`] | commands to peers, what they sent, restart |
 //! | [`bfd`] | a neighbour that falls silent |
 //! | [`probes`] | what probes of other kinds than HTTP find out, and notices |
@@ -38,6 +39,7 @@ mod orders;
 mod peering;
 mod priority;
 mod probes;
+mod redeploy;
 mod regroup;
 mod reload;
 mod serve;

@@ -187,8 +187,7 @@ fn what_needs_a_restart_is_named_and_nothing_of_the_file_is_applied() {
     let daemon = pop.start_announced(&router);
     for (from, to, named) in [
         ("local-as = 64512", "local-as = 64513", "bgp.local-as"),
-        ("pool = \"app\"", "pool = \"app\"\ntimeouts = { total = \"1s\" }", "services.web"),
-        ("interval = \"200ms\"", "interval = \"300ms\"", "pools.app"),
+        ("jurisdiction = \"US\"", "jurisdiction = \"CA\"", "regions.us.jurisdiction"),
         ("workers = 2", "workers = 1", "data-plane"),
         ("router-id = \"192.0.2.11\"", "router-id = \"192.0.2.12\"", "pop"),
         ("hold-time = \"9s\"", "listen = [\"127.0.0.1:1790\"]\nhold-time = \"9s\"", "bgp.listen"),

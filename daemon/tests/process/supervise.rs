@@ -126,7 +126,7 @@ fn a_life_as_the_service_manager_sees_it() {
 }
 
 #[test]
-fn a_worker_that_stands_still_withdraws_and_stops_the_signs_of_life_until_it_turns_again() {
+fn a_worker_that_stands_still_withdraws_and_is_left_to_the_daemon_to_judge() {
     let router = Router::polite();
     let app = App::healthy("eu-1");
     let pop = Pop::new().peer("router", &router).backend("eu", &app);
@@ -141,13 +141,10 @@ fn a_worker_that_stands_still_withdraws_and_stops_the_signs_of_life_until_it_tur
         matches!(event.kind, EventKind::WorkerStalled { worker: 1, silent_ms } if silent_ms >= 1000)
             .then_some(())
     });
-    let silent_from = manager.told.snapshot().len();
-    // Four probes are as long as from one sign of life to the next.
-    app.wait_probes(5);
-    assert!(manager.told.snapshot()[silent_from..].iter().all(|(_, text)| text != "WATCHDOG=1\n"));
+    // The manager is not to end what may yet recover: that is the daemon's to judge.
+    manager.wait(manager.told.snapshot().len(), "WATCHDOG=1");
 
     drop(held);
-    manager.wait(silent_from, "WATCHDOG=1");
     let (_, why) = daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
     assert!(matches!(why, GroupReason::ScoreAbove { .. }), "{why:?}");
 }

@@ -1,9 +1,10 @@
-//! An app that flaps, and how many UPDATEs that makes: this daemon next to ExaBGP's healthcheck, in the same minute.
+//! An app that flaps, and how many UPDATEs that makes: this daemon next to ExaBGP's healthcheck and BIRD with a script, in the same minute.
 //!
 //! ```text
 //!  router (BIRD) ── proxima ────────┐
 //!  router (BIRD) ── ExaBGP ─────────┤ app, killed and started again and again
-//!  router (BIRD) ── ExaBGP, quick ──┘
+//!  router (BIRD) ── ExaBGP, quick ──┤
+//!  router (BIRD) ── BIRD, script ───┘
 //! ```
 //!
 //! UPDATEs are counted on the wire, routes in the routers' kernels. ExaBGP's healthcheck looks every five seconds by itself and

@@ -21,12 +21,14 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Subject {
-    /// proximad with its defaults, and damping with its defaults.
+    /// proximad with its defaults.
     Proxima,
     /// ExaBGP's healthcheck with its defaults.
     Exabgp,
     /// The same, as quick as it gets.
     ExabgpQuick,
+    /// BIRD with a script that enables and disables its static route by the same check, as quickly.
+    Bird,
 }
 
 /// The addresses around a subject.
@@ -42,7 +44,7 @@ pub(super) struct Ends {
 }
 
 impl Subject {
-    pub(super) const ALL: [Self; 3] = [Self::Proxima, Self::Exabgp, Self::ExabgpQuick];
+    pub(super) const ALL: [Self; 4] = [Self::Proxima, Self::Exabgp, Self::ExabgpQuick, Self::Bird];
 
     /// For the table.
     pub(super) fn about(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Subject {
             Self::Proxima => "proxima (hold-down 10 s, damping)",
             Self::Exabgp => "ExaBGP healthcheck (every 5 s, rise 3, fall 3)",
             Self::ExabgpQuick => "ExaBGP healthcheck (every 0.1 s, rise 1, fall 1)",
+            Self::Bird => "BIRD and a script (every 0.1 s, rise 1, fall 1)",
         }
     }
 
@@ -65,14 +68,44 @@ impl Subject {
             Self::ExabgpQuick => {
                 exabgp(host, ends, "--interval 0.1 --fast-interval 0.1 --rise 1 --fall 1", dir)
             }
+            Self::Bird => bird(host, ends, dir),
         }
     }
 }
 
+/// A speaker that knows nothing of health, and the loop beside it that operators write.
+fn bird(host: &NetNs, ends: &Ends, dir: &Path) -> Result<Process> {
+    let config = format!(
+        "router id {pop};\n\
+         protocol device {{}}\n\
+         protocol static site {{ ipv4; route {PREFIX} unreachable; }}\n\
+         protocol bgp router {{\n  \
+           local {pop} as {POP_AS};\n  \
+           neighbor {router} as {ROUTER_AS};\n  \
+           hold time 90;\n  \
+           connect delay time 1;\n  \
+           ipv4 {{ import none; export where proto = \"site\"; next hop self; }};\n}}\n",
+        router = ends.router,
+        pop = ends.pop,
+    );
+    let script = format!(
+        "#!/bin/bash\n\
+         bird -f -c {config} -s {socket} &\n\
+         is=enable\n\
+         while sleep 0.1; do\n  \
+           if {check}; then wanted=enable; else wanted=disable; fi\n  \
+           [ $wanted = $is ] || {{ birdc -s {socket} $wanted site && is=$wanted; }}\n\
+         done\n",
+        config = write(dir, "bird.conf", &config)?.display(),
+        socket = dir.join("bird.ctl").display(),
+        check = program(dir, "check.sh", &check(ends))?.display(),
+    );
+    let command = Command::new(program(dir, "watch.sh", &script)?);
+    Process::start(host, "bird", command, &dir.join("bird.log"))
+}
+
 fn exabgp(host: &NetNs, ends: &Ends, pace: &str, dir: &Path) -> Result<Process> {
-    let check = write(dir, "check.sh", &check(ends))?;
-    fs::set_permissions(&check, fs::Permissions::from_mode(0o755))
-        .map_err(Error::io(format!("making {} a program", check.display())))?;
+    let check = program(dir, "check.sh", &check(ends))?;
     let config = format!(
         "process watch {{\n  \
            run python3 -m exabgp healthcheck --no-syslog --withdraw-on-down --no-ip-setup {pace} --ip {PREFIX} \
@@ -137,7 +170,6 @@ services = ["web"]
 vip = "none"
 [announce.web.withdrawn]
 hold-down = "{hold_down}s"
-[announce.web.damping]
 [services.web]
 listen = ["{to_app}:8080"]
 protocol = "http"
@@ -159,6 +191,14 @@ socket = "{socket}"
         hold_down = HOLD_DOWN.as_secs(),
         socket = socket.display()
     )
+}
+
+/// Writes a script.
+fn program(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = write(dir, name, text)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+        .map_err(Error::io(format!("making {} a program", path.display())))?;
+    Ok(path)
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {

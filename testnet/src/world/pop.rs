@@ -249,16 +249,19 @@ fn anycast_group(spec: &WorldSpec, region: &RegionSpec) -> String {
          communities = [\"64512:100\"]\n\
          vip = \"anyip\"\n\
          when-down = \"withdraw\"\n\
+         {damping}\
          [announce.{name}.degraded]\n\
          below = {below:?}\nabove = 0.9\nprepend = 2\nmed = 200\ncommunities = [\"64512:666\"]\n\
          [announce.{name}.withdrawn]\n\
          below = 0.4\nabove = 0.6\nhold-down = \"{hold_down}ms\"\n",
         prefixes = quoted(&spec.anycast.prefixes),
         hold_down = region.hold_down.as_millis(),
+        damping = if region.damped {
+            "damping = { half-life = \"10s\", suppress = 1.5, reuse = 1.0 }\n"
+        } else {
+            "damping = \"none\"\n"
+        },
     );
-    if region.damped {
-        let _ = write!(text, "[announce.{name}.damping]\nhalf-life = \"10s\"\nsuppress = 1.5\nreuse = 1.0\n");
-    }
     if let Some(quiet) = spec.daemon.guard {
         let quiet = quiet.as_millis();
         let _ = write!(text, "[announce.{name}.guard]\nobserve = [\"router\"]\nquiet = \"{quiet}ms\"\n");

@@ -125,6 +125,13 @@ const MUTATIONS: &[Mutation] = &[
         to: "let oldest_that_counts = self.withdrawals.len().checked_sub(most + 1)?;",
     },
     Mutation {
+        name: "config-guard",
+        about: "a file that silences the PoP when what holds its groups is over is taken",
+        file: "crates/announce/src/announcer.rs",
+        from: "!self.is_silent() && tried.groups().all(stays_silent)",
+        to: "{ _ = stays_silent; !self.is_silent() && tried.is_silent() }",
+    },
+    Mutation {
         name: "stop-order",
         about: "the time of GRACEFUL_SHUTDOWN is not waited for",
         file: GROUP,

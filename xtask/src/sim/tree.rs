@@ -1,7 +1,8 @@
 //! A copy of the source tree, in which something can be changed.
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,7 +15,7 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Copies what Git knows of, or would, from `from` to `to`.
+    /// Copies what Git knows of, or would, from `from` to `to`; what else is in `to` goes.
     pub(super) fn of(from: &Path, to: &Path) -> Result<Self> {
         let listing = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -24,13 +25,16 @@ impl Copy {
         ensure!(listing.status.success(), "git ls-files ended with {}", listing.status);
         let listing = String::from_utf8(listing.stdout).context("a file's name is not UTF-8")?;
         let copy = Self { root: to.to_owned() };
+        let mut present = BTreeSet::new();
         for file in listing.split_terminator('\0') {
             let source = from.join(file);
             if source.is_file() {
                 let contents = fs::read(&source).with_context(|| format!("reading {}", source.display()))?;
                 copy.write(file, &contents)?;
+                present.insert(to.join(file));
             }
         }
+        prune(to, &present).with_context(|| format!("tidying {}", to.display()))?;
         Ok(copy)
     }
 
@@ -58,6 +62,19 @@ impl Copy {
         }
         fs::write(&path, contents).with_context(|| format!("writing {}", path.display()))
     }
+}
+
+/// Removes the files below a directory that are not among `kept`.
+fn prune(directory: &Path, kept: &BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            prune(&entry.path(), kept)?;
+        } else if !kept.contains(&entry.path()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// `text` with the one passage replaced.

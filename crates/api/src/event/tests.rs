@@ -158,7 +158,7 @@ fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
                     ..Default::default()
                 }),
             },
-            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"reloaded","peers":{"added":[],"removed":[],"changed":["tor1"]},"bmp":{"added":[],"removed":[],"changed":[]},"groups":{"added":["web"],"removed":[],"changed":[]},"services":{"added":[],"removed":[],"changed":[]},"pools":{"added":[],"removed":[],"changed":[]},"regions":{"added":[],"removed":[],"changed":[]},"tls":["services.web.tls"],"other":["bgp.mrt","drain"]}"#,
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"reloaded","peers":{"added":[],"removed":[],"changed":["tor1"]},"bmp":{"added":[],"removed":[],"changed":[]},"groups":{"added":["web"],"removed":[],"changed":[]},"services":{"added":[],"removed":[],"changed":[]},"pools":{"added":[],"removed":[],"changed":[]},"backends":{"added":[],"removed":[],"changed":[]},"regions":{"added":[],"removed":[],"changed":[]},"tls":["services.web.tls"],"other":["bgp.mrt","drain"]}"#,
             Severity::Info,
             "configuration reloaded: peers: ~tor1; groups: +web; certificates and keys: ~services.web.tls; other: ~bgp.mrt ~drain",
         ),

@@ -28,7 +28,7 @@ pub struct Group {
     pub degraded: Option<Degraded>,
     /// What health does to the group when its region no longer serves. Default: withdraws it.
     pub when_down: WhenDown,
-    /// A penalty for flaps; absent: none.
+    /// A penalty for flaps, by its defaults where nothing is written; absent: `damping = "none"`.
     pub damping: Option<Damping>,
     /// Never the last one to leave by health; absent: health needs nobody's word. Only where health withdraws at all.
     pub guard: Option<Guard>,

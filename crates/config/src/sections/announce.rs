@@ -79,7 +79,7 @@ impl RawGroup {
             let withdrawn = group.section("withdrawn").map(RawWithdrawn::read);
             (withdrawn, group.section("guard").map(RawGuard::read))
         };
-        let damping = group.section("damping").map(RawDamping::read);
+        let damping = RawDamping::read(&mut group);
         let dead_man = group.optional("dead-man", dead_man);
         let place = Place::of(&group);
         group.close();
@@ -136,7 +136,7 @@ impl RawGroup {
             degraded: resolved(&self.degraded, |degraded| degraded.resolve(&attributes))?,
             attributes,
             when_down,
-            damping: resolved(&self.damping, RawDamping::resolve)?,
+            damping: self.damping.value()?.resolve()?,
             guard: resolved(&self.guard, RawGuard::resolve)?,
             dead_man: Some(dead_man).filter(|wait| !wait.is_zero()),
         };

@@ -17,9 +17,10 @@ fn web(text: &str) -> Group {
 }
 
 #[test]
-fn a_group_that_asks_for_nothing_is_neither_damped_nor_guarded_and_heeds_no_traffic() {
+fn a_group_that_asks_for_nothing_is_damped_but_not_guarded_and_heeds_no_traffic() {
     let group = web(&with("hold-down = \"2s\"\n", ""));
-    assert_eq!((group.damping, &group.guard), (None, &None));
+    assert!(group.damping.is_some_and(|damping| damping.half_life == Duration::from_mins(1)));
+    assert_eq!(group.guard, None);
     assert_eq!(group.degraded.unwrap().slo, None);
     let WhenDown::Withdraw(Withdrawn { hold_down, min_up, .. }) = group.when_down else {
         panic!("withdraws")
@@ -36,6 +37,10 @@ fn damping_has_defaults_of_its_own() {
             .unwrap()
     };
     let (minute, default) = (Duration::from_mins(1), damping(""));
+    let undamped =
+        web(&with("hold-down = \"2s\"\n", "")
+            .replace("[announce.web]\n", "[announce.web]\ndamping = \"none\"\n"));
+    assert_eq!(undamped.damping, None);
     let expected = Damping { half_life: minute, suppress: 3.0, reuse: 1.0, max_suppress: 4 * minute };
     assert_eq!(default, expected);
     assert_eq!(damping("half-life = \"30s\"").max_suppress, 2 * minute);

@@ -563,3 +563,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_verdict_that_was_known_holds_until_probes_decide_otherwise() {
+    for (health, outcomes) in [
+        (Health::Up, [Ok(()), Err(timeout()), Err(timeout()), Err(timeout())]),
+        (Health::Down, [Err(timeout()), Err(timeout()), Ok(()), Ok(())]),
+    ] {
+        let mut world = World::new();
+        world.tracker = BackendTracker::resume(settings(), 1, world.now, health);
+        assert_eq!((world.tracker.health(), world.outputs()), (health, vec![]));
+        let [before @ .., last] = outcomes;
+        for outcome in before {
+            assert_eq!(verdict(&world.probe(outcome).0), None);
+        }
+        let (from, to, _) = verdict(&world.probe(last).0).expect("enough in a row");
+        assert_eq!((from, to), (health, if health == Health::Up { Health::Down } else { Health::Up }));
+    }
+}

@@ -14,6 +14,7 @@
 
 use std::{
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -26,6 +27,7 @@ use super::Answer;
 use crate::{
     access::Access,
     backend::{Backend, is_quiet_in_kernel},
+    entry::Entry,
     stats::{Reason, ServiceCounters, Slow, Unserved},
     stream::Stream,
     timer::Deadline,
@@ -76,15 +78,15 @@ pub(super) enum Refusal {
 /// Where the request of `head`, parsed from `bytes`, goes.
 pub(super) fn admit(
     worker: &Worker,
-    listener: usize,
+    entry: &Entry,
     head: &RequestHead,
     bytes: &[u8],
     access: &mut Access,
 ) -> Result<Rc<UpstreamView>, Refusal> {
     access.request(head, bytes);
-    let counters = &worker.services[listener];
+    let counters = &entry.counters;
     let path = match_path(head.path(bytes)).map_err(Refusal::Fault)?;
-    let Some(service) = worker.service(listener) else {
+    let Some(service) = worker.service(entry) else {
         counters.unserved(Unserved::NoBackends);
         access.end("unserved", Some(Unserved::NoBackends.name()));
         return Err(Refusal::Answer(Answer::unserved("this service is not configured".into())));
@@ -153,7 +155,7 @@ pub(super) async fn run<S: Sending>(sending: &mut S, upstream: &UpstreamView) ->
         sending.access().attempt(upstream.candidate(index));
         let backend = &upstream.backends[index];
         let pending = backend.begin();
-        let result = sending.attempt(backend, index).await;
+        let result = until_cut(backend, sending.attempt(backend, index)).await;
         drop(pending);
         failed = match result {
             Err(Stop::Upstream(reason)) => reason,
@@ -164,6 +166,16 @@ pub(super) async fn run<S: Sending>(sending: &mut S, upstream: &UpstreamView) ->
         tried.add(index);
     }
     Err(Stop::Upstream(failed))
+}
+
+/// The attempt, as long as its backend may be used: one that is gone has its time.
+async fn until_cut<T>(backend: &Backend, attempt: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    let mut attempt = pin!(attempt);
+    poll_fn(|cx| match attempt.as_mut().poll(cx) {
+        Poll::Pending if backend.is_cut() => Poll::Ready(Err(Stop::Upstream(Reason::Total))),
+        polled => polled,
+    })
+    .await
 }
 
 fn may_go_on(sending: &impl Sending, reason: Reason) -> bool {
@@ -207,7 +219,7 @@ pub(super) async fn over_http1<S: OverHttp1>(
     }
     sending.arm(connect);
     sending.worker().make_room();
-    let mut connecting = std::pin::pin!(backend.connect());
+    let mut connecting = pin!(backend.connect());
     let stream = poll_fn(|cx| {
         if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(Stop::Upstream));

@@ -29,14 +29,14 @@ use crate::{
 pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, length: usize) -> Turn {
     let worker = connection.worker.clone();
     connection.counters.requests.add(1);
-    if worker.is_for_clients(connection.listener) {
+    if connection.entry.is_for_clients() {
         worker.retries.earn();
     }
     let head = &scratch.request_head;
     let bytes = scratch.input.bytes();
     let to_head = head.method() == Method::Head;
     let keep = head.keeps_alive() && head.framing() == Framing::None;
-    let upstream = match attempts::admit(&worker, connection.listener, head, bytes, &mut scratch.access) {
+    let upstream = match attempts::admit(&worker, &connection.entry, head, bytes, &mut scratch.access) {
         Ok(upstream) => upstream,
         Err(Refusal::Fault(fault)) => return connection.refuse(scratch, fault).await,
         Err(Refusal::Answer(answer)) => {

@@ -50,11 +50,12 @@ use crate::{
     buffer::Buffer,
     close::Guarded,
     descriptors::Lease,
+    entry::{Entry, Open},
     stats::{ServiceCounters, Slow},
     stream::Stream,
     timer::Timer,
     tls::H2,
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// Room for what comes from a backend.
@@ -108,7 +109,7 @@ impl Scratch {
 /// A client's connection.
 struct Connection {
     worker: Rc<Worker>,
-    listener: usize,
+    entry: Rc<Entry>,
     counters: Arc<ServiceCounters>,
     client: Guarded<Stream>,
     peer: SocketAddr,
@@ -150,15 +151,21 @@ enum Head {
 }
 
 /// Serves the requests of one connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, client: Stream, peer: SocketAddr) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    open: Open,
+    entry: Rc<Entry>,
+    client: Stream,
+    peer: SocketAddr,
+) {
     if client.tcp().set_nodelay(true).is_err() {
         return;
     }
     if client.alpn() == Some(H2) {
         let client = Guarded::at_rest(client);
-        return serve_http2(worker, open, listener, client, Vec::new(), peer).await;
+        return serve_http2(worker, open, entry, client, Vec::new(), peer).await;
     }
-    let mut connection = Connection::new(worker, listener, client, peer).await;
+    let mut connection = Connection::new(worker, entry, client, peer).await;
     let mut scratch = None;
     let end = loop {
         if let Turn::End(end) = connection.turn(&mut scratch).await {
@@ -176,8 +183,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, clien
         // Boxes, as few connections need that much room.
         End::Switch(switched) => Box::pin(connection.tunnel(*switched)).await,
         End::Http2 => {
-            let Connection { worker, client, .. } = connection;
-            serve_http2(worker, open, listener, client, read_ahead, peer).await;
+            let Connection { worker, entry, client, .. } = connection;
+            serve_http2(worker, open, entry, client, read_ahead, peer).await;
         }
         End::Close => {}
         End::Linger => connection.linger().await,
@@ -189,25 +196,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, clien
 fn serve_http2(
     worker: Rc<Worker>,
     open: Open,
-    listener: usize,
+    entry: Rc<Entry>,
     client: Guarded<Stream>,
     read_ahead: Vec<u8>,
     peer: SocketAddr,
 ) -> Pin<Box<impl Future<Output = ()>>> {
-    let hop = worker.hop(listener, peer.ip(), client.scheme(), "2", client.certificates());
+    let hop = worker.hop(&entry, peer.ip(), client.scheme(), "2", client.certificates());
     let tls = client.handshake().map(Tls::from);
-    Box::pin(h2::serve(worker, open, h2::Whose { listener, peer, hop, tls }, client, read_ahead))
+    Box::pin(h2::serve(worker, open, h2::Whose { entry, peer, hop, tls }, client, read_ahead))
 }
 
 /// Tells a client that there are too many of them.
 pub(crate) async fn turn_away(
     worker: Rc<Worker>,
     _place: Lease,
-    listener: usize,
+    entry: Rc<Entry>,
     client: Stream,
     peer: SocketAddr,
 ) {
-    let mut connection = Connection::new(worker, listener, client, peer).await;
+    let mut connection = Connection::new(worker, entry, client, peer).await;
     let mut scratch = connection.worker.scratch.take().unwrap_or_else(Scratch::new);
     scratch.access = connection.access();
     scratch.access.end("shed", None);
@@ -219,12 +226,12 @@ pub(crate) async fn turn_away(
 }
 
 impl Connection {
-    async fn new(worker: Rc<Worker>, listener: usize, client: Stream, peer: SocketAddr) -> Self {
+    async fn new(worker: Rc<Worker>, entry: Rc<Entry>, client: Stream, peer: SocketAddr) -> Self {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let hop = worker.hop(listener, peer.ip(), client.scheme(), "1.1", client.certificates());
-        let counters = worker.services[listener].clone();
+        let hop = worker.hop(&entry, peer.ip(), client.scheme(), "1.1", client.certificates());
+        let counters = entry.counters.clone();
         let client = Guarded::at_rest(client);
-        Self { worker, listener, counters, client, peer, timer, hop, is_fresh: true }
+        Self { worker, entry, counters, client, peer, timer, hop, is_fresh: true }
     }
 
     /// Serves one request. `kept` holds the scratch between two turns only if bytes of the next request are in it.
@@ -270,7 +277,7 @@ impl Connection {
     /// The line of a request that begins now.
     fn access(&self) -> Access {
         let tls = self.client.handshake().map(Tls::from);
-        self.worker.access(self.listener, self.peer, "HTTP/1.1", tls)
+        self.worker.access(&self.entry, self.peer, "HTTP/1.1", tls)
     }
 
     /// Waits until there is something to read; false when the connection is not needed any more.
@@ -281,7 +288,7 @@ impl Connection {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
             Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
             // A request may be here already and not yet seen by the event loop.
-            Poll::Pending if self.worker.is_draining() && !last_look => {
+            Poll::Pending if self.worker.has_to_leave(&self.entry) && !last_look => {
                 last_look = true;
                 let grace = if self.is_fresh { FIRST_REQUEST } else { Duration::ZERO };
                 self.timer.arm_after(grace);
@@ -345,13 +352,13 @@ impl Connection {
 
     /// Whether the client does better with its next request on another connection.
     fn has_to_end(&self) -> bool {
-        self.worker.is_draining() || self.worker.config.displaced.contains(&self.peer)
+        self.worker.has_to_leave(&self.entry) || self.worker.config.displaced.contains(&self.peer)
     }
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault) -> Turn {
         self.counters.refused(fault);
         scratch.access.end("refused", Some(fault.name()));
-        tracing::debug!(listener = self.listener, fault = fault.name(), "request refused");
+        tracing::debug!(listener = %self.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), false, false).await
     }
 

@@ -141,7 +141,7 @@ enum Tunnel {
 impl Connection {
     /// Passes on what follows the head of a response that switches protocols, which has gone to the client.
     pub(super) async fn tunnel(&mut self, switched: Switched) {
-        let Switched { stream, up, down, idle, total, mut access, pending: _pending } = switched;
+        let Switched { stream, up, down, idle, total, mut access, pending } = switched;
         let mut stream = Guarded::under_way(stream);
         self.client.begin();
         let (counters, worker) = (self.counters.clone(), self.worker.clone());
@@ -156,6 +156,7 @@ impl Connection {
             match (polled_up, polled_down) {
                 (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(Tunnel::Broken),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Tunnel::Whole),
+                _ if pending.is_cut() => return Poll::Ready(Tunnel::Broken),
                 _ => {}
             }
             if up.moved + down.moved > before {

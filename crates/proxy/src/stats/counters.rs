@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -209,7 +209,15 @@ impl BackendCounters {
     }
 }
 
-pub(super) type Registry<K, V> = Mutex<HashMap<K, Arc<V>>>;
+type Registry<K, V> = Mutex<HashMap<K, Arc<V>>>;
+
+/// The counters of backends, by name: one that moves to another address goes on.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    /// Another one after each change of what is in it.
+    pub(super) revision: u64,
+    pub(super) by_id: HashMap<BackendId, Arc<BackendCounters>>,
+}
 
 /// All counters of one worker. The registries are locked only when a snapshot is taken over, and by readers.
 #[derive(Debug, Default)]
@@ -221,7 +229,7 @@ pub(crate) struct WorkerCounters {
     /// Open connections of all services.
     pub(crate) open: Counter,
     services: Registry<ServiceName, ServiceCounters>,
-    pub(super) backends: Registry<BackendId, BackendCounters>,
+    backends: Mutex<Backends>,
     first_byte: Registry<(ServiceName, RegionName), Histogram>,
 }
 
@@ -231,7 +239,35 @@ impl WorkerCounters {
     }
 
     pub(crate) fn backend(&self, id: &BackendId) -> Arc<BackendCounters> {
-        entry(&self.backends, id)
+        let mut backends = self.backends();
+        if let Some(counters) = backends.by_id.get(id) {
+            return counters.clone();
+        }
+        backends.revision += 1;
+        backends.by_id.entry(id.clone()).or_default().clone()
+    }
+
+    /// Forgets the backends that are not to be kept.
+    pub(crate) fn keep_backends(&self, keep: impl Fn(&BackendId) -> bool) {
+        let mut backends = self.backends();
+        let before = backends.by_id.len();
+        backends.by_id.retain(|id, _| keep(id));
+        backends.revision += u64::from(backends.by_id.len() != before);
+    }
+
+    /// Forgets the services that are not to be kept.
+    pub(crate) fn keep_services(&self, keep: impl Fn(&ServiceName) -> bool) {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = services.len();
+        services.retain(|name, _| keep(name));
+        if services.len() != before {
+            let mut first_byte = self.first_byte.lock().unwrap_or_else(PoisonError::into_inner);
+            first_byte.retain(|(name, _), _| services.contains_key(name));
+        }
+    }
+
+    pub(super) fn backends(&self) -> MutexGuard<'_, Backends> {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn first_byte(&self, service: &ServiceName, region: &RegionName) -> Arc<Histogram> {
@@ -242,7 +278,7 @@ impl WorkerCounters {
         sum.accept_errors += self.accept_errors.read();
         sum.access_lines_lost += self.access_lines_lost.read();
         self.add_services_to(sum);
-        for (id, counters) in self.backends.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (id, counters) in &self.backends().by_id {
             counters.add_to(sum.backends.entry(id.clone()).or_default());
         }
     }

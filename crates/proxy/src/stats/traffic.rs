@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError},
+    sync::Arc,
 };
 
 use proxima_health::Passive;
@@ -21,6 +21,8 @@ pub struct TrafficReader {
 #[derive(Debug)]
 struct Reading {
     counters: Arc<WorkerCounters>,
+    /// Of the registry, as it was last looked at.
+    revision: u64,
     backends: HashMap<BackendId, (Arc<BackendCounters>, Totals)>,
 }
 
@@ -29,7 +31,7 @@ type Totals = [u64; 5];
 
 impl TrafficReader {
     pub(crate) fn new(workers: impl Iterator<Item = Arc<WorkerCounters>>) -> Self {
-        let reading = |counters| Reading { counters, backends: HashMap::new() };
+        let reading = |counters| Reading { counters, revision: 0, backends: HashMap::new() };
         let mut reader = Self { workers: workers.map(reading).collect() };
         reader.read();
         reader
@@ -54,14 +56,18 @@ impl TrafficReader {
 }
 
 impl Reading {
-    /// Takes up backends that are new. None ever leaves the registry, so its size tells.
+    /// Takes up backends that are new, and lets go of those that are gone.
     fn refresh(&mut self) {
-        let registry = self.counters.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        if registry.len() == self.backends.len() {
+        let registry = self.counters.backends();
+        if registry.revision == self.revision {
             return;
         }
-        for (id, counters) in registry.iter() {
-            self.backends.entry(id.clone()).or_insert_with(|| (counters.clone(), Totals::default()));
+        self.revision = registry.revision;
+        let mut before = std::mem::take(&mut self.backends);
+        for (id, counters) in &registry.by_id {
+            let known = before.remove(id).filter(|(known, _)| Arc::ptr_eq(known, counters));
+            let known = known.unwrap_or_else(|| (counters.clone(), Totals::default()));
+            self.backends.insert(id.clone(), known);
         }
     }
 }

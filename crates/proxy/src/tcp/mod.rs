@@ -11,7 +11,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -28,10 +28,11 @@ use crate::{
     access::Access,
     backend::{Backend, Pending},
     close::Guarded,
+    entry::{Entry, Open},
     stats::{Counter, Reason, ServiceCounters, Unserved},
     timer::Timer,
     view::{ServiceView, UpstreamView},
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// Bytes of a direction after which it may go on by `splice(2)`. Before, the pipe costs more than the copy.
@@ -61,14 +62,14 @@ impl Passage {
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     _open: Open,
-    listener: usize,
+    entry: Rc<Entry>,
     client: TcpStream,
     peer: SocketAddr,
 ) {
     let mut client = Guarded::under_way(client);
-    let counters = worker.services[listener].clone();
-    let mut access = worker.access(listener, peer, "tcp", None);
-    let service = worker.service(listener);
+    let counters = entry.counters.clone();
+    let mut access = worker.access(&entry, peer, "tcp", None);
+    let service = worker.service(&entry);
     let Some(ServiceView::Tcp(upstream)) = service.as_deref() else {
         counters.unserved(Unserved::NoBackends);
         return access.end("unserved", Some(Unserved::NoBackends.name()));
@@ -82,7 +83,7 @@ pub(crate) async fn serve(
     }
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let upstream = upstream.clone();
-    let (backend, stream, _pending) = match connect(&worker, listener, &upstream, &timer, &mut access).await {
+    let (backend, stream, pending) = match connect(&worker, &entry, &upstream, &timer, &mut access).await {
         Ok(connected) => connected,
         Err(reason) => {
             counters.failure(reason);
@@ -91,7 +92,15 @@ pub(crate) async fn serve(
     };
     let mut stream = Guarded::under_way(stream);
     let idle = upstream.timeouts.idle;
-    let relayed = relay(&worker, &counters, &mut client, &mut stream, timer, idle, &mut access).await;
+    let relayed = {
+        let mut relaying =
+            pin!(relay(&worker, &counters, &mut client, &mut stream, timer, idle, &mut access));
+        poll_fn(|cx| match relaying.as_mut().poll(cx) {
+            Poll::Pending if pending.is_cut() => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            polled => polled,
+        })
+        .await
+    };
     match relayed {
         Ok(()) => access.done(),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -131,7 +140,7 @@ pub(crate) async fn relay(
 /// A connection to the first candidate that takes one.
 async fn connect(
     worker: &Worker,
-    listener: usize,
+    entry: &Entry,
     upstream: &UpstreamView,
     timer: &Timer,
     access: &mut Access,
@@ -140,14 +149,14 @@ async fn connect(
     let mut failed = None;
     while let Some(index) = upstream.pick(&tried) {
         if let Some(reason) = failed {
-            worker.services[listener].failover(reason);
+            entry.counters.failover(reason);
         }
         access.attempt(upstream.candidate(index));
         let backend = upstream.backends[index].clone();
         let pending = backend.begin();
         timer.arm_after(upstream.timeouts.connect);
         worker.make_room();
-        let mut connecting = std::pin::pin!(backend.connect_tcp());
+        let mut connecting = pin!(backend.connect_tcp());
         let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|_| Reason::Connect)),
             Poll::Pending if timer.has_expired() => Poll::Ready(Err(Reason::ConnectTimeout)),

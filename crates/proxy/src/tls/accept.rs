@@ -11,19 +11,26 @@ use tokio::net::TcpStream;
 use super::{TlsServer, TlsStream};
 use crate::{
     close::reset_on_close,
+    entry::{Entry, Open},
     http,
     stats::{HandshakeFailure, Unserved},
     stream::Stream,
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// How long a handshake that a drain finds under way may still take.
 const WHILE_DRAINING: Duration = Duration::from_millis(500);
 
 /// Serves one connection: handshake, then the version of HTTP that ALPN agreed on.
-pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: TcpStream, peer: SocketAddr) {
-    let counters = worker.services[listener].clone();
-    let server = worker.service(listener).and_then(|service| service.tls().cloned());
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    open: Open,
+    entry: Rc<Entry>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
+    let counters = entry.counters.clone();
+    let server = worker.service(&entry).and_then(|service| service.tls().cloned());
     let Some(server) = server else {
         counters.unserved(Unserved::NoBackends);
         return reset_on_close(&tcp);
@@ -32,17 +39,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: 
     if tcp.set_nodelay(true).is_err() {
         return;
     }
-    match handshake(&worker, &server, tcp).await {
+    match handshake(&worker, &entry, &server, tcp).await {
         Ok(stream) => {
             counters.handshake(stream.handshake());
             // A task of its own: what the handshake needed is not kept for the life of the connection.
-            tokio::task::spawn_local(http::serve(
-                worker,
-                open,
-                listener,
-                Stream::Tls(Box::new(stream)),
-                peer,
-            ));
+            let stream = Stream::Tls(Box::new(stream));
+            open.serve(move |open| http::serve(worker, open, entry, stream, peer));
         }
         Err(error) => {
             let reason = reason(&error);
@@ -52,7 +54,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, listener: usize, tcp: 
     }
 }
 
-async fn handshake(worker: &Worker, server: &TlsServer, tcp: TcpStream) -> io::Result<TlsStream> {
+async fn handshake(
+    worker: &Worker,
+    entry: &Entry,
+    server: &TlsServer,
+    tcp: TcpStream,
+) -> io::Result<TlsStream> {
     let connection = ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?;
     let mut stream = TlsStream::new(tcp, Connection::Server(connection));
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
@@ -62,7 +69,7 @@ async fn handshake(worker: &Worker, server: &TlsServer, tcp: TcpStream) -> io::R
         if let Poll::Ready(result) = stream.poll_handshake(cx) {
             return Poll::Ready(result);
         }
-        if worker.is_draining() && !is_hurried {
+        if worker.has_to_leave(entry) && !is_hurried {
             is_hurried = true;
             timer.arm_after(WHILE_DRAINING);
         }

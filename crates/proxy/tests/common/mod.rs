@@ -56,6 +56,8 @@ pub struct World {
     pub address: SocketAddr,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub displaced: Displaced,
+    /// Where the backends are, in their order.
+    pub backends: Vec<SocketAddr>,
 }
 
 #[derive(Clone)]
@@ -155,10 +157,16 @@ impl Setup {
                 Service::Https(self.tls.clone().unwrap(), routes)
             }
         };
-        let probed_tls = vec![self.backend_tls.clone(); self.backends.len()];
+        let places = self.candidates().map(|candidate| (candidate.backend, candidate.address));
+        let backends = Arc::new(places.collect());
+        let way = |candidate: Candidate| {
+            let key = (candidate.backend.clone(), candidate.address);
+            (key, self.upstream(&Fence::open(), [candidate]))
+        };
+        let probed = self.candidates().filter(|_| self.probed).map(way).collect();
         let services = [(service_name(), service)].into();
         let (limits, access_log) = (self.limits.clone(), self.access_log.clone());
-        Snapshot { services, probed_tls, limits, access_log }
+        Snapshot { services, backends, probed, limits, access_log }
     }
 
     pub fn start(&self) -> World {
@@ -174,13 +182,11 @@ impl Setup {
         config.keep_alive = self.keep_alive;
         config.max_descriptors = self.max_descriptors;
         config.distress.clone_from(&self.distress);
-        if self.probed {
-            config.probed = self.candidates().map(|each| self.upstream(&Fence::open(), [each])).collect();
-        }
         let displaced = config.displaced.clone();
         let plane = DataPlane::start(config, &snapshot).unwrap();
         let address = plane.listeners()[0].address;
-        World { plane, address, snapshot, displaced }
+        let backends = self.backends.iter().map(|(address, ..)| *address).collect();
+        World { plane, address, snapshot, displaced, backends }
     }
 }
 
@@ -196,6 +202,18 @@ impl World {
     /// How many clients were given up for `slow`.
     pub fn slow_clients(&self, slow: Slow) -> u64 {
         self.stats().slow_clients.get(&slow).copied().unwrap_or_default()
+    }
+
+    /// Serves what `setup` says, at these listeners and no others, from when this returns.
+    pub async fn reconfigure(&self, setup: &Setup, listeners: Vec<Listener>, drain: Duration) {
+        let prepared = self.plane.prepare(listeners).unwrap();
+        self.snapshot.store(Arc::new(setup.snapshot()));
+        assert!(self.plane.reconfigure(prepared, None, drain).over().await, "a worker is stuck");
+    }
+
+    /// The same at the listeners there are.
+    pub async fn reload(&self, setup: &Setup) {
+        self.reconfigure(setup, self.plane.listeners(), PATIENCE).await;
     }
 
     pub fn stats(&self) -> ServiceStats {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use proxima_proxy::{Listener, Protocol};
 use quinn::{ConnectionError, TransportConfig};
 use tokio::sync::watch;
 
 use crate::{
-    common::{Backend, PATIENCE, Setup, soon, until},
+    common::{Backend, PATIENCE, Setup, service_name, soon, until},
     support::{GET, Outcome, answer, get, headers, outcome, start},
 };
 
@@ -148,4 +150,61 @@ async fn new_certificates_are_for_new_connections_and_touch_none_that_is_open() 
     let after = other.try_connect_to(world.world.address).await.map(|_| ());
     assert!(after.is_ok(), "{after:?}");
     assert!(client.connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn a_listener_that_goes_tells_its_clients_and_the_others_do_not_notice() {
+    let (backend, go) = told().await;
+    let setup = Setup { workers: 2, ..Setup::http(&[backend.address]) };
+    let world = start(setup);
+    let listener = |address| Listener { service: service_name(), address, protocol: Protocol::Http3 };
+    let (first, any) = (world.world.address, "127.0.0.1:0".parse().unwrap());
+    world.listen(vec![listener(first), listener(any)], PATIENCE).await;
+    let second = world.world.plane.listeners()[1].address;
+    let (mut stays, mut goes) = (world.client_of(second).await, world.client().await);
+    let mut under_way = Vec::new();
+    for client in [&mut stays, &mut goes] {
+        let mut request = client.send.send_request(get("/")).await.unwrap();
+        request.finish().await.unwrap();
+        under_way.push(request);
+    }
+    until("the requests", || world.world.stats().requests == 2).await;
+
+    world.listen(vec![listener(second)], PATIENCE).await;
+    let refused = world.try_connect(TransportConfig::default()).await.unwrap_err();
+    assert!(matches!(refused, ConnectionError::ConnectionClosed(_)), "{refused}");
+    // Whoever listens there anew would take the packets of clients that are still there.
+    let error = world.world.plane.prepare(vec![listener(second), listener(first)]).unwrap_err();
+    assert!(error.to_string().contains("was given up a short while ago"), "{error}");
+    go.send(true).unwrap();
+    for request in under_way {
+        assert_eq!(soon("an answer", answer(request)).await.unwrap().text(), "ok");
+    }
+    assert_eq!(soon("the end", goes.connection.closed()).await, closed_by_us());
+    assert_eq!(stays.get("/").await.status(), 200);
+
+    // Not before its socket is closed.
+    until("the address", || world.world.plane.prepare(vec![listener(second), listener(first)]).is_ok()).await;
+    world.listen(vec![listener(second), listener(first)], PATIENCE).await;
+    assert_eq!(world.client().await.get("/").await.status(), 200);
+    assert_eq!(stays.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn http3_requests_that_still_run_when_their_time_is_over_are_cut() {
+    let (backend, _go) = told().await;
+    let world = start(Setup::http(&[backend.address]));
+    let mut client = world.client().await;
+    let mut request = client.send.send_request(get("/")).await.unwrap();
+    request.finish().await.unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    world.listen(Vec::new(), Duration::from_millis(100)).await;
+    assert!(soon("an end", answer(request)).await.is_err());
+    until("the end", || world.world.stats().open == 0).await;
+}
+
+/// H3_NO_ERROR.
+fn closed_by_us() -> ConnectionError {
+    let error_code = 0x100u32.into();
+    ConnectionError::ApplicationClosed(quinn::ApplicationClose { error_code, reason: Bytes::default() })
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use h3::{client::SendRequest, error::StreamError};
 use h3_quinn::OpenStreams;
 use http::{HeaderMap, Request, Response};
-use proxima_proxy::{Protocol, TlsServer};
+use proxima_proxy::{Listener, Protocol, TlsServer};
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ use crate::{
 /// A world that speaks HTTP/3, and those who trust its certificate.
 pub(crate) struct Http3World {
     pub(crate) world: World,
+    setup: Setup,
     client: ClientConfig,
     pub(crate) authority: Authority,
 }
@@ -57,8 +58,8 @@ pub(crate) fn start_with(
     };
     client.alpn_protocols = vec![b"h3".to_vec()];
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client).unwrap()));
-    let world = Setup { protocol: Protocol::Http3, tls: Some(server), ..setup }.start();
-    Http3World { world, client, authority }
+    let setup = Setup { protocol: Protocol::Http3, tls: Some(server), ..setup };
+    Http3World { world: setup.start(), setup, client, authority }
 }
 
 impl Http3World {
@@ -79,6 +80,16 @@ impl Http3World {
         address: SocketAddr,
     ) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
         self.try_connect_with(address, TransportConfig::default()).await
+    }
+
+    /// At these listeners and no others from now on.
+    pub(crate) async fn listen(&self, listeners: Vec<Listener>, drain: Duration) {
+        self.world.reconfigure(&self.setup, listeners, drain).await;
+    }
+
+    pub(crate) async fn client_of(&self, address: SocketAddr) -> Client {
+        let (endpoint, connection) = self.try_connect_to(address).await.unwrap();
+        Client::over(endpoint, connection).await
     }
 
     async fn try_connect_with(

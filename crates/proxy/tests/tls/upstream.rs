@@ -307,7 +307,7 @@ async fn a_probe_through_a_worker_goes_over_the_same_tls_as_requests() {
     let probe = async || {
         let entrance = world.plane.entrance();
         let backend = "app/b0".parse().unwrap();
-        let connecting = entrance.connect(&backend, Protocol::Http);
+        let connecting = entrance.connect(&backend, world.backends[0], Protocol::Http);
         let mut probe = Peer::new(soon("a probe's connection", connecting).await.unwrap());
         probe.get("/healthz").await.status
     };

@@ -135,6 +135,11 @@ impl Judged {
         *self = Self { state: self.state, ..Self::default() };
     }
 
+    /// Whether health, and the operator, leave it withdrawn.
+    pub(super) fn is_silenced(&self) -> bool {
+        self.config.is_none() || self.low && self.verb != Override::Announce
+    }
+
     /// The core is told something.
     pub(crate) fn input(&mut self, local: Instant, input: &Input) {
         if self.config.is_none() {

@@ -71,6 +71,8 @@ pub enum Rule {
     Delivered,
     /// Routers hold nothing of a PoP that is gone.
     Stale,
+    /// No configuration is taken under which nothing is announced any more.
+    ConfigGuard,
     /// End-of-RIB comes after the first verdicts and what they announce.
     StartOrder,
     /// A stop goes in order: GRACEFUL_SHUTDOWN for its time, the withdrawal, the end of sessions.
@@ -144,13 +146,17 @@ impl Oracle {
         self.judged[pop] = Default::default();
     }
 
-    pub(crate) fn reconfigured(&mut self, pop: usize, local: Instant, config: &AnnouncerConfig) {
+    /// A configuration is taken; returns whether it leaves nothing announced where something was.
+    #[must_use]
+    pub(crate) fn reconfigured(&mut self, pop: usize, local: Instant, config: &AnnouncerConfig) -> bool {
+        let speaks = self.judged[pop].iter().any(|judged| is_up(judged.state));
         for (group, judged) in self.judged[pop].iter_mut().enumerate() {
             match config.groups.get(group) {
                 Some(config) => judged.reconfigure(local, config),
                 None => judged.remove(),
             }
         }
+        speaks && self.judged[pop].iter().all(Judged::is_silenced)
     }
 
     /// A daemon ends in order, or begins: then `now` is `None`.

@@ -1,8 +1,8 @@
 //! Faults of regions and of configurations: 25, 33; and what once went wrong.
 
-use proxima_sim::{FaultKind, Gone, GroupShape, MS, Revision, SECOND, Shape};
+use proxima_sim::{App, FaultKind, Gone, GroupShape, MS, Revision, SECOND, Shape};
 
-use crate::{READY, Scenario, any_change, lost, lost_by, region};
+use crate::{READY, Scenario, any_change, lost, lost_by, refused, region};
 
 #[test]
 fn fault_25_a_dead_region_is_gone_within_a_second_and_the_next_is_there() {
@@ -18,10 +18,40 @@ fn fault_25_a_dead_region_is_gone_within_a_second_and_the_next_is_there() {
 }
 
 #[test]
-fn fault_33_a_refused_configuration_changes_nothing() {
+fn fault_33_an_emptied_configuration_is_refused_whole() {
+    let mut shape = region();
+    shape.groups.push(GroupShape::plain());
+    // Other attributes are in the same file, and not taken either; without the fault, they are.
+    Scenario::new(shape)
+        .fault(10 * SECOND, 20 * SECOND, FaultKind::Reconfigure(0, Revision::Emptied))
+        .fault(15 * SECOND, 20 * SECOND, FaultKind::Reconfigure(0, Revision::Attributes))
+        .holds(|told| {
+            told.within(10 * SECOND, MS, refused(0));
+            told.within(15 * SECOND, MS, refused(0));
+            assert_eq!(told.count(READY, refused(0)), 2, "{}", (told.timeline)());
+            let came = told.first(READY, any_change).expect("the attributes, when the file is sound again");
+            assert!(came >= 30 * SECOND, "{}", (told.timeline)());
+            told.never(READY, lost(0));
+        });
+}
+
+#[test]
+fn fault_33_bounds_that_nothing_meets_are_refused_while_they_would_silence() {
+    let strict = FaultKind::Reconfigure(0, Revision::Strict);
+    // One of four backends is down, which the bounds in force allow.
+    let one = FaultKind::Kill(App { pop: 0, backend: 0 });
     Scenario::new(region())
-        .fault(10 * SECOND, 20 * SECOND, FaultKind::Reconfigure(0, Revision::Refused))
-        .holds(|told| told.never(READY, any_change));
+        .fault(10 * SECOND, 20 * SECOND, one)
+        .fault(15 * SECOND, 2 * SECOND, strict)
+        .holds(|told| {
+            told.within(15 * SECOND, MS, refused(0));
+            told.never(READY, lost(0));
+        });
+    // All are up, and then the same file is sound.
+    Scenario::new(region()).fault(15 * SECOND, 2 * SECOND, strict).holds(|told| {
+        told.never(READY, refused(0));
+        told.never(READY, any_change);
+    });
 }
 
 #[test]

@@ -103,6 +103,23 @@ fn fault_5_an_app_that_flaps_is_damped() {
 }
 
 #[test]
+fn fault_5_one_of_several_apps_that_flaps_is_damped_too() {
+    // De-preferred and preferred in turn, which no hold-down holds back: damping does, by the defaults of a group.
+    let mut shape = Shape { rise: 1, ..Shape::plain(3, 3) };
+    shape.groups[0].guard = None;
+    shape.groups[0].damping =
+        Some(DampingShape { half_life: 60 * SECOND, suppress: 3.0, reuse: 1.0, most: 240 * SECOND });
+    assert!(shape.groups[0].degraded.is_some(), "two of three are too few");
+    Scenario::new(shape).fault(10 * SECOND, 40 * SECOND, FaultKind::Flap(app(0, 0), 500 * MS)).holds(
+        |told| {
+            let heard = told.count(READY, |fact| came(0)(fact) || lost(0)(fact));
+            // Three times less attractive, twice better again; the fourth time it would be is never.
+            assert!((3..=7).contains(&heard), "{heard} UPDATEs\n{}", (told.timeline)());
+        },
+    );
+}
+
+#[test]
 fn fault_6_loss_on_the_way_to_the_apps_flaps_nothing() {
     // A lost SYN is sent again after a second: a probe has to wait for that.
     let shape = Shape { interval: 2 * SECOND, timeout: 1500 * MS, fall: 5, ..region() };

@@ -112,6 +112,10 @@ fn lost_by(of: u8, by: Gone) -> impl Fn(&Fact) -> bool {
     move |fact| matches!(fact, Fact::Lost { link, how, .. } if *link == of && *how == by)
 }
 
+fn refused(by: u8) -> impl Fn(&Fact) -> bool {
+    move |fact| *fact == Fact::Refused(by)
+}
+
 fn any_lost(fact: &Fact) -> bool {
     matches!(fact, Fact::Lost { .. })
 }

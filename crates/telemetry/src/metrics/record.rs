@@ -1,11 +1,13 @@
 //! From the admin interface's words to metrics.
 
+use std::collections::BTreeSet;
+
 use proxima_api::{
     AlarmKind, Backends, BfdState, EventKind, Held, OrderVerb, Peers, ServerRole, SessionState, Status,
 };
 use proxima_types::{Health, ReachState};
 
-use super::table;
+use super::{table, tally};
 
 /// Counts an event.
 pub(crate) fn count_event(kind: &EventKind) {
@@ -30,6 +32,19 @@ pub(crate) fn count_event(kind: &EventKind) {
         EventKind::ReloadRefused { .. } => table::RELOADS.add(&[("result", "refused")], 1),
         _ => {}
     }
+}
+
+/// Sets the counters of events, of those that are there.
+pub fn record_events(status: &Status, peers: &Peers, backends: &Backends) {
+    let groups: BTreeSet<_> = status.groups.iter().map(|group| group.name.as_str()).collect();
+    let peers: BTreeSet<_> = peers.peers.iter().map(|peer| peer.name.as_str()).collect();
+    let backends: BTreeSet<_> = backends.backends.iter().map(|backend| backend.id.as_str()).collect();
+    tally::tell(|label, value| match label {
+        "group" => groups.contains(value),
+        "peer" => peers.contains(value),
+        "backend" => backends.contains(value),
+        _ => true,
+    });
 }
 
 /// Sets the gauges that tell of the daemon, its groups and listeners.

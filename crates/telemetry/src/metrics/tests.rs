@@ -285,15 +285,34 @@ fn values_bear_base_units_and_states_are_one_hot() {
 }
 
 #[test]
-fn a_peer_that_is_gone_has_no_gauges_any_more() {
+fn a_peer_that_is_gone_has_no_metrics_any_more_and_others_go_on_counting() {
     let recorder = builder().build_recorder();
     let prometheus = Prometheus(recorder.handle());
-    metrics::with_local_recorder(&recorder, || record_peers(&Peers { peers: vec![peer()] }));
-    assert!(prometheus.render().contains("proxima_bgp_peer_established"));
+    let scrape = |peers: Vec<Peer>| {
+        metrics::with_local_recorder(&recorder, || {
+            let (peers, backends) = (Peers { peers }, Backends { backends: vec![backend()] });
+            record_peers(&peers);
+            record_events(&status(), &peers, &backends);
+        });
+        prometheus.render()
+    };
+    metrics::with_local_recorder(&recorder, || events().iter().for_each(count_event));
+    let (gauge, counter, losses) =
+        ("proxima_bgp_peer_established{", "proxima_bgp_messages_total{", "proxima_bgp_session_losses_total{");
+    let others = "proxima_backend_verdicts_total{backend=\"app/eu-1\",to=\"down\"}";
+    let text = scrape(vec![peer()]);
+    assert!([gauge, counter, losses, others].iter().all(|line| text.contains(line)), "{text}");
     let begun = std::time::Instant::now();
-    while prometheus.render().contains("proxima_bgp_peer_established") {
+    let text = loop {
+        let text = scrape(vec![]);
+        if [gauge, counter, losses].iter().all(|line| !text.contains(line)) {
+            break text;
+        }
         assert!(begun.elapsed() < 10 * GONE_AFTER, "it stays");
         std::thread::yield_now();
-    }
-    assert!(prometheus.render().contains("proxima_bgp_messages_total"), "what was counted stays");
+    };
+    assert!(text.contains(others), "{text}");
+    // Anew, and not from where another one of that name had come to.
+    let text = scrape(vec![Peer { messages: Messages { sent: 2, ..Messages::default() }, ..peer() }]);
+    assert!(text.contains("proxima_bgp_messages_total{peer=\"router\",direction=\"sent\"} 2"), "{text}");
 }

@@ -4,6 +4,7 @@ mod app;
 mod bgp;
 mod client;
 mod daemon;
+mod load;
 mod pop;
 mod port;
 mod record;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     },
     client::{Client, exchange, get},
     daemon::Daemon,
+    load::Load,
     pop::Pop,
     port::Port,
     record::Record,

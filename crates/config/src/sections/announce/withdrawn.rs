@@ -32,7 +32,13 @@ pub(super) struct RawWithdrawn {
     place: Place,
 }
 
-pub(super) struct RawDamping {
+/// `damping` of a group: a table, each key of which may be left out, as may the table; or `"none"`.
+pub(super) enum RawDamping {
+    None,
+    By(RawPenalty),
+}
+
+pub(super) struct RawPenalty {
     half_life: Field<Duration>,
     suppress: Field<f64>,
     reuse: Field<f64>,
@@ -89,7 +95,32 @@ impl RawWithdrawn {
 }
 
 impl RawDamping {
-    pub(super) fn read(mut damping: Section<'_>) -> Self {
+    pub(super) fn read(group: &mut Section<'_>) -> Field<Self> {
+        if group.has_table("damping") || !group.has("damping") {
+            return Field::Given(At {
+                span: group.span(),
+                value: Self::By(RawPenalty::read(group.defaulted("damping"))),
+            });
+        }
+        group.optional("damping", none).map(|()| Self::None)
+    }
+
+    pub(super) fn resolve(&self) -> Option<Option<Damping>> {
+        match self {
+            Self::None => Some(None),
+            Self::By(penalty) => penalty.resolve().map(Some),
+        }
+    }
+
+    pub(super) fn check(&self, report: &Report) {
+        if let Self::By(penalty) = self {
+            penalty.check(report);
+        }
+    }
+}
+
+impl RawPenalty {
+    fn read(mut damping: Section<'_>) -> Self {
         let raw = Self {
             half_life: damping.optional("half-life", value::duration(Duration::from_secs(1)..=DAY)),
             suppress: damping.optional("suppress", penalty),
@@ -101,7 +132,7 @@ impl RawDamping {
         raw
     }
 
-    pub(super) fn resolve(&self) -> Option<Damping> {
+    fn resolve(&self) -> Option<Damping> {
         let half_life = self.half_life.or(HALF_LIFE)?;
         Some(Damping {
             half_life,
@@ -111,7 +142,7 @@ impl RawDamping {
         })
     }
 
-    pub(super) fn check(&self, report: &Report) {
+    fn check(&self, report: &Report) {
         if let (Some(suppress), Some(reuse)) = (self.suppress.or(SUPPRESS), self.reuse.or(REUSE))
             && reuse >= suppress
         {
@@ -135,6 +166,15 @@ impl RawDamping {
             .hint(format!("write at least {}, or shorten `half-life`", value::show(half_life)));
             report.elsewhere(longest.span.clone(), &self.place.key("max-suppress"), wrong);
         }
+    }
+}
+
+/// The word that turns damping off.
+fn none(found: &DeValue<'_>) -> Read<()> {
+    match found {
+        DeValue::String(text) if text == "none" => Ok(()),
+        _ => Err(Wrong::new("this is neither damping nor none")
+            .hint("write `damping = \"none\"`, or its settings, as in `damping = { suppress = 3.0 }`")),
     }
 }
 

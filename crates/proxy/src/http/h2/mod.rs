@@ -40,9 +40,10 @@ use self::tap::{Tally, Tap};
 use super::{LINGER, LINGER_BYTES, streams::Streams, translate::MAX_LIST};
 use crate::{
     access::Tls,
+    entry::{Entry, Open},
     stats::{ServiceCounters, Slow},
     timer::{Deadline, Timer},
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// Streams a client may have open at once.
@@ -55,7 +56,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// What the tasks of one connection share.
 struct Link {
     worker: Rc<Worker>,
-    listener: usize,
+    entry: Rc<Entry>,
     counters: Arc<ServiceCounters>,
     hop: Hop,
     tally: Rc<Tally>,
@@ -66,7 +67,7 @@ struct Link {
 
 /// Whose a connection is.
 pub(crate) struct Whose {
-    pub(crate) listener: usize,
+    pub(crate) entry: Rc<Entry>,
     pub(crate) peer: SocketAddr,
     pub(crate) hop: Hop,
     pub(crate) tls: Option<Tls>,
@@ -78,12 +79,12 @@ pub(crate) async fn serve<S>(worker: Rc<Worker>, _open: Open, whose: Whose, stre
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let Whose { listener, peer, hop, tls } = whose;
-    let counters = worker.services[listener].clone();
+    let Whose { entry, peer, hop, tls } = whose;
+    let counters = entry.counters.clone();
     let tally = Tally::new(counters.clone(), worker.timers.clone());
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let streams = Streams::new();
-    let link = Rc::new(Link { worker, listener, counters, hop, tally, streams, peer, tls });
+    let link = Rc::new(Link { worker, entry, counters, hop, tally, streams, peer, tls });
     let stream = Rc::new(RefCell::new(stream));
     let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());
     if let Some(connection) = handshake(&link, &timer, tap).await {
@@ -236,7 +237,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     /// Whether the client does better with its next request on another connection.
     fn has_to_end(&self) -> bool {
         let worker = &self.link.worker;
-        worker.is_draining()
+        worker.has_to_leave(&self.link.entry)
             || (self.link.streams.are_active() && worker.config.displaced.contains(&self.link.peer))
     }
 

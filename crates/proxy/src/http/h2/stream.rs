@@ -63,7 +63,7 @@ impl Stream {
     async fn exchange(&mut self, scratch: &mut Scratch, parts: &request::Parts, to_head: bool) {
         let worker = self.link.worker.clone();
         let counters = self.link.counters.clone();
-        scratch.access = worker.access(self.link.listener, self.link.peer, "HTTP/2", self.link.tls);
+        scratch.access = worker.access(&self.link.entry, self.link.peer, "HTTP/2", self.link.tls);
         // A place for the connection to the backend.
         let Some(_place) = worker.admit_stream() else {
             counters.shed.add(1);
@@ -77,7 +77,7 @@ impl Stream {
         worker.retries.earn();
         let text = &scratch.response;
         let admitted =
-            attempts::admit(&worker, self.link.listener, &scratch.request_head, text, &mut scratch.access);
+            attempts::admit(&worker, &self.link.entry, &scratch.request_head, text, &mut scratch.access);
         let upstream = match admitted {
             Ok(upstream) => upstream,
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
@@ -119,7 +119,7 @@ impl Stream {
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
         self.link.counters.refused(fault);
         scratch.access.end("refused", Some(fault.name()));
-        tracing::debug!(listener = self.link.listener, fault = fault.name(), "request refused");
+        tracing::debug!(listener = %self.link.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), to_head).await;
     }
 

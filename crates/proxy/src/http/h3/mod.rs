@@ -30,10 +30,11 @@ use rustls::pki_types::CertificateDer;
 
 use super::{LINGER, streams::Streams};
 use crate::{
+    entry::{Entry, Open},
     quic::Handshake,
     stats::{Misuse, ServiceCounters},
     timer::{Deadline, Timer},
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// From the word that a GOAWAY will follow to that: requests on their way until then are served.
@@ -47,7 +48,7 @@ const CONTROL_PER_REQUEST: u32 = 4;
 /// What the tasks of one connection share.
 struct Link {
     worker: Rc<Worker>,
-    listener: usize,
+    entry: Rc<Entry>,
     counters: Arc<ServiceCounters>,
     hop: Hop,
     connection: Connection,
@@ -114,21 +115,21 @@ impl IntoVarInt for Code {
 }
 
 /// Serves the requests of one client from its handshake on, until the connection ends.
-pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, listener: usize, handshake: Handshake) {
+pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, entry: Rc<Entry>, handshake: Handshake) {
     let Ok(connection) = handshake.finish(worker.config.header_timeout).await else { return };
     if open.count(connection.remote_address().ip()).is_err() {
         return connection.close(Code::ExcessiveLoad.into_varint(), b"");
     }
     let Ok(control) = connection.open_uni().await else { return };
-    let counters = worker.services[listener].clone();
+    let counters = entry.counters.clone();
     let peer = connection.remote_address().ip();
     let shown = connection.peer_identity().and_then(|shown| shown.downcast().ok());
     let shown: Vec<CertificateDer<'static>> = shown.map(|shown| *shown).unwrap_or_default();
-    let hop = worker.hop(listener, peer, "https", "3", &shown);
+    let hop = worker.hop(&entry, peer, "https", "3", &shown);
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let link = Rc::new(Link {
         worker,
-        listener,
+        entry,
         counters,
         hop,
         connection,
@@ -217,6 +218,9 @@ impl Driver {
 
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.link.streams.register(cx);
+        if self.link.entry.is_cut() {
+            return Poll::Ready(Event::End);
+        }
         if self.has_to_end() {
             self.leave();
         }
@@ -286,8 +290,8 @@ impl Driver {
 
     /// Whether the client does better with its next request on another connection.
     fn has_to_end(&self) -> bool {
-        let Link { worker, streams, connection, .. } = &*self.link;
-        worker.is_draining()
+        let Link { worker, entry, streams, connection, .. } = &*self.link;
+        worker.has_to_leave(entry)
             || (streams.are_active() && worker.config.displaced.contains(&connection.remote_address()))
     }
 

@@ -199,7 +199,7 @@ impl Stream {
     async fn exchange(&mut self, scratch: &mut Scratch) {
         self.timer.arm_after(self.link.worker.config.header_timeout);
         let peer = self.link.connection.remote_address();
-        scratch.access = self.link.worker.access(self.link.listener, peer, "HTTP/3", Some(Tls::QUIC));
+        scratch.access = self.link.worker.access(&self.link.entry, peer, "HTTP/3", Some(Tls::QUIC));
         match self.read_head(scratch).await {
             Begun::Request { to_head } => self.request(scratch, to_head).await,
             Begun::Refused(fault) => self.refuse(scratch, fault, false).await,
@@ -295,7 +295,7 @@ impl Stream {
         worker.retries.earn();
         let text = &scratch.response;
         let admitted =
-            attempts::admit(&worker, self.link.listener, &scratch.request_head, text, &mut scratch.access);
+            attempts::admit(&worker, &self.link.entry, &scratch.request_head, text, &mut scratch.access);
         let upstream = match admitted {
             Ok(upstream) => upstream,
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
@@ -335,7 +335,7 @@ impl Stream {
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
         self.link.counters.refused(fault);
         scratch.access.end("refused", Some(fault.name()));
-        tracing::debug!(listener = self.link.listener, fault = fault.name(), "request refused");
+        tracing::debug!(listener = %self.link.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), to_head).await;
     }
 
