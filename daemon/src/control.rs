@@ -32,6 +32,7 @@ use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
+    access::Access,
     acme::Ordering,
     admin::Command,
     attempts::Attempts,
@@ -121,6 +122,7 @@ pub(crate) struct Control {
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
     pub(crate) ordering: Ordering,
+    pub(crate) access: Access,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
@@ -151,6 +153,7 @@ pub(crate) struct Parts {
     pub(crate) tls: Tls,
     /// With whom is asked for certificates.
     pub(crate) acme: (Acme, Vec<IssuerConfig>),
+    pub(crate) access: Access,
     pub(crate) bfd: BfdSessions,
     pub(crate) prober: ProberHandle,
     pub(crate) via: Arc<ThroughWorkers>,
@@ -168,8 +171,9 @@ pub(crate) struct Parts {
 
 impl Control {
     pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, bfd, prober, via, .. } = parts;
+        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, access, bfd, prober, .. } = parts;
         let Parts {
+            via,
             open_files,
             followers,
             mut observers,
@@ -217,6 +221,7 @@ impl Control {
             snapshot,
             tls,
             ordering,
+            access,
             desired: Vec::new(),
             ready: false,
             beats,
@@ -439,6 +444,7 @@ impl Control {
         let mut snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
         snapshot.probed.extend(self.arriving.iter().map(|(backend, way)| (backend.clone(), way.clone())));
         snapshot.challenges = self.ordering.challenges();
+        snapshot.access_log = self.access.log();
         self.snapshot.store(Arc::new(snapshot));
     }
 

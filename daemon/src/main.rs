@@ -31,6 +31,7 @@
 //! | [`admin`], [`metrics_server`] | the servers themselves |
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod access;
 mod acme;
 mod admin;
 mod args;
@@ -125,7 +126,8 @@ fn run(args: &Args) -> Result<End> {
     runtime.block_on(async {
         let daemon = Daemon::start(config, path, prometheus, log.filter()).await?;
         priority::raise();
-        let ended = daemon.run().await;
+        // A box: it is large.
+        let ended = Box::pin(daemon.run()).await;
         priority::lower();
         ended
     })

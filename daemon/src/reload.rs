@@ -46,6 +46,7 @@ use self::{
     refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
 };
 use crate::{
+    access::Access,
     acme,
     admin::{CommandRefusal, Reply},
     control::Control,
@@ -77,6 +78,7 @@ pub(crate) struct Plan {
     peers: Peers,
     tls: Tls,
     issuers: Vec<IssuerConfig>,
+    access: Access,
     changes: Reloaded,
     steps: Vec<Step>,
     /// Whether stations or table dumps differ.
@@ -145,6 +147,8 @@ impl Control {
             return answer(asked, Err(busy));
         }
         self.supervisor.reloading();
+        // Whatever the file says: this is how a rotation tells of itself.
+        self.access.reopen();
         match self.plan(request) {
             Ok(plan) => {
                 self.reloading = Progress::Busy;
@@ -255,7 +259,7 @@ impl Control {
 
     /// The plan is in force when this returns; the workers have it a moment later.
     fn take_over(&mut self, plan: Plan, means: Means, asked: Asked) {
-        let Plan { config, peers, mut tls, issuers, changes, newcomers, arriving, groups, .. } = plan;
+        let Plan { config, peers, mut tls, issuers, access, changes, newcomers, arriving, groups, .. } = plan;
         let Means { sockets, findings } = means;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
@@ -272,6 +276,7 @@ impl Control {
         self.tls = tls;
         self.ordering.set(issuers, &self.tls);
         self.tell_missing(&told);
+        self.access = access;
         self.arriving.clear();
         self.prober.trust().read_again();
         let verdicts = self.take_over_backends(&before, arriving, findings);
@@ -383,6 +388,9 @@ impl Control {
         lacking::check(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed, and the probes before go on")
         })?;
+        let access = self.access.again(config.access_log.as_ref()).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed; correct it, then reload again")
+        })?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()
@@ -408,7 +416,20 @@ impl Control {
             tls: tls.differing(&self.tls),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, tls, issuers, changes, steps, watchers, newcomers, arriving, groups, force })
+        Ok(Plan {
+            config,
+            peers,
+            tls,
+            issuers,
+            access,
+            changes,
+            steps,
+            watchers,
+            newcomers,
+            arriving,
+            groups,
+            force,
+        })
     }
 }
 

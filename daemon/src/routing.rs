@@ -10,9 +10,12 @@ use std::{
 };
 
 use proxima_balance::{Candidate, Levels, PolicyKind};
-use proxima_config::{Balance, Config, Pool, PoolProtocol, Protocol, Via};
+use proxima_config::{Balance, Config, Limits, Pool, PoolProtocol, Protocol, Via};
 use proxima_health::Percent;
-use proxima_proxy::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
+use proxima_proxy::{
+    BodyRate, ClientLimits, ConnectionsPerIp, Match, Route, Service, Snapshot, Timeouts, Upstream,
+    UpstreamProtocol,
+};
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
 
@@ -31,7 +34,7 @@ pub(crate) struct Observed {
     pub(crate) unchecked: bool,
 }
 
-/// The snapshot for these observations. Routes that share a pool and a fence share their levels.
+/// The snapshot for these observations, without an access log. Routes that share a pool and a fence share their levels.
 pub(crate) fn snapshot(
     config: &Config,
     tls: &Tls,
@@ -73,7 +76,17 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let backends = config.pools.values().flat_map(|pool| &pool.backends);
     let backends = Arc::new(backends.map(|backend| (backend.id.clone(), backend.address)).collect());
-    Snapshot { services, backends, probed: probed(config, tls), ..Snapshot::default() }
+    let (probed, limits) = (probed(config, tls), client_limits(&config.limits));
+    Snapshot { services, backends, probed, limits, ..Snapshot::default() }
+}
+
+fn client_limits(limits: &Limits) -> ClientLimits {
+    let connections_per_ip = limits.connections_per_ip.clone().map(|limit| {
+        let proxima_config::ConnectionsPerIp { most, ipv6_prefix, exempt } = limit;
+        ConnectionsPerIp { most, ipv6_prefix, exempt }
+    });
+    let proxima_config::BodyRate { request, response, grace, streams } = limits.body_rate;
+    ClientLimits { connections_per_ip, body_rate: BodyRate { request, response, grace, streams } }
 }
 
 /// The ways of probes that go through the data plane, by backend.

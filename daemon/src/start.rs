@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → certificates → what probes take of this host → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates, access log → what probes take of this host → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -22,7 +22,7 @@ use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
 use proxima_config::Config;
 use proxima_probe::Prober;
-use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced};
+use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    access::Access,
     acme,
     admin::{self, AdminSocket},
     bfd::BfdSessions,
@@ -89,16 +90,14 @@ impl Daemon {
         let issuers = acme::issuers(&config)?;
         lacking::check(&config)?;
         let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
+        let access = Access::default().again(config.access_log.as_ref())?;
         let journal = EventJournal::new(JOURNAL);
 
         let vips = LocalVips::new(Arc::clone(&journal));
         vips.add(&vips::wanted(&config)).await?;
-        let snapshot = Arc::new(ArcSwap::from_pointee(routing::snapshot(
-            &config,
-            &tls,
-            &BTreeMap::new(),
-            &Distances::new(&config),
-        )));
+        let first = routing::snapshot(&config, &tls, &BTreeMap::new(), &Distances::new(&config));
+        let first = Snapshot { access_log: access.log(), ..first };
+        let snapshot = Arc::new(ArcSwap::from_pointee(first));
         let displaced = Displaced::default();
         let (tell, distress) = mpsc::channel(DISTRESS);
         let plane_config = DataPlaneConfig {
@@ -150,6 +149,7 @@ impl Daemon {
             snapshot,
             tls,
             acme: (acme, issuers),
+            access,
             bfd,
             prober,
             via,
@@ -224,7 +224,9 @@ impl Daemon {
             control.handle_speaker(event);
         }
         control.prober.stop().await;
+        let access = control.access.clone();
         drop(control);
+        access.flush();
         drop(catchment);
         if !restart {
             vips.remove_all().await;

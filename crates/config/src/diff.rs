@@ -86,6 +86,9 @@ pub enum Part {
     Limits,
     /// `[drain]`.
     Drain,
+    /// `[access-log]`.
+    #[serde(rename = "access-log")]
+    AccessLog,
     /// `[admin]`.
     Admin,
     /// `[metrics]`.
@@ -116,6 +119,7 @@ impl Config {
             (Part::Distance, old.data_plane.distance != new.data_plane.distance),
             (Part::Limits, old.limits != new.limits),
             (Part::Drain, old.drain != new.drain),
+            (Part::AccessLog, old.access_log != new.access_log),
             (Part::Admin, old.admin != new.admin),
             (Part::Metrics, old.metrics != new.metrics),
             (Part::LogLevel, old.log.level != new.log.level),
@@ -329,6 +333,7 @@ impl fmt::Display for Part {
             Self::Distance => "data-plane.distance",
             Self::Limits => "limits",
             Self::Drain => "drain",
+            Self::AccessLog => "access-log",
             Self::Admin => "admin",
             Self::Metrics => "metrics",
             Self::LogLevel => "log.level",

@@ -4,9 +4,11 @@
 //! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
 //! [`Config`] is [`Config::parse`].
 
+mod access_log;
 mod acme;
 mod announce;
 mod bgp;
+mod limits;
 mod passive;
 mod tls;
 
@@ -25,13 +27,15 @@ use proxima_types::{
     ServiceName, Weight,
 };
 
+pub use access_log::{AccessLog, AccessLogTarget};
 pub use acme::{Challenge, ExternalAccount, Issuer, KeyType, Managed};
-pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
+pub use announce::{Damping, Degraded, Group, Guard, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
 };
+pub use limits::{BodyRate, ConnectionsPerIp, Limits};
 pub use passive::Passive;
-pub use tls::{ClientAuth, ClientTls, KeyPair, ServerTls, TlsVersion};
+pub use tls::{ClientAuth, ClientTls, ForwardedCertificate, KeyPair, ServerTls, TlsVersion};
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +60,7 @@ pub struct Config {
     pub quic_lb: Option<QuicLb>,
     /// The worker threads.
     pub data_plane: DataPlane,
-    /// What all groups together are held to.
+    /// What all groups together, and clients, are held to.
     pub limits: Limits,
     /// The pace of an orderly stop.
     pub drain: Drain,
@@ -66,6 +70,8 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// What is logged, and how.
     pub log: Log,
+    /// The log of requests; absent: none.
+    pub access_log: Option<AccessLog>,
 }
 
 /// `[pop]`: who this PoP is.

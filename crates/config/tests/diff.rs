@@ -57,6 +57,8 @@ fn each_change_is_named_where_it_belongs() {
         ("hold-down = \"2s\"", "hold-down = \"2s\"\nmin-up = \"1s\"", "groups: ~web"),
         ("[services.api]", "[announce.web.guard]\nobserve = [\"tor1\"]\n[services.api]", "groups: ~web"),
         ("[admin]\n", "[limits]\nwithdrawals = { most = 2, within = \"60s\" }\n[admin]\n", "other: ~limits"),
+        ("[admin]\n", "[limits]\nbody-rate = { request = 0 }\n[admin]\n", "other: ~limits"),
+        ("[admin]\n", "[access-log]\nto = \"stdout\"\n[admin]\n", "other: ~access-log"),
         ("[services.raw]", "[services.row]", "services: +row -raw"),
         ("first-byte = \"10s\"", "first-byte = \"11s\"", "services: ~api"),
         ("tier = 1", "tier = 2", "pools: ~app\nbackends: ~app/us-1"),

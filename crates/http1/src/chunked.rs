@@ -225,10 +225,12 @@ pub fn check_trailers(section: &[u8]) -> Result<(), Fault> {
 
 /// What must not come late (RFC 9110 §6.5.1): framing, routing, request modifiers, authentication, and the
 /// fields that say how to read the content.
-const UNSAFE: [&str; 29] = [
+const UNSAFE: [&str; 31] = [
     "age",
     "authorization",
     "cache-control",
+    "client-cert",
+    "client-cert-chain",
     "connection",
     "content-encoding",
     "content-length",

@@ -43,6 +43,8 @@ pub(crate) enum Name {
     XForwardedFor,
     XForwardedProto,
     XForwardedHost,
+    /// `Client-Cert`, `Client-Cert-Chain` (RFC 9440).
+    ClientCert,
     /// Meant for this hop only (RFC 9110 §7.6.1), or for forward proxies, or dangerous (`Proxy`: httpoxy).
     Hop,
 }
@@ -59,11 +61,13 @@ impl Name {
             9 if is(b"forwarded") => Self::Forwarded,
             10 if is(b"connection") => Self::Connection,
             10 if is(b"keep-alive") => Self::Hop,
+            11 if is(b"client-cert") => Self::ClientCert,
             14 if is(b"content-length") => Self::ContentLength,
             14 if is(b"http2-settings") => Self::Hop,
             15 if is(b"x-forwarded-for") => Self::XForwardedFor,
             16 if is(b"x-forwarded-host") => Self::XForwardedHost,
             16 if is(b"proxy-connection") => Self::Hop,
+            17 if is(b"client-cert-chain") => Self::ClientCert,
             17 if is(b"transfer-encoding") => Self::TransferEncoding,
             17 if is(b"x-forwarded-proto") => Self::XForwardedProto,
             18 if is(b"proxy-authenticate") => Self::Hop,
@@ -163,7 +167,7 @@ impl Section {
 
     fn note(&mut self, field: Field, value: &[u8], side: Side) -> Result<(), Fault> {
         match field.name {
-            Name::Other | Name::Hop | Name::XForwardedProto | Name::XForwardedHost => {}
+            Name::Other | Name::Hop | Name::XForwardedProto | Name::XForwardedHost | Name::ClientCert => {}
             Name::Host | Name::Expect if side == Side::Response => {}
             Name::Upgrade => {
                 self.upgrade_fields += 1;

@@ -1,6 +1,6 @@
 //! Request heads (RFC 9112 §3).
 
-use std::mem::MaybeUninit;
+use std::{borrow::Cow, mem::MaybeUninit};
 
 use crate::{
     Fault, Framing, MAX_FIELDS, MAX_HEAD, MAX_TARGET, Method,
@@ -180,6 +180,15 @@ impl RequestHead {
         let target = self.target.in_bytes(bytes);
         let length = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
         if length == 0 { b"/" } else { &target[..length] }
+    }
+
+    /// The path as it came, with the query if there is one.
+    pub fn path_and_query<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.target.in_bytes(bytes) {
+            query @ [b'?', ..] => [b"/", query].concat().into(),
+            b"" => b"/".into(),
+            target => target.into(),
+        }
     }
 
     /// How the body is framed.

@@ -8,6 +8,7 @@
 //! | `Via` (RFC 9110 §7.6.3) | ours comes after it, in a line of its own |
 //! | `X-Forwarded-For`, `Forwarded` (RFC 7239) | one line: the client's members first, ours last |
 //! | `X-Forwarded-Proto`, `X-Forwarded-Host` | replaced by ours |
+//! | `Client-Cert`, `Client-Cert-Chain` (RFC 9440), if asked for | replaced by ours; over TLS removed in any case |
 //!
 //! So a backend may trust the last member of a list, and only that: what stands before it is the client's word.
 
@@ -23,6 +24,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Hop {
     name: String,
+    /// The client's connection is over TLS, which ends here: what the client says of its certificate is only its word.
+    ends_tls: bool,
     /// What a response gets.
     via: Vec<u8>,
     /// What a response gets besides, or nothing.
@@ -56,6 +59,7 @@ impl Hop {
         let usual = format!("{chained}X-Forwarded-For: {client}\r\nForwarded: {forwarded}");
         Self {
             name: name.to_owned(),
+            ends_tls: scheme == "https",
             via: via("1.1", name),
             alt_svc: Vec::new(),
             client: client.to_string(),
@@ -69,6 +73,25 @@ impl Hop {
     #[must_use]
     pub fn with_http3_at(mut self, port: u16) -> Self {
         self.alt_svc = format!("Alt-Svc: h3=\":{port}\"; ma=86400\r\n").into_bytes();
+        self
+    }
+
+    /// With the certificate that the client has shown, and those that lead from it to its authority, in base64
+    /// (RFC 9440 §2).
+    #[must_use]
+    pub fn with_client_certificate<'a>(
+        mut self,
+        certificate: &str,
+        chain: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut lines = format!("Client-Cert: :{certificate}:\r\n");
+        let chain: Vec<_> = chain.into_iter().map(|certificate| format!(":{certificate}:")).collect();
+        if !chain.is_empty() {
+            lines.extend(["Client-Cert-Chain: ", &chain.join(", "), "\r\n"]);
+        }
+        for added in [&mut self.usual, &mut self.chained] {
+            added.splice(..0, lines.bytes());
+        }
         self
     }
 
@@ -110,6 +133,7 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8], hop: &
         Name::Host => as_it_came,
         Name::Other | Name::ContentLength | Name::TransferEncoding => true,
         Name::Expect => head.expects_continue(),
+        Name::ClientCert => !hop.ends_tls,
         _ => false,
     });
     if section.te_trailers {

@@ -284,3 +284,45 @@ fn the_parts_a_router_asks_for() {
         ("a".into(), "/".into(), false)
     );
 }
+
+#[test]
+fn the_path_comes_with_its_query_whatever_the_form_of_the_target() {
+    for (target, path, whole) in [
+        ("/a/b?c=d", "/a/b", "/a/b?c=d"),
+        ("/?", "/", "/?"),
+        ("http://a/b?c", "/b", "/b?c"),
+        ("http://a?c", "/", "/?c"),
+        ("http://a", "/", "/"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut head = RequestHead::default();
+        head.parse(request.as_bytes()).unwrap().unwrap();
+        assert_eq!(head.path(request.as_bytes()), path.as_bytes(), "{target}");
+        assert_eq!(*head.path_and_query(request.as_bytes()), *whole.as_bytes(), "{target}");
+    }
+}
+
+#[test]
+fn what_a_client_says_of_its_certificate_over_tls_is_replaced_by_what_it_has_shown() {
+    let request =
+        "GET / HTTP/1.1\r\nHost: a\r\nclient-cert: :Zm9yZ2Vk:\r\nClient-Cert-Chain: :Zm9yZ2Vk:\r\n\r\n";
+    let over = |scheme| Hop::new("fra1", "192.0.2.7".parse().unwrap(), scheme);
+    let fields = |hop: &Hop, request: &str| -> Vec<String> {
+        let sent = upstream_head_by(hop, request);
+        let lines = sent.lines().filter(|line| line.to_ascii_lowercase().starts_with("client-cert"));
+        lines.map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(fields(&over("https"), request), Vec::<String>::new());
+    assert_eq!(
+        fields(&over("http"), request),
+        ["client-cert: :Zm9yZ2Vk:", "Client-Cert-Chain: :Zm9yZ2Vk:"],
+        "without TLS there is no certificate of ours to be taken for"
+    );
+    let bare = over("https").with_client_certificate("b3du", []);
+    let chained = over("https").with_client_certificate("b3du", ["b25l", "dHdv"]);
+    for more in ["", "X-Forwarded-For: 192.0.2.9\r\n"] {
+        let request = request.replace("\r\n\r\n", &format!("\r\n{more}\r\n"));
+        assert_eq!(fields(&bare, &request), ["Client-Cert: :b3du:"]);
+        assert_eq!(fields(&chained, &request), ["Client-Cert: :b3du:", "Client-Cert-Chain: :b25l:, :dHdv:"]);
+    }
+}

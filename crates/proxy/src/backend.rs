@@ -15,6 +15,7 @@ use proxima_types::BackendId;
 use tokio::{io::ReadBuf, net::TcpStream};
 
 use crate::{
+    close::Closing,
     descriptors::{Descriptors, Lease},
     distress::{Quiet, Teller},
     multiplexed::{Http2Link, Http3Link, Multiplexed},
@@ -58,6 +59,13 @@ struct Idle {
     stream: Stream,
     until: Deadline,
     _place: Lease,
+}
+
+impl Idle {
+    /// Tells the backend that nothing follows, as far as that goes without waiting (RFC 8446 §6.1).
+    fn close(mut self) {
+        self.stream.end();
+    }
 }
 
 impl Backend {
@@ -154,10 +162,11 @@ impl Backend {
     /// asked for on, is dropped.
     pub(crate) fn reuse(&self) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { stream, .. }) = idle.pop() {
-            if is_quiet(&stream) {
-                return Some(stream);
+        while let Some(resting) = idle.pop() {
+            if is_quiet(&resting.stream) {
+                return Some(resting.stream);
             }
+            resting.close();
         }
         None
     }
@@ -235,7 +244,8 @@ impl Backend {
             return self.forget_idle();
         }
         let now = timers.deadline(Duration::ZERO);
-        self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
+        let gone = |idle: &mut Idle| idle.until <= now || !is_quiet(&idle.stream);
+        self.idle.borrow_mut().extract_if(.., gone).for_each(Idle::close);
         self.http2.sweep(timers);
         self.http3.sweep(timers);
     }
@@ -249,7 +259,7 @@ impl Backend {
     pub(crate) fn forget_oldest(&self) {
         let mut idle = self.idle.borrow_mut();
         if !idle.is_empty() {
-            idle.remove(0);
+            idle.remove(0).close();
         } else if !self.http2.forget_one() {
             self.http3.forget_one();
         }
@@ -265,7 +275,7 @@ impl Backend {
 
     /// Closes all connections at rest, and those of HTTP/2 and HTTP/3 with their last stream.
     pub(crate) fn forget_idle(&self) {
-        self.idle.borrow_mut().clear();
+        self.idle.borrow_mut().drain(..).for_each(Idle::close);
         self.http2.forget_all();
         self.http3.forget_all();
     }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
     Displaced, Distress, Prepared, ProbeEntrance, Served, Snapshot, Stats, Taking, TrafficReader,
+    limits::Census,
     listener::BindError,
     listening::{Listening, Reconfigure},
     quic::{ConnectionIds, ConnectionIdsError, PortError},
@@ -193,6 +194,7 @@ impl DataPlane {
         // Built up in place: should a worker fail, dropping it stops the others.
         let (alive, ended) = mpsc::channel();
         let (ended, listening) = (Mutex::new(ended), Mutex::new(listening));
+        let census = Census::new();
         let mut plane = Self { phase, workers: Vec::with_capacity(count), listening, entrance, ended };
         // Dropped before the plane, whose own drop waits for it.
         let alive = alive;
@@ -208,6 +210,7 @@ impl DataPlane {
                 config: config.clone(),
                 snapshot: snapshot.clone(),
                 counters: counters.clone(),
+                census: census.clone(),
                 probes,
                 orders: ordered,
                 phase: plane.phase.subscribe(),

@@ -242,23 +242,30 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
     loop {
         let mut admitted = None;
         let next = tokio::select! {
-            next = gate.next(|| {
+            next = gate.next(|newcomer| {
                 let entry = shared.entry();
                 let crypto = worker.crypto(&entry)?;
+                let (client, mut counted) = (newcomer.address.ip(), None);
+                // An address that may be forged is counted when the handshake is done: nobody shall use up another's share.
+                if newcomer.is_validated {
+                    counted = worker.count(&entry, client).ok()?;
+                } else if worker.is_full(&entry, client) {
+                    return None;
+                }
                 let place = worker.admit();
                 if place.is_none() {
                     entry.counters.shed.add(1);
                     worker.tell_shed(&entry);
                 }
-                admitted = place.map(|place| (entry, place));
+                admitted = place.map(|place| (entry, place, counted));
                 admitted.as_ref().map(|_| crypto)
             }) => next,
             () = shared.shut.notified() => break,
         };
         // The endpoint is closed below only.
         let Some(handshake) = next else { break };
-        if let Some((entry, place)) = admitted {
-            let open = Open::new(worker.clone(), entry.clone(), place);
+        if let Some((entry, place, counted)) = admitted {
+            let open = Open::new(worker.clone(), entry.clone(), place, counted);
             tokio::task::spawn_local(http::h3::serve(worker.clone(), open, entry, handshake));
         }
     }
@@ -267,8 +274,9 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
 
 fn spawn(worker: &Rc<Worker>, entry: &Rc<Entry>, stream: TcpStream, peer: SocketAddr) {
     let Some(listener) = entry.listener() else { return };
+    let Ok(counted) = worker.count(entry, peer.ip()) else { return reset_on_close(&stream) };
     let Some(place) = worker.admit() else { return shed(worker, entry, listener.protocol, stream, peer) };
-    let open = Open::new(worker.clone(), entry.clone(), place);
+    let open = Open::new(worker.clone(), entry.clone(), place, counted);
     let (worker, entry) = (worker.clone(), entry.clone());
     match listener.protocol {
         Protocol::Http => {

@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fmt,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
 };
@@ -17,6 +18,7 @@ use tokio::task::AbortHandle;
 use crate::{
     Listener, Protocol,
     descriptors::Lease,
+    limits::{Counted, TooMany},
     stats::ServiceCounters,
     view::{ServiceView, View},
     worker::Worker,
@@ -143,14 +145,18 @@ pub(crate) struct Open {
     number: u64,
     /// `None`: a probe's, for which no drain waits.
     place: Option<Lease>,
+    /// Among the connections of its address.
+    counted: Option<Counted>,
 }
 
 impl Open {
-    pub(crate) fn new(worker: Rc<Worker>, entry: Rc<Entry>, place: Lease) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, entry: Rc<Entry>, place: Lease, counted: Option<Counted>) -> Self {
         entry.counters.connections.add(1);
         entry.counters.open.add(1);
         worker.counters.open.add(1);
-        Self::numbered(worker, entry, Some(place))
+        let mut open = Self::numbered(worker, entry, Some(place));
+        open.counted = counted;
+        open
     }
 
     /// The connection of a probe, which is nobody's client.
@@ -166,7 +172,18 @@ impl Open {
             tasks.running.insert(number, None);
             number
         };
-        Self { worker, entry, number, place }
+        Self { worker, entry, number, place, counted: None }
+    }
+
+    /// Counts the connection among those of its address, which is known to be the client's now.
+    ///
+    /// # Errors
+    /// When that has as many as it may have.
+    pub(crate) fn count(&mut self, client: IpAddr) -> Result<(), TooMany> {
+        if self.counted.is_none() {
+            self.counted = self.worker.count(&self.entry, client)?;
+        }
+        Ok(())
     }
 
     /// Serves the connection in a task of its own, which a cut ends.

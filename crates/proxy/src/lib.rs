@@ -21,6 +21,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod access;
 mod backend;
 mod buffer;
 mod challenges;
@@ -32,9 +33,11 @@ mod distress;
 mod door;
 mod entry;
 mod http;
+mod limits;
 mod listener;
 mod listening;
 mod multiplexed;
+mod pace;
 mod probed;
 pub mod quic;
 mod retry;
@@ -47,19 +50,21 @@ mod tls;
 mod view;
 mod worker;
 
+pub use access::{AccessLog, AccessLogOptions};
 pub use challenges::Challenges;
 pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, StartError};
 pub use displaced::Displaced;
 pub use distress::Distress;
+pub use limits::{BodyRate, ClientLimits, ConnectionsPerIp};
 pub use listener::BindError;
 pub use listening::{Prepared, Taking};
 pub use probed::ProbeEntrance;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
     BackendStats, Handshake, HandshakeFailure, LatencyHistogram, QuicStats, Reason, Served, ServiceStats,
-    Stats, TrafficReader, Unserved,
+    Slow, Stats, TrafficReader, Unserved,
 };
 pub use tls::{
-    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
-    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
+    Authorities, Chain, ChainError, Clients, ForwardedCertificate, Identity, KeyError, MinVersion,
+    TicketKeys, TicketKeysError, TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };

@@ -40,6 +40,7 @@ use tokio::{
 
 use crate::{
     Match, Protocol, Snapshot, Upstream,
+    access::Access,
     backend::Backend,
     close::{Guarded, reset_on_close},
     descriptors::Descriptors,
@@ -268,7 +269,8 @@ async fn relay(worker: &Worker, upstream: &Upstream, backend: &Backend, mut prob
         let (mut probe, mut stream) = (Guarded::under_way(probe), Guarded::under_way(stream));
         let counters = &worker.probed.counters;
         // However it ends, the probe sees it end the same way.
-        let _ = tcp::relay(worker, counters, &mut probe, &mut stream, timer, timeouts.idle).await;
+        let (idle, mut access) = (timeouts.idle, Access::default());
+        let _ = tcp::relay(worker, counters, &mut probe, &mut stream, timer, idle, &mut access).await;
     }
 }
 

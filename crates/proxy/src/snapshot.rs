@@ -6,7 +6,7 @@ use proxima_balance::{Levels, PolicyKind};
 use proxima_http1::{Hop, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
-use crate::{Challenges, TlsClient, TlsServer};
+use crate::{AccessLog, Challenges, ClientLimits, TlsClient, TlsServer};
 
 /// Everything the workers need to serve. Put into the `ArcSwap` that [`crate::DataPlane::start`] was given;
 /// each worker takes it over before its next request or connection. Exchanges under way keep the one they
@@ -25,6 +25,10 @@ pub struct Snapshot {
     pub probed: HashMap<(BackendId, SocketAddr), Upstream>,
     /// What ACME servers are answered.
     pub challenges: Arc<Challenges>,
+    /// What clients are held to: their number from their next connection on, their pace from their next request on.
+    pub limits: ClientLimits,
+    /// Where requests are logged; `None`: nowhere.
+    pub access_log: Option<AccessLog>,
 }
 
 /// What a service does with its connections.

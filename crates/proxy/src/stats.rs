@@ -7,6 +7,7 @@ mod counters;
 mod handshake;
 mod histogram;
 mod served;
+mod slow;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use self::{
     handshake::{Handshake, HandshakeFailure},
     histogram::LatencyHistogram,
     served::Served,
+    slow::Slow,
     traffic::TrafficReader,
 };
 
@@ -191,6 +193,8 @@ pub struct Stats {
     pub first_byte: BTreeMap<(ServiceName, RegionName), LatencyHistogram>,
     /// Failures of `accept`, for want of file descriptors or memory.
     pub accept_errors: u64,
+    /// Lines of the access log that found no room.
+    pub access_lines_lost: u64,
     /// What became of datagrams.
     pub quic: QuicStats,
 }
@@ -257,14 +261,17 @@ pub struct ServiceStats {
     pub unrouted: u64,
     /// Exchanges that ended because the client left.
     pub cancelled: u64,
-    /// Clients that were too slow with a head or a body.
-    pub slow_clients: u64,
+    /// Clients that were given up, by what they were too slow with.
+    pub slow_clients: BTreeMap<Slow, u64>,
     /// TLS handshakes with clients that were done.
     pub handshakes: BTreeMap<Handshake, u64>,
     /// And those that failed.
     pub handshake_failures: BTreeMap<HandshakeFailure, u64>,
     /// Connections turned away for want of file descriptors; they do not count as accepted.
     pub shed: u64,
+    /// Connections turned away as their address has as many as it may have; they do not count as accepted either, but for
+    /// those of HTTP/3 that were found out by the end of their handshake.
+    pub crowded: u64,
 }
 
 /// Counters of a backend.

@@ -6,12 +6,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
-use crate::{close::Closing, tls::TlsStream};
+use crate::{close::Closing, stats::Handshake, tls::TlsStream};
 
 /// A connection of a client, or to a backend. Bytes that a write has taken may wait in it until it is flushed.
 #[derive(Debug)]
@@ -43,6 +44,22 @@ impl Stream {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => stream.alpn(),
+        }
+    }
+
+    /// What kind of TLS handshake lies behind it, where there is TLS.
+    pub(crate) fn handshake(&self) -> Option<Handshake> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.handshake()),
+        }
+    }
+
+    /// The certificates that the other side has shown, where there is TLS and it has.
+    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
+        match self {
+            Self::Plain(_) => &[],
+            Self::Tls(stream) => stream.certificates(),
         }
     }
 

@@ -45,6 +45,16 @@ impl Deadline {
     pub(crate) const NEVER: Self = Self(NEVER);
     /// Before the clock began.
     pub(crate) const PAST: Self = Self(0);
+
+    /// So many milliseconds after the clock began.
+    pub(crate) fn at_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds after the clock began.
+    pub(crate) fn millis(self) -> u64 {
+        self.0
+    }
 }
 
 impl Timers {
@@ -74,6 +84,11 @@ impl Timers {
     /// Wakes every task, so that each looks at what changed.
     pub(crate) fn wake_all(&self) {
         self.slots.borrow().iter().for_each(|slot| slot.waker.borrow().wake_by_ref());
+    }
+
+    /// The last beat: up to a beat ago.
+    pub(crate) fn now(&self) -> Deadline {
+        Deadline(self.now.get())
     }
 
     /// Whether `deadline` has passed.

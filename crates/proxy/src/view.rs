@@ -7,7 +7,8 @@ use proxima_http1::{Method, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    Challenges, Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
+    AccessLog, Challenges, ClientLimits, Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer,
+    Upstream, UpstreamProtocol,
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
@@ -37,6 +38,8 @@ pub(crate) enum ServiceView {
 /// An upstream with what this worker keeps for it.
 #[derive(Debug)]
 pub(crate) struct UpstreamView {
+    /// The number of its route, counted from 1; 0 where there is none.
+    pub(crate) route: u32,
     pub(crate) levels: Arc<Levels>,
     pub(crate) timeouts: Timeouts,
     pub(crate) protocol: UpstreamProtocol,
@@ -52,6 +55,7 @@ impl UpstreamView {
     /// The view of an upstream of one candidate that belongs to no service.
     pub(crate) fn alone(upstream: &Upstream, backend: Rc<Backend>, first_byte: Arc<Histogram>) -> Self {
         Self {
+            route: 0,
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
             protocol: upstream.protocol,
@@ -73,6 +77,11 @@ impl UpstreamView {
     pub(crate) fn answered(&self, index: usize, status: u16, first_byte: Duration) {
         self.first_byte[index].record(first_byte);
         self.backends[index].counters.answered(status, first_byte > self.late);
+    }
+
+    /// The candidate of this number.
+    pub(crate) fn candidate(&self, index: usize) -> &Candidate {
+        &self.levels.candidates()[index]
     }
 
     /// Why there is nothing to try at all.
@@ -192,7 +201,7 @@ impl Viewer {
         challenges: Option<&Arc<Challenges>>,
     ) -> Rc<ServiceView> {
         let (tls, routes) = match service {
-            Service::Tcp(upstream) => return Rc::new(ServiceView::Tcp(self.upstream(name, upstream))),
+            Service::Tcp(upstream) => return Rc::new(ServiceView::Tcp(self.upstream(name, upstream, 0))),
             Service::Http(routes) => (None, routes),
             Service::Https(tls, routes) => (Some(tls.clone()), routes),
         };
@@ -200,13 +209,17 @@ impl Viewer {
     }
 
     fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {
-        routes.iter().map(|route| (route.matches.clone(), self.upstream(service, &route.upstream))).collect()
+        let numbered = (1..).zip(routes);
+        numbered
+            .map(|(number, route)| (route.matches.clone(), self.upstream(service, &route.upstream, number)))
+            .collect()
     }
 
-    fn upstream(&self, service: &ServiceName, upstream: &Upstream) -> Rc<UpstreamView> {
+    fn upstream(&self, service: &ServiceName, upstream: &Upstream, route: u32) -> Rc<UpstreamView> {
         let candidates = upstream.levels.candidates();
         self.seed.set(self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
         Rc::new(UpstreamView {
+            route,
             levels: upstream.levels.clone(),
             timeouts: upstream.timeouts,
             protocol: upstream.protocol,
@@ -288,5 +301,15 @@ impl View {
     /// Whether a backend is configured, usable or not.
     pub(crate) fn has_backend(&self, id: &BackendId) -> bool {
         self.source.backends.contains_key(id)
+    }
+
+    /// Where requests are logged.
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.source.access_log.as_ref()
+    }
+
+    /// What clients are held to.
+    pub(crate) fn limits(&self) -> &ClientLimits {
+        &self.source.limits
     }
 }

@@ -16,13 +16,15 @@ use std::{
 use arc_swap::{ArcSwap, Cache};
 use proxima_http1::Hop;
 use proxima_types::BackendId;
+use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::{mpsc, watch},
     task::LocalSet,
 };
 
 use crate::{
-    DataPlaneConfig, Listener, Protocol, Snapshot, Upstream,
+    BodyRate, ConnectionsPerIp, DataPlaneConfig, Listener, Protocol, Snapshot, Upstream,
+    access::{Access, Recorder, Tls, Who},
     backend::Backend,
     buffer::Pool,
     descriptors::{Descriptors, Lease},
@@ -30,6 +32,7 @@ use crate::{
     door::Doors,
     entry::Entry,
     http::Scratch,
+    limits::{Census, Counted, TooMany},
     listening::{Place, Reconfigure},
     probed::{self, Inlet, Probed},
     quic::Crypto,
@@ -55,6 +58,7 @@ pub(crate) struct Start {
     pub(crate) config: Arc<DataPlaneConfig>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) census: Arc<Census>,
     pub(crate) probes: Inlet,
     /// What it listens on, first and later.
     pub(crate) orders: mpsc::Receiver<Reconfigure>,
@@ -84,6 +88,8 @@ pub(crate) struct Worker {
     pub(crate) passage: Passage,
     pipes: Pool<Pipe>,
     descriptors: Rc<Descriptors>,
+    census: Arc<Census>,
+    recorder: Rc<Recorder>,
     shed_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
     drained: watch::Sender<bool>,
@@ -100,8 +106,8 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
 }
 
 async fn serve(start: Start) {
-    let Start { number, config, snapshot, counters, probes, mut orders, mut phase, drained } = start;
-    let worker = Rc::new(Worker::new(number, config, snapshot, counters, drained));
+    let Start { number, config, snapshot, counters, census, probes, mut orders, mut phase, drained } = start;
+    let worker = Rc::new(Worker::new(number, config, snapshot, counters, census, drained));
     tokio::task::spawn_local(probed::accept(worker.clone(), probes));
     let mut doors = Doors::default();
     let mut beat = tokio::time::interval(BEAT);
@@ -131,6 +137,7 @@ async fn serve(start: Start) {
                 let now = Instant::now();
                 worker.timers.beat(now);
                 worker.counters.beats.add(1);
+                worker.recorder.flush();
                 worker.cut_short();
                 doors.sweep(&worker);
                 if now >= next_sweep {
@@ -152,6 +159,7 @@ impl Worker {
         config: Arc<DataPlaneConfig>,
         snapshot: Arc<ArcSwap<Snapshot>>,
         counters: Arc<WorkerCounters>,
+        census: Arc<Census>,
         drained: watch::Sender<bool>,
     ) -> Self {
         // The hasher's keys are random; the cores get their randomness from here.
@@ -161,7 +169,10 @@ impl Worker {
         let probed = Probed::new(&timers);
         let teller = Teller::new(config.distress.clone(), timers.clone());
         let viewer = Viewer::new(counters.clone(), descriptors.clone(), teller, seed);
-        let view = RefCell::new(viewer.view(&snapshot.load_full()));
+        let view = viewer.view(&snapshot.load_full());
+        let recorder = Recorder::new(!seed, counters.clone());
+        recorder.follow(view.access_log());
+        let view = RefCell::new(view);
         Self {
             config,
             timers,
@@ -174,6 +185,8 @@ impl Worker {
             passage: Passage::new(),
             pipes: Pool::new(POOLED),
             descriptors,
+            census,
+            recorder,
             shed_told_at: Cell::new(None),
             draining: Cell::new(false),
             drained,
@@ -210,6 +223,7 @@ impl Worker {
             return;
         }
         let view = self.viewer.view(snapshot);
+        self.recorder.follow(view.access_log());
         self.entries.borrow().iter().for_each(|entry| entry.follow(&view));
         self.view.replace(view);
         self.viewer.sweep(|_| {});
@@ -290,6 +304,50 @@ impl Worker {
         }
     }
 
+    /// Counts one more connection of a client of `entry`, if it is held to a number.
+    ///
+    /// # Errors
+    /// When it has as many as it may have, which is counted.
+    pub(crate) fn count(&self, entry: &Entry, client: IpAddr) -> Result<Option<Counted>, TooMany> {
+        self.refresh();
+        let view = self.view.borrow();
+        let Some(limit) = &view.limits().connections_per_ip else { return Ok(None) };
+        self.census.count(limit, client).inspect_err(|TooMany| note_crowded(entry, client))
+    }
+
+    /// Whether [`Worker::count`] would fail; that is counted.
+    pub(crate) fn is_full(&self, entry: &Entry, client: IpAddr) -> bool {
+        self.refresh();
+        let view = self.view.borrow();
+        let is_full = |limit: &ConnectionsPerIp| self.census.is_full(limit, client);
+        let is_full = view.limits().connections_per_ip.as_ref().is_some_and(is_full);
+        if is_full {
+            note_crowded(entry, client);
+        }
+        is_full
+    }
+
+    /// The line in the access log of a request, or connection, that begins now.
+    pub(crate) fn access(
+        &self,
+        entry: &Entry,
+        client: SocketAddr,
+        protocol: &'static str,
+        tls: Option<Tls>,
+    ) -> Access {
+        self.refresh();
+        match entry.listener() {
+            Some(Listener { service, .. }) => self.recorder.begin(&Who { client, service, protocol, tls }),
+            // Probes are nobody's clients.
+            None => Access::default(),
+        }
+    }
+
+    /// How fast bodies have to move.
+    pub(crate) fn body_rate(&self) -> BodyRate {
+        self.view.borrow().limits().body_rate
+    }
+
     /// A place for one more client, if there is one.
     pub(crate) fn admit(&self) -> Option<Lease> {
         let place = loop {
@@ -317,9 +375,21 @@ impl Worker {
         self.descriptors.refusal()
     }
 
-    /// What is said of this hop, for a client of `entry` that speaks `version`.
-    pub(crate) fn hop(&self, entry: &Entry, client: IpAddr, scheme: &str, version: &str) -> Hop {
+    /// What is said of this hop, for a client of `entry` that speaks `version` and has shown `certificates`.
+    pub(crate) fn hop(
+        &self,
+        entry: &Entry,
+        client: IpAddr,
+        scheme: &str,
+        version: &str,
+        certificates: &[CertificateDer<'_>],
+    ) -> Hop {
         let hop = Hop::of_version(self.config.pop.as_str(), client, scheme, version);
+        let service = if certificates.is_empty() { None } else { self.service(entry) };
+        let hop = match service.as_ref().and_then(|service| service.tls()) {
+            Some(tls) => tls.hop(hop, certificates),
+            None => hop,
+        };
         match entry.http3() {
             Some(port) => hop.with_http3_at(port),
             None => hop,
@@ -378,4 +448,9 @@ impl Worker {
         self.refresh();
         self.viewer.sweep(|backend| backend.sweep(&self.timers));
     }
+}
+
+fn note_crowded(entry: &Entry, client: IpAddr) {
+    entry.counters.crowded.add(1);
+    tracing::debug!(%client, listener = %entry, "client refused: its address has too many connections");
 }

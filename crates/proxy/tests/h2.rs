@@ -12,7 +12,7 @@ use common::{
 };
 use h2::Reason;
 use http::{HeaderMap, Request};
-use proxima_proxy::{Timeouts, Unserved};
+use proxima_proxy::{Slow, Timeouts, Unserved};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -389,7 +389,7 @@ async fn without_an_answer_in_time_the_client_gets_504_or_408() {
     let (response, mut sending) = client.send.send_request(post("/"), false).unwrap();
     sending.send_data(Bytes::from_static(b"half"), false).unwrap();
     assert_eq!(soon("an answer", response).await.unwrap().status().as_u16(), 408);
-    assert_eq!(world.stats().slow_clients, 1);
+    assert_eq!(world.slow_clients(Slow::Idle), 1);
     assert!(PATIENCE > idle);
 }
 

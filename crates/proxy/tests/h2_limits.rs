@@ -14,6 +14,7 @@ use common::{
     soon, until,
 };
 use http::Request;
+use proxima_proxy::Slow;
 
 const CALM: u32 = 11;
 const ALONE: u8 = END_STREAM | END_HEADERS;
@@ -334,13 +335,13 @@ async fn connections_at_rest_end_with_goaway_and_heads_that_trickle_with_the_clo
     resting.write(&frame(kind::HEADERS, ALONE, 1, &get_block(&[]))).await;
     let goaway = resting.expect(kind::GOAWAY).await;
     assert_eq!(goaway.code(), 0);
-    assert_eq!(world.stats().slow_clients, 0);
+    assert_eq!(world.slow_clients(Slow::Head), 0);
     let mut slow = Raw::connect(&world).await;
     slow.write(&frame(kind::HEADERS, ALONE, 1, &get_block(&[]))[..12]).await;
     slow.rest().await;
     let mut silent = Raw::connect(&world).await;
     silent.rest().await;
-    assert_eq!(world.stats().slow_clients, 1, "one had begun a head");
+    assert_eq!(world.slow_clients(Slow::Head), 1, "one had begun a head");
     until("the connections closed", || world.stats().open == 0).await;
 }
 

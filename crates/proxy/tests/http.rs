@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Backend, PATIENCE, Setup, field, soon, until};
-use proxima_proxy::{Match, Timeouts, Unserved};
+use proxima_proxy::{Match, Slow, Timeouts, Unserved};
 use tokio::sync::mpsc;
 
 #[tokio::test]
@@ -467,7 +467,7 @@ async fn slow_heads_end_with_408_and_idle_connections_without_a_word() {
     slow.write("GET / HTTP/1.1\r\nHost:").await;
     assert_eq!(slow.response().await.status, 408);
     assert_eq!(idle.rest().await, (Vec::new(), true));
-    assert_eq!(world.stats().slow_clients, 1);
+    assert_eq!(world.slow_clients(Slow::Head), 1);
 }
 
 #[tokio::test]
@@ -483,7 +483,7 @@ async fn a_body_that_stops_coming_ends_with_408() {
     client.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await;
     assert_eq!(client.response().await.status, 408);
     backend.kill().await;
-    assert_eq!(world.stats().slow_clients, 1);
+    assert_eq!(world.slow_clients(Slow::Idle), 1);
 }
 
 #[tokio::test]
@@ -502,7 +502,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let world = Setup { timeouts, ..Setup::http(&[backend.address]) }.start();
     let mut client = world.client().await;
     client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    until("the cut", || world.stats().slow_clients == 1).await;
+    until("the cut", || world.slow_clients(Slow::Idle) == 1).await;
     assert!(!client.rest().await.1, "the client must see that something is missing");
     assert!(PATIENCE > timeouts.idle);
 }

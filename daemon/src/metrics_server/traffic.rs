@@ -17,7 +17,8 @@ const BUCKET_STEP: usize = 2;
 /// Takes over the counters, and appends the histograms to `text`.
 pub(super) fn record(counts: &Counts, text: &mut String) {
     let Counts { stats, served, judged, probes } = counts;
-    let Stats { services, backends, first_byte, accept_errors, quic } = stats;
+    let Stats { services, backends, first_byte, accept_errors, access_lines_lost, quic } = stats;
+    table::ACCESS_LINES_LOST.set(&[("reason", "full")], *access_lines_lost);
     table::ACCEPT_ERRORS.set(&[], *accept_errors);
     record_quic(*quic);
     for (name, counted) in services {
@@ -106,8 +107,6 @@ fn record_service(name: &str, counted: &ServiceStats) {
         (table::SERVICE_BUDGET, counted.budget_exhausted),
         (table::SERVICE_UNROUTED, counted.unrouted),
         (table::SERVICE_CANCELLED, counted.cancelled),
-        (table::SERVICE_SLOW, counted.slow_clients),
-        (table::SERVICE_SHED, counted.shed),
         (table::SERVICE_CUT, counted.cut),
     ] {
         counter.set(&labels, total);
@@ -118,6 +117,12 @@ fn record_service(name: &str, counted: &ServiceStats) {
     let by = |counter: Counter, label: &'static str, why: &str, total: u64| {
         counter.set(&[("service", name), (label, why)], total);
     };
+    for (why, total) in [("descriptors", counted.shed), ("per-ip", counted.crowded)] {
+        by(table::SERVICE_SHED, "reason", why, total);
+    }
+    for (why, total) in &counted.slow_clients {
+        by(table::SERVICE_SLOW, "reason", why.name(), *total);
+    }
     for (why, total) in &counted.failovers {
         by(table::SERVICE_FAILOVERS, "reason", why.name(), *total);
     }
@@ -217,6 +222,7 @@ mod tests {
             connections: 5,
             open: 2,
             shed: 4,
+            crowded: 5,
             requests: 40,
             responses: [0, 37, 0, 1, 2],
             failovers: [(Reason::Connect, 3)].into(),
@@ -237,6 +243,7 @@ mod tests {
             services: [("web".parse().unwrap(), service)].into(),
             backends: [("app/eu-1".parse().unwrap(), backend)].into(),
             first_byte: [((web, eu), LatencyHistogram::default())].into(),
+            access_lines_lost: 6,
             accept_errors: 0,
             quic: QuicStats { forwarded: 8, retries: 9, ..QuicStats::default() },
         };
@@ -269,7 +276,8 @@ mod tests {
         for line in [
             r#"proxima_service_open_connections{service="web"} 2"#,
             r#"proxima_service_connections_total{service="web"} 5"#,
-            r#"proxima_service_shed_connections_total{service="web"} 4"#,
+            r#"proxima_service_shed_connections_total{service="web",reason="descriptors"} 4"#,
+            r#"proxima_service_shed_connections_total{service="web",reason="per-ip"} 5"#,
             r#"proxima_service_responses_total{service="web",class="5xx"} 2"#,
             r#"proxima_service_failovers_total{service="web",reason="connect"} 3"#,
             r#"proxima_service_unserved_total{service="web",reason="all-outside"} 2"#,
@@ -291,6 +299,7 @@ mod tests {
             r#"proxima_probe_age_seconds{pool="app"} 1.5"#,
             r#"proxima_probe_seconds_count{pool="app"} 0"#,
             r#"proxima_probe_lateness_seconds_bucket{pool="app",le="0.25"} 0"#,
+            r#"proxima_access_log_lines_lost_total{reason="full"} 6"#,
             "proxima_quic_forwarded_total 8",
             "proxima_quic_retries_total 9",
             "proxima_catchment_flows_asked_total 7",

@@ -9,9 +9,10 @@ use std::{
 };
 
 use proxima_acme_io::{Stored, certificate_file};
-use proxima_config::{Config, ServerTls, TlsVersion};
+use proxima_config::{Config, ForwardedCertificate as Forward, ServerTls, TlsVersion};
 use proxima_proxy::{
-    Chain, Clients, Identity, MinVersion, TicketKeys, TlsError, TlsServer, TlsServerOptions,
+    Chain, Clients, ForwardedCertificate, Identity, MinVersion, TicketKeys, TlsError, TlsServer,
+    TlsServerOptions,
 };
 use proxima_types::ServiceName;
 
@@ -26,11 +27,18 @@ pub(super) struct Server {
     files: Vec<Certified>,
     /// The one that is ordered, where one is and has come.
     managed: Option<Managed>,
+    terms: Terms,
+    /// Of everything but `managed`.
+    digest: u64,
+}
+
+/// What holds whatever the certificates are.
+#[derive(Debug, Clone)]
+struct Terms {
     min_version: MinVersion,
     clients: Clients,
     tickets: TicketKeys,
-    /// Of everything but `managed`.
-    digest: u64,
+    forwarded: ForwardedCertificate,
 }
 
 #[derive(Debug, Clone)]
@@ -149,14 +157,20 @@ impl Server {
         let managed = managed_file.and_then(|file| {
             Managed::read(service, &file, before.and_then(|before| before.made.managed.as_ref()))
         });
-        let made = make(service, &certified, managed.as_ref(), min_version, &clients, &tickets);
+        let forwarded = match tls.clients.as_ref().map(|auth| auth.forward) {
+            None | Some(Forward::None) => ForwardedCertificate::None,
+            Some(Forward::Certificate) => ForwardedCertificate::Certificate,
+            Some(Forward::Chain) => ForwardedCertificate::Chain,
+        };
+        let terms = Terms { min_version, clients, tickets, forwarded };
+        let made = make(service, &certified, managed.as_ref(), &terms);
         let made = made.map_err(|error| match &tls.clients {
             Some(auth) => files.wrong(&auth.ca, Wrong::Authorities(error)),
             None => TlsFileError::System(error.to_string()),
         })?;
         tls.hash(&mut files.digest);
         let (service, digest) = (service.clone(), files.digest.finish());
-        let server = Self { made, service, files: certified, managed, min_version, clients, tickets, digest };
+        let server = Self { made, service, files: certified, managed, terms, digest };
         Ok(match before {
             Some(before) if before.digest == server.whole_digest() => before.clone(),
             _ => Loaded { digest: server.whole_digest(), made: server },
@@ -171,8 +185,8 @@ impl Server {
 
     /// The same with another certificate for that which is ordered.
     fn with(&self, managed: Managed) -> Result<Loaded<Self>, TlsError> {
-        let Self { service, files, min_version, clients, tickets, .. } = self;
-        let made = make(service, files, Some(&managed), *min_version, clients, tickets)?;
+        let Self { service, files, terms, .. } = self;
+        let made = make(service, files, Some(&managed), terms)?;
         let server = Self { made, managed: Some(managed), ..self.clone() };
         Ok(Loaded { digest: server.whole_digest(), made: server })
     }
@@ -225,11 +239,12 @@ fn make(
     service: &ServiceName,
     files: &[Certified],
     managed: Option<&Managed>,
-    min_version: MinVersion,
-    clients: &Clients,
-    tickets: &TicketKeys,
+    terms: &Terms,
 ) -> Result<TlsServer, TlsError> {
+    let Terms { min_version, clients, tickets, forwarded } = terms;
     let certified = files.iter().chain(managed.map(|managed| &managed.certified));
     let identities: Vec<_> = certified.map(|certified| certified.identity.clone()).collect();
-    TlsServer::new(&TlsServerOptions { service, identities: &identities, min_version, clients, tickets })
+    let min_version = *min_version;
+    let options = TlsServerOptions { service, identities: &identities, min_version, clients, tickets };
+    Ok(TlsServer::new(&options)?.forwarding(*forwarded))
 }

@@ -5,7 +5,7 @@ use std::{fs, io::Read, net::TcpListener, path::Path, time::Instant};
 use nix::sys::signal::Signal;
 use proxima_api::{ErrorBody, EventKind, Peer, Peers, Reloaded, Reloads, SessionState, paths};
 
-use crate::support::{App, Daemon, PATIENCE, Pop, Port, Router, get, proxima};
+use crate::support::{App, Client, Daemon, PATIENCE, Pop, Port, Router, get, proxima};
 
 /// The file of `pop` with the first `from` replaced.
 fn rewrite(pop: &Pop, path: &Path, from: &str, to: &str) {
@@ -359,4 +359,83 @@ fn the_level_of_the_log_changes_while_it_runs() {
     daemon.post::<serde_json::Value>(paths::UNDRAIN, "");
     daemon.wait_log("undrained");
     assert!(!daemon.log().contains("unheard"), "{}", daemon.log());
+}
+
+#[test]
+fn clients_are_held_to_a_new_limit_from_their_next_connection_on() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let path = pop.write();
+    let daemon = pop.start_announced(&router);
+    let before = said(&router);
+    let mut early = Client::connect(pop.web());
+    assert_eq!(early.get("/").unwrap().status, 200);
+    pop.more = "[limits]\nconnections-per-ip = { most = 1 }\n".to_owned();
+    fs::write(&path, pop.text()).unwrap();
+    assert_eq!(reload(&daemon).other, ["limits"]);
+    let mut counted = Client::connect(pop.web());
+    assert_eq!(counted.get("/").unwrap().status, 200);
+    assert!(Client::try_connect(pop.web()).and_then(|mut client| client.get("/")).is_err());
+    let counter = "proxima_service_shed_connections_total{service=\"web\",reason=\"per-ip\"} 1";
+    let metrics = get(pop.metrics(), "/metrics").body;
+    assert!(metrics.contains(counter), "{metrics}");
+    assert_eq!((early.get("/").unwrap().status, said(&router)), (200, before));
+}
+
+#[test]
+fn the_access_log_is_turned_on_and_off_and_opened_anew_after_a_rotation() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let path = pop.write();
+    let daemon = pop.start_announced(&router);
+    let mut client = Client::connect(pop.web());
+    assert_eq!(client.get("/before").unwrap().status, 200);
+
+    let log = pop.directory().join("access.log");
+    pop.more = format!("[access-log]\nto = \"{}\"\n", log.display());
+    fs::write(&path, pop.text()).unwrap();
+    assert_eq!(reload(&daemon).other, ["access-log"]);
+    assert_eq!(client.get("/first?token=secret").unwrap().status, 200);
+    let line = wait_line(&log, "/first");
+    assert!(line.contains(r#""end":"done""#) && !line.contains("secret"), "{line}");
+
+    let rotated = pop.directory().join("access.log.1");
+    fs::rename(&log, &rotated).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    // It is there before anything is written.
+    wait_for(|| log.exists());
+    assert_eq!(client.get("/second").unwrap().status, 200);
+    wait_line(&log, "/second");
+    assert!(!fs::read_to_string(&rotated).unwrap().contains("/second"));
+
+    pop.more = "[access-log]\nto = \"/proc/nowhere/access.log\"\n".to_owned();
+    fs::write(&path, pop.text()).unwrap();
+    assert!(refused(&daemon).error.starts_with("access log: can't open /proc/nowhere/access.log: "));
+    assert_eq!(client.get("/third").unwrap().status, 200);
+    wait_line(&log, "/third");
+
+    pop.more = String::new();
+    fs::write(&path, pop.text()).unwrap();
+    assert_eq!(reload(&daemon).other, ["access-log"]);
+    assert_eq!(client.get("/after").unwrap().status, 200);
+    drop(daemon);
+    let told = fs::read_to_string(&log).unwrap();
+    assert!(!told.contains("/after") && !told.contains("/healthz"), "{told}");
+}
+
+fn wait_for(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it did not happen");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// The line of the access log that has `text`, when it is there.
+fn wait_line(log: &Path, text: &str) -> String {
+    let find = || fs::read_to_string(log).ok()?.lines().find(|line| line.contains(text)).map(str::to_owned);
+    wait_for(|| find().is_some());
+    find().unwrap()
 }

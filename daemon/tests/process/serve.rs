@@ -306,7 +306,10 @@ fn more_clients_than_descriptors_move_no_route_and_service_comes_back_when_they_
     app.wait_probes(12);
     assert_eq!(daemon.ask::<Status>(paths::STATUS).groups[0].state, ReachState::Announced);
     let shed = get(pop.metrics(), "/metrics").body;
-    assert!(shed.contains("proxima_service_shed_connections_total{service=\"web\"} "), "{shed}");
+    assert!(
+        shed.contains("proxima_service_shed_connections_total{service=\"web\",reason=\"descriptors\"} "),
+        "{shed}"
+    );
     assert!(shed.contains("proxima_accept_errors_total 0"), "{shed}");
 
     assert_eq!(early.get("/").unwrap().status, 200, "who was there before is served on");

@@ -125,13 +125,6 @@ pub struct Guard {
     pub quiet: Duration,
 }
 
-/// `[limits]`: what all groups together are held to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// The most withdrawals by health; absent: any number.
-    pub withdrawals: Option<Withdrawals>,
-}
-
 /// `withdrawals` of [`Limits`]: those beyond are de-preferred until there is room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Withdrawals {

@@ -46,6 +46,19 @@ pub struct ClientAuth {
     pub ca: PathBuf,
     /// Whether a client without a certificate is refused. Default true.
     pub required: bool,
+    /// What backends are told of it (RFC 9440). Default [`ForwardedCertificate::None`].
+    pub forward: ForwardedCertificate,
+}
+
+/// `forward-client-cert` of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ForwardedCertificate {
+    /// `none`: nothing.
+    None,
+    /// `certificate`: the client's, in `Client-Cert`.
+    Certificate,
+    /// `chain`: also those it has sent with it, in `Client-Cert-Chain`.
+    Chain,
 }
 
 /// `tls` of a pool. Certificates are always verified.

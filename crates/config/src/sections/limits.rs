@@ -1,16 +1,25 @@
-//! `[limits]`: what all groups together are held to.
+//! `[limits]`: what all groups together are held to, and what clients are.
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::resolved;
+use proxima_types::Prefix;
+
+use super::{Raw, distinct, resolved};
 use crate::{
-    Limits, Withdrawals,
-    section::{Field, Section},
+    BodyRate, ConnectionsPerIp, Limits, Withdrawals,
+    report::Report,
+    section::{Field, List, Section},
     value,
 };
 
+const IPV6_PREFIX: u8 = 64;
+/// Octets a second: faster than that is no limit for the slow.
+const FASTEST: u32 = 1_000_000;
+
 pub(super) struct RawLimits {
     withdrawals: Field<RawWithdrawals>,
+    connections: Field<RawConnections>,
+    rate: RawRate,
 }
 
 struct RawWithdrawals {
@@ -18,28 +27,97 @@ struct RawWithdrawals {
     within: Field<Duration>,
 }
 
+struct RawConnections {
+    most: Field<NonZeroU32>,
+    ipv6_prefix: Field<u8>,
+    exempt: Field<List<Prefix>>,
+}
+
+struct RawRate {
+    request: Field<u32>,
+    response: Field<u32>,
+    grace: Field<Duration>,
+    streams: Field<bool>,
+}
+
 impl RawLimits {
     pub(super) fn read(file: &mut Section<'_>) -> Self {
         let mut limits = file.defaulted("limits");
-        let withdrawals = limits.section("withdrawals").map(|mut withdrawals| {
-            let within = value::duration(Duration::from_secs(1)..=Duration::from_hours(24));
-            let raw = RawWithdrawals {
-                most: withdrawals
-                    .required("most", "2", value::integer(1..=1000))
-                    .map(|most: u32| NonZeroU32::new(most).expect("read within a range from 1")),
-                within: withdrawals.required("within", "\"60s\"", within),
-            };
-            withdrawals.close();
-            raw
-        });
+        let raw = Self {
+            withdrawals: limits.section("withdrawals").map(RawWithdrawals::read),
+            connections: limits.section("connections-per-ip").map(RawConnections::read),
+            rate: RawRate::read(limits.defaulted("body-rate")),
+        };
         limits.close();
-        Self { withdrawals }
+        raw
     }
 
     pub(super) fn resolve(&self) -> Option<Limits> {
         let withdrawals = resolved(&self.withdrawals, |withdrawals| {
             Some(Withdrawals { most: *withdrawals.most.value()?, within: *withdrawals.within.value()? })
         })?;
-        Some(Limits { withdrawals })
+        let connections_per_ip = resolved(&self.connections, |connections| {
+            Some(ConnectionsPerIp {
+                most: *connections.most.value()?,
+                ipv6_prefix: connections.ipv6_prefix.or(IPV6_PREFIX)?,
+                exempt: resolved(&connections.exempt, List::values)?.unwrap_or_default(),
+            })
+        })?;
+        let default = BodyRate::default();
+        let body_rate = BodyRate {
+            request: self.rate.request.or(default.request)?,
+            response: self.rate.response.or(default.response)?,
+            grace: self.rate.grace.or(default.grace)?,
+            streams: self.rate.streams.or(default.streams)?,
+        };
+        Some(Limits { withdrawals, connections_per_ip, body_rate })
+    }
+}
+
+impl RawWithdrawals {
+    fn read(mut withdrawals: Section<'_>) -> Self {
+        let within = value::duration(Duration::from_secs(1)..=Duration::from_hours(24));
+        let raw = Self {
+            most: withdrawals.required("most", "2", value::integer(1..=1000)).map(at_least_one),
+            within: withdrawals.required("within", "\"60s\"", within),
+        };
+        withdrawals.close();
+        raw
+    }
+}
+
+impl RawConnections {
+    fn read(mut connections: Section<'_>) -> Self {
+        let raw = Self {
+            most: connections.required("most", "1000", value::integer(1..=1_000_000)).map(at_least_one),
+            ipv6_prefix: connections.optional("ipv6-prefix", value::integer(32..=128)),
+            exempt: connections.optional_list("exempt", value::parsed),
+        };
+        connections.close();
+        raw
+    }
+}
+
+impl RawRate {
+    fn read(mut rate: Section<'_>) -> Self {
+        let raw = Self {
+            request: rate.optional("request", value::integer(0..=FASTEST)),
+            response: rate.optional("response", value::integer(0..=FASTEST)),
+            grace: rate.optional("grace", value::duration(Duration::from_secs(1)..=Duration::from_hours(1))),
+            streams: rate.optional("streams", value::boolean),
+        };
+        rate.close();
+        raw
+    }
+}
+
+fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("read within a range that begins at 1")
+}
+
+pub(super) fn check(raw: &Raw, report: &Report) {
+    let connections = raw.limits.connections.value();
+    if let Some(exempt) = connections.and_then(|connections| connections.exempt.value()) {
+        distinct(report, &exempt.elements, "limits.connections-per-ip.exempt");
     }
 }

@@ -4,6 +4,7 @@
 //! not be read, so that one mistake never causes a second message. *Resolving* gives the typed form, or nothing
 //! when something was wrong.
 
+mod access_log;
 mod acme;
 mod announce;
 mod bgp;
@@ -43,6 +44,7 @@ pub(crate) struct Raw {
     quic_lb: Field<quic_lb::RawQuicLb>,
     limits: limits::RawLimits,
     process: process::RawProcess,
+    access_log: Field<access_log::RawAccessLog>,
 }
 
 impl Raw {
@@ -60,6 +62,7 @@ impl Raw {
             quic_lb: quic_lb::RawQuicLb::read(&mut file),
             limits: limits::RawLimits::read(&mut file),
             process: process::RawProcess::read(&mut file),
+            access_log: access_log::RawAccessLog::read(&mut file),
         };
         file.close();
         raw
@@ -74,6 +77,7 @@ impl Raw {
         pools::check(self, report);
         acme::check(self, report);
         catchment::check(self, report);
+        limits::check(self, report);
         self.check_listen_addresses(report);
     }
 
@@ -99,6 +103,7 @@ impl Raw {
             admin: self.process.admin()?,
             metrics: self.process.metrics()?,
             log: self.process.log()?,
+            access_log: access_log::RawAccessLog::resolve(&self.access_log)?,
         })
     }
 

@@ -6,7 +6,7 @@ use proxima_types::IssuerName;
 
 use super::{Place, Raw, acme, distinct, element, refer, resolved};
 use crate::{
-    ClientAuth, KeyPair, Managed, ServerTls, TlsVersion,
+    ClientAuth, ForwardedCertificate, KeyPair, Managed, ServerTls, TlsVersion,
     report::{Report, Wrong},
     section::{Field, List, Section},
     value,
@@ -15,6 +15,11 @@ use crate::{
 /// As many as a public authority puts into one certificate.
 const MOST_NAMES: usize = 100;
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+const FORWARDED: [(&str, ForwardedCertificate); 3] = [
+    ("none", ForwardedCertificate::None),
+    ("certificate", ForwardedCertificate::Certificate),
+    ("chain", ForwardedCertificate::Chain),
+];
 const CLIENT_AUTH: [(&str, bool); 2] = [("required", true), ("optional", false)];
 
 pub(super) struct RawServerTls {
@@ -24,6 +29,7 @@ pub(super) struct RawServerTls {
     min_version: Field<TlsVersion>,
     client_ca: Field<PathBuf>,
     client_auth: Field<bool>,
+    forward: Field<ForwardedCertificate>,
     ticket_keys: Field<PathBuf>,
     place: Place,
 }
@@ -59,6 +65,7 @@ impl RawServerTls {
             min_version: tls.optional("min-version", value::word(&VERSIONS)),
             client_ca: tls.optional("client-ca", value::absolute_path),
             client_auth: tls.optional("client-auth", value::word(&CLIENT_AUTH)),
+            forward: tls.optional("forward-client-cert", value::word(&FORWARDED)),
             ticket_keys: tls.optional("ticket-keys", value::absolute_path),
             place: Place::of(&tls),
         };
@@ -97,6 +104,12 @@ impl RawServerTls {
                 .hint("name the file of the clients' certificate authorities with `client-ca`");
             report.here(auth.span.clone(), &self.place.key("client-auth"), wrong);
         }
+        if let (Some(forward), Field::Absent) = (self.forward.given(), &self.client_ca) {
+            let wrong =
+                Wrong::new("`forward-client-cert` without `client-ca`: no client is asked for a certificate")
+                    .hint("name the file of the clients' certificate authorities with `client-ca`");
+            report.here(forward.span.clone(), &self.place.key("forward-client-cert"), wrong);
+        }
         let RawCertificates::List(list) = &self.certificates else { return };
         let pairs = list.value().map_or(&[][..], Vec::as_slice);
         for (index, pair) in pairs.iter().enumerate() {
@@ -111,7 +124,7 @@ impl RawServerTls {
     }
 
     pub(super) fn resolve(&self) -> Option<ServerTls> {
-        let required = self.client_auth.or(true)?;
+        let (required, forward) = (self.client_auth.or(true)?, self.forward.or(ForwardedCertificate::None)?);
         let managed = resolved(&self.issuer, |issuer| {
             Some(Managed { issuer: issuer.clone(), names: self.names.value()?.values()? })
         })?;
@@ -119,7 +132,7 @@ impl RawServerTls {
             certificates: self.certificates.resolve()?,
             managed,
             min_version: self.min_version.or(TlsVersion::Tls12)?,
-            clients: resolved(&self.client_ca, |ca| Some(ClientAuth { ca: ca.clone(), required }))?,
+            clients: resolved(&self.client_ca, |ca| Some(ClientAuth { ca: ca.clone(), required, forward }))?,
             ticket_keys: self.ticket_keys.maybe()?,
         })
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use proxima_config::{Damping, Group, Passive, Slo, WhenDown, Withdrawals, Withdrawn};
+use proxima_config::{
+    BodyRate, ConnectionsPerIp, Damping, Group, Passive, Slo, WhenDown, Withdrawals, Withdrawn,
+};
 
 use crate::{
     common::{self, with},
@@ -139,4 +141,23 @@ fn withdrawals_of_all_groups_together_may_be_limited() {
     let config = parse(&with("[admin]", "[limits]\nwithdrawals = { most = 2, within = \"60s\" }\n[admin]"));
     let limit = Withdrawals { most: 2.try_into().unwrap(), within: Duration::from_mins(1) };
     assert_eq!(config.limits.withdrawals, Some(limit));
+}
+
+#[test]
+fn clients_are_held_to_a_rate_by_default_and_to_a_number_if_one_is_given() {
+    let limits = parse(common::SOUND).limits;
+    assert_eq!(limits.connections_per_ip, None);
+    let default = BodyRate { request: 240, response: 0, grace: Duration::from_secs(20), streams: false };
+    assert_eq!(limits.body_rate, default);
+    let given = "[limits]\nconnections-per-ip = { most = 100, ipv6-prefix = 56, exempt = [\"10.0.0.0/8\"] }\n\
+                 body-rate = { request = 0, response = 500, grace = \"5s\", streams = true }\n[admin]";
+    let limits = parse(&with("[admin]", given)).limits;
+    let exempt = vec!["10.0.0.0/8".parse().unwrap()];
+    let per_ip = ConnectionsPerIp { most: 100.try_into().unwrap(), ipv6_prefix: 56, exempt };
+    assert_eq!(limits.connections_per_ip, Some(per_ip));
+    let rate = BodyRate { request: 0, response: 500, grace: Duration::from_secs(5), streams: true };
+    assert_eq!(limits.body_rate, rate);
+    let short = parse(&with("[admin]", "[limits]\nconnections-per-ip = { most = 1 }\n[admin]"));
+    let short = short.limits.connections_per_ip.unwrap();
+    assert_eq!((short.ipv6_prefix, short.exempt), (64, Vec::new()));
 }

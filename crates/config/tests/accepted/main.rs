@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use proxima_config::{
-    ClientAuth, ClientTls, Config, Distance, KeyPair, ProbeKind, Protocol, TlsVersion, Vip, WhenDown,
+    AccessLog, AccessLogTarget, ClientAuth, ClientTls, Config, Distance, ForwardedCertificate, KeyPair,
+    ProbeKind, Protocol, TlsVersion, Vip, WhenDown,
 };
 
 #[path = "../common/mod.rs"]
@@ -247,11 +248,14 @@ fn an_https_service_has_one_certificate_in_short_or_several_in_a_list() {
     );
     assert_eq!(long.certificates, [pair("a"), pair("b")]);
     assert_eq!((long.min_version, long.ticket_keys), (TlsVersion::Tls13, Some("/tickets".into())));
-    assert_eq!(long.clients, Some(ClientAuth { ca: "/ca.pem".into(), required: true }));
+    let (ca, forward) = (|| "/ca.pem".into(), ForwardedCertificate::None);
+    assert_eq!(long.clients, Some(ClientAuth { ca: ca(), required: true, forward }));
     let optional = tls(
-        "{ certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", client-auth = \"optional\" }",
+        "{ certificate = \"/a.pem\", key = \"/a.key\", client-ca = \"/ca.pem\", client-auth = \"optional\", \
+         forward-client-cert = \"chain\" }",
     );
-    assert_eq!(optional.clients, Some(ClientAuth { ca: "/ca.pem".into(), required: false }));
+    let forward = ForwardedCertificate::Chain;
+    assert_eq!(optional.clients, Some(ClientAuth { ca: ca(), required: false, forward }));
 }
 
 #[test]
@@ -303,4 +307,15 @@ fn connections_of_a_group_that_stays_are_not_handed_over_unless_the_file_says_so
     ] {
         assert_eq!(hands_over(&file.replace("# more", more)), [expected], "{more}");
     }
+}
+
+#[test]
+fn requests_are_logged_only_where_that_is_asked_for() {
+    assert_eq!(parse(common::SOUND).access_log, None);
+    let log = |text: &str| parse(&with("[admin]", &format!("[access-log]\n{text}\n[admin]"))).access_log;
+    let (to, query, sample) = (AccessLogTarget::Stdout, false, 1.0);
+    assert_eq!(log("to = \"stdout\""), Some(AccessLog { to, query, sample }));
+    let to = AccessLogTarget::File("/var/log/a.log".into());
+    let given = log("to = \"/var/log/a.log\"\nquery = true\nsample = 0.25");
+    assert_eq!(given, Some(AccessLog { to, query: true, sample: 0.25 }));
 }

@@ -73,7 +73,8 @@ impl Answer {
         Self { status, error: Some(error), details: details.into() }
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>, pop: &str, keep: bool, to_head: bool) {
+    /// Returns how much of it is the head.
+    pub(super) fn write(&self, out: &mut Vec<u8>, pop: &str, keep: bool, to_head: bool) -> usize {
         use std::io::Write;
 
         let Self { status, error, details } = self;
@@ -96,10 +97,12 @@ impl Answer {
             write!(out, "Proxy-Status: {pop}; error={error}; details=\"{quoted}\"\r\n").expect(VEC);
         }
         write!(out, "{retry}{close}Via: 1.1 {pop}\r\n\r\n").expect(VEC);
+        let head = out.len();
         if !to_head {
             out.extend_from_slice(details.as_bytes());
             out.extend_from_slice(end.as_bytes());
         }
+        head
     }
 }
 

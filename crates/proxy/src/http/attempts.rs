@@ -25,9 +25,10 @@ use proxima_http1::{Fault, RequestHead, match_path};
 
 use super::Answer;
 use crate::{
+    access::Access,
     backend::{Backend, is_quiet_in_kernel},
     entry::Entry,
-    stats::{Reason, ServiceCounters, Unserved},
+    stats::{Reason, ServiceCounters, Slow, Unserved},
     stream::Stream,
     timer::Deadline,
     view::UpstreamView,
@@ -43,8 +44,8 @@ pub(super) enum Stop {
     ClientGone,
     /// The client's body is malformed.
     ClientFault(Fault),
-    /// The client does not send or read on.
-    ClientSlow,
+    /// The client does not send or read on, or does so too slowly.
+    ClientSlow(Slow),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,11 +81,14 @@ pub(super) fn admit(
     entry: &Entry,
     head: &RequestHead,
     bytes: &[u8],
+    access: &mut Access,
 ) -> Result<Rc<UpstreamView>, Refusal> {
+    access.request(head, bytes);
     let counters = &entry.counters;
     let path = match_path(head.path(bytes)).map_err(Refusal::Fault)?;
     let Some(service) = worker.service(entry) else {
         counters.unserved(Unserved::NoBackends);
+        access.end("unserved", Some(Unserved::NoBackends.name()));
         return Err(Refusal::Answer(Answer::unserved("this service is not configured".into())));
     };
     if let Some(content) = service.key_authorization(head.method(), &path) {
@@ -92,11 +96,14 @@ pub(super) fn admit(
     }
     let Some(upstream) = service.route(head, bytes, &path) else {
         counters.unrouted.add(1);
+        access.end("unrouted", None);
         return Err(Refusal::Answer(Answer::unrouted()));
     };
+    access.route(upstream.route);
     if upstream.levels.is_empty() {
         let (kind, why) = upstream.unserved();
         counters.unserved(kind);
+        access.end("unserved", Some(kind.name()));
         return Err(Refusal::Answer(Answer::unserved(why)));
     }
     Ok(upstream.clone())
@@ -109,6 +116,7 @@ pub(super) trait Sending {
 
     fn worker(&self) -> &Worker;
     fn counters(&self) -> &ServiceCounters;
+    fn access(&mut self) -> &mut Access;
     fn is_idempotent(&self) -> bool;
     /// The request as a whole can still be sent to another backend.
     fn is_replayable(&self) -> bool;
@@ -147,6 +155,7 @@ pub(super) async fn run<S: Sending>(sending: &mut S, upstream: &UpstreamView) ->
             }
             sending.counters().failover(failed);
         }
+        sending.access().attempt(upstream.candidate(index));
         let backend = &upstream.backends[index];
         let pending = backend.begin();
         let result = until_cut(backend, sending.attempt(backend, index)).await;
@@ -235,7 +244,13 @@ pub(super) enum Verdict {
 }
 
 /// Counts how the exchange ended. `committed`: bytes of a response went to the client.
-pub(super) fn conclude(stop: Stop, committed: bool, counters: &ServiceCounters) -> Verdict {
+pub(super) fn conclude(
+    stop: Stop,
+    committed: bool,
+    counters: &ServiceCounters,
+    access: &mut Access,
+) -> Verdict {
+    note_stop(stop, access);
     let answer = match stop {
         Stop::Upstream(reason) => {
             counters.failure(reason);
@@ -249,8 +264,8 @@ pub(super) fn conclude(stop: Stop, committed: bool, counters: &ServiceCounters) 
             tracing::debug!(fault = fault.name(), "request refused");
             Answer::refusal(fault)
         }
-        Stop::ClientSlow => {
-            counters.slow_clients.add(1);
+        Stop::ClientSlow(slow) => {
+            counters.slow_client(slow);
             Answer::slow_client()
         }
         Stop::ClientGone => {
@@ -259,4 +274,13 @@ pub(super) fn conclude(stop: Stop, committed: bool, counters: &ServiceCounters) 
         }
     };
     if committed { Verdict::Reset } else { Verdict::Answer(answer) }
+}
+
+fn note_stop(stop: Stop, access: &mut Access) {
+    match stop {
+        Stop::Upstream(reason) => access.end("upstream", Some(reason.name())),
+        Stop::ClientFault(fault) => access.end("refused", Some(fault.name())),
+        Stop::ClientSlow(slow) => access.end("client-slow", Some(slow.name())),
+        Stop::ClientGone => access.end("client-gone", None),
+    }
 }

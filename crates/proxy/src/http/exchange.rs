@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     UpstreamProtocol,
+    access::Access,
     backend::Backend,
     stats::{Reason, ServiceCounters},
     stream::Stream,
@@ -35,7 +36,7 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     let bytes = scratch.input.bytes();
     let to_head = head.method() == Method::Head;
     let keep = head.keeps_alive() && head.framing() == Framing::None;
-    let upstream = match attempts::admit(&worker, &connection.entry, head, bytes) {
+    let upstream = match attempts::admit(&worker, &connection.entry, head, bytes, &mut scratch.access) {
         Ok(upstream) => upstream,
         Err(Refusal::Fault(fault)) => return connection.refuse(scratch, fault).await,
         Err(Refusal::Answer(answer)) => {
@@ -44,6 +45,7 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     };
     scratch.request.clear();
     write_request(&mut scratch.request, head, bytes, &connection.hop);
+    let head_length = scratch.request.len();
     let mut body = Body::new(head.framing(), true);
     scratch.input.consume(length);
     if upstream.protocol != UpstreamProtocol::Http1 {
@@ -53,6 +55,7 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     if let Err(fault) = take_along(&mut body, scratch) {
         return connection.refuse(scratch, fault).await;
     }
+    scratch.access.received(scratch.request.len() - head_length);
     let deadlines = Deadlines::begin(&worker, &upstream);
     let flow = Flow::new(connection, scratch, body, deadlines);
     let mut exchange = Exchange { flow, upstream: upstream.clone(), begun: Instant::now() };
@@ -103,6 +106,10 @@ impl Sending for Exchange<'_> {
         &self.flow.connection.counters
     }
 
+    fn access(&mut self) -> &mut Access {
+        &mut self.flow.scratch.access
+    }
+
     fn is_idempotent(&self) -> bool {
         self.flow.scratch.request_head.method().is_idempotent()
     }
@@ -143,8 +150,11 @@ impl OverHttp1 for Exchange<'_> {
         let length = poll_fn(|cx| self.flow.poll_head(cx, &mut stream)).await?;
         let first_byte = self.begun.elapsed();
         let keep = self.flow.begin_response(length);
-        self.upstream.answered(index, self.flow.scratch.response_head.status(), first_byte);
+        let status = self.flow.scratch.response_head.status();
+        self.upstream.answered(index, status, first_byte);
+        self.flow.scratch.access.answered(status, first_byte);
         poll_fn(|cx| self.flow.poll_relay(cx, &mut stream)).await?;
+        self.flow.scratch.access.done();
         if self.flow.scratch.response_head.switches() {
             let switched = self.flow.switch(stream, backend.go_on());
             return Ok(Turn::End(End::Switch(Box::new(switched))));
@@ -165,7 +175,7 @@ impl Exchange<'_> {
     async fn end(self, stop: Stop) -> Turn {
         let keep = matches!(stop, Stop::Upstream(_)) && self.flow.may_keep_client();
         let Flow { connection, scratch, committed, .. } = self.flow;
-        match conclude(stop, committed, &connection.counters) {
+        match conclude(stop, committed, &connection.counters, &mut scratch.access) {
             Verdict::Answer(answer) => {
                 let to_head = scratch.request_head.method() == Method::Head;
                 connection.answer(scratch, &answer, keep, to_head).await

@@ -25,7 +25,13 @@ use super::{
     attempts::{Deadlines, Stop},
     tunnel::Switched,
 };
-use crate::{backend::Pending, buffer::Buffer, stats::Reason, stream::Stream};
+use crate::{
+    backend::Pending,
+    buffer::Buffer,
+    pace::{Length, Pace},
+    stats::{Reason, Slow},
+    stream::Stream,
+};
 
 pub(super) struct Flow<'a> {
     pub(super) connection: &'a mut Connection,
@@ -33,6 +39,7 @@ pub(super) struct Flow<'a> {
     deadlines: Deadlines,
     up: Upload,
     down: Download,
+    pace: Pace,
     /// Bytes of a response went to the client: the exchange can't begin again.
     pub(super) committed: bool,
 }
@@ -124,7 +131,8 @@ impl<'a> Flow<'a> {
             flushing: false,
             stage: Stage::Body,
         };
-        Self { connection, scratch, deadlines, up, down: Download::new(), committed: false }
+        let pace = Pace::new(connection.worker.body_rate(), length(scratch.request_head.framing(), &up.body));
+        Self { connection, scratch, deadlines, up, down: Download::new(), pace, committed: false }
     }
 
     /// Begins an attempt.
@@ -149,7 +157,8 @@ impl<'a> Flow<'a> {
         let Deadlines { total, idle, .. } = self.deadlines;
         let (up, down) = (self.scratch.input.bytes().to_vec(), self.scratch.reply.bytes().to_vec());
         self.scratch.input.clear();
-        Switched { stream, up, down, idle, total, pending }
+        let access = std::mem::take(&mut self.scratch.access);
+        Switched { stream, up, down, idle, total, access, pending }
     }
 
     pub(super) fn is_past_total(&self) -> bool {
@@ -224,7 +233,7 @@ impl<'a> Flow<'a> {
     fn parse_reply(&mut self) -> Result<Option<usize>, Stop> {
         let method = self.scratch.request_head.method();
         loop {
-            let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
+            let Scratch { reply, response, response_head, request_head, access, .. } = &mut *self.scratch;
             let parsed = match reply.bytes() {
                 [] => Ok(None),
                 bytes if request_head.is_websocket() => response_head.parse_switching(bytes),
@@ -239,8 +248,9 @@ impl<'a> Flow<'a> {
                 return Ok(Some(length));
             }
             if request_head.version() == Version::Http11 {
-                let omit = ConnectionOption::Omit;
+                let (omit, before) = (ConnectionOption::Omit, response.len());
                 write_response(response, response_head, reply.bytes(), &self.connection.hop, omit, true);
+                access.head(response.len() - before);
                 self.connection.counters.response(response_head.status());
             }
             reply.consume(length);
@@ -250,7 +260,7 @@ impl<'a> Flow<'a> {
     /// Turns the final response's head of `length` bytes into the client's. Whether the client's connection goes on.
     pub(super) fn begin_response(&mut self, length: usize) -> bool {
         let is_uploaded = self.is_uploaded();
-        let Scratch { reply, response, response_head, request_head, .. } = &mut *self.scratch;
+        let Scratch { reply, response, response_head, request_head, access, .. } = &mut *self.scratch;
         let framing = response_head.framing();
         let is_old = request_head.version() == Version::Http10;
         let ends_by_close = framing == Framing::UntilClose || (framing == Framing::Chunked && is_old);
@@ -261,10 +271,13 @@ impl<'a> Flow<'a> {
             (true, true) => ConnectionOption::KeepAlive,
             (false, _) => ConnectionOption::Close,
         };
+        let before = response.len();
         write_response(response, response_head, reply.bytes(), &self.connection.hop, option, !is_old);
+        access.head(response.len() - before);
         reply.consume(length);
         self.connection.counters.response(response_head.status());
         self.down.body = Body::new(framing, !is_old);
+        self.pace.answered();
         self.arm(self.deadlines.idle);
         keep
     }
@@ -377,13 +390,15 @@ impl<'a> Flow<'a> {
     fn wrote(&mut self, count: usize) {
         self.committed = true;
         self.connection.counters.bytes_out.add(count as u64);
+        self.scratch.access.sent(count);
+        self.pace.taken(count, &self.connection.worker.timers);
         self.arm(self.deadlines.idle);
     }
 
     /// Sends the request on as far as it has come. Pending for good once the backend takes no more.
     fn poll_upload(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Stop>> {
-        let Self { connection, scratch, up, deadlines, .. } = self;
-        let Scratch { input, request, .. } = &mut **scratch;
+        let Self { connection, scratch, up, deadlines, pace, .. } = self;
+        let Scratch { input, request, access, .. } = &mut **scratch;
         let arm = |connection: &Connection| {
             connection.timer.arm(connection.worker.timers.deadline(deadlines.idle).min(deadlines.total));
         };
@@ -424,12 +439,16 @@ impl<'a> Flow<'a> {
             if input.is_empty() {
                 match poll_read(connection, input, cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
-                    Poll::Ready(Ok(_)) => arm(connection),
+                    Poll::Ready(Ok(count)) => {
+                        pace.sent(count, &connection.worker.timers);
+                        arm(connection);
+                    }
                     Poll::Pending => return Poll::Pending,
                 }
             }
             up.streamed = true;
             up.window = Window::open(&mut up.body, input).map_err(Stop::ClientFault)?;
+            access.received(up.window.forward);
         }
         Poll::Pending
     }
@@ -446,27 +465,54 @@ impl<'a> Flow<'a> {
         while !awaits_body && !self.scratch.input.is_full() {
             match poll_read(self.connection, &mut self.scratch.input, cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Stop::ClientGone),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(count)) => self.pace.sent(count, &self.connection.worker.timers),
                 Poll::Pending => break,
             }
+        }
+        if self.pace.is_kept()
+            && let Some(slow) = self.check_pace(cx, awaits_body)
+        {
+            return Poll::Ready(Stop::ClientSlow(slow));
         }
         if !self.connection.timer.has_expired() {
             return Poll::Pending;
         }
-        let awaits_client = awaits_body
-            || self.down.written < self.scratch.response.len()
-            || self.down.window.forward > 0
-            || self.connection.client.holds_unsent();
         Poll::Ready(match () {
             () if self.is_past_total() => Stop::Upstream(Reason::Total),
-            () if awaits_client => Stop::ClientSlow,
+            () if awaits_body || self.awaits_reader() => Stop::ClientSlow(Slow::Idle),
             () => Stop::Upstream(reason),
         })
+    }
+
+    /// Whether the client has not taken what there is for it.
+    fn awaits_reader(&self) -> bool {
+        self.down.written < self.scratch.response.len()
+            || self.down.window.forward > 0
+            || self.connection.client.holds_unsent()
+    }
+
+    /// Few requests have a body: kept out of the way of the others.
+    #[cold]
+    #[inline(never)]
+    fn check_pace(&mut self, cx: &Context<'_>, awaits_body: bool) -> Option<Slow> {
+        // Until there is a word of the backend (100 Continue), a client that asked for it may wait with its body.
+        let may_wait = self.scratch.request_head.expects_continue() && !self.down.replied;
+        let (sends, takes) = (awaits_body && !may_wait, self.awaits_reader());
+        self.pace.check(&self.connection.worker.timers, cx, sends, takes)
     }
 
     fn malformed(&self, fault: Fault) -> Stop {
         self.connection.counters.malformed(fault);
         Stop::Upstream(Reason::Malformed)
+    }
+}
+
+/// What is known of a body, of which more than what came with the head is to come.
+fn length(framing: Framing, body: &Body) -> Length {
+    match framing {
+        _ if body.is_complete() => Length::None,
+        Framing::Length(_) => Length::Known,
+        _ => Length::Unknown,
     }
 }
 

@@ -46,12 +46,13 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::{answer::Answer, tunnel::Switched};
 use crate::{
+    access::{Access, Tls},
     backend::is_quiet_in_kernel,
     buffer::Buffer,
     close::Guarded,
     descriptors::Lease,
     entry::{Entry, Open},
-    stats::ServiceCounters,
+    stats::{ServiceCounters, Slow},
     stream::Stream,
     timer::Timer,
     tls::H2,
@@ -85,6 +86,8 @@ pub(crate) struct Scratch {
     response: Vec<u8>,
     request_head: RequestHead,
     response_head: ResponseHead,
+    /// The request's line in the access log.
+    access: Access,
 }
 
 impl Scratch {
@@ -96,6 +99,7 @@ impl Scratch {
             response: Vec::with_capacity(HEAD),
             request_head: RequestHead::default(),
             response_head: ResponseHead::default(),
+            access: Access::default(),
         })
     }
 
@@ -103,6 +107,7 @@ impl Scratch {
     fn give_back(mut self: Box<Self>, worker: &Worker) {
         self.input.clear();
         self.reply.clear();
+        self.access.write();
         worker.scratch.put(self);
     }
 }
@@ -202,8 +207,9 @@ fn serve_http2(
     read_ahead: Vec<u8>,
     peer: SocketAddr,
 ) -> Pin<Box<impl Future<Output = ()>>> {
-    let scheme = client.scheme();
-    Box::pin(h2::serve(worker, open, entry, client, read_ahead, scheme, peer))
+    let hop = worker.hop(&entry, peer.ip(), client.scheme(), "2", client.certificates());
+    let tls = client.handshake().map(Tls::from);
+    Box::pin(h2::serve(worker, open, h2::Whose { entry, peer, hop, tls }, client, read_ahead))
 }
 
 /// Tells a client that there are too many of them.
@@ -216,6 +222,8 @@ pub(crate) async fn turn_away(
 ) {
     let mut connection = Connection::new(worker, entry, client, peer).await;
     let mut scratch = connection.worker.scratch.take().unwrap_or_else(Scratch::new);
+    scratch.access = connection.access();
+    scratch.access.end("shed", None);
     let turn = connection.answer(&mut scratch, &Answer::overloaded(), false, false).await;
     connection.give_back(scratch);
     if let Turn::End(End::Linger) = turn {
@@ -226,7 +234,7 @@ pub(crate) async fn turn_away(
 impl Connection {
     async fn new(worker: Rc<Worker>, entry: Rc<Entry>, client: Stream, peer: SocketAddr) -> Self {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let hop = worker.hop(&entry, peer.ip(), client.scheme(), "1.1");
+        let hop = worker.hop(&entry, peer.ip(), client.scheme(), "1.1", client.certificates());
         let counters = entry.counters.clone();
         let client = Guarded::at_rest(client);
         Self { worker, entry, counters, client, peer, timer, hop, is_fresh: true }
@@ -241,6 +249,9 @@ impl Connection {
         let scratch = kept.get_or_insert_with(|| self.worker.scratch.take().unwrap_or_else(Scratch::new));
         let head = self.read_head(scratch, is_first).await;
         self.client.begin();
+        if !matches!(head, Head::Preface | Head::Gone) {
+            scratch.access = self.access();
+        }
         let turn = match head {
             Head::Preface => {
                 self.client.end();
@@ -249,12 +260,14 @@ impl Connection {
             Head::Complete(length) => exchange::run(self, scratch, length).await,
             Head::Refused(fault) => self.refuse(scratch, fault).await,
             Head::TooSlow => {
-                self.counters.slow_clients.add(1);
+                self.counters.slow_client(Slow::Head);
+                scratch.access.end("client-slow", Some(Slow::Head.name()));
                 self.answer(scratch, &Answer::slow_client(), false, false).await
             }
             Head::Gone => Turn::End(End::Close),
         };
         self.client.end();
+        scratch.access.write();
         if scratch.input.is_empty()
             && let Some(scratch) = kept.take()
         {
@@ -265,6 +278,12 @@ impl Connection {
 
     fn give_back(&self, scratch: Box<Scratch>) {
         scratch.give_back(&self.worker);
+    }
+
+    /// The line of a request that begins now.
+    fn access(&self) -> Access {
+        let tls = self.client.handshake().map(Tls::from);
+        self.worker.access(&self.entry, self.peer, "HTTP/1.1", tls)
     }
 
     /// Waits until there is something to read; false when the connection is not needed any more.
@@ -344,6 +363,7 @@ impl Connection {
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault) -> Turn {
         self.counters.refused(fault);
+        scratch.access.end("refused", Some(fault.name()));
         tracing::debug!(listener = %self.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), false, false).await
     }
@@ -351,9 +371,10 @@ impl Connection {
     /// Sends an answer of our own. Without `keep` the connection ends after it.
     async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, keep: bool, to_head: bool) -> Turn {
         self.counters.response(answer.status);
+        scratch.access.status(answer.status);
         let keep = keep && !self.has_to_end();
         scratch.response.clear();
-        answer.write(&mut scratch.response, self.worker.config.pop.as_str(), keep, to_head);
+        let length = answer.write(&mut scratch.response, self.worker.config.pop.as_str(), keep, to_head);
         self.timer.arm_after(LINGER);
         let mut written = 0;
         let sent = poll_fn(|cx| {
@@ -373,6 +394,8 @@ impl Connection {
         })
         .await;
         self.counters.bytes_out.add(written as u64);
+        scratch.access.head(length);
+        scratch.access.sent(written);
         match (sent, keep) {
             (true, true) => Turn::Next,
             (true, false) => Turn::End(End::Linger),

@@ -45,6 +45,7 @@ pub(super) async fn run(
     let committed = relay.committed;
     let OldClient { connection, body, keep, .. } = client;
     let Err(stop) = result else {
+        scratch.access.done();
         return match (keep, body.is_complete() && scratch.input.is_empty()) {
             (true, _) => Turn::Next,
             (false, true) => Turn::End(End::Close),
@@ -52,7 +53,7 @@ pub(super) async fn run(
         };
     };
     let keep = matches!(stop, Stop::Upstream(_)) && wants_more && body.is_complete();
-    match conclude(stop, committed, &counters) {
+    match conclude(stop, committed, &counters, &mut scratch.access) {
         Verdict::Answer(answer) => connection.answer(scratch, &answer, keep, to_head).await,
         Verdict::Reset => Turn::End(End::Reset),
         Verdict::Gone => Turn::End(End::Close),

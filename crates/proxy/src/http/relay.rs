@@ -26,9 +26,11 @@ use super::{
 };
 use crate::{
     UpstreamProtocol,
+    access::Access,
     backend::Backend,
     multiplexed::{Link, Multiplexed, Place},
-    stats::{Reason, ServiceCounters},
+    pace::{Length, Pace},
+    stats::{Reason, ServiceCounters, Slow},
     stream::Stream,
     timer::Timer,
     view::UpstreamView,
@@ -94,12 +96,21 @@ pub(super) struct Relay<'a, C> {
     /// Bytes of a response went to the client: the exchange can't begin again.
     pub(super) committed: bool,
     attempt: Attempt,
+    pace: Pace,
     /// Bytes of the response that are not known to be with the client.
     unreleased: usize,
     /// The end of the response is with the client.
     ended: bool,
-    /// The client is what is waited for.
-    awaits_client: bool,
+    awaits: Awaits,
+}
+
+/// What of the client is waited for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Awaits {
+    /// More of the request's body.
+    piece: bool,
+    /// That it takes what there is for it.
+    reader: bool,
 }
 
 /// From the client to the backend.
@@ -146,6 +157,13 @@ impl<'a, C: Client> Relay<'a, C> {
         upstream: Rc<UpstreamView>,
     ) -> Self {
         let deadlines = Deadlines::begin(&worker, &upstream);
+        let length = match scratch.request_head.framing() {
+            // A WebSocket comes when there is something to say.
+            Framing::None => Length::None,
+            Framing::Length(_) => Length::Known,
+            Framing::Chunked | Framing::UntilClose => Length::Unknown,
+        };
+        let pace = Pace::new(worker.body_rate(), length);
         Self {
             client,
             scratch,
@@ -157,9 +175,10 @@ impl<'a, C: Client> Relay<'a, C> {
             up: Upload::default(),
             committed: false,
             attempt: Attempt::default(),
+            pace,
             unreleased: 0,
             ended: false,
-            awaits_client: false,
+            awaits: Awaits::default(),
         }
     }
 
@@ -180,7 +199,9 @@ impl<'a, C: Client> Relay<'a, C> {
         let passed = async {
             poll_fn(|cx| self.poll_head(cx, origin)).await?;
             let status = self.scratch.response_head.status();
-            self.upstream.answered(index, status, self.begun.elapsed());
+            let first_byte = self.begun.elapsed();
+            self.upstream.answered(index, status, first_byte);
+            self.scratch.access.answered(status, first_byte);
             poll_fn(|cx| self.poll_relay(cx, origin)).await
         }
         .await;
@@ -191,7 +212,7 @@ impl<'a, C: Client> Relay<'a, C> {
     /// Sends the request, and reads until the final response has begun.
     fn poll_head(&mut self, cx: &mut Context<'_>, origin: &mut impl Origin) -> Poll<Result<(), Stop>> {
         loop {
-            self.awaits_client = false;
+            self.awaits = Awaits::default();
             if let Poll::Ready(result) = self.poll_upload(cx, origin) {
                 result?;
             }
@@ -213,7 +234,7 @@ impl<'a, C: Client> Relay<'a, C> {
                     continue;
                 }
             } else {
-                self.awaits_client = true;
+                self.awaits.reader = true;
             }
             let reason = if self.up.stage == Stage::Done { Reason::FirstByte } else { Reason::Idle };
             return self.poll_stop(cx, reason).map(Err);
@@ -229,12 +250,16 @@ impl<'a, C: Client> Relay<'a, C> {
         self.committed = true;
         self.ended = last;
         self.arm(self.deadlines.idle);
-        Ok(!self.scratch.response_head.is_interim())
+        let is_final = !self.scratch.response_head.is_interim();
+        if is_final {
+            self.pace.answered();
+        }
+        Ok(is_final)
     }
 
     /// Passes the response on to its end.
     fn poll_relay(&mut self, cx: &mut Context<'_>, origin: &mut impl Origin) -> Poll<Result<(), Stop>> {
-        self.awaits_client = false;
+        self.awaits = Awaits::default();
         if let Poll::Ready(result) = self.poll_download(cx, origin) {
             return Poll::Ready(result);
         }
@@ -250,7 +275,7 @@ impl<'a, C: Client> Relay<'a, C> {
             if let Poll::Ready(result) = self.client.poll_ready(cx, self.scratch) {
                 result?;
             } else {
-                self.awaits_client = true;
+                self.awaits.reader = true;
                 return Poll::Pending;
             }
             if self.unreleased > 0 {
@@ -262,16 +287,17 @@ impl<'a, C: Client> Relay<'a, C> {
             let Poll::Ready(incoming) = origin.poll_response(cx, self.scratch, method) else {
                 return Poll::Pending;
             };
-            let response = &mut self.scratch.response;
             match incoming {
                 Ok(Incoming::Data { bytes, last }) => {
                     self.unreleased = bytes.len();
-                    self.client.data(response, bytes, last);
+                    self.pace.taken(bytes.len(), &self.worker.timers);
+                    self.scratch.access.sent(bytes.len());
+                    self.client.data(&mut self.scratch.response, bytes, last);
                     self.ended = last;
                     self.arm(self.deadlines.idle);
                 }
                 Ok(Incoming::End { trailers }) => {
-                    self.client.end(response, &trailers)?;
+                    self.client.end(&mut self.scratch.response, &trailers)?;
                     self.ended = true;
                 }
                 Ok(Incoming::Head { .. }) => {
@@ -315,7 +341,7 @@ impl<'a, C: Client> Relay<'a, C> {
                 return Poll::Ready(Ok(()));
             }
             if awaits_piece || !origin.has_room() {
-                self.awaits_client |= awaits_piece;
+                self.awaits.piece = awaits_piece;
                 return Poll::Pending;
             }
         }
@@ -333,6 +359,8 @@ impl<'a, C: Client> Relay<'a, C> {
         };
         if let Piece::Data { bytes, .. } = &piece {
             self.up.unreleased += bytes.len();
+            self.pace.sent(bytes.len(), &self.worker.timers);
+            self.scratch.access.received(bytes.len());
         }
         self.keep(&piece);
         self.arm(self.deadlines.idle);
@@ -414,6 +442,13 @@ impl<'a, C: Client> Relay<'a, C> {
         .await
     }
 
+    fn check_pace(&mut self, cx: &Context<'_>) -> Option<Slow> {
+        // Until there is a word of the backend (100 Continue), a client that asked for it may wait with its body.
+        let may_wait = self.scratch.request_head.expects_continue() && !self.attempt.replied;
+        let sends = self.awaits.piece && !may_wait;
+        self.pace.check(&self.worker.timers, cx, sends, self.awaits.reader)
+    }
+
     fn stop(&self, wrong: Wrong, reason: Reason) -> Stop {
         match wrong {
             Wrong::Gone => Stop::Upstream(reason),
@@ -437,6 +472,10 @@ impl<C: Client> Sending for Relay<'_, C> {
 
     fn counters(&self) -> &ServiceCounters {
         self.counters
+    }
+
+    fn access(&mut self) -> &mut Access {
+        &mut self.scratch.access
     }
 
     fn is_idempotent(&self) -> bool {
@@ -467,19 +506,24 @@ impl<C: Client> Sending for Relay<'_, C> {
         if self.client.poll_gone(cx, self.scratch).is_ready() {
             return Poll::Ready(Stop::ClientGone);
         }
+        if self.pace.is_kept()
+            && let Some(slow) = self.check_pace(cx)
+        {
+            return Poll::Ready(Stop::ClientSlow(slow));
+        }
         if !self.client.timer().has_expired() {
             return Poll::Pending;
         }
         Poll::Ready(match () {
             () if self.is_past_total() => Stop::Upstream(Reason::Total),
-            () if self.awaits_client => Stop::ClientSlow,
+            () if self.awaits.piece || self.awaits.reader => Stop::ClientSlow(Slow::Idle),
             () => Stop::Upstream(reason),
         })
     }
 
     async fn attempt(&mut self, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
         let connect = self.upstream.timeouts.connect;
-        self.awaits_client = false;
+        self.awaits = Awaits::default();
         match self.upstream.protocol {
             UpstreamProtocol::Http1 => attempts::over_http1(self, connect, backend, index).await,
             UpstreamProtocol::Http2 => self.over_shared::<Http2>(connect, backend, index).await,

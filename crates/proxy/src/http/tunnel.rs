@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 use crate::{
+    access::Access,
     backend::Pending,
     close::Guarded,
     stats::{Counter, Reason},
@@ -32,6 +33,8 @@ pub(super) struct Switched {
     pub(super) down: Vec<u8>,
     pub(super) idle: Duration,
     pub(super) total: Deadline,
+    /// The line in the access log, which is written when the tunnel ends.
+    pub(super) access: Access,
     /// To the balancing, the exchange lasts as long as the tunnel.
     pub(super) pending: Pending,
 }
@@ -138,7 +141,7 @@ enum Tunnel {
 impl Connection {
     /// Passes on what follows the head of a response that switches protocols, which has gone to the client.
     pub(super) async fn tunnel(&mut self, switched: Switched) {
-        let Switched { stream, up, down, idle, total, pending } = switched;
+        let Switched { stream, up, down, idle, total, mut access, pending } = switched;
         let mut stream = Guarded::under_way(stream);
         self.client.begin();
         let (counters, worker) = (self.counters.clone(), self.worker.clone());
@@ -164,14 +167,19 @@ impl Connection {
             Poll::Pending
         })
         .await;
-        match end {
+        access.received(usize::try_from(up.moved).unwrap_or(usize::MAX));
+        access.sent(usize::try_from(down.moved).unwrap_or(usize::MAX));
+        let reason = match end {
             Tunnel::Whole => {
                 self.client.end();
                 stream.end();
+                return access.done();
             }
-            Tunnel::Broken => {}
-            Tunnel::Silent if self.timer.is_past(total) => self.counters.failure(Reason::Total),
-            Tunnel::Silent => self.counters.failure(Reason::Idle),
-        }
+            Tunnel::Broken => return access.end("broken", None),
+            Tunnel::Silent if self.timer.is_past(total) => Reason::Total,
+            Tunnel::Silent => Reason::Idle,
+        };
+        self.counters.failure(reason);
+        access.end("silent", Some(reason.name()));
     }
 }

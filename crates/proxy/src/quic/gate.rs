@@ -1,6 +1,6 @@
 //! Which clients get a handshake, and until when.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use quinn::{Connecting, Connection, ConnectionError, Endpoint, ServerConfig, VarInt};
 
@@ -18,6 +18,15 @@ pub struct Gate {
     /// Handshakes with clients whose address may be forged.
     unvalidated: Rc<Cell<usize>>,
     handshakes: Rc<Cell<usize>>,
+}
+
+/// A client whose first packet has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Where it says it is.
+    pub address: SocketAddr,
+    /// It has answered from there (RFC 9000 §8.1).
+    pub is_validated: bool,
 }
 
 /// Counts one while it lives.
@@ -64,7 +73,7 @@ impl Gate {
 
     /// The next client that gets a handshake, with the TLS that `crypto` gives for it; clients it gives none for are refused
     /// (CONNECTION_REFUSED). `None` when the endpoint is closed.
-    pub async fn next(&mut self, mut crypto: impl FnMut() -> Option<Crypto>) -> Option<Handshake> {
+    pub async fn next(&mut self, mut crypto: impl FnMut(Newcomer) -> Option<Crypto>) -> Option<Handshake> {
         loop {
             let incoming = self.endpoint.accept().await?;
             if self.handshakes.get() >= self.limits.handshakes {
@@ -79,7 +88,8 @@ impl Gate {
                 let _ = incoming.retry();
                 continue;
             }
-            let Some(crypto) = crypto() else {
+            let newcomer = Newcomer { address: incoming.remote_address(), is_validated };
+            let Some(crypto) = crypto(newcomer) else {
                 incoming.refuse();
                 continue;
             };

@@ -42,7 +42,7 @@ use quinn::{
 
 pub(crate) use self::client::{ClientCrypto, Unconnected, connect};
 pub use self::{
-    gate::{Gate, Handshake},
+    gate::{Gate, Handshake, Newcomer},
     ids::{ConnectionIds, ConnectionIdsError, SharedIds},
     socket::{Counters, Port, PortError, bind},
 };

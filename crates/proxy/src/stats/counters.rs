@@ -12,7 +12,7 @@ use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
 use super::{
-    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, ServiceStats, Stats,
+    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, ServiceStats, Slow, Stats,
     Unserved,
 };
 
@@ -83,10 +83,11 @@ pub(crate) struct ServiceCounters {
     unserved: Counters<{ Unserved::ALL.len() }>,
     pub(crate) unrouted: Counter,
     pub(crate) cancelled: Counter,
-    pub(crate) slow_clients: Counter,
+    slow_clients: Counters<{ Slow::ALL.len() }>,
     handshakes: Counters<{ Handshake::ALL.len() }>,
     handshake_failures: Counters<{ HandshakeFailure::ALL.len() }>,
     pub(crate) shed: Counter,
+    pub(crate) crowded: Counter,
 }
 
 impl ServiceCounters {
@@ -113,6 +114,10 @@ impl ServiceCounters {
 
     pub(crate) fn malformed(&self, fault: Fault) {
         self.malformed.add(fault as usize);
+    }
+
+    pub(crate) fn slow_client(&self, slow: Slow) {
+        self.slow_clients.add(slow as usize);
     }
 
     pub(crate) fn unserved(&self, kind: Unserved) {
@@ -146,10 +151,11 @@ impl ServiceCounters {
         self.unserved.add_to(&mut sum.unserved, Unserved::ALL);
         sum.unrouted += self.unrouted.read();
         sum.cancelled += self.cancelled.read();
-        sum.slow_clients += self.slow_clients.read();
+        self.slow_clients.add_to(&mut sum.slow_clients, Slow::ALL);
         self.handshakes.add_to(&mut sum.handshakes, Handshake::ALL);
         self.handshake_failures.add_to(&mut sum.handshake_failures, HandshakeFailure::ALL);
         sum.shed += self.shed.read();
+        sum.crowded += self.crowded.read();
     }
 }
 
@@ -219,6 +225,7 @@ pub(crate) struct WorkerCounters {
     /// Grows with each beat of the worker's timer.
     pub(crate) beats: Counter,
     pub(crate) accept_errors: Counter,
+    pub(crate) access_lines_lost: Counter,
     /// Open connections of all services.
     pub(crate) open: Counter,
     services: Registry<ServiceName, ServiceCounters>,
@@ -269,6 +276,7 @@ impl WorkerCounters {
 
     pub(crate) fn add_to(&self, sum: &mut Stats) {
         sum.accept_errors += self.accept_errors.read();
+        sum.access_lines_lost += self.access_lines_lost.read();
         self.add_services_to(sum);
         for (id, counters) in &self.backends().by_id {
             counters.add_to(sum.backends.entry(id.clone()).or_default());

@@ -25,6 +25,7 @@ use tokio::{
 
 pub(crate) use self::splice::Pipe;
 use crate::{
+    access::Access,
     backend::{Backend, Pending},
     close::Guarded,
     entry::{Entry, Open},
@@ -67,37 +68,47 @@ pub(crate) async fn serve(
 ) {
     let mut client = Guarded::under_way(client);
     let counters = entry.counters.clone();
+    let mut access = worker.access(&entry, peer, "tcp", None);
     let service = worker.service(&entry);
     let Some(ServiceView::Tcp(upstream)) = service.as_deref() else {
         counters.unserved(Unserved::NoBackends);
-        return;
+        return access.end("unserved", Some(Unserved::NoBackends.name()));
     };
     if upstream.levels.is_empty() {
         let (kind, why) = upstream.unserved();
         counters.unserved(kind);
+        access.end("unserved", Some(kind.name()));
         tracing::debug!(%peer, %why, "connection refused");
         return;
     }
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let upstream = upstream.clone();
-    let (backend, stream, pending) = match connect(&worker, &entry, &upstream, &timer).await {
+    let (backend, stream, pending) = match connect(&worker, &entry, &upstream, &timer, &mut access).await {
         Ok(connected) => connected,
         Err(reason) => {
             counters.failure(reason);
-            return;
+            return access.end("upstream", Some(reason.name()));
         }
     };
     let mut stream = Guarded::under_way(stream);
     let idle = upstream.timeouts.idle;
-    let mut relaying = pin!(relay(&worker, &counters, &mut client, &mut stream, timer, idle));
-    let relayed = poll_fn(|cx| match relaying.as_mut().poll(cx) {
-        Poll::Pending if pending.is_cut() => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-        polled => polled,
-    })
-    .await;
-    if relayed.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-        backend.counters.failure(Reason::Idle);
-        counters.failure(Reason::Idle);
+    let relayed = {
+        let mut relaying =
+            pin!(relay(&worker, &counters, &mut client, &mut stream, timer, idle, &mut access));
+        poll_fn(|cx| match relaying.as_mut().poll(cx) {
+            Poll::Pending if pending.is_cut() => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            polled => polled,
+        })
+        .await
+    };
+    match relayed {
+        Ok(()) => access.done(),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            backend.counters.failure(Reason::Idle);
+            counters.failure(Reason::Idle);
+            access.end("silent", Some(Reason::Idle.name()));
+        }
+        Err(_) => access.end("broken", None),
     }
 }
 
@@ -109,6 +120,7 @@ pub(crate) async fn relay(
     stream: &mut Guarded,
     timer: Timer,
     idle: Duration,
+    access: &mut Access,
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (up, down) = (Direction::new(&counters.bytes_in), Direction::new(&counters.bytes_out));
@@ -120,6 +132,8 @@ pub(crate) async fn relay(
         relay.stream.end();
     }
     relay.give_back();
+    access.received(usize::try_from(relay.up.moved).unwrap_or(usize::MAX));
+    access.sent(usize::try_from(relay.down.moved).unwrap_or(usize::MAX));
     relayed
 }
 
@@ -129,6 +143,7 @@ async fn connect(
     entry: &Entry,
     upstream: &UpstreamView,
     timer: &Timer,
+    access: &mut Access,
 ) -> Result<(Rc<Backend>, TcpStream, Pending), Reason> {
     let mut tried = Tried::new();
     let mut failed = None;
@@ -136,6 +151,7 @@ async fn connect(
         if let Some(reason) = failed {
             entry.counters.failover(reason);
         }
+        access.attempt(upstream.candidate(index));
         let backend = upstream.backends[index].clone();
         let pending = backend.begin();
         timer.arm_after(upstream.timeouts.connect);

@@ -39,6 +39,6 @@ pub(crate) use self::{accept::serve, client::TlsToBackend, stream::TlsStream};
 pub use self::{
     client::{Authorities, TlsClient, TlsClientOptions},
     identity::{Chain, ChainError, Identity, KeyError},
-    server::{Clients, MinVersion, TlsError, TlsServer, TlsServerOptions},
+    server::{Clients, ForwardedCertificate, MinVersion, TlsError, TlsServer, TlsServerOptions},
     tickets::{TicketKeys, TicketKeysError},
 };

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use proxima_http1::Hop;
 use proxima_types::ServiceName;
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
+    pki_types::CertificateDer,
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
@@ -25,6 +28,19 @@ pub struct TlsServer {
     quic: Crypto,
     /// There is a certificate.
     pub(super) is_someone: bool,
+    forwarded: ForwardedCertificate,
+}
+
+/// What backends are told of the certificate that a client has shown (RFC 9440).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedCertificate {
+    /// Nothing.
+    #[default]
+    None,
+    /// The certificate, in `Client-Cert`.
+    Certificate,
+    /// And those that the client has sent with it, in `Client-Cert-Chain`.
+    Chain,
 }
 
 /// What [`TlsServer::new`] makes one of.
@@ -112,7 +128,27 @@ impl TlsServer {
         let mut quic = config.clone();
         quic.alpn_protocols = vec![HTTP3.to_vec()];
         let quic = Crypto::new(Arc::new(quic)).map_err(|error| TlsError::Other(error.to_string()))?;
-        Ok(Self { tcp: Arc::new(config), quic, is_someone: !identities.is_empty() })
+        let is_someone = !identities.is_empty();
+        Ok(Self { tcp: Arc::new(config), quic, is_someone, forwarded: ForwardedCertificate::None })
+    }
+
+    /// Whose backends are told of clients' certificates.
+    #[must_use]
+    pub fn forwarding(self, forwarded: ForwardedCertificate) -> Self {
+        Self { forwarded, ..self }
+    }
+
+    /// What is said of this hop, with what backends are told of a client that has shown `certificates`.
+    pub(crate) fn hop(&self, hop: Hop, certificates: &[CertificateDer<'_>]) -> Hop {
+        let mut encoded = certificates.iter().map(|certificate| BASE64_STANDARD.encode(certificate));
+        match (self.forwarded, encoded.next()) {
+            (ForwardedCertificate::None, _) | (_, None) => hop,
+            (ForwardedCertificate::Certificate, Some(own)) => hop.with_client_certificate(&own, []),
+            (ForwardedCertificate::Chain, Some(own)) => {
+                let chain: Vec<_> = encoded.collect();
+                hop.with_client_certificate(&own, chain.iter().map(String::as_str))
+            }
+        }
     }
 
     /// For HTTP/3, which is the same but for the version and ALPN (RFC 9114 §3.1).

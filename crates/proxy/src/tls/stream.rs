@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustls::{Connection, HandshakeKind, ProtocolVersion};
+use rustls::{Connection, HandshakeKind, ProtocolVersion, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -70,6 +70,11 @@ impl TlsStream {
             (true, false) => Handshake::Full13,
             (true, true) => Handshake::Resumed13,
         }
+    }
+
+    /// What the other side has shown, its own certificate first.
+    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
+        self.tls.peer_certificates().unwrap_or_default()
     }
 
     pub(crate) fn holds_received(&self) -> bool {

@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -21,8 +21,9 @@ use std::{
 use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
-    DataPlane, DataPlaneConfig, Displaced, Distress, Listener, Match, Protocol, Route, Service, ServiceStats,
-    Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
+    AccessLog, AccessLogOptions, ClientLimits, DataPlane, DataPlaneConfig, Displaced, Distress, Listener,
+    Match, Protocol, Route, Service, ServiceStats, Slow, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
+    UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -78,6 +79,8 @@ pub struct Setup {
     pub header_timeout: Duration,
     pub keep_alive: Duration,
     pub max_descriptors: Option<usize>,
+    pub limits: ClientLimits,
+    pub access_log: Option<AccessLog>,
     pub distress: Option<mpsc::Sender<Distress>>,
     /// Probes may be sent through the workers to each backend.
     pub probed: bool,
@@ -103,6 +106,8 @@ impl Setup {
             header_timeout: PATIENCE,
             keep_alive: PATIENCE,
             max_descriptors: None,
+            limits: ClientLimits::default(),
+            access_log: None,
             probed: false,
         }
     }
@@ -159,7 +164,9 @@ impl Setup {
             (key, self.upstream(&Fence::open(), [candidate]))
         };
         let probed = self.candidates().filter(|_| self.probed).map(way).collect();
-        Snapshot { services: [(service_name(), service)].into(), backends, probed, ..Snapshot::default() }
+        let services = [(service_name(), service)].into();
+        let (limits, access_log) = (self.limits.clone(), self.access_log.clone());
+        Snapshot { services, backends, probed, limits, access_log, ..Snapshot::default() }
     }
 
     pub fn start(&self) -> World {
@@ -213,6 +220,11 @@ impl World {
         Peer::new(TcpStream::connect(self.address).await.unwrap())
     }
 
+    /// How many clients were given up for `slow`.
+    pub fn slow_clients(&self, slow: Slow) -> u64 {
+        self.stats().slow_clients.get(&slow).copied().unwrap_or_default()
+    }
+
     /// Serves what `setup` says, at these listeners and no others, from when this returns.
     pub async fn reconfigure(&self, setup: &Setup, listeners: Vec<Listener>, drain: Duration) {
         let prepared = self.plane.prepare(listeners).unwrap();
@@ -227,6 +239,35 @@ impl World {
 
     pub fn stats(&self) -> ServiceStats {
         self.plane.stats().services.remove(&service_name()).unwrap_or_default()
+    }
+}
+
+/// What an access log got.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub fn log(&self, query: bool) -> AccessLog {
+        let lines = self.0.clone();
+        let options = AccessLogOptions { query, sample: 1.0 };
+        AccessLog::new(options, move |batch| {
+            lines.lock().unwrap().extend(batch);
+            true
+        })
+    }
+
+    /// The lines so far.
+    pub fn read(&self) -> Vec<serde_json::Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The lines when there are so many.
+    pub async fn wait(&self, count: usize) -> Vec<serde_json::Value> {
+        until("the lines", || self.read().len() >= count).await;
+        let lines = self.read();
+        assert_eq!(lines.len(), count, "{lines:#?}");
+        lines
     }
 }
 

@@ -1,12 +1,15 @@
 //! Requests and responses as they should be.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request};
+use proxima_proxy::{Clients, ForwardedCertificate};
 use tokio::sync::mpsc;
 
 use crate::{
-    common::{Backend, Setup, field, soon},
-    support::{answer, get, post, start},
+    common::{Backend, Lines, Setup, field, soon},
+    pki::{Authority, Wanted},
+    support::{answer, get, post, start, start_with},
 };
 
 #[tokio::test]
@@ -244,4 +247,40 @@ async fn a_client_moves_to_another_port_between_and_within_requests() {
     }
     assert!(moves < 60, "a move in four stays with its worker");
     assert_eq!(world.world.stats().connections, 1);
+}
+
+#[tokio::test]
+async fn a_request_is_a_line_in_the_access_log() {
+    let (lines, backend) = (Lines::default(), Backend::echo().await);
+    let world = start(Setup { access_log: Some(lines.log(false)), ..Setup::http(&[backend.address]) });
+    let mut client = world.client().await;
+    let request =
+        http::Request::post("https://localhost/x?q").header("content-length", "4").body(()).unwrap();
+    assert_eq!(client.ask(request, "body").await.status(), 200);
+    let line = &lines.wait(1).await[0];
+    let told = ["protocol", "method", "host", "path", "end"].map(|name| line[name].as_str().unwrap());
+    assert_eq!(told, ["HTTP/3", "POST", "localhost", "/x", "done"]);
+    let counted = ["status", "received", "sent"].map(|name| line[name].as_u64().unwrap());
+    assert_eq!((counted, line["tls"]["version"].as_str()), ([200, 4, 4], Some("1.3")));
+    let outcome = world.raw().await.say(&crate::support::headers(&crate::support::GET[1..])).await;
+    assert_eq!(outcome, crate::support::Outcome::Status(400));
+    let line = &lines.wait(2).await[1];
+    assert_eq!((line["end"].as_str(), line["why"].as_str()), (Some("refused"), Some("pseudo-field")));
+}
+
+#[tokio::test]
+async fn backends_learn_of_a_clients_certificate() {
+    let (backend, mut seen) = Backend::telling("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let authority = Authority::new();
+    let (issued, own) = (authority.issue(&["localhost"]), authority.issue(&["client"]));
+    let wanted = Wanted { clients: Clients::Required(authority.chain()), ..Wanted::new(&[&issued]) };
+    let server = wanted.server().forwarding(ForwardedCertificate::Chain);
+    let world = start_with(Setup::http(&[backend.address]), authority, server, Some(&own));
+    let mut client = world.client().await;
+    let request = Request::get("https://localhost/").header("client-cert", ":Zm9yZ2Vk:").body(()).unwrap();
+    assert_eq!(client.ask(request, "").await.status(), 200);
+    let head = seen.recv().await.unwrap();
+    let shown = format!(":{}:", BASE64_STANDARD.encode(own.identity_der()));
+    assert_eq!(field(&head, "client-cert"), Some(shown.as_str()), "{head}");
+    assert_eq!(head.to_lowercase().matches("client-cert").count(), 1, "{head}");
 }

@@ -8,6 +8,7 @@ mod common;
 mod pki;
 
 mod cancels;
+mod deadlines;
 mod exchanges;
 mod lifecycle;
 mod programs;

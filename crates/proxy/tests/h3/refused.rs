@@ -4,6 +4,7 @@ use crate::{
     common::{Backend, Setup, soon, until},
     support::{GET, Http3World, Outcome, POST, frame, headers, start, uni},
 };
+use proxima_proxy::Slow;
 use std::time::Duration;
 
 async fn world() -> (Backend, Http3World) {
@@ -135,7 +136,7 @@ async fn a_client_that_dawdles_over_its_head_is_told() {
     send.write_all(&headers(&GET)[..9]).await.unwrap();
     let outcome = soon("the answer", crate::support::outcome(&mut receive)).await;
     assert_eq!(outcome, Outcome::Status(408));
-    assert_eq!((world.world.stats().slow_clients, backend.seen()), (1, 0));
+    assert_eq!((world.world.slow_clients(Slow::Head), backend.seen()), (1, 0));
 }
 
 #[tokio::test]

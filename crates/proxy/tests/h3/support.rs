@@ -10,13 +10,14 @@ use bytes::{Buf, Bytes};
 use h3::{client::SendRequest, error::StreamError};
 use h3_quinn::OpenStreams;
 use http::Request;
-use proxima_proxy::{Listener, Protocol};
+use proxima_proxy::{Listener, Protocol, TlsServer};
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use tokio::task::JoinHandle;
 
 use crate::{
     common::{Answer, Setup, World, soon},
-    pki::{Authority, Wanted},
+    pki::{Authority, Issued, Wanted},
 };
 
 /// A world that speaks HTTP/3, and those who trust its certificate.
@@ -31,14 +32,30 @@ pub(crate) struct Http3World {
 pub(crate) fn start(setup: Setup) -> Http3World {
     let authority = Authority::new();
     let server = Wanted::new(&[&authority.issue(&["localhost"])]).server();
+    start_with(setup, authority, server, None)
+}
+
+/// The same with the TLS of `server`, and clients that show what `shown` is.
+pub(crate) fn start_with(
+    setup: Setup,
+    authority: Authority,
+    server: TlsServer,
+    shown: Option<&Issued>,
+) -> Http3World {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut client = rustls::ClientConfig::builder_with_provider(provider)
+    let client = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut client = match shown {
+        None => client.with_no_client_auth(),
+        Some(issued) => {
+            let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+            client.with_client_auth_cert(vec![issued.identity_der()], key).unwrap()
+        }
+    };
     client.alpn_protocols = vec![b"h3".to_vec()];
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client).unwrap()));
     let setup = Setup { protocol: Protocol::Http3, tls: Some(server), ..setup };

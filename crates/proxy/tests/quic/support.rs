@@ -159,7 +159,7 @@ async fn serve(
     let mut gate = port.open(setup.limits).unwrap();
     loop {
         tokio::select! {
-            next = gate.next(|| Some(crypto.clone())) => {
+            next = gate.next(|_| Some(crypto.clone())) => {
                 let handshakes = handshakes.clone();
                 tokio::task::spawn_local(echo(next.unwrap(), setup.deadline, handshakes));
             }

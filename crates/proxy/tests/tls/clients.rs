@@ -1,9 +1,10 @@
 //! Clients that show certificates of their own.
 
-use proxima_proxy::{Clients, HandshakeFailure, TicketKeys};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use proxima_proxy::{Clients, ForwardedCertificate, HandshakeFailure, TicketKeys};
 
 use super::{
-    common::{Backend, Setup, until},
+    common::{Backend, Setup, field, until},
     pki::{Authority, Issued, Wanted},
     programs::{curl, s_client},
 };
@@ -63,4 +64,48 @@ async fn a_session_of_anyone_is_none_where_certificates_are_required() {
         assert!(!elsewhere.out.contains("Reused, ") && !elsewhere.out.contains("200 OK"), "{elsewhere:?}");
     }
     assert_eq!(guarded.stats().requests, 0);
+}
+
+/// Answers with the head of the request.
+async fn mirror() -> Backend {
+    Backend::start(|mut peer| async move {
+        while let Some(head) = peer.head().await {
+            peer.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len())).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn backends_learn_of_a_clients_certificate_what_they_are_to_and_never_from_the_client() {
+    let (authority, backend) = (Authority::new(), mirror().await);
+    let (issued, own) = (authority.issue(&["a.example"]), authority.issue(&["client"]));
+    let [_, key] = files(&own);
+    let both = authority.scratch("both.pem");
+    let chain = format!("{}{}", own.certificate, std::fs::read_to_string(authority.file()).unwrap());
+    std::fs::write(&both, chain).unwrap();
+    let shown = format!(":{}:", BASE64_STANDARD.encode(own.identity_der()));
+    let above = format!(":{}:", BASE64_STANDARD.encode(authority.der()));
+    let forged = ["-H", "Client-Cert: :Zm9yZ2Vk:", "-H", "client-cert-chain: :Zm9yZ2Vk:"];
+    for (forwarded, expected) in [
+        (ForwardedCertificate::None, [None, None]),
+        (ForwardedCertificate::Certificate, [Some(&shown), None]),
+        (ForwardedCertificate::Chain, [Some(&shown), Some(&above)]),
+    ] {
+        let wanted = Wanted { clients: Clients::Optional(authority.chain()), ..Wanted::new(&[&issued]) };
+        let world = Setup::https(&[backend.address], wanted.server().forwarding(forwarded)).start();
+        for version in ["--http1.1", "--http2"] {
+            let ask = async |more: &[&str]| {
+                let more = [&[version], &forged[..], more].concat();
+                let said = curl(world.address, "a.example", &authority.file(), &more).await;
+                assert!(said.ok, "{said:?}");
+                said.out
+            };
+            let told = ask(&["--cert", both.to_str().unwrap(), "--key", key]).await;
+            let fields = ["client-cert", "client-cert-chain"].map(|name| field(&told, name));
+            assert_eq!(fields, expected.map(|value| value.map(String::as_str)), "{version} {forwarded:?}");
+            let told = ask(&[]).await;
+            assert!(!told.to_lowercase().contains("client-cert"), "{told}");
+        }
+    }
 }

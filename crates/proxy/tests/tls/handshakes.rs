@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proxima_proxy::{HandshakeFailure, ServiceStats};
+use proxima_proxy::{ClientLimits, ConnectionsPerIp, HandshakeFailure, ServiceStats};
 use tokio_rustls::{
     TlsConnector,
     rustls::{self, ClientConfig},
 };
 
 use super::{
-    common::{Backend, Setup, World, soon, until},
+    common::{Backend, Peer, Setup, World, soon, until},
     pki::{Authority, Wanted},
 };
 
@@ -86,4 +86,22 @@ async fn a_handshake_under_way_does_not_hold_up_a_drain() {
     until("a connection", || world.stats().open == 1).await;
     let left = soon("the end of the drain", world.plane.drain(Duration::from_mins(1))).await;
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn connections_beyond_those_an_address_may_have_end_before_any_handshake() {
+    let authority = Authority::new();
+    let tls = Wanted::new(&[&authority.issue(&["a.example"])]).server();
+    let backend = Backend::fixed("hi").await;
+    let limit = ConnectionsPerIp { most: 1.try_into().unwrap(), ipv6_prefix: 64, exempt: Vec::new() };
+    let limits = ClientLimits { connections_per_ip: Some(limit), ..ClientLimits::default() };
+    let world = Setup { limits, ..Setup::https(&[backend.address], tls) }.start();
+    let _first = world.client().await;
+    until("the client", || world.stats().open == 1).await;
+    // The reset may come as soon as the connection stands.
+    if let Ok(stream) = tokio::net::TcpStream::connect(world.address).await {
+        assert_eq!(Peer::over(stream).rest().await, (Vec::new(), false));
+    }
+    until("the count", || world.stats().crowded == 1).await;
+    assert!(world.stats().handshake_failures.is_empty());
 }

@@ -3,7 +3,7 @@
 use proxima_proxy::{Handshake, TicketKeys};
 
 use super::{
-    common::{Backend, Setup},
+    common::{Backend, Lines, Setup},
     pki::{Authority, Wanted},
     programs::s_client,
 };
@@ -61,4 +61,25 @@ async fn all_workers_of_a_process_take_each_others_sessions() {
         let said = s_client(world.address, "a.example", &["-sess_in", session]).await;
         assert!(said.out.contains("Reused, TLSv1.3"), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn the_access_log_tells_how_sessions_began() {
+    let (authority, lines) = (Authority::new(), Lines::default());
+    let issued = authority.issue(&["a.example"]);
+    let backend = Backend::fixed("hi").await;
+    let tls = Wanted::new(&[&issued]).server();
+    let world = Setup { access_log: Some(lines.log(false)), ..Setup::https(&[backend.address], tls) }.start();
+    let session = authority.scratch("logged");
+    let session = session.to_str().unwrap();
+    s_client(world.address, "a.example", &["-tls1_3", "-sess_out", session]).await;
+    s_client(world.address, "a.example", &["-tls1_3", "-sess_in", session]).await;
+    s_client(world.address, "a.example", &["-tls1_2"]).await;
+    let told: Vec<_> = lines.wait(3).await.iter().map(|line| line["tls"].to_string()).collect();
+    let expected = [
+        r#"{"resumed":false,"version":"1.3"}"#,
+        r#"{"resumed":true,"version":"1.3"}"#,
+        r#"{"resumed":false,"version":"1.2"}"#,
+    ];
+    assert_eq!(told, expected);
 }

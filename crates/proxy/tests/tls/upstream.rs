@@ -363,3 +363,25 @@ async fn backends_that_do_not_agree_on_h2_get_no_request() {
         assert_eq!(counted(&world, backend).failures, [(Reason::Tls, 1)].into());
     }
 }
+
+#[tokio::test]
+async fn a_connection_at_rest_ends_with_a_close_notify() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["127.0.0.1"]);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let backend = backend(config(&issued, None), move |mut peer| {
+        let tell = tell.clone();
+        async move {
+            while peer.head().await.is_some() {
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+            }
+            // Without one the end is an error.
+            tell.send(peer.fill().await.is_ok_and(|count| count == 0)).unwrap();
+        }
+    })
+    .await;
+    let world = world(&[&backend], tls(&authority, None, None));
+    assert_eq!(world.client().await.get("/").await.text(), "hi");
+    world.plane.drain(std::time::Duration::ZERO).await;
+    assert_eq!(soon("the end", told.recv()).await, Some(true));
+}

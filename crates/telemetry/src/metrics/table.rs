@@ -15,6 +15,11 @@ pub const EVENTS_LOST: Counter =
 pub const LOG_LINES_LOST: Counter =
     Counter::new("proxima_log_lines_lost_total", "Log lines dropped because standard error was not read");
 
+pub const ACCESS_LINES_LOST: Counter = Counter::new(
+    "proxima_access_log_lines_lost_total",
+    "Lines of the access log dropped: `full`, as whoever writes or reads them was behind, or `write-error` {reason}",
+);
+
 // Announcement groups.
 pub const GROUP_SCORE: Gauge = Gauge::new(
     "proxima_group_score_ratio",
@@ -198,10 +203,10 @@ pub const SERVICE_UNROUTED: Counter =
 pub const SERVICE_CANCELLED: Counter =
     Counter::new("proxima_service_cancelled_total", "Exchanges that ended because the client left {service}");
 pub const SERVICE_SLOW: Counter =
-    Counter::new("proxima_service_slow_clients_total", "Clients too slow with a head or a body {service}");
+    Counter::new("proxima_service_slow_clients_total", "Clients given up as too slow {service, reason}");
 pub const SERVICE_SHED: Counter = Counter::new(
     "proxima_service_shed_connections_total",
-    "Connections turned away so that file descriptors are left for the control plane {service}",
+    "Connections turned away, for want of file descriptors or as their address has too many {service, reason}",
 );
 pub const QUIC_FORWARDED: Counter = Counter::new(
     "proxima_quic_forwarded_total",
@@ -331,10 +336,11 @@ pub(super) const GAUGES: [Gauge; 35] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 54] = [
+pub(super) const COUNTERS: [Counter; 55] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
+    ACCESS_LINES_LOST,
     GROUP_TRANSITIONS,
     PEER_LOSSES,
     PEER_UPDATES,

@@ -39,8 +39,9 @@ pub(super) use self::frames::PREFACE;
 use self::tap::{Tally, Tap};
 use super::{LINGER, LINGER_BYTES, streams::Streams, translate::MAX_LIST};
 use crate::{
+    access::Tls,
     entry::{Entry, Open},
-    stats::ServiceCounters,
+    stats::{ServiceCounters, Slow},
     timer::{Deadline, Timer},
     worker::Worker,
 };
@@ -60,30 +61,34 @@ struct Link {
     hop: Hop,
     tally: Rc<Tally>,
     streams: Rc<Streams>,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+}
+
+/// Whose a connection is.
+pub(crate) struct Whose {
+    pub(crate) entry: Rc<Entry>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) hop: Hop,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Serves the requests of one connection until it ends. `stream` is the client's, after TLS if there is any; `read_ahead`
 /// was read from it before HTTP/2 was known to be spoken.
-pub(crate) async fn serve<S>(
-    worker: Rc<Worker>,
-    _open: Open,
-    entry: Rc<Entry>,
-    stream: S,
-    read_ahead: Vec<u8>,
-    scheme: &str,
-    peer: SocketAddr,
-) where
+pub(crate) async fn serve<S>(worker: Rc<Worker>, _open: Open, whose: Whose, stream: S, read_ahead: Vec<u8>)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let Whose { entry, peer, hop, tls } = whose;
     let counters = entry.counters.clone();
     let tally = Tally::new(counters.clone(), worker.timers.clone());
-    let hop = worker.hop(&entry, peer.ip(), scheme, "2");
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-    let link = Rc::new(Link { worker, entry, counters, hop, tally, streams: Streams::new() });
+    let streams = Streams::new();
+    let link = Rc::new(Link { worker, entry, counters, hop, tally, streams, peer, tls });
     let stream = Rc::new(RefCell::new(stream));
     let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());
     if let Some(connection) = handshake(&link, &timer, tap).await {
-        Driver::new(link.clone(), peer, &timer, connection).run().await;
+        Driver::new(link.clone(), &timer, connection).run().await;
     }
     linger(&timer, &stream).await;
 }
@@ -108,7 +113,7 @@ where
     })
     .await;
     if shaken.is_none() {
-        link.counters.slow_clients.add(1);
+        link.counters.slow_client(Slow::Head);
     }
     shaken?.ok()
 }
@@ -128,7 +133,6 @@ enum State {
 
 struct Driver<'a, S> {
     link: Rc<Link>,
-    peer: SocketAddr,
     timer: &'a Timer,
     connection: Connection<Tap<S>, Bytes>,
     state: State,
@@ -141,15 +145,9 @@ struct Driver<'a, S> {
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
-    fn new(
-        link: Rc<Link>,
-        peer: SocketAddr,
-        timer: &'a Timer,
-        connection: Connection<Tap<S>, Bytes>,
-    ) -> Self {
+    fn new(link: Rc<Link>, timer: &'a Timer, connection: Connection<Tap<S>, Bytes>) -> Self {
         let (state, rest_until) = (State::Busy, Deadline::NEVER);
-        let mut driver =
-            Self { link, peer, timer, connection, state, rest_until, leaving: false, calmed: false };
+        let mut driver = Self { link, timer, connection, state, rest_until, leaving: false, calmed: false };
         driver.enter(State::Resting);
         driver
     }
@@ -169,7 +167,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
         loop {
             let accepted = pin!(self.connection.accept()).poll(cx);
             if self.link.tally.excess().is_some() && !std::mem::replace(&mut self.calmed, true) {
-                tracing::debug!(peer = %self.peer, "client told to calm down");
+                tracing::debug!(peer = %self.link.peer, "client told to calm down");
                 self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
                 continue;
             }
@@ -194,7 +192,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 Poll::Pending
             }
             State::WithinHead => {
-                self.link.counters.slow_clients.add(1);
+                self.link.counters.slow_client(Slow::Head);
                 Poll::Ready(None)
             }
             State::Ending => Poll::Ready(None),
@@ -240,7 +238,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     fn has_to_end(&self) -> bool {
         let worker = &self.link.worker;
         worker.has_to_leave(&self.link.entry)
-            || (self.link.streams.are_active() && worker.config.displaced.contains(&self.peer))
+            || (self.link.streams.are_active() && worker.config.displaced.contains(&self.link.peer))
     }
 
     fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {

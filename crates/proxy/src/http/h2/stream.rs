@@ -65,9 +65,11 @@ impl Stream {
     async fn exchange(&mut self, scratch: &mut Scratch, parts: &request::Parts, to_head: bool) {
         let worker = self.link.worker.clone();
         let counters = self.link.counters.clone();
+        scratch.access = worker.access(&self.link.entry, self.link.peer, "HTTP/2", self.link.tls);
         // A place for the connection to the backend.
         let Some(_place) = worker.admit_stream() else {
             counters.shed.add(1);
+            scratch.access.end("shed", None);
             return self.answer(scratch, &Answer::overloaded(), to_head).await;
         };
         if let Err(fault) = self.read_head(scratch, parts) {
@@ -76,7 +78,9 @@ impl Stream {
         counters.requests.add(1);
         worker.retries.earn();
         let text = &scratch.response;
-        let upstream = match attempts::admit(&worker, &self.link.entry, &scratch.request_head, text) {
+        let admitted =
+            attempts::admit(&worker, &self.link.entry, &scratch.request_head, text, &mut scratch.access);
+        let upstream = match admitted {
             Ok(upstream) => upstream,
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
@@ -89,9 +93,9 @@ impl Stream {
         scratch.response.clear();
         self.hop = upstream.protocol.answers_on(&self.link.hop);
         let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
-        let Err(stop) = relay.run().await else { return };
+        let Err(stop) = relay.run().await else { return scratch.access.done() };
         let committed = relay.committed;
-        match conclude(stop, committed, &counters) {
+        match conclude(stop, committed, &counters, &mut scratch.access) {
             Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
             Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.reset(Reason::PROTOCOL_ERROR),
             Verdict::Reset => self.reset(Reason::INTERNAL_ERROR),
@@ -117,6 +121,7 @@ impl Stream {
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
         self.link.counters.refused(fault);
+        scratch.access.end("refused", Some(fault.name()));
         tracing::debug!(listener = %self.link.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), to_head).await;
     }
@@ -124,6 +129,7 @@ impl Stream {
     /// Sends an answer of our own.
     async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, to_head: bool) {
         self.link.counters.response(answer.status);
+        scratch.access.status(answer.status);
         let mut text = Vec::new();
         answer.write(&mut text, self.link.worker.config.pop.as_str(), true, to_head);
         let method = if to_head { Method::Head } else { Method::Get };
@@ -135,6 +141,7 @@ impl Stream {
         if self.send_head(response, to_head).is_err() || to_head {
             return;
         }
+        scratch.access.sent(text.len() - length);
         self.data(&mut scratch.response, Bytes::from(text).slice(length..), true);
         self.timer.arm_after(LINGER);
         let sent = poll_fn(|cx| match self.poll_ready(cx, scratch) {

@@ -27,6 +27,7 @@ use std::{
 use proxima_http1::Hop;
 use proxima_http3::{Code, GOAWAY_MAX, control_stream, goaway};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
 
 pub(in crate::http) use self::message::{Broken, Next, Receiving, Sending};
 pub(crate) use self::uni::OneWay;
@@ -120,12 +121,17 @@ impl IntoVarInt for Code {
 }
 
 /// Serves the requests of one client from its handshake on, until the connection ends.
-pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, entry: Rc<Entry>, handshake: Handshake) {
+pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, entry: Rc<Entry>, handshake: Handshake) {
     let Ok(connection) = handshake.finish(worker.config.header_timeout).await else { return };
+    if open.count(connection.remote_address().ip()).is_err() {
+        return connection.close(Code::ExcessiveLoad.into_varint(), b"");
+    }
     let Ok(control) = connection.open_uni().await else { return };
     let counters = entry.counters.clone();
     let peer = connection.remote_address().ip();
-    let hop = worker.hop(&entry, peer, "https", "3");
+    let shown = connection.peer_identity().and_then(|shown| shown.downcast().ok());
+    let shown: Vec<CertificateDer<'static>> = shown.map(|shown| *shown).unwrap_or_default();
+    let hop = worker.hop(&entry, peer, "https", "3", &shown);
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let link = Rc::new(Link {
         worker,

@@ -16,12 +16,13 @@ use super::{
     message::{Broken, Next, Receiving, Sending},
 };
 use crate::{
+    access::Tls,
     http::{
         Answer, LINGER, Scratch,
         attempts::{self, Refusal, Stop, Verdict, conclude},
         relay::{Client, Piece, Relay},
     },
-    stats::Reason,
+    stats::{Reason, Slow},
     timer::Timer,
 };
 
@@ -58,14 +59,18 @@ enum Begun {
 impl Stream {
     async fn exchange(&mut self, scratch: &mut Scratch) {
         self.timer.arm_after(self.link.worker.config.header_timeout);
+        let peer = self.link.connection.remote_address();
+        scratch.access = self.link.worker.access(&self.link.entry, peer, "HTTP/3", Some(Tls::QUIC));
         match self.read_head(scratch).await {
             Begun::Request { to_head } => self.request(scratch, to_head).await,
             Begun::Refused(fault) => self.refuse(scratch, fault, false).await,
             Begun::Slow => {
-                self.link.counters.slow_clients.add(1);
+                self.link.counters.slow_client(Slow::Head);
+                scratch.access.end("client-slow", Some(Slow::Head.name()));
                 self.answer(scratch, &Answer::slow_client(), false).await;
             }
             Begun::Broken(broken) => {
+                scratch.access.end("client-gone", None);
                 self.stop(broken);
             }
         }
@@ -144,12 +149,15 @@ impl Stream {
         // A place for the connection to the backend.
         let Some(_place) = worker.admit_stream() else {
             counters.shed.add(1);
+            scratch.access.end("shed", None);
             return self.answer(scratch, &Answer::overloaded(), to_head).await;
         };
         counters.requests.add(1);
         worker.retries.earn();
         let text = &scratch.response;
-        let upstream = match attempts::admit(&worker, &self.link.entry, &scratch.request_head, text) {
+        let admitted =
+            attempts::admit(&worker, &self.link.entry, &scratch.request_head, text, &mut scratch.access);
+        let upstream = match admitted {
             Ok(upstream) => upstream,
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
@@ -159,9 +167,12 @@ impl Stream {
         scratch.response.clear();
         self.hop = upstream.protocol.answers_on(&self.link.hop);
         let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
-        let Err(stop) = relay.run().await else { return self.link.note_whole() };
+        let Err(stop) = relay.run().await else {
+            scratch.access.done();
+            return self.link.note_whole();
+        };
         let committed = relay.committed;
-        match conclude(stop, committed, &counters) {
+        match conclude(stop, committed, &counters, &mut scratch.access) {
             Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
             Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.send.reset(Code::MessageError),
             Verdict::Reset => self.send.reset(Code::InternalError),
@@ -185,6 +196,7 @@ impl Stream {
 
     async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
         self.link.counters.refused(fault);
+        scratch.access.end("refused", Some(fault.name()));
         tracing::debug!(listener = %self.link.entry, fault = fault.name(), "request refused");
         self.answer(scratch, &Answer::refusal(fault), to_head).await;
     }
@@ -192,6 +204,7 @@ impl Stream {
     /// Sends an answer of our own.
     async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, to_head: bool) {
         self.link.counters.response(answer.status);
+        scratch.access.status(answer.status);
         let mut text = Vec::new();
         answer.write(&mut text, self.link.worker.config.pop.as_str(), true, to_head);
         let method = if to_head { Method::Head } else { Method::Get };
@@ -203,6 +216,7 @@ impl Stream {
         proxima_http3::write_response(&mut frame, &text[..length]);
         self.send.head(frame, to_head);
         if !to_head {
+            scratch.access.sent(text.len() - length);
             self.send.data(text.slice(length..), true);
         }
         self.timer.arm_after(LINGER);
