@@ -5,6 +5,7 @@
 //! routes ───┤                           │
 //! speaker ──┤   handle one, then        ├─▶ snapshot (workers)
 //! admin ────┼─▶ settle: transitions, ───┤
+//! acme ─────┤                           │
 //! signals ──┤   desired routes          └─▶ journal (log, metrics, followers)
 //! beats ────┘
 //! ```
@@ -19,6 +20,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use proxima_acme_io::{Acme, AcmeEvent, IssuerConfig};
 use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
@@ -30,6 +32,7 @@ use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
+    acme::Ordering,
     admin::Command,
     attempts::Attempts,
     bfd::BfdSessions,
@@ -76,6 +79,7 @@ pub(crate) struct Inputs {
     pub(crate) views: mpsc::Receiver<Seen>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
+    pub(crate) acme: mpsc::Receiver<AcmeEvent>,
     pub(crate) signals: Signals,
 }
 
@@ -116,6 +120,7 @@ pub(crate) struct Control {
     pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    pub(crate) ordering: Ordering,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
@@ -144,6 +149,8 @@ pub(crate) struct Parts {
     pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    /// With whom is asked for certificates.
+    pub(crate) acme: (Acme, Vec<IssuerConfig>),
     pub(crate) bfd: BfdSessions,
     pub(crate) prober: ProberHandle,
     pub(crate) via: Arc<ThroughWorkers>,
@@ -166,6 +173,7 @@ impl Control {
             open_files,
             followers,
             mut observers,
+            acme: (acme, issuers),
             vips,
             log,
             supervisor,
@@ -181,6 +189,7 @@ impl Control {
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
         let wall =
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
+        let ordering = Ordering::new(acme, issuers);
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
@@ -207,6 +216,7 @@ impl Control {
             log,
             snapshot,
             tls,
+            ordering,
             desired: Vec::new(),
             ready: false,
             beats,
@@ -235,6 +245,7 @@ impl Control {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
+        self.tell_missing(&[]);
         loop {
             self.pulse.beat();
             let now = Instant::now();
@@ -272,6 +283,7 @@ impl Control {
                     self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
                     self.reloaded(outcome);
                 }
+                Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
                 () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
@@ -321,6 +333,7 @@ impl Control {
             self.speaker.release_end_of_rib();
             let after_ms = u64::try_from((now - self.started.0).as_millis()).unwrap_or(u64::MAX);
             self.journal.publish(EventKind::DaemonReady { after_ms });
+            self.ordering.begin(&self.tls);
         }
         if let Some(stop) = &mut self.stop {
             let accepted = stop.accepts();
@@ -425,6 +438,7 @@ impl Control {
     pub(crate) fn serve(&mut self) {
         let mut snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
         snapshot.probed.extend(self.arriving.iter().map(|(backend, way)| (backend.clone(), way.clone())));
+        snapshot.challenges = self.ordering.challenges();
         self.snapshot.store(Arc::new(snapshot));
     }
 
@@ -501,6 +515,8 @@ impl Control {
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
             Command::Backends(reply) => drop(reply.send(self.backends(Instant::now()))),
+            Command::Certificates(reply) => drop(reply.send(self.certificates())),
+            Command::Renew(service, reply) => drop(reply.send(self.renew(&service))),
             Command::Traffic(reply) => {
                 let counts = self.traffic.counts(Instant::now(), &self.config, &self.data_plane);
                 drop(reply.send(counts));

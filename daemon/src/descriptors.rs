@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proxima_config::{Config, Pool, ProbeKind, Protocol, Service, Via};
 
 /// Standard streams, sockets of the admin interface and the metrics endpoint and their clients, netlink, the catchment's
-/// devices, timers and the like, with room to spare.
+/// devices, orders of certificates, timers and the like, with room to spare.
 const BASE: usize = 64;
 /// The standing connection, a probe, a confirming connect, and one being closed.
 const PER_BACKEND: usize = 4;

@@ -21,6 +21,7 @@
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
 //! | [`neighbours`], [`attempts`] | news of BGP and BFD sessions, and which of them are none |
+//! | [`acme`] | certificates that are ordered, and what proves that their names are ours |
 //! | [`tls`] | certificates, their keys, and those of tickets |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
@@ -30,6 +31,7 @@
 //! | [`admin`], [`metrics_server`] | the servers themselves |
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod acme;
 mod admin;
 mod args;
 mod attempts;
@@ -50,6 +52,7 @@ mod orders;
 mod priority;
 mod probing;
 mod pulse;
+mod quic_lb;
 mod reload;
 mod report;
 mod routing;
@@ -122,7 +125,7 @@ fn run(args: &Args) -> Result<End> {
     runtime.block_on(async {
         let daemon = Daemon::start(config, path, prometheus, log.filter()).await?;
         priority::raise();
-        let ended = daemon.run().await;
+        let ended = Box::pin(daemon.run()).await;
         priority::lower();
         ended
     })

@@ -73,7 +73,7 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let backends = config.pools.values().flat_map(|pool| &pool.backends);
     let backends = Arc::new(backends.map(|backend| (backend.id.clone(), backend.address)).collect());
-    Snapshot { services, backends, probed: probed(config, tls) }
+    Snapshot { services, backends, probed: probed(config, tls), ..Snapshot::default() }
 }
 
 /// The ways of probes that go through the data plane, by backend.
@@ -157,6 +157,7 @@ pub(crate) fn spoken(protocol: PoolProtocol) -> UpstreamProtocol {
     match protocol {
         PoolProtocol::Http1 => UpstreamProtocol::Http1,
         PoolProtocol::Http2 => UpstreamProtocol::Http2,
+        PoolProtocol::Http3 => UpstreamProtocol::Http3,
     }
 }
 
@@ -235,9 +236,13 @@ mod tests {
 
     #[test]
     fn backends_are_spoken_to_as_their_pool_says() {
-        let text = CONFIG.replace("[pools.app]\n", "[pools.app]\nprotocol = \"h2\"\n");
-        for (text, protocol) in [(CONFIG, UpstreamProtocol::Http1), (&text, UpstreamProtocol::Http2)] {
-            let config = Config::parse(text, "two-jurisdictions.toml").unwrap();
+        for (keys, protocol) in [
+            ("", UpstreamProtocol::Http1),
+            ("protocol = \"h2\"\n", UpstreamProtocol::Http2),
+            ("protocol = \"h3\"\ntls = true\n", UpstreamProtocol::Http3),
+        ] {
+            let text = CONFIG.replace("[pools.app]\n", &format!("[pools.app]\n{keys}"));
+            let config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
             let snapshot = snapshot(&config, &BTreeMap::new());
             let Service::Http(routes) = &snapshot.services[&"web".parse().unwrap()] else {
                 panic!("not HTTP")
@@ -272,7 +277,7 @@ mod tests {
             path_id: 0,
             shared: Arc::new(Shared { attributes, next_hop }),
             received_at: Instant::now(),
-            stale: false,
+            stale: None,
             unusable: None,
         }
     }
@@ -313,5 +318,29 @@ mod tests {
         let config = config("configured");
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         assert_eq!(order(&snapshot(&config, &all), 1), ["app/eu-1", "app/us-1", "app/apac-1"]);
+    }
+    #[test]
+    fn a_reload_takes_another_distance_over_and_keeps_the_routes_to_backends_that_stay() {
+        let by_bgp = config("bgp");
+        let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
+        let mut distances = Distances::new(&by_bgp);
+        let tls = Tls::load(&by_bgp).unwrap();
+        let order = |config: &Config, distances: &Distances| {
+            order(&super::snapshot(config, &tls, &all, distances), 1)
+        };
+        distances.learn([(address("3"), Some(route("10.3.0.0/16", &[65001], |_| {})))]);
+        let by_route = ["app/eu-1", "app/us-1", "app/apac-1"];
+        assert_eq!(order(&by_bgp, &distances), by_route);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(order(&by_bgp, &distances), by_route, "what is known stays known");
+        let by_time = config("rtt");
+        distances.reconfigure(&by_time);
+        assert_eq!(order(&by_time, &distances), ["app/eu-1", "app/apac-1", "app/us-1"]);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(
+            order(&by_bgp, &distances),
+            ["app/eu-1", "app/apac-1", "app/us-1"],
+            "nothing is known yet"
+        );
     }
 }

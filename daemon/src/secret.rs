@@ -13,6 +13,8 @@ pub(crate) enum SecretError {
     Read { what: &'static str, path: PathBuf, error: io::Error },
     #[error("{}: the {what} has {length} octets, and it takes 1 to {most}", path.display())]
     Length { what: &'static str, path: PathBuf, length: usize, most: usize },
+    #[error("{}: others than its owner may use the {what} (mode {mode:04o}); chmod 600 it", path.display())]
+    Shared { what: &'static str, path: PathBuf, mode: u32 },
 }
 
 /// The key in a file, without the line end behind it. `what` is what it is for.
@@ -33,6 +35,16 @@ pub(crate) fn warn_if_others_may_read(what: &str, path: &Path) {
     if fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0) {
         tracing::warn!(file = %path.display(), "everyone on this host can read the {what}; chmod o-r it");
     }
+}
+
+/// That nobody but its owner may read or write a key.
+pub(crate) fn refuse_if_others_may_use(what: &'static str, path: &Path) -> Result<(), SecretError> {
+    let read = |error| SecretError::Read { what, path: path.to_owned(), error };
+    let mode = fs::metadata(path).map_err(read)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(SecretError::Shared { what, path: path.to_owned(), mode });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,23 +1,42 @@
-//! What holds for whatever an HTTP/3 client sends.
+//! What holds for whatever an HTTP/3 client or server sends.
 //!
 //! - No octets make a decoder panic, and no text of a head is longer than it may be.
 //! - What a stream says, and what is wrong with it, does not depend on the pieces it comes in.
 //! - A head that is taken is one head to the codec of HTTP/1.1, or refused by it: nothing in a field ends it before.
 
 use bytes::Bytes;
-use proxima_http1::RequestHead;
+use proxima_http1::{Method, RequestHead, ResponseHead};
 use proxima_http3::{
-    Content, Control, DecoderStream, EncoderStream, Event, Frames, MAX_TEXT, RequestText, Wrong, trailer_text,
+    Content, Control, DecoderStream, EncoderStream, Event, Frames, MAX_TEXT, RequestText, Wrong,
+    response_text, trailer_text,
 };
 
 /// The target `http3`: the first octet says what follows.
 pub fn streams(input: &[u8]) {
     let Some((kind, octets)) = input.split_first() else { return };
-    match kind % 4 {
+    match kind % 6 {
         0 => head(octets),
         1 => trailers(octets),
-        2 => request(octets),
-        _ => one_way(octets),
+        2 => message(octets, Frames::default),
+        3 => one_way(octets, Control::default),
+        4 => response(octets),
+        _ => {
+            message(octets, Frames::of_response);
+            one_way(octets, Control::of_server);
+        }
+    }
+}
+
+fn response(section: &[u8]) {
+    let mut text = Vec::new();
+    if response_text(&mut text, section).is_err() {
+        return;
+    }
+    assert!(text.len() <= MAX_TEXT);
+    for method in [Method::Get, Method::Head] {
+        if let Ok(parsed) = ResponseHead::default().parse_within(&text, method, MAX_TEXT) {
+            assert_eq!(parsed, Some(text.len()), "{}", text.escape_ascii());
+        }
     }
 }
 
@@ -43,18 +62,18 @@ fn trailers(section: &[u8]) {
     }
 }
 
-fn request(stream: &[u8]) {
-    let whole = taken(stream, stream.len().max(1));
+fn message(stream: &[u8], frames: fn() -> Frames) {
+    let whole = taken(frames(), stream, stream.len().max(1));
     for size in [1, 2, 7] {
-        assert_eq!(taken(stream, size), whole);
+        assert_eq!(taken(frames(), stream, size), whole);
     }
 }
 
 /// Sections, content, and what was wrong.
 type Taken = (Vec<Vec<u8>>, Vec<u8>, Option<Wrong>);
 
-fn taken(stream: &[u8], size: usize) -> Taken {
-    let (mut frames, mut sections, mut content) = (Frames::default(), Vec::new(), Vec::new());
+fn taken(mut frames: Frames, stream: &[u8], size: usize) -> Taken {
+    let (mut sections, mut content) = (Vec::new(), Vec::new());
     for piece in stream.chunks(size) {
         let mut piece = Bytes::copy_from_slice(piece);
         loop {
@@ -69,10 +88,10 @@ fn taken(stream: &[u8], size: usize) -> Taken {
     (sections, content, frames.end().err())
 }
 
-fn one_way(stream: &[u8]) {
+fn one_way(stream: &[u8], control: fn() -> Control) {
     let said = |size: usize| {
         let (mut control, mut encoder, mut decoder) =
-            (Control::default(), EncoderStream::default(), DecoderStream::default());
+            (control(), EncoderStream::default(), DecoderStream::default());
         let pieces = || stream.chunks(size);
         (
             pieces().try_for_each(|piece| control.take(Bytes::copy_from_slice(piece))),

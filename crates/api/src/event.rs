@@ -3,8 +3,8 @@
 use std::{fmt, net::SocketAddr};
 
 use proxima_types::{
-    BackendId, Family, GroupName, Health, PeerName, PopName, Prefix, ReachState, RegionName, RouteAttributes,
-    ServiceName,
+    BackendId, Family, GroupName, Health, IssuerName, PeerName, PopName, Prefix, ReachState, RegionName,
+    RouteAttributes, ServiceName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -283,6 +283,37 @@ pub enum EventKind {
         /// Where.
         address: SocketAddr,
     },
+    /// A certificate was ordered, and is shown to new clients from now on.
+    CertificateObtained {
+        /// The service.
+        service: ServiceName,
+        /// From whom.
+        issuer: IssuerName,
+        /// Its names.
+        names: Vec<String>,
+        /// When it ends.
+        ends: Timestamp,
+    },
+    /// A certificate could not be had, or not be kept. One that is there stays in use.
+    CertificateFailed {
+        /// The service.
+        service: ServiceName,
+        /// From whom.
+        issuer: IssuerName,
+        /// Why, with the remedy.
+        error: String,
+        /// When it is tried again; absent: with the next renewal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+        /// When the one that is there ends; absent: there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ends: Option<Timestamp>,
+    },
+    /// A service has no certificate yet: it refuses every client until its order is done.
+    CertificateMissing {
+        /// The service.
+        service: ServiceName,
+    },
     /// This host takes packets for the prefix.
     VipAdded {
         /// The prefix.
@@ -361,6 +392,9 @@ impl EventKind {
             Self::Undrain => "undrain",
             Self::ListenerBound { .. } => "listener-bound",
             Self::ListenerClosed { .. } => "listener-closed",
+            Self::CertificateObtained { .. } => "certificate-obtained",
+            Self::CertificateFailed { .. } => "certificate-failed",
+            Self::CertificateMissing { .. } => "certificate-missing",
             Self::VipAdded { .. } => "vip-added",
             Self::VipRemoved { .. } => "vip-removed",
             Self::VipFailed { .. } => "vip-failed",
@@ -382,11 +416,14 @@ impl EventKind {
             | Self::Restarting { .. }
             | Self::OrderGiven { .. }
             | Self::Thawed { .. }
+            | Self::CertificateFailed { ends: Some(_), .. }
             | Self::OrderExpired { .. }
             | Self::Drain { .. } => Severity::Warning,
             Self::ReloadRefused { .. }
             | Self::AlarmRaised { .. }
             | Self::WorkerStalled { .. }
+            | Self::CertificateFailed { ends: None, .. }
+            | Self::CertificateMissing { .. }
             | Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => Severity::Error,
             Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
                 GroupReason::AwaitingVerdicts { .. } => Severity::Info,
@@ -487,6 +524,23 @@ impl fmt::Display for EventKind {
             Self::Undrain => f.write_str("undrained"),
             Self::ListenerBound { service, address } => write!(f, "service {service}: listens on {address}"),
             Self::ListenerClosed { service, address } => write!(f, "service {service}: closed {address}"),
+            Self::CertificateObtained { service, issuer, names, ends } => {
+                let names = Words(names);
+                write!(f, "service {service}: certificate for {names} from {issuer}, ends {ends:.0}")
+            }
+            Self::CertificateFailed { service, issuer, error, retry_at, ends } => {
+                write!(f, "service {service}: no certificate from {issuer}: {error}")?;
+                if let Some(retry_at) = retry_at {
+                    write!(f, "; tried again {retry_at:.0}")?;
+                }
+                match ends {
+                    Some(ends) => write!(f, "; the one in use ends {ends:.0}"),
+                    None => f.write_str("; there is none in use yet"),
+                }
+            }
+            Self::CertificateMissing { service } => {
+                write!(f, "service {service}: no certificate yet, clients are refused until there is one")
+            }
             Self::VipAdded { prefix } => write!(f, "vip {prefix} added"),
             Self::VipRemoved { prefix } => write!(f, "vip {prefix} removed"),
             Self::VipFailed { error } => write!(f, "vip failed: {error}"),

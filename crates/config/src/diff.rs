@@ -70,8 +70,12 @@ pub enum Part {
     /// `[bgp.mrt]`.
     #[serde(rename = "bgp.mrt")]
     Mrt,
+    /// `[acme]`.
+    Acme,
     /// `[catchment]`.
     Catchment,
+    /// `[quic-lb]`.
+    QuicLb,
     /// `workers` of `[data-plane]`.
     #[serde(rename = "data-plane.workers")]
     Workers,
@@ -105,7 +109,9 @@ impl Config {
             (Part::BgpListen, old.bgp.listen != new.bgp.listen),
             (Part::BestPath, old.bgp.best_path != new.bgp.best_path),
             (Part::Mrt, old.bgp.mrt != new.bgp.mrt),
+            (Part::Acme, old.issuers != new.issuers),
             (Part::Catchment, old.catchment != new.catchment),
+            (Part::QuicLb, old.quic_lb != new.quic_lb),
             (Part::Workers, old.data_plane.workers != new.data_plane.workers),
             (Part::Distance, old.data_plane.distance != new.data_plane.distance),
             (Part::Limits, old.limits != new.limits),
@@ -316,7 +322,9 @@ impl fmt::Display for Part {
             Self::BgpListen => "bgp.listen",
             Self::BestPath => "bgp.best-path",
             Self::Mrt => "bgp.mrt",
+            Self::Acme => "acme",
             Self::Catchment => "catchment",
+            Self::QuicLb => "quic-lb",
             Self::Workers => "data-plane.workers",
             Self::Distance => "data-plane.distance",
             Self::Limits => "limits",

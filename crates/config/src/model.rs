@@ -4,6 +4,7 @@
 //! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
 //! [`Config`] is [`Config::parse`].
 
+mod acme;
 mod announce;
 mod bgp;
 mod passive;
@@ -20,10 +21,11 @@ use std::{
 
 use proxima_probe_kind::{Notice, ProbeKind};
 use proxima_types::{
-    BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, ServiceName,
-    Weight,
+    BackendId, GroupName, IssuerName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName,
+    ServiceName, Weight,
 };
 
+pub use acme::{Challenge, ExternalAccount, Issuer, KeyType, Managed};
 pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
@@ -46,8 +48,12 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// Where it is served from.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// Whom certificates are ordered from.
+    pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The hand-over of running connections between PoPs; absent: none.
     pub catchment: Option<Catchment>,
+    /// `[quic-lb]`; absent: connection IDs that this process alone can read.
+    pub quic_lb: Option<QuicLb>,
     /// The worker threads.
     pub data_plane: DataPlane,
     /// What all groups together are held to.
@@ -217,6 +223,8 @@ pub enum PoolProtocol {
     Http1,
     /// `h2`: HTTP/2, many requests at once on a connection; by prior knowledge (RFC 9113 §3.3), or by ALPN where there is TLS.
     Http2,
+    /// `h3`: HTTP/3 (RFC 9114), many requests at once on a QUIC connection. The pool has `tls`.
+    Http3,
 }
 
 /// `probe` of a pool.
@@ -298,6 +306,22 @@ pub struct Catchment {
     /// How long a reset waits for the other PoPs' answers: at least a round trip to the farthest. 10 ms to 10 s, default
     /// 500 ms.
     pub answer_within: Duration,
+}
+
+/// `[quic-lb]`: connection IDs of HTTP/3 that whoever has the key can read (draft-ietf-quic-load-balancers). A server ID has
+/// five octets: the PoP's number (16 bits), the host's (8), the process (6) and the worker (10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuicLb {
+    /// The configuration that the first three bits of each ID name, 0 to 6. Default 0.
+    pub config_id: u8,
+    /// This PoP's number, another one for each PoP.
+    pub pop: u16,
+    /// This host's number, another one for each host of the PoP. Default 0.
+    pub host: u8,
+    /// Octets of the nonce, 4 to 14. Default 11, with which server ID and nonce are one block of AES.
+    pub nonce_length: u8,
+    /// An absolute path of a file with 32 hexadecimal digits, which its owner alone may read: the key, the same on all hosts.
+    pub key_file: PathBuf,
 }
 
 /// `[data-plane]`.

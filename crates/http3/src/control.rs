@@ -26,11 +26,11 @@ const MAX_FIELD_SECTION_SIZE: u64 = 6;
 pub enum StreamKind {
     /// RFC 9114 §6.2.1.
     Control,
-    /// RFC 9204 §4.2: what the client's dynamic table gets.
+    /// RFC 9204 §4.2: what the other side puts into our dynamic table.
     QpackEncoder,
     /// RFC 9204 §4.2: what became of sections that used ours.
     QpackDecoder,
-    /// A server's only; clients must not open one.
+    /// A server's only, and only for clients that have allowed it (RFC 9114 §4.6).
     Push,
     /// To be read no further.
     Unknown,
@@ -72,9 +72,17 @@ pub fn goaway(stream: u64) -> Vec<u8> {
     out
 }
 
-/// Reads a client's control stream behind its first integer.
+/// Whose a control stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Client,
+    Server,
+}
+
+/// Reads a control stream behind its first integer.
 #[derive(Debug)]
 pub struct Control {
+    role: Role,
     header: FrameHeader,
     within: Option<Frame>,
     has_settings: bool,
@@ -92,14 +100,34 @@ struct Frame {
 }
 
 impl Default for Control {
+    /// That of a client.
     fn default() -> Self {
         let (header, within) = Default::default();
-        Self { header, within, has_settings: false, max_push_id: 0, goaway: u64::MAX, credit: CREDIT }
+        Self {
+            role: Role::Client,
+            header,
+            within,
+            has_settings: false,
+            max_push_id: 0,
+            goaway: u64::MAX,
+            credit: CREDIT,
+        }
     }
 }
 
 impl Control {
-    /// For each request, and with time, a client may send more that brings nothing forward.
+    /// That of a server.
+    pub fn of_server() -> Self {
+        Self { role: Role::Server, ..Self::default() }
+    }
+
+    /// What the last GOAWAY said: the first stream that is not served, of a server; the first push that is not taken, of a
+    /// client (RFC 9114 §5.2).
+    pub fn goaway(&self) -> Option<u64> {
+        (self.goaway != u64::MAX).then_some(self.goaway)
+    }
+
+    /// For each request, and with time, the other side may send more that brings nothing forward.
     pub fn earn(&mut self, frames: u32) {
         self.credit = self.credit.saturating_add(frames).min(CREDIT);
     }
@@ -143,6 +171,8 @@ impl Control {
                 return ends(Code::FrameError);
             }
             kind::DATA | kind::HEADERS | kind::PUSH_PROMISE => return ends(Code::FrameUnexpected),
+            // RFC 9114 §7.2.7.
+            kind::MAX_PUSH_ID if self.role == Role::Server => return ends(Code::FrameUnexpected),
             kind if kind::is_reserved(kind) => return ends(Code::FrameUnexpected),
             _ => {}
         }
@@ -167,7 +197,8 @@ impl Control {
                 self.max_push_id = id;
                 Ok(())
             }
-            _ if id > self.goaway => ends(Code::IdError),
+            // RFC 9114 §7.2.6: a server names a stream of requests.
+            _ if id > self.goaway || (self.role == Role::Server && id % 4 != 0) => ends(Code::IdError),
             _ => {
                 self.goaway = id;
                 Ok(())
@@ -180,7 +211,7 @@ fn keeps(kind: u64) -> bool {
     matches!(kind, kind::SETTINGS | kind::GOAWAY | kind::MAX_PUSH_ID | kind::CANCEL_PUSH)
 }
 
-/// None of a client's settings changes what it is sent: its dynamic table is not used.
+/// None of the settings changes what is sent: no dynamic table is used.
 fn check_settings(mut payload: &[u8]) -> Result<(), Wrong> {
     let mut seen = Vec::new();
     while !payload.is_empty() {

@@ -1,7 +1,8 @@
-//! The frames of a request stream (RFC 9114 §4.1, §7).
+//! The frames of a request stream (RFC 9114 §4.1, §7), one way.
 //!
 //! ```text
 //! HEADERS ─▶ DATA … ─▶ HEADERS (trailers)        anything unknown may come in between, and is skipped
+//! HEADERS (1xx) … ─▶ HEADERS ─▶ …                of a response
 //! ```
 
 use bytes::{Buf, Bytes};
@@ -37,9 +38,10 @@ pub enum Event {
     Data(Bytes),
 }
 
-/// Takes a request stream apart.
+/// Takes a request stream apart, one way of it.
 #[derive(Debug)]
 pub struct Frames {
+    of_response: bool,
     place: Place,
     within: Within,
     /// An incomplete frame header.
@@ -69,8 +71,10 @@ enum Within {
 }
 
 impl Default for Frames {
+    /// Those of a request.
     fn default() -> Self {
         Self {
+            of_response: false,
             place: Place::BeforeHead,
             within: Within::Header,
             header: FrameHeader::default(),
@@ -81,10 +85,20 @@ impl Default for Frames {
 }
 
 impl Frames {
+    /// Those of a response.
+    pub fn of_response() -> Self {
+        Self { of_response: true, ..Self::default() }
+    }
+
+    /// The section that came last was the head of an interim response (RFC 9114 §4.1): another head has to follow.
+    pub fn expect_head(&mut self) {
+        self.place = Place::BeforeHead;
+    }
+
     /// Takes from `chunk` as far as the next event; `None` when all of `chunk` is taken.
     ///
     /// # Errors
-    /// For frames that must not come, and for a head longer than [`MAX_SECTION`], with which the request is refused.
+    /// For frames that must not come, and for a head longer than [`MAX_SECTION`], with which the message is refused.
     pub fn take(&mut self, chunk: &mut Bytes) -> Result<Option<Event>, Wrong> {
         loop {
             match &mut self.within {
@@ -125,7 +139,7 @@ impl Frames {
                     _ => Place::AfterTrailers,
                 };
                 let left = usize::try_from(length).ok().filter(|length| *length <= MAX_SECTION);
-                let left = left.ok_or(Wrong::Request(proxima_http1::Fault::HeadTooLong))?;
+                let left = left.ok_or(Wrong::Message(proxima_http1::Fault::HeadTooLong))?;
                 Ok(Within::Section { section: Vec::with_capacity(left.min(4096)), left })
             }
             (kind::DATA, Place::InContent) => {
@@ -134,6 +148,8 @@ impl Frames {
                 }
                 Ok(Within::Data(length))
             }
+            // RFC 9114 §7.2.5: none was allowed by MAX_PUSH_ID.
+            (kind::PUSH_PROMISE, _) if self.of_response => Err(Wrong::Connection(Code::IdError)),
             (
                 kind::DATA
                 | kind::HEADERS

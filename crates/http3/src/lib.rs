@@ -1,16 +1,16 @@
-//! The HTTP/3 codec (RFC 9114, RFC 9204) of a server: bytes in, bytes out, no I/O.
+//! The HTTP/3 codec (RFC 9114, RFC 9204) of a proxy, towards clients and towards servers: bytes in, bytes out, no I/O.
 //!
 //! ```text
-//! stream octets ── Frames::take ───▶ field sections, content      RFC 9114 §4.1, §7
-//! section ──────── RequestText ────▶ head as HTTP/1.1 writes it    §4.2, §4.3, QPACK
-//! head of HTTP/1.1 ── write_response ──▶ HEADERS frame
-//! control stream ─── Control::take ──▶ nothing, or what is wrong with it
+//! stream octets ── Frames::take ─────────────────────────▶ field sections, content      RFC 9114 §4.1, §7
+//! section ──────── RequestText, response_text ───────────▶ head as HTTP/1.1 writes it   §4.2, §4.3, QPACK
+//! head of HTTP/1.1 ── write_response, write_request ──▶ HEADERS frame
+//! control stream ─── Control::take ──────────────────▶ nothing, or what is wrong with it
 //! ```
 //!
 //! A head becomes text of HTTP/1.1 because that is what the rest of the proxy works on; there is no header map in between.
 //!
-//! QPACK is used without its dynamic table, in both directions: no request waits for another stream (RFC 9204 §2.1.2), and a
-//! client can't have us keep anything. Everything that is kept is bounded: a field section by its limit, what must be skipped
+//! QPACK is used without its dynamic table, in both directions: no message waits for another stream (RFC 9204 §2.1.2), and a
+//! peer can't have us keep anything. Everything that is kept is bounded: a field section by its limit, what must be skipped
 //! by a credit.
 
 mod code;
@@ -21,6 +21,7 @@ mod qpack;
 mod request;
 mod response;
 mod varint;
+mod write_request;
 
 pub use crate::{
     code::Code,
@@ -28,8 +29,9 @@ pub use crate::{
     frames::{Event, Frames, data_header},
     qpack::{DecoderStream, EncoderStream},
     request::{Content, RequestText, trailer_text},
-    response::{write_response, write_trailers},
+    response::{response_text, write_response, write_trailers},
     varint::{put_varint, take_varint},
+    write_request::write_request,
 };
 
 /// The longest field section, as its fields are counted: name, value and 32 for each (RFC 9114 §4.2.2).
@@ -46,7 +48,7 @@ pub enum Wrong {
     /// The stream has to be reset with this code.
     #[error("the stream ends with {0:?}")]
     Stream(Code),
-    /// The request is well framed, and refused.
+    /// The message is well framed, and refused.
     #[error(transparent)]
-    Request(#[from] proxima_http1::Fault),
+    Message(#[from] proxima_http1::Fault),
 }

@@ -62,8 +62,8 @@ impl RequestText {
         decode(section, |name, value| {
             head.size = size_with(head.size, name, value)?;
             match name {
-                [b':', pseudo @ ..] => head.pseudo(pseudo, value).map_err(Wrong::Request),
-                _ => head.field(out, name, value).map_err(Wrong::Request),
+                [b':', pseudo @ ..] => head.pseudo(pseudo, value).map_err(Wrong::Message),
+                _ => head.field(out, name, value).map_err(Wrong::Message),
             }
         })?;
         head.begin(out)?;
@@ -236,7 +236,7 @@ pub fn trailer_text(out: &mut Vec<u8>, section: &[u8]) -> Result<(), Wrong> {
 }
 
 /// The size of a section with one more field (RFC 9114 §4.2.2).
-fn size_with(size: usize, name: &[u8], value: &[u8]) -> Result<usize, Wrong> {
+pub(crate) fn size_with(size: usize, name: &[u8], value: &[u8]) -> Result<usize, Wrong> {
     let size = size + name.len() + value.len() + 32;
     if size > MAX_SECTION { Err(Fault::HeadTooLong.into()) } else { Ok(size) }
 }
@@ -250,7 +250,7 @@ fn length(value: &[u8]) -> Result<u64, Fault> {
     Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
 }
 
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(crate) fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for piece in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(piece);
     }

@@ -1,13 +1,71 @@
-//! Responses from the text of HTTP/1.1 (RFC 9114 §4.1, §4.3.2).
+//! Responses from the text of HTTP/1.1, and back (RFC 9114 §4.1, §4.3.2).
 
-use proxima_http1::field_lines;
+use proxima_http1::{Fault, field_lines};
 
 use crate::{
-    fields::is_of_connection,
+    Wrong,
+    fields::{is_name, is_of_connection, is_value},
     frames::kind,
     put_varint,
-    qpack::{begin_section, put_field},
+    qpack::{begin_section, decode, put_field},
+    request::{line, size_with},
 };
+
+/// Appends the head of the response in `section` to `out`, with the empty line behind it, as HTTP/1.1 writes it: where content
+/// may follow and its length is not said, in chunks.
+///
+/// # Errors
+/// When the section can't be decoded, or the response is malformed (RFC 9114 §4.1.2).
+pub fn response_text(out: &mut Vec<u8>, section: &[u8]) -> Result<(), Wrong> {
+    let (mut status, mut size, mut has_length) = (None, 0, false);
+    decode(section, |name, value| {
+        size = size_with(size, name, value)?;
+        if let [b':', pseudo @ ..] = name {
+            if pseudo != b"status" || status.is_some() {
+                return Err(Fault::PseudoField.into());
+            }
+            status = Some(begin(out, value)?);
+            return Ok(());
+        }
+        // RFC 9114 §4.3: it comes before all others.
+        if status.is_none() {
+            return Err(Fault::PseudoField.into());
+        }
+        if !is_name(name) || !is_value(value) {
+            return Err(Fault::FieldLine.into());
+        }
+        if is_of_connection(name) || name == b"te" {
+            return Err(Fault::ConnectionField.into());
+        }
+        has_length |= name == b"content-length";
+        line(out, name, value);
+        Ok(())
+    })?;
+    let status = status.ok_or(Fault::PseudoField)?;
+    let is_bare = matches!(status, 100..200 | 204 | 304);
+    if !is_bare && !has_length {
+        line(out, b"Transfer-Encoding", b"chunked");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// Writes the status line. Nothing switches protocols in HTTP/3 (RFC 9114 §4.5).
+fn begin(out: &mut Vec<u8>, status: &[u8]) -> Result<u16, Fault> {
+    let number = match status {
+        [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] => {
+            status.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
+        }
+        _ => return Err(Fault::StatusLine),
+    };
+    if number == 101 {
+        return Err(Fault::Upgrade);
+    }
+    for piece in [&b"HTTP/1.1 "[..], status, b" \r\n"] {
+        out.extend_from_slice(piece);
+    }
+    Ok(number)
+}
 
 /// Appends the HEADERS frame of a head that is whole and well-formed. `false`, and nothing appended: there is no status in it.
 ///
@@ -39,7 +97,7 @@ fn put_lines(out: &mut Vec<u8>, section: &[u8]) {
 }
 
 /// Appends a HEADERS frame. Its length is written in four octets, since it is not known before.
-fn headers(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn headers(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     put_varint(out, kind::HEADERS);
     let at = out.len();
     out.extend_from_slice(&[0; 4]);

@@ -102,7 +102,7 @@ fn malformed_requests_are_refused_each_for_its_reason() {
         (&[(":method", "CONNECT"), (":authority", "a:1")], Fault::Connect),
     ];
     for (fields, fault) in cases {
-        assert_eq!(text(fields, Content::None), Err(Wrong::Request(*fault)), "{fields:?}");
+        assert_eq!(text(fields, Content::None), Err(Wrong::Message(*fault)), "{fields:?}");
     }
 }
 
@@ -130,15 +130,15 @@ fn malformed_fields_are_refused_each_for_its_reason() {
         (("content-length", ""), Fault::Length),
     ];
     for (field, fault) in cases {
-        assert_eq!(get_with(&[field]), Err(Wrong::Request(fault)), "{field:?}");
+        assert_eq!(get_with(&[field]), Err(Wrong::Message(fault)), "{field:?}");
     }
     assert_eq!(
         get_with(&[("content-length", "5"), ("content-length", "5")]),
-        Err(Wrong::Request(Fault::RepeatedLength))
+        Err(Wrong::Message(Fault::RepeatedLength))
     );
     assert_eq!(
         get_with(&[("host", "A.example"), ("host", "a.example")]),
-        Err(Wrong::Request(Fault::RepeatedHost))
+        Err(Wrong::Message(Fault::RepeatedHost))
     );
     assert!(get_with(&[("te", "trailers"), ("host", "A.EXAMPLE")]).is_ok());
 }
@@ -148,7 +148,7 @@ fn a_section_beyond_the_limit_is_refused_however_small_it_came() {
     // One octet stands for a field of the static table.
     let many = [&section(&GET)[..], &[0xc0 + 29; MAX_SECTION / 40]].concat();
     let refused = RequestText::read(&mut Vec::new(), &many).map(|_| ());
-    assert_eq!(refused, Err(Wrong::Request(Fault::HeadTooLong)));
+    assert_eq!(refused, Err(Wrong::Message(Fault::HeadTooLong)));
 }
 
 #[test]
@@ -178,10 +178,10 @@ fn trailers_are_fields_alone() {
         trailer_text(&mut out, &section(fields)).map(|()| String::from_utf8(out).unwrap())
     };
     assert_eq!(of(&[("a", "b"), ("c", "d")]).unwrap(), "a: b\r\nc: d\r\n\r\n");
-    assert_eq!(of(&[(":status", "200")]), Err(Wrong::Request(Fault::PseudoField)));
-    assert_eq!(of(&[("a", "b\nc")]), Err(Wrong::Request(Fault::Trailer)));
-    assert_eq!(of(&[("connection", "x")]), Err(Wrong::Request(Fault::ConnectionField)));
-    assert_eq!(of(&[("a", &"x".repeat(9000))]), Err(Wrong::Request(Fault::TrailersTooLong)));
+    assert_eq!(of(&[(":status", "200")]), Err(Wrong::Message(Fault::PseudoField)));
+    assert_eq!(of(&[("a", "b\nc")]), Err(Wrong::Message(Fault::Trailer)));
+    assert_eq!(of(&[("connection", "x")]), Err(Wrong::Message(Fault::ConnectionField)));
+    assert_eq!(of(&[("a", &"x".repeat(9000))]), Err(Wrong::Message(Fault::TrailersTooLong)));
 }
 
 proptest! {
@@ -279,7 +279,7 @@ fn frames_that_must_not_come_are_refused_each_for_its_reason() {
         (&[], Some(Wrong::Stream(Code::RequestIncomplete))),
         (&[1, 2, 0], connection(Code::FrameError)),
         (&[1, 0, 0], connection(Code::FrameError)),
-        (&long_head, Some(Wrong::Request(Fault::HeadTooLong))),
+        (&long_head, Some(Wrong::Message(Fault::HeadTooLong))),
         (&empty_data, connection(Code::ExcessiveLoad)),
         (&unknown, connection(Code::ExcessiveLoad)),
     ];

@@ -1,6 +1,7 @@
-//! What heads of HTTP/1.1 become.
+//! What heads of HTTP/1.1 become, and what becomes them.
 
-use proxima_http3::{data_header, write_response, write_trailers};
+use proxima_http1::Fault;
+use proxima_http3::{Code, Wrong, data_header, response_text, write_request, write_response, write_trailers};
 
 #[test]
 fn a_response_is_a_headers_frame() {
@@ -48,4 +49,102 @@ fn the_header_of_content_says_its_length() {
     let mut out = Vec::new();
     data_header(&mut out, 16_384);
     assert_eq!(out, [0, 0x80, 0, 0x40, 0]);
+}
+
+fn text(section: &[u8]) -> Result<String, Wrong> {
+    let mut out = Vec::new();
+    response_text(&mut out, section)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// Fields as literals: neither tables nor Huffman coding (RFC 9204 §4.5.6).
+fn section(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut section = vec![0, 0];
+    for (name, value) in fields {
+        // A prefix of three bits holds up to six.
+        assert!(name.len() < 7 + 128 && value.len() < 127);
+        match name.len() {
+            length @ 0..7 => section.push(0x20 | length as u8),
+            length => section.extend([0x27, length as u8 - 7]),
+        }
+        section.extend_from_slice(name.as_bytes());
+        section.push(value.len() as u8);
+        section.extend_from_slice(value.as_bytes());
+    }
+    section
+}
+
+#[test]
+fn a_head_is_written_down_as_http1_has_it() {
+    // 25 is `:status: 200`, 46 is `content-type: application/json`.
+    let octets = [0, 0, 0xc0 + 25, 0xc0 + 46];
+    let expected = "HTTP/1.1 200 \r\ncontent-type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(text(&octets).unwrap(), expected);
+    for (fields, expected) in [
+        (&[(":status", "200"), ("content-length", "5")][..], "HTTP/1.1 200 \r\ncontent-length: 5\r\n\r\n"),
+        (&[(":status", "204"), ("x", "")], "HTTP/1.1 204 \r\nx: \r\n\r\n"),
+        (&[(":status", "304")], "HTTP/1.1 304 \r\n\r\n"),
+        (&[(":status", "103"), ("link", "</a>")], "HTTP/1.1 103 \r\nlink: </a>\r\n\r\n"),
+    ] {
+        assert_eq!(text(&section(fields)).unwrap(), expected);
+    }
+}
+
+#[test]
+fn what_a_response_must_not_hold_is_refused() {
+    let cases: [(&[(&str, &str)], Fault); 13] = [
+        (&[], Fault::PseudoField),
+        (&[("x", "1"), (":status", "200")], Fault::PseudoField),
+        (&[(":status", "200"), (":status", "200")], Fault::PseudoField),
+        (&[(":status", "200"), (":path", "/")], Fault::PseudoField),
+        (&[(":status", "20")], Fault::StatusLine),
+        (&[(":status", "+20")], Fault::StatusLine),
+        (&[(":status", "099")], Fault::StatusLine),
+        (&[(":status", "101")], Fault::Upgrade),
+        (&[(":status", "200"), ("X", "1")], Fault::FieldLine),
+        (&[(":status", "200"), ("x", " 1")], Fault::FieldLine),
+        (&[(":status", "200"), ("x", "a\r\nb: c")], Fault::FieldLine),
+        (&[(":status", "200"), ("transfer-encoding", "chunked")], Fault::ConnectionField),
+        (&[(":status", "200"), ("te", "trailers")], Fault::ConnectionField),
+    ];
+    for (fields, fault) in cases {
+        assert_eq!(text(&section(fields)), Err(Wrong::Message(fault)), "{fields:?}");
+    }
+    let failed = Wrong::Connection(Code::QpackDecompressionFailed);
+    assert_eq!(text(&[0, 0, 0x80]), Err(failed), "an entry of a dynamic table");
+}
+
+#[test]
+fn a_request_is_a_headers_frame() {
+    let mut out = Vec::new();
+    let head = b"GET / HTTP/1.1\r\nHost: a.b\r\nConnection: close\r\nTE: trailers\r\nX: on\r\n\r\n";
+    assert!(write_request(&mut out, head, "https", "unused"));
+    // RFC 9204, appendix A: 17 is `:method: GET`, 23 `:scheme: https`, 0 the name `:authority`, 1 `:path: /`.
+    let expected = [
+        &[0, 0, 0xc0 + 17, 0xc0 + 23, 0x50, 3][..],
+        b"a.b",
+        &[0xc0 + 1, 0x22],
+        b"te",
+        // By the code of RFC 7541, appendix B: t 01001, r 101100, a 00011, i 00110, l 101000, e 00101, r 101100, s 01000.
+        &[0x86, 0b0100_1101, 0b1000_0011, 0b0011_0101, 0b0000_0101, 0b1011_0001, 0b0001_1111],
+        &[0x21, b'x', 2],
+        b"on",
+    ]
+    .concat();
+    assert_eq!(out[5..], expected);
+    assert_eq!(out[..5], [1, 0x80, 0, 0, expected.len() as u8]);
+}
+
+#[test]
+fn a_request_without_a_host_is_to_the_address() {
+    for head in [&b"OPTIONS * HTTP/1.0\r\n\r\n"[..], b"OPTIONS * HTTP/1.1\r\nHost: \r\nTE: gzip\r\n\r\n"] {
+        let mut out = Vec::new();
+        assert!(write_request(&mut out, head, "https", "[::1]:8443"));
+        // 19 is `:method: OPTIONS`; the path is a literal with the name 1.
+        let expected =
+            [&[0, 0, 0xc0 + 19, 0xc0 + 23, 0x50][..], &out[10..out.len() - 3], &[0x51, 1, b'*']].concat();
+        assert_eq!(out[5..], expected);
+    }
+    let mut out = Vec::new();
+    assert!(!write_request(&mut out, b"GET", "https", "a") && out.is_empty());
 }

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
-use proxima_http3::{Code, Control, DecoderStream, EncoderStream, StreamKind, Wrong, control_stream, goaway};
+use proxima_http3::{
+    Code, Control, DecoderStream, EncoderStream, Event, Frames, GOAWAY_MAX, StreamKind, Wrong,
+    control_stream, goaway,
+};
 
 fn control(octets: &[u8], size: usize) -> Result<(), Wrong> {
     let mut control = Control::default();
@@ -54,6 +57,48 @@ fn what_must_not_come_ends_the_connection_each_for_its_reason() {
     ];
     for (octets, code) in cases {
         assert_eq!(control(octets, 100), Err(Wrong::Connection(code)), "{octets:?}");
+    }
+}
+
+#[test]
+fn a_server_may_say_goaway_of_requests_and_nothing_of_pushes() {
+    let server = |octets: &'static [u8]| {
+        let mut control = Control::of_server();
+        control.take(Bytes::from_static(octets)).map(|()| control.goaway())
+    };
+    assert_eq!(server(&[4, 0]), Ok(None));
+    // First that a GOAWAY will follow, then from stream 8 on.
+    let first = [4, 0, 7, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc];
+    assert_eq!(server(&[4, 0, 7, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc, 7, 1, 8]), Ok(Some(8)));
+    assert_eq!(first[2..], goaway(GOAWAY_MAX));
+    for (octets, code) in [
+        (&[4, 0, 7, 1, 8, 7, 1, 12][..], Code::IdError),
+        (&[4, 0, 7, 1, 2], Code::IdError),
+        (&[4, 0, 13, 1, 0], Code::FrameUnexpected),
+        (&[4, 0, 3, 1, 0], Code::IdError),
+        (&[7, 1, 0], Code::MissingSettings),
+    ] {
+        assert_eq!(server(octets), Err(Wrong::Connection(code)), "{octets:?}");
+    }
+}
+
+#[test]
+fn a_response_may_have_several_heads_and_no_promise() {
+    let mut frames = Frames::of_response();
+    let mut octets = Bytes::from_static(&[1, 1, b'a', 1, 1, b'b', 0, 1, b'c', 1, 1, b'd', 0, 0]);
+    let head = frames.take(&mut octets);
+    assert_eq!(head, Ok(Some(Event::Section(b"a".to_vec()))));
+    frames.expect_head();
+    assert_eq!(frames.end(), Err(Wrong::Stream(Code::RequestIncomplete)));
+    for expected in [Event::Section(b"b".to_vec()), Event::Data("c".into()), Event::Section(b"d".to_vec())] {
+        assert_eq!(frames.take(&mut octets), Ok(Some(expected)));
+    }
+    assert_eq!(frames.take(&mut octets), Err(Wrong::Connection(Code::FrameUnexpected)));
+    for (mut frames, code) in
+        [(Frames::of_response(), Code::IdError), (Frames::default(), Code::FrameUnexpected)]
+    {
+        let promise = frames.take(&mut Bytes::from_static(&[5, 1, 0]));
+        assert_eq!(promise, Err(Wrong::Connection(code)));
     }
 }
 

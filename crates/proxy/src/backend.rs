@@ -17,7 +17,7 @@ use tokio::{io::ReadBuf, net::TcpStream};
 use crate::{
     descriptors::{Descriptors, Lease},
     distress::{Quiet, Teller},
-    multiplexed::Multiplexed,
+    multiplexed::{Http2Link, Http3Link, Multiplexed},
     stats::{BackendCounters, Reason},
     stream::Stream,
     timer::{Deadline, Timers},
@@ -49,8 +49,8 @@ pub(crate) struct Backend {
     pending: Cell<u32>,
     /// The most recently used last.
     idle: RefCell<Vec<Idle>>,
-    /// Those of HTTP/2.
-    pub(crate) multiplexed: Multiplexed,
+    pub(crate) http2: Multiplexed<Http2Link>,
+    pub(crate) http3: Multiplexed<Http3Link>,
 }
 
 #[derive(Debug)]
@@ -71,7 +71,8 @@ impl Backend {
     ) -> Self {
         let (id, address) = (candidate.backend.clone(), candidate.address);
         let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
-        let (tls_told_at, multiplexed) = (Cell::new(None), Multiplexed::default());
+        let tls_told_at = Cell::new(None);
+        let (http2, http3) = (Multiplexed::default(), Multiplexed::default());
         let (usable, cut) = (Cell::new(true), Cell::new(false));
         Self {
             id,
@@ -86,7 +87,8 @@ impl Backend {
             cut,
             pending,
             idle,
-            multiplexed,
+            http2,
+            http3,
         }
     }
 
@@ -177,9 +179,28 @@ impl Backend {
         }
     }
 
+    /// A new QUIC connection.
+    pub(crate) async fn connect_quic(&self) -> Result<quinn::Connection, Reason> {
+        let connected = match &self.tls {
+            Some(tls) => tls.connect_quic(self.address).await,
+            None => None,
+        };
+        // The pool's configuration asks for TLS where it asks for HTTP/3.
+        let connection = connected.ok_or(Reason::Tls)?.map_err(|error| {
+            if error.is_of_tls() {
+                self.tell_of_tls(&error);
+                return Reason::Tls;
+            }
+            tracing::debug!(backend = %self.id, %error, "no QUIC connection");
+            Reason::Connect
+        })?;
+        self.counters.connects.add(1);
+        Ok(connection)
+    }
+
     /// Nothing else says why: to clients it is one more failure.
     #[cold]
-    fn tell_of_tls(&self, error: &io::Error) {
+    fn tell_of_tls(&self, error: &dyn std::error::Error) {
         let now = Instant::now();
         if self.tls_told_at.get().is_none_or(|told| now >= told + TLS_TOLD_EVERY) {
             self.tls_told_at.set(Some(now));
@@ -215,21 +236,22 @@ impl Backend {
         }
         let now = timers.deadline(Duration::ZERO);
         self.idle.borrow_mut().retain(|idle| idle.until > now && is_quiet(&idle.stream));
-        self.multiplexed.sweep(timers);
+        self.http2.sweep(timers);
+        self.http3.sweep(timers);
     }
 
     /// How many connections rest.
     pub(crate) fn resting(&self) -> usize {
-        self.idle.borrow().len() + self.multiplexed.resting()
+        self.idle.borrow().len() + self.http2.resting() + self.http3.resting()
     }
 
     /// Closes the connection that has rested longest.
     pub(crate) fn forget_oldest(&self) {
         let mut idle = self.idle.borrow_mut();
-        if idle.is_empty() {
-            self.multiplexed.forget_one();
-        } else {
+        if !idle.is_empty() {
             idle.remove(0);
+        } else if !self.http2.forget_one() {
+            self.http3.forget_one();
         }
     }
 
@@ -241,10 +263,11 @@ impl Backend {
         if idle.iter().any(stirred) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Closes all connections at rest, and those of HTTP/2 with their last stream.
+    /// Closes all connections at rest, and those of HTTP/2 and HTTP/3 with their last stream.
     pub(crate) fn forget_idle(&self) {
         self.idle.borrow_mut().clear();
-        self.multiplexed.forget_all();
+        self.http2.forget_all();
+        self.http3.forget_all();
     }
 }
 

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use proxima_balance::{Levels, PolicyKind};
-use proxima_http1::RequestHead;
+use proxima_http1::{Hop, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
-use crate::{TlsClient, TlsServer};
+use crate::{Challenges, TlsClient, TlsServer};
 
 /// Everything the workers need to serve. Put into the `ArcSwap` that [`crate::DataPlane::start`] was given;
 /// each worker takes it over before its next request or connection. Exchanges under way keep the one they
@@ -23,6 +23,8 @@ pub struct Snapshot {
     /// The backends that probes may reach [through](crate::DataPlane::entrance) the workers, by name and address: upstreams of one
     /// candidate each. What they are probed with counts for no service and no backend.
     pub probed: HashMap<(BackendId, SocketAddr), Upstream>,
+    /// What ACME servers are answered.
+    pub challenges: Arc<Challenges>,
 }
 
 /// What a service does with its connections.
@@ -83,6 +85,20 @@ pub enum UpstreamProtocol {
     Http1,
     /// Many at once, by prior knowledge (RFC 9113 §3.3).
     Http2,
+    /// Many at once, over QUIC (RFC 9114); there has to be TLS.
+    Http3,
+}
+
+impl UpstreamProtocol {
+    /// What is said of `hop` in responses that come by this version, unless that is what it says already.
+    pub(crate) fn answers_on(self, hop: &Hop) -> Option<Hop> {
+        let version = match self {
+            Self::Http1 => return None,
+            Self::Http2 => "2",
+            Self::Http3 => "3",
+        };
+        Some(hop.clone().answered_in(version))
+    }
 }
 
 /// Deadlines of an exchange or a relayed connection. They are kept by a coarse timer: they fire up to 0.1 s late,

@@ -16,26 +16,10 @@ use proxima_proxy::{Timeouts, Unserved};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Tells of each head, and answers it with `response`.
-async fn telling(response: &'static str) -> (Backend, mpsc::UnboundedReceiver<String>) {
-    let (heads, seen) = mpsc::unbounded_channel();
-    let backend = Backend::start(move |mut peer| {
-        let heads = heads.clone();
-        async move {
-            while let Some(head) = peer.head().await {
-                heads.send(head).unwrap();
-                peer.write(response).await;
-            }
-        }
-    })
-    .await;
-    (backend, seen)
-}
-
 #[tokio::test]
 async fn heads_become_those_of_http1_and_the_hop_is_named() {
     let (backend, mut seen) =
-        telling("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: 1\r\nKeep-Alive: timeout=5\r\nConnection: x-two\r\nX-Two: 2\r\n\r\nhi")
+        Backend::telling("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: 1\r\nKeep-Alive: timeout=5\r\nConnection: x-two\r\nX-Two: 2\r\n\r\nhi")
             .await;
     let world = Setup::http(&[backend.address]).start();
     let mut client = Client::connect(&world).await;
@@ -136,12 +120,12 @@ async fn trailers_go_both_ways() {
 #[tokio::test]
 async fn responses_without_content_end_with_their_head() {
     let (backend, _seen) =
-        telling("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 7\r\n\r\n").await;
+        Backend::telling("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 7\r\n\r\n").await;
     let world = Setup::http(&[backend.address]).start();
     let mut client = Client::connect(&world).await;
     let response = client.get("/").await;
     assert_eq!((response.status(), response.field("etag"), response.body.len()), (304, Some("\"x\""), 0));
-    let (backend, _seen) = telling("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").await;
+    let (backend, _seen) = Backend::telling("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").await;
     let world = Setup::http(&[backend.address]).start();
     let mut client = Client::connect(&world).await;
     let head = Request::head("http://a/").body(()).unwrap();
@@ -150,7 +134,7 @@ async fn responses_without_content_end_with_their_head() {
         (response.status(), response.field("content-length"), response.body.len()),
         (200, Some("1000"), 0)
     );
-    let (backend, _seen) = telling("HTTP/1.1 204 No Content\r\n\r\n").await;
+    let (backend, _seen) = Backend::telling("HTTP/1.1 204 No Content\r\n\r\n").await;
     let world = Setup::http(&[backend.address]).start();
     assert_eq!(Client::connect(&world).await.get("/").await.status(), 204);
 }

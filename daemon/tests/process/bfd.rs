@@ -19,33 +19,10 @@ use proxima_api::{BfdSessions, BfdState, EventKind, Peer, SessionReason, Session
 use proxima_types::ReachState;
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{App, Client, Daemon, KEEPALIVE, Pop, Port, Router, open, proxima};
+use crate::support::{App, Client, Daemon, KEEPALIVE, Pop, Port, Router, inside, ip, open, proxima};
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const POP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-/// Says that the test is in a network of its own already.
-const INSIDE: &str = "PROXIMA_TEST_INSIDE";
-
-/// Runs this test anew in a network of its own; true in the inner one.
-fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let status = command
-        .args(["--net", "--fork", "--kill-child"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "the test within");
-    false
-}
-
 /// The daemon's network: lives as long as this.
 struct Network(Child);
 
@@ -90,10 +67,6 @@ impl Drop for Network {
         self.0.kill().ok();
         self.0.wait().ok();
     }
-}
-
-fn ip(arguments: &[&str]) {
-    assert!(Command::new("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
 }
 
 /// A BFD neighbour written by hand (RFC 5880 §4.1, §6.8.6; RFC 5881): answers each packet with the next state.

@@ -1,11 +1,17 @@
 //! Requests: nearest first, inside the fence.
 
-use std::{net::IpAddr, process::Command, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::Command,
+    time::Instant,
+};
 
 use proxima_api::{Backends, Distance, EventKind, Peer, Status, paths};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Client, Daemon, PATIENCE, Pop, Port, Router, exchange, get, message, update};
+use crate::support::{
+    App, Client, Daemon, PATIENCE, Pop, Port, Router, exchange, get, inside, ip, message, update,
+};
 
 const FENCED: &str = r#"
   [[services.web.routes]]
@@ -59,8 +65,17 @@ fn nlri(of: IpAddr) -> Vec<u8> {
 
 #[test]
 fn by_bgp_requests_go_where_the_better_route_leads_and_move_when_routes_change() {
+    if !inside("serve::by_bgp_requests_go_where_the_better_route_leads_and_move_when_routes_change") {
+        return;
+    }
+    ip(&["link", "set", "lo", "up"]);
+    let at = |last: u8| {
+        let address = Ipv4Addr::new(10, 9, 0, last);
+        ip(&["address", "add", &format!("{address}/32"), "dev", "lo"]);
+        IpAddr::V4(address)
+    };
     let router = Router::polite();
-    let (us, ap) = (App::apart("us-1"), App::apart("ap-1"));
+    let (us, ap) = (App::at(at(1), "us-1"), App::at(at(2), "ap-1"));
     let mut pop = Pop::new().peer("router", &router).backend("us", &us).backend("ap", &ap);
     pop.group = String::new();
     pop.more = "[regions.ap]\njurisdiction = \"SG\"\n".to_owned();

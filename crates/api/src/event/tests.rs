@@ -56,6 +56,47 @@ fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
             "group web: announced -> withdrawn: score 0.00 is below 0.40",
         ),
         (
+            EventKind::CertificateObtained {
+                service: "web".parse().unwrap(),
+                issuer: "le".parse().unwrap(),
+                names: vec!["a.example".to_owned(), "b.example".to_owned()],
+                ends: Timestamp::from_unix_micros(1_780_142_400_000_000),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-obtained","service":"web","issuer":"le","names":["a.example","b.example"],"ends":"2026-05-30T12:00:00.000000Z"}"#,
+            Severity::Info,
+            "service web: certificate for a.example b.example from le, ends 2026-05-30T12:00:00Z",
+        ),
+        (
+            EventKind::CertificateFailed {
+                service: "web".parse().unwrap(),
+                issuer: "le".parse().unwrap(),
+                error: "no route".to_owned(),
+                retry_at: Some(Timestamp::from_unix_micros(1_772_366_520_000_000)),
+                ends: Some(Timestamp::from_unix_micros(1_780_142_400_000_000)),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-failed","service":"web","issuer":"le","error":"no route","retry_at":"2026-03-01T12:02:00.000000Z","ends":"2026-05-30T12:00:00.000000Z"}"#,
+            Severity::Warning,
+            "service web: no certificate from le: no route; tried again 2026-03-01T12:02:00Z; the one in use ends 2026-05-30T12:00:00Z",
+        ),
+        (
+            EventKind::CertificateFailed {
+                service: "web".parse().unwrap(),
+                issuer: "le".parse().unwrap(),
+                error: "no route".to_owned(),
+                retry_at: None,
+                ends: None,
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-failed","service":"web","issuer":"le","error":"no route"}"#,
+            Severity::Error,
+            "service web: no certificate from le: no route; there is none in use yet",
+        ),
+        (
+            EventKind::CertificateMissing { service: "web".parse().unwrap() },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-missing","service":"web"}"#,
+            Severity::Error,
+            "service web: no certificate yet, clients are refused until there is one",
+        ),
+        (
             EventKind::UpdateSent {
                 peer: "router".parse().unwrap(),
                 announced: vec!["203.0.113.0/24".parse().unwrap()],

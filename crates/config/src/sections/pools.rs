@@ -17,14 +17,15 @@ use super::{
 use crate::{
     Backend, Balance, Passive, Pool, PoolProtocol,
     report::{Report, Wrong},
-    section::{Field, Section},
+    section::{At, Field, Section},
     value,
 };
 
 const POLICIES: [(&str, Balance); 2] =
     [("round-robin", Balance::RoundRobin), ("least-request", Balance::LeastRequest)];
 
-const PROTOCOLS: [(&str, PoolProtocol); 2] = [("http/1.1", PoolProtocol::Http1), ("h2", PoolProtocol::Http2)];
+const PROTOCOLS: [(&str, PoolProtocol); 3] =
+    [("http/1.1", PoolProtocol::Http1), ("h2", PoolProtocol::Http2), ("h3", PoolProtocol::Http3)];
 
 pub(super) struct RawPool {
     pub(super) name: Field<PoolName>,
@@ -162,6 +163,9 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         if let Some(notice) = pool.notice.value() {
             notice.check(report);
         }
+        if let Some(protocol) = pool.protocol.given().filter(|at| at.value == PoolProtocol::Http3) {
+            check_http3(pool, protocol, report);
+        }
         for (index, backend) in backends.iter().enumerate() {
             if let Some(region) = backend.region.given() {
                 let known = raw.regions.iter().filter_map(|region| region.name.value());
@@ -180,6 +184,18 @@ pub(super) fn check(raw: &Raw, report: &Report) {
                     .hint("give at least one backend a `weight`, or leave the key out for 100");
             report.section(pool.place.span.clone(), &pool.place.path, wrong);
         }
+    }
+}
+
+/// What HTTP/3 asks of a pool.
+fn check_http3(pool: &RawPool, protocol: &At<PoolProtocol>, report: &Report) {
+    if matches!(pool.tls, Field::Absent) {
+        let wrong = Wrong::new("HTTP/3 is spoken over TLS only, and the pool has no `tls`")
+            .hint("add `tls = true`, or the table with a `ca-file`");
+        report.elsewhere(protocol.span.clone(), &pool.place.key("protocol"), wrong);
+    }
+    if let Some(probe) = pool.probe.value() {
+        probe.check_over_quic(report);
     }
 }
 

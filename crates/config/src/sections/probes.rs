@@ -131,6 +131,16 @@ impl RawProbe {
         }
     }
 
+    /// A probe of backends that are spoken to over QUIC.
+    pub(super) fn check_over_quic(&self, report: &Report) {
+        let Some(via) = self.via.given().filter(|via| via.value == Via::Service) else { return };
+        let wrong =
+            Wrong::new("`via = \"service\"` is a way over TCP, and the pool has `protocol = \"h3\"`").hint(
+                "remove `via`, and probe with `https` of version \"3\", which goes the same way as requests do",
+            );
+        report.here(via.span.clone(), &self.place.key("via"), wrong);
+    }
+
     fn check_source<'a>(
         &self,
         source: &At<IpAddr>,

@@ -46,7 +46,7 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     write_request(&mut scratch.request, head, bytes, &connection.hop);
     let mut body = Body::new(head.framing(), true);
     scratch.input.consume(length);
-    if upstream.protocol == UpstreamProtocol::Http2 {
+    if upstream.protocol != UpstreamProtocol::Http1 {
         // A box, so that the fast path's task is no larger for it.
         return Box::pin(old::run(connection, scratch, upstream)).await;
     }

@@ -28,7 +28,7 @@ pub(super) async fn run(
     let (to_head, wants_more) = (head.method() == Method::Head, head.keeps_alive());
     let (body, is_old) = (Body::new(head.framing(), false), head.version() == Version::Http10);
     let (worker, counters) = (connection.worker.clone(), connection.counters.clone());
-    let hop = connection.hop.clone().answered_in("2");
+    let hop = upstream.protocol.answers_on(&connection.hop).unwrap_or_else(|| connection.hop.clone());
     scratch.response.clear();
     let mut client = OldClient {
         connection,

@@ -2,8 +2,8 @@
 //! of versions, for all others.
 //!
 //! ```text
-//! Client::poll_body ──▶ pieces ──▶ Origin::send, poll_flush        h2 and h3 clients; h1 client of an h2 backend
-//! Client::begin, data, trailers ◀── pieces ◀── Origin::poll_response        h1 backend; h2 backend
+//! Client::poll_body ──▶ pieces ──▶ Origin::send, poll_flush        h2 and h3 clients; h1 client of an h2 or h3 backend
+//! Client::begin, data, trailers ◀── pieces ◀── Origin::poll_response        h1, h2 and h3 backends
 //! ```
 //!
 //! Both ways run at once in one task. A piece is taken from one side only when the other has room for it, so a slow side
@@ -22,13 +22,12 @@ use proxima_http1::{Fault, Framing, ResponseHead};
 use super::{
     Scratch,
     attempts::{self, Deadlines, OverHttp1, Sending, Stop},
-    origin::{Http1, Http2, Incoming, Origin, Wrong},
-    translate,
+    origin::{Http1, Http2, Http3, Incoming, Multiplexing, Origin, Unbegun, Wrong},
 };
 use crate::{
     UpstreamProtocol,
     backend::Backend,
-    multiplexed::{Multiplexed, Place},
+    multiplexed::{Link, Multiplexed, Place},
     stats::{Reason, ServiceCounters},
     stream::Stream,
     timer::Timer,
@@ -357,9 +356,9 @@ impl<'a, C: Client> Relay<'a, C> {
         self.upstream.protocol == UpstreamProtocol::Http1 && self.scratch.request_head.is_websocket()
     }
 
-    /// One candidate that speaks HTTP/2. When it says that it did nothing with the request, or a connection that had
+    /// One candidate whose connections are shared. When it says that it did nothing with the request, or a connection that had
     /// been of use before turns out to be closed, it is tried once more, which is over another connection.
-    async fn over_http2(
+    async fn over_shared<O: Multiplexing>(
         &mut self,
         connect: Duration,
         backend: &Rc<Backend>,
@@ -367,19 +366,19 @@ impl<'a, C: Client> Relay<'a, C> {
     ) -> Result<(), Stop> {
         let mut is_first = true;
         loop {
-            let place = self.place(connect, backend).await?;
-            let request = translate::request(&self.scratch.request, backend.scheme(), backend.address);
-            let request = request.map_err(Stop::ClientFault)?;
+            let (place, stream) = self.place::<O::Link>(connect, backend).await?;
             let has_body = self.scratch.request_head.framing() != Framing::None;
-            let (result, was_reused) = match Http2::begin(place, request, !has_body) {
-                Ok(mut origin) => {
-                    if origin.is_reused() {
-                        backend.counters.reuses.add(1);
+            let (result, was_reused) =
+                match O::begin(place, stream, &self.scratch.request, backend, !has_body) {
+                    Ok(mut origin) => {
+                        if origin.is_reused() {
+                            backend.counters.reuses.add(1);
+                        }
+                        (self.pass(&mut origin, index).await, origin.is_reused())
                     }
-                    (self.pass(&mut origin, index).await, origin.is_reused())
-                }
-                Err(_) => (Err(Stop::Upstream(Reason::Refused)), true),
-            };
+                    Err(Unbegun::Fault(fault)) => return Err(Stop::ClientFault(fault)),
+                    Err(Unbegun::Refused) => (Err(Stop::Upstream(Reason::Refused)), true),
+                };
             let again = match result {
                 Err(Stop::Upstream(Reason::Refused)) => self.is_replayable() && attempts::affords_retry(self),
                 Err(Stop::Upstream(Reason::Closed)) if was_reused => {
@@ -397,11 +396,15 @@ impl<'a, C: Client> Relay<'a, C> {
     }
 
     /// A place on a connection to `backend`.
-    async fn place(&mut self, connect: Duration, backend: &Rc<Backend>) -> Result<Place, Stop> {
+    async fn place<L: Link>(
+        &mut self,
+        connect: Duration,
+        backend: &Rc<Backend>,
+    ) -> Result<(Place<L>, L::Stream), Stop> {
         self.arm(connect);
         self.worker.make_room();
         let timers = self.worker.timers.clone();
-        let mut placing = std::pin::pin!(Multiplexed::place(backend, &timers, connect));
+        let mut placing = std::pin::pin!(Multiplexed::<L>::place(backend, &timers, connect));
         poll_fn(|cx| {
             if let Poll::Ready(result) = placing.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(Stop::Upstream));
@@ -479,7 +482,8 @@ impl<C: Client> Sending for Relay<'_, C> {
         self.awaits_client = false;
         match self.upstream.protocol {
             UpstreamProtocol::Http1 => attempts::over_http1(self, connect, backend, index).await,
-            UpstreamProtocol::Http2 => self.over_http2(connect, backend, index).await,
+            UpstreamProtocol::Http2 => self.over_shared::<Http2>(connect, backend, index).await,
+            UpstreamProtocol::Http3 => self.over_shared::<Http3>(connect, backend, index).await,
         }
     }
 }

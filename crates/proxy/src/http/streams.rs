@@ -21,6 +21,11 @@ impl Streams {
         self.active.get() > 0
     }
 
+    /// Has the connection look at what has come.
+    pub(super) fn wake_connection(&self) {
+        self.connection.borrow().wake_by_ref();
+    }
+
     /// One more, as long as what is returned lives.
     pub(super) fn begin(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);
@@ -43,7 +48,7 @@ impl Drop for Active {
         let Self(streams) = self;
         streams.active.set(streams.active.get() - 1);
         if !streams.are_active() {
-            streams.connection.borrow().wake_by_ref();
+            streams.wake_connection();
         }
     }
 }

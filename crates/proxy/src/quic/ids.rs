@@ -1,10 +1,11 @@
 //! The connection IDs of this process, and whose a datagram is.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::{error::Unspecified, hmac, rand};
 use proxima_quic_lb::{
-    Address, AddressError, Config, ConfigId, Destination, Form, GENERATIONS, Issuer, Rotation, WORKERS,
+    Address, AddressError, Config, ConfigError, ConfigId, Destination, Form, GENERATIONS, Issuer, Rotation,
+    WORKERS,
 };
 use quinn::{ConnectionId, ConnectionIdGenerator, crypto::HmacKey};
 use quinn_proto::InvalidCid;
@@ -12,6 +13,12 @@ use quinn_proto::InvalidCid;
 /// Why there are no connection IDs.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionIdsError {
+    /// There is no such configuration.
+    #[error("the configurations of connection IDs are 0 to 6, not {0}")]
+    ConfigId(u8),
+    /// The lengths do not go together.
+    #[error(transparent)]
+    Form(#[from] ConfigError),
     /// The configuration has server IDs of another length than an address.
     #[error("server IDs have {found} octets, {needed} are needed: PoP, host, process and worker", needed = Address::LENGTH)]
     ServerId {
@@ -44,6 +51,28 @@ pub struct ConnectionIds {
     reset_key: Arc<hmac::Key>,
 }
 
+/// What all hosts agree on, and which of them this one is.
+#[derive(Clone)]
+pub struct SharedIds {
+    /// The configuration that the first three bits of each ID name, 0 to 6.
+    pub config_id: u8,
+    /// Octets of the nonce, 4 to 14.
+    pub nonce_length: u8,
+    /// The key.
+    pub key: [u8; 16],
+    /// The PoP.
+    pub pop: u16,
+    /// The host in its PoP.
+    pub host: u8,
+}
+
+impl fmt::Debug for SharedIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config_id, nonce_length, pop, host, key: _ } = self;
+        write!(f, "SharedIds({config_id}, {nonce_length}, {pop}, {host}, …)")
+    }
+}
+
 /// Whose a datagram is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -63,6 +92,20 @@ impl ConnectionIds {
         let config = ConfigId::new(0).map(|id| Config::encrypted(id, Address::ONE_BLOCK, &key));
         let config = config.and_then(Result::ok).expect("0 is an ID, and the form is valid");
         Self::new(Rotation::new(config), 0, 0, key)
+    }
+
+    /// IDs that all who have the key can read. The secret of stateless resets follows from it, for this host: after a restart,
+    /// peers of the process before learn at once that it is gone.
+    pub fn shared(ids: &SharedIds) -> Result<Self, ConnectionIdsError> {
+        let &SharedIds { config_id, nonce_length: nonce, key, pop, host } = ids;
+        let id = ConfigId::new(config_id).ok_or(ConnectionIdsError::ConfigId(config_id))?;
+        let form = Form { nonce, ..Address::ONE_BLOCK };
+        let config = Config::encrypted(id, form, &key)?;
+        let [p0, p1] = pop.to_be_bytes();
+        let of_host = [&b"stateless reset"[..], &[p0, p1, host]].concat();
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &of_host);
+        let reset = *tag.as_ref().first_chunk().expect("SHA-256 has 32 octets");
+        Self::new(Rotation::new(config), pop, host, reset)
     }
 
     /// IDs as `rotation` says, of a host of a PoP. `reset` is the secret that tells peers which resets are true ones (RFC 9000
@@ -217,6 +260,52 @@ mod tests {
     fn ids_of_a_process_with_another_key_are_not_answered() {
         let id = ConnectionIds::private().map(Arc::new).unwrap().issuer(0).generate_cid();
         assert!(ids(9, 9).issuer(0).validate(&id).is_err());
+    }
+
+    #[test]
+    fn who_has_the_key_reads_which_pop_host_and_worker_an_id_is_of() {
+        let shared = SharedIds { config_id: 5, nonce_length: 7, key: KEY, pop: 300, host: 9 };
+        let ids = ConnectionIds::shared(&shared).map(Arc::new).unwrap();
+        let id = ids.issuer(3).generate_cid();
+        assert_eq!((id.len(), id[0] >> 5), (13, 5));
+        let form = Form { nonce: 7, ..Address::ONE_BLOCK };
+        let reader = Config::encrypted(ConfigId::new(5).unwrap(), form, &KEY).unwrap();
+        let address = Address::from_server_id(&reader.decode(&id).unwrap()).unwrap();
+        assert_eq!((address.pop, address.host, address.worker()), (300, 9, 3));
+        // Another host knows it for another's, and so does another PoP.
+        for other in [SharedIds { host: 8, ..shared.clone() }, SharedIds { pop: 301, ..shared.clone() }] {
+            let other = ConnectionIds::shared(&other).map(Arc::new).unwrap();
+            assert_eq!(other.owner(&short(&id), 0, 4), Owner::Elsewhere);
+        }
+        assert_eq!(format!("{shared:?}"), "SharedIds(5, 7, 300, 9, …)", "the key does not show");
+    }
+
+    #[test]
+    fn resets_of_a_process_before_are_known_for_what_they_are_and_those_of_other_hosts_are_not() {
+        let shared = SharedIds { config_id: 0, nonce_length: 11, key: KEY, pop: 1, host: 1 };
+        let signed = |shared: &SharedIds| {
+            let mut tag = [0; 32];
+            ConnectionIds::shared(shared).unwrap().reset_key().sign(b"an ID", &mut tag);
+            tag
+        };
+        assert_eq!(signed(&shared), signed(&shared));
+        for other in [
+            SharedIds { host: 2, ..shared.clone() },
+            SharedIds { pop: 2, ..shared.clone() },
+            SharedIds { key: [8; 16], ..shared.clone() },
+        ] {
+            assert_ne!(signed(&other), signed(&shared));
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_configuration_is_refused() {
+        let shared = SharedIds { config_id: 7, nonce_length: 11, key: KEY, pop: 1, host: 1 };
+        assert!(matches!(ConnectionIds::shared(&shared), Err(ConnectionIdsError::ConfigId(7))));
+        for nonce_length in [3, 15] {
+            let error = ConnectionIds::shared(&SharedIds { config_id: 0, nonce_length, ..shared.clone() });
+            assert!(matches!(error, Err(ConnectionIdsError::Form(_))), "{nonce_length}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@
 //! bound, which changes when one closes. A copy to another thread is needed for clients that moved only: the first packet's
 //! addresses chose the worker, and all that follow from there come to it directly.
 //!
+//! Connections to backends have a socket of their own each (`client`): what comes there is theirs.
+//!
 //! | what a flood could grow | its bound |
 //! |---|---|
 //! | first packets that nobody has looked at | [`Limits::incoming`], with what followed them |
@@ -24,6 +26,8 @@
 //! | answers to forged addresses | three times what came (RFC 9000 §8.1) |
 //! | what clients send and nobody reads, what they don't acknowledge | windows |
 
+mod client;
+mod connected;
 mod gate;
 mod ids;
 mod route;
@@ -36,17 +40,18 @@ use quinn::{
     crypto::rustls::{NoInitialCipherSuite, QuicServerConfig},
 };
 
+pub(crate) use self::client::{ClientCrypto, Unconnected, connect};
 pub use self::{
     gate::{Gate, Handshake},
-    ids::{ConnectionIds, ConnectionIdsError},
+    ids::{ConnectionIds, ConnectionIdsError, SharedIds},
     socket::{Counters, Port, PortError, bind},
 };
 
-/// Requests a client may have under way on one connection.
+/// Requests under way on one connection at most: a client's, and to a backend.
 pub(crate) const STREAMS: u32 = 128;
 /// Streams of its that carry no request: HTTP/3 needs three (RFC 9114 §6.2), more may be opened to no purpose.
 const UNI_STREAMS: u32 = 8;
-/// What a client may send on a stream beyond what was read, in octets.
+/// What a client or a backend may send on a stream beyond what was read, in octets.
 pub(crate) const STREAM_WINDOW: u32 = 128 * 1024;
 /// What is sent on a connection and not acknowledged, in octets.
 const SEND_WINDOW: u64 = 2 * 1024 * 1024;

@@ -9,15 +9,21 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, Connection, RootCertStore, client::Resumption, crypto::aws_lc_rs,
-    pki_types::ServerName, sign::SingleCertAndKey,
+    pki_types::ServerName, sign::SingleCertAndKey, version::TLS13,
 };
 use tokio::net::TcpStream;
 
-use super::{Chain, H2, HTTP1, Identity, TlsError, TlsStream, server::roots};
-use crate::UpstreamProtocol;
+use super::{Chain, H2, HTTP1, HTTP3, Identity, TlsError, TlsStream, server::roots};
+use crate::{
+    UpstreamProtocol,
+    quic::{self, ClientCrypto, Unconnected},
+};
 
 /// How many tickets of a backend each worker keeps; rustls keeps no more of one server.
 const TICKETS: usize = 8;
+
+/// RFC 9001 §4.2.
+const OVER_QUIC: &[&rustls::SupportedProtocolVersion] = &[&TLS13];
 
 /// The TLS to a pool's backends. Clones are the same.
 #[derive(Debug, Clone)]
@@ -26,6 +32,7 @@ pub struct TlsClient(Arc<Client>);
 #[derive(Debug)]
 struct Client {
     config: ClientConfig,
+    protocol: UpstreamProtocol,
     name: Option<ServerName<'static>>,
 }
 
@@ -63,8 +70,12 @@ impl TlsClient {
             Authorities::System => system_roots()?,
             Authorities::Only(chain) => Arc::new(roots(chain)?),
         };
+        let versions = match protocol {
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => rustls::DEFAULT_VERSIONS,
+            UpstreamProtocol::Http3 => OVER_QUIC,
+        };
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(|error| TlsError::Other(error.to_string()))?
             .with_root_certificates(trusted);
         let mut config = match identity {
@@ -72,16 +83,17 @@ impl TlsClient {
             Some(identity) => builder
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
         };
-        let protocol = match protocol {
+        let offered = match protocol {
             UpstreamProtocol::Http1 => HTTP1,
             UpstreamProtocol::Http2 => H2,
+            UpstreamProtocol::Http3 => HTTP3,
         };
-        config.alpn_protocols = vec![protocol.to_vec()];
+        config.alpn_protocols = vec![offered.to_vec()];
         let name = server_name.map(|name| {
             ServerName::try_from(name.to_owned())
                 .map_err(|_| TlsError::Other(format!("`{name}` is not a server name")))
         });
-        Ok(Self(Arc::new(Client { config, name: name.transpose()? })))
+        Ok(Self(Arc::new(Client { config, protocol: *protocol, name: name.transpose()? })))
     }
 
     /// Tells it from every other there is at the same time.
@@ -94,7 +106,12 @@ impl TlsClient {
         let mut config = self.0.config.clone();
         config.resumption = Resumption::in_memory_sessions(TICKETS);
         let name = self.0.name.clone().unwrap_or_else(|| ServerName::from(backend.ip()));
-        TlsToBackend { config: Arc::new(config), name, _of: self.clone() }
+        let config = Arc::new(config);
+        let quic = match self.0.protocol {
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => None,
+            UpstreamProtocol::Http3 => ClientCrypto::new(config.clone()),
+        };
+        TlsToBackend { config, quic, name, _of: self.clone() }
     }
 }
 
@@ -102,6 +119,8 @@ impl TlsClient {
 #[derive(Debug)]
 pub(crate) struct TlsToBackend {
     config: Arc<ClientConfig>,
+    /// The same over QUIC, where HTTP/3 is spoken.
+    quic: Option<ClientCrypto>,
     name: ServerName<'static>,
     /// Keeps [`TlsClient::id`] from being another's.
     _of: TlsClient,
@@ -115,6 +134,14 @@ impl TlsToBackend {
         let mut stream = TlsStream::new(tcp, Connection::Client(connection));
         poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
+    }
+
+    /// A new QUIC connection to `address`; `None` where HTTP/3 is not spoken.
+    pub(crate) async fn connect_quic(
+        &self,
+        address: SocketAddr,
+    ) -> Option<Result<quinn::Connection, Unconnected>> {
+        Some(quic::connect(address, &self.name, self.quic.as_ref()?).await)
     }
 }
 

@@ -4,38 +4,18 @@ use std::future::Future;
 
 use bytes::Bytes;
 use h2::{RecvStream, client::SendRequest};
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinHandle,
 };
 
-use super::{World, soon};
+use super::{Answer, World, soon};
 
 pub struct Client {
     pub send: SendRequest<Bytes>,
     pub connection: JoinHandle<Result<(), h2::Error>>,
-}
-
-pub struct Answer {
-    pub head: Response<()>,
-    pub body: Vec<u8>,
-    pub trailers: Option<HeaderMap>,
-}
-
-impl Answer {
-    pub fn status(&self) -> u16 {
-        self.head.status().as_u16()
-    }
-
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap()
-    }
-
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.head.headers().get(name).map(|value| value.to_str().unwrap())
-    }
 }
 
 pub fn get(path: &str) -> Request<()> {

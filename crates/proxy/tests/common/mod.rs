@@ -159,7 +159,7 @@ impl Setup {
             (key, self.upstream(&Fence::open(), [candidate]))
         };
         let probed = self.candidates().filter(|_| self.probed).map(way).collect();
-        Snapshot { services: [(service_name(), service)].into(), backends, probed }
+        Snapshot { services: [(service_name(), service)].into(), backends, probed, ..Snapshot::default() }
     }
 
     pub fn start(&self) -> World {
@@ -180,6 +180,27 @@ impl Setup {
         let address = plane.listeners()[0].address;
         let backends = self.backends.iter().map(|(address, ..)| *address).collect();
         World { plane, address, snapshot, displaced, backends }
+    }
+}
+
+/// A response as clients of HTTP/2 and HTTP/3 see it.
+pub struct Answer {
+    pub head: http::Response<()>,
+    pub body: Vec<u8>,
+    pub trailers: Option<http::HeaderMap>,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.head.status().as_u16()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.headers().get(name).map(|value| value.to_str().unwrap())
     }
 }
 
@@ -265,6 +286,22 @@ impl Backend {
             }
         })
         .await
+    }
+
+    /// Tells of each head, and answers it with `response`.
+    pub async fn telling(response: &'static str) -> (Self, mpsc::UnboundedReceiver<String>) {
+        let (heads, seen) = mpsc::unbounded_channel();
+        let backend = Self::start(move |mut peer| {
+            let heads = heads.clone();
+            async move {
+                while let Some(head) = peer.head().await {
+                    heads.send(head).unwrap();
+                    peer.write(response).await;
+                }
+            }
+        })
+        .await;
+        (backend, seen)
     }
 
     /// Sends back the body of each request of known length.

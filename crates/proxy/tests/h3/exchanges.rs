@@ -9,26 +9,10 @@ use crate::{
     support::{answer, get, post, start},
 };
 
-/// Tells of each head, and answers it with `response`.
-async fn telling(response: &'static str) -> (Backend, mpsc::UnboundedReceiver<String>) {
-    let (heads, seen) = mpsc::unbounded_channel();
-    let backend = Backend::start(move |mut peer| {
-        let heads = heads.clone();
-        async move {
-            while let Some(head) = peer.head().await {
-                heads.send(head).unwrap();
-                peer.write(response).await;
-            }
-        }
-    })
-    .await;
-    (backend, seen)
-}
-
 #[tokio::test]
 async fn heads_become_those_of_http1_and_the_hop_is_named() {
     let (backend, mut seen) =
-        telling("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: 1\r\nKeep-Alive: timeout=5\r\nConnection: x-two\r\nX-Two: 2\r\n\r\nhi")
+        Backend::telling("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: 1\r\nKeep-Alive: timeout=5\r\nConnection: x-two\r\nX-Two: 2\r\n\r\nhi")
             .await;
     let world = start(Setup::http(&[backend.address]));
     let mut client = world.client().await;
@@ -195,7 +179,7 @@ async fn trailers_pass_both_ways() {
 
 #[tokio::test]
 async fn heads_without_content_end_the_response() {
-    let (backend, _seen) = telling("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
+    let (backend, _seen) = Backend::telling("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
     let world = start(Setup::http(&[backend.address]));
     let mut client = world.client().await;
     let head = Request::head("https://localhost/").body(()).unwrap();
@@ -204,7 +188,7 @@ async fn heads_without_content_end_the_response() {
         (response.status(), response.field("content-length"), response.body.len()),
         (200, Some("5"), 0)
     );
-    let (backend, _seen) = telling("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n").await;
+    let (backend, _seen) = Backend::telling("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n").await;
     let world = start(Setup::http(&[backend.address]));
     let response = world.client().await.get("/").await;
     assert_eq!((response.status(), response.field("etag")), (304, Some("\"x\"")));
@@ -212,7 +196,7 @@ async fn heads_without_content_end_the_response() {
 
 #[tokio::test]
 async fn early_hints_come_before_the_response() {
-    let (backend, _seen) = telling(
+    let (backend, _seen) = Backend::telling(
         "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     )
     .await;

@@ -9,13 +9,13 @@ use std::{
 use bytes::{Buf, Bytes};
 use h3::{client::SendRequest, error::StreamError};
 use h3_quinn::OpenStreams;
-use http::{HeaderMap, Request, Response};
+use http::Request;
 use proxima_proxy::{Listener, Protocol};
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
 use tokio::task::JoinHandle;
 
 use crate::{
-    common::{Setup, World, soon},
+    common::{Answer, Setup, World, soon},
     pki::{Authority, Wanted},
 };
 
@@ -113,26 +113,6 @@ pub(crate) struct Client {
     pub(crate) connection: Connection,
     _driver: JoinHandle<h3::error::ConnectionError>,
     endpoint: Endpoint,
-}
-
-pub(crate) struct Answer {
-    pub(crate) head: Response<()>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Option<HeaderMap>,
-}
-
-impl Answer {
-    pub(crate) fn status(&self) -> u16 {
-        self.head.status().as_u16()
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap()
-    }
-
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        self.head.headers().get(name).map(|value| value.to_str().unwrap())
-    }
 }
 
 pub(crate) fn get(path: &str) -> Request<()> {

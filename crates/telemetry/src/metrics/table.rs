@@ -227,6 +227,18 @@ pub const SERVICE_HANDSHAKE_FAILURES: Counter = Counter::new(
     "proxima_service_tls_handshake_failures_total",
     "TLS handshakes with clients that failed {service, reason}",
 );
+pub const SERVICE_CERTIFICATE: Gauge = Gauge::new(
+    "proxima_service_certificate_expiry_timestamp_seconds",
+    "When the certificate for the name ends, in seconds since 1970; absent while there is none; of several the first to end {service, name}",
+);
+pub const ORDER_FAILURES: Gauge = Gauge::new(
+    "proxima_acme_order_failures",
+    "Orders of the service's certificate that failed since one went well; 0: the last went well, or none was due {service, issuer}",
+);
+pub const ORDERS: Counter = Counter::new(
+    "proxima_acme_orders_total",
+    "Orders of certificates that came to an end: obtained or failed {service, issuer, result}",
+);
 pub const FIRST_BYTE: Histogram = Histogram::new(
     "proxima_first_byte_seconds",
     "From a request's head to the first byte of its response {service, region of the backend}",
@@ -280,7 +292,9 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 33] = [
+pub(super) const GAUGES: [Gauge; 35] = [
+    SERVICE_CERTIFICATE,
+    ORDER_FAILURES,
     BUILD_INFO,
     START_TIME,
     DRAINED,
@@ -317,7 +331,7 @@ pub(super) const GAUGES: [Gauge; 33] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 53] = [
+pub(super) const COUNTERS: [Counter; 54] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -365,6 +379,7 @@ pub(super) const COUNTERS: [Counter; 53] = [
     SERVICE_SHED,
     SERVICE_HANDSHAKES,
     SERVICE_HANDSHAKE_FAILURES,
+    ORDERS,
     CATCHMENT_ASKED,
     CATCHMENT_DIVERTED,
     CATCHMENT_CARRIED,

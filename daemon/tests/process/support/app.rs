@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread::{self, JoinHandle},
     time::Duration,
@@ -82,9 +82,9 @@ impl App {
         Self::start(name, true, &[])
     }
 
-    /// An app that serves at an address that no other has, so that routes may tell it from others.
-    pub(crate) fn apart(name: &'static str) -> Self {
-        Self::start_at(Port::reserve_apart(), name, true, &[])
+    /// An app that serves at this address of the host, so that routes may tell it from others.
+    pub(crate) fn at(address: IpAddr, name: &'static str) -> Self {
+        Self::start_at(Port::reserve_at(address).unwrap(), name, true, &[])
     }
 
     /// An app that leaves probes without an answer until [`App::answer_probes`].

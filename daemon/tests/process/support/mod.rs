@@ -5,6 +5,8 @@ mod bgp;
 mod client;
 mod daemon;
 mod load;
+mod network;
+mod pebble;
 mod pop;
 mod port;
 mod record;
@@ -26,6 +28,8 @@ pub(crate) use self::{
     client::{Client, exchange, get},
     daemon::Daemon,
     load::Load,
+    network::{inside, ip},
+    pebble::{Manner as PebbleManner, Pebble},
     pop::Pop,
     port::Port,
     record::Record,

@@ -80,16 +80,19 @@ pub(super) fn oha(
         .args(["-c", &connections.to_string(), "-p", &streams.to_string(), "-z", &format!("{seconds}s")])
         .arg(url);
     let text = printed(&mut command)?;
-    of_oha(&text).with_context(|| format!("oha printed:\n{text}"))
+    of_oha(&text, seconds).with_context(|| format!("oha printed:\n{text}"))
 }
 
-/// None when a request was answered with anything but 200.
-fn of_oha(text: &str) -> Option<Load> {
+/// None when a request failed, or was answered with anything but 200. The rate that oha prints is one over the time that it
+/// waited for the ends of its connections, too.
+fn of_oha(text: &str, seconds: u32) -> Option<Load> {
+    const CUT: &str = "aborted due to deadline";
     let report: Value = serde_json::from_str(text).ok()?;
     let codes = report.get("statusCodeDistribution")?.as_object()?;
+    let errors = report.get("errorDistribution")?.as_object()?;
     let requests = codes.get("200")?.as_u64()?;
-    let rate = report.get("summary")?.get("requestsPerSec")?.as_f64()?;
-    (codes.len() == 1).then_some(Load { requests, rate })
+    let is_good = codes.len() == 1 && errors.keys().all(|error| error == CUT);
+    is_good.then(|| Load { requests, rate: requests as f64 / f64::from(seconds) })
 }
 
 fn printed(command: &mut Command) -> Result<String> {
@@ -159,9 +162,10 @@ mod tests {
 
     #[test]
     fn figures_are_read_from_what_oha_prints() {
-        let text = r#"{"summary": {"requestsPerSec": 1234.5}, "statusCodeDistribution": {"200": 2469}}"#;
-        assert_eq!(of_oha(text), Some(Load { requests: 2469, rate: 1234.5 }));
-        assert_eq!(of_oha(&text.replace("2469}", "2469, \"502\": 1}")), None);
+        let text = r#"{"statusCodeDistribution": {"200": 2469}, "errorDistribution": {"aborted due to deadline": 8}}"#;
+        assert_eq!(of_oha(text, 2), Some(Load { requests: 2469, rate: 1234.5 }));
+        assert_eq!(of_oha(&text.replace("2469}", "2469, \"502\": 1}"), 2), None);
+        assert_eq!(of_oha(&text.replace("aborted due to deadline", "timeout"), 2), None);
     }
 
     #[test]

@@ -8,11 +8,8 @@
 //! A client without credit gets GOAWAY with ENHANCE_YOUR_CALM.
 
 use super::frames::{Frame, kind};
-use crate::stats::Misuse;
+use crate::{http::cancels::Cancels, stats::Misuse};
 
-/// Browsers cancel a page's hundred streams at once.
-const RESETS: u32 = 200;
-const RESETS_PER_SECOND: u32 = 20;
 const CONTROL: u32 = 1000;
 const CONTROL_PER_SECOND: u32 = 100;
 /// Each frame that brings something forward may be answered by updates of two windows, and a PING.
@@ -28,18 +25,18 @@ const REFUSED_STREAM: u32 = 7;
 /// The credit of one connection.
 #[derive(Debug)]
 pub(super) struct Budget {
-    resets: u32,
+    resets: Cancels,
     control: u32,
 }
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self { resets: RESETS, control: CONTROL }
+        Self { resets: Cancels::new(), control: CONTROL }
     }
 
     /// To be called once a second at most.
     pub(super) fn next_second(&mut self) {
-        self.resets = (self.resets + RESETS_PER_SECOND).min(RESETS);
+        self.resets.next_second();
         self.control = (self.control + CONTROL_PER_SECOND).min(CONTROL);
     }
 
@@ -59,7 +56,7 @@ impl Budget {
     /// A frame of ours.
     pub(super) fn sent(&mut self, frame: &Frame) -> Result<(), Misuse> {
         if frame.ends_stream() {
-            self.resets = (self.resets + 1).min(RESETS);
+            self.resets.earn();
         }
         match (frame.kind, frame.code) {
             (
@@ -79,8 +76,7 @@ impl Budget {
     }
 
     fn spend_reset(&mut self) -> Result<(), Misuse> {
-        self.resets = self.resets.checked_sub(1).ok_or(Misuse::RapidReset)?;
-        Ok(())
+        if self.resets.spend() { Ok(()) } else { Err(Misuse::RapidReset) }
     }
 
     fn spend_control(&mut self) -> Result<(), Misuse> {
@@ -99,18 +95,21 @@ mod tests {
 
     const PING: u8 = 6;
 
+    /// What it has of resets at first.
+    fn resets() -> usize {
+        let mut cancels = Cancels::new();
+        (0..10_000).take_while(|_| cancels.spend()).count()
+    }
+
     #[test]
     fn resets_are_paid_for_by_time_and_by_whole_responses() {
         let mut budget = Budget::new();
-        for _ in 0..RESETS {
+        for _ in 0..resets() {
             budget.received(&frame(kind::RST_STREAM)).unwrap();
         }
         assert_eq!(budget.received(&frame(kind::RST_STREAM)), Err(Misuse::RapidReset));
         budget.next_second();
-        for _ in 0..RESETS_PER_SECOND {
-            budget.received(&frame(kind::RST_STREAM)).unwrap();
-        }
-        assert!(budget.received(&frame(kind::RST_STREAM)).is_err());
+        budget.received(&frame(kind::RST_STREAM)).unwrap();
         for _ in 0..10_000 {
             budget.sent(&Frame { flags: END_STREAM, ..frame(kind::DATA) }).unwrap();
             budget.received(&frame(kind::RST_STREAM)).unwrap();
@@ -125,7 +124,7 @@ mod tests {
             budget.sent(&reset(2)).unwrap();
         }
         let provoked = (0..10_000).take_while(|_| budget.sent(&reset(PROTOCOL_ERROR)).is_ok()).count();
-        assert_eq!(provoked, RESETS as usize);
+        assert_eq!(provoked, resets());
     }
 
     #[test]

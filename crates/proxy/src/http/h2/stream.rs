@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{Request, request};
-use proxima_http1::{ConnectionOption, Fault, Method, ResponseHead, write_request, write_response};
+use proxima_http1::{ConnectionOption, Fault, Hop, Method, ResponseHead, write_request, write_response};
 
 use super::Link;
 use crate::{
@@ -31,7 +31,7 @@ pub(super) async fn serve(link: Rc<Link>, request: Request<RecvStream>, respond:
     let to_head = parts.method == http::Method::HEAD;
     let websocket = asks_websocket(&parts).then(Handshake::new);
     let (sending, held) = (None, Bytes::new());
-    let mut stream = Stream { link, timer, body, respond, websocket, sending, held, last: false };
+    let mut stream = Stream { link, timer, body, respond, websocket, sending, held, last: false, hop: None };
     let mut scratch = stream.link.worker.scratch.take().unwrap_or_else(Scratch::new);
     stream.exchange(&mut scratch, &parts, to_head).await;
     scratch.give_back(&stream.link.worker);
@@ -57,6 +57,8 @@ struct Stream {
     held: Bytes,
     /// What is held is the end of the response.
     last: bool,
+    /// What is said of this hop in responses, where that is not what is said in those of HTTP/1.1 backends.
+    hop: Option<Hop>,
 }
 
 impl Stream {
@@ -79,12 +81,13 @@ impl Stream {
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
         };
-        if self.websocket.is_some() && upstream.protocol == UpstreamProtocol::Http2 {
+        if self.websocket.is_some() && upstream.protocol != UpstreamProtocol::Http1 {
             return self.refuse(scratch, Fault::Connect, to_head).await;
         }
         scratch.request.clear();
         write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
         scratch.response.clear();
+        self.hop = upstream.protocol.answers_on(&self.link.hop);
         let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
         let Err(stop) = relay.run().await else { return };
         let committed = relay.committed;
@@ -216,7 +219,8 @@ impl Client for Stream {
 
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop> {
         out.clear();
-        write_response(out, head, text, &self.link.hop, ConnectionOption::Omit, false);
+        let hop = self.hop.as_ref().unwrap_or(&self.link.hop);
+        write_response(out, head, text, hop, ConnectionOption::Omit, false);
         let upstream_fault = |_| Stop::Upstream(crate::stats::Reason::Malformed);
         let mut response = translate::response(out).map_err(upstream_fault)?;
         out.clear();

@@ -7,14 +7,15 @@
 //!
 //! All of them are tasks of the connection's worker. What a client may have us hold is bounded by the windows of its
 //! connection (`quic`): a stream is read only as fast as its backend takes what comes. Frames and field sections are the
-//! business of `proxima-http3`.
+//! business of `proxima-http3`. A message on a stream (`message`), and streams in one direction, are the same towards backends
+//! that speak HTTP/3 (`origin`, [`crate::multiplexed`]).
 
+mod message;
 mod stream;
 mod uni;
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashSet,
+    cell::Cell,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
@@ -24,10 +25,12 @@ use std::{
 };
 
 use proxima_http1::Hop;
-use proxima_http3::{Code, Control, GOAWAY_MAX, StreamKind, control_stream, goaway};
+use proxima_http3::{Code, GOAWAY_MAX, control_stream, goaway};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 
-use super::{LINGER, streams::Streams};
+pub(in crate::http) use self::message::{Broken, Next, Receiving, Sending};
+pub(crate) use self::uni::OneWay;
+use super::{LINGER, cancels::Cancels, streams::Streams};
 use crate::{
     entry::{Entry, Open},
     quic::Handshake,
@@ -38,9 +41,6 @@ use crate::{
 
 /// From the word that a GOAWAY will follow to that: requests on their way until then are served.
 const GRACE: Duration = Duration::from_millis(500);
-/// Requests a client may cancel in a row, as RFC 9114 §10.5 has it: browsers cancel a page's hundred at once.
-const CANCELS: u32 = 200;
-const CANCELS_PER_SECOND: u32 = 20;
 /// Control frames that a request earns: clients say, and change, how urgent each is (RFC 9218).
 const CONTROL_PER_REQUEST: u32 = 4;
 
@@ -51,10 +51,8 @@ struct Link {
     counters: Arc<ServiceCounters>,
     hop: Hop,
     connection: Connection,
-    control: RefCell<Control>,
-    /// Streams in one direction that there may be one of.
-    seen: RefCell<HashSet<StreamKind>>,
-    cancels: Cell<u32>,
+    one_way: OneWay,
+    cancels: Cell<Cancels>,
     next_second: Cell<Deadline>,
     streams: Rc<Streams>,
 }
@@ -75,20 +73,20 @@ impl Link {
         let mut cancels = self.cancels.get();
         if timers.is_past(self.next_second.get()) {
             self.next_second.set(timers.deadline(Duration::from_secs(1)));
-            cancels = (cancels + CANCELS_PER_SECOND).min(CANCELS);
+            cancels.next_second();
         }
-        match cancels.checked_sub(1) {
-            Some(left) => self.cancels.set(left),
-            None if self.connection.close_reason().is_none() => {
-                self.counters.misused(Misuse::H3RapidReset);
-                self.connection.close(Code::ExcessiveLoad.into_varint(), b"");
-            }
-            None => {}
+        let is_affordable = cancels.spend();
+        self.cancels.set(cancels);
+        if !is_affordable && self.connection.close_reason().is_none() {
+            self.counters.misused(Misuse::H3RapidReset);
+            self.connection.close(Code::ExcessiveLoad.into_varint(), b"");
         }
     }
 
     fn note_whole(&self) {
-        self.cancels.set((self.cancels.get() + 1).min(CANCELS));
+        let mut cancels = self.cancels.get();
+        cancels.earn();
+        self.cancels.set(cancels);
     }
 }
 
@@ -103,7 +101,15 @@ fn misuse(code: Code) -> Misuse {
     }
 }
 
-trait IntoVarInt {
+/// Reads a stream in one direction.
+async fn read(link: Rc<Link>, mut stream: RecvStream) {
+    let streams = &link.streams;
+    if let Err(code) = link.one_way.read(&mut stream, || streams.wake_connection()).await {
+        link.fail(code);
+    }
+}
+
+pub(crate) trait IntoVarInt {
     fn into_varint(self) -> VarInt;
 }
 
@@ -127,9 +133,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, entry: Rc<Entry>, han
         counters,
         hop,
         connection,
-        control: RefCell::default(),
-        seen: RefCell::default(),
-        cancels: Cell::new(CANCELS),
+        one_way: OneWay::of_client(),
+        cancels: Cell::new(Cancels::new()),
         next_second: Cell::new(Deadline::PAST),
         streams: Streams::new(),
     });
@@ -185,7 +190,7 @@ impl Driver {
             match self.next().await {
                 Event::Request(send, receive) => self.start(send, receive),
                 Event::Uni(stream) => {
-                    tokio::task::spawn_local(uni::serve(self.link.clone(), stream));
+                    tokio::task::spawn_local(read(self.link.clone(), stream));
                 }
                 Event::End => return,
             }
@@ -254,6 +259,10 @@ impl Driver {
     fn watch(&mut self) {
         let is_active = self.link.streams.are_active();
         match self.state {
+            // RFC 9114 §5.2: the client has left, and waits for nothing.
+            State::Busy | State::Resting if !is_active && self.link.one_way.goaway().is_some() => {
+                self.enter(State::Ending);
+            }
             State::Busy if !is_active => self.enter(State::Resting),
             State::Resting if is_active => self.enter(State::Busy),
             State::Left if !is_active => self.enter(State::Ending),
@@ -298,7 +307,7 @@ impl Driver {
             return;
         }
         self.next_stream = self.next_stream.max(id + 4);
-        self.link.control.borrow_mut().earn(CONTROL_PER_REQUEST);
+        self.link.one_way.earn(CONTROL_PER_REQUEST);
         let active = self.link.streams.begin();
         let link = self.link.clone();
         tokio::task::spawn_local(async move {

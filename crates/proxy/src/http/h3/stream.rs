@@ -2,21 +2,19 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use proxima_http1::{
-    ConnectionOption, Fault, Method, ResponseHead, check_trailers, write_request, write_response,
-};
-use proxima_http3::{
-    Code, Content, Event, Frames, MAX_TEXT, RequestText, Wrong, data_header, trailer_text, write_trailers,
-};
+use proxima_http1::{ConnectionOption, Fault, Hop, Method, ResponseHead, write_request, write_response};
+use proxima_http3::{Code, Content, Event, MAX_TEXT, RequestText, Wrong};
 use quinn::{RecvStream, SendStream};
 
-use super::{IntoVarInt, Link};
+use super::{
+    Link,
+    message::{Broken, Next, Receiving, Sending},
+};
 use crate::{
     http::{
         Answer, LINGER, Scratch,
@@ -27,19 +25,13 @@ use crate::{
     timer::Timer,
 };
 
-/// What is read at once, and passed on as one piece.
-const PIECE: usize = 16 * 1024;
-
 /// Serves one request.
 pub(super) async fn serve(link: Rc<Link>, send: SendStream, receive: RecvStream) {
     let timer = poll_fn(|cx| Poll::Ready(link.worker.timers.timer(cx))).await;
     let worker = link.worker.clone();
-    let mut stream = Stream {
-        link,
-        timer,
-        body: Body { receive, frames: Frames::default(), chunk: Bytes::new(), ahead: None, left: None },
-        send: Sending { send, pieces: Vec::new(), ends: false, is_done: false, stopped: None },
-    };
+    let counters = link.counters.clone();
+    let body = Receiving::request(receive, counters.clone());
+    let mut stream = Stream { link, timer, body, send: Sending::response(send, counters), hop: None };
     let mut scratch = worker.scratch.take().unwrap_or_else(Scratch::new);
     stream.exchange(&mut scratch).await;
     scratch.give_back(&worker);
@@ -49,141 +41,10 @@ pub(super) async fn serve(link: Rc<Link>, send: SendStream, receive: RecvStream)
 struct Stream {
     link: Rc<Link>,
     timer: Timer,
-    body: Body,
+    body: Receiving,
     send: Sending,
-}
-
-/// From the client.
-struct Body {
-    receive: RecvStream,
-    frames: Frames,
-    /// Read, and not yet taken apart.
-    chunk: Bytes,
-    /// Taken apart, and not yet asked for.
-    ahead: Option<Next>,
-    /// What has to come of the content, if the head said how long it is.
-    left: Option<u64>,
-}
-
-/// What a stream goes on with.
-enum Next {
-    Event(Event),
-    End,
-}
-
-/// Why it does not.
-enum Broken {
-    Wrong(Wrong),
-    /// The client has reset it, or the connection is gone.
-    Gone,
-}
-
-impl From<Wrong> for Broken {
-    fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
-    }
-}
-
-/// To the client. Dropped before its end, it is reset: never a clean end for a response that is not whole.
-struct Sending {
-    send: SendStream,
-    /// Wait for the client's window.
-    pieces: Vec<Bytes>,
-    /// Nothing follows them.
-    ends: bool,
-    /// It is ended, or reset.
-    is_done: bool,
-    /// Ready when the client wants no more; made when first asked for.
-    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
-}
-
-impl Body {
-    fn poll_next(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Result<Next, Broken>> {
-        if let Some(next) = self.ahead.take() {
-            return Poll::Ready(Ok(next));
-        }
-        loop {
-            if let Some(event) = self.frames.take(&mut self.chunk)? {
-                return Poll::Ready(Ok(Next::Event(event)));
-            }
-            match ready!(pin!(self.receive.read_chunk(PIECE, true)).poll(cx)) {
-                Ok(Some(chunk)) => {
-                    link.counters.bytes_in.add(chunk.bytes.len() as u64);
-                    self.chunk = chunk.bytes;
-                }
-                Ok(None) => {
-                    self.frames.end()?;
-                    return Poll::Ready(Ok(Next::End));
-                }
-                Err(_) => return Poll::Ready(Err(Broken::Gone)),
-            }
-        }
-    }
-
-    /// Looks at what comes next without taking it. Pending if nothing is there yet.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Result<&Next, Broken>> {
-        let next = ready!(self.poll_next(cx, link))?;
-        Poll::Ready(Ok(self.ahead.insert(next)))
-    }
-
-    /// RFC 9114 §4.1.2: content is as long as the head said.
-    fn note_content(&mut self, count: usize) -> Result<(), Fault> {
-        match &mut self.left {
-            None => Ok(()),
-            Some(left) => {
-                *left = left.checked_sub(count as u64).ok_or(Fault::LengthMismatch)?;
-                Ok(())
-            }
-        }
-    }
-
-    fn check_end(&self) -> Result<(), Fault> {
-        if self.left.is_some_and(|left| left > 0) { Err(Fault::LengthMismatch) } else { Ok(()) }
-    }
-}
-
-impl Sending {
-    fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Result<(), Stop>> {
-        while !self.pieces.is_empty() {
-            let written = ready!(pin!(self.send.write_chunks(&mut self.pieces)).poll(cx));
-            match written {
-                Ok(written) => {
-                    link.counters.bytes_out.add(written.bytes as u64);
-                    self.pieces.drain(..written.chunks);
-                }
-                Err(_) => return Poll::Ready(Err(Stop::ClientGone)),
-            }
-        }
-        if self.ends && !self.is_done {
-            self.is_done = true;
-            if self.send.finish().is_err() {
-                return Poll::Ready(Err(Stop::ClientGone));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let send = &self.send;
-        let stopped = self.stopped.get_or_insert_with(|| {
-            let stopped = send.stopped();
-            Box::pin(async move { drop(stopped.await) })
-        });
-        stopped.as_mut().poll(cx)
-    }
-
-    fn reset(&mut self, code: Code) {
-        if !std::mem::replace(&mut self.is_done, true) {
-            // It fails only on a stream that is closed.
-            let _ = self.send.reset(code.into_varint());
-        }
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.reset(Code::InternalError);
-    }
+    /// What is said of this hop in responses, where that is not what is said in those of HTTP/1.1 backends.
+    hop: Option<Hop>,
 }
 
 /// What the head of a request leaves to do.
@@ -208,13 +69,13 @@ impl Stream {
                 self.stop(broken);
             }
         }
-        // RFC 9114 §4.1: what is left of the request is not wanted. It fails where nothing is left.
-        let _ = self.body.receive.stop(Code::NoError.into_varint());
+        // RFC 9114 §4.1: a response is whole without the rest of its request.
+        self.body.stop(Code::NoError);
     }
 
     /// Reads the head, writes it down as HTTP/1.1 has it, and parses it.
     async fn read_head(&mut self, scratch: &mut Scratch) -> Begun {
-        let section = match self.in_time(Body::poll_next).await {
+        let section = match self.in_time(Receiving::poll_next).await {
             Ok(Next::Event(Event::Section(section))) => section,
             // The frames are in order, and begin with a head.
             Ok(_) => return Begun::Broken(Wrong::Stream(Code::RequestIncomplete).into()),
@@ -223,7 +84,7 @@ impl Stream {
         scratch.response.clear();
         let head = match RequestText::read(&mut scratch.response, &section) {
             Ok(head) => head,
-            Err(Wrong::Request(fault)) => return Begun::Refused(fault),
+            Err(Wrong::Message(fault)) => return Begun::Refused(fault),
             Err(wrong) => return Begun::Broken(wrong.into()),
         };
         let content = match self.content(&head).await {
@@ -252,7 +113,7 @@ impl Stream {
     async fn content(&mut self, head: &RequestText) -> Result<Content, Begun> {
         let waits = head.is_better_known_whole();
         let is_end = self
-            .in_time(|body, cx, link| match body.poll_ahead(cx, link) {
+            .in_time(|body, cx| match body.poll_ahead(cx) {
                 Poll::Ready(next) => Poll::Ready(next.map(|next| matches!(next, Next::End))),
                 Poll::Pending if waits => Poll::Pending,
                 Poll::Pending => Poll::Ready(Ok(false)),
@@ -264,12 +125,12 @@ impl Stream {
     /// What `poll` gives, unless the client takes too long.
     async fn in_time<T>(
         &mut self,
-        mut poll: impl FnMut(&mut Body, &mut Context<'_>, &Link) -> Poll<Result<T, Broken>>,
+        mut poll: impl FnMut(&mut Receiving, &mut Context<'_>) -> Poll<Result<T, Broken>>,
     ) -> Result<T, Begun> {
-        let Self { link, timer, body, .. } = self;
-        poll_fn(|cx| match poll(body, cx, link) {
+        let Self { timer, body, .. } = self;
+        poll_fn(|cx| match poll(body, cx) {
             Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
-            Poll::Ready(Err(Broken::Wrong(Wrong::Request(fault)))) => Poll::Ready(Err(Begun::Refused(fault))),
+            Poll::Ready(Err(Broken::Wrong(Wrong::Message(fault)))) => Poll::Ready(Err(Begun::Refused(fault))),
             Poll::Ready(Err(broken)) => Poll::Ready(Err(Begun::Broken(broken))),
             Poll::Pending if timer.has_expired() => Poll::Ready(Err(Begun::Slow)),
             Poll::Pending => Poll::Pending,
@@ -296,6 +157,7 @@ impl Stream {
         scratch.request.clear();
         write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
         scratch.response.clear();
+        self.hop = upstream.protocol.answers_on(&self.link.hop);
         let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
         let Err(stop) = relay.run().await else { return self.link.note_whole() };
         let committed = relay.committed;
@@ -313,10 +175,10 @@ impl Stream {
     /// Ends the stream, or the connection, for what was wrong. What the exchange stops for.
     fn stop(&mut self, broken: Broken) -> Stop {
         match broken {
-            Broken::Wrong(Wrong::Request(fault)) => return Stop::ClientFault(fault),
+            Broken::Wrong(Wrong::Message(fault)) => return Stop::ClientFault(fault),
             Broken::Wrong(Wrong::Connection(code)) => self.link.fail(code),
             Broken::Wrong(Wrong::Stream(code)) => self.send.reset(code),
-            Broken::Gone => self.link.note_cancel(),
+            Broken::Reset(_) | Broken::Lost => self.link.note_cancel(),
         }
         Stop::ClientGone
     }
@@ -339,14 +201,13 @@ impl Stream {
         let text = Bytes::from(text);
         let mut frame = Vec::new();
         proxima_http3::write_response(&mut frame, &text[..length]);
-        self.send.pieces.push(frame.into());
-        self.send.ends = to_head;
+        self.send.head(frame, to_head);
         if !to_head {
-            self.data(&mut Vec::new(), text.slice(length..), true);
+            self.send.data(text.slice(length..), true);
         }
         self.timer.arm_after(LINGER);
-        let Self { link, timer, send, .. } = self;
-        let sent = poll_fn(|cx| match send.poll_flush(cx, link) {
+        let Self { timer, send, .. } = self;
+        let sent = poll_fn(|cx| match send.poll_flush(cx) {
             Poll::Pending if timer.has_expired() => Poll::Ready(false),
             polled => polled.map(|sent| sent.is_ok()),
         })
@@ -363,80 +224,39 @@ impl Client for Stream {
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<Piece, Stop>> {
-        let next = match ready!(self.body.poll_next(cx, &self.link)) {
-            Ok(next) => next,
-            Err(broken) => return Poll::Ready(Err(self.stop(broken))),
-        };
-        let piece = match next {
-            Next::Event(Event::Data(bytes)) => {
-                self.body.note_content(bytes.len()).map_err(Stop::ClientFault)?;
-                let last = match self.body.poll_ahead(cx, &self.link) {
-                    Poll::Ready(Ok(Next::End)) => true,
-                    Poll::Ready(Ok(Next::Event(_))) | Poll::Pending => false,
-                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(self.stop(broken))),
-                };
-                if last {
-                    self.body.check_end().map_err(Stop::ClientFault)?;
-                }
-                Piece::Data { bytes, last }
-            }
-            Next::Event(Event::Section(section)) => {
-                self.body.check_end().map_err(Stop::ClientFault)?;
-                let mut text = Vec::new();
-                if let Err(wrong) = trailer_text(&mut text, &section) {
-                    return Poll::Ready(Err(self.stop(wrong.into())));
-                }
-                check_trailers(&text).map_err(Stop::ClientFault)?;
-                Piece::Trailers(text.into())
-            }
-            Next::End => {
-                self.body.check_end().map_err(Stop::ClientFault)?;
-                Piece::End
-            }
-        };
-        Poll::Ready(Ok(piece))
+        self.body.poll_piece(cx).map_err(|broken| self.stop(broken))
     }
 
     /// What was read is what opens the client's window.
     fn passed_on(&mut self, _count: usize) {}
 
     fn poll_ready(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<(), Stop>> {
-        self.send.poll_flush(cx, &self.link)
+        self.send.poll_flush(cx).map_err(|_| Stop::ClientGone)
     }
 
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop> {
         out.clear();
-        write_response(out, head, text, &self.link.hop, ConnectionOption::Omit, false);
+        let hop = self.hop.as_ref().unwrap_or(&self.link.hop);
+        write_response(out, head, text, hop, ConnectionOption::Omit, false);
         let mut frame = Vec::with_capacity(out.len());
         if !proxima_http3::write_response(&mut frame, out) {
             return Err(Stop::Upstream(Reason::Malformed));
         }
-        self.send.pieces.push(frame.into());
-        self.send.ends = last;
+        self.send.head(frame, last);
         out.clear();
         Ok(())
     }
 
     fn data(&mut self, _out: &mut Vec<u8>, bytes: Bytes, last: bool) {
-        if !bytes.is_empty() {
-            let mut header = Vec::with_capacity(9);
-            data_header(&mut header, bytes.len());
-            self.send.pieces.extend([header.into(), bytes]);
-        }
-        self.send.ends = last;
+        self.send.data(bytes, last);
     }
 
     fn end(&mut self, _out: &mut Vec<u8>, trailers: &[u8]) -> Result<(), Stop> {
-        if !trailers.is_empty() {
-            let mut frame = Vec::new();
-            write_trailers(&mut frame, trailers);
-            self.send.pieces.push(frame.into());
-        }
-        self.send.ends = true;
+        self.send.end(trailers);
         Ok(())
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<()> {
-        if self.send.is_done { Poll::Pending } else { self.send.poll_stopped(cx) }
+        if self.send.is_done() { Poll::Pending } else { self.send.poll_stopped(cx) }
     }
 }

@@ -3,19 +3,23 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
-use http::{Request, response};
+use h2::{
+    Reason, RecvStream, SendStream,
+    client::{ResponseFuture, SendRequest},
+};
+use http::response;
 use proxima_http1::{Fault, Framing, Method};
 
-use super::{Incoming, Origin, Wrong};
+use super::{Incoming, Multiplexing, Origin, Unbegun, Wrong};
 use crate::{
+    backend::Backend,
     buffer::Buffer,
     http::{
         Scratch,
         relay::Piece,
         translate::{self, MAX_TEXT},
     },
-    multiplexed::Place,
+    multiplexed::{Http2Link, Place},
 };
 
 pub(in crate::http) struct Http2 {
@@ -32,16 +36,22 @@ pub(in crate::http) struct Http2 {
     head: Vec<u8>,
     /// What is to come of a body whose length is known.
     left: Option<u64>,
-    place: Place,
+    place: Place<Http2Link>,
 }
 
-impl Http2 {
-    /// Sends the head of `request`; `last` when it has no body.
-    ///
-    /// # Errors
-    /// When the connection takes no more: the backend has seen nothing of it.
-    pub(in crate::http) fn begin(place: Place, request: Request<()>, last: bool) -> Result<Self, h2::Error> {
-        let (response, sending) = place.sender().send_request(request, last)?;
+impl Multiplexing for Http2 {
+    type Link = Http2Link;
+
+    fn begin(
+        place: Place<Http2Link>,
+        mut stream: SendRequest<Bytes>,
+        request: &[u8],
+        backend: &Backend,
+        last: bool,
+    ) -> Result<Self, Unbegun> {
+        let request = translate::request(request, backend.scheme(), backend.address);
+        let request = request.map_err(Unbegun::Fault)?;
+        let (response, sending) = stream.send_request(request, last).map_err(|_| Unbegun::Refused)?;
         Ok(Self {
             response,
             sending,
@@ -55,11 +65,12 @@ impl Http2 {
         })
     }
 
-    /// Streams were on the connection before this one.
-    pub(in crate::http) fn is_reused(&self) -> bool {
+    fn is_reused(&self) -> bool {
         self.place.is_used
     }
+}
 
+impl Http2 {
     fn poll_next_head(
         &mut self,
         cx: &mut Context<'_>,

@@ -2,15 +2,20 @@
 
 mod http1;
 mod http2;
+mod http3;
 
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use proxima_http1::{Fault, Method};
 
-pub(super) use self::{http1::Http1, http2::Http2};
+pub(super) use self::{http1::Http1, http2::Http2, http3::Http3};
 use super::{Scratch, relay::Piece};
-use crate::buffer::Buffer;
+use crate::{
+    backend::Backend,
+    buffer::Buffer,
+    multiplexed::{Link, Place},
+};
 
 /// What comes from a backend.
 pub(super) enum Incoming {
@@ -26,7 +31,7 @@ pub(super) enum Incoming {
 pub(super) enum Wrong {
     /// The connection, or the stream on it, was closed before the response was whole.
     Gone,
-    /// The backend says that it did nothing with the request (RFC 9113 §8.7).
+    /// The backend says that it did nothing with the request (RFC 9113 §8.7, RFC 9114 §5.2).
     Unprocessed,
     /// The response is malformed.
     Malformed(Fault),
@@ -55,4 +60,30 @@ pub(super) trait Origin {
     fn consume_head(&mut self, reply: &mut Buffer);
     /// So many bytes of content are with the client.
     fn passed_on(&mut self, count: usize);
+}
+
+/// One request on a connection that others share.
+pub(super) trait Multiplexing: Origin + Sized {
+    type Link: Link;
+
+    /// Sends the head of a request by `stream`: `request`, which is written for this hop, to `backend`. `last` when nothing
+    /// follows it.
+    fn begin(
+        place: Place<Self::Link>,
+        stream: <Self::Link as Link>::Stream,
+        request: &[u8],
+        backend: &Backend,
+        last: bool,
+    ) -> Result<Self, Unbegun>;
+
+    /// Streams were on the connection before this one.
+    fn is_reused(&self) -> bool;
+}
+
+/// Why a request was not sent.
+pub(super) enum Unbegun {
+    /// It can't be said in this version.
+    Fault(Fault),
+    /// The connection takes no more: the backend has seen nothing of it.
+    Refused,
 }

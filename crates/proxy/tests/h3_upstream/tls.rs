@@ -1,0 +1,73 @@
+//! Whom backends have to be, and who we are to them.
+
+use http::Response;
+use proxima_proxy::{Authorities, Identity, Reason, TlsClient, TlsClientOptions, UpstreamProtocol};
+use quinn::TransportConfig;
+
+use crate::{
+    backend::{Backend, endpoint},
+    common::{Setup, World},
+    pki::{Authority, Issued},
+};
+
+fn tls(authority: &Authority, server_name: Option<&str>, identity: Option<&Identity>) -> TlsClient {
+    let authorities = Authorities::Only(authority.chain());
+    let protocol = UpstreamProtocol::Http3;
+    TlsClient::new(&TlsClientOptions { authorities: &authorities, server_name, protocol, identity }).unwrap()
+}
+
+fn world(backend: &Backend, tls: TlsClient) -> World {
+    let upstream = UpstreamProtocol::Http3;
+    Setup { upstream, backend_tls: Some(tls), ..Setup::http(&[backend.address]) }.start()
+}
+
+fn backend(issued: &Issued, clients: Option<&Authority>) -> Backend {
+    let (endpoint, address) = endpoint(issued, clients, TransportConfig::default());
+    Backend::over(endpoint, address, |_, mut stream| async move {
+        let _ = stream.send_response(Response::new(())).await;
+        let _ = stream.finish().await;
+    })
+}
+
+fn failures(world: &World, reason: Reason) -> u64 {
+    let stats = world.plane.stats();
+    stats.backends.values().next().unwrap().failures.get(&reason).copied().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn backends_have_to_be_who_they_are_said_to_be() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let named = backend(&authority.issue(&["app.internal"]), None);
+    let good = world(&named, tls(&authority, Some("app.internal"), None));
+    assert_eq!(good.client().await.get("/").await.status, 200);
+    for wrong in [
+        tls(&authority, Some("other.internal"), None),
+        tls(&authority, None, None),
+        tls(&other, Some("app.internal"), None),
+    ] {
+        let world = world(&named, wrong);
+        assert_eq!(world.client().await.get("/").await.status, 502);
+        assert_eq!(failures(&world, Reason::Tls), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_ours_is_shown_to_backends_that_ask_for_one() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let asking = backend(&authority.issue(&["127.0.0.1"]), Some(&clients));
+    let identity = clients.issue(&["proxima"]).identity();
+    let known = world(&asking, tls(&authority, None, Some(&identity)));
+    assert_eq!(known.client().await.get("/").await.status, 200);
+    let nobody = world(&asking, tls(&authority, None, None));
+    assert_eq!(nobody.client().await.get("/").await.status, 502);
+}
+
+#[tokio::test]
+async fn connections_after_the_first_go_on_with_its_session() {
+    let authority = Authority::new();
+    let backend = backend(&authority.issue(&["127.0.0.1"]), None);
+    let world = world(&backend, tls(&authority, None, None));
+    assert_eq!(world.client().await.get("/").await.status, 200);
+    assert_eq!(world.client().await.get("/").await.status, 200);
+    assert_eq!(backend.seen(), 1);
+}
