@@ -19,8 +19,8 @@ pub fn handover(input: &[u8]) {
     let Some((snapshot, comes)) = snapshot(input) else { return };
     let now = Instant::now();
     let restart = GracefulRestart {
-        restart_time: Duration::from_secs(120),
-        stale_time: Duration::from_secs(360),
+        restart_time: Duration::from_mins(2),
+        stale_time: Duration::from_mins(6),
         forwarding: false,
     };
     let settings = Settings {
