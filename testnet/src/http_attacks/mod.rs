@@ -331,7 +331,8 @@ protocol = "http"
 [[services.plain.routes]]
 pool = "app"
 [pools.app]
-probe = {{ http = "/healthz" }}
+# The app has the machine to share with all the others, and is not what is attacked.
+probe = {{ http = "/healthz", timeout = "1s", fall = 10 }}
 [[pools.app.backends]]
 name = "app"
 region = "here"
