@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use proxima_http1::Fault;
+use proxima_http1::{Fault, Hop};
 
 use crate::stats::Reason;
 
@@ -57,7 +57,8 @@ impl Answer {
         Self { status, error, details: details.into() }
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>, pop: &str, keep: bool, to_head: bool) {
+    /// `hop` is what is said of this one, `pop` its name there.
+    pub(super) fn write(&self, out: &mut Vec<u8>, hop: &Hop, pop: &str, keep: bool, to_head: bool) {
         use std::io::Write;
 
         let Self { status, error, details } = self;
@@ -71,9 +72,11 @@ impl Answer {
             out,
             "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
              Cache-Control: no-store\r\nProxy-Status: {pop}; error={error}; details=\"{quoted}\"\r\n{retry}{close}\
-             Via: 1.1 {pop}\r\n\r\n"
+             Via: 1.1 {pop}\r\n"
         )
         .expect("a Vec takes everything");
+        out.extend_from_slice(hop.alt_svc());
+        out.extend_from_slice(b"\r\n");
         if !to_head {
             out.extend_from_slice(details.as_bytes());
             out.push(b'\n');
@@ -95,5 +98,27 @@ fn reason_phrase(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_answers_offer_http3_where_it_is_spoken() {
+        let text = |hop: &Hop| {
+            let mut out = Vec::new();
+            Answer::unrouted().write(&mut out, hop, "fra1", true, false);
+            String::from_utf8(out).unwrap()
+        };
+        let hop = Hop::new("fra1", [192, 0, 2, 1].into(), "https");
+        let plain = text(&hop);
+        assert!(plain.starts_with("HTTP/1.1 404 ") && !plain.contains("Alt-Svc"), "{plain}");
+        let offering = text(&hop.with_http3_at(8443));
+        assert!(
+            offering.contains("\r\nVia: 1.1 fra1\r\nAlt-Svc: h3=\":8443\"; ma=86400\r\n\r\n"),
+            "{offering}"
+        );
     }
 }

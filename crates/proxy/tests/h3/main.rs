@@ -13,3 +13,4 @@ mod lifecycle;
 mod programs;
 mod refused;
 mod support;
+mod websockets;
