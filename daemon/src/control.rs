@@ -5,6 +5,7 @@
 //! routes ───┤                           │
 //! speaker ──┤   handle one, then        ├─▶ snapshot (workers)
 //! admin ────┼─▶ settle: transitions, ───┤
+//! acme ─────┤                           │
 //! signals ──┤   desired routes          └─▶ journal (log, metrics, followers)
 //! beats ────┘
 //! ```
@@ -19,6 +20,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use proxima_acme_io::{Acme, AcmeEvent, IssuerConfig};
 use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
@@ -30,6 +32,7 @@ use proxima_types::{Announcement, BackendId, GroupName, Health};
 use tokio::sync::mpsc;
 
 use crate::{
+    acme::Ordering,
     admin::Command,
     attempts::Attempts,
     bfd::BfdSessions,
@@ -49,6 +52,7 @@ use crate::{
     thaw::{self, Gap, Thaw},
     tls::Tls,
     traffic::Traffic,
+    unchecked::Tellings,
     vips::LocalVips,
     watchdog::{Change, Watchdog, WorkerLost},
     words,
@@ -75,6 +79,7 @@ pub(crate) struct Inputs {
     pub(crate) views: mpsc::Receiver<Seen>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
+    pub(crate) acme: mpsc::Receiver<AcmeEvent>,
     pub(crate) signals: Signals,
 }
 
@@ -109,11 +114,13 @@ pub(crate) struct Control {
     pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
     pub(crate) doubt: Doubt,
+    tellings: Tellings,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
     pub(crate) log: LogFilter,
     snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    pub(crate) ordering: Ordering,
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
@@ -142,6 +149,8 @@ pub(crate) struct Parts {
     pub(crate) traffic: Traffic,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) tls: Tls,
+    /// With whom is asked for certificates.
+    pub(crate) acme: (Acme, Vec<IssuerConfig>),
     pub(crate) bfd: BfdSessions,
     pub(crate) prober: ProberHandle,
     pub(crate) via: Arc<ThroughWorkers>,
@@ -164,6 +173,7 @@ impl Control {
             open_files,
             followers,
             mut observers,
+            acme: (acme, issuers),
             vips,
             log,
             supervisor,
@@ -179,10 +189,12 @@ impl Control {
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
         let wall =
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
+        let ordering = Ordering::new(acme, issuers);
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
-            doubt: Doubt::new(&config, prober.checks()),
+            doubt: Doubt::new(now, &config, prober.checks()),
+            tellings: Tellings::default(),
             distances: Distances::new(&config),
             config,
             journal,
@@ -204,6 +216,7 @@ impl Control {
             log,
             snapshot,
             tls,
+            ordering,
             desired: Vec::new(),
             ready: false,
             beats,
@@ -232,6 +245,7 @@ impl Control {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
+        self.tell_missing(&[]);
         loop {
             self.pulse.beat();
             let now = Instant::now();
@@ -269,6 +283,7 @@ impl Control {
                     self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
                     self.reloaded(outcome);
                 }
+                Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
                 () = stop::over(self.stop.as_mut()) => return Ok(End::Stop),
@@ -318,6 +333,7 @@ impl Control {
             self.speaker.release_end_of_rib();
             let after_ms = u64::try_from((now - self.started.0).as_millis()).unwrap_or(u64::MAX);
             self.journal.publish(EventKind::DaemonReady { after_ms });
+            self.ordering.begin(&self.tls);
         }
         if let Some(stop) = &mut self.stop {
             let accepted = stop.accepts();
@@ -380,6 +396,18 @@ impl Control {
         if self.groups.want_scores() {
             self.score(now);
         }
+        self.tell_unchecked(now);
+    }
+
+    /// Whose checks can't be made, and whose can again.
+    fn tell_unchecked(&mut self, now: Instant) {
+        if self.tellings.is_due(now) {
+            let backends = self.config.pools.values().flat_map(|pool| &pool.backends).map(|it| &it.id);
+            let unchecked = |id: &BackendId| Some((id.clone(), self.doubt.unchecked(now, id)?));
+            for event in self.tellings.look(now, backends.filter_map(unchecked).collect()) {
+                self.journal.publish(event);
+            }
+        }
     }
 
     /// Whatever keeps this PoP from serving, whatever its backends do.
@@ -391,7 +419,7 @@ impl Control {
     /// The groups are those of the configuration in force from now on.
     pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
-        self.doubt.reconfigure(config);
+        self.doubt.reconfigure(now, config);
         self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
@@ -410,6 +438,7 @@ impl Control {
     pub(crate) fn serve(&mut self) {
         let mut snapshot = routing::snapshot(&self.config, &self.tls, &self.observed, &self.distances);
         snapshot.probed.extend(self.arriving.iter().map(|(backend, way)| (backend.clone(), way.clone())));
+        snapshot.challenges = self.ordering.challenges();
         self.snapshot.store(Arc::new(snapshot));
     }
 
@@ -443,10 +472,14 @@ impl Control {
         observed.learn(&event);
         let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         match event {
-            ProbeEvent::Verdict { from, to, reason, at, .. } => {
+            ProbeEvent::Verdict { from, to, reason, at, evidence_at, .. } => {
                 self.doubt.decided(&backend);
                 let reason = words::verdict_reason(&reason);
-                Some((at, EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us }))
+                let took = at.saturating_duration_since(evidence_at).as_micros();
+                let detected_in_us = Some(u64::try_from(took).unwrap_or(u64::MAX));
+                let verdict =
+                    EventKind::BackendVerdict { backend, region, from, to, reason, rtt_us, detected_in_us };
+                Some((at, verdict))
             }
             ProbeEvent::Rtt { .. } | ProbeEvent::Share { .. } => None,
         }
@@ -481,8 +514,13 @@ impl Control {
             Command::Peers(reply) => drop(reply.send(self.peers(Instant::now()))),
             Command::Bfd(reply) => drop(reply.send(self.bfd_sessions(Instant::now()))),
             Command::Peer(peer, verb, reply) => self.command_peer(peer, verb, reply),
-            Command::Backends(reply) => drop(reply.send(self.backends())),
-            Command::Traffic(reply) => drop(reply.send(self.traffic.counts(&self.data_plane))),
+            Command::Backends(reply) => drop(reply.send(self.backends(Instant::now()))),
+            Command::Certificates(reply) => drop(reply.send(self.certificates())),
+            Command::Renew(service, reply) => drop(reply.send(self.renew(&service))),
+            Command::Traffic(reply) => {
+                let counts = self.traffic.counts(Instant::now(), &self.config, &self.data_plane);
+                drop(reply.send(counts));
+            }
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),
@@ -535,7 +573,8 @@ fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Hea
 
 fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Observed {
     let observed = observed.get(backend).copied().unwrap_or_default();
-    Observed { health: doubt.believed(backend, observed.health), ..observed }
+    let unchecked = doubt.is_unchecked(backend);
+    Observed { health: doubt.believed(backend, observed.health), unchecked, ..observed }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

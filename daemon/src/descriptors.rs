@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proxima_config::{Config, Pool, ProbeKind, Protocol, Service, Via};
 
 /// Standard streams, sockets of the admin interface and the metrics endpoint and their clients, netlink, the catchment's
-/// devices, timers and the like, with room to spare.
+/// devices, orders of certificates, timers and the like, with room to spare.
 const BASE: usize = 64;
 /// The standing connection, a probe, a confirming connect, and one being closed.
 const PER_BACKEND: usize = 4;
@@ -15,8 +15,8 @@ const PER_BACKEND: usize = 4;
 const PER_BACKEND_VIA_SERVICE: usize = 2 * PER_BACKEND;
 /// The look for it.
 const PER_NOTICE: usize = 1;
-/// Sixteen programs at once, each with both ends of a pipe and what watches it.
-const PROGRAMS: usize = 16 * 3;
+/// Thirty-two programs at once, each with both ends of a pipe and what watches it.
+const PROGRAMS: usize = 32 * 3;
 /// Listeners and connections under way in both directions.
 const PER_PEER: usize = 8;
 /// The event loop, and a connection that was accepted to be turned away.
@@ -128,9 +128,9 @@ mod tests {
         let reserve = needs.reserve();
         assert_eq!(reserve, 64 + 40 + 16 + 44);
         let more = Needs { notices: 5, has_programs: true, ..needs };
-        assert_eq!(more.reserve(), reserve + 5 + 48);
+        assert_eq!(more.reserve(), reserve + 5 + 96);
         let through = Needs { via_service: 10, ..more };
-        assert_eq!(through.reserve(), reserve + 5 + 48 + 80 + 4, "and a listener for each worker");
+        assert_eq!(through.reserve(), reserve + 5 + 96 + 80 + 4, "and a listener for each worker");
         for (limit, expected) in [(1_048_576, 1_048_412), (1024, 860), (200, 50), (64, 16), (0, 0)] {
             assert_eq!(share(limit, reserve), expected, "of {limit}");
         }

@@ -9,7 +9,7 @@ use proxima_announce::{
     Announcer, AnnouncerConfig, Cap, Damping, Degraded, Group, GroupConfig, GuardConfig, Input, Order,
     Origin, Output, View, WhenDown, Withdrawn,
 };
-use proxima_config::{Backend, Config, Withdrawals};
+use proxima_config::{Backend, Config, Pool, Withdrawals};
 use proxima_health::{Degradation, Member, RegionScore, region_score};
 use proxima_types::{Announcement, BackendId, GroupName, Health, Prefix, ServiceName};
 
@@ -179,10 +179,23 @@ pub(crate) fn scored<'a>(
     behind(config, services).filter(|backend| counts(config, backend)).map(|backend| &backend.id)
 }
 
+/// The same, each with its pool.
+pub(crate) fn behind_scores<'a>(
+    config: &'a Config,
+    services: &'a [ServiceName],
+) -> impl Iterator<Item = (&'a Pool, &'a Backend)> {
+    let of_pool = |pool: &'a Pool| pool.backends.iter().map(move |backend| (pool, backend));
+    pools(config, services).flat_map(of_pool).filter(|(_, backend)| counts(config, backend))
+}
+
 fn behind<'a>(config: &'a Config, services: &'a [ServiceName]) -> impl Iterator<Item = &'a Backend> {
+    pools(config, services).flat_map(|pool| &pool.backends)
+}
+
+fn pools<'a>(config: &'a Config, services: &'a [ServiceName]) -> impl Iterator<Item = &'a Pool> {
     let pools = services.iter().filter_map(|name| config.services.get(name)).flat_map(|it| it.pools());
     let pools: std::collections::BTreeSet<_> = pools.collect();
-    pools.into_iter().flat_map(|pool| &config.pools[pool].backends)
+    pools.into_iter().map(|pool| &config.pools[pool])
 }
 
 fn counts(config: &Config, backend: &Backend) -> bool {
@@ -215,8 +228,9 @@ fn members<'a>(scored: &[(&'a Backend, Observed)]) -> Vec<Member<'a>> {
     let counting =
         scored.iter().filter(|(backend, observed)| is_known(observed) || (!backend.shared && !has_known));
     let member = |(backend, observed): &(&'a Backend, Observed)| {
-        let Observed { health, share, .. } = *observed;
-        Member { backend: &backend.id, weight: backend.weight, health, share, shared: backend.shared }
+        let Observed { health, share, unchecked, .. } = *observed;
+        let (weight, shared) = (backend.weight, backend.shared);
+        Member { backend: &backend.id, weight, health, share, shared, unchecked }
     };
     counting.map(member).collect()
 }

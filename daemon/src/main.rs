@@ -21,6 +21,7 @@
 //! | [`reload`] | reading the configuration again |
 //! | [`bfd`] | BFD with the peers that have it |
 //! | [`neighbours`], [`attempts`] | news of BGP and BFD sessions, and which of them are none |
+//! | [`acme`] | certificates that are ordered, and what proves that their names are ours |
 //! | [`tls`] | certificates, their keys, and those of tickets |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
@@ -30,6 +31,7 @@
 //! | [`admin`], [`metrics_server`] | the servers themselves |
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod acme;
 mod admin;
 mod args;
 mod attempts;
@@ -39,6 +41,7 @@ mod descriptors;
 mod distance;
 mod doubt;
 mod groups;
+mod lacking;
 mod listeners;
 mod metrics_server;
 mod neighbours;
@@ -62,6 +65,7 @@ mod tell;
 mod thaw;
 mod tls;
 mod traffic;
+mod unchecked;
 mod vips;
 mod watchdog;
 mod words;

@@ -113,6 +113,7 @@ async fn refresh(control: &ControlClient, histograms: &mut String) -> Result<(),
     metrics::record_peers(&peers);
     metrics::record_backends(&backends);
     metrics::record_events(&status, &peers, &backends);
+    metrics::record_certificates(&control.certificates().await?);
     Ok(())
 }
 

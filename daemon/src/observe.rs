@@ -7,7 +7,8 @@
 //!
 //! Another PoP announces the group when it is seen to announce each of its prefixes; a route tells its PoP by the mark it bears
 //! ([`Sighting`]). Routes that are looped or lead nowhere from here count as well: PoPs of one AS see each other's routes that
-//! way. What a session had before it was lost (RFC 4724) does not.
+//! way. What a session had before it was lost (RFC 4724) does not; what a refresh (RFC 7313) has not brought again yet does, as
+//! the session that would withdraw it is up.
 //!
 //! Whether a session is complete is asked before the table is, and once more after: what a session that fell in between no
 //! longer has is never taken for a withdrawal.
@@ -19,7 +20,7 @@ use std::{
 
 use futures_util::future::select_all;
 use proxima_announce::{Origin, Sighting, View};
-use proxima_bgp_speaker::{Change, PeerRoute, PeerStatus, SpeakerHandle, State, Unusable, Watch};
+use proxima_bgp_speaker::{Change, PeerRoute, PeerStatus, SpeakerHandle, Stale, State, Unusable, Watch};
 use proxima_config::Config;
 use proxima_types::{Asn, Family, GroupName, LargeCommunity, PeerName, Prefix};
 use tokio::{
@@ -208,7 +209,7 @@ impl Watched {
         let known = |session: &&Session| session.peer == *peer && session.complete.contains(&family);
         sessions.iter().find(known)?;
         let counts = match path.route.unusable {
-            None | Some(Unusable::AsLoop | Unusable::NextHop) => !path.route.stale,
+            None | Some(Unusable::AsLoop | Unusable::NextHop) => path.route.stale != Some(Stale::Restart),
             Some(Unusable::ReflectionLoop | Unusable::Leak) => false,
         };
         let communities = path.route.shared.attributes.large_communities.iter();
@@ -261,7 +262,7 @@ mod tests {
             path_id: 0,
             shared: Arc::new(Shared { attributes, next_hop }),
             received_at: Instant::now(),
-            stale: false,
+            stale: None,
             unusable: None,
         };
         PeerRoute { peer: Some(peer.parse().unwrap()), route }
@@ -315,11 +316,13 @@ mod tests {
     }
 
     #[test]
-    fn only_routes_of_today_from_observing_sessions_count_looped_ones_included() {
+    fn only_routes_of_today_from_observing_sessions_count_looped_and_refreshed_ones_included() {
         let watched = watched(&["203.0.113.0/24"]);
         let sessions = [session("rr1", &[Family::Ipv4]), session("rr2", &[])];
         let mut kept = route("rr1", &[(1, 1)]);
-        kept.route.stale = true;
+        kept.route.stale = Some(Stale::Restart);
+        let mut refreshed = route("rr1", &[(1, 9)]);
+        refreshed.route.stale = Some(Stale::Refresh);
         let unusable = |origin, why| {
             let mut path = route("rr1", &[(1, origin)]);
             path.route.unusable = Some(why);
@@ -334,7 +337,7 @@ mod tests {
             route("rr1", &[]),
             unusable(7, Unusable::AsLoop),
             unusable(8, Unusable::NextHop),
-            route("rr1", &[(1, 9)]),
+            refreshed,
         ];
         let view = watched.view(&sessions, &[(watched.prefixes[0], paths)]);
         assert_eq!(others(&view), ORIGINS.map(|origin| (origin, false)));

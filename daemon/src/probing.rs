@@ -24,6 +24,7 @@ fn target(pool: &Pool, backend: &Backend) -> ProbeTarget {
         kind: probe.kind.clone(),
         interval: probe.interval,
         fast_interval: probe.fast_interval,
+        down_interval: probe.down_interval,
         jitter: Percent::new(probe.jitter).unwrap_or(Settings::JITTER),
         timeout: probe.timeout,
         rise: probe.rise,

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! What takes time is done beside the control task. What needs a restart refuses the file, and then nothing of it is applied: what
-//! runs is always one file, whole. `refuse` says what that is; everything else changes while the daemon runs. Certificates, keys and
-//! ticket keys are read again whatever the file says. What is the same is not touched: no session, no UPDATE, no listener, no
-//! probe, no connection.
+//! runs is always one file, whole. `refuse` says what that is; everything else changes while the daemon runs. Certificates, keys,
+//! ticket keys and the authorities of probes are read again whatever the file says. What is the same is not touched: no session, no
+//! UPDATE, no listener, no probe, no connection.
 //!
 //! New VIPs are there before they are announced; what may be announced at all is widened first and narrowed last. New addresses
 //! are bound, and new backends probed, before anything else changes.
@@ -30,12 +30,13 @@ use std::{
     time::Instant,
 };
 
+use proxima_acme_io::IssuerConfig;
 use proxima_api::{ErrorBody, EventKind, ReloadRequest, Reloaded, Reloads};
 use proxima_bgp_speaker::AllowList;
 use proxima_config::{Changes, Config, ConfigErrors, Part};
 use proxima_health::Percent;
 use proxima_probe::ProbeEvent;
-use proxima_proxy::Prepared;
+use proxima_proxy::{Listener, Prepared};
 use proxima_types::{BackendId, GroupName, Health};
 
 pub(crate) use self::peers::Peers;
@@ -45,9 +46,10 @@ use self::{
     refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
 };
 use crate::{
+    acme,
     admin::{CommandRefusal, Reply},
     control::Control,
-    descriptors, listeners, probing,
+    descriptors, lacking, listeners, probing,
     routing::{self, Observed},
     speaker::{bmp_config, mrt_config},
     tls::Tls,
@@ -74,6 +76,7 @@ pub(crate) struct Plan {
     config: Config,
     peers: Peers,
     tls: Tls,
+    issuers: Vec<IssuerConfig>,
     changes: Reloaded,
     steps: Vec<Step>,
     /// Whether stations or table dumps differ.
@@ -113,8 +116,8 @@ enum Stage {
     Prepared(Box<Plan>, Result<Means, String>),
     /// Whether peers are as planned.
     CarriedOut(Box<Plan>, Means, Result<(), String>),
-    /// The workers serve by it.
-    Served(Box<Reloaded>),
+    /// The workers serve by it; with what was listened on before.
+    Served(Box<Reloaded>, Vec<Listener>),
 }
 
 /// A name's changes in the interface's words.
@@ -168,8 +171,9 @@ impl Control {
                     "the file is sound, but this host can't do what it asks for; all is as it was before";
                 self.give_up(refusal(error, hint), asked);
             }
-            Stage::Served(changes) => {
+            Stage::Served(changes, listened) => {
                 self.supervisor.reloaded(None);
+                listeners::tell(&self.journal, &listened, &self.data_plane.listeners());
                 self.journal.publish(EventKind::Reloaded { changes: changes.clone() });
                 answer(asked, Ok(*changes));
             }
@@ -251,7 +255,7 @@ impl Control {
 
     /// The plan is in force when this returns; the workers have it a moment later.
     fn take_over(&mut self, plan: Plan, means: Means, asked: Asked) {
-        let Plan { config, peers, tls, changes, newcomers, arriving, groups, .. } = plan;
+        let Plan { config, peers, mut tls, issuers, changes, newcomers, arriving, groups, .. } = plan;
         let Means { sockets, findings } = means;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
@@ -263,8 +267,13 @@ impl Control {
         }
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
+        tls.keep_newer(&self.tls);
+        let told = self.tls.missing();
         self.tls = tls;
+        self.ordering.set(issuers, &self.tls);
+        self.tell_missing(&told);
         self.arriving.clear();
+        self.prober.trust().read_again();
         let verdicts = self.take_over_backends(&before, arriving, findings);
         self.distances.reconfigure(&self.config);
         self.followers.follow(&self.config);
@@ -283,13 +292,12 @@ impl Control {
         self.observers.follow(&self.config, &self.speaker);
         self.vips.keep(vips::wanted(&self.config), self.config.drain.withdrawn);
         self.tell_verdicts(verdicts);
-        listeners::tell(&self.journal, &listened, &self.data_plane.listeners());
         let done = self.reloads.clone();
         tokio::spawn(async move {
             if !taking.over().await {
                 tracing::error!("a worker does not take over what a reload has changed");
             }
-            done.send(Outcome { stage: Stage::Served(Box::new(changes)), asked }).await.ok();
+            done.send(Outcome { stage: Stage::Served(Box::new(changes), listened), asked }).await.ok();
         });
     }
 
@@ -369,6 +377,12 @@ impl Control {
         let tls = self.tls.again(&config).map_err(|error| {
             refusal(error.to_string(), "nothing was changed, and the certificates before stay in use")
         })?;
+        let issuers = acme::issuers(&config).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed, and who was asked for certificates is asked on")
+        })?;
+        lacking::check(&config).map_err(|error| {
+            refusal(error.to_string(), "nothing was changed, and the probes before go on")
+        })?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()
@@ -394,12 +408,13 @@ impl Control {
             tls: tls.differing(&self.tls),
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
-        Ok(Plan { config, peers, tls, changes, steps, watchers, newcomers, arriving, groups, force })
+        Ok(Plan { config, peers, tls, issuers, changes, steps, watchers, newcomers, arriving, groups, force })
     }
 }
 
 /// Of a backend that has just been added.
-const NEW: Observed = Observed { health: Health::Unknown, rtt: None, share: Percent::FULL, is_new: true };
+const NEW: Observed =
+    Observed { health: Health::Unknown, rtt: None, share: Percent::FULL, is_new: true, unchecked: false };
 
 impl Observed {
     /// Takes over what a probe has found out.

@@ -11,7 +11,7 @@ use proxima_bgp_speaker::{PeerRoute, PeerStatus};
 use proxima_config::{HttpService, Protocol};
 use proxima_types::Health;
 
-use crate::{control::Control, distance::Why, groups::scored, words};
+use crate::{control::Control, distance::Why, doubt::Unchecked, groups::scored, words};
 
 impl Control {
     pub(crate) fn status(&self, now: Instant) -> api::Status {
@@ -36,7 +36,7 @@ impl Control {
                 total: count(peers.len()),
                 established: count(peers.iter().filter(established).count()),
             },
-            backends: self.backend_counts(),
+            backends: self.backend_counts(now),
             workers: count(self.data_plane.beats().read().count()),
             last_event: self.journal.newest(),
         }
@@ -75,8 +75,11 @@ impl Control {
     /// The backends whose first verdict these services wait for.
     fn undecided(&self, services: &[proxima_types::ServiceName]) -> Vec<proxima_types::BackendId> {
         let scored = scored(&self.config, services);
-        let mut undecided: Vec<_> =
-            scored.filter(|backend| self.believed(backend).health == Health::Unknown).cloned().collect();
+        let is_awaited = |backend: &&proxima_types::BackendId| {
+            let observed = self.believed(backend);
+            observed.health == Health::Unknown && !observed.unchecked
+        };
+        let mut undecided: Vec<_> = scored.filter(is_awaited).cloned().collect();
         undecided.sort_unstable();
         undecided
     }
@@ -106,7 +109,7 @@ impl Control {
         self.observed.get(backend).copied().unwrap_or_default().health
     }
 
-    fn backend_counts(&self) -> api::BackendCounts {
+    fn backend_counts(&self, now: Instant) -> api::BackendCounts {
         let mut counts = api::BackendCounts::default();
         for backend in self.config.pools.values().flat_map(|pool| &pool.backends) {
             *match self.health(&backend.id) {
@@ -114,11 +117,12 @@ impl Control {
                 Health::Down => &mut counts.down,
                 Health::Unknown => &mut counts.unknown,
             } += 1;
+            counts.unchecked += u32::from(self.doubt.unchecked(now, &backend.id).is_some());
         }
         counts
     }
 
-    pub(crate) fn backends(&self) -> api::Backends {
+    pub(crate) fn backends(&self, now: Instant) -> api::Backends {
         let backend = |backend: &proxima_config::Backend| {
             let observed = self.observed.get(&backend.id).copied().unwrap_or_default();
             let verdict = self.verdicts.get(&backend.id);
@@ -139,11 +143,18 @@ impl Control {
                 role: found.role.map(words::server_role),
                 lag_ms: found.lag.map(milliseconds),
                 certificate_ends: found.certificate_ends.map(words::calendar_time),
+                unchecked: self.unchecked(now, &backend.id),
                 distance: self.distance(backend),
             }
         };
         let backends = self.config.pools.values().flat_map(|pool| &pool.backends).map(backend);
         api::Backends { backends: backends.collect() }
+    }
+
+    fn unchecked(&self, now: Instant, backend: &proxima_types::BackendId) -> Option<api::Unchecked> {
+        let Unchecked { since, why } = self.doubt.unchecked(now, backend)?;
+        let why = why.map(|why| why.to_string());
+        Some(api::Unchecked { since: self.wall(since), why, believed: !self.doubt.is_unchecked(backend) })
     }
 
     fn distance(&self, backend: &proxima_config::Backend) -> Option<api::Distance> {

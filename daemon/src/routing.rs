@@ -27,6 +27,8 @@ pub(crate) struct Observed {
     pub(crate) share: Percent,
     /// A reload has added it, and there was no verdict yet: it is no part of a score before.
     pub(crate) is_new: bool,
+    /// Nothing checks it any more. Scores only: requests go by the verdict there was.
+    pub(crate) unchecked: bool,
 }
 
 /// The snapshot for these observations. Routes that share a pool and a fence share their levels.
@@ -71,7 +73,7 @@ pub(crate) fn snapshot(
     let services = services.collect();
     let backends = config.pools.values().flat_map(|pool| &pool.backends);
     let backends = Arc::new(backends.map(|backend| (backend.id.clone(), backend.address)).collect());
-    Snapshot { services, backends, probed: probed(config, tls) }
+    Snapshot { services, backends, probed: probed(config, tls), ..Snapshot::default() }
 }
 
 /// The ways of probes that go through the data plane, by backend.
@@ -123,7 +125,7 @@ fn candidates<'a>(
     distances: &'a Distances,
 ) -> impl Iterator<Item = Candidate> + 'a {
     pool.backends.iter().map(|backend| {
-        let Observed { health, rtt, share, is_new: _ } =
+        let Observed { health, rtt, share, is_new: _, unchecked: _ } =
             observed.get(&backend.id).copied().unwrap_or_default();
         Candidate {
             backend: backend.id.clone(),
@@ -184,6 +186,7 @@ mod tests {
             rtt: Some(Duration::from_millis(millis)),
             share: Percent::FULL,
             is_new: false,
+            unchecked: false,
         };
         up.iter().map(|(id, millis)| (id.parse().unwrap(), observed(*millis))).collect()
     }
@@ -274,7 +277,7 @@ mod tests {
             path_id: 0,
             shared: Arc::new(Shared { attributes, next_hop }),
             received_at: Instant::now(),
-            stale: false,
+            stale: None,
             unusable: None,
         }
     }
@@ -315,5 +318,29 @@ mod tests {
         let config = config("configured");
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         assert_eq!(order(&snapshot(&config, &all), 1), ["app/eu-1", "app/us-1", "app/apac-1"]);
+    }
+    #[test]
+    fn a_reload_takes_another_distance_over_and_keeps_the_routes_to_backends_that_stay() {
+        let by_bgp = config("bgp");
+        let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
+        let mut distances = Distances::new(&by_bgp);
+        let tls = Tls::load(&by_bgp).unwrap();
+        let order = |config: &Config, distances: &Distances| {
+            order(&super::snapshot(config, &tls, &all, distances), 1)
+        };
+        distances.learn([(address("3"), Some(route("10.3.0.0/16", &[65001], |_| {})))]);
+        let by_route = ["app/eu-1", "app/us-1", "app/apac-1"];
+        assert_eq!(order(&by_bgp, &distances), by_route);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(order(&by_bgp, &distances), by_route, "what is known stays known");
+        let by_time = config("rtt");
+        distances.reconfigure(&by_time);
+        assert_eq!(order(&by_time, &distances), ["app/eu-1", "app/apac-1", "app/us-1"]);
+        distances.reconfigure(&by_bgp);
+        assert_eq!(
+            order(&by_bgp, &distances),
+            ["app/eu-1", "app/apac-1", "app/us-1"],
+            "nothing is known yet"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! From the configuration's peers to the speaker's.
 
 use proxima_bgp_speaker::{
-    AllowList, BestPathRules, BmpConfig, Distance, FORGET_AFTER, GracefulRestart, MaxPrefixes, MrtConfig,
-    Password, PeerConfig, Remote, SpeakerConfig,
+    AllowList, BestPathRules, BmpConfig, Distance, FORGET_AFTER, GracefulRestart, LimitAction, MaxPrefixes,
+    MrtConfig, Password, PeerConfig, Remote, SpeakerConfig,
 };
 use proxima_bgp_wire::Role;
 use proxima_config::{Bmp, Config, Mrt, Peer, PrefixAction};
@@ -72,7 +72,11 @@ pub(crate) fn peer_config(peer: &Peer) -> Result<PeerConfig, SecretError> {
         max_prefixes: Some(MaxPrefixes {
             limit: peer.max_prefixes.limit.get(),
             warn_at: peer.max_prefixes.warn_at,
-            warn_only: peer.max_prefixes.action == PrefixAction::Warn,
+            action: match peer.max_prefixes.action {
+                PrefixAction::Close => LimitAction::Close,
+                PrefixAction::Warn => LimitAction::Warn,
+                PrefixAction::Discard => LimitAction::Discard,
+            },
             restart: peer.max_prefixes.restart,
         }),
         password,

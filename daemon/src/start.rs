@@ -1,6 +1,6 @@
 //! Brings the daemon up: everything that can fail fails here, before anything is announced.
 //!
-//! Order: admin socket (another daemon?) → metrics → certificates → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
+//! Order: admin socket (another daemon?) → metrics → certificates → what probes take of this host → VIPs → listeners → catchment → BGP → probes. Nothing is announced before
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use proxima_acme_io::Acme;
 use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_catchment::Key;
 use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
@@ -29,14 +30,16 @@ use tokio::{
 };
 
 use crate::{
+    acme,
     admin::{self, AdminSocket},
     bfd::BfdSessions,
     control::{Control, End, Inputs, Parts},
     descriptors,
     distance::{Distances, Followers},
-    listeners, metrics_server,
+    lacking, listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
+    priority,
     probing::{self, ThroughWorkers},
     pulse::{self, Pulse},
     quic_lb,
@@ -83,6 +86,8 @@ impl Daemon {
             admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
         let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
         let tls = Tls::load(&config)?;
+        let issuers = acme::issuers(&config)?;
+        lacking::check(&config)?;
         let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
         let journal = EventJournal::new(JOURNAL);
 
@@ -131,6 +136,7 @@ impl Daemon {
         let (servers_end, ending) = watch::channel(false);
         let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
         let servers = serve(socket, metrics, &client, &journal, sources, &ending);
+        let (acme, acme_events) = Acme::new(priority::lower);
         let (reloads, reload_outcomes) = mpsc::channel(1);
         let (supervisor, pulse) = (Supervisor::from_env(), Pulse::default());
         let watch = pulse::watch(pulse.clone(), pulse::LIMIT, pulse::end_the_process)
@@ -143,6 +149,7 @@ impl Daemon {
             traffic,
             snapshot,
             tls,
+            acme: (acme, issuers),
             bfd,
             prober,
             via,
@@ -167,6 +174,7 @@ impl Daemon {
             views,
             commands,
             reloads: reload_outcomes,
+            acme: acme_events,
             signals,
         };
         Ok(Self {

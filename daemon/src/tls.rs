@@ -3,6 +3,8 @@
 //! A reload reads every file again, whatever the configuration says. What is the same as before goes on being used, with its
 //! sessions; what is not holds for new handshakes, and no connection is touched.
 
+mod service;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fmt,
@@ -15,13 +17,16 @@ use std::{
 };
 
 use nix::unistd::geteuid;
-use proxima_config::{ClientTls, Config, KeyPair, Pool, Protocol, ServerTls, TlsVersion};
+use proxima_acme_io::Stored;
+use proxima_config::{ClientTls, Config, HttpService, KeyPair, Pool, Protocol, Service};
 use proxima_proxy::{
-    Authorities, Chain, ChainError, Clients, Identity, KeyError, MinVersion, TicketKeys, TicketKeysError,
-    TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
+    Authorities, Chain, ChainError, Identity, KeyError, TicketKeys, TicketKeysError, TlsClient,
+    TlsClientOptions, TlsError, TlsServer,
 };
 use proxima_types::{PoolName, ServiceName};
 
+pub(crate) use self::service::InUse;
+use self::service::{Server, managed_file};
 use crate::routing::spoken;
 
 /// Why there is no TLS.
@@ -48,6 +53,8 @@ pub(crate) enum Wrong {
     Authorities(TlsError),
     #[error(transparent)]
     Tickets(TicketKeysError),
+    #[error("no key in base64url in it; write the HMAC key as the ACME server's operator gave it out")]
+    ExternalKey,
 }
 
 /// The TLS of everything in a configuration.
@@ -55,7 +62,7 @@ pub(crate) enum Wrong {
 pub(crate) struct Tls {
     /// The keys of tickets where no file has them: of this process, for as long as it runs.
     own_tickets: TicketKeys,
-    services: BTreeMap<ServiceName, Loaded<TlsServer>>,
+    services: BTreeMap<ServiceName, Loaded<Server>>,
     pools: BTreeMap<PoolName, Loaded<TlsClient>>,
 }
 
@@ -88,7 +95,8 @@ impl Tls {
                 && let Some(tls) = &http.tls
             {
                 let before = self.services.get(&service.name);
-                services.insert(service.name.clone(), server(&service.name, tls, &self.own_tickets, before)?);
+                let loaded = Server::load(config, &service.name, tls, &self.own_tickets, before)?;
+                services.insert(service.name.clone(), loaded);
             }
         }
         let mut pools = BTreeMap::new();
@@ -107,7 +115,58 @@ impl Tls {
 
     /// What a service is told; `None` where it has no TLS.
     pub(crate) fn server(&self, service: &ServiceName) -> Option<&TlsServer> {
-        self.services.get(service).map(|loaded| &loaded.made)
+        self.services.get(service).map(|loaded| &loaded.made.made)
+    }
+
+    /// Puts a certificate into force that has just been ordered for a service.
+    ///
+    /// # Errors
+    /// When it can't be used; the one before stays.
+    pub(crate) fn renew(
+        &mut self,
+        config: &Config,
+        service: &ServiceName,
+        pem: &str,
+    ) -> Result<InUse, Wrong> {
+        let gone = || Wrong::Read(io::ErrorKind::NotFound.into());
+        let file = config.services.get(service).and_then(|service| ordered_file(config, service));
+        let file = file.ok_or_else(gone)?;
+        let loaded = self.services.get_mut(service).ok_or_else(gone)?;
+        *loaded = loaded.made.renewed(&file, pem)?;
+        self.managed(service).cloned().ok_or_else(gone)
+    }
+
+    /// Takes over those ordered certificates of `now` that have come since this was read.
+    pub(crate) fn keep_newer(&mut self, now: &Self) {
+        for (name, loaded) in &mut self.services {
+            let newer = now.services.get(name).and_then(|now| loaded.made.not_older_than(&now.made));
+            if let Some(newer) = newer {
+                *loaded = newer;
+            }
+        }
+    }
+
+    /// The services without any certificate.
+    pub(crate) fn missing(&self) -> Vec<ServiceName> {
+        let services = self.services.iter().filter(|(_, loaded)| !loaded.made.is_someone());
+        services.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The certificates of a service: those of files, and the one that is ordered.
+    pub(crate) fn in_use(&self, service: &ServiceName) -> (Vec<InUse>, Option<InUse>) {
+        let Some(loaded) = self.services.get(service) else { return (Vec::new(), None) };
+        let (files, managed) = loaded.made.in_use();
+        (files.cloned().collect(), managed.cloned())
+    }
+
+    /// The certificate of a service that is ordered, if it has come.
+    pub(crate) fn managed(&self, service: &ServiceName) -> Option<&InUse> {
+        self.services.get(service)?.made.in_use().1
+    }
+
+    /// The same as whoever orders it wants to know it.
+    pub(crate) fn stored(&self, service: &ServiceName) -> Option<Stored> {
+        self.services.get(service)?.made.stored()
     }
 
     /// What is another than `before`, by its key in the configuration.
@@ -118,48 +177,12 @@ impl Tls {
     }
 }
 
-/// The TLS of a service, or that of before where nothing is another.
-fn server(
-    service: &ServiceName,
-    tls: &ServerTls,
-    own_tickets: &TicketKeys,
-    before: Option<&Loaded<TlsServer>>,
-) -> Result<Loaded<TlsServer>, TlsFileError> {
-    let mut files = Files::new(format!("services.{service}.tls"));
-    let identities =
-        tls.certificates.iter().map(|pair| files.identity(pair)).collect::<Result<Vec<_>, _>>()?;
-    let clients = match &tls.clients {
-        None => Clients::Any,
-        Some(auth) => {
-            let authorities = files.chain(&auth.ca)?;
-            if auth.required { Clients::Required(authorities) } else { Clients::Optional(authorities) }
-        }
-    };
-    let tickets = match &tls.ticket_keys {
-        None => own_tickets.clone(),
-        Some(path) => files.tickets(path)?,
-    };
-    let min_version = match tls.min_version {
-        TlsVersion::Tls12 => MinVersion::Tls12,
-        TlsVersion::Tls13 => MinVersion::Tls13,
-    };
-    let made = TlsServer::new(&TlsServerOptions {
-        service,
-        identities: &identities,
-        min_version,
-        clients: &clients,
-        tickets: &tickets,
-    })
-    .map_err(|error| match &tls.clients {
-        Some(auth) => files.wrong(&auth.ca, Wrong::Authorities(error)),
-        None => TlsFileError::System(error.to_string()),
-    })?;
-    tls.hash(&mut files.digest);
-    let digest = files.digest.finish();
-    Ok(match before {
-        Some(before) if before.digest == digest => before.clone(),
-        _ => Loaded { made, digest },
-    })
+/// Where the certificate is kept that is ordered for a service; `None` where none is.
+pub(crate) fn ordered_file(config: &Config, service: &Service) -> Option<PathBuf> {
+    match &service.protocol {
+        Protocol::Http(HttpService { tls, .. }) => managed_file(config, &service.name, tls.as_ref()?),
+        Protocol::Tcp(_) => None,
+    }
 }
 
 /// The TLS to a pool's backends, or that of before where nothing is another.
@@ -174,7 +197,12 @@ fn client(
         None => Authorities::System,
         Some(path) => Authorities::Only(files.chain(path)?),
     };
-    let identity = tls.identity.as_ref().map(|pair| files.identity(pair)).transpose()?;
+    let identity = tls.identity.as_ref().map(|pair| {
+        let (chain, identity) = files.identity(pair)?;
+        warn_of_dates(&pair.certificate, &chain);
+        Ok::<_, TlsFileError>(identity)
+    });
+    let identity = identity.transpose()?;
     let made = TlsClient::new(&TlsClientOptions {
         authorities: &authorities,
         server_name: tls.server_name.as_deref(),
@@ -205,29 +233,29 @@ fn differing<N: Ord + fmt::Display, T>(
     names.map(|name| format!("{kind}.{name}.tls")).collect()
 }
 
-/// Reads the files of one `tls` table, and takes a digest of them.
-struct Files {
+/// Reads the files of one table, and takes a digest of them.
+pub(crate) struct Files {
     setting: String,
     digest: DefaultHasher,
 }
 
 impl Files {
-    fn new(setting: String) -> Self {
+    pub(crate) fn new(setting: String) -> Self {
         Self { setting, digest: DefaultHasher::new() }
     }
 
-    fn identity(&mut self, pair: &KeyPair) -> Result<Identity, TlsFileError> {
+    fn identity(&mut self, pair: &KeyPair) -> Result<(Chain, Identity), TlsFileError> {
         let KeyPair { certificate, key } = pair;
         let chain = self.chain(certificate)?;
-        warn_of_dates(certificate, &chain);
         let pem = self.secret(key)?;
-        chain.with_key(&pem).map_err(|error| {
+        let identity = chain.clone().with_key(&pem).map_err(|error| {
             let certificate = certificate.clone();
             self.wrong(key, Wrong::Key { certificate, error })
-        })
+        })?;
+        Ok((chain, identity))
     }
 
-    fn chain(&mut self, path: &Path) -> Result<Chain, TlsFileError> {
+    pub(crate) fn chain(&mut self, path: &Path) -> Result<Chain, TlsFileError> {
         let pem = self.read(path, |_| Ok(()))?;
         Chain::from_pem(&pem).map_err(|error| self.wrong(path, Wrong::Chain(error)))
     }
@@ -238,7 +266,7 @@ impl Files {
     }
 
     /// What is in a file that nobody but the daemon may read, or that the service manager has handed over.
-    fn secret(&mut self, path: &Path) -> Result<Vec<u8>, TlsFileError> {
+    pub(crate) fn secret(&mut self, path: &Path) -> Result<Vec<u8>, TlsFileError> {
         let is_credential = env::var_os("CREDENTIALS_DIRECTORY")
             .is_some_and(|directory| !directory.is_empty() && path.starts_with(directory));
         self.read(path, |metadata| {
@@ -267,7 +295,7 @@ impl Files {
         Ok(bytes)
     }
 
-    fn wrong(&self, path: &Path, wrong: Wrong) -> TlsFileError {
+    pub(crate) fn wrong(&self, path: &Path, wrong: Wrong) -> TlsFileError {
         TlsFileError::File { setting: self.setting.clone(), path: path.to_owned(), wrong: Box::new(wrong) }
     }
 }

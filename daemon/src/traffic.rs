@@ -16,7 +16,7 @@ use std::{
 
 use proxima_config::{Config, Pool, Slo};
 use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, PassiveRule, SloWindow};
-use proxima_probe::{Checks, Found, PassiveSender};
+use proxima_probe::{Checks, Found, PassiveSender, Tally};
 use proxima_proxy::{DataPlane, Distress, Served, Stats, TrafficReader};
 use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName};
 
@@ -44,6 +44,15 @@ pub(crate) struct Counts {
     pub(crate) stats: Stats,
     pub(crate) served: BTreeMap<ServiceName, Served>,
     pub(crate) judged: Vec<Judged>,
+    pub(crate) probes: BTreeMap<PoolName, Probed>,
+}
+
+/// What the probes of a pool came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Probed {
+    pub(crate) tally: Tally,
+    /// Since a probe ended of the backend for which that is longest ago.
+    pub(crate) age: Duration,
 }
 
 /// A group's objectives for a service, and what the window holds.
@@ -120,8 +129,19 @@ impl Traffic {
     }
 
     /// Everything there is to tell of traffic.
-    pub(crate) fn counts(&self, data_plane: &DataPlane) -> Counts {
-        Counts { stats: data_plane.stats(), served: data_plane.served(), judged: self.judged() }
+    pub(crate) fn counts(&self, now: Instant, config: &Config, data_plane: &DataPlane) -> Counts {
+        let probes = self.probes(now, config);
+        Counts { stats: data_plane.stats(), served: data_plane.served(), judged: self.judged(), probes }
+    }
+
+    fn probes(&self, now: Instant, config: &Config) -> BTreeMap<PoolName, Probed> {
+        let mut tallies = self.checks.tallies();
+        let probed = |(name, pool): (&PoolName, &Pool)| {
+            let ages = pool.backends.iter().map(|backend| self.checks.age(now, &backend.id));
+            let age = ages.max().unwrap_or_default();
+            (name.clone(), Probed { tally: tallies.remove(name).unwrap_or_default(), age })
+        };
+        config.pools.iter().map(probed).collect()
     }
 
     /// All objectives, by group and service.

@@ -11,8 +11,11 @@
 //! load      open-loop clients: what users see
 //! crowd     a world that is watched, with clients in every region
 //! bfd       a frozen PoP and a busy one, seen by a router
+//! good_peer a peer that has to notice nothing
 //! hostile   a peer that does what it should not
+//! http_attacks clients of HTTP that do harm, beside others
 //! parsing   how ambiguous and unusual requests are read, here and elsewhere
+//! measure   what requests and tokens take through a proxy
 //! table     a full table into this daemon and into others
 //! observe   the wire, the kernel's routes and the fence, seen from outside the daemon
 //! demo      a region fails under load; what its users notice
@@ -33,9 +36,12 @@ pub mod error;
 pub mod faults;
 pub mod figures;
 pub mod flaps;
+mod good_peer;
 pub mod hostile;
+pub mod http_attacks;
 pub mod link;
 pub mod load;
+pub mod measure;
 pub mod netns;
 pub mod observe;
 pub mod parsing;

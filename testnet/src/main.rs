@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use proxima_testnet::{
-    app, bfd, demo, faults, figures, flaps, hostile, parsing, sandbox,
+    app, bfd, demo, faults, figures, flaps, hostile, http_attacks, measure, parsing, sandbox,
     selftest::{self, Selftest},
     table,
     world::{Options, World, WorldSpec},
@@ -39,12 +39,23 @@ enum Command {
     },
     /// Attack the daemon as a hostile peer, beside a good one that must not notice.
     Hostile(hostile::Options),
+    /// Attack the daemon as clients of HTTP that do harm, beside others that must not notice.
+    HttpAttacks(http_attacks::Options),
+    /// Do harm as such a client until the process is ended.
+    #[command(hide = true)]
+    HttpStrike(http_attacks::Strike),
     /// Send ambiguous and unusual requests, and show how this daemon, other proxies and backends read them.
     Parsing(parsing::Options),
     /// Inject faults into a world under load: each with its figures and what must hold.
     Faults(faults::Options),
     /// Let an app flap, and count the UPDATEs that this daemon and ExaBGP's healthcheck make of it.
     Flaps(flaps::Options),
+    /// Measure what requests and tokens take through a proxy, for `cargo xtask bench l7`.
+    Measure {
+        /// What to run.
+        #[command(subcommand)]
+        measurement: measure::Measurement,
+    },
     /// Make one thread stand still until it or this program ends.
     #[command(hide = true)]
     Stall {
@@ -118,6 +129,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let sandbox = sandbox::enter()?;
             runtime()?.block_on(hostile::run(options, &sandbox))?;
         }
+        Command::HttpAttacks(options) => {
+            let sandbox = sandbox::enter()?;
+            runtime()?.block_on(http_attacks::run(options, &sandbox))?;
+        }
+        Command::HttpStrike(options) => runtime()?.block_on(http_attacks::strike(options))?,
         Command::Parsing(options) => {
             let sandbox = sandbox::enter()?;
             parsing::run(&options, &sandbox)?;
@@ -130,6 +146,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let sandbox = sandbox::enter()?;
             return Ok(runtime()?.block_on(flaps::run(options, &sandbox))?);
         }
+        Command::Measure { measurement } => runtime()?.block_on(measure::run(measurement))?,
         Command::Stall { thread } => faults::stall::hold(thread)?,
         Command::Inside { command } => {
             sandbox::enter()?;

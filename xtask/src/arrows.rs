@@ -28,6 +28,7 @@ enum Class {
 }
 
 const MEMBERS: &[(&str, Class)] = &[
+    ("proxima-acme", Class::Pure),
     ("proxima-announce", Class::Pure),
     ("proxima-api", Class::Pure),
     ("proxima-balance", Class::Pure),
@@ -46,6 +47,7 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-residency", Class::Pure),
     ("proxima-types", Class::Pure),
     ("proxima-x509", Class::Pure),
+    ("proxima-acme-io", Class::Driver),
     ("proxima-bfd-io", Class::Driver),
     ("proxima-bgp-speaker", Class::Driver),
     ("proxima-catchment-io", Class::Driver),

@@ -66,10 +66,14 @@ impl Dependency {
 /// What `cargo test` is told to build: the same wherever it is asked, so that nothing is built twice.
 pub(crate) const TESTS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
 
+/// Where it runs; the same as in `deny.toml`. What is for other systems only is never built.
+const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
 /// Asks Cargo for the workspace's metadata.
 pub(crate) fn metadata() -> Result<Metadata> {
     let output = command("metadata")
         .args(["--format-version", "1"])
+        .args(TARGETS.iter().flat_map(|target| ["--filter-platform", target]))
         .stderr(Stdio::inherit())
         .output()
         .context("running cargo metadata")?;

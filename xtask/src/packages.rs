@@ -1,9 +1,9 @@
-//! What the tasks need of Debian and PyPI: which packages, what for, and how they come.
+//! What the tasks need of Debian, PyPI and crates.io: which packages, what for, and how they come.
 
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -89,7 +89,8 @@ const NEEDS: &[Need] = &[
         purpose: "runs clients, and installs other proxies, of PyPI",
         tasks: &[Task::Test, Task::BenchL7],
     },
-    Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::BenchL7] },
+    Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::Test, Task::BenchL7] },
+    Need { program: "chromium", package: "chromium", purpose: "a browser", tasks: &[Task::Test] },
     Need {
         program: "vtysh",
         package: "frr",
@@ -109,6 +110,7 @@ const NEEDS: &[Need] = &[
         purpose: "a router to talk with, and a health check to compare with",
         tasks: &[Task::Test, Task::BenchFlaps],
     },
+    Need { program: "pebble", package: "pebble", purpose: "an ACME server", tasks: &[Task::Test] },
     Need { program: "bgpdump", package: "bgpdump", purpose: "reads MRT files", tasks: &[Task::Test] },
     Need { program: "pmbmpd", package: "pmacct", purpose: "a BMP collector", tasks: &[Task::Test] },
     // Its own programs are not on the path; this one comes with them.
@@ -141,13 +143,50 @@ struct PythonNeed {
 }
 
 /// In an environment of their own, where the tests look for it: `python` in the target directory.
-const PYTHON_NEEDS: &[PythonNeed] =
-    &[PythonNeed { requirement: "aioquic==1.7.2", purpose: "an HTTP/3 client", tasks: &[Task::Test] }];
+const PYTHON_NEEDS: &[PythonNeed] = &[
+    PythonNeed { requirement: "aioquic==1.7.2", purpose: "an HTTP/3 client", tasks: &[Task::Test] },
+    PythonNeed { requirement: "openai==3.51.0", purpose: "a client of LLMs", tasks: &[Task::Test] },
+    PythonNeed { requirement: "httpx2[http2]==2.16.2", purpose: "HTTP/2 for it", tasks: &[Task::Test] },
+    PythonNeed {
+        requirement: "websockets==17.4",
+        purpose: "a WebSocket client and server",
+        tasks: &[Task::Test],
+    },
+    PythonNeed { requirement: "grpcio==1.85.1", purpose: "a gRPC client and server", tasks: &[Task::Test] },
+];
 
 /// Installs what `task` needs and is missing; where that is not allowed, says the command.
 pub(crate) fn ensure(task: Task) -> Result<()> {
     ensure_debian(task)?;
-    ensure_python(task)
+    ensure_python(task)?;
+    if task == Task::Test {
+        ensure_oha()?;
+    }
+    Ok(())
+}
+
+/// oha, an HTTP/3 client, of one version, which Cargo builds into `tools` of the target directory. Its path.
+pub(crate) fn ensure_oha() -> Result<PathBuf> {
+    const VERSION: &str = "1.16.0";
+    let root = cargo::metadata()?.target_directory.join("tools");
+    let installed = fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
+    if !installed.contains(&format!("\"oha {VERSION} (")) {
+        println!("building oha {VERSION} (HTTP/3 load) into {}", root.display());
+        let mut install = Command::new("cargo");
+        install.args([
+            "install",
+            "--quiet",
+            "--locked",
+            "--features",
+            "http3",
+            "--version",
+            VERSION,
+            "oha",
+            "--root",
+        ]);
+        succeeded(install.arg(&root).output(), "cargo install oha", "crates.io has to be reachable")?;
+    }
+    Ok(root.join("bin/oha"))
 }
 
 /// Makes the environment of Python anew where it lacks anything.

@@ -47,6 +47,15 @@ pub(crate) enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Attack the proxy with slow clients, floods over HTTP/2 and QUIC, and heads of a megabyte: nobody else may wait for more than twice as
+    /// long.
+    ///
+    /// All arguments go to `proxima-testnet http-attacks`.
+    HttpAttacks {
+        /// Arguments of `proxima-testnet http-attacks`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Reload certificates, routes and pools a hundred times under load over HTTP/1.1, HTTP/2 and HTTP/3: no request may fail.
     ///
     /// The test of the daemon that `cargo xtask test` runs with fewer; all arguments go to `cargo test`.
@@ -77,6 +86,7 @@ pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
         Soak::Saturate { arguments } => hand_over(Task::Test, &["bfd", "saturate"], arguments),
         Soak::Faults { arguments } => hand_over(Task::Test, &["faults"], arguments),
         Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile", "--connects", "10000"], arguments),
+        Soak::HttpAttacks { arguments } => hand_over(Task::Test, &["http-attacks"], arguments),
         Soak::Reload { arguments } => {
             let mut test = Command::new(env!("CARGO"));
             test.args(["test", "--release", "--package", "proximad", "--test", "process"]).args(arguments);

@@ -87,6 +87,7 @@ pub fn session(choice: u8) -> Negotiated {
         four_octet_as: bit(0),
         extended_messages_receive: bit(1),
         extended_messages_send: bit(1),
+        enhanced_refresh: bit(1),
         extended_next_hop_receive: bit(2),
         extended_next_hop_send: bit(2),
         peer: if bit(3) { PeerKind::Internal } else { PeerKind::External },

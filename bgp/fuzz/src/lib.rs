@@ -15,6 +15,8 @@
 //! | `notification` | the body of a NOTIFICATION | [`bgp`] |
 //! | `bfd` | datagrams, each with when and to which session it comes | [`bfd`] |
 //! | `mrt` | a file | [`dump`] |
+//! | `neighbour` | a hop limit and a kind of source (one octet each), then an ICMPv6 message | [`neighbour`] |
+//! | `handover` | what another process hands over, then what comes on the connection | [`handover`] |
 //! | `http1` | a kind (one octet), then what came on the connection | [`http1`] |
 //! | `http3` | a kind (one octet), then a field section or what came on a stream | [`http3`] |
 //! | `quic_lb` | a configuration (one octet), then a datagram | [`quic_lb`] |
@@ -26,8 +28,10 @@
 pub mod bfd;
 pub mod bgp;
 pub mod dump;
+pub mod handover;
 pub mod http1;
 pub mod http3;
+pub mod neighbour;
 pub mod quic_lb;
 
 /// The reader of MRT files, which is the command line's own and in no library.

@@ -180,6 +180,7 @@ fn source(last: u8) -> PathSource {
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
         local_as: Asn(64512),
         local_router_id: Ipv4Addr::new(192, 0, 2, 254),
+        subnet: None,
         local_role: None,
     }
 }

@@ -135,7 +135,7 @@ impl Paths {
             path_id: node.path_id,
             shared: self.sets.shared(node.shared).clone(),
             received_at: self.time(node.received)?,
-            stale: self.state(node, prefix.family()) == State::Stale,
+            stale: self.peers.life(node.peer(), prefix.family()).stale(node.generation()),
             unusable: node.standing().or((!usable).then_some(Unusable::NextHop)),
         })
     }
@@ -158,8 +158,14 @@ impl Paths {
     pub(crate) fn insert(&mut self, head: &mut u32, incoming: Incoming) -> Inserted {
         let Incoming { peer, family, path_id, shared, received, standing } = incoming;
         let Place { previous, found } = self.place(*head, peer, path_id);
+        let is_full = self.peers.is_full(peer, family);
         let life = self.peers.life_mut(peer, family);
         let origin = Origin::new(peer, life.current(), standing);
+        let is_new = found.is_none_or(|at| life.state(self.nodes[at].generation()) == State::Dead);
+        if is_full && is_new {
+            life.discard();
+            return Inserted::Refused;
+        }
         let Some(at) = found else {
             if *head != NONE && self.paths_of(*head, peer, family) >= MAX_PATHS_PER_PREFIX {
                 return Inserted::Refused;

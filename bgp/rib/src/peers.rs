@@ -9,13 +9,15 @@
 //!                   dead     stale   fresh           kept = 41, oldest = 43, current = 45
 //! ```
 //!
+//! Of the stale ones those before `known` are from before the loss of the session, the others from before a refresh on it.
+//!
 //! Generations are counted in eight bits. Dead ones come free when their paths have been collected.
 
 use std::collections::HashMap;
 
 use proxima_types::Family;
 
-use crate::{Counts, PathSource, PeerId, Unusable, source::index};
+use crate::{Counts, PathSource, PeerId, Stale, Unusable, source::index};
 
 /// The most peers at a time: a path has 22 bits for its peer.
 const MAX_PEERS: usize = 1 << 22;
@@ -31,6 +33,8 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) source: PathSource,
+    /// The most paths of each family that are taken in.
+    limit: usize,
     /// Dropped; it waits for its paths to be collected.
     gone: bool,
     lives: [Life; 2],
@@ -41,11 +45,14 @@ pub(crate) struct Peer {
 pub(crate) struct Life {
     current: u8,
     oldest: u8,
+    /// The oldest that came on the session there is, or would have if it has brought none.
+    known: u8,
     /// The oldest that any path, even a dead one, may have.
     kept: u8,
     fresh: Tally,
     stale: Tally,
     dead: usize,
+    discarded: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,10 +76,11 @@ impl Peers {
             if let Some(peer) = &mut self.slots[*number as usize] {
                 peer.source = source;
                 peer.gone = false;
+                peer.lives.iter_mut().for_each(|life| life.discarded = 0);
             }
             return *number;
         }
-        let peer = Peer { id, source, gone: false, lives: [Life::default(); 2] };
+        let peer = Peer { id, source, limit: usize::MAX, gone: false, lives: [Life::default(); 2] };
         let number = if let Some(number) = self.free.pop() {
             self.slots[number as usize] = Some(peer);
             number
@@ -91,6 +99,19 @@ impl Peers {
 
     pub(crate) fn peer(&self, number: u32) -> &Peer {
         self.slots[number as usize].as_ref().expect("paths and names lead to peers that are here")
+    }
+
+    /// Sets the most paths of each family that are taken in of a peer.
+    pub(crate) fn limit(&mut self, number: u32, most: usize) {
+        if let Some(peer) = &mut self.slots[number as usize] {
+            peer.limit = most;
+        }
+    }
+
+    /// Whether a peer has as many paths of a family as it may.
+    pub(crate) fn is_full(&self, number: u32, family: Family) -> bool {
+        let Peer { limit, lives, .. } = self.peer(number);
+        lives[index(family)].counts().paths >= *limit
     }
 
     pub(crate) fn life(&self, number: u32, family: Family) -> &Life {
@@ -152,6 +173,16 @@ impl Life {
         }
     }
 
+    /// Since what paths of a generation are stale, if they are.
+    pub(crate) fn stale(&self, generation: u8) -> Option<Stale> {
+        let is_known = self.current.wrapping_sub(generation) <= self.current.wrapping_sub(self.known);
+        (self.state(generation) == State::Stale).then_some(if is_known {
+            Stale::Refresh
+        } else {
+            Stale::Restart
+        })
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let Self { fresh, stale, .. } = self;
         Counts {
@@ -159,7 +190,13 @@ impl Life {
             stale: stale.paths,
             loops: fresh.loops + stale.loops,
             leaks: fresh.leaks + stale.leaks,
+            discarded: self.discarded,
         }
+    }
+
+    /// A path was not taken in.
+    pub(crate) fn discard(&mut self) {
+        self.discarded += 1;
     }
 
     /// A fresh path has come.
@@ -187,11 +224,14 @@ impl Life {
     }
 
     /// Begins a generation: what is fresh is stale now.
-    pub(crate) fn mark_stale(&mut self) {
+    pub(crate) fn mark_stale(&mut self, since: Stale) {
         if self.counts().paths == 0 && self.dead == 0 {
             return;
         }
         self.current = self.current.wrapping_add(1);
+        if since == Stale::Restart {
+            self.known = self.current;
+        }
         self.stale = Tally {
             paths: self.stale.paths + self.fresh.paths,
             loops: self.stale.loops + self.fresh.loops,
@@ -204,6 +244,7 @@ impl Life {
     pub(crate) fn sweep(&mut self) -> usize {
         let swept = std::mem::take(&mut self.stale).paths;
         self.oldest = self.current;
+        self.known = self.current;
         self.dead += swept;
         if self.dead == 0 {
             self.kept = self.oldest;
@@ -211,11 +252,13 @@ impl Life {
         swept
     }
 
-    /// The generation of all stale paths once each has been given it, and no dead ones are left.
-    pub(crate) fn join_stale(&mut self) -> u8 {
+    /// All stale paths have been given the generation before the current one, and no dead ones are left. If some were
+    /// from before the loss of the session, all count as such.
+    pub(crate) fn join_stale(&mut self) {
+        let any_lost = self.known != self.oldest;
         self.oldest = self.current.wrapping_sub(1);
+        self.known = if any_lost { self.current } else { self.oldest };
         self.kept = self.oldest;
-        self.oldest
     }
 }
 

@@ -129,7 +129,9 @@ impl Rib {
     }
 
     fn next_hop_usable(&self, node: &Node) -> bool {
-        (self.next_hops.0)(self.paths.sets.shared(node.shared).next_hop)
+        let next_hop = self.paths.sets.shared(node.shared).next_hop;
+        let source = &self.paths.peers.peer(node.peer()).source;
+        source.subnet.is_none_or(|subnet| next_hop.is_on(subnet)) && (self.next_hops.0)(next_hop)
     }
 
     fn candidate<'a>(&'a self, node: &Node, index: usize) -> Candidate<'a> {

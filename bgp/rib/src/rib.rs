@@ -6,7 +6,7 @@ use proxima_bgp_wire::{Attributes, NextHop, Nlri, Update};
 use proxima_types::Family;
 
 use crate::{
-    Applied, BestPathRules, Change, Counts, PathSource, PeerId, Shared, UnknownPeer, Watch,
+    Applied, BestPathRules, Change, Counts, PathSource, PeerId, Shared, Stale, UnknownPeer, Watch,
     key::{AnyKey, Key, V4, V6},
     paths::{Incoming, Inserted, Paths},
     standing,
@@ -87,6 +87,14 @@ impl Rib {
         self.watches.touch_all();
     }
 
+    /// Takes in at most so many paths of each family of the peer from now on; what it has stays. Without limit when absent,
+    /// and until this is called.
+    pub fn limit(&mut self, peer: PeerId, most: Option<u32>) {
+        if let Some(number) = self.paths.peers.number(peer) {
+            self.paths.peers.limit(number, most.map_or(usize::MAX, |most| most as usize));
+        }
+    }
+
     /// Takes an UPDATE in: withdrawals first, so that a prefix in both lists stays.
     pub fn apply(&mut self, now: Instant, peer: PeerId, update: Update) -> Result<Applied, UnknownPeer> {
         let number = self.paths.peers.number(peer).ok_or(UnknownPeer(peer))?;
@@ -162,9 +170,9 @@ impl Rib {
 
     /// Marks all the peer's paths of a family stale (RFC 4724 §4.2, RFC 7313 §4). Those that were stale before stay so:
     /// sweep first where a second restart has to delete them.
-    pub fn mark_stale(&mut self, peer: PeerId, family: Family) {
+    pub fn mark_stale(&mut self, peer: PeerId, family: Family, since: Stale) {
         if let Some(number) = self.paths.peers.number(peer) {
-            self.begin_generation(number, family);
+            self.begin_generation(number, family, since);
             self.watches.touch_all();
         }
     }
@@ -179,7 +187,7 @@ impl Rib {
     /// Removes all paths of a family; returns how many.
     pub fn drop_family(&mut self, peer: PeerId, family: Family) -> usize {
         let Some(number) = self.paths.peers.number(peer) else { return 0 };
-        self.begin_generation(number, family);
+        self.begin_generation(number, family, Stale::Restart);
         self.watches.touch_all();
         self.paths.peers.life_mut(number, family).sweep()
     }
@@ -192,11 +200,11 @@ impl Rib {
         dropped
     }
 
-    fn begin_generation(&mut self, peer: u32, family: Family) {
+    fn begin_generation(&mut self, peer: u32, family: Family, since: Stale) {
         if self.paths.peers.life(peer, family).is_exhausted() {
             self.join_stale(peer, family);
         }
-        self.paths.peers.life_mut(peer, family).mark_stale();
+        self.paths.peers.life_mut(peer, family).mark_stale(since);
     }
 
     /// Makes room for generations: once in 254 of them, if nothing was swept or collected all the while.

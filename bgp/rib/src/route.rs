@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use proxima_bgp_wire::{Attributes, NextHop};
 use proxima_types::Prefix;
 
-use crate::PeerId;
+use crate::{PeerId, Stale};
 
 /// What paths share: one copy in the table, however many paths have it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,8 +29,8 @@ pub struct Route {
     pub shared: Arc<Shared>,
     /// When it came with these attributes, to within a sixteenth of a second.
     pub received_at: Instant,
-    /// It is kept from before the peer's restart or refresh and was not announced again yet (RFC 4724 §4.2, RFC 7313 §4).
-    pub stale: bool,
+    /// It was not announced again yet since that.
+    pub stale: Option<Stale>,
     /// Why it can't be used, if so.
     pub unusable: Option<Unusable>,
 }

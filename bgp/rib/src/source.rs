@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, net::Ipv4Addr};
 
 use proxima_bgp_wire::{PeerKind, Role};
-use proxima_types::{Asn, Family};
+use proxima_types::{Asn, Family, Prefix};
 
 /// A peer by number; whoever runs the sessions gives the numbers out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,8 +30,19 @@ pub struct PathSource {
     pub local_as: Asn,
     /// Our BGP identifier: a loop if a reflected route bears it.
     pub local_router_id: Ipv4Addr,
+    /// The subnet that an external peer shares with us, if it is known: a next hop elsewhere is of no use (RFC 4271 §6.3).
+    pub subnet: Option<Prefix>,
     /// Our role towards this peer, if one is configured (RFC 9234 §3); without one no route is a leak.
     pub local_role: Option<Role>,
+}
+
+/// Since what a path waits to be announced again. It is used as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stale {
+    /// The loss of the session (RFC 4724 §4.2): whether the peer still has it is not known.
+    Restart,
+    /// The beginning of a refresh on the session (RFC 7313 §4): the peer would have withdrawn what it no longer has.
+    Refresh,
 }
 
 /// The peer never was up, or is forgotten.
@@ -50,6 +61,8 @@ pub struct Counts {
     pub loops: usize,
     /// Of them, those that somebody leaked to us (RFC 9234 §5).
     pub leaks: usize,
+    /// Announcements since the session began that were not taken in for [`Rib::limit`](crate::Rib::limit).
+    pub discarded: u64,
 }
 
 /// What became of an UPDATE.
@@ -65,7 +78,7 @@ pub struct Applied {
     pub withdrawn: usize,
     /// Withdrawals of what was not here.
     pub unknown: usize,
-    /// Paths not taken in: the peer already has [`crate::MAX_PATHS_PER_PREFIX`] to that prefix.
+    /// Paths not taken in: the peer already has [`crate::MAX_PATHS_PER_PREFIX`] to that prefix, or as many as it may at all.
     pub refused: usize,
 }
 

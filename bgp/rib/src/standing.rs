@@ -1,37 +1,25 @@
 //! What a path is worth before it is compared: loops (RFC 4271 §9.1.2, RFC 4456 §8) and leaks (RFC 9234 §5).
 
-use proxima_bgp_wire::{Attributes, PeerKind, Role};
+use proxima_bgp_wire::{Attributes, Loops, PeerKind};
 
 use crate::{PathSource, Unusable};
 
 /// Why paths with these attributes from `source` are never used, if so.
 pub(crate) fn judge(attributes: &Attributes, source: &PathSource) -> Option<Unusable> {
-    if attributes.as_path.contains(source.local_as) {
+    let loops = Loops::of(attributes, source.local_as, source.local_router_id);
+    if loops.as_path {
         return Some(Unusable::AsLoop);
     }
     if source.kind == PeerKind::Internal {
-        let rare = &*attributes.rare;
-        if rare.originator_id == Some(source.local_router_id)
-            || rare.cluster_list.contains(&source.local_router_id)
-        {
-            return Some(Unusable::ReflectionLoop);
-        }
-        return None;
+        return loops.by_reflection().then_some(Unusable::ReflectionLoop);
     }
-    let only_to_customer = attributes.only_to_customer?;
-    let leak = match source.local_role? {
-        Role::Provider | Role::RouteServer => true,
-        Role::Peer => only_to_customer != source.asn,
-        Role::Customer | Role::RouteServerClient => false,
-    };
-    leak.then_some(Unusable::Leak)
+    source.local_role?.is_leak(attributes.only_to_customer, source.asn).then_some(Unusable::Leak)
 }
 
 /// Adds ONLY_TO_CUSTOMER to a route from a provider, a peer or a route server that came without (RFC 9234 §5).
 pub(crate) fn mark_only_to_customer(attributes: &mut Attributes, source: &PathSource) {
-    let from_above = matches!(source.local_role, Some(Role::Customer | Role::Peer | Role::RouteServerClient));
-    if from_above && source.kind == PeerKind::External && attributes.only_to_customer.is_none() {
-        attributes.only_to_customer = Some(source.asn);
+    if let Some(role) = source.local_role.filter(|_| source.kind == PeerKind::External) {
+        attributes.only_to_customer = attributes.only_to_customer.or_else(|| role.marks_received(source.asn));
     }
 }
 
@@ -39,7 +27,7 @@ pub(crate) fn mark_only_to_customer(attributes: &mut Attributes, source: &PathSo
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use proxima_bgp_wire::AsPath;
+    use proxima_bgp_wire::{AsPath, Role};
     use proxima_types::Asn;
 
     use super::*;
@@ -52,6 +40,7 @@ mod tests {
             address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
             local_as: Asn(64512),
             local_router_id: Ipv4Addr::new(192, 0, 2, 1),
+            subnet: None,
             local_role,
         }
     }

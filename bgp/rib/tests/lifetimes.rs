@@ -7,7 +7,7 @@ use std::{
 };
 
 use proxima_bgp_rib::{
-    BestPathRules, Counts, MAX_PATHS_PER_PREFIX, Memory, PathSource, PeerId, Rib, UnknownPeer, Watch,
+    BestPathRules, Counts, MAX_PATHS_PER_PREFIX, Memory, PathSource, PeerId, Rib, Stale, UnknownPeer, Watch,
 };
 use proxima_bgp_wire::{AsPath, Attributes, Nlri, PeerKind, Reach, Update};
 use proxima_types::{Asn, Family, Prefix};
@@ -23,6 +23,7 @@ fn source(last: u8) -> PathSource {
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
         local_as: Asn(64512),
         local_router_id: Ipv4Addr::new(192, 0, 2, 254),
+        subnet: None,
         local_role: None,
     }
 }
@@ -59,7 +60,7 @@ fn withdraw(prefix: Prefix) -> Update {
 fn a_route_is_stale_until_it_comes_again_and_swept_if_it_does_not() {
     let (mut rib, now) = (rib(), Instant::now());
     rib.apply(now, PEER, announce(1, [nth(1), nth(2), nth(3)])).unwrap();
-    rib.mark_stale(PEER, Family::Ipv4);
+    rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
     assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 3, stale: 3, ..Counts::default() });
 
     let later = now + Duration::from_secs(5);
@@ -68,11 +69,70 @@ fn a_route_is_stale_until_it_comes_again_and_swept_if_it_does_not() {
     assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 3, stale: 1, ..Counts::default() });
     assert_eq!(rib.best(nth(1)).unwrap().received_at, now, "it has not changed since");
     assert_eq!(rib.best(nth(2)).unwrap().received_at, later);
-    assert!(rib.best(nth(3)).unwrap().stale, "and still in use");
+    assert!(rib.best(nth(3)).unwrap().stale.is_some(), "and still in use");
 
     assert_eq!(rib.sweep_stale(PEER, Family::Ipv4), 1);
     assert_eq!(rib.best(nth(3)), None);
     assert_eq!(rib.counts(PEER, Family::Ipv4).paths, 2);
+}
+
+#[test]
+fn a_refresh_and_the_loss_of_a_session_make_routes_stale_apart() {
+    let (mut rib, now) = (rib(), Instant::now());
+    let stale = |rib: &Rib| [1, 2, 3].map(|n| rib.best(nth(n)).and_then(|route| route.stale));
+    let (restart, refresh) = (Some(Stale::Restart), Some(Stale::Refresh));
+    rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
+    rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
+    rib.apply(now, PEER, announce(1, [nth(2), nth(3)])).unwrap();
+    rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
+    assert_eq!(stale(&rib), [restart, refresh, refresh]);
+    rib.apply(now, PEER, announce(1, [nth(2)])).unwrap();
+    rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
+    assert_eq!(stale(&rib), [restart, refresh, refresh], "begun again before it ended");
+    rib.apply(now, PEER, announce(1, [nth(3)])).unwrap();
+    rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
+    assert_eq!(stale(&rib), [restart; 3], "the session is lost in the middle of it");
+    assert_eq!(rib.sweep_stale(PEER, Family::Ipv4), 3);
+}
+
+#[test]
+fn more_refreshes_than_there_are_generations_do_not_look_like_a_restart() {
+    let (mut rib, now) = (rib(), Instant::now());
+    rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
+    for round in 0..1000 {
+        rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
+        rib.apply(now, PEER, announce(round, [nth(2)])).unwrap();
+        assert_eq!(rib.best(nth(1)).unwrap().stale, Some(Stale::Refresh), "round {round}");
+    }
+}
+
+#[test]
+fn beyond_its_limit_nothing_new_of_a_peer_is_taken_in() {
+    let (mut rib, now) = (rib(), Instant::now());
+    let discarded = |rib: &Rib| rib.counts(PEER, Family::Ipv4).discarded;
+    rib.limit(PEER, Some(2));
+    let applied = rib.apply(now, PEER, announce(1, [nth(1), nth(2), nth(3), nth(4)])).unwrap();
+    assert_eq!((applied.announced, applied.refused, discarded(&rib)), (2, 2, 2));
+    assert_eq!(rib.best(nth(3)), None);
+    // What is there may change, and another peer, and family, has a limit of its own.
+    assert_eq!(rib.apply(now, PEER, announce(2, [nth(1)])).unwrap().replaced, 1);
+    assert_eq!(rib.apply(now, OTHER, announce(1, [nth(3)])).unwrap().announced, 1);
+    let ipv6: Prefix = "2001:db8::/32".parse().unwrap();
+    assert_eq!(rib.apply(now, PEER, announce(1, [ipv6])).unwrap().announced, 1);
+    // Room comes with a withdrawal.
+    rib.apply(now, PEER, withdraw(nth(2))).unwrap();
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().refused, 1);
+    assert_eq!(discarded(&rib), 3);
+    // Stale paths take room; dead ones, collected or not, take none, and do not come back for nothing.
+    rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1), nth(5)])).unwrap().refused, 1);
+    rib.sweep_stale(PEER, Family::Ipv4);
+    let applied = rib.apply(now, PEER, announce(1, [nth(5), nth(3)])).unwrap();
+    assert_eq!((applied.announced, applied.refused), (1, 1), "3 is dead and not collected");
+    rib.peer_up(PEER, source(7));
+    assert_eq!(discarded(&rib), 0, "counted for each session");
+    rib.limit(PEER, None);
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().announced, 2);
 }
 
 #[test]
@@ -81,10 +141,10 @@ fn families_go_stale_and_are_dropped_apart() {
     let ipv6: Prefix = "2001:db8::/32".parse().unwrap();
     rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
     rib.apply(now, PEER, announce(1, [ipv6])).unwrap();
-    rib.mark_stale(PEER, Family::Ipv6);
+    rib.mark_stale(PEER, Family::Ipv6, Stale::Restart);
     assert_eq!(rib.sweep_stale(PEER, Family::Ipv4), 0);
-    assert!(!rib.best(nth(1)).unwrap().stale);
-    assert!(rib.best(ipv6).unwrap().stale);
+    assert_eq!(rib.best(nth(1)).unwrap().stale, None);
+    assert!(rib.best(ipv6).unwrap().stale.is_some());
     assert_eq!(rib.drop_family(PEER, Family::Ipv4), 1);
     assert_eq!((rib.best(nth(1)), rib.best(ipv6).is_some()), (None, true));
 }
@@ -134,10 +194,10 @@ fn more_restarts_than_there_are_generations_confuse_nothing() {
     let (mut rib, now) = (rib(), Instant::now());
     rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
     for round in 0..1000 {
-        rib.mark_stale(PEER, Family::Ipv4);
+        rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
         rib.apply(now, PEER, announce(round, [nth(2)])).unwrap();
-        assert!(rib.best(nth(1)).unwrap().stale, "round {round}");
-        assert!(!rib.best(nth(2)).unwrap().stale, "round {round}");
+        assert!(rib.best(nth(1)).unwrap().stale.is_some(), "round {round}");
+        assert_eq!(rib.best(nth(2)).unwrap().stale, None, "round {round}");
         assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 2, stale: 1, ..Counts::default() });
     }
     assert_eq!(rib.sweep_stale(PEER, Family::Ipv4), 1);

@@ -10,7 +10,7 @@ use std::{
 
 use proptest::prelude::*;
 use proxima_bgp_rib::{
-    Applied, BestPathRules, Counts, PathSource, PeerId, Rib, Route, UnknownPeer, Unusable, Watch,
+    Applied, BestPathRules, Counts, PathSource, PeerId, Rib, Route, Stale, UnknownPeer, Unusable, Watch,
 };
 use proxima_bgp_wire::{AsPath, Attributes, NextHop, Nlri, Origin, PeerKind, Reach, Update};
 use proxima_types::{Asn, Family, Prefix};
@@ -30,6 +30,7 @@ fn source(peer: PeerId) -> PathSource {
         address: address.into(),
         local_as: LOCAL_AS,
         local_router_id: LOCAL_ID,
+        subnet: None,
         local_role: None,
     }
 }
@@ -74,7 +75,7 @@ impl Model {
                     path_id: nlri.path_id,
                     shared: shared.into(),
                     received_at: now,
-                    stale: false,
+                    stale: None,
                     unusable,
                 };
                 match self.position(peer, *nlri) {
@@ -84,7 +85,7 @@ impl Model {
                     }
                     Some(at) if self.routes[at].shared == route.shared => {
                         applied.unchanged += 1;
-                        self.routes[at].stale = false;
+                        self.routes[at].stale = None;
                     }
                     Some(at) => {
                         applied.replaced += 1;
@@ -130,9 +131,10 @@ impl Model {
         };
         Counts {
             paths: of(&|_| true),
-            stale: of(&|route| route.stale),
+            stale: of(&|route| route.stale.is_some()),
             loops: of(&|route| matches!(route.unusable, Some(Unusable::AsLoop | Unusable::ReflectionLoop))),
             leaks: 0,
+            discarded: 0,
         }
     }
 }
@@ -175,7 +177,7 @@ fn preference(route: &Route, rules: &BestPathRules, med: bool) -> impl Ord + use
 enum Op {
     Up(PeerId),
     Apply(PeerId, Update),
-    MarkStale(PeerId, Family),
+    MarkStale(PeerId, Family, Stale),
     Sweep(PeerId, Family),
     DropFamily(PeerId, Family),
     DropPeer(PeerId),
@@ -237,7 +239,8 @@ fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (peer(), updates()).prop_map(|(peer, update)| Op::Apply(peer, update)),
         2 => peer().prop_map(Op::Up),
-        2 => (peer(), family()).prop_map(|(peer, family)| Op::MarkStale(peer, family)),
+        2 => (peer(), family(), prop::sample::select(vec![Stale::Restart, Stale::Refresh]))
+            .prop_map(|(peer, family, since)| Op::MarkStale(peer, family, since)),
         2 => (peer(), family()).prop_map(|(peer, family)| Op::Sweep(peer, family)),
         1 => (peer(), family()).prop_map(|(peer, family)| Op::DropFamily(peer, family)),
         1 => peer().prop_map(Op::DropPeer),
@@ -270,14 +273,19 @@ fn step(rib: &mut Rib, model: &mut Model, now: Instant, op: Op) -> Result<(), Te
             let expected = model.apply(now, peer, &update);
             prop_assert_eq!(rib.apply(now, peer, update), expected);
         }
-        Op::MarkStale(peer, family) => {
-            rib.mark_stale(peer, family);
+        Op::MarkStale(peer, family, since) => {
+            rib.mark_stale(peer, family, since);
             let of = of(peer, family);
-            model.routes.iter_mut().filter(|route| of(route)).for_each(|route| route.stale = true);
+            for route in model.routes.iter_mut().filter(|route| of(route)) {
+                route.stale = route.stale.filter(|_| since == Stale::Refresh).or(Some(since));
+            }
         }
         Op::Sweep(peer, family) => {
             let of = of(peer, family);
-            prop_assert_eq!(rib.sweep_stale(peer, family), model.remove(|route| of(route) && route.stale));
+            prop_assert_eq!(
+                rib.sweep_stale(peer, family),
+                model.remove(|route| of(route) && route.stale.is_some())
+            );
         }
         Op::DropFamily(peer, family) => {
             prop_assert_eq!(rib.drop_family(peer, family), model.remove(of(peer, family)));

@@ -29,6 +29,7 @@ fn external(asn: u32, last: u8) -> PathSource {
         address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
         local_as: LOCAL_AS,
         local_router_id: Ipv4Addr::new(192, 0, 2, 254),
+        subnet: None,
         local_role: None,
     }
 }
@@ -316,5 +317,27 @@ fn every_verdict_has_words_for_people() {
         (Verdict::Unusable(Unusable::NextHop), "its next hop is unusable"),
     ] {
         assert_eq!(verdict.to_string(), words);
+    }
+}
+
+#[test]
+fn a_next_hop_off_the_subnet_that_an_external_peer_shares_is_of_no_use() {
+    let shares = |subnet: &str| PathSource { subnet: Some(subnet.parse().unwrap()), ..external(65001, 1) };
+    let longer = given(B, external(65002, 2), |a| a.as_path = path(&[65002, 65002, 65002, 65010]));
+    for (subnet, next_hop, usable) in [
+        ("10.0.0.0/24", "10.0.0.77", true),
+        ("10.0.0.0/24", "10.0.1.1", false),
+        ("2001:db8:1::/64", "2001:db8:2::1", false),
+        ("2001:db8:1::/64", "fe80::1", true),
+        ("10.0.0.0/24", "2001:db8:2::1", true),
+    ] {
+        let mut near = given(A, shares(subnet), |_| ());
+        near.next_hop = next_hop.parse().unwrap();
+        let expected = if usable {
+            [(A, Verdict::Best), (B, Verdict::Lost(Step::AsPathLength))]
+        } else {
+            [(B, Verdict::Best), (A, Verdict::Unusable(Unusable::NextHop))]
+        };
+        assert_eq!(verdicts(&table(DEFAULT, &[&near, &longer])), expected, "{next_hop} on {subnet}");
     }
 }

@@ -24,7 +24,9 @@ use bytes::{Bytes, BytesMut};
 use proxima_bgp_wire::{Message, Negotiated, NextHop, RefreshKind, RouteRefresh, update};
 use proxima_types::{Community, Family, Prefix, RouteAttributes};
 
-use crate::{Desired, Exportable, Local, Settings, Terms, export, problem::Problem, shared::encoded};
+use crate::{
+    Announced, Desired, Exportable, Local, Settings, Terms, export, problem::Problem, shared::encoded,
+};
 
 /// How many prefixes go into one step: about one message of IPv4 routes, a few of IPv6 ones. A KEEPALIVE never waits
 /// behind more.
@@ -116,7 +118,7 @@ enum Answer {
 #[derive(Debug, Default)]
 pub struct AdjRibOut {
     desired: Desired,
-    sent: BTreeMap<Prefix, Arc<RouteAttributes>>,
+    sent: BTreeMap<Prefix, Sent>,
     channel: Option<Channel>,
     withdrawals: BTreeSet<Prefix>,
     announcements: VecDeque<Group>,
@@ -131,6 +133,15 @@ pub struct AdjRibOut {
     leaving: bool,
     /// What was sent by a predecessor stays until the desired state is complete.
     inherited: bool,
+}
+
+/// A route as the peer holds it.
+#[derive(Debug)]
+struct Sent {
+    /// As it was desired.
+    chosen: Arc<RouteAttributes>,
+    /// As it went out.
+    announced: Arc<Announced>,
 }
 
 /// Routes of one family that share attributes.
@@ -151,9 +162,10 @@ pub(crate) struct Inheritance {
 }
 
 impl AdjRibOut {
-    /// The routes the peer holds from us, in order of prefix.
-    pub fn sent(&self) -> impl Iterator<Item = (Prefix, &Arc<RouteAttributes>)> + '_ {
-        self.sent.iter().map(|(prefix, attributes)| (*prefix, attributes))
+    /// The routes the peer holds from us, as they were sent, in order of prefix. On a session that was handed over they are
+    /// as they would be sent now, until they are.
+    pub fn sent(&self) -> impl Iterator<Item = (Prefix, &Arc<Announced>)> + '_ {
+        self.sent.iter().map(|(prefix, sent)| (*prefix, &sent.announced))
     }
 
     /// How many routes the peer holds from us.
@@ -248,8 +260,9 @@ impl AdjRibOut {
     pub(crate) fn bequeath(&self) -> Inheritance {
         Inheritance {
             sent: self
-                .sent()
-                .map(|(prefix, attributes)| (prefix, RouteAttributes::clone(attributes)))
+                .sent
+                .iter()
+                .map(|(prefix, sent)| (*prefix, RouteAttributes::clone(&sent.chosen)))
                 .collect(),
             end_of_rib_due: self.end_of_rib_due.iter().copied().collect(),
             answers: self.answers.keys().copied().collect(),
@@ -259,9 +272,14 @@ impl AdjRibOut {
     /// Goes on where a predecessor stopped. An answer it had begun begins again.
     pub(crate) fn inherit(&mut self, from: Inheritance, terms: &Terms, local: Local, settings: &Settings) {
         self.close();
-        self.channel = Some(Channel::new(terms, local, settings));
-        self.sent =
-            from.sent.into_iter().map(|(prefix, attributes)| (prefix, Arc::new(attributes))).collect();
+        let channel = Channel::new(terms, local, settings);
+        let inherited = |(prefix, chosen): (Prefix, RouteAttributes)| {
+            let next_hop = channel.next_hops.get(&prefix.family()).copied();
+            let announced = Announced::new(settings, &chosen, next_hop.unwrap_or(local.address.into()));
+            (prefix, Sent { chosen: Arc::new(chosen), announced: Arc::new(announced) })
+        };
+        self.sent = from.sent.into_iter().map(inherited).collect();
+        self.channel = Some(channel);
         self.end_of_rib_due = from.end_of_rib_due.into_iter().collect();
         self.answers = from.answers.into_iter().map(|family| (family, Answer::Due)).collect();
         self.inherited = true;
@@ -292,14 +310,15 @@ impl AdjRibOut {
             }
             let next_hop =
                 *channel.next_hops.get(&family).expect("only families with a next hop are planned");
-            let channel = export::Channel { settings, negotiated: channel.negotiated, next_hop };
+            let announced = Arc::new(Announced::new(settings, &attributes, next_hop));
             let prefixes: Vec<Prefix> = routes.iter().map(|route| route.prefix()).collect();
             let mut buf = BytesMut::new();
-            match export::announce(channel, &attributes, &routes, &mut buf) {
+            match export::announce(&announced, &routes, channel.negotiated, &mut buf) {
                 Ok(messages) => {
                     for prefix in &prefixes {
                         self.refresh.remove(prefix);
-                        self.sent.insert(*prefix, attributes.clone());
+                        let (chosen, announced) = (attributes.clone(), announced.clone());
+                        self.sent.insert(*prefix, Sent { chosen, announced });
                     }
                     let content = UpdateContent::Announced { prefixes, attributes };
                     return Some(UpdateBatch { bytes: buf.freeze(), messages, content });
@@ -395,7 +414,9 @@ impl AdjRibOut {
                 None if self.leaving => about_to_go(chosen),
                 None => chosen.clone(),
             };
-            if self.sent.get(&prefix) == Some(&attributes) && !self.refresh.contains(&prefix) {
+            if self.sent.get(&prefix).is_some_and(|sent| sent.chosen == attributes)
+                && !self.refresh.contains(&prefix)
+            {
                 continue;
             }
             let at = known.unwrap_or_else(|| {

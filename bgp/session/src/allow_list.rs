@@ -49,6 +49,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -70,6 +71,11 @@ impl AllowList {
     /// `prefix` as something that may be announced, when it is listed.
     pub fn exportable(&self, prefix: Prefix) -> Option<Exportable> {
         self.prefixes.contains(&prefix).then_some(Exportable { prefix })
+    }
+
+    /// A listed prefix that `address` is in. A default route is no part of this: all addresses are.
+    pub fn covering(&self, address: IpAddr) -> Option<Prefix> {
+        self.iter().find(|prefix| prefix.length() > 0 && prefix.contains(address))
     }
 
     /// The listed prefixes in order.

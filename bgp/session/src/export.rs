@@ -22,24 +22,31 @@ use proxima_types::{Community, RouteAttributes};
 
 use crate::{Exportable, Settings, roles, settings::LOCAL_PREF};
 
-/// How routes are announced on a session.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Channel<'a> {
-    pub(crate) settings: &'a Settings,
-    pub(crate) negotiated: Negotiated,
-    pub(crate) next_hop: NextHop,
+/// What routes are announced with, on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The path attributes.
+    pub attributes: Attributes,
+    /// The next hop, with the link-local address that goes beside it.
+    pub next_hop: NextHop,
+}
+
+impl Announced {
+    /// What routes with the `chosen` attributes are announced with to a peer.
+    pub(crate) fn new(settings: &Settings, chosen: &RouteAttributes, next_hop: NextHop) -> Self {
+        Self { attributes: path_attributes(settings, chosen), next_hop }
+    }
 }
 
 /// Announces routes of one family and returns how many messages that took.
 pub(crate) fn announce(
-    channel: Channel<'_>,
-    attributes: &RouteAttributes,
+    announced: &Announced,
     routes: &[Exportable],
+    negotiated: Negotiated,
     buf: &mut BytesMut,
 ) -> Result<usize, EncodeError> {
     let prefixes = routes.iter().map(|route| route.prefix());
-    let attributes = path_attributes(channel.settings, attributes);
-    update::announce(&attributes, channel.next_hop, prefixes, channel.negotiated, buf)
+    update::announce(&announced.attributes, announced.next_hop, prefixes, negotiated, buf)
 }
 
 fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes {

@@ -1,9 +1,9 @@
 //! Graceful restart, both ways (RFC 4724, RFC 8538).
 //!
 //! As the one that restarts: every process that starts may be the successor of one that died, and can't know. So for the
-//! restart time after a session's first start its OPENs say that we have restarted (R), and that forwarding went on only
-//! if it is configured to (F). After that a lost connection is no restart: R is clear and F is set, as the data plane
-//! that the routes lead to is still the same.
+//! restart time after the speaker's start its OPENs say that we have restarted (R), and that forwarding went on only if it
+//! is configured to (F). After that a lost connection is no restart, nor is a peer that is new: R is clear and F is set, as
+//! the data plane that the routes lead to is still the same.
 //!
 //! As the helper, with a peer that offers it too:
 //!

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use proxima_types::Family;
+use proxima_types::{Family, Prefix};
 
 use crate::{Desired, Settings};
 
@@ -30,11 +30,13 @@ pub struct Local {
     /// The link-local address of the interface, where the peer is on a subnet shared with us: IPv6 next hops carry it
     /// too (RFC 2545 §3). To be left out where the peer is further away.
     pub link_local: Option<Ipv6Addr>,
+    /// The subnet that an external peer shares with us, where it is known: its next hops are on it (RFC 4271 §6.3).
+    pub subnet: Option<Prefix>,
 }
 
 impl From<IpAddr> for Local {
     fn from(address: IpAddr) -> Self {
-        Self { address, link_local: None }
+        Self { address, link_local: None, subnet: None }
     }
 }
 
@@ -176,6 +178,14 @@ pub enum Input {
         family: Family,
         /// How many.
         count: u32,
+    },
+    /// How many announcements of a family the RIB has left out in the present session for
+    /// [`LimitAction::Discard`](crate::LimitAction::Discard).
+    PrefixesDiscarded {
+        /// The family.
+        family: Family,
+        /// How many so far.
+        total: u64,
     },
     /// Ask the peer for its routes of a family again (RFC 2918).
     Refresh(Family),

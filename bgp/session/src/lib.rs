@@ -48,14 +48,15 @@ mod terms;
 
 pub use adj_rib_out::{AdjRibOut, UpdateBatch, UpdateContent};
 pub use allow_list::{AllowList, Desired, Exportable, NotAllowed};
+pub use export::Announced;
 pub use graceful_restart::PeerRestart;
 pub use interface::{ConnectionId, Input, Leave, Local, State};
 pub use output::{Cause, Marks, Output, PeerUp, ReceivedUpdate, RibChange};
 pub use problem::Problem;
 pub use session::{ResumeError, Session, Snapshot};
 pub use settings::{
-    BFD_HOLD_OFF, Change, GracefulRestart, LOCAL_PREF, MAX_RESTART_TIME, MaxPrefixes, OPEN_HOLD_TIME,
-    PROBLEM_INTERVAL, REFRESH_TIME, RETRY_CEILING, SEND_HOLD_TIME, STABLE_AFTER, Settings,
+    BFD_HOLD_OFF, Change, GracefulRestart, LOCAL_PREF, LimitAction, MAX_RESTART_TIME, MaxPrefixes,
+    OPEN_HOLD_TIME, PROBLEM_INTERVAL, REFRESH_TIME, RETRY_CEILING, SEND_HOLD_TIME, STABLE_AFTER, Settings,
 };
 pub use status::{Bfd, Counters, Held, PerFamily, Stamped, Status, Timers};
 pub use terms::Terms;

@@ -1,12 +1,16 @@
-//! How many prefixes a peer may send: a warning on the way, and an end (RFC 4486 §4, Cease 6/1).
+//! How many prefixes a peer may send: a warning on the way, and an end (RFC 4486 §4, Cease 6/1), another warning, or no
+//! more of them.
 //!
-//! The RIB counts and its driver tells; what is told is late by what waits on the way, so a peer may get beyond the limit
+//! With [`LimitAction::Discard`] the RIB takes in no more than the limit, and tells how many it left out. They come only with
+//! a refresh when there is room again, as on other routers; one is asked for when the limit is raised.
+//!
+//! Otherwise the RIB counts and its driver tells; what is told is late by what waits on the way, so a peer may get beyond the limit
 //! by as much as the queue to the RIB holds.
 
 use proxima_bgp_wire::{AfiSafi, ErrorCode, Notification};
 use proxima_types::Family;
 
-use crate::{MaxPrefixes, Problem, status::PerFamily};
+use crate::{LimitAction, MaxPrefixes, Problem, status::PerFamily};
 
 /// How far a count has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -21,6 +25,8 @@ enum Level {
 #[derive(Debug, Default)]
 pub(crate) struct PrefixCounts {
     counts: PerFamily<u32>,
+    /// What the RIB left out in this session.
+    discarded: PerFamily<u64>,
     /// What the operator was told; told again after the count has been below.
     told: PerFamily<Level>,
 }
@@ -42,6 +48,25 @@ impl PrefixCounts {
     /// A new session begins: what was told before is told again.
     pub(crate) fn begin(&mut self) {
         self.told = PerFamily::default();
+        self.discarded = PerFamily::default();
+    }
+
+    /// Takes over how much the RIB has left out of `family` in this session; returns how much of it is new, and what to
+    /// tell.
+    pub(crate) fn discard(&mut self, family: Family, total: u64, max: Option<MaxPrefixes>) -> (u64, Verdict) {
+        let more = total.saturating_sub(std::mem::replace(self.discarded.of_mut(family), total));
+        match max {
+            Some(MaxPrefixes { limit, .. }) if more > 0 && *self.told.of(family) < Level::Beyond => {
+                *self.told.of_mut(family) = Level::Beyond;
+                (more, Verdict::Tell(Problem::PrefixesDiscarded { family, limit }))
+            }
+            _ => (more, Verdict::Fine),
+        }
+    }
+
+    /// Whether the RIB has left out any of `family` in this session.
+    pub(crate) fn has_discarded(&self, family: Family) -> bool {
+        *self.discarded.of(family) > 0
     }
 
     /// Nothing of the peer is left.
@@ -58,11 +83,15 @@ impl PrefixCounts {
     pub(crate) fn check(&mut self, family: Family, max: Option<MaxPrefixes>) -> Verdict {
         let Some(max) = max else { return Verdict::Fine };
         let count = *self.counts.of(family);
-        let level = level(count, max);
+        let mut level = level(count, max);
+        if max.action == LimitAction::Discard && level == Level::Near {
+            // It gets no further.
+            level = level.max(*self.told.of(family));
+        }
         let told = std::mem::replace(self.told.of_mut(family), level);
         let limit = max.limit;
         match level {
-            Level::Beyond if !max.warn_only => {
+            Level::Beyond if max.action == LimitAction::Close => {
                 let detail = format!(
                     "{count} {family} prefixes received, max-prefixes is {limit}; filter on the peer or raise the limit"
                 );
@@ -129,10 +158,30 @@ mod tests {
 
     #[test]
     fn a_limit_that_only_warns_does_so_once() {
-        let max = MaxPrefixes { warn_only: true, ..MaxPrefixes::new(10) };
+        let max = MaxPrefixes { action: LimitAction::Warn, ..MaxPrefixes::new(10) };
         let mut counts = PrefixCounts::default();
         assert!(matches!(counted(&mut counts, 11, max), Verdict::Tell(Problem::BeyondPrefixLimit { .. })));
         assert_eq!(counted(&mut counts, 5000, max), Verdict::Fine);
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_once_until_there_was_room() {
+        let max = MaxPrefixes { action: LimitAction::Discard, ..MaxPrefixes::new(10) };
+        let mut counts = PrefixCounts::default();
+        let family = Family::Ipv6;
+        let told = Verdict::Tell(Problem::PrefixesDiscarded { family, limit: 10 });
+        assert!(matches!(counted(&mut counts, 10, max), Verdict::Tell(Problem::NearPrefixLimit { .. })));
+        assert_eq!(counts.discard(family, 0, Some(max)), (0, Verdict::Fine));
+        assert_eq!(counts.discard(family, 3, Some(max)), (3, told));
+        for total in [3, 4, 500] {
+            assert_eq!(counted(&mut counts, 10, max), Verdict::Fine, "the limit itself is allowed");
+            assert_eq!(counts.discard(family, total, Some(max)).1, Verdict::Fine);
+        }
+        assert_eq!(counted(&mut counts, 7, max), Verdict::Fine);
+        assert_eq!(
+            counts.discard(family, 501, Some(max)),
+            (1, Verdict::Tell(Problem::PrefixesDiscarded { family, limit: 10 }))
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{fmt, net::Ipv4Addr};
 
 use bytes::Bytes;
-use proxima_bgp_wire::{ErrorCode, Negotiated, Notification, PeerKind, Update};
+use proxima_bgp_wire::{ErrorCode, Loops, Negotiated, Notification, PeerKind, Update};
 use proxima_types::{Asn, Family};
 
 use crate::{ConnectionId, Local, Problem, State};
@@ -52,8 +52,12 @@ pub enum RibChange {
     Update(Box<ReceivedUpdate>),
     /// The peer has sent all its routes of the family.
     EndOfRib(Family),
-    /// All routes of the family are stale from now on: used as before, until they are announced anew or swept.
+    /// The session is lost, and all routes of the family are stale from now on (RFC 4724 §4.2): used as before, until they
+    /// are announced anew or swept.
     MarkStale(Family),
+    /// The peer begins to send all its routes of the family again (RFC 7313 §4): what it does not announce anew is swept
+    /// at the end. Until then it stands as before, the session being up.
+    BeginRefresh(Family),
     /// The routes of the family that are still stale go.
     SweepStale(Family),
     /// All routes of the family go.
@@ -95,9 +99,9 @@ pub struct ReceivedUpdate {
 /// Why routes are kept to be seen, but not to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Marks {
-    /// Our own AS is in the path, or our own identifier made a route reflector's route: it has been here before
-    /// (RFC 4271 §9.1.2, RFC 4456 §8). PoPs that share an AS hear of each other this way.
-    pub as_loop: bool,
+    /// By what they show that they have been here before: they must not be used (RFC 4271 §9.1.2, RFC 4456 §8). PoPs that
+    /// share an AS hear of each other this way.
+    pub loops: Loops,
     /// A route leak: ONLY_TO_CUSTOMER says that it must not have come from this peer (RFC 9234 §5). Ineligible.
     pub leak: bool,
 }
@@ -105,7 +109,7 @@ pub struct Marks {
 impl Marks {
     /// Whether the routes may be used.
     pub fn eligible(self) -> bool {
-        !self.as_loop && !self.leak
+        !self.loops.any() && !self.leak
     }
 }
 

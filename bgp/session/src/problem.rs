@@ -1,7 +1,9 @@
 //! What is wrong without ending the session, in words for the operator.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use proxima_bgp_wire::{AttributeProblem, EncodeError};
-use proxima_types::{Asn, Family};
+use proxima_types::{Asn, Family, Prefix};
 
 /// Something wrong that does not end the session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,35 @@ pub enum Problem {
         /// How many routes it concerns.
         routes: usize,
     },
+    /// A prefix that is no destination of unicast routes.
+    #[error(
+        "the peer announced {0}, which is no destination for unicast routes (RFC 4271 §6.3): ignored; filter it on the peer"
+    )]
+    Martian(Prefix),
+    /// Routes that lead back to us.
+    #[error(
+        "{routes} route(s) with our own address {next_hop} as the next hop: taken as withdrawn (RFC 4271 §6.3); correct the \
+         next hop on the peer"
+    )]
+    OwnNextHop {
+        /// The next hop.
+        next_hop: IpAddr,
+        /// How many routes it concerns.
+        routes: usize,
+    },
+    /// Routes that lead off the subnet the peer shares with us.
+    #[error(
+        "{routes} route(s) with the next hop {next_hop}, which is not on the shared subnet {subnet} (RFC 4271 §6.3): kept to \
+         be seen, not used; let the peer be the next hop itself, or set `multihop` if it is no neighbour"
+    )]
+    DistantNextHop {
+        /// The next hop.
+        next_hop: IpAddr,
+        /// The subnet.
+        subnet: Prefix,
+        /// How many routes it concerns.
+        routes: usize,
+    },
     /// A route can't be written as it was asked for.
     #[error("cannot announce {routes} route(s): {error}")]
     Unsendable {
@@ -56,6 +87,16 @@ pub enum Problem {
          between here and there"
     )]
     NoAnswer,
+    /// Another router than the one the session is established with advertises itself on its link.
+    #[error(
+        "{other} advertises itself as a router on the link too: the session stays with {known}, and while it is up nobody          takes its place; if {other} has no business there take it off the link, and protect the session with a password"
+    )]
+    AnotherRouter {
+        /// The neighbour.
+        known: Ipv6Addr,
+        /// The other one.
+        other: Ipv6Addr,
+    },
     /// There is no next hop for a family.
     #[error("no {0} next hop on this session: no {0} route is announced; set `next-hop-{0}` for the peer")]
     NoNextHop(Family),
@@ -79,6 +120,17 @@ pub enum Problem {
         /// How many there are.
         count: u32,
         /// How many there may be.
+        limit: u32,
+    },
+    /// Prefixes beyond a limit are left out.
+    #[error(
+        "more {family} prefixes received than max-prefixes = {limit}: those beyond it are not taken in, the session goes \
+         on; filter on the peer, or raise the limit"
+    )]
+    PrefixesDiscarded {
+        /// The family.
+        family: Family,
+        /// How many are taken.
         limit: u32,
     },
     /// Routes can't be asked for again.

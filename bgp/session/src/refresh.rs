@@ -64,16 +64,13 @@ impl Refreshes {
         Ok(Some(RouteRefresh::request(family)))
     }
 
-    /// A mark of the peer's.
+    /// A mark of the peer's; there are none unless both sides know of them.
     pub(crate) fn mark(
         &mut self,
         now: Instant,
         mark: RouteRefresh,
         terms: &Terms,
     ) -> Result<RibChange, Problem> {
-        if !terms.negotiated.enhanced_refresh {
-            return Err(Problem::StrayRefreshMark("enhanced route refresh was not agreed on"));
-        }
         let family = mark.family.family().filter(|family| terms.negotiated.families.contains(*family));
         let Some(family) = family else {
             return Err(Problem::StrayRefreshMark("its family is not exchanged on this session"));
@@ -82,7 +79,7 @@ impl Refreshes {
         match (mark.kind, refresh.until) {
             (RefreshKind::Begin, _) => {
                 *refresh = Refresh { asked: false, until: Some(now + REFRESH_TIME) };
-                Ok(RibChange::MarkStale(family))
+                Ok(RibChange::BeginRefresh(family))
             }
             (RefreshKind::End, Some(_)) => {
                 refresh.until = None;

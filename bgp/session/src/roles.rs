@@ -17,17 +17,9 @@ use proxima_types::Asn;
 
 /// Checks the attribute of received routes, and adds it where it is missing; true if they are leaked.
 pub(crate) fn receive(ours: Role, remote_as: Asn, attributes: &mut Attributes) -> bool {
-    match (ours, attributes.only_to_customer) {
-        (Role::Provider | Role::RouteServer, Some(_)) => true,
-        (Role::Peer, Some(otc)) => otc != remote_as,
-        (Role::Customer | Role::Peer | Role::RouteServerClient, None) => {
-            attributes.only_to_customer = Some(remote_as);
-            false
-        }
-        (Role::Customer | Role::RouteServerClient, Some(_)) | (Role::Provider | Role::RouteServer, None) => {
-            false
-        }
-    }
+    let otc = attributes.only_to_customer;
+    attributes.only_to_customer = otc.or_else(|| ours.marks_received(remote_as));
+    ours.is_leak(otc, remote_as)
 }
 
 /// The attribute for routes that begin here.

@@ -101,10 +101,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that waits for [`Input::Up`]. `seed` feeds the jitter of its timers.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    /// A session that waits for [`Input::Up`]. `started` is when the speaker was, which may be long before: only what comes
+    /// soon after it is a restart (RFC 4724 §3). `seed` feeds the jitter of the session's timers.
+    pub fn new(settings: Settings, started: Instant, seed: u64) -> Self {
         Self {
-            shared: Shared::new(settings, seed),
+            shared: Shared::new(settings, started, seed),
             primary: Fsm::new(),
             rival: None,
             order: Order::NotStarted,
@@ -178,6 +179,7 @@ impl Session {
             Input::SetDesired(desired) => self.adj_rib_out.set_desired(desired),
             Input::ReleaseEndOfRib => self.adj_rib_out.release_end_of_rib(),
             Input::PrefixCount { family, count } => self.counted(now, family, count),
+            Input::PrefixesDiscarded { family, total } => self.discarded(family, total),
             Input::Refresh(family) => self.ask_for_routes(family),
             Input::BfdUp => self.bfd_up(now),
             Input::BfdDown { diagnostic, independent } => self.bfd_down(now, &diagnostic, independent),
@@ -343,6 +345,7 @@ impl Session {
             | RibChange::Update(_)
             | RibChange::EndOfRib(_)
             | RibChange::MarkStale(_)
+            | RibChange::BeginRefresh(_)
             | RibChange::SweepStale(_) => {}
         }
         self.shared.outputs.push_back(Output::Rib(change));

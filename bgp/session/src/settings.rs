@@ -88,17 +88,33 @@ pub struct MaxPrefixes {
     pub limit: u32,
     /// Says so once when this share of the limit is reached, in percent (1 to 100).
     pub warn_at: u8,
-    /// Goes on beyond the limit, with a warning, instead of closing the session with Cease 6/1 (RFC 4486 §4).
-    pub warn_only: bool,
+    /// What happens beyond the limit.
+    pub action: LimitAction,
     /// A session closed for it is tried again after this time; stays down until [`Input::Up`](crate::Input::Up) or
     /// [`Input::Reset`](crate::Input::Reset) when absent.
     pub restart: Option<Duration>,
 }
 
+/// What happens to a peer that sends more prefixes than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitAction {
+    /// The session is closed with Cease 6/1 (RFC 4486 §4).
+    Close,
+    /// All are taken, with a warning.
+    Warn,
+    /// What is new beyond the limit is not taken in, with a warning; the session, and what is announced on it, stays.
+    Discard,
+}
+
 impl MaxPrefixes {
+    /// How many the RIB takes in of each family, if it is to leave out the others.
+    pub fn most_taken(self) -> Option<u32> {
+        (self.action == LimitAction::Discard).then_some(self.limit)
+    }
+
     /// Closes the session beyond `limit`, for good; warns at 80 %.
     pub fn new(limit: u32) -> Self {
-        Self { limit, warn_at: 80, warn_only: false, restart: None }
+        Self { limit, warn_at: 80, action: LimitAction::Close, restart: None }
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) capability_missing: bool,
     /// The IdleHold timer does not let go before this, as BFD is down.
     pub(crate) held_by_bfd: Option<Instant>,
+    /// When the speaker was started.
+    pub(crate) started: Instant,
     /// Until when our OPENs say that we have restarted; absent before the first start.
     pub(crate) restart_window: Option<Instant>,
     /// The last NOTIFICATION sent, with what the operator should know.
@@ -43,7 +45,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, seed: u64) -> Self {
+    pub(crate) fn new(settings: Settings, started: Instant, seed: u64) -> Self {
         Self {
             backoff: Backoff::new(settings.connect_retry, RETRY_CEILING, seed),
             settings,
@@ -52,6 +54,7 @@ impl Shared {
             without_capabilities: false,
             capability_missing: false,
             held_by_bfd: None,
+            started,
             restart_window: None,
             last_sent: None,
             last_connection: 0,

@@ -27,6 +27,12 @@ pub struct Counters {
     pub refreshes_sent: u64,
     /// Routes taken as withdrawn because of a fault (RFC 7606) or a wrong first AS.
     pub treated_as_withdrawn: u64,
+    /// Announcements of prefixes that are no destination of unicast routes; ignored.
+    pub martians: u64,
+    /// Routes with our own address as the next hop; taken as withdrawn.
+    pub own_next_hops: u64,
+    /// Prefixes that were not taken in, as the peer had as many as it may.
+    pub discarded: u64,
     /// Routes with our own AS in their path.
     pub loops: u64,
     /// Routes that must not have come from this peer (RFC 9234).

@@ -75,8 +75,9 @@ impl Terms {
             return Err(Refusal {
                 notification: Notification::unsupported_capabilities(&missing),
                 detail: format!(
-                    "the peer offers none of the families {}; enable one on the peer, then let it connect or reset the \
-                     session here: it is not tried again by itself",
+                    "the peer offers none of the families {}; enable one on the peer, then reset the session here \
+                     (`proxima peer NAME reset`): it is not tried again by itself, only by the peer where `listen` lets \
+                     it connect",
                     names.join(", ")
                 ),
             });

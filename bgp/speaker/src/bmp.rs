@@ -314,7 +314,9 @@ impl<'a> Session<'a> {
             let mut statistics = vec![
                 Statistic::DuplicateAnnouncements(figures.duplicate_announcements),
                 Statistic::DuplicateWithdrawals(figures.duplicate_withdrawals),
-                Statistic::AsPathLoops(figures.loops),
+                Statistic::ClusterListLoops(figures.cluster_list_loops),
+                Statistic::AsPathLoops(figures.as_path_loops),
+                Statistic::OriginatorIdLoops(figures.originator_id_loops),
                 Statistic::TreatAsWithdrawUpdates(figures.mended),
                 Statistic::AdjRibIn(held.iter().sum()),
             ];

@@ -6,7 +6,7 @@ use std::{
     num::NonZeroU8,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proxima_bgp_rib::BestPathRules;
@@ -223,6 +223,8 @@ impl PeerConfig {
 pub(crate) struct Common {
     pub(crate) local_as: Asn,
     pub(crate) router_id: Ipv4Addr,
+    /// When the speaker was.
+    pub(crate) started: Instant,
     pub(crate) hold_time: Duration,
     pub(crate) connect_retry: Duration,
 }

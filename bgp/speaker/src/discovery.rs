@@ -9,8 +9,15 @@
 //!  └── interface gone or new, socket broken ◀──────────┘──▶ an advertisement: its source is the neighbour
 //! ```
 //!
-//! Our advertisements say lifetime 0, so that hosts do not send us their packets. The neighbour found last stays until
-//! another shows itself: that a router is silent does not mean that it is gone, its session tells.
+//! Our advertisements say lifetime 0, so that hosts do not send us their packets; those of routers that only speak BGP say
+//! so too, and a lifetime tells nothing here. That a router is silent does not mean that it is gone: its session tells.
+//!
+//! | the session is  | an advertisement of another than the known neighbour                                   |
+//! |-----------------|----------------------------------------------------------------------------------------|
+//! | established     | changes nothing, whoever sends it; the operator is told, every [`CONFLICT_INTERVAL`]    |
+//! | not established | is taken: the router was replaced. If it was a stranger's, the router's next one mends it |
+//!
+//! Advertisements are not signed. Who must not trust all that may be on a link uses a password for the session.
 //!
 //! A Linux host that does not forward IPv6 follows advertisements itself (`net.ipv6.conf.IFACE.accept_ra`): set that to
 //! 0 on the interface where the router's must not change the host's routes.
@@ -27,7 +34,12 @@ use std::{
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, SockaddrLike, recvmsg};
 use packet::Message;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{io::Interest, net::UdpSocket, sync::watch, task::JoinSet};
+use tokio::{
+    io::Interest,
+    net::UdpSocket,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::socket::interface_index;
 
@@ -40,6 +52,8 @@ const RESEND: Duration = Duration::from_secs(10);
 const RESEND_EARLY: Duration = Duration::from_secs(3);
 /// Advertisements that answer solicitations are no closer together, whoever asks how often.
 const LEAST_ANSWER: Duration = Duration::from_millis(500);
+/// The least time between two words about advertisements of another than the neighbour.
+const CONFLICT_INTERVAL: Duration = Duration::from_mins(1);
 /// The wait before a socket is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 /// No message of interest is longer than what fits a link.
@@ -48,43 +62,98 @@ const LONGEST: usize = 1500;
 /// The search on one interface. Ends with this.
 #[derive(Debug)]
 pub(crate) struct Discovery {
-    found: watch::Receiver<Option<SocketAddr>>,
-    seen: watch::Receiver<Option<SocketAddr>>,
+    neighbour: watch::Sender<Neighbour>,
+    found: watch::Receiver<Neighbour>,
+    seen: watch::Receiver<Neighbour>,
+    conflicts: mpsc::Receiver<Conflict>,
     _task: JoinSet<()>,
+}
+
+/// Something new about the other end of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sighted {
+    /// This, or another than before, is the router there.
+    Neighbour,
+    /// A second one shows itself.
+    Conflict(Conflict),
+}
+
+/// An advertisement that was not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    /// The neighbour, with which the session is established.
+    pub(crate) known: Ipv6Addr,
+    /// Who else advertises itself.
+    pub(crate) other: Ipv6Addr,
 }
 
 impl Discovery {
     /// Begins to look for the router on `interface`, whose BGP is at `port`.
     pub(crate) fn start(interface: String, port: u16) -> Self {
-        let (sender, found) = watch::channel(None);
+        let (neighbour, found) = watch::channel(Neighbour::default());
+        let (teller, conflicts) = mpsc::channel(1);
         let mut task = JoinSet::new();
-        task.spawn(search(interface, port, sender));
-        Self { seen: found.clone(), found, _task: task }
+        task.spawn(search(interface, port, neighbour.clone(), teller));
+        Self { neighbour, seen: found.clone(), found, conflicts, _task: task }
     }
 
-    pub(crate) fn found(&self) -> watch::Receiver<Option<SocketAddr>> {
+    pub(crate) fn found(&self) -> watch::Receiver<Neighbour> {
         self.found.clone()
     }
 
     pub(crate) fn now(&self) -> Option<SocketAddr> {
-        *self.found.borrow()
+        self.found.borrow().at
     }
 
-    /// Ends when another router was found. Cancel-safe.
-    pub(crate) async fn changed(&mut self) {
-        if self.seen.changed().await.is_err() {
-            std::future::pending::<()>().await;
+    /// The session is established with the router at this address: it is the neighbour, until [`Self::unsettle`].
+    pub(crate) fn settle(&self, with: SocketAddr) {
+        self.neighbour.send_if_modified(|neighbour| {
+            neighbour.settled = true;
+            match neighbour.at {
+                Some(known) if known.ip() != with.ip() => {
+                    let mut at = with;
+                    at.set_port(known.port());
+                    neighbour.at = Some(at);
+                    true
+                }
+                Some(_) | None => false,
+            }
+        });
+    }
+
+    /// No session is established any more: whoever advertises itself next is the neighbour.
+    pub(crate) fn unsettle(&self) {
+        self.neighbour.send_if_modified(|neighbour| {
+            neighbour.settled = false;
+            false
+        });
+    }
+
+    /// The next thing that is new. Cancel-safe.
+    pub(crate) async fn sighted(&mut self) -> Sighted {
+        tokio::select! {
+            changed = self.seen.changed() => match changed {
+                Ok(()) => Sighted::Neighbour,
+                Err(_) => std::future::pending().await,
+            },
+            Some(conflict) = self.conflicts.recv() => Sighted::Conflict(conflict),
         }
     }
 }
 
-async fn search(interface: String, port: u16, found: watch::Sender<Option<SocketAddr>>) {
+async fn search(
+    interface: String,
+    port: u16,
+    neighbour: watch::Sender<Neighbour>,
+    conflicts: mpsc::Sender<Conflict>,
+) {
+    let mut teller = Teller { conflicts, last: None };
     let mut told = None;
     loop {
         let error = match Link::open(&interface) {
             Ok(link) => {
                 told = None;
-                link.watch(port, &found).await
+                link.watch(port, &neighbour, &mut teller).await
             }
             Err(error) => error,
         };
@@ -94,6 +163,57 @@ async fn search(interface: String, port: u16, found: watch::Sender<Option<Socket
             told = Some(text);
         }
         tokio::time::sleep(REOPEN).await;
+    }
+}
+
+/// The router at the other end, as far as it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    pub(crate) at: Option<SocketAddr>,
+    /// The session with it is established.
+    settled: bool,
+}
+
+/// What an advertisement is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// The neighbour's.
+    Known,
+    /// Its sender is the neighbour from now on.
+    Taken,
+    /// Another's than the neighbour's.
+    Conflict(Conflict),
+}
+
+impl Neighbour {
+    /// A router advertises itself; see the table at the top.
+    fn advertised(&mut self, from: SocketAddrV6) -> Seen {
+        match self.at {
+            // The scope is the interface's number, and another where it was made anew.
+            Some(SocketAddr::V6(known)) if self.settled && known.ip() != from.ip() => {
+                Seen::Conflict(Conflict { known: *known.ip(), other: *from.ip() })
+            }
+            known if known == Some(from.into()) => Seen::Known,
+            _ => {
+                self.at = Some(from.into());
+                Seen::Taken
+            }
+        }
+    }
+}
+
+/// Tells of conflicts, not too often: anyone on the link chooses how many there are.
+struct Teller {
+    conflicts: mpsc::Sender<Conflict>,
+    last: Option<Instant>,
+}
+
+impl Teller {
+    fn tell(&mut self, now: Instant, conflict: Conflict) {
+        if self.last.is_none_or(|last| now >= last + CONFLICT_INTERVAL) {
+            self.last = Some(now);
+            self.conflicts.try_send(conflict).ok(); // one that waits says the same
+        }
     }
 }
 
@@ -137,7 +257,7 @@ impl Link {
     }
 
     /// Returns only with an error, after which the socket has to be opened anew.
-    async fn watch(&self, port: u16, found: &watch::Sender<Option<SocketAddr>>) -> LinkError {
+    async fn watch(&self, port: u16, neighbour: &watch::Sender<Neighbour>, teller: &mut Teller) -> LinkError {
         let mut next = Instant::now();
         let mut last_answer: Option<Instant> = None;
         loop {
@@ -152,8 +272,14 @@ impl Link {
             let now = Instant::now();
             match message {
                 Some((Message::Advertisement, from)) => {
-                    let neighbour = SocketAddr::V6(SocketAddrV6::new(from, port, 0, self.index));
-                    found.send_if_modified(|found| found.replace(neighbour) != Some(neighbour));
+                    let mut seen = Seen::Known;
+                    neighbour.send_if_modified(|neighbour| {
+                        seen = neighbour.advertised(SocketAddrV6::new(from, port, 0, self.index));
+                        seen == Seen::Taken
+                    });
+                    if let Seen::Conflict(conflict) = seen {
+                        teller.tell(now, conflict);
+                    }
                     continue;
                 }
                 Some((Message::Solicitation, _))
@@ -163,12 +289,12 @@ impl Link {
                 }
                 Some((Message::Solicitation, _)) => last_answer = Some(now),
                 None if now < next => continue,
-                None => next = now + if found.borrow().is_some() { RESEND } else { RESEND_EARLY },
+                None => next = now + if neighbour.borrow().at.is_some() { RESEND } else { RESEND_EARLY },
             }
             if interface_index(&self.interface) != Some(self.index) {
                 return LinkError::Replaced;
             }
-            self.speak(found.borrow().is_none());
+            self.speak(neighbour.borrow().at.is_none());
         }
     }
 
@@ -217,4 +343,52 @@ fn ethernet_address(interface: &str) -> Option<[u8; 6]> {
         .filter(|entry| entry.interface_name == interface)
         .find_map(|entry| entry.address?.as_link_addr()?.addr())
         .filter(|address| *address != [0; 6])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(address: &str) -> SocketAddrV6 {
+        SocketAddrV6::new(address.parse().unwrap(), 179, 0, 2)
+    }
+
+    #[test]
+    fn an_established_session_keeps_its_neighbour_and_another_is_taken_only_without_one() {
+        let (router, other) = (end("fe80::b"), end("fe80::bad"));
+        let mut neighbour = Neighbour::default();
+        assert_eq!(neighbour.advertised(router), Seen::Taken);
+        assert_eq!(neighbour.advertised(router), Seen::Known);
+        neighbour.settled = true;
+        let conflict = Conflict { known: *router.ip(), other: *other.ip() };
+        assert_eq!(neighbour.advertised(other), Seen::Conflict(conflict));
+        assert_eq!(neighbour.at, Some(router.into()));
+        assert_eq!(neighbour.advertised(router), Seen::Known);
+        neighbour.settled = false;
+        assert_eq!(neighbour.advertised(other), Seen::Taken);
+        assert_eq!(neighbour.advertised(router), Seen::Taken, "and its next one mends it");
+    }
+
+    #[tokio::test]
+    async fn the_router_a_session_is_established_with_is_the_neighbour_whoever_was_seen_last() {
+        let (router, other) = (end("fe80::b"), end("fe80::bad"));
+        let mut discovery = Discovery::start("no-such-interface".to_owned(), 179);
+        discovery.neighbour.send_modify(|neighbour| _ = neighbour.advertised(other));
+        assert_eq!(discovery.sighted().await, Sighted::Neighbour);
+        discovery.settle(SocketAddrV6::new(*router.ip(), 40_000, 0, 2).into());
+        assert_eq!(discovery.sighted().await, Sighted::Neighbour);
+        assert_eq!(discovery.now(), Some(router.into()), "at the port it listens on");
+    }
+
+    #[test]
+    fn conflicts_are_told_once_in_a_while() {
+        let (conflicts, mut told) = mpsc::channel(1);
+        let mut teller = Teller { conflicts, last: None };
+        let conflict = Conflict { known: *end("fe80::b").ip(), other: *end("fe80::bad").ip() };
+        let start = Instant::now();
+        for (after, expected) in [(0, true), (1, false), (59, false), (60, true), (61, false)] {
+            teller.tell(start + Duration::from_secs(after), conflict);
+            assert_eq!(told.try_recv().is_ok(), expected, "after {after} s");
+        }
+    }
 }

@@ -3,13 +3,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use proxima_bgp_rib::{Change, PeerId, Verdict, Watch};
-use proxima_bgp_session::{AllowList, Desired, Leave, NotAllowed};
-use proxima_types::{Announcement, Family, PeerName, Prefix, RouteAttributes};
+use proxima_bgp_session::{AllowList, Announced, Desired, Leave, NotAllowed};
+use proxima_types::{Announcement, Family, PeerName, Prefix};
 use tokio::{
     sync::{Mutex, oneshot, watch},
     task::JoinSet,
@@ -33,8 +33,6 @@ pub struct SpeakerHandle {
 }
 
 struct Inner {
-    /// Held while the desired state is changed, so that nothing is desired that the list does not have.
-    allow_list: std::sync::Mutex<AllowList>,
     roster: Arc<Roster>,
     router_id: Ipv4Addr,
     /// The listeners' tasks.
@@ -51,15 +49,13 @@ impl std::fmt::Debug for SpeakerHandle {
 /// Routes and sessions as they are.
 impl SpeakerHandle {
     pub(crate) fn new(
-        allow_list: AllowList,
         router_id: Ipv4Addr,
         roster: Arc<Roster>,
         listeners: JoinSet<()>,
         watchers: Watchers,
     ) -> Self {
-        let allow_list = std::sync::Mutex::new(allow_list);
         let (listeners, watchers) = (Mutex::new(listeners), Mutex::new(watchers));
-        Self { inner: Arc::new(Inner { allow_list, roster, router_id, listeners, watchers }) }
+        Self { inner: Arc::new(Inner { roster, router_id, listeners, watchers }) }
     }
 
     /// The routes every peer is to hold from now on: all of them, not a change. Equal state sends nothing.
@@ -96,7 +92,7 @@ impl SpeakerHandle {
     }
 
     fn allow_list(&self) -> std::sync::MutexGuard<'_, AllowList> {
-        self.inner.allow_list.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.roster.allow_list()
     }
 
     /// The desired state is complete for the first time: End-of-RIB may follow it, on this and every later session.
@@ -124,11 +120,11 @@ impl SpeakerHandle {
         Ok(status.clone())
     }
 
-    /// The routes the peer holds from us, in order of prefix.
+    /// The routes the peer holds from us, as they were sent, in order of prefix.
     ///
     /// # Errors
     /// When there is no such peer, or the speaker was stopped.
-    pub async fn advertised(&self, peer: &str) -> Result<Vec<(Prefix, Arc<RouteAttributes>)>, CommandError> {
+    pub async fn advertised(&self, peer: &str) -> Result<Vec<(Prefix, Arc<Announced>)>, CommandError> {
         ask(&self.inner.roster.session(peer)?, Command::Advertised).await
     }
 

@@ -63,10 +63,12 @@ pub use detach::{Detached, DetachedPeer};
 pub use error::{CommandError, DumpError, GuardError, PeerError, StartError};
 pub use event::{EVENT_QUEUE, SpeakerEvent, SpeakerEvents};
 pub use handle::SpeakerHandle;
-pub use proxima_bgp_rib::{BestPathRules, Change, PeerId, Route, Shared, Step, Unusable, Verdict, Watch};
+pub use proxima_bgp_rib::{
+    BestPathRules, Change, PeerId, Route, Shared, Stale, Step, Unusable, Verdict, Watch,
+};
 pub use proxima_bgp_session::{
-    AllowList, Bfd, Cause, Counters, GracefulRestart, Held, Leave, MaxPrefixes, NotAllowed, PerFamily,
-    Problem, Stamped, State, Status, Timers, UpdateContent,
+    AllowList, Announced, Bfd, Cause, Counters, GracefulRestart, Held, Leave, LimitAction, MaxPrefixes,
+    NotAllowed, PerFamily, Problem, Stamped, State, Status, Timers, UpdateContent,
 };
 pub use start::Speaker;
 pub use status::PeerStatus;

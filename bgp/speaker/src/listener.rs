@@ -1,6 +1,6 @@
 //! Listening sockets: what guards them, and the task that hands each connection to the peer it comes from.
 //!
-//! Who is not configured is told so (Cease 6/5, RFC 4486 §4) and closed. That costs a source little and us less: at
+//! Who is not configured, or comes another way than configured, is told so (Cease 6/5, RFC 4486 §4) and closed. That costs a source little and us less: at
 //! most [`MAX_REJECTING`] such connections live at once, the rest are dropped without a word, and the log says it
 //! once per [`LOG_INTERVAL`].
 //!
@@ -24,12 +24,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::{
-    Distance, GuardError, Password, PeerConfig, Remote,
-    connection::linger,
-    gtsm,
-    roster::{Refused, Roster},
-};
+use crate::{Distance, GuardError, Password, PeerConfig, Remote, connection::linger, gtsm, roster::Roster};
 
 /// Rejected connections that may be open at once.
 const MAX_REJECTING: usize = 16;
@@ -169,7 +164,7 @@ pub(crate) async fn run(listener: Arc<TcpListener>, roster: Weak<Roster>) {
                 let Some(roster) = roster.upgrade() else { return };
                 if let Err((refused, stream)) = roster.dispatch(stream, from) {
                     log.warn(Instant::now(), &refused.to_string());
-                    if refused == Refused::Stranger(from) {
+                    if refused.is_rejection() {
                         reject(stream, &rejecting);
                     }
                 }

@@ -16,7 +16,6 @@ mod transport;
 
 use std::{
     future::{pending, poll_fn},
-    net::SocketAddr,
     sync::{Arc, Weak},
     task::Poll,
     time::{Duration, Instant},
@@ -24,8 +23,8 @@ use std::{
 
 use bytes::BytesMut;
 use proxima_bgp_rib::PeerId;
-use proxima_bgp_session::{Desired, Input, Leave, Output, Session};
-use proxima_types::{Family, Prefix, RouteAttributes};
+use proxima_bgp_session::{Announced, Desired, Input, Leave, MaxPrefixes, Output, Problem, Session};
+use proxima_types::{Family, Prefix};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot, watch},
@@ -34,8 +33,15 @@ use tokio::{
 };
 
 use crate::{
-    BfdState, Effect, PeerConfig, PeerStatus, Remote, config::Common, connection::Connection,
-    detach::DetachedPeer, discovery::Discovery, event::EventSink, rib::RibQueue, roster::Roster, socket,
+    BfdState, Effect, PeerConfig, PeerStatus, Remote,
+    config::Common,
+    connection::Connection,
+    detach::DetachedPeer,
+    discovery::{Conflict, Discovery, Neighbour, Sighted},
+    event::EventSink,
+    rib::RibQueue,
+    roster::Roster,
+    socket,
 };
 use routes::{News, Routes};
 use transport::Attempt;
@@ -65,7 +71,7 @@ pub(crate) enum Command {
     Refresh(Family),
     Bfd(BfdState),
     Reconfigure(Box<PeerConfig>, oneshot::Sender<()>),
-    Advertised(oneshot::Sender<Vec<(Prefix, Arc<RouteAttributes>)>>),
+    Advertised(oneshot::Sender<Vec<(Prefix, Arc<Announced>)>>),
     /// Ends the task, once the last words are out.
     Leave(Leave),
     /// Ends the task and hands the established connection over.
@@ -110,7 +116,7 @@ enum Happening {
     Attempt(Result<TcpStream, String>),
     Ready,
     Rib(News),
-    Neighbour,
+    Neighbour(Sighted),
     Deadline,
     Forget,
     /// Every handle is gone: nobody steers any more.
@@ -148,7 +154,7 @@ impl Peer {
     }
 
     /// Where the router at the end of the link was found.
-    pub(crate) fn neighbour(&self) -> Option<watch::Receiver<Option<SocketAddr>>> {
+    pub(crate) fn neighbour(&self) -> Option<watch::Receiver<Neighbour>> {
         self.discovery.as_ref().map(Discovery::found)
     }
 
@@ -203,7 +209,7 @@ impl Peer {
         });
         let neighbour = async {
             match discovery {
-                Some(discovery) => discovery.changed().await,
+                Some(discovery) => discovery.sighted().await,
                 None => pending().await,
             }
         };
@@ -220,7 +226,7 @@ impl Peer {
             () = until(deadline) => Happening::Deadline,
             outcome = attempted => Happening::Attempt(outcome),
             Some(stream) = ports.accepted.recv() => Happening::Accepted(stream),
-            () = neighbour => Happening::Neighbour,
+            sighted = neighbour => Happening::Neighbour(sighted),
             news = routes.news() => Happening::Rib(news),
             () = ready => Happening::Ready,
             () = until(*forget_at) => Happening::Forget,
@@ -239,7 +245,10 @@ impl Peer {
                 self.read(false);
             }
             Happening::Rib(News::Counts) => self.take_counts(),
-            Happening::Neighbour => self.neighbour_found(),
+            Happening::Neighbour(Sighted::Neighbour) => self.neighbour_found(),
+            Happening::Neighbour(Sighted::Conflict(Conflict { known, other })) => {
+                self.problem(Problem::AnotherRouter { known, other });
+            }
             Happening::Deadline => {
                 // What the peer sent in time counts, even if this task, or the RIB, is late.
                 self.read(true);
@@ -290,6 +299,9 @@ impl Peer {
         let old = std::mem::replace(&mut self.config, new);
         let effect = self.common.effect(&old, &self.config);
         let settings = self.common.settings(&self.config);
+        if old.max_prefixes != self.config.max_prefixes {
+            self.routes.limit(self.config.max_prefixes.and_then(MaxPrefixes::most_taken));
+        }
         let session_reopens =
             self.common.settings(&old).change_to(&settings) == proxima_bgp_session::Change::Reopen;
         self.handle(Input::Reconfigure(Box::new(settings)));

@@ -16,7 +16,7 @@ mod taps;
 
 use std::{collections::HashMap, io, sync::Arc, time::Instant};
 
-use proxima_bgp_rib::{BestPathRules, Change, Counts, PathSource, PeerId, Rib, Watch};
+use proxima_bgp_rib::{BestPathRules, Change, Counts, PathSource, PeerId, Rib, Stale, Watch};
 use proxima_bgp_session::RibChange;
 use proxima_types::{Family, Prefix};
 use tokio::sync::{
@@ -66,9 +66,21 @@ pub(crate) struct Batch {
 
 /// One change.
 pub(crate) enum Entry {
-    Up { session: u64, source: PathSource, monitored: Arc<Monitored> },
-    Down { at: Instant, end: SessionEnd },
-    Change { at: Instant, change: RibChange },
+    Up {
+        session: u64,
+        source: PathSource,
+        monitored: Arc<Monitored>,
+    },
+    Down {
+        at: Instant,
+        end: SessionEnd,
+    },
+    /// The most prefixes of each family that are taken in.
+    Limit(Option<u32>),
+    Change {
+        at: Instant,
+        change: RibChange,
+    },
 }
 
 /// How many prefixes the table holds of a peer.
@@ -192,6 +204,7 @@ impl Thread {
                     self.rib.peer_up(peer, source);
                     self.taps.up(monitored);
                 }
+                Entry::Limit(most) => self.rib.limit(peer, most),
                 Entry::Down { at, end } => self.taps.down(peer, at, end),
                 Entry::Change { at, change } => self.change(at, peer, change),
             }
@@ -212,7 +225,8 @@ impl Thread {
                     Err(error) => tracing::error!(%error, "BGP: an UPDATE was not taken into the table"),
                 }
             }
-            RibChange::MarkStale(family) => self.rib.mark_stale(peer, family),
+            RibChange::MarkStale(family) => self.rib.mark_stale(peer, family, Stale::Restart),
+            RibChange::BeginRefresh(family) => self.rib.mark_stale(peer, family, Stale::Refresh),
             RibChange::SweepStale(family) => {
                 self.taps.losing(&self.rib, (peer, family), at, true);
                 self.garbage |= self.rib.sweep_stale(peer, family) > 0;

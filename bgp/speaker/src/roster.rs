@@ -9,7 +9,9 @@
 //! | a link-local address         | the peer configured with it and the interface, else the unnumbered one there |
 //! | the longest range it is in   | the range's peer at that address, made when there is none        |
 //! | elsewhere                    | nobody: Cease 6/5                                                |
+//! | a peer, but another way than configured ([`arrival`]) | nobody: Cease 6/5                       |
 
+mod arrival;
 mod entries;
 
 use std::{
@@ -22,7 +24,7 @@ use std::{
 };
 
 use proxima_bgp_rib::PeerId;
-use proxima_bgp_session::{Session, Settings};
+use proxima_bgp_session::{AllowList, Session, Settings};
 use proxima_types::{PeerName, Prefix};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -35,11 +37,14 @@ use crate::{
     config::Common,
     connection::Connection,
     detach::Resumed,
+    discovery::Neighbour,
     event::EventSink,
     listener::{Guard, Listeners},
     peer::{Command, Peer, Ports, Wanted},
     rib::RibQueue,
 };
+
+use arrival::Astray;
 
 /// Commands that wait for a peer's task.
 const COMMAND_QUEUE: usize = 16;
@@ -49,6 +54,8 @@ const ACCEPT_QUEUE: usize = 4;
 /// The peers of a speaker.
 pub(crate) struct Roster {
     common: Common,
+    /// Held while the desired state is changed, so that nothing is desired that the list does not have.
+    allow_list: Mutex<AllowList>,
     wanted: watch::Sender<Wanted>,
     events: EventSink,
     rib: RibQueue,
@@ -87,13 +94,14 @@ pub(crate) struct PeerPort {
     pub(crate) status: watch::Receiver<PeerStatus>,
     accepted: mpsc::Sender<TcpStream>,
     /// The end of its link, once it is known.
-    neighbour: Option<watch::Receiver<Option<SocketAddr>>>,
+    neighbour: Option<watch::Receiver<Neighbour>>,
 }
 
 /// Why a connection was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refused {
     Stranger(SocketAddr),
+    Astray(PeerName, SocketAddr, Box<Astray>),
     Crowded(PeerName),
     RangeFull(PeerName, u16, SocketAddr),
     RangeDown(PeerName, SocketAddr),
@@ -107,6 +115,9 @@ impl fmt::Display for Refused {
                 f,
                 "rejected a connection from {from}: not a configured peer; add it to [[bgp.peers]] if it should be"
             ),
+            Self::Astray(name, from, astray) => {
+                write!(f, "rejected a connection of peer {name} from {from}: {astray}")
+            }
             Self::Crowded(name) => write!(f, "too many connections at once from peer {name}; closed one"),
             Self::RangeFull(range, max, from) => write!(
                 f,
@@ -116,6 +127,16 @@ impl fmt::Display for Refused {
                 write!(f, "closed a connection from {from}: the range {range} is shut down")
             }
             Self::Stopped => f.write_str("closed a connection: the speaker has been stopped"),
+        }
+    }
+}
+
+impl Refused {
+    /// Whether the other side is told that it is not wanted (RFC 4486 §4), rather than to come again.
+    pub(crate) fn is_rejection(&self) -> bool {
+        match self {
+            Self::Stranger(_) | Self::Astray(..) => true,
+            Self::Crowded(_) | Self::RangeFull(..) | Self::RangeDown(..) | Self::Stopped => false,
         }
     }
 }
@@ -160,13 +181,25 @@ impl Roster {
     pub(crate) fn new(
         common: Common,
         listeners: Listeners,
+        allow_list: AllowList,
         wanted: watch::Sender<Wanted>,
         events: EventSink,
         rib: RibQueue,
     ) -> Arc<Self> {
         let inner =
             Inner { entries: Vec::new(), listeners, tasks: JoinSet::new(), last_id: 0, closed: false };
-        Arc::new(Self { common, wanted, events, rib, inner: Mutex::new(inner) })
+        Arc::new(Self {
+            common,
+            allow_list: Mutex::new(allow_list),
+            wanted,
+            events,
+            rib,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    pub(crate) fn allow_list(&self) -> MutexGuard<'_, AllowList> {
+        self.allow_list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn wanted(&self) -> &watch::Sender<Wanted> {
@@ -375,15 +408,18 @@ impl Roster {
         if inner.closed {
             return Err((Refused::Stopped, stream));
         }
-        let port = match inner.owner(from) {
-            Some(at) => match &inner.entries[at].kind {
-                Kind::Session(port) => port.clone(),
-                Kind::Range { .. } => match self.make_member(&mut inner, at, from) {
-                    Ok(port) => port,
-                    Err(refused) => return Err((refused, stream)),
-                },
+        let Some(at) = inner.owner(from) else { return Err((Refused::Stranger(from), stream)) };
+        let config = &inner.entries[at].config;
+        let announced = |address| self.allow_list().covering(address);
+        if let Some(astray) = Astray::of(config, &stream, announced) {
+            return Err((Refused::Astray(config.name.clone(), from, Box::new(astray)), stream));
+        }
+        let port = match &inner.entries[at].kind {
+            Kind::Session(port) => port.clone(),
+            Kind::Range { .. } => match self.make_member(&mut inner, at, from) {
+                Ok(port) => port,
+                Err(refused) => return Err((refused, stream)),
             },
-            None => return Err((Refused::Stranger(from), stream)),
         };
         port.accepted.try_send(stream).map_err(|error| (Refused::Crowded(port.name), error.into_inner()))
     }
@@ -462,7 +498,8 @@ impl Roster {
         let id = PeerId(inner.last_id);
         let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let (session, connection) = begin(now, &config, self.common.settings(&config), resumed);
+        let (session, connection) =
+            begin(now, self.common.started, &config, self.common.settings(&config), resumed);
         let (status, status_receiver) = watch::channel(PeerStatus {
             local: connection.as_ref().and_then(|connection| connection.local),
             remote: connection.as_ref().and_then(|connection| connection.remote),
@@ -509,18 +546,19 @@ impl PeerConfig {
 /// A new session, or one that goes on where another process left it, with its connection.
 fn begin(
     now: Instant,
+    started: Instant,
     config: &PeerConfig,
     settings: Settings,
     resumed: Option<Resumed>,
 ) -> (Session, Option<Connection>) {
     let Some(Resumed { snapshot, stream, unwritten }) = resumed else {
-        return (Session::new(settings, random_seed()), None);
+        return (Session::new(settings, started, random_seed()), None);
     };
     match Session::resume(settings.clone(), random_seed(), now, snapshot) {
         Ok((session, id)) => (session, Some(Connection::resumed(id, stream, &unwritten))),
         Err(error) => {
             tracing::warn!(peer = %config.name, "BGP: {error}");
-            (Session::new(settings, random_seed()), None)
+            (Session::new(settings, started, random_seed()), None)
         }
     }
 }

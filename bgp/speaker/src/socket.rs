@@ -4,9 +4,12 @@
 //! |-------------------------------|-----------------|-----------------|--------------------------|
 //! | TCP MD5 (RFC 2385)            | before the SYN  | by the listener | on the next connection   |
 //! | TTL, least TTL (RFC 5082)     | before the SYN  | at once         | at once                  |
-//! | interface, source             | before the SYN  | –               | on the next connection   |
+//! | interface                     | before the SYN  | at once         | on the next connection   |
+//! | source                        | before the SYN  | –               | on the next connection   |
 //! | keep-alive, user timeout      | before the SYN  | at once         | at once                  |
 //! | no delay, priority, low-water | once connected  | at once         | –                        |
+//!
+//! That an accepted connection came to the source, and by the interface, was looked at before it was given to its peer.
 
 use std::{
     io,
@@ -15,12 +18,14 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::SockaddrStorage;
 use proxima_bgp_session::Local;
 use proxima_sys::Md5Scope;
+use proxima_types::Prefix;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::{Distance, PeerConfig, gtsm};
+use crate::{Distance, PeerConfig, Remote, gtsm};
 
 /// Internetwork control (RFC 791, RFC 4594 CS6): routing before other traffic.
 const TRAFFIC_CLASS: u32 = 0xc0;
@@ -83,11 +88,22 @@ fn prepare(peer: &PeerConfig, internal: bool, remote: SocketAddr) -> Result<TcpS
 /// Sets up a connection that a listener accepted; it inherited signatures and filters.
 pub(crate) fn set_up_accepted(stream: &TcpStream, peer: &PeerConfig, internal: bool) -> io::Result<()> {
     let ipv6 = stream.local_addr()?.is_ipv6();
+    match &peer.remote {
+        Remote::Address { address, interface: Some(interface) } if !is_link_local(*address) => {
+            SockRef::from(stream).bind_device(Some(interface.as_bytes()))?;
+        }
+        // What comes to a link-local address stays on its link.
+        Remote::Address { .. } | Remote::Interface { .. } | Remote::Range { .. } => {}
+    }
     apply_distance(stream, ipv6, peer.distance, internal)?;
     gtsm::unfilter(stream);
     apply_timers(stream, peer);
     tune(stream);
     Ok(())
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// TTL and least TTL. The kernel drops what comes from too far, which is no error here or there.
@@ -176,24 +192,27 @@ pub(crate) fn interface_index(interface: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(interface).ok()
 }
 
-/// Our end of a connection, with the link-local address of its interface where the peer is on the same subnet.
-pub(crate) fn local_end(local: IpAddr, distance: Distance, internal: bool) -> Local {
+/// Our end of a connection, with the link-local address of its interface, and the subnet, where the peer shares it with us.
+pub(crate) fn local_end(local: IpAddr, remote: IpAddr, distance: Distance, internal: bool) -> Local {
     let address = local.to_canonical();
     let shared = match distance {
         Distance::Usual => !internal,
         Distance::Security(hops) => hops.get() == 1,
         Distance::Multihop(_) => false,
     };
-    let link_local = if shared { link_local_beside(address) } else { None };
-    Local { address, link_local }
+    // The loopback is no subnet that packets are forwarded on.
+    if !shared || address.is_loopback() {
+        return address.into();
+    }
+    let link_local = link_local_beside(address);
+    // An internal peer's next hops may be anywhere.
+    let subnet = if internal { None } else { subnet_of(address).filter(|subnet| subnet.contains(remote)) };
+    Local { address, link_local, subnet }
 }
 
 /// The link-local address of the interface that has `address`.
 fn link_local_beside(address: IpAddr) -> Option<Ipv6Addr> {
     let IpAddr::V6(address) = address else { return None };
-    if address.is_loopback() {
-        return None;
-    }
     if address.is_unicast_link_local() {
         return Some(address);
     }
@@ -206,6 +225,23 @@ fn link_local_beside(address: IpAddr) -> Option<Ipv6Addr> {
         .collect();
     let (interface, _) = all.iter().find(|(_, own)| *own == address)?;
     all.iter().find(|(of, own)| of == interface && own.is_unicast_link_local()).map(|(_, own)| *own)
+}
+
+/// The subnet that `address` of ours is on.
+fn subnet_of(address: IpAddr) -> Option<Prefix> {
+    let ip = |address: &SockaddrStorage| -> Option<IpAddr> {
+        let ipv4 = address.as_sockaddr_in().map(|address| address.ip().into());
+        ipv4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
+    };
+    nix::ifaddrs::getifaddrs().ok()?.find_map(|entry| {
+        let mask = entry.netmask.as_ref().and_then(ip)?;
+        (entry.address.as_ref().and_then(ip)? == address).then_some(())?;
+        let length = match mask {
+            IpAddr::V4(mask) => u32::from(mask).leading_ones(),
+            IpAddr::V6(mask) => u128::from(mask).leading_ones(),
+        };
+        Some(Prefix::truncating(address, u8::try_from(length).ok()?))
+    })
 }
 
 fn source_error(source: IpAddr, error: &io::Error) -> String {
@@ -248,7 +284,6 @@ mod tests {
     use proxima_types::Asn;
 
     use super::*;
-    use crate::Remote;
 
     fn hops(hops: u8) -> NonZeroU8 {
         NonZeroU8::new(hops).unwrap()
@@ -290,5 +325,15 @@ mod tests {
         peer.tcp_user_timeout = None;
         apply_timers(&socket, &peer);
         assert_eq!(socket.tcp_user_timeout().unwrap(), None, "back to the kernel's own way");
+    }
+
+    #[test]
+    fn the_shared_subnet_is_that_of_the_interface_and_the_loopback_is_none() {
+        let home: IpAddr = Ipv4Addr::LOCALHOST.into();
+        assert_eq!(subnet_of(home), Some("127.0.0.0/8".parse().unwrap()));
+        assert_eq!(subnet_of("192.0.2.1".parse().unwrap()), None, "not an address of this host");
+        assert_eq!(local_end(home, home, Distance::Usual, false), home.into());
+        let far = local_end("192.0.2.1".parse().unwrap(), home, Distance::Multihop(hops(2)), false);
+        assert_eq!(far.subnet, None);
     }
 }

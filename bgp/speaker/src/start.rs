@@ -1,6 +1,6 @@
 //! Starting: checks, listening sockets, the RIB's thread, a task for each peer.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, time::Instant};
 
 use proxima_types::Asn;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -59,13 +59,14 @@ impl Speaker {
         let common = Common {
             local_as: config.local_as,
             router_id: config.router_id,
+            started: Instant::now(),
             hold_time: config.hold_time,
             connect_retry: config.connect_retry,
         };
         let (events, receiver) = EventSink::new();
         let (wanted, _) = watch::channel(Wanted::default());
         let rib = RibQueue::start(config.best_path).map_err(StartError::Thread)?;
-        let roster = Roster::new(common, Listeners::new(sockets), wanted, events, rib);
+        let roster = Roster::new(common, Listeners::new(sockets), config.allow_list, wanted, events, rib);
         let mut resumed: HashMap<_, _> = peers
             .into_iter()
             .filter_map(|peer| Some((peer.name.clone(), Resumed::try_from(peer).ok()?)))
@@ -81,7 +82,7 @@ impl Speaker {
         roster.listen(&mut listeners);
         let mut watchers = Watchers::new(config.router_id);
         watchers.begin(config.bmp, config.mrt, &roster);
-        Ok((SpeakerHandle::new(config.allow_list, config.router_id, roster, listeners, watchers), receiver))
+        Ok((SpeakerHandle::new(config.router_id, roster, listeners, watchers), receiver))
     }
 }
 

@@ -279,7 +279,7 @@ async fn bird_may_connect_to_us_and_routes_come_back_when_it_restarts() {
 }
 
 #[tokio::test]
-async fn both_sides_connecting_settle_on_one_session() {
+async fn one_session_stands_where_both_sides_may_connect() {
     let bird = Bird::start().await;
     let mut config = bird.speaker();
     config.listen = vec![bird.our_address()];

@@ -222,6 +222,51 @@ async fn a_station_gets_figures_from_time_to_time() {
     drop(read_message(&mut router));
 }
 
+#[tokio::test]
+async fn loops_are_counted_by_what_shows_them() {
+    let (listener, at) = stations().await;
+    let every = Some(Duration::from_millis(30));
+    let (_pop, mut router) = established(|config| {
+        config.local_as = proxima_types::Asn(THEIR_AS);
+        config.bmp = vec![BmpConfig { statistics: every, ..station(at) }];
+    })
+    .await;
+    // ORIGIN, AS_PATH, NEXT_HOP, LOCAL_PREF; 192.0.2.11 is we.
+    let update = |path: &[u8], more: &[u8]| {
+        let length = u8::try_from(path.len()).unwrap();
+        let attributes = [
+            &[0x40, 1, 1, 0, 0x40, 2, length][..],
+            path,
+            &[0x40, 3, 4, 192, 0, 2, 22, 0x40, 5, 4, 0, 0, 0, 100],
+            more,
+        ]
+        .concat();
+        let length = u8::try_from(attributes.len()).unwrap();
+        message(2, &[&[0, 0, 0, length][..], &attributes, &[24, 10, 0, 1]].concat())
+    };
+    let (cluster, originator) = ([0x80, 10, 8, 192, 0, 2, 9, 192, 0, 2, 11], [0x80, 9, 4, 192, 0, 2, 11]);
+    for update in [
+        update(&[2, 1, 0xfd, 0xe8], &[]),
+        update(&[], &originator),
+        update(&[], &originator),
+        update(&[], &cluster),
+        update(&[], &cluster),
+        update(&[], &cluster),
+    ] {
+        router.write_all(&update).await.unwrap();
+    }
+    let mut collector = accept(&listener).await;
+    // RFC 7854 §4.8: 3 by CLUSTER_LIST, 4 by AS_PATH, 5 by ORIGINATOR_ID.
+    let expected = [[0, 3, 0, 4, 0, 0, 0, 3], [0, 4, 0, 4, 0, 0, 0, 1], [0, 5, 0, 4, 0, 0, 0, 2]];
+    loop {
+        let figures = bmp_of(&mut collector, STATISTICS).await;
+        let has = |figure: &[u8; 8]| figures.windows(8).any(|octets| octets == figure);
+        if expected.iter().all(has) {
+            break;
+        }
+    }
+}
+
 /// `bgpdump -m`: a line for each route.
 fn bgpdump(path: &Path) -> Vec<String> {
     let output = Command::new("bgpdump")

@@ -18,8 +18,8 @@ use common::{
     received, received_count, speaker, until, until_received, within,
 };
 use proxima_bgp_speaker::{
-    BfdState, CommandError, Effect, GracefulRestart, Leave, MaxPrefixes, PeerConfig, PeerError, PeerStatus,
-    Remote, Speaker, SpeakerConfig, SpeakerHandle, State,
+    BfdState, CommandError, Effect, GracefulRestart, Held, Leave, MaxPrefixes, PeerConfig, PeerError,
+    PeerStatus, Remote, Speaker, SpeakerConfig, SpeakerHandle, State,
 };
 use proxima_types::{Family, Prefix};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -285,7 +285,12 @@ async fn shutdown_drains_first_then_says_why_and_lasts_until_up() {
     let notification = read_notification(&mut stream).await;
     assert_eq!((&notification[..3], &notification[3..]), (&[6, 2, 10][..], &b"new optics"[..]));
     until(&pop, "router", State::Idle).await;
-    // The peer may try; it is told to stay away.
+    // It lasts: five times the wait between two attempts, and none is made.
+    let attempt = tokio::time::timeout(Duration::from_secs(1), listener.accept()).await;
+    assert!(attempt.is_err(), "an attempt before `up`");
+    assert!(
+        matches!(status(&pop, "router").session.held, Some(Held::Shutdown(reason)) if reason == "new optics")
+    );
     pop.up("router").await.unwrap();
     let mut stream = accept(&listener).await;
     handshake(&mut stream).await;

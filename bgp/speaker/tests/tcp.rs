@@ -11,12 +11,15 @@ use std::{
 
 use common::{
     V4, V6, attributes, event, free_port, own_address, peer, plain, prefix,
-    raw::{KEEPALIVE, OPEN, THEIR_AS, connect_from, handshake, read_message, read_notification, router},
+    raw::{
+        KEEPALIVE, MP_IPV4, OPEN, ROUTE_REFRESH, THEIR_AS, accept, announce, connect_from, handshake,
+        handshake_with, listening, message, open, read_kind, read_message, read_notification, router,
+    },
     received, received_count, until, until_received, within,
 };
 use proxima_bgp_speaker::{
-    AllowList, Cause, CommandError, Leave, PeerError, Speaker, SpeakerConfig, SpeakerEvent, SpeakerEvents,
-    StartError, State, UpdateContent,
+    AllowList, Cause, CommandError, Leave, LimitAction, MaxPrefixes, PeerError, PeerStatus, Problem, Remote,
+    Speaker, SpeakerConfig, SpeakerEvent, SpeakerEvents, Stale, StartError, State, UpdateContent,
 };
 use proxima_types::Asn;
 use tokio::{
@@ -211,6 +214,53 @@ async fn an_unconfigured_source_is_rejected_and_told_so() {
     // Whom it knows it lets in.
     let mut stream = connect_from(us, router.listening()[0]).await;
     assert_eq!(read_message(&mut stream).await.expect("OPEN")[18], 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_to_another_address_than_its_source_is_rejected() {
+    let (us, other, them) = (own_address(), own_address(), own_address());
+    let mut config = common::speaker(vec![peer("router", SocketAddr::new(them, 179), THEIR_AS, us)]);
+    config.listen = [us, other].map(|address| SocketAddr::new(address, 0)).to_vec();
+    config.peers[0].passive = true;
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let mut stream = connect_from(them, pop.listening()[1]).await;
+    assert_eq!(read_notification(&mut stream).await, [6, 5]);
+    let mut stream = connect_from(them, pop.listening()[0]).await;
+    assert_eq!(read_message(&mut stream).await.expect("OPEN")[18], 1);
+}
+
+#[tokio::test]
+async fn no_session_is_at_an_address_that_is_announced() {
+    let (us, them) = (own_address(), own_address());
+    let mut config = common::speaker(vec![peer("router", SocketAddr::new(them, 179), THEIR_AS, us)]);
+    config.listen = vec![SocketAddr::new(us, 0)];
+    config.peers[0].passive = true;
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let to = pop.listening()[0];
+    pop.set_allow_list(AllowList::new([prefix(&format!("{us}/32"))])).unwrap();
+    let mut stream = connect_from(them, to).await;
+    assert_eq!(read_notification(&mut stream).await, [6, 5]);
+    pop.set_allow_list(AllowList::new([prefix(V4), prefix("0.0.0.0/0")])).unwrap();
+    let mut stream = connect_from(them, to).await;
+    assert_eq!(read_message(&mut stream).await.expect("OPEN")[18], 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_by_another_interface_than_its_own_is_rejected() {
+    for (interface, taken) in [("lo", true), ("nosuch0", false)] {
+        let (us, them) = (own_address(), own_address());
+        let mut config = common::speaker(vec![peer("router", SocketAddr::new(them, 179), THEIR_AS, us)]);
+        config.listen = vec![SocketAddr::new(us, 0)];
+        config.peers[0].passive = true;
+        config.peers[0].remote = Remote::Address { address: them, interface: Some(interface.to_owned()) };
+        let (pop, _events) = Speaker::start(config).unwrap();
+        let mut stream = connect_from(them, pop.listening()[0]).await;
+        if taken {
+            handshake(&mut stream).await;
+        } else {
+            assert_eq!(read_notification(&mut stream).await, [6, 5]);
+        }
+    }
 }
 
 #[tokio::test]
@@ -572,4 +622,66 @@ async fn what_a_process_could_not_write_its_successor_writes() {
         held.extend(told);
     }
     assert_eq!(announced, prefixes.len());
+}
+
+#[tokio::test]
+async fn a_refresh_of_the_peers_does_not_make_its_routes_those_of_a_lost_session() {
+    const MARK: u8 = 5;
+    let (us, them) = (own_address(), own_address());
+    let (listener, at) = listening(them).await;
+    let config = common::speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let (pop, _events) = Speaker::start(config).unwrap();
+    let mut router = accept(&listener).await;
+    let enhanced = open(0, &[MP_IPV4, ROUTE_REFRESH, &[70, 0]]);
+    handshake_with(&mut router, &enhanced).await;
+    let routes = [[198, 51, 100], [203, 0, 113]];
+    router.write_all(&announce(routes)).await.unwrap();
+    until_received(&pop, "router", 2).await;
+
+    let stale = async |wanted: [Option<Stale>; 2]| {
+        within("the routes", async {
+            while received(&pop, "router").await.iter().map(|route| route.route.stale).ne(wanted) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    router.write_all(&message(MARK, &[0, 1, 1, 1])).await.unwrap();
+    router.write_all(&announce(routes[..1].iter().copied())).await.unwrap();
+    stale([None, Some(Stale::Refresh)]).await;
+    router.write_all(&message(MARK, &[0, 1, 2, 1])).await.unwrap();
+    until_received(&pop, "router", 1).await;
+}
+
+#[tokio::test]
+async fn a_full_table_does_not_end_the_session_that_leaves_out_what_is_too_much() {
+    let (us, them) = (own_address(), own_address());
+    let (listener, at) = listening(them).await;
+    let mut config = common::speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let limit = |limit| MaxPrefixes { action: LimitAction::Discard, ..MaxPrefixes::new(limit) };
+    config.peers[0].max_prefixes = Some(limit(100));
+    let (pop, mut events) = Speaker::start(config.clone()).unwrap();
+    let mut router = accept(&listener).await;
+    handshake_with(&mut router, &open(0, &[MP_IPV4, ROUTE_REFRESH])).await;
+    for high in 0..50 {
+        router.write_all(&announce((0..100).map(|low| [10, high, low]))).await.unwrap();
+    }
+    let discarded = |total| {
+        let full = move |status: &PeerStatus| status.session.counters.discarded == total;
+        within("all of it", pop.wait_for("router", full))
+    };
+    let status = discarded(4900).await.unwrap();
+    assert_eq!((received_count(&status), status.session.state), (100, State::Established));
+    let told = |event| match event {
+        SpeakerEvent::Problem { problem: Problem::PrefixesDiscarded { limit, .. }, .. } => Some(limit),
+        _ => None,
+    };
+    assert_eq!(event("the problem", &mut events, told).await, 100);
+    // Raised, the peer is asked for what was left out.
+    config.peers[0].max_prefixes = Some(limit(101));
+    pop.reconfigure(config.peers.remove(0)).await.unwrap();
+    read_kind(&mut router, 5).await;
+    router.write_all(&announce([[11, 0, 0], [11, 0, 1]])).await.unwrap();
+    assert_eq!(received_count(&discarded(4901).await.unwrap()), 101);
+    assert!(std::iter::from_fn(|| events.try_recv()).all(|event| told(event) != Some(100)), "told once");
 }

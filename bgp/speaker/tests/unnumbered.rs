@@ -14,10 +14,11 @@ use std::{
     sync::mpsc,
 };
 
-use common::{OUR_AS, V4, plain, prefix, received, speaker, until, until_received, within};
+use common::{OUR_AS, V4, event, plain, prefix, received, speaker, until, until_received, within};
 use nix::sched::{CloneFlags, setns};
 use proxima_bgp_speaker::{
-    Distance, Password, PeerConfig, Remote, Speaker, SpeakerConfig, SpeakerHandle, State,
+    Distance, Password, PeerConfig, Problem, Remote, Speaker, SpeakerConfig, SpeakerEvent, SpeakerHandle,
+    State,
 };
 use proxima_types::{Asn, Family};
 
@@ -169,9 +170,19 @@ async fn a_stranger_on_the_link_is_not_the_router_that_was_found() {
     }
     shell(UP);
     let _router = in_router(config(true, unnumbered()));
-    let (pop, _events) = Speaker::start(config(false, unnumbered())).unwrap();
+    let (pop, mut events) = Speaker::start(config(false, unnumbered())).unwrap();
     until(&pop, "link", State::Established).await;
     shell("ip -n router addr add fe80::bad/64 dev eth0 nodad");
+    // It says that it is a router, loudly.
+    std::thread::spawn(|| advertise("fe80::bad")).join().unwrap();
+    let (known, other) = event("the stranger", &mut events, |event| match event {
+        SpeakerEvent::Problem { problem: Problem::AnotherRouter { known, other }, .. } => {
+            Some((known, other))
+        }
+        _ => None,
+    })
+    .await;
+    assert_eq!((known.to_string(), other.to_string()), ("fe80::b".to_owned(), "fe80::bad".to_owned()));
     let refused = std::thread::spawn(|| {
         use std::io::Read;
         setns(File::open("/run/netns/router").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
@@ -189,4 +200,20 @@ async fn a_stranger_on_the_link_is_not_the_router_that_was_found() {
     let refused = tokio::task::spawn_blocking(|| refused.join().unwrap());
     let bytes = within("the answer", refused).await.unwrap();
     assert_eq!(bytes[18..21], [3, 6, 5], "connection rejected");
+    let status = pop.peers().remove(0);
+    assert_eq!(status.session.state, State::Established);
+    assert_eq!(status.remote.unwrap().ip().to_string(), "fe80::b");
+}
+
+/// Sends a router advertisement from an address in the router's namespace: lifetime 1800 s, no options.
+fn advertise(from: &str) {
+    setns(File::open("/run/netns/router").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+    let scope = nix::net::if_::if_nametoindex("eth0").unwrap();
+    let end = |address: &str| std::net::SocketAddrV6::new(address.parse().unwrap(), 0, 0, scope);
+    let (domain, protocol) = (socket2::Domain::IPV6, socket2::Protocol::ICMPV6);
+    let socket = socket2::Socket::new(domain, socket2::Type::RAW, Some(protocol)).unwrap();
+    socket.bind(&end(from).into()).unwrap();
+    socket.set_multicast_hops_v6(255).unwrap();
+    let message = [134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    socket.send_to(&message, &end("ff02::1").into()).unwrap();
 }

@@ -106,7 +106,8 @@ impl fmt::Display for Role {
 /// Graceful restart (RFC 4724 §3, RFC 8538 §2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GracefulRestart {
-    /// R: the speaker has just restarted and waits for no End-of-RIB of ours.
+    /// R: the speaker has just restarted, and its peer must not wait for its End-of-RIB before it sends routes: two that have
+    /// both restarted would wait for each other.
     pub restarted: bool,
     /// N: hold-timer expiry and NOTIFICATIONs other than a hard reset are graceful too.
     pub notification: bool,

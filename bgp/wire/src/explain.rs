@@ -17,6 +17,8 @@ use std::fmt;
 use bytes::Bytes;
 use proxima_types::Asn;
 
+pub use attribute::extended_community;
+
 use crate::{
     AttributeProblem, Capability, DecodeError, HEADER_LEN, HeaderError, Message, MessageType, Negotiated,
     Notification, Open, RouteRefresh, Update,

@@ -39,6 +39,7 @@ mod notification;
 mod open;
 mod reader;
 mod route_refresh;
+mod standing;
 pub mod update;
 
 pub use capability::{
@@ -51,6 +52,7 @@ pub use negotiated::{AfiSafi, Families, Negotiated, PeerKind};
 pub use notification::{ErrorCode, Notification};
 pub use open::{Open, OpenError, RoleMismatch};
 pub use route_refresh::{RefreshKind, RouteRefresh, RouteRefreshError};
+pub use standing::Loops;
 pub use update::{
     Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Nlri,
     Origin, Rare, RareAttributes, RawAttribute, Reach, Segment, SegmentKind, Segments, Update, UpdateError,

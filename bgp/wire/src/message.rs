@@ -35,7 +35,7 @@ impl Message {
             MessageType::Update => Self::Update(Update::decode(body, negotiated)?),
             MessageType::Notification => Self::Notification(Notification::decode(body)),
             MessageType::Keepalive => Self::Keepalive,
-            MessageType::RouteRefresh => Self::RouteRefresh(RouteRefresh::decode(message)?),
+            MessageType::RouteRefresh => Self::RouteRefresh(RouteRefresh::decode(message, negotiated)?),
         })
     }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::{
-    AfiSafi, DecodeError, ErrorCode, HEADER_LEN, HeaderError, MessageType, Notification,
+    AfiSafi, DecodeError, ErrorCode, HEADER_LEN, HeaderError, MessageType, Negotiated, Notification,
     header::write_message,
 };
 
@@ -16,7 +16,7 @@ pub struct RouteRefresh {
     pub kind: RefreshKind,
 }
 
-/// The message subtype (RFC 7313 §3.2).
+/// The message subtype (RFC 7313 §3.2), where both sides know of it; otherwise each message is a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshKind {
     /// Send the family's routes again.
@@ -69,13 +69,15 @@ impl RouteRefresh {
     }
 
     /// Reads a whole message; what follows the family in a request is an outbound filter (RFC 5291), which we never
-    /// offer and so skip.
-    pub(crate) fn decode(message: &[u8]) -> Result<Self, DecodeError> {
+    /// offer and so skip. Without [`Negotiated::enhanced_refresh`] the subtype is a reserved octet, whose value means
+    /// nothing (RFC 2918 §3): all are requests, and no length is wrong.
+    pub(crate) fn decode(message: &[u8], negotiated: Negotiated) -> Result<Self, DecodeError> {
         let body = &message[HEADER_LEN..];
         let Some(&[afi_high, afi_low, subtype, safi]) = body.first_chunk() else {
             return Err(HeaderError::BadLength(message.len() as u16).into());
         };
         let kind = match subtype {
+            _ if !negotiated.enhanced_refresh => RefreshKind::Request,
             0 => RefreshKind::Request,
             1 => RefreshKind::Begin,
             2 => RefreshKind::End,

@@ -103,6 +103,17 @@ pub struct NextHop {
     pub link_local: Option<Ipv6Addr>,
 }
 
+impl NextHop {
+    /// Whether it is on a subnet, as far as that can be said: a link-local address is on its link, and of another family's
+    /// nothing is known.
+    pub fn is_on(self, subnet: Prefix) -> bool {
+        match self.address {
+            IpAddr::V6(address) if address.is_unicast_link_local() => true,
+            address => address.is_ipv4() != subnet.address().is_ipv4() || subnet.contains(address),
+        }
+    }
+}
+
 /// `2001:db8::1 (fe80::1)`.
 impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -51,9 +51,33 @@ pub struct Backend {
     /// When its own certificate ends, where its probe sees one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_ends: Option<Timestamp>,
+    /// That it can't be checked; absent where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<Unchecked>,
     /// How near it makes its region; absent where only the round trip counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<Distance>,
+}
+
+/// That the checks of a backend can't be made: its verdict is as old as that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unchecked {
+    /// Since when no probe of it has ended.
+    pub since: Timestamp,
+    /// Why the latest one could not be made; absent where none has even failed.
+    pub why: Option<String>,
+    /// Whether scores still believe the verdict. Requests go by it in any case.
+    pub believed: bool,
+}
+
+impl fmt::Display for Unchecked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not checked since {:.0}", self.since)?;
+        if let Some(why) = &self.why {
+            write!(f, ": {why}")?;
+        }
+        f.write_str(if self.believed { "" } else { " (not up as far as scores go)" })
+    }
 }
 
 /// What a server of a replicated database is.

@@ -3,8 +3,8 @@
 use std::{fmt, net::SocketAddr};
 
 use proxima_types::{
-    BackendId, Family, GroupName, Health, PeerName, PopName, Prefix, ReachState, RegionName, RouteAttributes,
-    ServiceName,
+    BackendId, Family, GroupName, Health, IssuerName, PeerName, PopName, Prefix, ReachState, RegionName,
+    RouteAttributes, ServiceName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,27 @@ pub enum EventKind {
         reason: VerdictReason,
         /// Round trip to it, in microseconds, where the probe measured one.
         rtt_us: Option<u64>,
+        /// From the first of the evidence that decided to the verdict, in microseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detected_in_us: Option<u64>,
+    },
+    /// Checks of backends can't be made, for the same reason: what is known of them is as old as that.
+    ChecksFailing {
+        /// The backends, not all of them where they are many.
+        backends: Vec<BackendId>,
+        /// How many more there are.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: u32,
+        /// Why; absent where probes don't even fail.
+        why: Option<String>,
+    },
+    /// Checks of backends could not be made, and can again.
+    ChecksResumed {
+        /// The backends, not all of them where they are many.
+        backends: Vec<BackendId>,
+        /// How many more there are.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: u32,
     },
     /// An announcement group has a new state.
     GroupTransition {
@@ -262,6 +283,37 @@ pub enum EventKind {
         /// Where.
         address: SocketAddr,
     },
+    /// A certificate was ordered, and is shown to new clients from now on.
+    CertificateObtained {
+        /// The service.
+        service: ServiceName,
+        /// From whom.
+        issuer: IssuerName,
+        /// Its names.
+        names: Vec<String>,
+        /// When it ends.
+        ends: Timestamp,
+    },
+    /// A certificate could not be had, or not be kept. One that is there stays in use.
+    CertificateFailed {
+        /// The service.
+        service: ServiceName,
+        /// From whom.
+        issuer: IssuerName,
+        /// Why, with the remedy.
+        error: String,
+        /// When it is tried again; absent: with the next renewal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+        /// When the one that is there ends; absent: there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ends: Option<Timestamp>,
+    },
+    /// A service has no certificate yet: it refuses every client until its order is done.
+    CertificateMissing {
+        /// The service.
+        service: ServiceName,
+    },
     /// This host takes packets for the prefix.
     VipAdded {
         /// The prefix.
@@ -317,6 +369,8 @@ impl EventKind {
             Self::DaemonReady { .. } => "daemon-ready",
             Self::DaemonStopping { .. } => "daemon-stopping",
             Self::BackendVerdict { .. } => "backend-verdict",
+            Self::ChecksFailing { .. } => "checks-failing",
+            Self::ChecksResumed { .. } => "checks-resumed",
             Self::GroupTransition { .. } => "group-transition",
             Self::PeerState { .. } => "peer-state",
             Self::UpdateSent { .. } => "update-sent",
@@ -338,6 +392,9 @@ impl EventKind {
             Self::Undrain => "undrain",
             Self::ListenerBound { .. } => "listener-bound",
             Self::ListenerClosed { .. } => "listener-closed",
+            Self::CertificateObtained { .. } => "certificate-obtained",
+            Self::CertificateFailed { .. } => "certificate-failed",
+            Self::CertificateMissing { .. } => "certificate-missing",
             Self::VipAdded { .. } => "vip-added",
             Self::VipRemoved { .. } => "vip-removed",
             Self::VipFailed { .. } => "vip-failed",
@@ -352,17 +409,21 @@ impl EventKind {
         match self {
             Self::BackendVerdict { to: Health::Down, .. }
             | Self::GroupTransition { to: ReachState::DePreferred, .. }
+            | Self::ChecksFailing { .. }
             | Self::PeerFault { .. }
             | Self::PeerShutdown { .. }
             | Self::PeerReset { .. }
             | Self::Restarting { .. }
             | Self::OrderGiven { .. }
             | Self::Thawed { .. }
+            | Self::CertificateFailed { ends: Some(_), .. }
             | Self::OrderExpired { .. }
             | Self::Drain { .. } => Severity::Warning,
             Self::ReloadRefused { .. }
             | Self::AlarmRaised { .. }
             | Self::WorkerStalled { .. }
+            | Self::CertificateFailed { ends: None, .. }
+            | Self::CertificateMissing { .. }
             | Self::BfdState { from: BfdState::Up, to: BfdState::Down, .. } => Severity::Error,
             Self::GroupTransition { to: ReachState::Withdrawn, reason, .. } => match reason {
                 GroupReason::AwaitingVerdicts { .. } => Severity::Info,
@@ -387,8 +448,15 @@ impl fmt::Display for EventKind {
             }
             Self::DaemonReady { after_ms } => write!(f, "ready: first verdicts after {after_ms} ms"),
             Self::DaemonStopping { cause } => write!(f, "stopping: {cause}"),
-            Self::BackendVerdict { backend, region, from, to, reason, rtt_us: _ } => {
+            Self::BackendVerdict { backend, region, from, to, reason, .. } => {
                 write!(f, "backend {backend} in {region}: {from} -> {to}: {reason}")
+            }
+            Self::ChecksFailing { backends, more, why } => {
+                write!(f, "can't check {}{}: ", Words(backends), More(*more))?;
+                f.write_str(why.as_deref().unwrap_or("no probe of theirs has ended for too long"))
+            }
+            Self::ChecksResumed { backends, more } => {
+                write!(f, "can check {}{} again", Words(backends), More(*more))
             }
             Self::GroupTransition { group, from, to, reason } => {
                 write!(f, "group {group}: {from} -> {to}: {reason}")
@@ -456,6 +524,23 @@ impl fmt::Display for EventKind {
             Self::Undrain => f.write_str("undrained"),
             Self::ListenerBound { service, address } => write!(f, "service {service}: listens on {address}"),
             Self::ListenerClosed { service, address } => write!(f, "service {service}: closed {address}"),
+            Self::CertificateObtained { service, issuer, names, ends } => {
+                let names = Words(names);
+                write!(f, "service {service}: certificate for {names} from {issuer}, ends {ends:.0}")
+            }
+            Self::CertificateFailed { service, issuer, error, retry_at, ends } => {
+                write!(f, "service {service}: no certificate from {issuer}: {error}")?;
+                if let Some(retry_at) = retry_at {
+                    write!(f, "; tried again {retry_at:.0}")?;
+                }
+                match ends {
+                    Some(ends) => write!(f, "; the one in use ends {ends:.0}"),
+                    None => f.write_str("; there is none in use yet"),
+                }
+            }
+            Self::CertificateMissing { service } => {
+                write!(f, "service {service}: no certificate yet, clients are refused until there is one")
+            }
             Self::VipAdded { prefix } => write!(f, "vip {prefix} added"),
             Self::VipRemoved { prefix } => write!(f, "vip {prefix} removed"),
             Self::VipFailed { error } => write!(f, "vip failed: {error}"),
@@ -489,6 +574,20 @@ fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: &RouteAttributes) ->
         write!(f, " large-communities {}", Words(large_communities))?;
     }
     Ok(())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// How many more there are, if any.
+struct More(u32);
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, " and {} more", self.0) } else { Ok(()) }
+    }
 }
 
 struct Words<'a, T>(&'a [T]);

@@ -12,6 +12,8 @@
 //! | `GET /v1/routes/received?peer=&prefix=&after=&limit=` ([`ReceivedQuery`]) | [`ReceivedRoutes`], a page |
 //! | `GET /v1/routes/lookup?address=` ([`LookupQuery`]) | [`RouteLookup`] |
 //! | `GET /v1/backends` | [`Backends`] |
+//! | `GET /v1/certificates` | [`Certificates`] |
+//! | `POST /v1/certificates/{service}/renew` | [`Renewing`] |
 //! | `GET /v1/events?since=SEQ` ([`EventsQuery`]) | [`Events`] |
 //! | `GET /v1/events?since=SEQ&follow=true` | one [`EventLine`] a line, without end |
 //! | `POST /v1/orders` with [`OrderRequest`] | [`Ordered`] |
@@ -27,6 +29,7 @@
 mod alarm;
 mod backend;
 mod bfd;
+mod certificate;
 mod event;
 mod group;
 mod hold;
@@ -39,8 +42,9 @@ mod status;
 mod time;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use backend::{Backend, Backends, Distance, ServerRole};
+pub use backend::{Backend, Backends, Distance, ServerRole, Unchecked};
 pub use bfd::{BfdSession, BfdSessions, BfdState};
+pub use certificate::{Certificate, CertificateOrder, Certificates, Renewing};
 pub use event::{Event, EventKind, EventLine, Events, EventsQuery, Severity};
 pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};
 pub use hold::{Evidence, Hold, Sighting};
@@ -78,6 +82,8 @@ pub mod paths {
     pub const BFD: &str = "/v1/bfd";
     /// All backends.
     pub const BACKENDS: &str = "/v1/backends";
+    /// All certificates of services.
+    pub const CERTIFICATES: &str = "/v1/certificates";
     /// What happened.
     pub const EVENTS: &str = "/v1/events";
     /// Order something for groups, health notwithstanding.
@@ -90,6 +96,11 @@ pub mod paths {
     pub const RELOAD: &str = "/v1/reload";
     /// Leave without a word and begin anew.
     pub const RESTART: &str = "/v1/restart";
+
+    /// Orders the certificate of a service.
+    pub fn renew(service: &proxima_types::ServiceName) -> String {
+        format!("{CERTIFICATES}/{service}/renew")
+    }
 
     /// One peer.
     pub fn peer(name: &proxima_types::PeerName) -> String {

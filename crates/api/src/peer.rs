@@ -237,6 +237,15 @@ pub struct Messages {
     pub refreshes_received: u64,
     /// Routes received that were taken as withdrawn for a fault (RFC 7606).
     pub treated_as_withdrawn: u64,
+    /// Announcements received of prefixes that are no destination of unicast routes (RFC 4271 §6.3); ignored.
+    #[serde(default)]
+    pub martians: u64,
+    /// Routes received with our own address as the next hop (RFC 4271 §6.3); taken as withdrawn.
+    #[serde(default)]
+    pub own_next_hops: u64,
+    /// Announcements received that were left out, the peer having as many prefixes as it may.
+    #[serde(default)]
+    pub discarded: u64,
     /// Routes received with our own AS in their path.
     pub loops: u64,
     /// Routes received that should not have come from this peer (RFC 9234).

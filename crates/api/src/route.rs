@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use proxima_types::{Asn, Community, GroupName, PeerName, Prefix};
@@ -54,12 +54,26 @@ pub struct AdvertisedRoute {
     pub group: Option<GroupName>,
     /// NEXT_HOP, or the next hop in MP_REACH_NLRI.
     pub next_hop: IpAddr,
+    /// The link-local address beside it (RFC 2545 §3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop_link_local: Option<Ipv6Addr>,
+    /// ORIGIN.
+    pub origin: Origin,
     /// AS_PATH.
     pub as_path: AsPath,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
+    /// LOCAL_PREF, to internal peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
     /// COMMUNITIES.
     pub communities: Vec<Community>,
+    /// LARGE_COMMUNITY (RFC 8092), each as `64512:1:2`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub large_communities: Vec<String>,
+    /// ONLY_TO_CUSTOMER (RFC 9234 §5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<Asn>,
 }
 
 /// A page of received routes.
@@ -146,7 +160,7 @@ pub struct ReceivedRoute {
     /// LARGE_COMMUNITY (RFC 8092), each as `64512:1:2`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub large_communities: Vec<String>,
-    /// EXTENDED COMMUNITIES (RFC 4360), each as 16 hexadecimal digits.
+    /// EXTENDED COMMUNITIES (RFC 4360), each as `rt:65001:9`, or its octets where there is no such form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extended_communities: Vec<String>,
     /// ORIGINATOR_ID (RFC 4456), of reflected routes.

@@ -173,4 +173,12 @@ pub struct BackendCounts {
     pub down: u32,
     /// Without a verdict.
     pub unknown: u32,
+    /// Those of them all that can't be checked at present.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unchecked: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

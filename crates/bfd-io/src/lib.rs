@@ -33,6 +33,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the core")]
 
 mod control;
+mod draws;
 mod handle;
 mod outbox;
 mod priority;

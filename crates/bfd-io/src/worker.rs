@@ -15,7 +15,6 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     io,
     ops::AddAssign,
     os::fd::AsFd,
@@ -34,6 +33,7 @@ use nix::{
 use proxima_bfd::{AddError, Command, Discriminator, Hops, Output, Path, Sessions};
 
 use crate::{
+    draws::Draws,
     outbox::Outbox,
     priority::Priority,
     settings::{BfdError, BfdEvent, BfdStatus, HostStatus, SessionConfig},
@@ -92,8 +92,7 @@ pub(crate) struct Worker {
     requests: Requests<Request>,
     wake: Arc<EventFd>,
     outbox: Outbox,
-    random: RandomState,
-    drawn: u64,
+    draws: Draws,
     look_up_at: Option<Instant>,
     slice: usize,
     priority: Priority,
@@ -119,8 +118,7 @@ impl Worker {
             requests,
             wake,
             outbox,
-            random: RandomState::new(),
-            drawn: 0,
+            draws: Draws::new(),
             look_up_at: None,
             slice: 0,
             priority,
@@ -281,20 +279,14 @@ impl Worker {
         config: &SessionConfig,
     ) -> Result<Discriminator, BfdError> {
         loop {
-            let Some(discriminator) = Discriminator::new(self.draw() as u32) else { continue };
-            let seed = self.draw();
+            let Some(discriminator) = Discriminator::new(self.draws.draw() as u32) else { continue };
+            let seed = self.draws.draw();
             match self.sessions.add(now, discriminator, path, config.settings.clone(), seed) {
                 Ok(()) => return Ok(discriminator),
                 Err(AddError::Discriminator(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// A random number that the ones before do not tell: a keyed hash of a counter, the key from the kernel.
-    fn draw(&mut self) -> u64 {
-        self.drawn += 1;
-        self.random.hash_one(self.drawn)
     }
 
     fn remove(&mut self, now: Instant, name: &str) -> Result<(), BfdError> {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use proxima_api::{OrderRequest, RouteFilter};
-use proxima_types::{GroupName, PeerName, Prefix, PrefixError};
+use proxima_types::{GroupName, PeerName, Prefix, PrefixError, ServiceName};
 
 use crate::failure::Failure;
 
@@ -83,6 +83,14 @@ pub(crate) enum Command {
     Bgp(BgpCommand),
     /// Show the backends and the verdicts on them
     Backends,
+    /// Show the services' certificates, when they end and when they are renewed
+    Certificates,
+    /// Order a service's certificate now, though none may be due
+    Renew {
+        /// The service
+        #[arg(value_name = "SERVICE")]
+        service: ServiceName,
+    },
     /// Have groups announced whatever their health
     Announce(OrderArgs),
     /// Have groups withdrawn at once, whatever their health

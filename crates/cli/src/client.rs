@@ -16,7 +16,8 @@ use proxima_api::ErrorBody;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::timeout};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A reload takes longest: first verdicts of new backends, peers that take leave, workers that take it over.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why the daemon did not answer as asked.
 #[derive(Debug, thiserror::Error)]

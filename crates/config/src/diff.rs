@@ -70,6 +70,8 @@ pub enum Part {
     /// `[bgp.mrt]`.
     #[serde(rename = "bgp.mrt")]
     Mrt,
+    /// `[acme]`.
+    Acme,
     /// `[catchment]`.
     Catchment,
     /// `[quic-lb]`.
@@ -107,6 +109,7 @@ impl Config {
             (Part::BgpListen, old.bgp.listen != new.bgp.listen),
             (Part::BestPath, old.bgp.best_path != new.bgp.best_path),
             (Part::Mrt, old.bgp.mrt != new.bgp.mrt),
+            (Part::Acme, old.issuers != new.issuers),
             (Part::Catchment, old.catchment != new.catchment),
             (Part::QuicLb, old.quic_lb != new.quic_lb),
             (Part::Workers, old.data_plane.workers != new.data_plane.workers),
@@ -319,6 +322,7 @@ impl fmt::Display for Part {
             Self::BgpListen => "bgp.listen",
             Self::BestPath => "bgp.best-path",
             Self::Mrt => "bgp.mrt",
+            Self::Acme => "acme",
             Self::Catchment => "catchment",
             Self::QuicLb => "quic-lb",
             Self::Workers => "data-plane.workers",

@@ -23,11 +23,12 @@ pub use diff::{Changes, Diff, Part};
 pub use error::{ConfigError, ConfigErrors};
 
 pub use model::{
-    Admin, Backend, Balance, BestPath, Bfd, BfdAuth, Bgp, Bmp, Catchment, ClientAuth, ClientTls, Config,
-    Damping, DataPlane, Degraded, Distance, Drain, GracefulRestart, Group, Guard, HttpService, HttpTimeouts,
-    KeyPair, Limits, Log, LogFormat, LogLevel, Match, MaxPrefixes, Metrics, Mrt, Passive, Peer, Pool,
-    PoolProtocol, Pop, PrefixAction, Probe, Protocol, QuicLb, Region, Remote, Role, Route, ServerTls,
-    Service, Slo, TcpService, TcpTimeouts, TlsVersion, Via, Vip, WhenDown, Withdrawals, Withdrawn,
+    Admin, Backend, Balance, BestPath, Bfd, BfdAuth, Bgp, Bmp, Catchment, Challenge, ClientAuth, ClientTls,
+    Config, Damping, DataPlane, Degraded, Distance, Drain, ExternalAccount, GracefulRestart, Group, Guard,
+    HttpService, HttpTimeouts, Issuer, KeyPair, KeyType, Limits, Log, LogFormat, LogLevel, Managed, Match,
+    MaxPrefixes, Metrics, Mrt, Passive, Peer, Pool, PoolProtocol, Pop, PrefixAction, Probe, Protocol, QuicLb,
+    Region, Remote, Role, Route, ServerTls, Service, Slo, TcpService, TcpTimeouts, TlsVersion, Via, Vip,
+    WhenDown, Withdrawals, Withdrawn,
 };
 
 pub use proxima_probe_kind::ProbeKind;

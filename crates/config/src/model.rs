@@ -4,6 +4,7 @@
 //! in, and every range given here has been enforced. Nothing below can be half-configured: the only way to get a
 //! [`Config`] is [`Config::parse`].
 
+mod acme;
 mod announce;
 mod bgp;
 mod passive;
@@ -20,10 +21,11 @@ use std::{
 
 use proxima_probe_kind::{Notice, ProbeKind};
 use proxima_types::{
-    BackendId, GroupName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName, ServiceName,
-    Weight,
+    BackendId, GroupName, IssuerName, Jurisdiction, PoolName, PopName, Prefix, ProviderName, RegionName,
+    ServiceName, Weight,
 };
 
+pub use acme::{Challenge, ExternalAccount, Issuer, KeyType, Managed};
 pub use announce::{Damping, Degraded, Group, Guard, Limits, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
     BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
@@ -46,6 +48,8 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// Where it is served from.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// Whom certificates are ordered from.
+    pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The hand-over of running connections between PoPs; absent: none.
     pub catchment: Option<Catchment>,
     /// `[quic-lb]`; absent: connection IDs that this process alone can read.
@@ -230,9 +234,12 @@ pub struct Probe {
     pub kind: ProbeKind,
     /// From one probe to the next while all is settled, 10 ms to 1 h. Default 1 s.
     pub interval: Duration,
-    /// The same while undecided, 10 ms to `interval`, and while down, but there 250 ms at least. Default 50 ms, 1 s for programs
-    /// and PostgreSQL, or `interval` when that is shorter.
+    /// The same while undecided: without a verdict, or with a last outcome against it. 10 ms to `interval`. Default 50 ms, 1 s for
+    /// programs and PostgreSQL, or `interval` when that is shorter.
     pub fast_interval: Duration,
+    /// The same while down, and while this host can't probe. 10 ms to `interval`. Default 250 ms, `fast-interval` when that is
+    /// longer, or `interval` when that is shorter.
+    pub down_interval: Duration,
     /// By how many percent a pause between probes is longer or shorter at most, 0 to 50; a share in the file. Default 10.
     pub jitter: u8,
     /// For the whole probe, 1 ms to `interval`. Default 500 ms, or `interval` when that is shorter.
@@ -245,6 +252,13 @@ pub struct Probe {
     pub source: Option<IpAddr>,
     /// The way to the backends. Default [`Via::Direct`].
     pub via: Via,
+}
+
+impl Probe {
+    /// From the end of one probe to the end of the next, at most, while all is settled.
+    pub fn pace(&self) -> Duration {
+        self.interval + self.interval * u32::from(self.jitter) / 100 + self.timeout
+    }
 }
 
 /// `via` of a probe: the way to its backends.

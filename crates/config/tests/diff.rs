@@ -78,6 +78,11 @@ fn each_change_is_named_where_it_belongs() {
             "other: ~data-plane.workers ~admin",
         ),
         ("[admin]\n", "[data-plane]\ndistance = \"bgp\"\n[admin]\n", "other: ~data-plane.distance"),
+        (
+            "[admin]\n",
+            "[acme.le]\ndirectory = \"https://a/d\"\naccept-terms-of-service = true\nchallenge = \"http-01\"\n[admin]\n",
+            "other: ~acme",
+        ),
         // A region's jurisdiction is part of every backend in it.
         (
             "jurisdiction = \"US\"",

@@ -32,7 +32,7 @@ fn every_example_parses() {
     }
     assert!(
         seen.is_superset(
-            &["example.toml", "https.toml", "peers.toml", "probes.toml", "two-regions.toml"]
+            &["acme.toml", "example.toml", "https.toml", "peers.toml", "probes.toml", "two-regions.toml"]
                 .map(str::to_owned)
                 .into()
         ),

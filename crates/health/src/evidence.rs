@@ -126,6 +126,29 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What sort it is, in one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Timeout { .. } => "timeout",
+            Self::Status { .. } | Self::StatusOutside { .. } => "status",
+            Self::Malformed { .. } => "malformed",
+            Self::Certificate { .. } => "certificate",
+            Self::Body { .. } => "body",
+            Self::Header { .. } => "header",
+            Self::Refusal { .. } => "refusal",
+            Self::Role { .. } => "role",
+            Self::Lag { .. } => "lag",
+            Self::Exit { .. } => "exit",
+            Self::Protocol { .. } => "protocol",
+            Self::Traffic { .. } => "traffic",
+            Self::Local { .. } => "not-made",
+        }
+    }
+
     /// Hard evidence: the process is likely gone, and one confirming connect decides. All else is soft and
     /// counted, but for what is [local](Self::is_local).
     pub fn is_hard(&self) -> bool {

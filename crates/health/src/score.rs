@@ -8,6 +8,9 @@
 //!
 //! What every region uses fails for every region at once: leaving would help nobody, and all would leave. The same holds for
 //! slow or failing answers, which can have their cause anywhere. So neither ever lowers the score.
+//!
+//! A checker that is dead or stuck is evidence, other than one that has not spoken yet: a backend that nothing checks any more is
+//! not up, not even at best, and no verdict on it is waited for. A shared one that nothing checks changes nothing.
 
 use std::{collections::HashSet, fmt};
 
@@ -28,6 +31,8 @@ pub struct Member<'a> {
     pub share: Percent,
     /// Whether every region uses it: its loss can de-prefer, never withdraw.
     pub shared: bool,
+    /// Whether no check of it has ended for longer than a verdict is believed.
+    pub unchecked: bool,
 }
 
 /// The healthy share of capacity behind one service. Shared backends are no part of it.
@@ -38,7 +43,7 @@ pub struct ServiceScore {
     /// Σ weight · share of those up / Σ weight. Unknown counts as not up. Full where the region has no backend for the
     /// service: its loss can't be seen here, so it gates nothing.
     pub score: Score,
-    /// The same with Unknown counted as up: what the score may yet turn out to be.
+    /// The same with Unknown counted as up, but for those that nothing checks: what the score may yet turn out to be.
     pub at_best: Score,
     /// How many backends are up.
     pub count: UpCount,
@@ -51,7 +56,7 @@ pub struct RegionScore {
     pub score: Score,
     /// With Unknown counted as up. Equal to `score` once all first verdicts are known.
     pub at_best: Score,
-    /// Whether a first verdict is still missing, on shared backends too.
+    /// Whether a first verdict is still missing, on shared backends too; on those that nothing checks none is waited for.
     pub unknown: bool,
     /// What can de-prefer the group whatever the score, and never withdraws it.
     pub degraded: Vec<Degradation>,
@@ -135,7 +140,9 @@ fn service_score<'a>(
     let (mut count, mut seen) = (UpCount::default(), HashSet::new());
     for member in members {
         if member.shared {
-            shared.note(member.backend, member.health);
+            if !member.unchecked {
+                shared.note(member.backend, member.health);
+            }
             continue;
         }
         if !seen.insert(member.backend) {
@@ -146,6 +153,7 @@ fn service_score<'a>(
         let offered = weight * u64::from(member.share.as_u8());
         total += weight * 100;
         match member.health {
+            _ if member.unchecked => count.unchecked += 1,
             Health::Up => {
                 count.up += 1;
                 count.reduced += u32::from(member.share < Percent::FULL);
@@ -219,7 +227,7 @@ mod tests {
     }
 
     fn member(backend: &BackendId, weight: Weight, health: Health) -> Member<'_> {
-        Member { backend, weight, health, share: Percent::FULL, shared: false }
+        Member { backend, weight, health, share: Percent::FULL, shared: false, unchecked: false }
     }
 
     fn score(services: &[&[(u16, Health)]]) -> RegionScore {
@@ -248,6 +256,20 @@ mod tests {
         let region = score(&[&[(100, Up), (100, Unknown)]]);
         assert_eq!((region.score, region.at_best, region.unknown), (Score::new(0.5), Score::FULL, true));
         assert_eq!(region.to_string(), "0.50 (s0: 1 of 2 up, 1 unknown)");
+    }
+
+    #[test]
+    fn a_backend_that_nothing_checks_is_not_up_whatever_is_known_of_it_and_no_verdict_on_it_is_waited_for() {
+        let (service, shared): (ServiceName, BackendId) = ("s".parse().unwrap(), "db/one".parse().unwrap());
+        for health in [Up, Down, Unknown] {
+            let list = backends(&[(100, Up), (100, health)]);
+            let unchecked = Member { unchecked: true, ..member(&list[1].0, Weight(100), health) };
+            let shared = Member { unchecked: true, shared: true, ..member(&shared, Weight(100), health) };
+            let region = region_score([(&service, members(&list[..1]).chain([unchecked, shared]))]);
+            assert_eq!((region.score, region.at_best), (Score::new(0.5), Score::new(0.5)), "{health}");
+            assert!(!region.unknown && region.degraded.is_empty(), "{region}");
+            assert_eq!(region.to_string(), "0.50 (s: 1 of 2 up, 1 unchecked)");
+        }
     }
 
     #[test]
@@ -327,7 +349,8 @@ mod tests {
             let (own, service) = (backends(&states), "s".parse().unwrap());
             let id: BackendId = "db/primary".parse().unwrap();
             let share = Percent::new(percent).unwrap();
-            let shared = Member { backend: &id, weight: Weight(weight), health, share, shared: true };
+            let weight = Weight(weight);
+            let shared = Member { backend: &id, weight, health, share, shared: true, unchecked: false };
             let (without, with) = (
                 region_score([(&service, members(&own))]),
                 region_score([(&service, members(&own).chain([shared]))]),

@@ -23,6 +23,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
@@ -48,7 +49,7 @@ impl Objectives {
     /// The usual window.
     pub const WINDOW: Duration = Duration::from_secs(30);
     /// The usual least number of requests.
-    pub const LEAST: u64 = 20;
+    pub const LEAST: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
     /// The usual share of a limit at which a breach is over.
     pub const RECOVER: f64 = 0.8;
 }
@@ -56,7 +57,13 @@ impl Objectives {
 /// Nothing to meet, over the usual window.
 impl Default for Objectives {
     fn default() -> Self {
-        Self { p95: None, error_rate: None, window: Self::WINDOW, least: Self::LEAST, recover: Self::RECOVER }
+        Self {
+            p95: None,
+            error_rate: None,
+            window: Self::WINDOW,
+            least: Self::LEAST.get().into(),
+            recover: Self::RECOVER,
+        }
     }
 }
 

@@ -27,9 +27,9 @@
 //! A [local failure](Failure::Local) is no evidence: this host is short of something, whatever the backend does. It
 //! changes no count, and as the outcome of a confirming connect it confirms nothing.
 //!
-//! Pace: the configured interval while all is settled, [`Settings::fast_interval`] while undecided or rising, and
-//! [`Settings::down_interval`] while down, so that a restart is seen soon, and while this host can't probe. Every
-//! pause is jittered by ± [`Settings::jitter`].
+//! Pace: the configured interval while all is settled, [`Settings::fast_interval`] while undecided (no verdict yet, or the last
+//! outcome speaks against it, either way), and [`Settings::down_interval`] while down, so that a restart is seen soon, and while
+//! this host can't probe. Every pause is jittered by ± [`Settings::jitter`].
 
 mod traffic;
 
@@ -50,7 +50,7 @@ use crate::{Failure, Loss, Passive, PassiveRule, Percent};
 pub struct Settings {
     /// From the start of one probe to the start of the next.
     pub interval: Duration,
-    /// The same while the verdict is unknown, or down with a success already.
+    /// The same while undecided: the verdict is unknown, up with a failure already, or down with a success.
     pub fast_interval: Duration,
     /// The same while down, and after a probe this host could not make.
     pub down_interval: Duration,
@@ -515,6 +515,7 @@ impl BackendTracker {
             (Health::Down, Some(held)) => held,
             (Health::Down, None) if self.successes.is_some() => fast_interval,
             (Health::Down, None) => down_interval,
+            (Health::Up, _) if self.failures.is_some() || self.suspicion.is_some() => fast_interval,
             (Health::Up, _) => interval,
         })
     }

@@ -8,7 +8,7 @@ mod http;
 mod notice;
 mod tls;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 pub use apps::{Agent, Dns, DnsRecord, DnsTransport, Exec, Postgres, Redis, Role};
 pub use http::{Expect, ExpectHeader, Grpc, Http, HttpVersion, MAX_PATTERN, Statuses};
@@ -52,6 +52,36 @@ impl ProbeKind {
             Self::Http(http) => http.version != HttpVersion::Http3,
             Self::Tcp | Self::Tls(_) | Self::Grpc(_) | Self::Postgres(_) | Self::Redis(_) => true,
             Self::Quic(_) | Self::Dns(_) | Self::Exec(_) | Self::Agent(_) => false,
+        }
+    }
+
+    /// How the other side has to prove who it is; `None` where there is no TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Tls(handshake) => Some(&handshake.tls),
+            Self::Http(http) => http.tls.as_ref(),
+            Self::Quic(quic) => Some(&quic.tls),
+            Self::Grpc(grpc) => grpc.tls.as_ref(),
+            Self::Postgres(postgres) => postgres.tls.as_ref(),
+            Self::Redis(redis) => redis.tls.as_ref(),
+            Self::Tcp | Self::Dns(_) | Self::Exec(_) | Self::Agent(_) => None,
+        }
+    }
+
+    /// The file with the password of a login.
+    pub fn password_file(&self) -> Option<&Path> {
+        match self {
+            Self::Postgres(postgres) => postgres.password_file.as_deref(),
+            Self::Redis(redis) => redis.password_file.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The program that is run.
+    pub fn program(&self) -> Option<&str> {
+        match self {
+            Self::Exec(exec) => exec.command.first().map(String::as_str),
+            _ => None,
         }
     }
 

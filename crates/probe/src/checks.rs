@@ -14,14 +14,18 @@ use std::{
 
 use proxima_health::{Counted, Failure, Findings};
 use proxima_probe_kind::Role;
-use proxima_types::BackendId;
+use proxima_types::{BackendId, PoolName};
 
-use crate::answers::{self, Answers};
+use crate::{
+    answers::{self, Answers},
+    tally::{Sheet, Tallies, Tally},
+};
 
 /// The latest probes of each backend; cheap to clone. Probes that this host could not make are not among them.
 #[derive(Debug, Clone)]
 pub struct Checks {
     begun: Instant,
+    tallies: Tallies,
     /// Written only when backends come or go.
     marks: Arc<RwLock<BTreeMap<BackendId, Arc<Mark>>>>,
 }
@@ -32,9 +36,19 @@ struct Mark {
     ended: AtomicU64,
     passed: AtomicU64,
     failed: AtomicU64,
+    blind: Mutex<Option<Blind>>,
     found: Mutex<Found>,
     /// Made for the kinds that ask as clients do.
     answers: OnceLock<Box<Answers>>,
+}
+
+/// That probes of a backend can't be made on this host: none has ended since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blind {
+    /// Since when, the first one that could not.
+    pub since: Instant,
+    /// Why the latest one could not.
+    pub error: Arc<str>,
 }
 
 /// What the latest probes found out about a backend beside whether it serves. What its kind doesn't ask, or has not learnt
@@ -71,7 +85,7 @@ impl Found {
 impl Checks {
     /// None has ended yet. `begun` is the time from which is counted: no probe ends before.
     pub fn new<'a>(begun: Instant, backends: impl IntoIterator<Item = &'a BackendId>) -> Self {
-        let checks = Self { begun, marks: Arc::default() };
+        let checks = Self { begun, tallies: Tallies::default(), marks: Arc::default() };
         backends.into_iter().for_each(|backend| checks.add(backend));
         checks
     }
@@ -97,6 +111,23 @@ impl Checks {
         mark.ended.store(self.count(ended), Ordering::Relaxed);
         let begun = if passed { &mark.passed } else { &mark.failed };
         begun.store(self.count(started), Ordering::Relaxed);
+        mark.blind.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A probe could not be made on this host, `now`, for `error`.
+    pub fn blinded(&self, backend: &BackendId, now: Instant, error: &str) {
+        let Some(mark) = self.mark(backend) else { return };
+        let mut blind = mark.blind.lock().unwrap_or_else(PoisonError::into_inner);
+        let blind = blind.get_or_insert_with(|| Blind { since: now, error: error.into() });
+        if *blind.error != *error {
+            blind.error = error.into();
+        }
+    }
+
+    /// Why no probe of a backend can be made; `None` when the latest one could.
+    pub fn blind(&self, backend: &BackendId) -> Option<Blind> {
+        let mark = self.mark(backend)?;
+        mark.blind.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What a probe has found out, or failed of.
@@ -111,6 +142,16 @@ impl Checks {
         if let Some(mark) = self.mark(backend) {
             mark.answers.get_or_init(Box::default).note(outcome);
         }
+    }
+
+    /// Where the probes of a backend are counted.
+    pub(crate) fn sheet(&self, backend: &BackendId) -> Sheet {
+        self.tallies.sheet(backend.pool())
+    }
+
+    /// What probes came to, by pool.
+    pub fn tallies(&self) -> BTreeMap<PoolName, Tally> {
+        self.tallies.read()
     }
 
     /// What is known of a backend beside its health.
@@ -128,6 +169,11 @@ impl Checks {
     /// When the latest probe of a backend ended; `None` before the first.
     pub fn ended(&self, backend: &BackendId) -> Option<Instant> {
         self.read(backend, |mark| &mark.ended)
+    }
+
+    /// How long ago the latest probe of a backend ended; before the first, since one could have.
+    pub fn age(&self, now: Instant, backend: &BackendId) -> Duration {
+        now.saturating_duration_since(self.ended(backend).unwrap_or(self.begun))
     }
 
     /// When the latest probe began that passed; `None` before the first.
@@ -171,6 +217,22 @@ mod tests {
         assert_eq!(reader.ended(&other), None);
         checks.note(&"app/stranger".parse().unwrap(), begun, begun, true);
         assert_eq!(reader.ended(&"app/stranger".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn what_keeps_probes_from_being_made_is_known_until_one_ends() {
+        let (begun, second) = (crate::task::now(), Duration::from_secs(1));
+        let id: BackendId = "app/one".parse().unwrap();
+        let checks = Checks::new(begun, [&id]);
+        assert_eq!(checks.blind(&id), None);
+        for (after, error) in [(1, "no descriptor"), (2, "no descriptor"), (3, "no program")] {
+            checks.blinded(&id, begun + after * second, error);
+            let expected = Blind { since: begun + second, error: error.into() };
+            assert_eq!(checks.blind(&id), Some(expected), "since the first, for the latest reason");
+        }
+        assert_eq!(checks.ended(&id), None, "none has ended");
+        checks.note(&id, begun + 4 * second, begun + 5 * second, false);
+        assert_eq!(checks.blind(&id), None);
     }
 
     #[test]

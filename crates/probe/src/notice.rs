@@ -74,7 +74,8 @@ impl Watcher {
         loop {
             sleep_until(self.next).await;
             self.next = (self.next + self.interval).max(Instant::now());
-            match self.slots.run(self.is_blind, async || self.look().await).await {
+            let (found, _) = self.slots.run(self.is_blind, self.look(), self.look()).await;
+            match found {
                 Ok(at) => {
                     self.is_blind = false;
                     if differs(self.told, at) {

@@ -1,29 +1,33 @@
 //! Passwords come from files, read at each login: a password that is changed there needs no reload.
 
-use std::path::Path;
+use std::{fs::File, io::Read, path::Path};
 
 use proxima_health::Failure;
-use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
 
 /// The longest password, in bytes.
 const MAX_PASSWORD: usize = 4 * 1024;
 
 /// The first line of the file, without its end. A file that can't be read is this host's fault, not the backend's.
 pub(crate) async fn password(file: &Path) -> Result<Vec<u8>, Failure> {
-    let wrong =
-        |error: String| Failure::Local { error: format!("password file {}: {error}", file.display()) };
+    let file = file.to_owned();
+    let read = spawn_blocking(move || read(&file)).await;
+    read.unwrap_or_else(|error| Err(error.to_string())).map_err(|error| Failure::Local { error })
+}
+
+/// The same, on a thread that may wait; else what is wrong with which file.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let wrong = |error: &str| format!("password file {}: {error}", file.display());
     let mut content = Vec::new();
-    let read = async {
-        let opened = tokio::fs::File::open(file).await?;
-        opened.take(MAX_PASSWORD as u64 + 1).read_to_end(&mut content).await
-    };
-    read.await.map_err(|error| wrong(error.to_string()))?;
+    File::open(file)
+        .and_then(|opened| opened.take(MAX_PASSWORD as u64 + 1).read_to_end(&mut content))
+        .map_err(|error| wrong(&error.to_string()))?;
     let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line.len() {
-        0 => Err(wrong("it is empty; its first line is the password".to_owned())),
+        0 => Err(wrong("it is empty; its first line is the password")),
         1..=MAX_PASSWORD => Ok(line.to_owned()),
-        _ => Err(wrong(format!("its first line is longer than {MAX_PASSWORD} bytes"))),
+        _ => Err(wrong(&format!("its first line is longer than {MAX_PASSWORD} bytes"))),
     }
 }
 

@@ -44,11 +44,6 @@ impl Deadline {
         Self { at: Instant::now() + after, after }
     }
 
-    /// As long again, from now on.
-    pub(crate) fn anew(self) -> Self {
-        Self::after(self.after)
-    }
-
     /// Runs `work` until the deadline.
     pub(crate) async fn run<T>(
         self,

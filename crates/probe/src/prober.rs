@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proxima_types::{BackendId, Health};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::{AbortHandle, JoinSet},
 };
 
@@ -12,13 +12,16 @@ use crate::{
     Checks, PassiveSender, ProbeEvent, ProbeTarget, Via,
     shared::Shared,
     shortage::Shortage,
-    slots::Slots,
+    slots::{Room, Slots},
     task::{Task, now},
+    tls::TrustFiles,
 };
 
-/// How many probes run at once, over all backends: some thousand a second at the usual pace of apps, and no more
-/// connections under way than a host takes.
-const AT_ONCE: usize = 2048;
+/// How many probes are under way at once at most, over all backends: some ten thousand a second at the usual pace of apps, and
+/// no more connections than a host takes.
+const ROOM: Room = Room { quick: 1024, late: 1024, slow: 2048 };
+/// How many confirming connects are under way at once at most, beside the probes.
+const CONFIRMING: usize = 512;
 
 /// Starts probing.
 #[derive(Debug)]
@@ -47,6 +50,7 @@ struct Running {
 pub(crate) struct Common {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slots: Slots,
+    pub(crate) confirming: Arc<Semaphore>,
     pub(crate) shortage: Shortage,
     pub(crate) checks: Checks,
     pub(crate) passive: PassiveSender,
@@ -72,7 +76,8 @@ impl Prober {
         let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
         let common = Common {
             shared: Arc::default(),
-            slots: Slots::new(AT_ONCE),
+            slots: Slots::new(ROOM),
+            confirming: Arc::new(Semaphore::new(CONFIRMING)),
             shortage: Shortage::default(),
             checks: Checks::new(now(), []),
             passive: PassiveSender::new(std::iter::empty()),
@@ -139,6 +144,11 @@ impl ProberHandle {
     /// When the latest probes ended.
     pub fn checks(&self) -> Checks {
         self.common.checks.clone()
+    }
+
+    /// The files that certificates of backends are judged by.
+    pub fn trust(&self) -> TrustFiles {
+        TrustFiles(Arc::clone(&self.common.shared))
     }
 
     /// Where what real traffic has met is handed in.

@@ -25,8 +25,10 @@ pub struct ProbeTarget {
     pub kind: ProbeKind,
     /// From the start of one probe to the start of the next, while all is settled.
     pub interval: Duration,
-    /// The same while undecided, at most `interval`; and while down, where it is longer than [`Settings::DOWN_INTERVAL`].
+    /// The same while undecided, at most `interval`.
     pub fast_interval: Duration,
+    /// The same while down, and while this host can't probe, at most `interval`.
+    pub down_interval: Duration,
     /// By how much of itself the pause between probes is longer or shorter at most.
     pub jitter: Percent,
     /// For the whole probe, and for a confirming connect.
@@ -51,6 +53,7 @@ impl ProbeTarget {
             kind,
             interval,
             fast_interval: usual.fast_interval,
+            down_interval: usual.down_interval,
             jitter: usual.jitter,
             timeout: interval,
             rise: usual.rise,
@@ -61,11 +64,10 @@ impl ProbeTarget {
 
     /// How the backend is judged.
     pub(crate) fn settings(&self) -> Settings {
-        let fast_interval = self.fast_interval.min(self.interval);
         let usual = Settings::new(self.interval, self.rise, self.fall);
         Settings {
-            fast_interval,
-            down_interval: usual.down_interval.max(fast_interval),
+            fast_interval: self.fast_interval.min(self.interval),
+            down_interval: self.down_interval.min(self.interval),
             jitter: self.jitter,
             lead: self.notice.as_ref().map_or(Settings::LEAD, |notice| notice.lead),
             ..usual
@@ -78,22 +80,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_that_is_down_is_not_probed_faster_than_an_undecided_one() {
-        let paces = |interval: u64, fast_interval: u64| {
+    fn no_pace_is_slower_than_the_interval() {
+        let paces = |interval: u64, fast_interval: u64, down_interval: u64| {
             let backend = "app/one".parse().unwrap();
-            let usual = ProbeTarget::new(
-                backend,
-                ([127, 0, 0, 1], 80).into(),
-                ProbeKind::Tcp,
-                Duration::from_millis(interval),
-            );
-            let fast_interval = Duration::from_millis(fast_interval);
-            let settings = ProbeTarget { fast_interval, ..usual }.settings();
+            let [interval, fast_interval, down_interval] =
+                [interval, fast_interval, down_interval].map(Duration::from_millis);
+            let usual = ProbeTarget::new(backend, ([127, 0, 0, 1], 80).into(), ProbeKind::Tcp, interval);
+            let settings = ProbeTarget { fast_interval, down_interval, ..usual }.settings();
             (settings.fast_interval.as_millis(), settings.down_interval.as_millis())
         };
-        assert_eq!(paces(1000, 50), (50, 250));
-        assert_eq!(paces(5000, 1000), (1000, 1000));
-        assert_eq!(paces(100, 50), (50, 100));
-        assert_eq!(paces(100, 500), (100, 100));
+        assert_eq!(paces(1000, 50, 250), (50, 250));
+        assert_eq!(paces(1000, 300, 20), (300, 20));
+        assert_eq!(paces(100, 500, 250), (100, 100));
     }
 }

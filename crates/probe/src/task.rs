@@ -16,14 +16,16 @@ use tracing::debug;
 
 use crate::{
     ProbeEvent, ProbeTarget,
-    kind::{self, Ask, Call, Checked, Running},
+    kind::{self, Ask, Asked, Call, Checked, Running},
     notice::Watcher,
     passive::Inbox,
     path::{Deadline, Path},
     prober::Common,
     rtt::Rtt,
     shortage::Sight,
+    slots::GRACE,
     standing::Standing,
+    tally::Sheet,
 };
 
 pub(crate) struct Task {
@@ -37,18 +39,19 @@ pub(crate) struct Task {
     is_request: bool,
     tracker: BackendTracker,
     standing: Option<Standing>,
-    probe: Option<Running<(Checked, Deadline)>>,
+    probe: Option<Running<Asked>>,
     confirm: Option<Running<Result<(), Failure>>>,
     notice: Option<Running<(Watcher, Option<Instant>)>>,
-    /// The last probe ended by its deadline.
+    /// The last probe took longer than [`GRACE`].
     is_slow: bool,
     rtt: Rtt,
     /// The share of its weight that the backend is known to offer.
     told_share: Percent,
     passive: Arc<Inbox>,
+    sheet: Sheet,
+    /// When the running probe was due.
+    due_at: std::time::Instant,
     sight: Sight,
-    /// When the running probe was asked for.
-    asked_at: std::time::Instant,
     common: Common,
 }
 
@@ -67,6 +70,7 @@ impl Task {
         let settings = target.settings();
         let ProbeTarget { backend, address, source, via_service, kind, timeout, notice, .. } = target;
         let passive = common.passive.inbox(&backend);
+        let sheet = common.checks.sheet(&backend);
         let via = common.via.clone().filter(|_| via_service);
         let (uses, shared) = (Standing::uses(seed), Arc::clone(&common.shared));
         let path = Path { backend, address, source, via, uses, shared };
@@ -90,8 +94,9 @@ impl Task {
             rtt: Rtt::default(),
             told_share: Percent::FULL,
             passive,
+            sheet,
+            due_at: now(),
             sight: Sight::default(),
-            asked_at: now(),
             common,
         }
     }
@@ -99,6 +104,7 @@ impl Task {
     /// Probes until nobody receives the events.
     pub(crate) async fn run(mut self) {
         while self.act().await.is_ok() {
+            let due_at = self.tracker.poll_timeout();
             tokio::select! {
                 biased;
                 outcome = finish(&mut self.confirm) => {
@@ -106,9 +112,9 @@ impl Task {
                     self.note_sight(outcome.as_ref().err());
                     self.tracker.handle(now(), Input::Confirmed(outcome));
                 }
-                (checked, deadline) = finish(&mut self.probe) => {
+                asked = finish(&mut self.probe) => {
                     self.probe = None;
-                    self.checked(checked, deadline);
+                    self.asked(asked);
                 }
                 loss = lost(&mut self.standing) => {
                     self.standing = None;
@@ -120,7 +126,10 @@ impl Task {
                     self.tracker.handle(now(), Input::Notice(leaves_at.map(Instant::into_std)));
                 }
                 Ok(()) = self.orders.changed() => self = self.again(),
-                () = due(self.tracker.poll_timeout()) => self.tracker.handle_timeout(now()),
+                () = due(due_at) => {
+                    self.due_at = due_at.unwrap_or_else(now);
+                    self.tracker.handle_timeout(now());
+                }
                 () = self.common.events.closed() => break,
             }
         }
@@ -139,7 +148,6 @@ impl Task {
             match output {
                 Output::Probe => {
                     let standing = self.standing.take_if(|standing| standing.is_usable());
-                    self.asked_at = now();
                     self.start_probe(standing, None);
                 }
                 Output::Confirm => {
@@ -160,21 +168,23 @@ impl Task {
         Call {
             path: Arc::clone(&self.path),
             slots: self.common.slots.clone(),
+            confirming: Arc::clone(&self.common.confirming),
             timeout: self.timeout,
             deadline,
             is_slow: self.is_slow,
         }
     }
 
-    fn checked(&mut self, checked: Checked, deadline: Deadline) {
+    fn asked(&mut self, asked: Asked) {
+        let Asked { checked, deadline, begun } = asked;
         match checked {
             Checked::Done { outcome, standing, connected_in } => {
                 if let Err(failure) = &outcome {
                     debug!(backend = %self.path.backend, %failure, "probe failed");
                 }
-                self.is_slow = matches!(outcome, Err(Failure::Timeout { .. }));
+                self.is_slow = begun.elapsed() > GRACE;
                 self.note_sight(outcome.as_ref().err());
-                self.note_end(&outcome);
+                self.note_end(begun.into_std(), &outcome);
                 self.standing = standing.or(self.standing.take());
                 if let Ok(findings) = outcome {
                     self.found(findings);
@@ -196,12 +206,15 @@ impl Task {
     }
 
     /// What this host could not do is no end of a probe.
-    fn note_end(&self, outcome: &Result<Findings, Failure>) {
-        if outcome.as_ref().is_err_and(Failure::is_local) {
-            return;
-        }
+    fn note_end(&self, begun: std::time::Instant, outcome: &Result<Findings, Failure>) {
+        let took = now().saturating_duration_since(begun);
+        let late = begun.saturating_duration_since(self.due_at);
+        self.sheet.note(outcome.as_ref().err(), took, late);
         let (checks, backend) = (&self.common.checks, &self.path.backend);
-        checks.note(backend, self.asked_at, now(), outcome.is_ok());
+        if let Err(Failure::Local { error }) = outcome {
+            return checks.blinded(backend, now(), error);
+        }
+        checks.note(backend, begun, now(), outcome.is_ok());
         checks.found(backend, outcome);
         // Clients are not sent to those that are not up.
         if self.is_request && self.tracker.health() == Health::Up {

@@ -1,7 +1,8 @@
 //! TLS to a backend: whose certificates are trusted, and what a handshake that fails says.
 //!
 //! rustls with aws-lc-rs. Configurations are shared by all probes that want the same; sessions are never resumed, so that
-//! each new connection shows the certificate anew.
+//! each new connection shows the certificate anew. The files of authorities are read when they are first needed, on a thread that may
+//! wait, and again after [`TrustFiles::read_again`]; one that can't be read is tried again from time to time, not by every probe.
 
 mod words;
 
@@ -10,7 +11,7 @@ use std::{
     io,
     net::IpAddr,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,20 +26,51 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::spawn_blocking, time::Instant};
 use tokio_rustls::TlsConnector;
 
 use crate::{
     path::{Deadline, failure},
+    shared::Shared,
     wire::{Secured, Wire},
 };
 
+/// A file that could not be read is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// TLS configurations, made when they are first needed and shared from then on.
 #[derive(Debug, Default)]
-pub(crate) struct TlsConfigs(Mutex<HashMap<Offer, Arc<ClientConfig>>>);
+pub(crate) struct TlsConfigs(Mutex<HashMap<Offer, Arc<Place>>>);
 
 /// Who is trusted, and the protocols offered.
 type Offer = (Trust, Vec<String>);
+
+/// One configuration. Whoever needs it first makes it, the others wait for that.
+type Place = tokio::sync::Mutex<Option<Made>>;
+
+#[derive(Debug)]
+struct Made {
+    config: Result<Arc<ClientConfig>, String>,
+    at: Instant,
+}
+
+impl Made {
+    fn is_good(&self) -> bool {
+        self.config.is_ok() || self.at.elapsed() < AGAIN
+    }
+}
+
+/// The files that certificates of backends are judged by; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TrustFiles(pub(crate) Arc<Shared>);
+
+impl TrustFiles {
+    /// New connections are judged by what is in the files from now on, the system's authorities included. Those that stand are not
+    /// touched.
+    pub fn read_again(&self) {
+        self.0.tls.forget();
+    }
+}
 
 impl TlsConfigs {
     /// A handshake over `stream`. The certificate has to name `tls.server_name`, or `address` when there is none.
@@ -50,7 +82,7 @@ impl TlsConfigs {
         alpn: &[String],
         deadline: Deadline,
     ) -> Result<Wire, Failure> {
-        let config = self.config(&tls.trust, alpn)?;
+        let config = self.config(&tls.trust, alpn).await?;
         let connector = TlsConnector::from(config);
         let connecting = connector.connect(server_name(tls, address)?, stream);
         let stream = deadline
@@ -65,16 +97,26 @@ impl TlsConfigs {
 
     /// The configuration for these, read from their files unless it is there already. A file that can't be read is this
     /// host's fault, not the backend's.
-    pub(crate) fn config(&self, trust: &Trust, alpn: &[String]) -> Result<Arc<ClientConfig>, Failure> {
-        let key = (trust.clone(), alpn.to_vec());
-        let mut configs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = configs.get(&key) {
-            return Ok(Arc::clone(config));
-        }
-        let config = Arc::new(configure(trust, alpn).map_err(|error| Failure::Local { error })?);
-        configs.insert(key, Arc::clone(&config));
-        Ok(config)
+    pub(crate) async fn config(&self, trust: &Trust, alpn: &[String]) -> Result<Arc<ClientConfig>, Failure> {
+        let offer = (trust.clone(), alpn.to_vec());
+        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(offer).or_default().clone();
+        let mut place = place.lock().await;
+        let made = match place.take().filter(Made::is_good) {
+            Some(made) => made,
+            None => make(trust.clone(), alpn.to_vec()).await,
+        };
+        place.insert(made).config.clone().map_err(|error| Failure::Local { error })
     }
+
+    /// Makes all of them anew when they are needed again.
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+async fn make(trust: Trust, alpn: Vec<String>) -> Made {
+    let config = spawn_blocking(move || configure(&trust, &alpn).map(Arc::new)).await;
+    Made { config: config.unwrap_or_else(|error| Err(error.to_string())), at: Instant::now() }
 }
 
 /// The name a certificate has to have.
@@ -128,12 +170,8 @@ fn configure(trust: &Trust, alpn: &[String]) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-/// The system's authorities, read once.
-fn system_roots() -> Result<Arc<RootCertStore>, String> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    if let Some(roots) = ROOTS.get() {
-        return Ok(Arc::clone(roots));
-    }
+/// The system's authorities.
+fn system_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
@@ -143,10 +181,10 @@ fn system_roots() -> Result<Arc<RootCertStore>, String> {
             "this host has no certificate authorities{why}; install ca-certificates or name a `ca-file`"
         ));
     }
-    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
+    Ok(roots)
 }
 
-fn roots_in(file: &Path) -> Result<RootCertStore, String> {
+pub(crate) fn roots_in(file: &Path) -> Result<RootCertStore, String> {
     let wrong = |why: String| format!("ca-file {}: {why}", file.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))? {
@@ -200,5 +238,44 @@ impl ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority() -> String {
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_once_and_again_when_that_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        let (configs, trust) = (TlsConfigs::default(), Trust::File(file.clone()));
+        let error = configs.config(&trust, &[]).await.unwrap_err();
+        assert!(error.is_local() && error.to_string().contains("ca.pem"), "{error}");
+        std::fs::write(&file, authority()).unwrap();
+        assert!(configs.config(&trust, &[]).await.is_err(), "not by every probe");
+        configs.forget();
+        let first = configs.config(&trust, &[]).await.unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(Arc::ptr_eq(&first, &configs.config(&trust, &[]).await.unwrap()));
+        configs.forget();
+        assert!(configs.config(&trust, &[]).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_was_missing_is_looked_for_again_after_a_while() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        let (configs, trust) = (TlsConfigs::default(), Trust::File(file.clone()));
+        assert!(configs.config(&trust, &[]).await.is_err());
+        std::fs::write(&file, authority()).unwrap();
+        tokio::time::advance(AGAIN).await;
+        assert!(configs.config(&trust, &[]).await.is_ok());
     }
 }

@@ -34,7 +34,7 @@ const ORDERS: usize = 16;
 pub struct DataPlaneConfig {
     /// How many worker threads.
     pub workers: NonZeroUsize,
-    /// Where they listen.
+    /// Where they listen at first.
     pub listeners: Vec<Listener>,
     /// Names this proxy in `Via`, `Forwarded` and `Proxy-Status`.
     pub pop: PopName,
@@ -99,7 +99,7 @@ pub enum Protocol {
     Https,
 }
 
-/// Why the data plane did not start. Nothing of it is left then.
+/// Why the data plane did not start, or can't listen as it should. Nothing of what was begun is left then.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address can't be listened on.

@@ -121,7 +121,7 @@ impl Entry {
         running.into_values().flatten().for_each(|task| task.abort());
     }
 
-    /// Whether it has connections.
+    /// Whether it has no connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.borrow().running.is_empty()
     }

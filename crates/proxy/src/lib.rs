@@ -23,6 +23,7 @@
 
 mod backend;
 mod buffer;
+mod challenges;
 mod close;
 mod data_plane;
 mod descriptors;
@@ -46,6 +47,7 @@ mod tls;
 mod view;
 mod worker;
 
+pub use challenges::Challenges;
 pub use data_plane::{Beats, DataPlane, DataPlaneConfig, Listener, Protocol, StartError};
 pub use displaced::Displaced;
 pub use distress::Distress;

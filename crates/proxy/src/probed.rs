@@ -239,7 +239,11 @@ async fn serve(worker: Rc<Worker>, ticket: Ticket, mut stream: TcpStream, peer: 
                 return;
             }
             let view = UpstreamView::alone(&upstream, backend.clone(), worker.probed.first_byte.clone());
-            let service = ServiceView::Http { tls: None, routes: vec![(Match::default(), Rc::new(view))] };
+            let service = ServiceView::Http {
+                tls: None,
+                routes: vec![(Match::default(), Rc::new(view))],
+                challenges: None,
+            };
             let entry = Entry::of_probe(service, worker.probed.counters.clone());
             let open = Open::of_probe(worker.clone(), entry.clone());
             // A backend that closes its connection at rest closes the probe's: that is how a killed app is noticed.

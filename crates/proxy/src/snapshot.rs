@@ -6,7 +6,7 @@ use proxima_balance::{Levels, PolicyKind};
 use proxima_http1::{Hop, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
-use crate::{TlsClient, TlsServer};
+use crate::{Challenges, TlsClient, TlsServer};
 
 /// Everything the workers need to serve. Put into the `ArcSwap` that [`crate::DataPlane::start`] was given;
 /// each worker takes it over before its next request or connection. Exchanges under way keep the one they
@@ -23,6 +23,8 @@ pub struct Snapshot {
     /// The backends that probes may reach [through](crate::DataPlane::entrance) the workers, by name and address: upstreams of one
     /// candidate each. What they are probed with counts for no service and no backend.
     pub probed: HashMap<(BackendId, SocketAddr), Upstream>,
+    /// What ACME servers are answered.
+    pub challenges: Arc<Challenges>,
 }
 
 /// What a service does with its connections.

@@ -3,11 +3,11 @@
 use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use proxima_balance::{Candidate, Levels, Policy, Tried};
-use proxima_http1::RequestHead;
+use proxima_http1::{Method, RequestHead};
 use proxima_types::{BackendId, ServiceName};
 
 use crate::{
-    Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
+    Challenges, Match, Route, Service, Snapshot, Timeouts, TlsClient, TlsServer, Upstream, UpstreamProtocol,
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
@@ -25,7 +25,12 @@ pub(crate) struct View {
 
 #[derive(Debug)]
 pub(crate) enum ServiceView {
-    Http { tls: Option<TlsServer>, routes: Vec<(Match, Rc<UpstreamView>)> },
+    Http {
+        tls: Option<TlsServer>,
+        routes: Vec<(Match, Rc<UpstreamView>)>,
+        /// While any are pending.
+        challenges: Option<Arc<Challenges>>,
+    },
     Tcp(Rc<UpstreamView>),
 }
 
@@ -96,6 +101,24 @@ impl ServiceView {
         }
     }
 
+    /// What an ACME server gets that asks for `path`, over plain HTTP only.
+    pub(crate) fn key_authorization(&self, method: Method, path: &[u8]) -> Option<&str> {
+        match self {
+            Self::Http { tls: None, challenges: Some(challenges), .. } => {
+                challenges.key_authorization(method, path)
+            }
+            Self::Http { .. } | Self::Tcp(_) => None,
+        }
+    }
+
+    /// The challenges that a handshake may be about, while any are pending.
+    pub(crate) fn tls_challenges(&self) -> Option<&Arc<Challenges>> {
+        match self {
+            Self::Http { challenges, .. } => challenges.as_ref().filter(|pending| pending.has_tls_alpn()),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// How TLS is spoken, where it is.
     pub(crate) fn tls(&self) -> Option<&TlsServer> {
         match self {
@@ -143,7 +166,11 @@ impl Viewer {
     pub(crate) fn view(&self, snapshot: &Arc<Snapshot>) -> View {
         self.backends.borrow().values().for_each(|backend| backend.set_usable(false));
         let services = snapshot.services.iter();
-        let services = services.map(|(name, service)| (name.clone(), self.service(name, service))).collect();
+        let challenges = (!snapshot.challenges.is_empty()).then(|| snapshot.challenges.clone());
+        let view = |service: (&ServiceName, &Service)| {
+            (service.0.clone(), self.service(service, challenges.as_ref()))
+        };
+        let services = services.map(view).collect();
         // Those that are gone for good are forgotten: one that comes back begins anew.
         self.backends.borrow_mut().retain(|_, backend| {
             if backend.is_usable() {
@@ -159,14 +186,17 @@ impl Viewer {
         View { source: snapshot.clone(), services }
     }
 
-    fn service(&self, name: &ServiceName, service: &Service) -> Rc<ServiceView> {
-        Rc::new(match service {
-            Service::Tcp(upstream) => ServiceView::Tcp(self.upstream(name, upstream)),
-            Service::Http(routes) => ServiceView::Http { tls: None, routes: self.routes(name, routes) },
-            Service::Https(tls, routes) => {
-                ServiceView::Http { tls: Some(tls.clone()), routes: self.routes(name, routes) }
-            }
-        })
+    fn service(
+        &self,
+        (name, service): (&ServiceName, &Service),
+        challenges: Option<&Arc<Challenges>>,
+    ) -> Rc<ServiceView> {
+        let (tls, routes) = match service {
+            Service::Tcp(upstream) => return Rc::new(ServiceView::Tcp(self.upstream(name, upstream))),
+            Service::Http(routes) => (None, routes),
+            Service::Https(tls, routes) => (Some(tls.clone()), routes),
+        };
+        Rc::new(ServiceView::Http { tls, routes: self.routes(name, routes), challenges: challenges.cloned() })
     }
 
     fn routes(&self, service: &ServiceName, routes: &[Route]) -> Vec<(Match, Rc<UpstreamView>)> {

@@ -160,7 +160,7 @@ impl World {
         for link in self.links_of(pop) {
             self.oracle.stops(link, None);
             let seed = self.net_random.next();
-            self.endpoints[2 * link + POP] = Endpoint::new(settings(self, link, POP), seed);
+            self.endpoints[2 * link + POP] = Endpoint::new(settings(self, link, POP), now, seed);
             self.tell(2 * link + POP, SessionInput::Up);
             self.path_changed(link);
         }
@@ -287,6 +287,7 @@ impl World {
                 health: self.health_of(tracker),
                 share: Percent::FULL,
                 shared,
+                unchecked: false,
             })
         });
         region_score([(&self.names.services[group], members)])

@@ -11,6 +11,7 @@
 use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv4Addr},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -81,9 +82,10 @@ impl Connection {
 }
 
 impl Endpoint {
-    pub(crate) fn new(settings: Settings, seed: u64) -> Self {
+    /// `started`: its process.
+    pub(crate) fn new(settings: Settings, started: Instant, seed: u64) -> Self {
         Self {
-            session: Session::new(settings, seed),
+            session: Session::new(settings, started, seed),
             armed: Nanos::MAX,
             connections: Vec::new(),
             state: State::Idle,
@@ -416,7 +418,8 @@ impl World {
         }
         let settings = self.endpoints[session].session.settings().clone();
         let seed = self.net_random.next();
-        self.endpoints[session] = Endpoint::new(settings, seed);
+        let started = self.session_clock(session).at(self.now);
+        self.endpoints[session] = Endpoint::new(settings, started, seed);
         self.session_changed(session);
     }
 

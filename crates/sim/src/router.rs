@@ -119,7 +119,7 @@ impl World {
                 }
                 self.publish(self.pop_of(link));
             }
-            RibChange::MarkStale(_) | RibChange::SweepStale(_) => {}
+            RibChange::MarkStale(_) | RibChange::BeginRefresh(_) | RibChange::SweepStale(_) => {}
         }
     }
 

@@ -225,7 +225,8 @@ impl World {
             self.links.push(Link { delay: random.between(most / 10, most), ..Link::default() });
             for side in [POP, ROUTER] {
                 let settings = settings(self, link, side);
-                self.endpoints.push(Endpoint::new(settings, random.next()));
+                let started = self.session_clock(2 * link + side).at(self.now);
+                self.endpoints.push(Endpoint::new(settings, started, random.next()));
             }
         }
         for at in self.ways.iter_mut().flatten() {

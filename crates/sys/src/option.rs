@@ -1,4 +1,4 @@
-//! `setsockopt` for any plain value.
+//! `setsockopt` and `getsockopt` for any plain value.
 
 use std::{
     io, mem,
@@ -22,4 +22,27 @@ pub(crate) fn set<T: Copy>(
         libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads a socket option as octets; how many there are.
+pub(crate) fn get(
+    socket: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel writes to `value` at most the octets that
+    // `length` says there are, and how many it wrote to `length`. It keeps no reference to either.
+    #[allow(unsafe_code, reason = "no safe wrapper knows these options")]
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            std::ptr::from_mut(&mut length),
+        )
+    };
+    if result == 0 { Ok(value.len().min(length as usize)) } else { Err(io::Error::last_os_error()) }
 }

@@ -17,7 +17,7 @@ use metrics_util::MetricKindMask;
 pub(crate) use self::record::count_event;
 pub use self::{
     histogram::{Histogram, Series},
-    record::{record_backends, record_events, record_peers, record_status},
+    record::{record_backends, record_certificates, record_events, record_peers, record_status},
 };
 
 /// What only grows.

@@ -77,6 +77,9 @@ pub struct UpCount {
     /// How many have no verdict, or none that is still believed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: u32,
+    /// How many can't be checked for longer than a verdict is believed, whatever it was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unchecked: u32,
     /// How many there are.
     pub backends: u32,
 }
@@ -89,7 +92,7 @@ fn is_zero(count: &u32) -> bool {
 /// `1 of 2 up`.
 impl fmt::Display for UpCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { up, reduced, unknown, backends } = self;
+        let Self { up, reduced, unknown, unchecked, backends } = self;
         if *backends == 0 {
             return f.write_str("no backends in this region");
         }
@@ -99,6 +102,9 @@ impl fmt::Display for UpCount {
         }
         if *unknown > 0 {
             write!(f, ", {unknown} unknown")?;
+        }
+        if *unchecked > 0 {
+            write!(f, ", {unchecked} unchecked")?;
         }
         Ok(())
     }

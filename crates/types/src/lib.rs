@@ -12,7 +12,7 @@ pub use announcement::{Announcement, ReachState, RouteAttributes};
 pub use bgp::{Asn, Community, CommunityError, Family, LargeCommunity, LargeCommunityError};
 pub use health::{Health, Score, UpCount, Weight};
 pub use name::{
-    BackendId, GroupName, Jurisdiction, NameError, PeerName, PoolName, PopName, ProviderName, RegionName,
-    ServiceName, StationName,
+    BackendId, GroupName, IssuerName, Jurisdiction, NameError, PeerName, PoolName, PopName, ProviderName,
+    RegionName, ServiceName, StationName,
 };
 pub use prefix::{Prefix, PrefixError};

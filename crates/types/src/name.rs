@@ -99,6 +99,8 @@ names! { checked:
     PoolName;
     /// A provider of backends, such as an LLM vendor.
     ProviderName;
+    /// An issuer of certificates: an ACME server and the account there.
+    IssuerName;
 }
 
 names! { checked_peer:

@@ -1,11 +1,20 @@
-//! When a certificate is valid, found in its DER without reading the rest (RFC 5280 §4.1).
+//! When a certificate is valid, and what its authority knows it by, found in its DER without reading the rest (RFC 5280 §4.1).
 //!
 //! ```text
-//! Certificate SEQUENCE { tbs SEQUENCE { [0] version?, serial, algorithm, issuer, validity SEQUENCE { from, until }, … } … }
+//! Certificate SEQUENCE { tbs SEQUENCE { [0] version?, serial, algorithm, issuer, validity SEQUENCE { from, until },
+//!     subject, key, [1] …?, [2] …?, [3] { SEQUENCE { SEQUENCE { OID, BOOLEAN?, OCTET STRING } … } }? } … }
 //! ```
 
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
+const INTEGER: u8 = 0x02;
+const OCTET_STRING: u8 = 0x04;
+const OID: u8 = 0x06;
+const EXTENSIONS: u8 = 0xa3;
+/// `keyIdentifier` of the extension below (RFC 5280 §4.2.1.1).
+const KEY_IDENTIFIER: u8 = 0x80;
+/// 2.5.29.35.
+const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
@@ -18,13 +27,18 @@ pub struct Validity {
     pub until: u64,
 }
 
+/// What an authority knows a certificate of its own by (RFC 9773 §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownBy<'d> {
+    /// `keyIdentifier` of the authority key identifier.
+    pub authority_key: &'d [u8],
+    /// The octets of the serial number, as encoded.
+    pub serial: &'d [u8],
+}
+
 /// The validity of a certificate. `None` where `der` is none.
 pub fn validity(der: &[u8]) -> Option<Validity> {
-    let mut certificate = Reader(Reader(der).expect(SEQUENCE)?);
-    let mut tbs = Reader(certificate.expect(SEQUENCE)?);
-    if tbs.0.first() == Some(&VERSION) {
-        tbs.next()?;
-    }
+    let mut tbs = tbs(der)?;
     // Serial number, algorithm and issuer.
     for _ in 0..3 {
         tbs.next()?;
@@ -32,6 +46,39 @@ pub fn validity(der: &[u8]) -> Option<Validity> {
     let mut validity = Reader(tbs.expect(SEQUENCE)?);
     let mut time = || validity.next().and_then(|(tag, text)| time(tag, text));
     Some(Validity { from: time()?, until: time()? })
+}
+
+/// What the authority knows a certificate by. `None` where `der` is none, or names no key of its authority.
+pub fn known_by(der: &[u8]) -> Option<KnownBy<'_>> {
+    let mut tbs = tbs(der)?;
+    let serial = tbs.expect(INTEGER)?;
+    let mut extensions = loop {
+        if let (EXTENSIONS, content) = tbs.next()? {
+            break Reader(Reader(content).expect(SEQUENCE)?);
+        }
+    };
+    loop {
+        let mut extension = Reader(extensions.expect(SEQUENCE)?);
+        if extension.expect(OID)? != AUTHORITY_KEY_IDENTIFIER {
+            continue;
+        }
+        let mut value = loop {
+            if let (OCTET_STRING, content) = extension.next()? {
+                break Reader(Reader(content).expect(SEQUENCE)?);
+            }
+        };
+        return Some(KnownBy { authority_key: value.expect(KEY_IDENTIFIER)?, serial });
+    }
+}
+
+/// `tbsCertificate` after its version.
+fn tbs(der: &[u8]) -> Option<Reader<'_>> {
+    let mut certificate = Reader(Reader(der).expect(SEQUENCE)?);
+    let mut tbs = Reader(certificate.expect(SEQUENCE)?);
+    if tbs.0.first() == Some(&VERSION) {
+        tbs.next()?;
+    }
+    Some(tbs)
 }
 
 /// Elements of DER, one after the other.
@@ -132,5 +179,22 @@ mod tests {
             }
         }
         assert_eq!(validity(&[SEQUENCE, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), None);
+    }
+
+    #[test]
+    fn an_authority_knows_a_certificate_by_its_key_and_the_serial_number() {
+        // Made with OpenSSL, of the numbers in RFC 9773 §4.1.
+        let der = &include_bytes!("../certificates/rfc9773.der")[..];
+        let authority_key = &[
+            0x69, 0x88, 0x5b, 0x6b, 0x87, 0x46, 0x40, 0x41, 0xe1, 0xb3, 0x7b, 0x84, 0x7b, 0xa0, 0xae, 0x2c,
+            0xde, 0x01, 0xc8, 0xd4,
+        ];
+        let serial = &[0x00, 0x87, 0x65, 0x43, 0x21];
+        assert_eq!(known_by(der), Some(KnownBy { authority_key, serial }));
+        for cut in 0..der.len() {
+            assert_eq!(known_by(&der[..cut]), None);
+        }
+        // Signed by itself, without the extension.
+        assert_eq!(known_by(include_bytes!("../certificates/until-2031.der")), None);
     }
 }

@@ -3,12 +3,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use proxima_api::{
-    AdvertisedRoutes, Backends, BfdSessions, By, DrainRequest, DrainStatus, ErrorBody, OrderRequest, Ordered,
-    PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded, RestartRequest, Restarting,
-    RouteFilter, RouteLookup, Status,
+    AdvertisedRoutes, Backends, BfdSessions, By, Certificates, DrainRequest, DrainStatus, ErrorBody,
+    OrderRequest, Ordered, PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded,
+    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, Status,
 };
 use proxima_bgp_speaker::CommandError;
-use proxima_types::PeerName;
+use proxima_types::{PeerName, ServiceName};
 use tokio::{
     sync::{
         mpsc::{self, Receiver, Sender},
@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Peer(PeerName, PeerVerb, Reply<Result<PeerCommanded, CommandRefusal>>),
     /// All backends.
     Backends(Reply<Backends>),
+    /// All certificates of services.
+    Certificates(Reply<Certificates>),
+    /// Order the certificate of a service now.
+    Renew(ServiceName, Reply<Result<Renewing, CommandRefusal>>),
     /// What the data plane counted.
     Traffic(Reply<Counts>),
     /// Order something for groups.
@@ -195,6 +199,17 @@ impl ControlClient {
 
     pub(crate) async fn backends(&self) -> Result<Backends, ControlError> {
         self.ask(Command::Backends).await
+    }
+
+    pub(crate) async fn certificates(&self) -> Result<Certificates, ControlError> {
+        self.ask(Command::Certificates).await
+    }
+
+    pub(crate) async fn renew(
+        &self,
+        service: ServiceName,
+    ) -> Result<Result<Renewing, CommandRefusal>, ControlError> {
+        self.ask(|reply| Command::Renew(service, reply)).await
     }
 
     pub(crate) async fn traffic(&self) -> Result<Counts, ControlError> {

@@ -82,6 +82,8 @@ fn router(admin: Admin) -> Router {
         .route(paths::ADVERTISED, get(advertised))
         .route(paths::RECEIVED, get(received))
         .route(paths::BACKENDS, get(backends))
+        .route(paths::CERTIFICATES, get(certificates))
+        .route(&format!("{}/{{service}}/renew", paths::CERTIFICATES), post(renew))
         .route(paths::EVENTS, get(events))
         .route(paths::ORDERS, post(order))
         .route(paths::DRAIN, post(drain))
@@ -175,6 +177,18 @@ async fn restart(
     let request: RestartRequest = parse(&body?, r#"send {"force": true}, or nothing"#)?;
     tracing::info!(%caller, force = request.force, "restart asked for");
     Ok(Json(admin.control.restart(request).await??).into_response())
+}
+
+async fn certificates(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.certificates().await?).into_response())
+}
+
+async fn renew(State(admin): State<Admin>, Path(service): Path<String>) -> Result<Response, Refusal> {
+    let Ok(service) = service.parse() else {
+        let hint = "see `proxima certificates`";
+        return Err(CommandRefusal::unknown(format!("there is no service `{service}`"), hint).into());
+    };
+    Ok(Json(admin.control.renew(service).await??).into_response())
 }
 
 async fn backends(State(admin): State<Admin>) -> Result<Response, Refusal> {

@@ -1,20 +1,22 @@
 //! From the data plane's counters to metrics.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use proxima_catchment_io::Stats as CatchmentStats;
 use proxima_health::Breach;
+use proxima_probe::{Spread, Tally};
 use proxima_proxy::{BackendStats, Handshake, LatencyHistogram, QuicStats, Served, ServiceStats, Stats};
 use proxima_telemetry::metrics::{Counter, Series, table};
+use proxima_types::PoolName;
 
-use crate::traffic::{Counts, Judged};
+use crate::traffic::{Counts, Judged, Probed};
 
 /// Every other bucket: two for each doubling.
 const BUCKET_STEP: usize = 2;
 
 /// Takes over the counters, and appends the histograms to `text`.
 pub(super) fn record(counts: &Counts, text: &mut String) {
-    let Counts { stats, served, judged } = counts;
+    let Counts { stats, served, judged, probes } = counts;
     let Stats { services, backends, first_byte, accept_errors, quic } = stats;
     table::ACCEPT_ERRORS.set(&[], *accept_errors);
     record_quic(*quic);
@@ -36,6 +38,32 @@ pub(super) fn record(counts: &Counts, text: &mut String) {
         })
         .collect();
     table::FIRST_BYTE.render(labelled.iter().map(|(labels, latency)| series(labels, latency)), text);
+    record_probes(probes, text);
+}
+
+fn record_probes(probes: &BTreeMap<PoolName, Probed>, text: &mut String) {
+    for (pool, Probed { tally, age }) in probes {
+        table::PROBE_AGE.set(&[("pool", pool.as_str())], age.as_secs_f64());
+        for (result, total) in &tally.results {
+            table::PROBES.set(&[("pool", pool.as_str()), ("result", result)], *total);
+        }
+    }
+    let labels: Vec<_> =
+        probes.iter().map(|(pool, probed)| ([("pool", pool.as_str())], &probed.tally)).collect();
+    let of = |spread: fn(&Tally) -> &Spread| {
+        labels.iter().map(move |(labels, tally)| spread_series(labels, spread(tally)))
+    };
+    table::PROBE_TIME.render(of(|tally| &tally.took), text);
+    table::PROBE_LATENESS.render(of(|tally| &tally.late), text);
+}
+
+fn spread_series<'a>(labels: &'a [(&'static str, &'a str)], spread: &Spread) -> Series<'a> {
+    Series {
+        labels,
+        buckets: spread.cumulative().map(|(end, below)| (end.as_secs_f64(), below)).collect(),
+        sum: spread.sum().as_secs_f64(),
+        count: spread.count(),
+    }
 }
 
 fn record_quic(stats: QuicStats) {
@@ -230,7 +258,10 @@ mod tests {
                 probes: 7,
             }],
         };
-        let counts = Counts { stats, served, judged: vec![judged] };
+        let tally = Tally { results: [("passed", 12), ("timeout", 3)].into(), ..Tally::default() };
+        let probed = Probed { tally, age: Duration::from_millis(1500) };
+        let probes = [("app".parse().unwrap(), probed)].into();
+        let counts = Counts { stats, served, judged: vec![judged], probes };
         let (prometheus, mut text) = (proxima_telemetry::metrics::install().unwrap(), String::new());
         record(&counts, &mut text);
         record_catchment(&CatchmentStats { asked: 7, carried: 3, ..CatchmentStats::default() });
@@ -255,6 +286,11 @@ mod tests {
             r#"proxima_slo_probes{group="front",service="web"} 7"#,
             r#"proxima_slo_breached{group="front",service="web",objective="p95"} 1"#,
             r#"proxima_slo_breached{group="front",service="web",objective="error-rate"} 0"#,
+            r#"proxima_probes_total{pool="app",result="passed"} 12"#,
+            r#"proxima_probes_total{pool="app",result="timeout"} 3"#,
+            r#"proxima_probe_age_seconds{pool="app"} 1.5"#,
+            r#"proxima_probe_seconds_count{pool="app"} 0"#,
+            r#"proxima_probe_lateness_seconds_bucket{pool="app",le="0.25"} 0"#,
             "proxima_quic_forwarded_total 8",
             "proxima_quic_retries_total 9",
             "proxima_catchment_flows_asked_total 7",

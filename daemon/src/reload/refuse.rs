@@ -17,7 +17,7 @@ pub(crate) fn refusal(error: impl Into<String>, hint: impl Into<String>) -> Erro
 /// When something has.
 pub(crate) fn needs_no_restart(old: &Config, new: &Config, diff: &Diff) -> Result<(), ErrorBody> {
     let others = diff.other.iter().filter_map(|part| match part {
-        Part::Mrt | Part::Distance | Part::Limits | Part::Drain | Part::LogLevel => None,
+        Part::Acme | Part::Mrt | Part::Distance | Part::Limits | Part::Drain | Part::LogLevel => None,
         Part::BgpListen => {
             Some("bgp.listen (left out, it follows from whether anyone may connect)".to_owned())
         }

@@ -1,11 +1,11 @@
 //! Routes: what peers were sent, and what they sent.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use proxima_api as api;
-use proxima_bgp_speaker::{PeerRoute, PeerStatus, RoutePage, SpeakerHandle, Verdict};
-use proxima_config::Peer;
-use proxima_types::{Asn, Family, GroupName, PeerName, Prefix, RouteAttributes};
+use proxima_bgp_speaker::{Announced, PeerRoute, RoutePage, SpeakerHandle, Verdict};
+use proxima_bgp_wire::explain::extended_community;
+use proxima_types::{Family, GroupName, PeerName, Prefix};
 
 use super::wall;
 use crate::{
@@ -17,32 +17,23 @@ use crate::{
 impl Control {
     /// Asks each peer's task beside this one, so that a slow one keeps nobody waiting.
     pub(crate) fn advertised(&self, filter: api::RouteFilter, reply: Reply<api::AdvertisedRoutes>) {
-        let asked: Vec<(PeerStatus, Option<Peer>)> = self
-            .speaker
-            .peers()
-            .into_iter()
-            .filter(|peer| filter.admits_peer(&peer.name))
-            .map(|peer| {
-                let name = peer.range.as_ref().unwrap_or(&peer.name);
-                let config = self.config.bgp.peers.iter().find(|config| config.name == *name).cloned();
-                (peer, config)
-            })
-            .collect();
+        let peers = self.speaker.peers().into_iter().map(|peer| peer.name);
+        let asked: Vec<PeerName> = peers.filter(|peer| filter.admits_peer(peer)).collect();
         let groups: BTreeMap<Prefix, _> = self
             .config
             .prefixes()
             .into_iter()
             .map(|prefix| (prefix, self.groups.of_prefix(&prefix).cloned()))
             .collect();
-        let (speaker, local_as) = (self.speaker.clone(), self.config.bgp.local_as);
+        let speaker = self.speaker.clone();
         tokio::spawn(async move {
             let mut routes = Vec::new();
-            for (peer, config) in asked {
-                let sent = speaker.advertised(peer.name.as_str()).await.unwrap_or_default();
-                let admitted = sent.into_iter().filter(|(prefix, _)| filter.admits(&peer.name, prefix));
-                routes.extend(admitted.filter_map(|(prefix, attributes)| {
+            for peer in asked {
+                let sent = speaker.advertised(peer.as_str()).await.unwrap_or_default();
+                let admitted = sent.into_iter().filter(|(prefix, _)| filter.admits(&peer, prefix));
+                routes.extend(admitted.map(|(prefix, announced)| {
                     let group = groups.get(&prefix).cloned().flatten();
-                    advertised_route(&peer, config.as_ref(), local_as, group, prefix, &attributes)
+                    advertised_route(&peer, group, prefix, &announced)
                 }));
             }
             reply.send(api::AdvertisedRoutes { routes }).ok();
@@ -119,27 +110,26 @@ async fn received_page(
 }
 
 fn advertised_route(
-    peer: &PeerStatus,
-    config: Option<&Peer>,
-    local_as: Asn,
+    peer: &PeerName,
     group: Option<GroupName>,
     prefix: Prefix,
-    attributes: &Arc<RouteAttributes>,
-) -> Option<api::AdvertisedRoute> {
-    let configured = match prefix.family() {
-        Family::Ipv4 => config.and_then(|config| config.next_hop_ipv4).map(IpAddr::from),
-        Family::Ipv6 => config.and_then(|config| config.next_hop_ipv6).map(IpAddr::from),
-    };
-    let length = if peer.remote_as == local_as { 0 } else { 1 + usize::from(attributes.prepend) };
-    Some(api::AdvertisedRoute {
-        peer: peer.name.clone(),
+    announced: &Announced,
+) -> api::AdvertisedRoute {
+    let Announced { attributes, next_hop } = announced;
+    api::AdvertisedRoute {
+        peer: peer.clone(),
         prefix,
         group,
-        next_hop: configured.or(peer.local.map(|local| local.ip()))?,
-        as_path: std::iter::repeat_n(local_as, length).collect(),
+        next_hop: next_hop.address,
+        next_hop_link_local: next_hop.link_local,
+        origin: words::origin(attributes.origin),
+        as_path: words::as_path(&attributes.as_path),
         med: attributes.med,
-        communities: attributes.communities.clone(),
-    })
+        local_pref: attributes.local_pref,
+        communities: attributes.communities.to_vec(),
+        large_communities: attributes.large_communities.iter().map(ToString::to_string).collect(),
+        only_to_customer: attributes.only_to_customer,
+    }
 }
 
 /// A route in the interface's words; none when its peer has just been taken out.
@@ -162,12 +152,12 @@ pub(super) fn received_route(
             .rare
             .extended_communities
             .iter()
-            .map(|octets| format!("{:016x}", u64::from_be_bytes(*octets)))
+            .map(|community| extended_community(*community))
             .collect(),
         originator_id: attributes.rare.originator_id,
         only_to_customer: attributes.only_to_customer,
         path_id: (route.path_id > 0).then_some(route.path_id),
-        stale: route.stale,
+        stale: route.stale.is_some(),
         unusable: route.unusable.map(|why| why.to_string()),
         since: Some(wall(started, route.received_at)),
     })

@@ -167,7 +167,7 @@ fn a_router_with_more_prefixes_than_allowed_is_told_the_limit() {
     let app = App::healthy("eu-1");
     let pop = Pop::new().peer("router", &router).backend("eu", &app);
     let path = pop.write();
-    let limit = "max-prefixes = { limit = 2, restart = \"1s\" }\nnext-hop-ipv6";
+    let limit = "max-prefixes = { limit = 2, action = \"close\", restart = \"1s\" }\nnext-hop-ipv6";
     let limited = pop.text().replace("next-hop-ipv6", limit);
     std::fs::write(&path, limited).unwrap();
     let daemon = Daemon::start(&path, &pop.socket());

@@ -216,3 +216,23 @@ fn a_password_that_can_t_be_read_is_named_with_its_file() {
     assert_says(&failed.stderr, &[file.to_str().unwrap(), "has 81 octets", "1 to 80"]);
     assert!(router.heard().is_empty() && !pop.socket().exists());
 }
+
+#[test]
+fn what_a_probe_lacks_on_this_host_is_named_with_the_remedy_and_keeps_the_daemon_from_starting() {
+    let (mut pop, _app, router) = sound();
+    let missing = pop.directory().join("missing");
+    let probes = [
+        (format!("exec = [{missing:?}]"), "can't run the program", "correct `exec`"),
+        (format!("https = \"/\", tls = {{ ca-file = {missing:?} }}"), "No such file", "correct `ca-file`"),
+        (format!("redis = {{ password-file = {missing:?} }}"), "No such file", "correct `password-file`"),
+        ("tcp = true, source = \"192.0.2.77\"".to_owned(), "can't probe from 192.0.2.77", "add the address"),
+    ];
+    for (probe, what, remedy) in probes {
+        pop.probe = format!("{{ {probe} }}");
+        let failed = Daemon::fail(Daemon::command(&pop.write()));
+        assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+        assert_says(&failed.stderr, &["pools.app.probe: ", what, remedy]);
+        assert!(!pop.socket().exists());
+    }
+    assert!(router.heard().is_empty());
+}

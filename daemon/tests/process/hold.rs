@@ -1,12 +1,12 @@
 //! What holds a group back, and what is no longer believed.
 
-use std::{process::Command, thread, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, thread, time::Duration};
 
 use nix::sys::signal::Signal;
-use proxima_api::{AlarmKind, Event, EventKind, GroupReason, Hold, Status, paths};
+use proxima_api::{AlarmKind, Backends, Event, EventKind, GroupReason, Hold, Status, paths};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Daemon, Pop, Router, exchange};
+use crate::support::{App, Daemon, Pop, Router, exchange, get};
 
 const GRACEFUL: &str = "announce 203.0.113.0/24 path 64512 64512 64512 via 127.0.0.1 med 200 communities 64512:100 64512:666 65535:0";
 
@@ -192,4 +192,62 @@ fn after_a_freeze_what_was_known_before_is_not_believed() {
     let (_, why) = daemon.wait_transition("web", ReachState::Announced, silent.seq);
     let GroupReason::FirstVerdicts { score, .. } = why else { panic!("{why:?}") };
     assert_eq!((score.score.share(), score.services[0].count.unknown), (1.0, 0), "both are known anew");
+}
+
+#[test]
+fn a_backend_whose_checks_can_t_be_made_counts_no_more_though_others_are_probed_and_requests_still_go_there()
+{
+    let router = Router::polite();
+    let (app, other) = (App::healthy("eu-1"), App::healthy("eu-2"));
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let (program, elsewhere) = (pop.directory().join("check"), pop.directory().join("elsewhere"));
+    fs::write(&program, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    pop.group = group("hold-down = \"1s\"", "");
+    pop.routes = format!(
+        "[[services.web.routes]]\nmatch = {{ path-prefix = \"/other\" }}\npool = \"other\"{}",
+        pop.routes
+    );
+    pop.more = format!(
+        "[pools.other]\nprobe = {{ exec = [{program:?}], interval = \"100ms\", timeout = \"100ms\" }}\n\
+         backends = [{{ name = \"eu-2\", region = \"eu\", address = \"{}\" }}]\n",
+        other.address()
+    );
+    let daemon = pop.start_announced(&router);
+    fs::rename(&program, &elsewhere).unwrap();
+    let (left, why) = daemon.wait_transition("web", ReachState::DePreferred, 0);
+    let GroupReason::ScoreBelow { score, .. } = why else { panic!("{why:?}") };
+    assert_eq!((score.services[0].count.up, score.services[0].count.unchecked), (1, 1));
+    let why = format!("the program {} is not there, or its interpreter is not", program.display());
+    daemon.wait_event("the reason", |event| match &event.kind {
+        EventKind::ChecksFailing { backends, more: 0, why: Some(told) } => {
+            (backends[0].as_str() == "other/eu-2" && *told == why).then_some(())
+        }
+        _ => None,
+    });
+    let backends: Backends = daemon.ask(paths::BACKENDS);
+    let unchecked = backends.backends.iter().find(|it| it.id.as_str() == "other/eu-2").unwrap();
+    assert_eq!(unchecked.health, Health::Up, "the verdict there was");
+    let unchecked = unchecked.unchecked.clone().unwrap();
+    assert!(unchecked.why == Some(why) && !unchecked.believed, "{unchecked}");
+    let status: Status = daemon.ask(paths::STATUS);
+    assert_eq!(status.backends.unchecked, 1);
+    let page = get(pop.metrics(), "/metrics").body;
+    assert!(page.lines().any(|line| line == "proxima_backends_unchecked 1"), "{page}");
+    let counted = |result: &str| {
+        let begin = format!("proxima_probes_total{{pool=\"other\",result=\"{result}\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&begin)).map(str::parse::<u64>);
+        value.unwrap_or_else(|| panic!("no {begin} in {page}")).unwrap()
+    };
+    assert!(counted("passed") >= 2 && counted("not-made") >= 1);
+    assert_eq!(get(pop.web(), "/other").status, 200);
+
+    fs::rename(&elsewhere, &program).unwrap();
+    daemon.wait_transition("web", ReachState::Announced, left.seq);
+    daemon.wait_event("the end", |event| match &event.kind {
+        EventKind::ChecksResumed { backends, more: 0 } => {
+            (backends[0].as_str() == "other/eu-2").then_some(())
+        }
+        _ => None,
+    });
 }

@@ -18,6 +18,8 @@
 //! | [`traffic`] | what real traffic says about backends and objectives, and what comes of it |
 //! | [`serve`] | requests: nearest first, inside the fence |
 //! | [`tls`] | certificates: served, read again, refused; sessions that go on elsewhere |
+//! | [`acme`] | certificates that are ordered: by either challenge, renewed, kept, and when none can be had |
+//! | [`clients`] | clients that others have written, over TLS |
 //! | [`priority`] | who goes first when every core is busy |
 //! | [`operate`] | status, drain, metrics, the command line |
 //! | [`bad_start`] | what keeps it from starting, each with its remedy |
@@ -27,11 +29,13 @@
 //! Every test has its own daemon, apps and routers on ports of its own, and waits for events, never for a time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod acme;
 mod announce;
 mod bad_http;
 mod bad_peer;
 mod bad_start;
 mod bfd;
+mod clients;
 mod guard;
 mod hold;
 mod operate;

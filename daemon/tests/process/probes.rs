@@ -4,11 +4,13 @@ use std::{
     fs,
     io::Write,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
     sync::{Arc, Mutex},
     thread,
 };
 
-use proxima_api::{EventKind, ProbeFailure, VerdictReason};
+use proxima_api::{EventKind, GroupReason, ProbeFailure, Reloaded, Status, VerdictReason, paths};
 use proxima_types::{Health, ReachState};
 
 use crate::support::{App, Daemon, Pop, Router, get};
@@ -123,4 +125,59 @@ fn a_probe_via_the_service_goes_through_the_workers_to_its_own_backend_and_is_no
     one.restore();
     other.restore();
     daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
+}
+
+/// A program at `path` whose first line is `line`.
+fn program(path: &Path, line: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, format!("{line}\n")).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+#[test]
+fn a_first_verdict_that_can_t_come_is_told_and_keeps_no_daemon_waiting() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let check = pop.directory().join("check");
+    program(&check, "#!/nonexistent/interpreter");
+    pop.probe = format!("{{ exec = [{check:?}], interval = \"100ms\", timeout = \"100ms\" }}");
+    pop.group = pop.group.replace("vip = \"none\"\n", "vip = \"none\"\ndead-man = \"2s\"\n");
+    let daemon = pop.start();
+    let why = format!("the program {} is not there, or its interpreter is not", check.display());
+    let told = daemon.wait_event("the reason", |event| match &event.kind {
+        EventKind::ChecksFailing { backends, why: Some(told), .. } if *told == why => Some(backends.clone()),
+        _ => None,
+    });
+    assert_eq!(told, ["app/eu-1".parse().unwrap()]);
+    let after = daemon.wait_event("that it is ready", |event| match event.kind {
+        EventKind::DaemonReady { after_ms } => Some(after_ms),
+        _ => None,
+    });
+    assert!(after >= 2000, "after {after} ms");
+    let status: Status = daemon.ask(paths::STATUS);
+    let web = &status.groups[0];
+    let GroupReason::FirstVerdicts { score, .. } = &web.reason else { panic!("{web:?}") };
+    assert_eq!((web.state, score.services[0].count.unchecked), (ReachState::Withdrawn, 1));
+    program(&check, "#!/bin/sh");
+    daemon.wait_transition("web", ReachState::Announced, 0);
+}
+
+#[test]
+fn a_reload_is_refused_while_what_a_probe_takes_of_this_host_is_not_there() {
+    let app = App::healthy("eu-1");
+    let mut pop = Pop::new().backend("eu", &app);
+    let check = pop.directory().join("check");
+    program(&check, "#!/bin/sh");
+    pop.probe = format!("{{ exec = [{check:?}], interval = \"100ms\", timeout = \"100ms\" }}");
+    pop.group = String::new();
+    let daemon = pop.start();
+    fs::remove_file(&check).unwrap();
+    let (status, body) = daemon.refused("POST", paths::RELOAD, "{}");
+    let expected = format!("pools.app.probe: can't run the program {}", check.display());
+    assert!(status == 422 && body.error.starts_with(&expected), "{status} {body:?}");
+    program(&check, "#!/bin/sh");
+    let reloaded: Reloaded = daemon.post(paths::RELOAD, "{}");
+    assert!(reloaded.is_empty());
 }

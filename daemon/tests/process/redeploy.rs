@@ -26,16 +26,14 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// What a router has heard beside keepalives. It asks for everything again (RFC 2918), so that nothing is still on its way.
+/// What a router has heard beside keepalives. It asks for everything again (RFC 2918), so that nothing is still on its way: the
+/// answer to that, one announcement, is the last it has heard.
 fn heard(router: &Router) -> Vec<String> {
-    let said = || -> Vec<String> {
-        let lines = router.heard().into_iter().map(|heard| heard.line);
-        lines.filter(|line| line != "keepalive").collect()
-    };
-    let before = said();
+    let before = router.heard().len();
     router.say(&message(5, &[0, 1, 0, 1]));
-    router.wait_after(before.len(), "announce 203.0.113.0/24");
-    before
+    router.wait_after(before, "announce 203.0.113.0/24");
+    let lines = router.heard().into_iter().map(|heard| heard.line);
+    lines.filter(|line| line != "keepalive").collect()
 }
 
 /// A backend in the file.
@@ -68,8 +66,9 @@ fn routes_and_deadlines_are_new_for_the_next_request_and_no_route_is_announced_a
     assert_eq!((reloaded.services.changed, reloaded.pools), (names(&["web"]), Reloads::default()));
     assert_eq!(client.get("/a").unwrap().status, 404);
     assert_eq!(client.get("/b").unwrap().status, 200);
-    assert_eq!(heard(&router)[..before.len()], before);
-    assert_eq!(heard(&router).len(), before.len() + 1, "its own question, and nothing else");
+    let after = heard(&router);
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(after.len(), before.len() + 1, "the answer to its question, and nothing else: {after:?}");
 }
 
 #[test]
@@ -100,6 +99,26 @@ fn a_new_backend_gets_nothing_and_takes_no_score_down_before_its_first_verdict()
     daemon.wait_verdict("app/eu-2", Health::Up);
     while get(pop.web(), "/").body != "eu-2 /" {}
     assert_eq!(heard(&router).len(), before.len() + 2);
+}
+
+#[test]
+fn a_new_backend_that_is_probed_through_the_workers_is_so_before_it_is_taken_over() {
+    let (router, known, new) = (Router::polite(), App::healthy("eu-1"), App::healthy("eu-2"));
+    let mut pop = Pop::new().peer("router", &router);
+    pop.probe = r#"{ http = "/healthz", via = "service", interval = "200ms", timeout = "200ms" }"#.to_owned();
+    let path = pop.write();
+    write(&pop, &path, &backend(&known, 100));
+    let daemon = Daemon::start(&path, &pop.socket());
+    router.wait_complete(0);
+    for backends in [backend(&new, 100), backend(&known, 100).replace("eu-1", "eu-2")] {
+        write(&pop, &path, &backends);
+        reload(&daemon);
+        let Backends { backends } = daemon.ask(paths::BACKENDS);
+        let health: Vec<_> = backends.iter().map(|it| (it.id.to_string(), it.health)).collect();
+        assert_eq!(health, [("app/eu-2".to_owned(), Health::Up)]);
+    }
+    assert!(new.wait_request("/healthz").to_lowercase().contains("\r\nvia: "), "it came through a worker");
+    assert_eq!(get(pop.web(), "/").body, "eu-1 /", "the name is new, and the app is not");
 }
 
 #[test]
@@ -276,13 +295,14 @@ fn no_request_fails_and_no_update_is_sent_while_certificates_routes_and_pools_ar
             "[[services.web.routes]]\nmatch = {{ path-prefix = \"/{number}\" }}\npool = \"app\"\n\
              [[services.web.routes]]\npool = \"app\"\ntimeouts = {{ total = \"{total}s\" }}\n"
         );
-        // One of the three is away, another takes its name, or the weights are others.
+        // One of the three is away, another has a new name, the weights are others, or nothing is there that was.
         let [one, other, third] = [0, 1, 2].map(|turn| &apps[(number + turn) % 3]);
         let moved = backend(other, 70).replace(other.name, "eu-9");
-        let backends = match number % 3 {
+        let backends = match number % 4 {
             0 => backend(one, 30) + &backend(other, 70),
             1 => backend(one, 10) + &moved,
-            _ => moved + &backend(third, 50),
+            2 => moved + &backend(third, 50),
+            _ => backend(one, 100).replace(one.name, "eu-8"),
         };
         write(&pop, &path, &backends);
         let reloaded = reload(&daemon);
@@ -298,7 +318,7 @@ fn no_request_fails_and_no_update_is_sent_while_certificates_routes_and_pools_ar
     assert_eq!(failures, [""; 0], "of {answered:?}");
     let after = heard(&router);
     assert_eq!(after[..before.len()], before);
-    assert_eq!(after.len(), before.len() + 1, "its own question, and nothing else: {after:?}");
+    assert_eq!(after.len(), before.len() + 1, "the answer to its question, and nothing else: {after:?}");
     assert!(apps.iter().all(|app| !app.paths().is_empty()), "each had its share");
 }
 

@@ -8,13 +8,14 @@ use std::{
     process::{Command, Output},
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Instant,
 };
 
 use nix::sys::signal::Signal;
 use proxima_api::{EventKind, Protocol, Reloaded, Reloads, Status, paths};
 use rcgen::{CertificateParams, KeyPair};
 
-use crate::support::{App, Daemon, Pop, Router, get, proxima};
+use crate::support::{App, Daemon, PATIENCE, Pop, Router, get, proxima};
 
 const NAME: &str = "web.example";
 
@@ -201,6 +202,27 @@ fn http3_is_offered_and_listened_for_unless_the_file_says_no() {
         let offer = format!("alt-svc: h3=\":{}\"; ma=86400\r\n", secure.pop.web().port());
         assert_eq!(head.contains(&offer), offered, "{head}");
         assert_eq!(UdpSocket::bind(secure.pop.web()).is_err(), offered, "UDP at the same address");
+    }
+}
+
+#[test]
+fn http3_is_turned_off_and_on_by_a_reload() {
+    let mut secure = Secure::new("");
+    let trusted = secure.renew();
+    let daemon = secure.start();
+    let usual = secure.pop.protocol.clone();
+    for (more, offered) in [("\nhttp3 = false", false), ("", true)] {
+        secure.pop.protocol = format!("{usual}{more}");
+        secure.pop.write();
+        assert_eq!(reload(&daemon).services.changed, ["web"]);
+        let answer = secure.curl(&trusted, &["--include"]);
+        let head = String::from_utf8_lossy(&answer.stdout).to_lowercase();
+        assert_eq!(head.contains("\nalt-svc: h3="), offered, "{head}");
+        let begun = Instant::now();
+        while UdpSocket::bind(secure.pop.web()).is_err() != offered {
+            assert!(begun.elapsed() < PATIENCE, "{offered}");
+            thread::yield_now();
+        }
     }
 }
 

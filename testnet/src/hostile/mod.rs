@@ -21,12 +21,11 @@ pub use self::attacks::{Attack, Tally, Target};
 use crate::{
     error::{Error, Result},
     figures,
+    good_peer::{self, GoodPeer},
     link::{End, veth},
     netns::NetNs,
     process::{Process, cpu_time, memory},
     sandbox::Sandbox,
-    wait::wait_until,
-    world::bird::converse,
 };
 
 const POP_TO_BIRD: Ipv4Addr = Ipv4Addr::new(10, 98, 1, 1);
@@ -48,8 +47,6 @@ const DEAF: Ipv4Addr = Ipv4Addr::new(10, 98, 2, 3);
 const HALF_OPEN: usize = 50;
 const ATTACKER_AS: u32 = 65099;
 const PREFIX: &str = "203.0.113.0/24";
-const HOLD_TIME: Duration = Duration::from_secs(3);
-const START_LIMIT: Duration = Duration::from_secs(30);
 /// How much the daemon may grow under attack. One attacker floods at a time and may leave 50 000 routes, whose paths have up
 /// to 200 numbers, for every 800 of them.
 const GROWTH_LIMIT_KIB: u64 = 192 * 1024;
@@ -57,10 +54,6 @@ const GROWTH_LIMIT_KIB: u64 = 192 * 1024;
 const IDLE_SHARE: f64 = 0.05;
 const IDLE_WINDOW: Duration = Duration::from_secs(1);
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
-/// BIRD computes the time of day of a past event anew each time it is asked, so that it is told with a millisecond more or less. A
-/// session that was lost takes a second to come back.
-const SAME_MOMENT: Duration = Duration::from_millis(100);
-const DAY: Duration = Duration::from_hours(24);
 
 /// How to attack.
 #[derive(Debug, Clone, clap::Args)]
@@ -111,11 +104,8 @@ struct Scene {
     pop: NetNs,
     attacker: NetNs,
     daemon: Process,
-    bird: Process,
-    bird_socket: PathBuf,
+    peer: GoodPeer,
     memory_before: u64,
-    /// The time of day when the session with BIRD came up, as BIRD tells it.
-    up_since: Duration,
 }
 
 impl Scene {
@@ -137,27 +127,18 @@ impl Scene {
         attacker.nft(&format!(
             "table ip hostile {{ chain in {{ type filter hook prerouting priority 0; ip daddr {DEAF} tcp sport 179 drop; }}; }}"
         ))?;
-        let (socket, bird_socket) = (dir.join("admin.sock"), dir.join("bird.ctl"));
+        let socket = dir.join("admin.sock");
         let write = |name: &str, text: String| {
             let path = dir.join(name);
             fs::write(&path, text).map_err(Error::io(format!("writing {}", path.display())))?;
             Ok(path)
         };
-        let mut command = Command::new("bird");
-        command.arg("-f").arg("-c").arg(write("bird.conf", bird_conf())?).arg("-s").arg(&bird_socket);
-        let bird = Process::start(&router, "bird", command, &dir.join("bird.log"))?;
+        let mut peer = GoodPeer::start(&router, dir, (BIRD, POP_TO_BIRD), PREFIX)?;
         let mut command = Command::new(proximad);
         command.arg("--config").arg(write("proximad.toml", proximad_toml(&socket))?);
         let daemon = Process::start(&pop, "proximad", command, &dir.join("proximad.log"))?;
-        let mut scene =
-            Self { pop, attacker, daemon, bird, bird_socket, memory_before: 0, up_since: Duration::ZERO };
-        wait_until(START_LIMIT, || {
-            scene.daemon.check()?;
-            scene.bird.check()?;
-            Ok(scene.harm().unwrap_or_default())
-        })
-        .await?;
-        scene.up_since = scene.since().unwrap_or_default();
+        peer.wait_up(&daemon).await?;
+        let mut scene = Self { pop, attacker, daemon, peer, memory_before: 0 };
         scene.memory_before = scene.memory()?;
         Ok(scene)
     }
@@ -182,7 +163,7 @@ impl Scene {
         }
         let tally = attacking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         // A hold time later the good peer would have noticed what happened at the end.
-        let settled = Instant::now() + HOLD_TIME;
+        let settled = Instant::now() + good_peer::HOLD_TIME;
         while Instant::now() < settled {
             self.unharmed(attack)?;
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -218,11 +199,8 @@ impl Scene {
     fn unharmed(&self, attack: Attack) -> Result<()> {
         self.daemon.check()?;
         let grown = self.memory()?.saturating_sub(self.memory_before);
-        let harm = match self.harm() {
+        let harm = match self.peer.harm() {
             Some(harm) => harm,
-            None if self.since().is_some_and(|since| apart(since, self.up_since) > SAME_MOMENT) => {
-                "the session with BIRD was lost and came back".to_owned()
-            }
             None if grown > GROWTH_LIMIT_KIB => format!("the daemon grew by {} MiB", grown / 1024),
             None => return Ok(()),
         };
@@ -230,26 +208,6 @@ impl Scene {
             within: Duration::ZERO,
             missing: format!("{attack:?}: {harm}; the daemon's log ends with:\n{}", self.daemon.log_tail()),
         })
-    }
-
-    /// What is wrong with the good session, as BIRD sees it.
-    fn harm(&self) -> Option<String> {
-        let Ok((_, session)) = converse(&self.bird_socket, "show protocols pop") else {
-            return Some("BIRD does not answer".to_owned());
-        };
-        if !session.contains("Established") {
-            return Some(format!("BIRD has no session with the daemon: {session}"));
-        }
-        match converse(&self.bird_socket, &format!("show route {PREFIX}")) {
-            Ok((_, route)) if route.contains(PREFIX) => None,
-            _ => Some(format!("{PREFIX} is gone from BIRD")),
-        }
-    }
-
-    fn since(&self) -> Option<Duration> {
-        let (_, session) = converse(&self.bird_socket, "show protocols pop").ok()?;
-        let line = session.lines().find(|line| line.starts_with("pop "))?;
-        time_of_day(line.split_whitespace().nth(4)?)
     }
 
     /// Waits until the daemon uses hardly any CPU; the share of a core it then uses.
@@ -273,30 +231,6 @@ impl Scene {
     fn memory(&self) -> Result<u64> {
         memory(self.daemon.pid(), "VmRSS")
     }
-}
-
-/// `13:04:07.768`, as the time since midnight.
-fn time_of_day(text: &str) -> Option<Duration> {
-    let (clock, millis) = text.split_once('.')?;
-    let mut parts = clock.split(':').map(str::parse::<u64>);
-    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    let seconds = Duration::from_secs((hours * 60 + minutes) * 60 + seconds);
-    Some(seconds + Duration::from_millis(millis.parse().ok()?))
-}
-
-/// How far two times of day lie from each other, the short way round midnight.
-fn apart(one: Duration, other: Duration) -> Duration {
-    let difference = one.abs_diff(other);
-    difference.min(DAY.saturating_sub(difference))
-}
-
-fn bird_conf() -> String {
-    let hold = HOLD_TIME.as_secs();
-    format!(
-        "router id {BIRD};\nprotocol device {{}}\nprotocol bgp pop {{\n  local {BIRD} as 65000;\n  neighbor {POP_TO_BIRD} as 64512;\n  \
-         hold time {hold}; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  \
-         ipv4 {{ import all; export none; }};\n}}\n"
-    )
 }
 
 fn attacker(address: Ipv4Addr) -> String {
@@ -345,23 +279,8 @@ workers = 1
 [admin]
 socket = "{socket}"
 "#,
-        hold = HOLD_TIME.as_secs(),
+        hold = good_peer::HOLD_TIME.as_secs(),
         attackers = ATTACKERS.iter().copied().map(attacker).collect::<String>(),
         socket = socket.display()
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_told_a_millisecond_apart_is_the_same_also_at_midnight() {
-        let told = |text| time_of_day(text).unwrap_or_else(|| panic!("{text}"));
-        assert_eq!(told("13:04:07.768"), Duration::from_millis(47_047_768));
-        assert_eq!(apart(told("23:59:59.999"), told("00:00:00.000")), Duration::from_millis(1));
-        assert!(apart(told("13:04:07.768"), told("13:04:07.769")) <= SAME_MOMENT);
-        assert!(apart(told("13:04:07.768"), told("13:04:08.768")) > SAME_MOMENT);
-        assert_eq!(time_of_day("2026-11-27"), None);
-    }
 }

@@ -6,7 +6,7 @@
 use std::{io, time::Instant};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -14,8 +14,8 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// An open connection with the bytes read ahead of use.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
     /// Requests sent on it.
     pub requests: u32,
@@ -64,11 +64,6 @@ enum Framing {
 }
 
 impl Connection {
-    /// Takes over a fresh connection.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: Vec::new(), requests: 0 }
-    }
-
     /// The local port.
     pub fn local_port(&self) -> u16 {
         self.stream.local_addr().map_or(0, |address| address.port())
@@ -80,6 +75,13 @@ impl Connection {
         let silent =
             matches!(self.stream.try_read(&mut probe), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
         silent && self.buffer.is_empty()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Takes over a fresh connection.
+    pub fn new(stream: S) -> Self {
+        Self { stream, buffer: Vec::new(), requests: 0 }
     }
 
     /// Sends a request and reads the answer, its body piece by piece to `body`.
@@ -94,6 +96,8 @@ impl Connection {
     ) -> Result<bool, ExchangeError> {
         self.requests += 1;
         self.stream.write_all(request).await.map_err(ExchangeError::BeforeAnswer)?;
+        // TLS may have taken it and not yet sent it.
+        self.stream.flush().await.map_err(ExchangeError::BeforeAnswer)?;
         let read = self.read_head().await?;
         let reusable = !read.has_token("connection", "close");
         let framing = framing(&read)?;

@@ -318,7 +318,7 @@ fn sends_too_much(make: Make) {
     let mut lab = Lab::new(make);
     // FRR sends us our own route back, which counts.
     let limit = if make == Make::Frr { 3 } else { 2 };
-    lab.pop.set(format!("max-prefixes = {limit}"));
+    lab.pop.set(format!("max-prefixes = {{ limit = {limit}, action = \"close\" }}"));
     for text in ["198.51.100.0/24", "198.51.101.0/24"] {
         lab.router.announce(&Announcement::of(text)).unwrap();
     }
@@ -434,7 +434,7 @@ fn sends_communities(make: Make) {
     large.sort_unstable();
     assert_eq!(large, ["4200000000:3:4", "65001:1:2"]);
     // Two-octet AS specific, route target: 00 02, AS 65001, 9.
-    assert_eq!(route.more["extended_communities"], serde_json::json!(["0002fde900000009"]));
+    assert_eq!(route.more["extended_communities"], serde_json::json!(["rt:65001:9"]));
 }
 
 #[test]

@@ -160,8 +160,8 @@ fn frr_leaves_a_frozen_daemon_by_bfd_on_an_interface() {
 const ROUTER_LOOPBACK: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
 const POP_LOOPBACK: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
 
-/// Between loopback addresses (RFC 5883), which are not on the link.
-fn leaves_a_frozen_daemon_over_hops(make: Make) {
+/// Multihop (RFC 5883) between loopback addresses, which are not on the link; no router is between.
+fn leaves_a_frozen_daemon_between_loopbacks(make: Make) {
     let mut lab = lab(make);
     for (host, near, far, gateway) in [
         (&lab.hosts[0], ROUTER_LOOPBACK, POP_LOOPBACK, POP),
@@ -182,13 +182,13 @@ fn leaves_a_frozen_daemon_over_hops(make: Make) {
 }
 
 #[test]
-fn bird_leaves_a_frozen_daemon_by_bfd_over_hops() {
-    in_sandbox(|| leaves_a_frozen_daemon_over_hops(Make::Bird));
+fn bird_leaves_a_frozen_daemon_by_bfd_between_loopbacks() {
+    in_sandbox(|| leaves_a_frozen_daemon_between_loopbacks(Make::Bird));
 }
 
 #[test]
-fn frr_leaves_a_frozen_daemon_by_bfd_over_hops() {
-    in_sandbox(|| leaves_a_frozen_daemon_over_hops(Make::Frr));
+fn frr_leaves_a_frozen_daemon_by_bfd_between_loopbacks() {
+    in_sandbox(|| leaves_a_frozen_daemon_between_loopbacks(Make::Frr));
 }
 
 // ---- keys

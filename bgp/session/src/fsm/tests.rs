@@ -44,7 +44,8 @@ BGPMsgErr                | Idle            | Idle close            | Idle       
 HoldTimer_Expires        | Idle            | Idle close            | Idle            | Idle 4/0 close           | Idle 4/0 close        | Idle 4/0 close
 ";
 
-const LOCAL: Local = Local { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), link_local: None };
+const LOCAL: Local =
+    Local { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), link_local: None, subnet: None };
 
 fn settings() -> Settings {
     Settings {
@@ -87,7 +88,7 @@ fn in_state(state: State, now: Instant) -> (Fsm, Shared) {
 
 fn in_state_with(settings: Settings, state: State, now: Instant) -> (Fsm, Shared) {
     let terms = terms_of(&settings);
-    let mut shared = Shared::new(settings, 1);
+    let mut shared = Shared::new(settings, now, 1);
     let mut fsm = Fsm::new();
     let mut step = |event: Event, shared: &mut Shared| fsm.handle(now, event, shared);
     let path = State::ALL.iter().position(|s| *s == state).unwrap();

@@ -31,7 +31,8 @@ impl Session {
         self.held_by_limit = false;
         self.adj_rib_out.set_leaving(false);
         if let Some(configured) = self.shared.settings.graceful_restart {
-            self.shared.restart_window.get_or_insert(now + configured.restart_time);
+            let started = self.shared.started;
+            self.shared.restart_window.get_or_insert(started + configured.restart_time);
         }
         match self.primary.phase() {
             Phase::Active { .. } => {
@@ -164,6 +165,10 @@ impl Session {
             if old.enforce_first_as != self.shared.settings.enforce_first_as {
                 self.families().for_each(|family| self.ask_for_routes(family));
             }
+            if old.max_prefixes != self.shared.settings.max_prefixes {
+                let left_out = self.families().filter(|family| self.counts.has_discarded(*family));
+                left_out.collect::<Vec<_>>().into_iter().for_each(|family| self.ask_for_routes(family));
+            }
             self.families().for_each(|family| self.check_count(now, family));
         }
         match self.primary.phase() {
@@ -196,6 +201,15 @@ impl Session {
         self.counts.set(family, count);
         if self.up.is_some() {
             self.check_count(now, family);
+        }
+    }
+
+    pub(super) fn discarded(&mut self, family: Family, total: u64) {
+        let max = self.shared.settings.max_prefixes;
+        let (more, verdict) = self.counts.discard(family, total, max.filter(|_| self.up.is_some()));
+        self.shared.counters.discarded += more;
+        if let Verdict::Tell(problem) = verdict {
+            self.tell(problem);
         }
     }
 

@@ -36,6 +36,9 @@ use crate::{
     terms::our_open,
 };
 
+/// The longest send hold time there is: twice the longest hold time.
+const LONGEST: Duration = Duration::from_secs(2 * u16::MAX as u64);
+
 /// An established session, for [`Session::resume`]. Times are what is left or has passed, as clocks are not shared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -92,7 +95,8 @@ impl Session {
             Input::Connected { connection, .. } | Input::Accepted { connection, .. } => {
                 self.shared.close(connection);
             }
-            Input::PeerFound
+            Input::PrefixesDiscarded { .. }
+            | Input::PeerFound
             | Input::Shutdown { .. }
             | Input::Stop(_)
             | Input::Reset
@@ -149,12 +153,13 @@ impl Session {
         let theirs = open(&snapshot.received_open, "received_open")?;
         let terms = Terms::agree(&settings, &ours, &theirs, Bytes::from(snapshot.received_open))
             .map_err(|refusal| ResumeError::Refused(refusal.detail))?;
-        let mut session = Self::new(settings, seed);
+        let mut session = Self::new(settings, now, seed);
         let id = session.next_connection();
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
-        let local = Local { address: snapshot.local, link_local: snapshot.link_local };
+        let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };
         let link = Link { id, initiator, local };
-        let ends = |left: Option<Duration>| left.map(|left| now + left);
+        // No timer runs longer, whatever is said of it.
+        let ends = |left: Option<Duration>| left.map(|left| now + left.min(LONGEST));
         let clocks = Clocks {
             hold: ends(snapshot.hold),
             keepalive: ends(snapshot.keepalive),

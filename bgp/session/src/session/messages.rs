@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{Buf, Bytes};
 use proxima_bgp_wire::{
-    DecodeError, ErrorCode, Message, Negotiated, Notification, Open, RefreshKind, RouteRefresh, Update, frame,
+    Capability, DecodeError, ErrorCode, Message, Negotiated, Notification, Open, RefreshKind, RouteRefresh,
+    Update, frame,
 };
 
 use super::{Session, Slot, connections::Collision};
 use crate::{
     Terms,
-    fsm::{Event, Fsm, Phase},
+    fsm::{Event, Fsm, Link, Phase},
     inbound,
     interface::ConnectionId,
     output::RibChange,
@@ -128,8 +129,10 @@ impl Session {
         }
         let end_of_rib = update.end_of_rib;
         let mut problems = Vec::new();
+        let Some(Link { local, .. }) = self.established_link() else { return };
         let Shared { settings, counters, .. } = &mut self.shared;
-        let received = inbound::examine(settings, bytes, update, self.disabled, counters, &mut problems);
+        let session = inbound::Session { settings, local, disabled: self.disabled };
+        let received = inbound::examine(session, bytes, update, counters, &mut problems);
         for problem in problems {
             self.tell_sparingly(now, problem);
         }
@@ -150,6 +153,8 @@ impl Session {
         self.event(now, slot, Event::RouteRefreshMsg);
         let Some(terms) = self.up.clone().filter(|_| established) else { return };
         match refresh.kind {
+            // Of a speaker that has not offered it nobody may ask (RFC 2918 §4).
+            RefreshKind::Request if !terms.ours.offers(&Capability::RouteRefresh) => {}
             RefreshKind::Request => {
                 self.shared.counters.refreshes_received += 1;
                 if let Some(family) = refresh.family.family() {

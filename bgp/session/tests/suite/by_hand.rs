@@ -137,8 +137,8 @@ pub struct Alone {
 impl Alone {
     /// Started, passive, waiting for the peer.
     pub fn active(settings: Settings) -> Self {
-        let mut alone =
-            Self { session: Session::new(Settings { passive: true, ..settings }, 1), now: epoch() };
+        let now = epoch();
+        let mut alone = Self { session: Session::new(Settings { passive: true, ..settings }, now, 1), now };
         alone.input(Input::Up);
         alone
     }

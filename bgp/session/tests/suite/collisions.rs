@@ -63,7 +63,7 @@ fn an_established_connection_survives_every_newcomer() {
 
 #[test]
 fn both_connections_live_until_an_open_decides() {
-    let mut session = Session::new(first(), 1);
+    let mut session = Session::new(first(), epoch(), 1);
     let now = epoch();
     session.handle(now, Input::Up);
     let Some(Output::Connect { connection: ours }) = drain(&mut session).into_iter().find(is_connect) else {
@@ -107,7 +107,7 @@ fn of_two_connections_that_the_peer_made_the_later_one_stays() {
 
 #[test]
 fn a_connection_that_becomes_established_ends_the_other_one() {
-    let mut session = Session::new(first(), 1);
+    let mut session = Session::new(first(), epoch(), 1);
     let now = epoch();
     session.handle(now, Input::Up);
     let Some(Output::Connect { connection: ours }) = drain(&mut session).into_iter().find(is_connect) else {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use proxima_bgp_session::{Cause, GracefulRestart, Input, Leave, Problem, RibChange, Settings, State};
+use proxima_bgp_session::{
+    Cause, GracefulRestart, Input, Leave, Problem, RibChange, Session, Settings, State,
+};
 use proxima_bgp_wire::{AfiSafi, GracefulRestart as Offer};
 use proxima_types::Family;
 
@@ -64,6 +66,23 @@ fn r_is_set_towards_the_peer_for_the_whole_restart_window_and_f_only_as_configur
         world.break_session();
         world.run(Duration::from_secs(10));
         check(&world, false, true);
+    }
+}
+
+#[test]
+fn a_peer_that_is_new_or_comes_again_long_after_the_start_hears_of_no_restart() {
+    for (late, restarted) in [(0, true), (20, true), (60, false), (3600, false)] {
+        let mut world = World::new(graceful(first()), graceful(second()));
+        let started = world.now;
+        world.die(0, false);
+        world.run(Duration::from_secs(late));
+        world.nodes[0] = Session::new(graceful(first()), started, 7);
+        world.listens[0] = true;
+        world.input(0, Input::Up);
+        world.run_until(Duration::from_secs(35), |world| world.state() == [State::Established; 2]);
+        let offer = offer(&world);
+        assert_eq!(offer.restarted, restarted, "{late} s after the start");
+        assert!(offer.families.iter().all(|entry| entry.forwarding));
     }
 }
 

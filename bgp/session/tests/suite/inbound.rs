@@ -1,7 +1,7 @@
 //! Checks on received routes.
 
 use proxima_bgp_session::{Marks, Output, Problem, ReceivedUpdate, RibChange, Settings};
-use proxima_bgp_wire::{Fault, Role};
+use proxima_bgp_wire::{Fault, Loops, Role};
 use proxima_types::{Asn, RouteAttributes};
 
 use crate::{
@@ -65,7 +65,8 @@ fn a_route_with_an_as_set_is_taken_as_withdrawn() {
 #[test]
 fn a_route_with_our_own_as_in_its_path_is_kept_but_marked() {
     let (received, problems) = receive(first(), &attributes(&[65000, 64512], &[]));
-    assert_eq!(received.marks, Marks { as_loop: true, leak: false });
+    let loops = Loops { as_path: true, ..Loops::default() };
+    assert_eq!(received.marks, Marks { loops, leak: false });
     assert!(!received.marks.eligible() && problems.is_empty());
     assert_eq!(received.update.reach.len(), 1);
     assert!(receive(first(), &attributes(&[65000, 65001], &[])).0.marks.eligible());
@@ -73,11 +74,19 @@ fn a_route_with_our_own_as_in_its_path_is_kept_but_marked() {
 
 #[test]
 fn a_reflected_route_of_our_own_is_marked_too() {
-    // ORIGINATOR_ID 192.0.2.1 is ours.
+    // ORIGINATOR_ID, or one of the CLUSTER_LIST: 192.0.2.1 is ours.
     let internal = Settings { remote_as: Asn(64512), ..first() };
-    let more = [0x40, 5, 4, 0, 0, 0, 100, 0x80, 9, 4, 192, 0, 2, 1];
-    let (received, _) = receive(internal, &attributes(&[65001], &more));
-    assert_eq!(received.marks, Marks { as_loop: true, leak: false });
+    let originator = Loops { originator_id: true, ..Loops::default() };
+    let cluster = Loops { cluster_list: true, ..Loops::default() };
+    for (attribute, loops) in [
+        (&[0x80, 9, 4, 192, 0, 2, 1][..], originator),
+        (&[0x80, 10, 8, 192, 0, 2, 9, 192, 0, 2, 1], cluster),
+        (&[0x80, 9, 4, 192, 0, 2, 9], Loops::default()),
+    ] {
+        let more = [&[0x40, 5, 4, 0, 0, 0, 100][..], attribute].concat();
+        let (received, _) = receive(internal.clone(), &attributes(&[65001], &more));
+        assert_eq!(received.marks, Marks { loops, leak: false });
+    }
 }
 
 #[test]
@@ -93,7 +102,7 @@ fn a_leaked_route_is_kept_to_be_seen_and_marked() {
         (Role::RouteServerClient, 65001, false),
     ] {
         let (received, problems) = receive(role(ours), &attributes(&[65000], &otc(otc_as)));
-        assert_eq!(received.marks, Marks { as_loop: false, leak }, "{ours:?}");
+        assert_eq!(received.marks, Marks { leak, ..Marks::default() }, "{ours:?}");
         assert_eq!(received.update.reach.len(), 1, "not withdrawn");
         assert_eq!(received.update.attributes.only_to_customer, Some(Asn(otc_as)));
         let told = problems.contains(&Problem::RouteLeak { from: Asn(65000), otc: Asn(otc_as), routes: 1 });

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use proxima_bgp_session::{Held, Input, MaxPrefixes, Problem, Settings, State};
+use proxima_bgp_session::{Held, Input, LimitAction, MaxPrefixes, Problem, Settings, State};
 use proxima_types::Family;
 
 use crate::{
     by_hand::{V4, V4_B, V6, set},
-    world::{World, first, graceful, just_before, second},
+    world::{LATENCY, World, first, graceful, just_before, second},
 };
 
 fn limited(max: MaxPrefixes) -> Settings {
@@ -53,7 +53,7 @@ fn a_session_closed_for_too_many_prefixes_is_tried_again_after_the_configured_ti
 
 #[test]
 fn a_limit_that_only_warns_does_so_near_and_beyond_it() {
-    let max = MaxPrefixes { warn_only: true, ..MaxPrefixes::new(1) };
+    let max = MaxPrefixes { action: LimitAction::Warn, ..MaxPrefixes::new(1) };
     let mut world = World::established(first(), limited(max));
     set(&mut world, &[V4]);
     set(&mut world, &[V4, V4_B]);
@@ -67,6 +67,30 @@ fn a_limit_that_only_warns_does_so_near_and_beyond_it() {
     );
     world.assert_established();
     assert_eq!(world.nodes[1].status().received.ipv4, 2);
+}
+
+#[test]
+fn prefixes_the_rib_leaves_out_are_counted_and_told_once_and_asked_for_when_the_limit_is_raised() {
+    let limit = |limit| limited(MaxPrefixes { action: LimitAction::Discard, ..MaxPrefixes::new(limit) });
+    let mut world = World::established(first(), limit(1));
+    set(&mut world, &[V4]);
+    let family = Family::Ipv4;
+    for total in [1, 5] {
+        world.input(1, Input::PrefixesDiscarded { family, total });
+    }
+    assert_eq!(
+        world.problems[1],
+        [
+            Problem::NearPrefixLimit { family, count: 1, limit: 1 },
+            Problem::PrefixesDiscarded { family, limit: 1 },
+        ]
+    );
+    world.assert_established();
+    assert_eq!(world.nodes[1].status().counters.discarded, 5);
+    world.input(1, Input::Reconfigure(Box::new(limit(2))));
+    assert_eq!(world.nodes[1].status().counters.refreshes_sent, 1, "of that family alone");
+    world.run(LATENCY * 4);
+    world.assert_established();
 }
 
 #[test]

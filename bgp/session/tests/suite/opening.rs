@@ -344,7 +344,7 @@ fn a_missing_next_hop_is_reported_once_when_there_are_routes_that_need_it() {
 
 #[test]
 fn news_of_a_connection_that_is_gone_is_no_news() {
-    let mut session = Session::new(first(), 1);
+    let mut session = Session::new(first(), epoch(), 1);
     let mut now = epoch();
     session.handle(now, Input::Up);
     let attempt = |session: &mut Session| {

@@ -53,7 +53,7 @@ fn an_operators_shutdown_stays_until_up() {
 #[test]
 fn a_session_may_start_shut_down() {
     let mut world = World::new(first(), second());
-    world.nodes[0] = Session::new(first(), 1);
+    world.nodes[0] = Session::new(first(), world.now, 1);
     world.states[0].clear();
     world.input(0, shutdown("not yet", Duration::ZERO));
     world.run(Duration::from_mins(10));

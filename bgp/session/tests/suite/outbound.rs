@@ -7,7 +7,7 @@ use std::{
 };
 
 use proxima_bgp_session::{AllowList, Input, Local, Problem, Settings, UpdateContent};
-use proxima_bgp_wire::NextHop;
+use proxima_bgp_wire::{NextHop, Role};
 use proxima_types::{Asn, Community, Family, Prefix, RouteAttributes};
 
 use crate::{
@@ -179,7 +179,8 @@ fn next_hops_are_those_of_the_shared_subnet_or_as_configured() {
         ..first()
     };
     let over_ipv4: Local = IpAddr::V4(v4("10.0.0.1")).into();
-    let over_ipv6 = Local { address: IpAddr::V6(v6("2001:db8::1")), link_local: Some(v6("fe80::1")) };
+    let over_ipv6 =
+        Local { address: IpAddr::V6(v6("2001:db8::1")), link_local: Some(v6("fe80::1")), subnet: None };
     let far: Local = IpAddr::V6(v6("2001:db8::1")).into();
     let unnumbered: Local = IpAddr::V6(v6("fe80::1")).into();
     let only = |address: &str| Some(NextHop::from(address.parse::<IpAddr>().unwrap()));
@@ -232,4 +233,30 @@ fn a_two_octet_peer_gets_as_trans_in_as_path_and_the_truth_in_as4_path() {
     let as4_path = [&[0xc0, 17, 6, 2, 1][..], &4_200_000_000u32.to_be_bytes()].concat();
     assert!(bytes.windows(as_path.len()).any(|window| window == as_path));
     assert!(bytes.windows(as4_path.len()).any(|window| window == as4_path));
+}
+
+#[test]
+fn what_a_peer_was_sent_is_told_as_it_holds_it() {
+    let external = |settings, role| Settings { role: Some(role), ..settings };
+    let internal = |settings: Settings| Settings { local_as: Asn(64512), remote_as: Asn(64512), ..settings };
+    for (ours, theirs) in [
+        (external(first(), Role::Provider), external(second(), Role::Customer)),
+        (internal(first()), internal(second())),
+    ] {
+        let mut world = World::established(ours.clone(), theirs);
+        set(&mut world, &[V4, V6]);
+        let same = |world: &World, text: &str| {
+            let (_, told) =
+                world.nodes[0].adj_rib_out().sent().find(|(sent, _)| *sent == prefix(text)).unwrap();
+            let held = world.tables[1].route(text).unwrap();
+            assert_eq!((&told.attributes, told.next_hop), (&held.attributes, held.next_hop), "{text}");
+            told.next_hop.address.to_string()
+        };
+        same(&world, V4);
+        assert_eq!(same(&world, V6), "2001:db8::1");
+        let moved = Settings { next_hop_ipv6: Some("2001:db8::7".parse().unwrap()), ..ours };
+        world.input(0, Input::Reconfigure(Box::new(moved)));
+        world.run(4 * LATENCY);
+        assert_eq!(same(&world, V6), "2001:db8::7");
+    }
 }

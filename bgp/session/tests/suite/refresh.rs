@@ -112,7 +112,7 @@ fn with_graceful_restart_no_mark_goes_out_before_the_end_of_rib() {
 fn routes_not_confirmed_between_the_peers_marks_go() {
     let (mut alone, connection) = enhanced(&[], &[]);
     for (subtype, change) in
-        [(BEGIN, RibChange::MarkStale(Family::Ipv4)), (END, RibChange::SweepStale(Family::Ipv4))]
+        [(BEGIN, RibChange::BeginRefresh(Family::Ipv4)), (END, RibChange::SweepStale(Family::Ipv4))]
     {
         alone.receive(connection, &mark(subtype));
         assert_eq!(changes(&alone.drain()), [&change]);
@@ -146,15 +146,53 @@ fn an_answer_that_never_ends_is_ended_here() {
 }
 
 #[test]
-fn marks_that_were_not_agreed_on_or_make_no_sense_are_ignored() {
-    let (mut alone, connection) = Alone::established(first(), &open_of_second());
-    for subtype in [BEGIN, END, 7] {
-        alone.receive(connection, &mark(subtype));
+fn where_marks_were_not_agreed_on_the_octet_is_reserved_and_every_message_a_request() {
+    let open = open_with(&[MP_IPV4, ROUTE_REFRESH].concat());
+    let (mut alone, connection) = Alone::established(first(), &open);
+    alone.input(plain(&[V4]));
+    alone.updates();
+    for reserved in [BEGIN, END, 7] {
+        alone.receive(connection, &mark(reserved));
+        let outputs = alone.drain();
+        assert_eq!((changes(&outputs).len(), notifications(&outputs).len()), (0, 0), "{reserved}");
+        assert_eq!(contents(&mut alone), [announced(&[V4])], "{reserved}");
     }
+    // No length is wrong either.
+    alone.receive(connection, &message(5, &[0, 1, BEGIN, 1, 0]));
+    assert_eq!(notifications(&alone.drain()), []);
+    assert_eq!(contents(&mut alone), [announced(&[V4])]);
+    assert_eq!(alone.session.status().counters.refreshes_received, 4);
+}
+
+#[test]
+fn a_request_we_did_not_offer_to_answer_is_ignored() {
+    let (mut alone, connection) = Alone::open_sent(first());
+    alone.receive(connection, &message(3, &[2, 4]));
+    alone.run(Duration::from_secs(1));
+    let bare = alone.accept();
+    alone.receive(bare, &open_with(&[ROUTE_REFRESH, ENHANCED_REFRESH].concat()));
+    alone.receive(bare, KEEPALIVE);
+    alone.input(plain(&[V4]));
+    alone.updates();
+    alone.drain();
+    for subtype in [REQUEST, BEGIN, END] {
+        alone.receive(bare, &mark(subtype));
+    }
+    let outputs = alone.drain();
+    assert_eq!((changes(&outputs).len(), notifications(&outputs).len()), (0, 0));
+    assert_eq!(contents(&mut alone), []);
+    assert_eq!(alone.session.status().counters.refreshes_received, 0);
+}
+
+#[test]
+fn marks_that_make_no_sense_are_ignored_and_one_of_another_length_is_7_1() {
+    let (mut alone, connection) = enhanced(&[V4], &[]);
+    alone.receive(connection, &mark(7));
     alone.receive(connection, &message(5, &[0, 25, REQUEST, 65]));
+    alone.receive(connection, &message(5, &[0, 25, BEGIN, 65]));
     assert_eq!(changes(&alone.drain()), Vec::<&RibChange>::new());
-    // A mark of another length is 7/1 (RFC 7313 §5).
-    let (mut alone, connection) = enhanced(&[], &[]);
+    assert_eq!(contents(&mut alone), []);
+    // RFC 7313 §5.
     alone.receive(connection, &message(5, &[0, 1, BEGIN, 1, 0]));
     assert_eq!(notifications(&alone.drain()), [(connection, 7, 1)]);
 }
@@ -166,7 +204,7 @@ fn we_ask_for_routes_again_and_lose_none() {
     world.input(1, Input::Refresh(Family::Ipv4));
     world.run(4 * LATENCY);
     let log = world.tables[1].log.clone();
-    assert_eq!(log[log.len() - 3..], ["MarkStale(ipv4)", "Update", "SweepStale(ipv4)"]);
+    assert_eq!(log[log.len() - 3..], ["BeginRefresh(ipv4)", "Update", "SweepStale(ipv4)"]);
     assert_eq!((world.tables[1].prefixes().len(), world.tables[1].stale().len()), (2, 0));
     assert_eq!(world.tables[1].redundant, 0);
     assert_eq!(world.nodes[1].status().counters.refreshes_sent, 1);

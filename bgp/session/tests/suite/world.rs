@@ -91,6 +91,7 @@ impl Table {
             RibChange::Update(_) => "Update".to_owned(),
             RibChange::EndOfRib(family) => format!("EndOfRib({family})"),
             RibChange::MarkStale(family) => format!("MarkStale({family})"),
+            RibChange::BeginRefresh(family) => format!("BeginRefresh({family})"),
             RibChange::SweepStale(family) => format!("SweepStale({family})"),
             RibChange::DropFamily(family) => format!("DropFamily({family})"),
             RibChange::DropAll => "DropAll".to_owned(),
@@ -113,7 +114,7 @@ impl Table {
                 }
             }
             RibChange::EndOfRib(_) => {}
-            RibChange::MarkStale(family) => {
+            RibChange::MarkStale(family) | RibChange::BeginRefresh(family) => {
                 let of_family = self.routes.iter_mut().filter(|((prefix, _), _)| prefix.family() == family);
                 of_family.for_each(|(_, route)| route.stale = true);
             }
@@ -207,9 +208,10 @@ pub fn shutdown(reason: &str, drain: Duration) -> Input {
 impl World {
     /// Both sessions started, nothing delivered yet.
     pub fn new(first: Settings, second: Settings) -> Self {
+        let now = epoch();
         let mut world = Self {
-            now: epoch(),
-            nodes: [Session::new(first, 1), Session::new(second, 2)],
+            now,
+            nodes: [Session::new(first, now, 1), Session::new(second, now, 2)],
             tables: Default::default(),
             listens: [true, true],
             cut: false,
@@ -331,7 +333,7 @@ impl World {
         }
         self.flying.retain(|(_, to, _)| *to != node);
         self.listens[node] = false;
-        self.nodes[node] = Session::new(self.nodes[node].settings().clone(), 7);
+        self.nodes[node] = Session::new(self.nodes[node].settings().clone(), self.now, 7);
         self.tables[node] = Table::default();
         self.states[node].clear();
     }
@@ -339,7 +341,7 @@ impl World {
     /// The node's process begins anew.
     pub fn start(&mut self, node: Node, settings: Settings) {
         self.listens[node] = true;
-        self.nodes[node] = Session::new(settings, 7);
+        self.nodes[node] = Session::new(settings, self.now, 7);
         self.input(node, Input::Up);
     }
 

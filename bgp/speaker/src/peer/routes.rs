@@ -64,6 +64,11 @@ impl Routes {
         self.changes.push(Entry::Up { session: self.session, source, monitored });
     }
 
+    /// At most so many prefixes of each family are taken in, from the next change on.
+    pub(super) fn limit(&mut self, most: Option<u32>) {
+        self.changes.push(Entry::Limit(most));
+    }
+
     /// It has ended.
     pub(super) fn down(&mut self, at: Instant, end: SessionEnd) {
         self.changes.push(Entry::Down { at, end });

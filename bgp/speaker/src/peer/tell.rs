@@ -6,7 +6,7 @@ use std::{
 };
 
 use proxima_bgp_rib::PathSource;
-use proxima_bgp_session::{Cause, Input, PeerUp, Problem, RibChange, State};
+use proxima_bgp_session::{Cause, Input, MaxPrefixes, PeerUp, Problem, RibChange, State};
 use proxima_types::Family;
 
 use super::Peer;
@@ -24,14 +24,19 @@ impl Peer {
             self.routes.down(at, SessionEnd::from(&cause));
         }
         self.tell(SpeakerEvent::StateChanged { peer, from, to, cause, at });
-        if to == State::Established {
-            self.connected(at);
+        match (to, &self.discovery) {
+            (State::Established, _) => self.connected(at),
+            (_, Some(discovery)) => discovery.unsettle(),
+            (_, None) => {}
         }
     }
 
     pub(super) fn connected(&self, at: Instant) {
         if let Some(&Connection { local: Some(local), remote: Some(remote), .. }) = self.established() {
             let interface = self.config.remote.interface().map(str::to_owned);
+            if let Some(discovery) = &self.discovery {
+                discovery.settle(remote);
+            }
             self.tell(SpeakerEvent::Connected {
                 peer: self.config.name.clone(),
                 local,
@@ -50,6 +55,7 @@ impl Peer {
             });
             let monitored = Monitored::new((self.routes.peer(), self.config.name.clone()), ends, up);
             self.routes.up(self.source(up, ends.1.ip()), monitored);
+            self.routes.limit(self.config.max_prefixes.and_then(MaxPrefixes::most_taken));
         }
         self.routes.push(Instant::now(), change);
     }
@@ -62,6 +68,7 @@ impl Peer {
             address: remote.to_canonical(),
             local_as: self.common.local_as,
             local_router_id: self.common.router_id,
+            subnet: up.local.subnet,
             local_role: self.common.settings(&self.config).effective_role(),
         }
     }
@@ -76,6 +83,7 @@ impl Peer {
         for (family, counts) in Family::ALL.into_iter().zip(counts.families) {
             let count = u32::try_from(counts.paths).unwrap_or(u32::MAX);
             self.handle(Input::PrefixCount { family, count });
+            self.handle(Input::PrefixesDiscarded { family, total: counts.discarded });
         }
     }
 

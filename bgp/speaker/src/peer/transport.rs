@@ -36,9 +36,12 @@ impl Peer {
         let outcome = Box::pin(async move {
             let remote = match found {
                 Some(mut found) => {
-                    let found =
-                        tokio::time::timeout(DISCOVERY_PATIENCE, found.wait_for(Option::is_some)).await;
-                    found.ok().and_then(Result::ok).and_then(|found| *found).ok_or_else(|| {
+                    let found = tokio::time::timeout(
+                        DISCOVERY_PATIENCE,
+                        found.wait_for(|neighbour| neighbour.at.is_some()),
+                    )
+                    .await;
+                    found.ok().and_then(Result::ok).and_then(|found| found.at).ok_or_else(|| {
                         format!(
                             "no router has shown itself on {} yet: check the link, and that the other side sends router \
                              advertisements (FRR: `neighbor IFACE interface`)",
@@ -56,13 +59,13 @@ impl Peer {
     pub(super) fn attempt_ended(&mut self, outcome: Result<TcpStream, String>) {
         let Some(Attempt { id, .. }) = self.attempt.take() else { return };
         let outcome = outcome.map(|stream| Connection::new(id, stream)).and_then(|connection| {
-            let local = connection.local.ok_or("the connection broke at once")?;
-            Ok((connection, local.ip()))
+            let local = self.local_end(&connection).ok_or("the connection broke at once")?;
+            Ok((connection, local))
         });
         let input = match outcome {
             Ok((connection, local)) => {
                 self.connections.push(connection);
-                Input::Connected { connection: id, local: self.local_end(local) }
+                Input::Connected { connection: id, local }
             }
             Err(error) => Input::ConnectFailed { connection: id, error },
         };
@@ -76,14 +79,16 @@ impl Peer {
             return;
         }
         let connection = Connection::new(self.session.next_connection(), stream);
-        let Some(local) = connection.local else { return };
+        let Some(local) = self.local_end(&connection) else { return };
         let id = connection.id;
         self.connections.push(connection);
-        self.handle(Input::Accepted { connection: id, local: self.local_end(local.ip()) });
+        self.handle(Input::Accepted { connection: id, local });
     }
 
-    fn local_end(&self, local: IpAddr) -> proxima_bgp_session::Local {
-        socket::local_end(local, self.config.distance, self.common.internal(&self.config))
+    /// None when it is broken already.
+    fn local_end(&self, connection: &Connection) -> Option<proxima_bgp_session::Local> {
+        let (local, remote) = (connection.local?.ip(), connection.remote?.ip().to_canonical());
+        Some(socket::local_end(local, remote, self.config.distance, self.common.internal(&self.config)))
     }
 
     /// Takes one chunk from each connection, as far as the RIB has room for it; `anyway` even without, within limits.

@@ -15,7 +15,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use proxima_bgp_rib::{Applied, Counts, Page, PeerId, Rib};
 use proxima_bgp_session::{Cause, PeerUp, ReceivedUpdate};
-use proxima_bgp_wire::{Message, Negotiated, Nlri, Notification, Update};
+use proxima_bgp_wire::{Loops, Message, Negotiated, Nlri, Notification, Update};
 use proxima_types::{Asn, Family, PeerName, Prefix};
 use tokio::sync::mpsc;
 
@@ -156,7 +156,10 @@ pub(crate) struct Figures {
     pub(crate) held: [Counts; 2],
     pub(crate) duplicate_announcements: u32,
     pub(crate) duplicate_withdrawals: u32,
-    pub(crate) loops: u32,
+    /// UPDATEs that have been here, by what shows it.
+    pub(crate) cluster_list_loops: u32,
+    pub(crate) as_path_loops: u32,
+    pub(crate) originator_id_loops: u32,
     /// While a station listens.
     pub(crate) mended: u32,
 }
@@ -210,7 +213,10 @@ impl Taps {
     /// An UPDATE, before the table takes it.
     pub(super) fn update(&mut self, peer: PeerId, at: Instant, received: &ReceivedUpdate) {
         let Some((session, figures)) = self.sessions.get_mut(&peer) else { return };
-        figures.loops += u32::from(received.marks.as_loop);
+        let Loops { as_path, originator_id, cluster_list } = received.marks.loops;
+        figures.as_path_loops += u32::from(as_path);
+        figures.originator_id_loops += u32::from(originator_id);
+        figures.cluster_list_loops += u32::from(cluster_list);
         if self.stations.is_empty() {
             return;
         }
@@ -255,7 +261,7 @@ impl Taps {
             let Page { routes, next } = rib.received(peer, after, PAGE);
             let nlri: Arc<[Nlri]> = routes
                 .iter()
-                .filter(|route| route.prefix.family() == family && (route.stale || !stale_only))
+                .filter(|route| route.prefix.family() == family && (route.stale.is_some() || !stale_only))
                 .map(|route| Nlri { prefix: route.prefix, path_id: route.path_id })
                 .collect();
             if !nlri.is_empty() {

@@ -25,7 +25,7 @@ impl Inner {
                 on_link(interface)
                     && entry
                         .port()
-                        .and_then(|port| *port.neighbour.as_ref()?.borrow())
+                        .and_then(|port| port.neighbour.as_ref()?.borrow().at)
                         .is_none_or(|known| known.ip() == address)
             }
             Remote::Range { .. } => false,

@@ -109,8 +109,9 @@ fn community(value: u32) -> String {
     format!("{} ({name})", Community(value))
 }
 
-/// Route targets and origins in their three forms (RFC 4360 §3, §4, §5; RFC 5668); others in hexadecimal.
-fn extended_community(community: [u8; 8]) -> String {
+/// An extended community in words, such as `rt:65001:9`: route targets and origins in their three forms (RFC 4360 §3, §4, §5;
+/// RFC 5668), others in hexadecimal.
+pub fn extended_community(community: [u8; 8]) -> String {
     let [kind, subtype, value @ ..] = community;
     let name = match subtype {
         2 => "rt",

@@ -120,7 +120,7 @@ fn two_opens_agree_on_what_both_offer() {
         ],
     );
     // BIRD offers no extended messages; it may send them all the same, as we offer to take them.
-    let expected = Negotiated { extended_messages_receive: true, ..modern() };
+    let expected = Negotiated { extended_messages_receive: true, enhanced_refresh: false, ..modern() };
     assert_eq!(Negotiated::between(&ours, &bird), expected);
     ours.capabilities.remove(0);
     assert_eq!(Negotiated::between(&ours, &bird).families.iter().collect::<Vec<_>>(), [Family::Ipv6]);

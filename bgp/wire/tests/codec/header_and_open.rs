@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use bytes::BytesMut;
 use proxima_bgp_wire::{
     Capability, EXTENDED_MAX_LEN, EncodeError, ErrorCode, MAX_LEN, Message, Negotiated, Notification, Open,
-    frame,
+    RouteRefresh, frame,
 };
-use proxima_types::Asn;
+use proxima_types::{Asn, Family};
 
 use super::{after_marker, encode, hex, message, modern};
 
@@ -176,4 +176,11 @@ fn a_route_refresh_mark_of_the_wrong_length_is_answered_with_itself() {
     assert!(matches!(Message::decode(&with_filter, modern()), Ok(Message::RouteRefresh(_))));
     let unknown_mark = message(5, &hex("0001 09 01 00"));
     assert!(matches!(Message::decode(&unknown_mark, modern()), Ok(Message::RouteRefresh(_))));
+    // Where marks were not agreed on the octet is reserved (RFC 2918 §3).
+    let plain = Negotiated { enhanced_refresh: false, ..modern() };
+    for octet in ["00", "01", "02", "09"] {
+        let request = message(5, &hex(&format!("0001 {octet} 01 00")));
+        let read = Message::decode(&request, plain);
+        assert_eq!(read, Ok(Message::RouteRefresh(RouteRefresh::request(Family::Ipv4))), "{octet}");
+    }
 }

@@ -46,6 +46,7 @@ fn modern() -> Negotiated {
         extended_next_hop_receive: false,
         extended_next_hop_send: false,
         route_refresh: true,
+        enhanced_refresh: true,
         ..Negotiated::default()
     }
 }

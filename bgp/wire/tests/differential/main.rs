@@ -45,6 +45,7 @@ fn session(four_octet_as: bool, add_path: bool, internal: bool) -> Negotiated {
     Negotiated {
         four_octet_as,
         families: Families::ALL,
+        enhanced_refresh: true,
         extended_messages_receive: true,
         extended_messages_send: true,
         extended_next_hop_receive: true,

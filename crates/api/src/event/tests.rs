@@ -17,10 +17,27 @@ fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
                 to: Health::Down,
                 reason: VerdictReason::Hard { evidence: ProbeFailure::Refused },
                 rtt_us: None,
+                detected_in_us: Some(1200),
             },
-            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"backend-verdict","backend":"app/eu-1","region":"eu","from":"up","to":"down","reason":{"because":"hard","evidence":{"failure":"refused"}},"rtt_us":null}"#,
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"backend-verdict","backend":"app/eu-1","region":"eu","from":"up","to":"down","reason":{"because":"hard","evidence":{"failure":"refused"}},"rtt_us":null,"detected_in_us":1200}"#,
             Severity::Warning,
             "backend app/eu-1 in eu: up -> down: connection refused (hard evidence)",
+        ),
+        (
+            EventKind::ChecksFailing {
+                backends: vec!["app/eu-1".parse().unwrap(), "app/eu-2".parse().unwrap()],
+                more: 3,
+                why: Some("the program /x is not there".into()),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"checks-failing","backends":["app/eu-1","app/eu-2"],"more":3,"why":"the program /x is not there"}"#,
+            Severity::Warning,
+            "can't check app/eu-1 app/eu-2 and 3 more: the program /x is not there",
+        ),
+        (
+            EventKind::ChecksResumed { backends: vec!["app/eu-1".parse().unwrap()], more: 0 },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"checks-resumed","backends":["app/eu-1"]}"#,
+            Severity::Info,
+            "can check app/eu-1 again",
         ),
         (
             EventKind::GroupTransition {
@@ -37,6 +54,47 @@ fn samples() -> Vec<(EventKind, &'static str, Severity, &'static str)> {
             r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"group-transition","group":"web","from":"announced","to":"withdrawn","reason":{"because":"score-below","score":0.0,"threshold":0.4}}"#,
             Severity::Error,
             "group web: announced -> withdrawn: score 0.00 is below 0.40",
+        ),
+        (
+            EventKind::CertificateObtained {
+                service: "web".parse().unwrap(),
+                issuer: "le".parse().unwrap(),
+                names: vec!["a.example".to_owned(), "b.example".to_owned()],
+                ends: Timestamp::from_unix_micros(1_780_142_400_000_000),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-obtained","service":"web","issuer":"le","names":["a.example","b.example"],"ends":"2026-05-30T12:00:00.000000Z"}"#,
+            Severity::Info,
+            "service web: certificate for a.example b.example from le, ends 2026-05-30T12:00:00Z",
+        ),
+        (
+            EventKind::CertificateFailed {
+                service: "web".parse().unwrap(),
+                issuer: "le".parse().unwrap(),
+                error: "no route".to_owned(),
+                retry_at: Some(Timestamp::from_unix_micros(1_772_366_520_000_000)),
+                ends: Some(Timestamp::from_unix_micros(1_780_142_400_000_000)),
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-failed","service":"web","issuer":"le","error":"no route","retry_at":"2026-03-01T12:02:00.000000Z","ends":"2026-05-30T12:00:00.000000Z"}"#,
+            Severity::Warning,
+            "service web: no certificate from le: no route; tried again 2026-03-01T12:02:00Z; the one in use ends 2026-05-30T12:00:00Z",
+        ),
+        (
+            EventKind::CertificateFailed {
+                service: "web".parse().unwrap(),
+                issuer: "le".parse().unwrap(),
+                error: "no route".to_owned(),
+                retry_at: None,
+                ends: None,
+            },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-failed","service":"web","issuer":"le","error":"no route"}"#,
+            Severity::Error,
+            "service web: no certificate from le: no route; there is none in use yet",
+        ),
+        (
+            EventKind::CertificateMissing { service: "web".parse().unwrap() },
+            r#"{"seq":7,"at":"2026-03-01T12:00:00.000250Z","mono_ns":123456789,"kind":"certificate-missing","service":"web"}"#,
+            Severity::Error,
+            "service web: no certificate yet, clients are refused until there is one",
         ),
         (
             EventKind::UpdateSent {

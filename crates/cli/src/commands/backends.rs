@@ -53,6 +53,9 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
 /// What not every backend has.
 fn note(backend: &Backend) -> String {
     let mut notes = Vec::new();
+    if let Some(unchecked) = &backend.unchecked {
+        notes.push(unchecked.to_string());
+    }
     if backend.shared {
         notes.push("shared by all regions".to_owned());
     }

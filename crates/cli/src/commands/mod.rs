@@ -3,6 +3,7 @@
 mod backends;
 mod bfd;
 mod bgp;
+mod certificates;
 mod check;
 mod drain;
 mod events;
@@ -35,6 +36,8 @@ pub(crate) async fn run(
         Command::Bgp(command) => return bgp::run(command, output),
         Command::Routes(command) => routes::run(command, client, output).await?,
         Command::Backends => backends::run(client, output).await?,
+        Command::Certificates => certificates::run(client, output).await?,
+        Command::Renew { service } => certificates::renew(service, client, output).await?,
         Command::Announce(args) => order::order(OrderVerb::Announce, args, client, output).await?,
         Command::Withdraw(args) => order::order(OrderVerb::Withdraw, args, client, output).await?,
         Command::Auto(args) => order::auto(&args.groups, args.reason.as_deref(), client, output).await?,

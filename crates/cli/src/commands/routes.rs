@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use proxima_api::{
-    AdvertisedRoutes, ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup, paths,
+    AdvertisedRoute, AdvertisedRoutes, ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter,
+    RouteLookup, paths,
 };
 
 use crate::{
@@ -35,25 +36,37 @@ async fn advertised(args: &RouteArgs, client: &Client, output: &mut Output) -> R
         ("PREFIX", Align::Left),
         ("GROUP", Align::Left),
         ("NEXT HOP", Align::Left),
+        ("ORIGIN", Align::Left),
         ("MED", Align::Right),
         ("AS PATH", Align::Left),
         ("COMMUNITIES", Align::Left),
     ]);
     for route in &answer.value.routes {
+        let link_local = route.next_hop_link_local.map(|address| format!(" ({address})")).unwrap_or_default();
         table.row([
             (&route.peer).into(),
             route.prefix.into(),
             Cell::or_dash(route.group.as_ref()),
-            route.next_hop.into(),
+            format!("{}{link_local}", route.next_hop).into(),
+            route.origin.into(),
             Cell::or_dash(route.med),
             (&route.as_path).into(),
-            words(&route.communities).into(),
+            sent_with(route).into(),
         ]);
     }
     if table.is_empty() {
         return Ok(output.line("no such routes are advertised")?);
     }
     Ok(output.table(&table)?)
+}
+
+/// Communities, and what else few routes have.
+fn sent_with(route: &AdvertisedRoute) -> String {
+    let mut list: Vec<String> = route.communities.iter().map(ToString::to_string).collect();
+    list.extend(route.large_communities.iter().cloned());
+    list.extend(route.local_pref.map(|local_pref| format!("(LOCAL_PREF {local_pref})")));
+    list.extend(route.only_to_customer.map(|asn| format!("(only to customer: AS {asn})")));
+    words(list)
 }
 
 /// Page after page, so that a million routes need neither the daemon's memory nor ours.

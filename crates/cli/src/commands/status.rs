@@ -22,6 +22,10 @@ pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Fail
         "\npeers: {} of {} established; backends: {} up, {} down, {} unknown",
         peers.established, peers.total, backends.up, backends.down, backends.unknown
     ))?;
+    if backends.unchecked > 0 {
+        let word = output.toned(Tone::Bad, format_args!("{} can't be checked", backends.unchecked));
+        output.line(format_args!("{word}: `proxima backends` says why"))?;
+    }
     Ok(())
 }
 

@@ -3,12 +3,12 @@
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::RawQuery,
+    extract::{Path, RawQuery},
     routing::{get, post},
 };
 use proxima_api::{
-    AdvertisedRoutes, Backends, BfdSessions, DrainRequest, Events, OrderRequest, OrderVerb, Ordered,
-    OrderedGroup, Peer, Peers, RouteLookup, Status,
+    AdvertisedRoutes, Backends, BfdSessions, Certificates, DrainRequest, Events, OrderRequest, OrderVerb,
+    Ordered, OrderedGroup, Peer, Peers, RouteLookup, Status,
 };
 use proxima_types::ReachState;
 use serde::de::DeserializeOwned;
@@ -84,6 +84,27 @@ async fn a_looked_up_address_shows_the_best_path_and_why_the_others_lost() {
 async fn backends_show_the_verdict_and_its_reason() {
     let golden = include_str!("golden/backends.txt");
     shows::<Backends>("/v1/backends", &["backends"], include_str!("golden/backends.json"), golden).await;
+}
+
+#[tokio::test]
+async fn certificates_show_their_ends_and_what_keeps_orders_from_success() {
+    let golden = include_str!("golden/certificates.txt");
+    let body = include_str!("golden/certificates.json");
+    shows::<Certificates>("/v1/certificates", &["certificates"], body, golden).await;
+}
+
+#[tokio::test]
+async fn renew_orders_the_certificate_of_the_service_that_is_named() {
+    let renew =
+        async |Path(service): Path<String>| Json(serde_json::json!({ "service": service, "issuer": "le" }));
+    let daemon = Place::new().serve(Router::new().route("/v1/certificates/{service}/renew", post(renew)));
+    for (args, text) in [
+        (&["renew", "api"][..], "api: ordered from le; `proxima events --follow` tells what comes of it\n"),
+        (&["renew", "api", "--json"], "{\"issuer\":\"le\",\"service\":\"api\"}\n"),
+    ] {
+        let outcome = daemon.proxima(args).await;
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, text), "{args:?}: {}", outcome.stderr);
+    }
 }
 
 #[tokio::test]

@@ -168,10 +168,10 @@ pub struct MaxPrefixes {
     pub limit: NonZeroU32,
     /// From this share of the limit on the operator is warned, 1 to 100 percent. Default 80.
     pub warn_at: u8,
-    /// What is done beyond the limit. Default [`PrefixAction::Close`].
+    /// What is done beyond the limit. Default [`PrefixAction::Discard`]: a router that leaks a full table must not cost the
+    /// session on which we announce.
     pub action: PrefixAction,
     /// With [`PrefixAction::Close`], when the session is tried again, 1 s to 24 h; absent: not before an operator says so.
-    /// Default 5 min where no limit is configured, absent where one is.
     pub restart: Option<Duration>,
 }
 
@@ -182,6 +182,8 @@ pub enum PrefixAction {
     Close,
     /// `warn`: the operator is told, the session stays.
     Warn,
+    /// `discard`: what is beyond the limit is left out, which the operator is told; the session stays.
+    Discard,
 }
 
 /// `role`: what this side is to the peer (RFC 9234 §4.1).

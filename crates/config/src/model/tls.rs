@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use super::Managed;
+
 /// `tls` of a service of `protocol = "https"`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerTls {
-    /// By the names they have; the first is for clients that name none of them. Not empty, no file twice.
+    /// By the names they have; the first is for clients that name none of them. No file twice; not empty without
+    /// [`Self::managed`].
     pub certificates: Vec<KeyPair>,
+    /// One more certificate, the last of them, which is ordered and renewed; absent: none.
+    pub managed: Option<Managed>,
     /// The least version taken. Default [`TlsVersion::Tls12`].
     pub min_version: TlsVersion,
     /// Whose clients are taken; absent: anyone's.

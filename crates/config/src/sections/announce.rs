@@ -159,8 +159,7 @@ impl Around<'_> {
 
 /// From the end of one probe of a backend in `region` to the end of the next, at most; nothing without such a backend.
 fn pace(pool: &Pool, region: &RegionName) -> Option<Duration> {
-    let jittered = pool.probe.interval + pool.probe.interval * u32::from(pool.probe.jitter) / 100;
-    pool.backends.iter().any(|backend| backend.region == *region).then_some(jittered + pool.probe.timeout)
+    pool.backends.iter().any(|backend| backend.region == *region).then(|| pool.probe.pace())
 }
 
 pub(super) fn check(raw: &Raw, report: &Report) {

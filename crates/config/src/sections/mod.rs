@@ -4,6 +4,7 @@
 //! not be read, so that one mistake never causes a second message. *Resolving* gives the typed form, or nothing
 //! when something was wrong.
 
+mod acme;
 mod announce;
 mod bgp;
 mod catchment;
@@ -37,6 +38,7 @@ pub(crate) struct Raw {
     groups: Vec<announce::RawGroup>,
     services: Vec<services::RawService>,
     pools: Vec<pools::RawPool>,
+    issuers: Vec<acme::RawIssuer>,
     catchment: Field<catchment::RawCatchment>,
     quic_lb: Field<quic_lb::RawQuicLb>,
     limits: limits::RawLimits,
@@ -53,6 +55,7 @@ impl Raw {
             groups: announce::RawGroup::read(&mut file),
             services: services::RawService::read(&mut file),
             pools: pools::RawPool::read(&mut file),
+            issuers: acme::RawIssuer::read(&mut file),
             catchment: catchment::RawCatchment::read(&mut file),
             quic_lb: quic_lb::RawQuicLb::read(&mut file),
             limits: limits::RawLimits::read(&mut file),
@@ -69,6 +72,7 @@ impl Raw {
         announce::check(self, report);
         services::check(self, report);
         pools::check(self, report);
+        acme::check(self, report);
         catchment::check(self, report);
         self.check_listen_addresses(report);
     }
@@ -86,6 +90,7 @@ impl Raw {
             pop,
             services,
             pools,
+            issuers: by_name(&self.issuers, acme::RawIssuer::resolve)?,
             catchment: resolved(&self.catchment, catchment::RawCatchment::resolve)?,
             quic_lb: resolved(&self.quic_lb, quic_lb::RawQuicLb::resolve)?,
             data_plane: self.process.data_plane(&self.regions)?,

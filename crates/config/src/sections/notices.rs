@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU16, path::PathBuf, time::Duration};
 
+use proxima_health::Settings;
 use proxima_probe_kind::{Notice, NoticeSource};
 
 use super::Place;
@@ -12,7 +13,6 @@ use crate::{
     value,
 };
 
-const LEAD: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct RawNotice {
@@ -70,6 +70,6 @@ impl RawNotice {
             (Some(directory), _) => NoticeSource::Directory(directory),
             (None, path) => NoticeSource::Http { path: path?, port: self.port.maybe()? },
         };
-        Some(Notice { source, lead: self.lead.or(LEAD)?, interval: self.interval.or(INTERVAL)? })
+        Some(Notice { source, lead: self.lead.or(Settings::LEAD)?, interval: self.interval.or(INTERVAL)? })
     }
 }

@@ -12,7 +12,6 @@ use crate::{
 
 const ON_ERROR: [(&str, bool); 2] = [("fail-check", false), ("mark-down", true)];
 const HOLD_DOWN: Duration = Duration::from_secs(30);
-const ERROR_LIMIT: NonZeroU32 = NonZeroU32::new(10).expect("10 is not 0");
 
 pub(super) struct RawPassive {
     observe: Field<bool>,
@@ -73,7 +72,7 @@ impl RawPassive {
     pub(super) fn resolve(&self) -> Option<Option<Passive>> {
         let (marks_down, hold_down) = (self.on_error.or(false)?, self.hold_down.or(HOLD_DOWN)?);
         let passive = Passive {
-            error_limit: self.error_limit.or(ERROR_LIMIT)?,
+            error_limit: self.error_limit.or(proxima_health::Passive::RUN)?,
             first_byte: self.first_byte.maybe()?,
             mark_down: marks_down.then_some(hold_down),
         };
@@ -83,6 +82,6 @@ impl RawPassive {
 
 impl Default for Passive {
     fn default() -> Self {
-        Self { error_limit: ERROR_LIMIT, first_byte: None, mark_down: None }
+        Self { error_limit: proxima_health::Passive::RUN, first_byte: None, mark_down: None }
     }
 }

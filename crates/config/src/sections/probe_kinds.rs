@@ -10,7 +10,7 @@ mod tls;
 use proxima_probe_kind::{Exec, ProbeKind};
 use toml::de::DeValue;
 
-pub(super) use self::tls::server_name;
+pub(super) use self::tls::{is_name, server_name};
 use self::{
     apps::{RawAgent, RawDatabase, RawDns},
     http::{RawGrpc, RawHttp},

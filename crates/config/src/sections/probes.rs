@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use proxima_health::Settings;
 use proxima_probe_kind::ProbeKind;
 
 use super::{Place, probe_kinds::RawKind};
@@ -17,10 +18,8 @@ use crate::{
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
-const FAST_INTERVAL: Duration = Duration::from_millis(50);
 /// Where each probe costs a process, here or there.
 const FAST_INTERVAL_OF_PROCESSES: Duration = Duration::from_secs(1);
-const JITTER: u8 = 10;
 const MOST_JITTER: f64 = 0.5;
 const TIMEOUT: Duration = Duration::from_millis(500);
 const RISE: NonZeroU16 = NonZeroU16::new(2).expect("2 is not 0");
@@ -31,6 +30,7 @@ pub(super) struct RawProbe {
     kind: Field<RawKind>,
     interval: Field<Duration>,
     fast_interval: Field<Duration>,
+    down_interval: Field<Duration>,
     jitter: Field<u8>,
     timeout: Field<Duration>,
     rise: Field<NonZeroU16>,
@@ -51,7 +51,8 @@ impl RawProbe {
                 let raw = Self {
                     kind: RawKind::read(&mut probe),
                     interval: probe.optional("interval", value::duration(limits.clone())),
-                    fast_interval: probe.optional("fast-interval", value::duration(limits)),
+                    fast_interval: probe.optional("fast-interval", value::duration(limits.clone())),
+                    down_interval: probe.optional("down-interval", value::duration(limits)),
                     jitter: probe.optional("jitter", jitter),
                     timeout: probe.optional(
                         "timeout",
@@ -89,8 +90,16 @@ impl RawProbe {
             let wrong = Wrong::new(format!(
                 "the fast interval of {fast_text} is longer than the interval of {interval_text}"
             ))
-            .hint("it is the pace while nothing is decided: shorten `fast-interval` or lengthen `interval`");
+            .hint("it is the pace while undecided: shorten `fast-interval` or lengthen `interval`");
             report.here(fast.span.clone(), &self.place.key("fast-interval"), wrong);
+        }
+        if let Some(down) = longer(&self.down_interval, interval) {
+            let down_text = value::show(down.value);
+            let wrong = Wrong::new(format!(
+                "the down interval of {down_text} is longer than the interval of {interval_text}"
+            ))
+            .hint("it is the pace while down, so that a restart is seen soon: shorten `down-interval` or lengthen `interval`");
+            report.here(down.span.clone(), &self.place.key("down-interval"), wrong);
         }
         if let Some(source) = self.source.given() {
             self.check_source(source, addresses, report);
@@ -153,13 +162,16 @@ impl RawProbe {
         let kind = self.kind.value()?.resolve()?;
         let fast_interval = match kind {
             ProbeKind::Exec(_) | ProbeKind::Postgres(_) => FAST_INTERVAL_OF_PROCESSES,
-            _ => FAST_INTERVAL,
+            _ => Settings::FAST_INTERVAL,
         };
+        let fast_interval = self.fast_interval.or(fast_interval.min(interval))?;
+        let down_interval = Settings::DOWN_INTERVAL.min(interval).max(fast_interval);
         Some(Probe {
             kind,
             interval,
-            fast_interval: self.fast_interval.or(fast_interval.min(interval))?,
-            jitter: self.jitter.or(JITTER)?,
+            fast_interval,
+            down_interval: self.down_interval.or(down_interval)?,
+            jitter: self.jitter.or(Settings::JITTER.as_u8())?,
             timeout: self.timeout.or(TIMEOUT.min(interval))?,
             rise: self.rise.or(RISE)?,
             fall: self.fall.or(FALL)?,

@@ -2,19 +2,25 @@
 
 use std::path::PathBuf;
 
-use super::{Place, element, resolved};
+use proxima_types::IssuerName;
+
+use super::{Place, Raw, acme, distinct, element, refer, resolved};
 use crate::{
-    ClientAuth, KeyPair, ServerTls, TlsVersion,
+    ClientAuth, KeyPair, Managed, ServerTls, TlsVersion,
     report::{Report, Wrong},
-    section::{Field, Section},
+    section::{Field, List, Section},
     value,
 };
 
+/// As many as a public authority puts into one certificate.
+const MOST_NAMES: usize = 100;
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 const CLIENT_AUTH: [(&str, bool); 2] = [("required", true), ("optional", false)];
 
 pub(super) struct RawServerTls {
     certificates: RawCertificates,
+    issuer: Field<IssuerName>,
+    names: Field<List<String>>,
     min_version: Field<TlsVersion>,
     client_ca: Field<PathBuf>,
     client_auth: Field<bool>,
@@ -22,8 +28,9 @@ pub(super) struct RawServerTls {
     place: Place,
 }
 
-/// One in short, or a list of them.
+/// One in short, or a list of them; none beside `acme`.
 enum RawCertificates {
+    None,
     One(RawKeyPair),
     List(Field<Vec<RawKeyPair>>),
 }
@@ -47,6 +54,8 @@ impl RawServerTls {
     fn keys(mut tls: Section<'_>) -> Self {
         let raw = Self {
             certificates: RawCertificates::read(&mut tls),
+            issuer: tls.optional("acme", value::parsed),
+            names: Self::names(&mut tls),
             min_version: tls.optional("min-version", value::word(&VERSIONS)),
             client_ca: tls.optional("client-ca", value::absolute_path),
             client_auth: tls.optional("client-auth", value::word(&CLIENT_AUTH)),
@@ -57,7 +66,32 @@ impl RawServerTls {
         raw
     }
 
-    pub(super) fn check(&self, report: &Report) {
+    fn names(tls: &mut Section<'_>) -> Field<List<String>> {
+        if tls.has("acme") {
+            return tls.required_list("names", "[\"api.example.com\"]", acme::name);
+        }
+        tls.refuse(
+            "names",
+            "without `acme`",
+            "say whom the certificate is ordered from with `acme = \"NAME\"`; certificates of files have their names in them",
+        );
+        Field::Absent
+    }
+
+    pub(super) fn check(&self, raw: &Raw, report: &Report) {
+        if let Some(issuer) = self.issuer.given() {
+            let known = raw.issuers.iter().filter_map(|issuer| issuer.name.value());
+            refer(report, issuer, &self.place.key("acme"), "issuer", known);
+        }
+        if let Some(names) = self.names.given() {
+            let (path, elements) = (self.place.key("names"), &names.value.elements);
+            distinct(report, elements, &path);
+            if elements.len() > MOST_NAMES {
+                let wrong = Wrong::new(format!("{} names are more than a certificate takes", elements.len()))
+                    .hint(format!("write {MOST_NAMES} at most, and the others in a service of their own"));
+                report.here(names.span.clone(), &path, wrong);
+            }
+        }
         if let (Some(auth), Field::Absent) = (self.client_auth.given(), &self.client_ca) {
             let wrong = Wrong::new("`client-auth` without `client-ca` could check nobody")
                 .hint("name the file of the clients' certificate authorities with `client-ca`");
@@ -78,8 +112,12 @@ impl RawServerTls {
 
     pub(super) fn resolve(&self) -> Option<ServerTls> {
         let required = self.client_auth.or(true)?;
+        let managed = resolved(&self.issuer, |issuer| {
+            Some(Managed { issuer: issuer.clone(), names: self.names.value()?.values()? })
+        })?;
         Some(ServerTls {
             certificates: self.certificates.resolve()?,
+            managed,
             min_version: self.min_version.or(TlsVersion::Tls12)?,
             clients: resolved(&self.client_ca, |ca| Some(ClientAuth { ca: ca.clone(), required }))?,
             ticket_keys: self.ticket_keys.maybe()?,
@@ -89,6 +127,12 @@ impl RawServerTls {
 
 impl RawCertificates {
     fn read(tls: &mut Section<'_>) -> Self {
+        if tls.has("acme") && !["certificates", "certificate", "key"].iter().any(|key| tls.has(key)) {
+            // Known, and not there.
+            RawKeyPair::none(tls);
+            tls.sections("certificates");
+            return Self::None;
+        }
         if !tls.has("certificates") {
             return Self::One(RawKeyPair::read(tls));
         }
@@ -107,6 +151,7 @@ impl RawCertificates {
 
     fn resolve(&self) -> Option<Vec<KeyPair>> {
         match self {
+            Self::None => Some(Vec::new()),
             Self::One(pair) => Some(vec![pair.resolve()?]),
             Self::List(pairs) => pairs.value()?.iter().map(RawKeyPair::resolve).collect(),
         }

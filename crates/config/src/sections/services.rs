@@ -48,7 +48,7 @@ pub(super) struct RawService {
 
 enum RawProtocol {
     Tcp(RawTcp),
-    Http(RawHttp),
+    Http(Box<RawHttp>),
 }
 
 struct RawHttp {
@@ -104,6 +104,11 @@ impl RawService {
 
     pub(super) fn listens(&self) -> impl Iterator<Item = &At<SocketAddr>> {
         self.listen.value().into_iter().flat_map(|list| &list.elements)
+    }
+
+    /// Whether it speaks plain HTTP, or may be meant to.
+    pub(super) fn may_be_http(&self) -> bool {
+        !matches!(self.spoken.value(), Some(Spoken::Tcp | Spoken::Https))
     }
 
     /// The pools behind the service; nothing when not all of them are known.
@@ -197,7 +202,7 @@ impl RawProtocol {
                     }
                     found => found.map(|routes| routes.into_iter().map(RawRoute::read).collect()),
                 };
-                Self::Http(RawHttp { routes, tls, http3 })
+                Self::Http(Box::new(RawHttp { routes, tls, http3 }))
             }
         };
         service.close();
@@ -339,7 +344,7 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         if let Some(RawProtocol::Http(http)) = &service.protocol {
             check_reachable(report, http.routes.value().map_or(&[], Vec::as_slice));
             if let Some(tls) = http.tls.as_ref().and_then(Field::value) {
-                tls.check(report);
+                tls.check(raw, report);
             }
         }
         if let Some(RawProtocol::Tcp(tcp)) = &service.protocol {

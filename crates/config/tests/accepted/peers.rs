@@ -21,9 +21,8 @@ fn a_peer_that_says_nothing_has_the_defaults() {
     assert_eq!((peer.ttl_security, peer.multihop, peer.tcp_user_timeout), (None, None, None));
     assert_eq!((&peer.password_file, peer.role, peer.graceful_restart), (&None, None, None));
     assert_eq!((&peer.bfd, &peer.shutdown), (&None, &None));
-    let restart = Some(Duration::from_mins(5));
-    let (limit, action) = (10_000.try_into().unwrap(), PrefixAction::Close);
-    assert_eq!(peer.max_prefixes, MaxPrefixes { limit, warn_at: 80, action, restart });
+    let (limit, action) = (10_000.try_into().unwrap(), PrefixAction::Discard);
+    assert_eq!(peer.max_prefixes, MaxPrefixes { limit, warn_at: 80, action, restart: None });
     let internal = parse(&with("remote-as = 65000", "remote-as = 64512")).bgp.peers.swap_remove(0);
     assert!(!internal.enforce_first_as);
 }
@@ -40,7 +39,7 @@ fn a_limit_is_a_number_or_a_table() {
     let plain = MaxPrefixes {
         limit: 100.try_into().unwrap(),
         warn_at: 80,
-        action: PrefixAction::Close,
+        action: PrefixAction::Discard,
         restart: None,
     };
     for (text, expected) in [
@@ -48,7 +47,11 @@ fn a_limit_is_a_number_or_a_table() {
         ("{ limit = 100 }", plain),
         ("{ limit = 100, warn-at = 50 }", MaxPrefixes { warn_at: 50, ..plain }),
         ("{ limit = 100, action = \"warn\" }", MaxPrefixes { action: PrefixAction::Warn, ..plain }),
-        ("{ limit = 100, restart = \"5m\" }", MaxPrefixes { restart: Some(Duration::from_mins(5)), ..plain }),
+        ("{ limit = 100, action = \"close\" }", MaxPrefixes { action: PrefixAction::Close, ..plain }),
+        (
+            "{ limit = 100, action = \"close\", restart = \"5m\" }",
+            MaxPrefixes { action: PrefixAction::Close, restart: Some(Duration::from_mins(5)), ..plain },
+        ),
     ] {
         assert_eq!(limit(text), expected, "{text}");
     }

@@ -156,16 +156,23 @@ fn the_pace_of_a_probe_and_where_it_comes_from_are_as_written() {
     let pace = |settings: &str| {
         let config = parse(&with("probe = { tcp = true }", &format!("probe = {{ tcp = true{settings} }}")));
         let probe = config.pools[&"raw".parse().unwrap()].probe.clone();
-        (probe.fast_interval.as_millis(), probe.jitter, probe.source.map(|source| source.to_string()))
+        let paces = (probe.fast_interval.as_millis(), probe.down_interval.as_millis());
+        (paces, probe.jitter, probe.source.map(|source| source.to_string()))
     };
-    assert_eq!(pace(""), (50, 10, None));
-    assert_eq!(pace(", interval = \"20ms\", jitter = 0"), (20, 0, None));
+    assert_eq!(pace(""), ((50, 250), 10, None));
+    assert_eq!(pace(", interval = \"20ms\", jitter = 0"), ((20, 20), 0, None));
+    assert_eq!(pace(", interval = \"5s\", down-interval = \"2s\""), ((50, 2000), 10, None));
+    assert_eq!(pace(", fast-interval = \"400ms\", down-interval = \"20ms\""), ((400, 20), 10, None));
     let of_program =
         parse(&with("probe = { tcp = true }", "probe = { exec = [\"/bin/true\"], interval = \"5s\" }"));
-    let fast_interval = of_program.pools[&"raw".parse().unwrap()].probe.fast_interval;
-    assert_eq!(fast_interval, Duration::from_secs(1), "each costs a process");
+    let probe = &of_program.pools[&"raw".parse().unwrap()].probe;
+    let second = Duration::from_secs(1);
+    assert_eq!((probe.fast_interval, probe.down_interval), (second, second), "each costs a process");
     let source = Some("10.0.0.11".to_owned());
-    assert_eq!(pace(", fast-interval = \"500ms\", jitter = 0.5, source = \"10.0.0.11\""), (500, 50, source));
+    assert_eq!(
+        pace(", fast-interval = \"500ms\", jitter = 0.5, source = \"10.0.0.11\""),
+        ((500, 500), 50, source)
+    );
 }
 
 #[test]

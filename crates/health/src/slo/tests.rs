@@ -13,7 +13,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 fn objectives() -> Objectives {
-    Objectives { p95: Some(ms(100)), error_rate: Some(0.02), ..Objectives::default() }
+    Objectives { p95: Some(ms(100)), error_rate: Some(0.02), least: 20, ..Objectives::default() }
 }
 
 #[allow(clippy::disallowed_methods, reason = "any instant will do as the start of a virtual clock")]

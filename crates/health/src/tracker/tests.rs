@@ -107,11 +107,38 @@ fn soft_failures_need_fall_in_a_row() {
     };
     world.probe(Err(timeout()));
     let (outputs, pause) = world.probe(Err(Failure::Status { expected: 200, received: 503 }));
-    assert!(near(pause, Duration::from_secs(1)), "soft failures do not quicken the pace: {pause:?}");
+    assert!(near(pause, Settings::FAST_INTERVAL), "undecided: {pause:?}");
     let expected = "3 probes in a row failed, the last: status 503 instead of 200";
     assert_eq!(verdict(&outputs), Some((Health::Up, Health::Down, expected.to_owned())));
     let Some(Output::Verdict(verdict)) = outputs.first() else { panic!("{outputs:?}") };
     assert_eq!((verdict.evidence_at, verdict.at), (first_failure, world.now));
+}
+
+#[test]
+fn while_up_with_failures_pending_the_pace_is_fast_and_after_a_success_it_is_not() {
+    let refused = |world: &mut World| {
+        assert_eq!(world.probe(Err(Failure::Refused)).0, [Output::Confirm]);
+        world.input(Input::Confirmed(Ok(())));
+    };
+    let timed_out = |world: &mut World| drop(world.probe(Err(timeout())));
+    let fails: [&dyn Fn(&mut World); 2] = [&refused, &timed_out];
+    for fail in fails {
+        let mut world = World::with(Health::Up);
+        for _ in 0..3 {
+            fail(&mut world);
+            let (outputs, pause) = world.probe(Ok(()));
+            assert!(outputs.is_empty() && near(pause, Settings::FAST_INTERVAL), "{pause:?}");
+            let (_, pause) = world.probe(Ok(()));
+            assert!(near(pause, Duration::from_secs(1)), "settled again: {pause:?}");
+        }
+        let began = world.now;
+        for _ in 0..3 {
+            fail(&mut world);
+        }
+        assert_eq!(world.tracker.health(), Health::Down);
+        let took = world.now - began - Duration::from_secs(1);
+        assert!(took <= 4 * Settings::FAST_INTERVAL, "{took:?} from the first failure to the verdict");
+    }
 }
 
 #[test]

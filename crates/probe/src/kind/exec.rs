@@ -1,7 +1,7 @@
 //! Runs a program that knows how to ask: no shell, no standing connection, exit status 0 is success.
 //!
 //! ```text
-//! a turn (16 programs at once, over all backends) ─▶ spawn ─▶ read ─┬─▶ exit ─▶ kill what is left of its group ─▶ reap ─▶ judge
+//! a turn (32 programs at once in this process) ─▶ spawn ─▶ read ─┬─▶ exit ─▶ kill what is left of its group ─▶ reap ─▶ judge
 //!                                                                   └─▶ time limit ─▶ kill its whole process group
 //! ```
 //!
@@ -10,12 +10,15 @@
 //! line of what it prints, on either output, is the detail of a failure. All else it prints is read and thrown away: 64 KiB
 //! as fast as it comes, the rest at a pace that costs the prober nothing, so a chatterbox ends up at its time limit.
 //!
+//! Turns are kept for programs that end soon: one that takes longer than a moment gives way to them, see [`slots`](crate::slots).
+//!
 //! The group is killed before the program is reaped: until then nobody else can get its number.
 
 use std::{
     io,
     os::unix::process::ExitStatusExt,
     process::{ExitStatus, Stdio},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -32,20 +35,20 @@ use tokio::{
     net::unix::pipe,
     process::{Child, Command},
     signal::unix::{Signal as Signals, SignalKind, signal},
-    sync::Semaphore,
     task::spawn_blocking,
     time::sleep,
 };
 
-use super::{Check, Checked};
+use super::{Call, Check, Checked};
 use crate::{
     path::{Deadline, Path},
     said::said,
+    slots::{Room, Slots},
     standing::Standing,
 };
 
-/// How many programs run at once, over all backends.
-const AT_ONCE: usize = 16;
+/// How many programs run at once, in all of this process.
+const ROOM: Room = Room { quick: 8, late: 4, slow: 20 };
 /// What a program may print as fast as it likes, in bytes.
 const FREE_OUTPUT: usize = 64 * 1024;
 /// From then on the pause between two readings.
@@ -59,9 +62,13 @@ const TAIL: usize = 1024;
 /// Where a daemon without PATH lets programs look for programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+static TURNS: LazyLock<Slots> = LazyLock::new(|| Slots::new(ROOM));
 
 impl Check for Exec {
+    fn slots(_call: &Call) -> &Slots {
+        &TURNS
+    }
+
     async fn check(&self, path: &Path, _standing: Option<Standing>, deadline: Deadline) -> Checked {
         run(self, path, deadline).await.into()
     }
@@ -69,12 +76,8 @@ impl Check for Exec {
 
 /// Runs it once. The time limit is the program's own: it begins when its turn comes.
 async fn run(exec: &Exec, path: &Path, deadline: Deadline) -> Result<Findings, Failure> {
-    let turn = deadline.run(Phase::Answer, async { Ok(TURNS.acquire().await) }).await;
-    let Ok(Ok(_turn)) = turn else {
-        return Err(local(format!("{AT_ONCE} other programs are still running")));
-    };
     let mut program = Program::start(exec, path).await?;
-    let (status, tail) = deadline.anew().run(Phase::Answer, program.end()).await?;
+    let (status, tail) = deadline.run(Phase::Answer, program.end()).await?;
     judge(status, &tail)
 }
 
@@ -120,7 +123,7 @@ impl Program {
             Ok(Self { child, group, output, children, is_reaped: false })
         });
         let started: io::Result<Self> = started.await.map_err(|error| local(error.to_string()))?;
-        started.map_err(|error| local(format!("{}: {error}", exec.command[0])))
+        started.map_err(|error| local(cant_start(&exec.command[0], &error)))
     }
 
     /// Waits for its end, reads meanwhile, and leaves nothing of its group behind.
@@ -149,6 +152,16 @@ impl Drop for Program {
         if !self.is_reaped {
             kill(self.group);
         }
+    }
+}
+
+fn cant_start(program: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("the program {program} is not there, or its interpreter is not"),
+        io::ErrorKind::PermissionDenied => {
+            format!("the program {program} may not be run by the daemon's user")
+        }
+        _ => format!("the program {program} can't be started: {error}"),
     }
 }
 

@@ -18,6 +18,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use proxima_health::{Failure, Findings, Loss};
 use proxima_probe_kind::{Http, HttpVersion, ProbeKind};
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     path::{Deadline, Path},
@@ -35,6 +36,11 @@ pub(crate) trait Check: Send + Sync + 'static {
         standing: Option<Standing>,
         deadline: Deadline,
     ) -> impl Future<Output = Checked> + Send;
+
+    /// Where it waits for its turn.
+    fn slots(call: &Call) -> &Slots {
+        &call.slots
+    }
 
     /// Whether the app still listens, asked after hard evidence: refused, reset, closed, a standing connection lost. Must
     /// not be deceived by an app that is just dying.
@@ -75,11 +81,21 @@ pub(crate) type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// [`Check`] without its type, so that each probe's future is no larger than its kind needs.
 pub(crate) trait Ask: Send + Sync {
-    /// Waits for a slot, then asks once, by the deadline that is returned: the one of `call`, or one from then on.
-    fn ask(self: Arc<Self>, call: Call, standing: Option<Standing>) -> Running<(Checked, Deadline)>;
+    /// Waits for a slot, then asks once, by the deadline of `call`, or one from then on.
+    fn ask(self: Arc<Self>, call: Call, standing: Option<Standing>) -> Running<Asked>;
 
     /// Asks whether the app still listens.
     fn ask_again(self: Arc<Self>, call: Call) -> Running<Result<(), Failure>>;
+}
+
+/// A probe that has ended.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) checked: Checked,
+    /// By when it had to end.
+    pub(crate) deadline: Deadline,
+    /// When it had its slot.
+    pub(crate) begun: Instant,
 }
 
 /// What all probes of a backend have in common.
@@ -87,26 +103,36 @@ pub(crate) trait Ask: Send + Sync {
 pub(crate) struct Call {
     pub(crate) path: Arc<Path>,
     pub(crate) slots: Slots,
+    pub(crate) confirming: Arc<Semaphore>,
     pub(crate) timeout: Duration,
     /// When it has to end, where it has begun already.
     pub(crate) deadline: Option<Deadline>,
-    /// The probe before ended by its deadline.
+    /// The probe before was a slow one.
     pub(crate) is_slow: bool,
 }
 
 impl<C: Check> Ask for C {
-    fn ask(self: Arc<Self>, call: Call, standing: Option<Standing>) -> Running<(Checked, Deadline)> {
+    fn ask(self: Arc<Self>, call: Call, standing: Option<Standing>) -> Running<Asked> {
         Box::pin(async move {
-            let check = async || {
+            let check = async {
                 let deadline = call.deadline.unwrap_or_else(|| Deadline::after(call.timeout));
                 (self.check(&call.path, standing, deadline).await, deadline)
             };
-            call.slots.run(call.is_slow, check).await
+            let anew = async {
+                let deadline = Deadline::after(call.timeout);
+                (self.check(&call.path, None, deadline).await, deadline)
+            };
+            let ((checked, deadline), begun) = C::slots(&call).run(call.is_slow, check, anew).await;
+            Asked { checked, deadline, begun }
         })
     }
 
     fn ask_again(self: Arc<Self>, call: Call) -> Running<Result<(), Failure>> {
-        Box::pin(async move { self.confirm(&call.path, Deadline::after(call.timeout)).await })
+        Box::pin(async move {
+            // An error would mean that the semaphore is closed, which nobody does.
+            let _slot = call.confirming.acquire().await;
+            self.confirm(&call.path, Deadline::after(call.timeout)).await
+        })
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) async fn open(
     alpn: &[String],
     deadline: Deadline,
 ) -> Result<Session, Failure> {
-    let config = client_config(path, tls, alpn)?;
+    let config = client_config(path, tls, alpn).await?;
     let socket = socket(path).and_then(Connected::new).map_err(|error| failure(&error))?;
     let socket = Arc::new(socket);
     let endpoint = endpoint(Arc::clone(&socket)).map_err(|error| failure(&error))?;
@@ -104,8 +104,8 @@ fn endpoint(socket: Arc<Connected>) -> io::Result<Endpoint> {
     Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
 }
 
-fn client_config(path: &Path, tls: &Tls, alpn: &[String]) -> Result<ClientConfig, Failure> {
-    let config = path.shared.tls.config(&tls.trust, alpn)?;
+async fn client_config(path: &Path, tls: &Tls, alpn: &[String]) -> Result<ClientConfig, Failure> {
+    let config = path.shared.tls.config(&tls.trust, alpn).await?;
     let config =
         QuicClientConfig::try_from(config).map_err(|error| Failure::Local { error: error.to_string() })?;
     let mut transport = TransportConfig::default();

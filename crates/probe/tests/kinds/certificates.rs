@@ -1,6 +1,6 @@
 //! What a certificate has to be, against nginx.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use proxima_health::Loss;
 use proxima_probe::ProbeKind;
@@ -82,4 +82,16 @@ async fn a_killed_server_is_noticed_by_the_session_that_was_left_standing() {
     probing.up().await;
     nginx.server.kill();
     assert!(matches!(probing.lost().await, Loss::Closed | Loss::Reset));
+}
+
+#[tokio::test]
+async fn authorities_are_read_again_when_that_is_asked_for() {
+    let (nginx, other) = (Nginx::start(), Nginx::start());
+    let file = nginx.authority.file.with_file_name("trusted.pem");
+    fs::copy(&other.authority.file, &file).unwrap();
+    let mut probing = Probing::often(nginx.https, handshake(tls(&file)));
+    assert_eq!(probing.failure().await.to_string(), "certificate: whoever signed it is not trusted");
+    fs::copy(&nginx.authority.file, &file).unwrap();
+    probing.prober.trust().read_again();
+    probing.up().await;
 }

@@ -3,10 +3,12 @@
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use proxima_health::Failure;
-use proxima_probe::ProbeKind;
+use proxima_probe::{ProbeEvent, ProbeKind, ProbeTarget, Prober};
 use proxima_probe_kind::Exec;
+use proxima_types::Health;
+use tokio::time::timeout;
 
-use crate::support::{Probing, fails, server::address, target};
+use crate::support::{PATIENCE, Probing, fails, server::address, target};
 
 fn script(text: &str) -> ProbeKind {
     ProbeKind::Exec(Exec { command: ["/bin/sh", "-c", text].map(str::to_owned).to_vec() })
@@ -66,6 +68,28 @@ async fn a_program_that_takes_too_long_or_talks_without_end_is_killed_with_all_i
             tokio::task::yield_now().await;
         }
     }
+}
+
+#[tokio::test]
+async fn programs_that_take_long_delay_none_that_ends_soon() {
+    let long = Duration::from_hours(1);
+    let slow = |n: u32| {
+        let backend = format!("slow/{n}").parse().unwrap();
+        ProbeTarget::new(backend, address(), script("sleep 3600"), long)
+    };
+    let mut targets: Vec<_> = (0..40).map(slow).collect();
+    let quick = target(address(), script("exit 0"), Duration::from_millis(50));
+    targets.push(ProbeTarget { rise: 20.try_into().unwrap(), timeout: PATIENCE, ..quick });
+    let (_prober, mut events) = Prober::start(targets, 1);
+    let up = async {
+        while let Some(event) = events.recv().await {
+            if matches!(event, ProbeEvent::Verdict { to: Health::Up, .. }) {
+                return event.backend().to_string();
+            }
+        }
+        panic!("the prober has ended");
+    };
+    assert_eq!(timeout(PATIENCE, up).await.expect("twenty turns"), "app/one");
 }
 
 /// The failure of a probe that has a second.

@@ -1,4 +1,5 @@
-//! Answers of our own: what went wrong, for people in the body, for machines in `Proxy-Status` (RFC 9209).
+//! Answers of our own: what went wrong, for people in the body, for machines in `Proxy-Status` (RFC 9209). And what ACME servers
+//! ask for, where nothing did.
 
 use std::borrow::Cow;
 
@@ -6,37 +7,52 @@ use proxima_http1::{Fault, Hop};
 
 use crate::stats::Reason;
 
+const VEC: &str = "a Vec takes everything";
+
 /// A response that no backend gave.
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// The error type of RFC 9209 §2.3.
-    error: &'static str,
+    /// The error type of RFC 9209 §2.3; `None`: there is none.
+    error: Option<&'static str>,
     details: Cow<'static, str>,
 }
 
 impl Answer {
     pub(super) fn refusal(fault: Fault) -> Self {
-        Self { status: fault.status(), error: "http_request_error", details: fault.to_string().into() }
+        Self { status: fault.status(), error: Some("http_request_error"), details: fault.to_string().into() }
+    }
+
+    /// What proves to an ACME server that the name is ours (RFC 8555 §8.3).
+    pub(super) fn key_authorization(content: &str) -> Self {
+        Self { status: 200, error: None, details: content.to_owned().into() }
     }
 
     pub(super) fn slow_client() -> Self {
         Self {
             status: 408,
-            error: "http_request_error",
+            error: Some("http_request_error"),
             details: "the request did not arrive in time".into(),
         }
     }
 
     pub(super) fn unrouted() -> Self {
-        Self { status: 404, error: "destination_not_found", details: "no route takes this request".into() }
+        Self {
+            status: 404,
+            error: Some("destination_not_found"),
+            details: "no route takes this request".into(),
+        }
     }
 
     pub(super) fn unserved(why: String) -> Self {
-        Self { status: 503, error: "destination_unavailable", details: why.into() }
+        Self { status: 503, error: Some("destination_unavailable"), details: why.into() }
     }
 
     pub(super) fn overloaded() -> Self {
-        Self { status: 503, error: "proxy_internal_response", details: "too many clients at once".into() }
+        Self {
+            status: 503,
+            error: Some("proxy_internal_response"),
+            details: "too many clients at once".into(),
+        }
     }
 
     /// Every attempt failed, the last one for `reason`.
@@ -54,7 +70,7 @@ impl Answer {
             Reason::Idle => (504, "connection_write_timeout", "the backend did not take the request in time"),
             Reason::Total => (504, "http_response_timeout", "the request took too long"),
         };
-        Self { status, error, details: details.into() }
+        Self { status, error: Some(error), details: details.into() }
     }
 
     /// `hop` is what is said of this one, `pop` its name there.
@@ -65,27 +81,34 @@ impl Answer {
         let reason = reason_phrase(*status);
         let retry = if *status == 503 { "Retry-After: 1\r\n" } else { "" };
         let close = if keep { "" } else { "Connection: close\r\n" };
-        // `details` holds neither quotes nor backslashes nor line ends, but may one day.
-        let quoted = details.replace(['"', '\\', '\r', '\n'], "'");
-        let length = details.len() + 1;
+        let (kind, end) = match error {
+            Some(_) => ("text/plain; charset=utf-8", "\n"),
+            None => ("application/octet-stream", ""),
+        };
+        let length = details.len() + end.len();
         write!(
             out,
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
-             Cache-Control: no-store\r\nProxy-Status: {pop}; error={error}; details=\"{quoted}\"\r\n{retry}{close}\
-             Via: 1.1 {pop}\r\n"
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n"
         )
-        .expect("a Vec takes everything");
+        .expect(VEC);
+        if let Some(error) = error {
+            // `details` holds neither quotes nor backslashes nor line ends, but may one day.
+            let quoted = details.replace(['"', '\\', '\r', '\n'], "'");
+            write!(out, "Proxy-Status: {pop}; error={error}; details=\"{quoted}\"\r\n").expect(VEC);
+        }
+        write!(out, "{retry}{close}Via: 1.1 {pop}\r\n").expect(VEC);
         out.extend_from_slice(hop.alt_svc());
         out.extend_from_slice(b"\r\n");
         if !to_head {
             out.extend_from_slice(details.as_bytes());
-            out.push(b'\n');
+            out.extend_from_slice(end.as_bytes());
         }
     }
 }
 
 fn reason_phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         400 => "Bad Request",
         404 => "Not Found",
         408 => "Request Timeout",

@@ -70,7 +70,7 @@ impl Deadlines {
 pub(super) enum Refusal {
     /// It is malformed.
     Fault(Fault),
-    /// It is good, and counted.
+    /// It is good, and counted; or it is an ACME server's, and goes no further.
     Answer(Answer),
 }
 
@@ -87,6 +87,9 @@ pub(super) fn admit(
         counters.unserved(Unserved::NoBackends);
         return Err(Refusal::Answer(Answer::unserved("this service is not configured".into())));
     };
+    if let Some(content) = service.key_authorization(head.method(), &path) {
+        return Err(Refusal::Answer(Answer::key_authorization(content)));
+    }
     let Some(upstream) = service.route(head, bytes, &path) else {
         counters.unrouted.add(1);
         return Err(Refusal::Answer(Answer::unrouted()));

@@ -58,8 +58,13 @@ use crate::{
     worker::Worker,
 };
 
-/// Room for what comes from a backend.
+/// Room for what comes from a client at first; in the end a whole head has to fit.
+const FEW_INPUT: usize = 4 * 1024;
+/// Room for what comes from a backend: at first, and in the end.
+const FEW_REPLY: usize = 8 * 1024;
 const REPLY: usize = 32 * 1024;
+/// Room for heads that are written anew, which is made larger where one needs it.
+const HEAD: usize = 1024;
 /// How long a refused client may still send before its connection is closed for good.
 const LINGER: Duration = Duration::from_secs(2);
 /// How much it may still send.
@@ -85,10 +90,10 @@ pub(crate) struct Scratch {
 impl Scratch {
     fn new() -> Box<Self> {
         Box::new(Self {
-            input: Buffer::new(MAX_HEAD),
-            reply: Buffer::new(REPLY),
-            request: Vec::with_capacity(MAX_HEAD),
-            response: Vec::with_capacity(MAX_HEAD),
+            input: Buffer::new(FEW_INPUT, MAX_HEAD),
+            reply: Buffer::new(FEW_REPLY, REPLY),
+            request: Vec::with_capacity(HEAD),
+            response: Vec::with_capacity(HEAD),
             request_head: RequestHead::default(),
             response_head: ResponseHead::default(),
         })

@@ -46,6 +46,8 @@ pub enum HandshakeFailure {
     Alpn,
     /// The client has no certificate, or one that is not trusted.
     ClientCertificate,
+    /// The service has no certificate yet.
+    NoCertificate,
     /// The client refused: mostly, it does not trust our certificate.
     Alert,
     /// The client broke the protocol in another way.
@@ -54,13 +56,14 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Slow,
         Self::Gone,
         Self::NotTls,
         Self::Incompatible,
         Self::Alpn,
         Self::ClientCertificate,
+        Self::NoCertificate,
         Self::Alert,
         Self::Protocol,
     ];
@@ -74,6 +77,7 @@ impl HandshakeFailure {
             Self::Incompatible => "incompatible",
             Self::Alpn => "alpn",
             Self::ClientCertificate => "client-certificate",
+            Self::NoCertificate => "no-certificate",
             Self::Alert => "alert",
             Self::Protocol => "protocol",
         }

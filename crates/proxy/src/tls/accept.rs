@@ -3,18 +3,30 @@
 //! It ends within the deadline of a request's head. How many are under way at once follows from how many clients a worker takes
 //! (`descriptors`): each is a client. Their cryptography is done in turns on the worker's thread, a message at a time.
 
-use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use rustls::{Connection, Error, ServerConnection};
+use rustls::{Connection, Error, ServerConnection, server::Acceptor};
 use tokio::net::TcpStream;
 
-use super::{TlsServer, TlsStream};
+use super::{
+    ACME_TLS, TlsServer, TlsStream,
+    hello::{go_on, poll_hello},
+};
 use crate::{
+    Challenges,
     close::reset_on_close,
     entry::{Entry, Open},
     http,
     stats::{HandshakeFailure, Unserved},
     stream::Stream,
+    timer::Timer,
     worker::Worker,
 };
 
@@ -30,16 +42,22 @@ pub(crate) async fn serve(
     peer: SocketAddr,
 ) {
     let counters = entry.counters.clone();
-    let server = worker.service(&entry).and_then(|service| service.tls().cloned());
+    let service = worker.service(&entry);
+    let server = service.as_ref().and_then(|service| service.tls().cloned());
     let Some(server) = server else {
         counters.unserved(Unserved::NoBackends);
         return reset_on_close(&tcp);
     };
+    let challenges = service.and_then(|service| service.tls_challenges().cloned());
     // A handshake is small messages that wait for each other.
     if tcp.set_nodelay(true).is_err() {
         return;
     }
-    match handshake(&worker, &entry, &server, tcp).await {
+    match handshake(&worker, &entry, &server, challenges.as_deref(), tcp).await {
+        Ok(mut stream) if stream.alpn() == Some(ACME_TLS) => {
+            tracing::debug!(%peer, "TLS-ALPN-01 answered");
+            stream.end();
+        }
         Ok(stream) => {
             counters.handshake(stream.handshake());
             // A task of its own: what the handshake needed is not kept for the life of the connection.
@@ -47,7 +65,7 @@ pub(crate) async fn serve(
             open.serve(move |open| http::serve(worker, open, entry, stream, peer));
         }
         Err(error) => {
-            let reason = reason(&error);
+            let reason = reason(&error, &server);
             counters.handshake_failure(reason);
             tracing::debug!(%peer, reason = reason.name(), %error, "TLS handshake failed");
         }
@@ -58,15 +76,34 @@ async fn handshake(
     worker: &Worker,
     entry: &Entry,
     server: &TlsServer,
+    challenges: Option<&Challenges>,
     tcp: TcpStream,
 ) -> io::Result<TlsStream> {
-    let connection = ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?;
-    let mut stream = TlsStream::new(tcp, Connection::Server(connection));
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     timer.arm_after(worker.config.header_timeout);
+    let connection = match challenges {
+        None => ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?,
+        Some(challenges) => {
+            let mut acceptor = Acceptor::default();
+            let accepted = within(worker, entry, &timer, |cx| poll_hello(&mut acceptor, &tcp, cx)).await?;
+            go_on(accepted, challenges, &server.tcp, &tcp)?
+        }
+    };
+    let mut stream = TlsStream::new(tcp, Connection::Server(connection));
+    within(worker, entry, &timer, |cx| stream.poll_handshake(cx)).await?;
+    Ok(stream)
+}
+
+/// What `poll` comes to before the timer fires, which a drain sets sooner.
+async fn within<T>(
+    worker: &Worker,
+    entry: &Entry,
+    timer: &Timer,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+) -> io::Result<T> {
     let mut is_hurried = false;
     poll_fn(|cx| {
-        if let Poll::Ready(result) = stream.poll_handshake(cx) {
+        if let Poll::Ready(result) = poll(cx) {
             return Poll::Ready(result);
         }
         if worker.has_to_leave(entry) && !is_hurried {
@@ -75,12 +112,11 @@ async fn handshake(
         }
         if timer.has_expired() { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
     })
-    .await?;
-    Ok(stream)
+    .await
 }
 
 /// What became of a handshake, in a word.
-fn reason(error: &io::Error) -> HandshakeFailure {
+fn reason(error: &io::Error, server: &TlsServer) -> HandshakeFailure {
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {
             io::ErrorKind::TimedOut => HandshakeFailure::Slow,
@@ -92,6 +128,7 @@ fn reason(error: &io::Error) -> HandshakeFailure {
         Error::PeerIncompatible(_) => HandshakeFailure::Incompatible,
         Error::NoApplicationProtocol => HandshakeFailure::Alpn,
         Error::NoCertificatesPresented | Error::InvalidCertificate(_) => HandshakeFailure::ClientCertificate,
+        Error::General(_) if !server.is_someone => HandshakeFailure::NoCertificate,
         Error::AlertReceived(_) => HandshakeFailure::Alert,
         _ => HandshakeFailure::Protocol,
     }

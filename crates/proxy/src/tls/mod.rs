@@ -7,6 +7,7 @@
 //! | [`server`] | what a service is told: certificates, versions, whose clients it takes |
 //! | [`tickets`] | sessions that go on at another PoP |
 //! | [`accept`] | a client's handshake |
+//! | [`hello`] | how one begins, while challenges are pending |
 //! | [`client`] | TLS to backends |
 //! | [`stream`] | bytes over TLS |
 //!
@@ -22,8 +23,12 @@ const HTTP1: &[u8] = b"http/1.1";
 /// What some clients of HTTP/1.0 say.
 const HTTP10: &[u8] = b"http/1.0";
 
+/// What a client offers that wants to see a challenge's certificate, and nothing else (RFC 8737 §6.2).
+pub(crate) const ACME_TLS: &[u8] = b"acme-tls/1";
+
 mod accept;
 mod client;
+mod hello;
 mod identity;
 mod names;
 mod server;

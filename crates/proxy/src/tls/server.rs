@@ -23,6 +23,8 @@ const PROTOCOLS: [&[u8]; 3] = [H2, HTTP1, HTTP10];
 pub struct TlsServer {
     pub(super) tcp: Arc<ServerConfig>,
     quic: Crypto,
+    /// There is a certificate.
+    pub(super) is_someone: bool,
 }
 
 /// What [`TlsServer::new`] makes one of.
@@ -30,7 +32,8 @@ pub struct TlsServer {
 pub struct TlsServerOptions<'a> {
     /// Tickets are good for this service only.
     pub service: &'a ServiceName,
-    /// By the names they have; the first is for clients that name none of them. Not empty.
+    /// By the names they have; the first is for clients that name none of them. While it is empty nobody is served, and every
+    /// client is told so by an alert (`access_denied`).
     pub identities: &'a [Identity],
     /// The least version taken.
     pub min_version: MinVersion,
@@ -109,7 +112,7 @@ impl TlsServer {
         let mut quic = config.clone();
         quic.alpn_protocols = vec![HTTP3.to_vec()];
         let quic = Crypto::new(Arc::new(quic)).map_err(|error| TlsError::Other(error.to_string()))?;
-        Ok(Self { tcp: Arc::new(config), quic })
+        Ok(Self { tcp: Arc::new(config), quic, is_someone: !identities.is_empty() })
     }
 
     /// For HTTP/3, which is the same but for the version and ALPN (RFC 9114 §3.1).

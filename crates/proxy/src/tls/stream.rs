@@ -245,7 +245,7 @@ fn or_would_block(polled: Poll<io::Result<usize>>) -> io::Result<usize> {
 }
 
 /// Writes to the socket what it takes now.
-struct Unwaiting<'a>(&'a TcpStream);
+pub(super) struct Unwaiting<'a>(pub(super) &'a TcpStream);
 
 impl Write for Unwaiting<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

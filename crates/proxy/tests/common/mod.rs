@@ -159,7 +159,7 @@ impl Setup {
             (key, self.upstream(&Fence::open(), [candidate]))
         };
         let probed = self.candidates().filter(|_| self.probed).map(way).collect();
-        Snapshot { services: [(service_name(), service)].into(), backends, probed }
+        Snapshot { services: [(service_name(), service)].into(), backends, probed, ..Snapshot::default() }
     }
 
     pub fn start(&self) -> World {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{
     common::{Backend, PATIENCE, Setup, service_name, soon, until},
-    support::{GET, Outcome, answer, get, headers, outcome, start},
+    support::{GET, Outcome, answer, code, get, headers, outcome, start, uni},
 };
 
 /// Answers each request when told to.
@@ -62,6 +62,22 @@ async fn a_drain_lets_requests_end_and_serves_those_on_their_way() {
         assert_eq!(raw.closed().await, 0x100);
     };
     soon("the drain", async { tokio::join!(drain, clients) }).await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_it_leaves_is_left_when_its_requests_are_done() {
+    let (backend, go) = told().await;
+    let world = start(Setup::http(&[backend.address]));
+    let (_endpoint, connection) = world.connect().await;
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_all(&headers(&GET)).await.unwrap();
+    send.finish().unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    // Settings, and a GOAWAY.
+    let _control = uni(&connection, &[0, 4, 0, 7, 1, 0]).await;
+    go.send(true).unwrap();
+    assert_eq!(outcome(&mut receive).await, Outcome::Status(200));
+    assert_eq!(code(soon("the end of the connection", connection.closed()).await), 0x100);
 }
 
 #[tokio::test]

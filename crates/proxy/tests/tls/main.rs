@@ -8,6 +8,7 @@ mod common;
 mod pki;
 
 mod certificates;
+mod challenges;
 mod clients;
 mod exchange;
 mod handshakes;

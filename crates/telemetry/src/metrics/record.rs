@@ -1,11 +1,12 @@
 //! From the admin interface's words to metrics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxima_api::{
-    AlarmKind, Backends, BfdState, EventKind, Held, OrderVerb, Peers, ServerRole, SessionState, Status,
+    AlarmKind, Backends, BfdState, Certificates, EventKind, Held, OrderVerb, Peers, ServerRole, SessionState,
+    Status, Timestamp,
 };
-use proxima_types::{Health, ReachState};
+use proxima_types::{Health, IssuerName, ReachState, ServiceName};
 
 use super::{table, tally};
 
@@ -28,10 +29,20 @@ pub(crate) fn count_event(kind: &EventKind) {
         EventKind::BfdState { peer, from: BfdState::Up, to: BfdState::Down | BfdState::Init, .. } => {
             table::BFD_LOSSES.add(&[("peer", peer.as_str())], 1);
         }
+        EventKind::CertificateObtained { service, issuer, .. } => order(service, issuer, "obtained"),
+        // One that could not be kept was obtained.
+        EventKind::CertificateFailed { service, issuer, retry_at: Some(_), .. } => {
+            order(service, issuer, "failed");
+        }
         EventKind::Reloaded { .. } => table::RELOADS.add(&[("result", "applied")], 1),
         EventKind::ReloadRefused { .. } => table::RELOADS.add(&[("result", "refused")], 1),
         _ => {}
     }
+}
+
+fn order(service: &ServiceName, issuer: &IssuerName, result: &str) {
+    let labels = [("service", service.as_str()), ("issuer", issuer.as_str()), ("result", result)];
+    table::ORDERS.add(&labels, 1);
 }
 
 /// Sets the counters of events, of those that are there.
@@ -39,7 +50,9 @@ pub fn record_events(status: &Status, peers: &Peers, backends: &Backends) {
     let groups: BTreeSet<_> = status.groups.iter().map(|group| group.name.as_str()).collect();
     let peers: BTreeSet<_> = peers.peers.iter().map(|peer| peer.name.as_str()).collect();
     let backends: BTreeSet<_> = backends.backends.iter().map(|backend| backend.id.as_str()).collect();
+    let services: BTreeSet<_> = status.services.iter().map(|service| service.name.as_str()).collect();
     tally::tell(|label, value| match label {
+        "service" => services.contains(value),
         "group" => groups.contains(value),
         "peer" => peers.contains(value),
         "backend" => backends.contains(value),
@@ -54,6 +67,7 @@ pub fn record_status(status: &Status) {
     table::START_TIME.set(&[], status.started_at.unix_micros() as f64 / 1e6);
     table::DRAINED.set(&[], flag(status.drained.is_some()));
     table::WORKERS.set(&[], f64::from(status.workers));
+    table::BACKENDS_UNCHECKED.set(&[], f64::from(status.backends.unchecked));
     for group in &status.groups {
         let name = group.name.as_str();
         if let Some(score) = group.score {
@@ -150,6 +164,26 @@ pub fn record_backends(backends: &Backends) {
         if let Some(ends) = backend.certificate_ends {
             table::BACKEND_CERTIFICATE.set(&labels, (ends.unix_micros() / 1_000_000) as f64);
         }
+    }
+}
+
+/// Sets the gauges that tell of services' certificates.
+pub fn record_certificates(certificates: &Certificates) {
+    let mut ends: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
+    for certificate in &certificates.certificates {
+        let service = certificate.service.as_str();
+        for name in certificate.ends.iter().flat_map(|_| &certificate.names) {
+            let first = ends.entry((service, name)).or_insert(Timestamp::from_unix_micros(i64::MAX));
+            *first = certificate.ends.map_or(*first, |ends| ends.min(*first));
+        }
+        if let Some(order) = &certificate.order {
+            let labels = [("service", service), ("issuer", order.issuer.as_str())];
+            table::ORDER_FAILURES.set(&labels, f64::from(order.failures));
+        }
+    }
+    for ((service, name), ends) in ends {
+        let labels = [("service", service), ("name", name)];
+        table::SERVICE_CERTIFICATE.set(&labels, (ends.unix_micros() / 1_000_000) as f64);
     }
 }
 

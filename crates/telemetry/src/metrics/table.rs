@@ -102,6 +102,24 @@ pub const BACKEND_CERTIFICATE: Gauge = Gauge::new(
     "proxima_backend_certificate_expiry_timestamp_seconds",
     "When the backend's certificate ends, in seconds since 1970 {backend, region}",
 );
+pub const BACKENDS_UNCHECKED: Gauge = Gauge::new(
+    "proxima_backends_unchecked",
+    "Backends whose checks can't be made; `proxima backends` says why",
+);
+pub const PROBES: Counter = Counter::new(
+    "proxima_probes_total",
+    "Probes by how they ended: `passed`, how they failed, or `not-made` by this host {pool, result}",
+);
+pub const PROBE_TIME: Histogram =
+    Histogram::new("proxima_probe_seconds", "How long probes that could be made took {pool}");
+pub const PROBE_LATENESS: Histogram = Histogram::new(
+    "proxima_probe_lateness_seconds",
+    "How much later than they were due probes began, for want of a slot or of the processor {pool}",
+);
+pub const PROBE_AGE: Gauge = Gauge::new(
+    "proxima_probe_age_seconds",
+    "Time since a probe ended, of the pool's backend for which that is longest ago {pool}",
+);
 pub const BACKEND_VERDICTS: Counter =
     Counter::new("proxima_backend_verdicts_total", "New verdicts on the backend {backend, to}");
 pub const BACKEND_PENDING: Gauge =
@@ -209,6 +227,18 @@ pub const SERVICE_HANDSHAKE_FAILURES: Counter = Counter::new(
     "proxima_service_tls_handshake_failures_total",
     "TLS handshakes with clients that failed {service, reason}",
 );
+pub const SERVICE_CERTIFICATE: Gauge = Gauge::new(
+    "proxima_service_certificate_expiry_timestamp_seconds",
+    "When the certificate for the name ends, in seconds since 1970; absent while there is none; of several the first to end {service, name}",
+);
+pub const ORDER_FAILURES: Gauge = Gauge::new(
+    "proxima_acme_order_failures",
+    "Orders of the service's certificate that failed since one went well; 0: the last went well, or none was due {service, issuer}",
+);
+pub const ORDERS: Counter = Counter::new(
+    "proxima_acme_orders_total",
+    "Orders of certificates that came to an end: obtained or failed {service, issuer, result}",
+);
 pub const FIRST_BYTE: Histogram = Histogram::new(
     "proxima_first_byte_seconds",
     "From a request's head to the first byte of its response {service, region of the backend}",
@@ -262,7 +292,9 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 31] = [
+pub(super) const GAUGES: [Gauge; 35] = [
+    SERVICE_CERTIFICATE,
+    ORDER_FAILURES,
     BUILD_INFO,
     START_TIME,
     DRAINED,
@@ -287,6 +319,8 @@ pub(super) const GAUGES: [Gauge; 31] = [
     BACKEND_ROLE,
     BACKEND_LAG,
     BACKEND_CERTIFICATE,
+    BACKENDS_UNCHECKED,
+    PROBE_AGE,
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
@@ -297,7 +331,7 @@ pub(super) const GAUGES: [Gauge; 31] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 52] = [
+pub(super) const COUNTERS: [Counter; 54] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -308,6 +342,7 @@ pub(super) const COUNTERS: [Counter; 52] = [
     PEER_WITHDRAWN_FAULTY,
     BFD_LOSSES,
     RELOADS,
+    PROBES,
     BACKEND_VERDICTS,
     BACKEND_ATTEMPTS,
     BACKEND_CONNECTS,
@@ -344,6 +379,7 @@ pub(super) const COUNTERS: [Counter; 52] = [
     SERVICE_SHED,
     SERVICE_HANDSHAKES,
     SERVICE_HANDSHAKE_FAILURES,
+    ORDERS,
     CATCHMENT_ASKED,
     CATCHMENT_DIVERTED,
     CATCHMENT_CARRIED,

@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 
 use proxima_api::{
-    Alarm, AlarmKind, Backend, BackendCounts, Backends, BfdSession, BfdState, By, EventKind, Evidence, Group,
-    GroupReason, Listener, Messages, Order, OrderVerb, Peer, PeerCounts, Peers, Phase, PrefixCount,
-    ProbeFailure, Protocol, ServerRole, Service, SessionState, Status, Timestamp, VerdictReason,
+    Alarm, AlarmKind, Backend, BackendCounts, Backends, BfdSession, BfdState, By, Certificate,
+    CertificateOrder, Certificates, EventKind, Evidence, Group, GroupReason, Listener, Messages, Order,
+    OrderVerb, Peer, PeerCounts, Peers, Phase, PrefixCount, ProbeFailure, Protocol, ServerRole, Service,
+    SessionState, Status, Timestamp, VerdictReason,
 };
 use proxima_types::{Asn, Family, Health, ReachState, Score, Weight};
 
@@ -61,7 +62,7 @@ fn status() -> Status {
             exchanges: 12,
         }],
         peers: PeerCounts { total: 1, established: 1 },
-        backends: BackendCounts { up: 1, down: 0, unknown: 0 },
+        backends: BackendCounts { up: 1, down: 0, unknown: 0, unchecked: 1 },
         workers: 2,
         last_event: 0,
     }
@@ -147,11 +148,31 @@ fn backend() -> Backend {
         role: Some(ServerRole::Replica),
         lag_ms: Some(1500),
         certificate_ends: Some(Timestamp::from_unix_micros(2_000_000_000_000_000)),
+        unchecked: None,
         distance: None,
     }
 }
 
-fn events() -> [EventKind; 7] {
+/// One of a file, one that is ordered and ends earlier, and one that is still waited for.
+fn certificates() -> Certificates {
+    let certificate = |service: &str, ends: Option<i64>, failures| Certificate {
+        service: service.parse().unwrap(),
+        file: "/f.pem".to_owned(),
+        names: vec!["a.example".to_owned()],
+        ends: ends.map(|seconds| Timestamp::from_unix_micros(seconds * 1_000_000)),
+        order: Option::map(failures, |failures| CertificateOrder {
+            issuer: "le".parse().unwrap(),
+            next: None,
+            failures,
+            error: None,
+        }),
+    };
+    let of_web =
+        [certificate("web", Some(2_000_000_000), None), certificate("web", Some(1_900_000_000), Some(0))];
+    Certificates { certificates: of_web.into_iter().chain([certificate("api", None, Some(3))]).collect() }
+}
+
+fn events() -> [EventKind; 9] {
     [
         EventKind::BackendVerdict {
             backend: "app/eu-1".parse().unwrap(),
@@ -160,6 +181,7 @@ fn events() -> [EventKind; 7] {
             to: Health::Down,
             reason: VerdictReason::Hard { evidence: ProbeFailure::Refused },
             rtt_us: None,
+            detected_in_us: None,
         },
         EventKind::GroupTransition {
             group: "web".parse().unwrap(),
@@ -187,6 +209,19 @@ fn events() -> [EventKind; 7] {
         },
         EventKind::Reloaded { changes: Box::default() },
         EventKind::ReloadRefused { error: "no such file".into() },
+        EventKind::CertificateFailed {
+            service: "web".parse().unwrap(),
+            issuer: "le".parse().unwrap(),
+            error: String::new(),
+            retry_at: Some(Timestamp::from_unix_micros(0)),
+            ends: None,
+        },
+        EventKind::CertificateObtained {
+            service: "web".parse().unwrap(),
+            issuer: "le".parse().unwrap(),
+            names: vec![],
+            ends: Timestamp::from_unix_micros(0),
+        },
     ]
 }
 
@@ -201,6 +236,7 @@ fn rendered() -> String {
         record_status(&status());
         record_peers(&Peers { peers: vec![peer()] });
         record_backends(&Backends { backends: vec![backend()] });
+        record_certificates(&certificates());
     });
     prometheus.render()
 }
@@ -255,6 +291,7 @@ fn values_bear_base_units_and_states_are_one_hot() {
         r#"proxima_group_other_announcers{group="web"} 0"#,
         r#"proxima_alarm{kind="capped",group="web"} 1"#,
         r#"proxima_alarm{kind="last-announcer",group="web"} 0"#,
+        "proxima_backends_unchecked 1",
         r#"proxima_backend_up{backend="app/eu-1",region="eu"} 1"#,
         r#"proxima_backend_rtt_seconds{backend="app/eu-1",region="eu"} 0.00025"#,
         r#"proxima_backend_role{backend="app/eu-1",region="eu",role="replica"} 1"#,
@@ -276,6 +313,11 @@ fn values_bear_base_units_and_states_are_one_hot() {
         r#"proxima_bfd_session_losses_total{peer="router"} 1"#,
         r#"proxima_reloads_total{result="applied"} 1"#,
         r#"proxima_reloads_total{result="refused"} 1"#,
+        r#"proxima_service_certificate_expiry_timestamp_seconds{service="web",name="a.example"} 1900000000"#,
+        r#"proxima_acme_order_failures{service="web",issuer="le"} 0"#,
+        r#"proxima_acme_order_failures{service="api",issuer="le"} 3"#,
+        r#"proxima_acme_orders_total{service="web",issuer="le",result="obtained"} 1"#,
+        r#"proxima_acme_orders_total{service="web",issuer="le",result="failed"} 1"#,
         r#"proxima_listener_up{service="web",address="203.0.113.1:80"} 1"#,
         r#"proxima_events_total{kind="update-sent"} 1"#,
         "proxima_events_lost_total 2",

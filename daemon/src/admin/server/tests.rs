@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use proxima_api::{
-    AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, DrainStatus, Drained, Event, EventKind,
-    Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes, Reloaded,
-    RouteLookup, Status, Timestamp,
+    AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, Certificates, DrainStatus, Drained, Event,
+    EventKind, Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes,
+    Reloaded, Renewing, RouteLookup, Status, Timestamp,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{Asn, GroupName, ReachState};
@@ -87,6 +87,11 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
         Command::Restart(_, reply) => {
             reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
         }
+        Command::Renew(service, reply) => {
+            let issuer = "le".parse().unwrap();
+            reply.send(Ok(Renewing { service, issuer })).unwrap();
+        }
+        Command::Certificates(reply) => reply.send(Certificates { certificates: vec![] }).unwrap(),
         Command::Backends(reply) => reply.send(Backends { backends: vec![] }).unwrap(),
         Command::Traffic(reply) => reply.send(Counts::default()).unwrap(),
         Command::Order(request, by, reply) => {
@@ -237,6 +242,7 @@ async fn every_read_gives_the_control_tasks_answer() {
     assert_eq!(world.get::<Peer>("/v1/peers/rr1").await, peer("rr1"));
     assert_eq!(world.get::<Peer>("/v1/peers/racks%2F10.1.0.7").await, peer("racks/10.1.0.7"));
     assert!(world.get::<Backends>("/v1/backends").await.backends.is_empty());
+    assert!(world.get::<Certificates>("/v1/certificates").await.certificates.is_empty());
     let path = "/v1/routes/advertised?peer=router&prefix=2001:db8:ac::/48";
     assert!(world.get::<AdvertisedRoutes>(path).await.routes.is_empty());
     assert!(
@@ -273,6 +279,14 @@ async fn commands_reach_the_peer_they_name() {
     let (status, answer) = world.ask("POST", "/v1/reload", "").await;
     let body: ErrorBody = serde_json::from_str(&answer).unwrap();
     assert_eq!((status, body.details), (422, vec!["line 1".to_owned()]));
+}
+
+#[tokio::test]
+async fn an_order_of_a_certificate_names_the_service_in_its_path() {
+    let world = world();
+    let (status, answer) = world.ask("POST", "/v1/certificates/web/renew", "").await;
+    let renewing: Renewing = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, renewing.service.as_str()), (200, "web"));
 }
 
 #[tokio::test]
@@ -329,6 +343,7 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("POST", "/v1/peers/router/explode", "", 404, "`explode` is nothing", "reset, refresh, shutdown, up"),
         ("POST", "/v1/peers/router/shutdown", "down!", 400, "not what is asked for", "reason"),
         ("GET", "/v1/peers/router/reset", "", 405, "does not take GET", "POST is for"),
+        ("POST", "/v1/certificates/-x-/renew", "", 404, "there is no service `-x-`", "proxima certificates"),
         ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
         ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),

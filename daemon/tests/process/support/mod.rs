@@ -5,6 +5,7 @@ mod bgp;
 mod client;
 mod daemon;
 mod load;
+mod pebble;
 mod pop;
 mod port;
 mod record;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     client::{Client, exchange, get},
     daemon::Daemon,
     load::Load,
+    pebble::{Manner as PebbleManner, Pebble},
     pop::Pop,
     port::Port,
     record::Record,

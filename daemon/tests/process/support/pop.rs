@@ -106,8 +106,12 @@ next-hop-ipv6 = "2001:db8:ffff::2"
     }
 
     /// Adds a backend.
-    pub(crate) fn backend(mut self, region: &str, app: &App) -> Self {
-        let (name, address) = (app.name, app.address());
+    pub(crate) fn backend(self, region: &str, app: &App) -> Self {
+        self.backend_at(region, app.name, app.address())
+    }
+
+    /// Adds a backend that is no [`App`].
+    pub(crate) fn backend_at(mut self, region: &str, name: &str, address: SocketAddr) -> Self {
         let section = format!(
             r#"
   [[pools.app.backends]]

@@ -1,4 +1,4 @@
-//! CPU per unit of work: proximad and other proxies before the same backend, in interleaved rounds.
+//! CPU per unit of work, and what clients see: proximad and other proxies before the same backend, in interleaved rounds.
 //!
 //! ```text
 //!                     ┌▶ proximad ─┐
@@ -10,11 +10,13 @@
 //! | module | holds |
 //! |---|---|
 //! | `work` | what is measured, by which load, and the bars |
+//! | `figure` | what is not CPU: latency, tokens, memory |
 //! | `proxies` | the configurations |
 //! | `server` | a started program |
 //! | `load` | the load generators and what they print |
 //! | `tools` | what does not come from Debian: HAProxy, Envoy, Traefik, oha |
 
+mod figure;
 mod load;
 mod proxies;
 mod server;
@@ -26,7 +28,12 @@ use std::{collections::BTreeMap, fs, path::Path, path::PathBuf, process::ExitCod
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use self::{load::Load, proxies::Proxies, server::Server, work::Work};
+use self::{
+    load::Load,
+    proxies::Proxies,
+    server::Server,
+    work::{Measure, Work},
+};
 use super::{
     cpu::{Cpu, Switches},
     median,
@@ -54,6 +61,9 @@ pub(crate) struct Options {
     /// Measure this proximad instead of building one.
     #[arg(long, value_name = "FILE")]
     proximad: Option<PathBuf>,
+    /// Measure with this proxima-testnet instead of building one.
+    #[arg(long, value_name = "FILE")]
+    testnet: Option<PathBuf>,
     /// Write every figure to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -98,28 +108,59 @@ struct Report {
     holds: bool,
 }
 
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum AnyReport {
+    Cpu(Report),
+    Figure(figure::Report),
+}
+
+impl AnyReport {
+    fn holds(&self) -> bool {
+        match self {
+            Self::Cpu(report) => report.holds,
+            Self::Figure(report) => report.holds,
+        }
+    }
+}
+
 /// Measures, prints, and judges.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     packages::ensure(packages::Task::BenchL7)?;
-    let proximad = match &options.proximad {
-        Some(program) => program.clone(),
-        None => cargo::build("release", &["proximad"])?.join("proximad"),
-    };
     let works = if options.work.is_empty() { Work::ALL.to_vec() } else { options.work.clone() };
     let tools = tools::install(works.contains(&Work::Http3))?;
+    let built = |named: &Option<PathBuf>, program: &str| match named {
+        Some(program) => Ok(program.clone()),
+        None => Ok::<_, anyhow::Error>(cargo::build("release", &[program])?.join(program)),
+    };
+    let proximad = built(&options.proximad, "proximad")?;
+    let has_figures = works.iter().any(|work| work.measure() == Measure::Figure);
+    let testnet = if has_figures { built(&options.testnet, "proxima-testnet")? } else { PathBuf::new() };
     let directory = tempfile::tempdir().context("making a temporary directory")?;
-    let proxies = Proxies::start(directory.path(), &proximad, &tools)?;
     let mut reports = Vec::new();
-    for work in works {
-        let report = measure(work, &proxies, &tools, options)?;
-        print(&report);
-        reports.push(report);
+    let (cpu, figures): (Vec<_>, Vec<_>) = works.into_iter().partition(|work| work.measure() == Measure::Cpu);
+    if !cpu.is_empty() {
+        let proxies = Proxies::start(directory.path(), &proximad, &tools)?;
+        for work in cpu {
+            let report = measure(work, &proxies, &tools, options)?;
+            print(&report);
+            reports.push(AnyReport::Cpu(report));
+        }
+    }
+    for work in figures {
+        let directory = directory.path().join(work.name());
+        fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
+        let bench =
+            figure::Bench { directory: &directory, proximad: &proximad, client: &testnet, tools: &tools };
+        let report = bench.measure(work, options.rounds, options.seconds)?;
+        report.print();
+        reports.push(AnyReport::Figure(report));
     }
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&reports).context("writing the report as JSON")?;
         fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
     }
-    let holds = reports.iter().all(|report| report.holds);
+    let holds = reports.iter().all(AnyReport::holds);
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -144,7 +185,7 @@ fn measure(work: Work, proxies: &Proxies, tools: &tools::Tools, options: &Option
     Ok(Report {
         work: work.name(),
         about: work.about(),
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        kernel: kernel(),
         seconds: options.seconds,
         holds: bars.iter().all(|bar| bar.median <= bar.limit),
         figures,
@@ -225,6 +266,10 @@ fn print(report: &Report) {
             if median <= limit { "holds" } else { "DOES NOT HOLD" }
         );
     }
+}
+
+fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// Writes a file of the measurement.

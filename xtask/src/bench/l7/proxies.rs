@@ -26,17 +26,13 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
+    /// All of them before nginx.
     pub(super) fn start(directory: &Path, proximad: &Path, tools: &Tools) -> Result<Self> {
-        let keys = Keys::make(directory)?;
         let backend = backend(directory)?;
-        let app = backend.plain;
-        let proxies = vec![
-            ours(directory, proximad, &keys, app)?,
-            nginx_proxy(directory, &keys, app)?,
-            haproxy(directory, &tools.haproxy, &keys, app)?,
-            envoy(directory, &tools.envoy, &keys, app)?,
-            traefik(directory, &tools.traefik, &keys, app)?,
-        ];
+        let site = Site::new(directory, proximad, tools, backend.plain)?;
+        let proxies = ["nginx", "haproxy", "envoy", "traefik"].into_iter();
+        let proxies =
+            [OURS].into_iter().chain(proxies).map(|name| site.start(name)).collect::<Result<_>>()?;
         Ok(Self { _backend: backend, proxies })
     }
 
@@ -44,6 +40,44 @@ impl Proxies {
     pub(super) fn of(&self, work: Work) -> Vec<&Server> {
         let takes_part = |server: &&Server| server.name == OURS || work.others().contains(&server.name);
         self.proxies.iter().filter(takes_part).collect()
+    }
+}
+
+/// Where proxies are started, and before what.
+pub(super) struct Site<'a> {
+    directory: &'a Path,
+    proximad: &'a Path,
+    tools: &'a Tools,
+    keys: Keys,
+    app: u16,
+    /// Clients that HAProxy has room for.
+    pub(super) clients: u32,
+    /// More lines of HAProxy's `defaults`.
+    pub(super) haproxy: &'static str,
+}
+
+impl<'a> Site<'a> {
+    /// In a directory of its own, before the app at this port.
+    pub(super) fn new(directory: &'a Path, proximad: &'a Path, tools: &'a Tools, app: u16) -> Result<Self> {
+        Ok(Self { directory, proximad, tools, keys: Keys::make(directory)?, app, clients: 4000, haproxy: "" })
+    }
+
+    /// Starts the proxy of this name.
+    pub(super) fn start(&self, name: &str) -> Result<Server> {
+        let Self { directory, proximad, tools, keys, app, clients, haproxy: more } = self;
+        match name {
+            OURS => ours(directory, proximad, keys, *app),
+            "nginx" => nginx_proxy(directory, keys, *app),
+            "haproxy" => haproxy(directory, &tools.haproxy, keys, *app, (*clients, more)),
+            "envoy" => envoy(directory, &tools.envoy, keys, *app),
+            "traefik" => traefik(directory, &tools.traefik, keys, *app),
+            name => anyhow::bail!("no proxy is called {name}"),
+        }
+    }
+
+    /// The certificate of all, which clients may trust.
+    pub(super) fn certificate(&self) -> &Path {
+        &self.keys.certificate
     }
 }
 
@@ -75,6 +109,9 @@ impl Keys {
                 "/CN=localhost",
                 "-addext",
                 "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                // Of a server, which strict clients tell from an authority's.
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
                 "-keyout",
             ])
             .arg(&key)
@@ -94,7 +131,7 @@ impl Keys {
 }
 
 /// nginx as the app: a small body for every request, and a large one.
-fn backend(directory: &Path) -> Result<Server> {
+pub(super) fn backend(directory: &Path) -> Result<Server> {
     let files = directory.join("files");
     fs::create_dir(&files).with_context(|| format!("making {}", files.display()))?;
     let large = files.join("large");
@@ -127,7 +164,7 @@ fn nginx_proxy(directory: &Path, keys: &Keys, app: u16) -> Result<Server> {
 
 fn nginx(directory: &Path, name: &'static str, ports: Ports, servers: &str) -> Result<Server> {
     let home = directory.join(name);
-    fs::create_dir(&home).with_context(|| format!("making {}", home.display()))?;
+    fs::create_dir_all(&home).with_context(|| format!("making {}", home.display()))?;
     let home = home.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {home}/{kind}; "))
@@ -143,11 +180,17 @@ fn nginx(directory: &Path, name: &'static str, ports: Ports, servers: &str) -> R
     Server::start(name, ports, directory, &mut command)
 }
 
-fn haproxy(directory: &Path, program: &Path, keys: &Keys, app: u16) -> Result<Server> {
+fn haproxy(
+    directory: &Path,
+    program: &Path,
+    keys: &Keys,
+    app: u16,
+    (clients, more): (u32, &str),
+) -> Result<Server> {
     let ports = Ports::free()?;
     let config = format!(
-        "global\n  nbthread 1\n  maxconn 4000\n\
-         defaults\n  mode http\n  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n\
+        "global\n  nbthread 1\n  maxconn {clients}\n\
+         defaults\n  mode http\n{more}  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n\
          frontend h\n  bind 127.0.0.1:{}\n  default_backend b\n\
          frontend s\n  bind 127.0.0.1:{} ssl crt {} alpn h2,http/1.1\n  default_backend b\n\
          backend b\n  http-reuse always\n  server s 127.0.0.1:{app}\n",

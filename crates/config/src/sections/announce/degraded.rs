@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use proxima_health::Objectives;
 use proxima_types::{Asn, RouteAttributes, Score};
 
 use super::{
@@ -16,8 +17,6 @@ use crate::{
     value,
 };
 
-const WINDOW: Duration = Duration::from_secs(30);
-const MIN_REQUESTS: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
 const MOST_REQUESTS: u32 = 1_000_000_000;
 /// What internal peers get where nothing is configured.
 const LOCAL_PREF: u32 = 100;
@@ -128,8 +127,8 @@ impl RawSlo {
         Some(Slo {
             p95: self.p95.maybe()?,
             error_rate: self.error_rate.maybe()?,
-            window: self.window.or(WINDOW)?,
-            min_requests: self.min_requests.or(MIN_REQUESTS)?,
+            window: self.window.or(Objectives::WINDOW)?,
+            min_requests: self.min_requests.or(Objectives::LEAST)?,
         })
     }
 

@@ -19,9 +19,9 @@ use crate::{
 
 const MAX_PREFIXES: NonZeroU32 = NonZeroU32::new(10_000).expect("not 0");
 const WARN_AT: u8 = 80;
-/// Where nobody chose a limit, nobody may know that the session waits for a word.
-const DEFAULT_RESTART: Duration = Duration::from_mins(5);
-const ACTIONS: [(&str, PrefixAction); 2] = [("close", PrefixAction::Close), ("warn", PrefixAction::Warn)];
+const ACTION: PrefixAction = PrefixAction::Discard;
+const ACTIONS: [(&str, PrefixAction); 3] =
+    [("discard", PrefixAction::Discard), ("close", PrefixAction::Close), ("warn", PrefixAction::Warn)];
 
 const RESTART_TIME: Duration = Duration::from_mins(2);
 /// Twelve bits of seconds (RFC 4724 §3).
@@ -67,15 +67,15 @@ impl RawMaxPrefixes {
     }
 
     pub(super) fn resolve(&self) -> Option<MaxPrefixes> {
-        let plain =
-            |limit, restart| MaxPrefixes { limit, warn_at: WARN_AT, action: PrefixAction::Close, restart };
         match self {
-            Self::Number(Field::Absent) => Some(plain(MAX_PREFIXES, Some(DEFAULT_RESTART))),
-            Self::Number(limit) => Some(plain(*limit.value()?, None)),
+            Self::Number(limit) => {
+                let limit = limit.or(MAX_PREFIXES)?;
+                Some(MaxPrefixes { limit, warn_at: WARN_AT, action: ACTION, restart: None })
+            }
             Self::Table { limit, warn_at, action, restart, place: _ } => Some(MaxPrefixes {
                 limit: *limit.value()?,
                 warn_at: warn_at.or(WARN_AT)?,
-                action: action.or(PrefixAction::Close)?,
+                action: action.or(ACTION)?,
                 restart: restart.maybe()?,
             }),
             Self::Bad => None,
@@ -83,11 +83,12 @@ impl RawMaxPrefixes {
     }
 
     pub(super) fn check(&self, report: &Report) {
-        if let Self::Table { action: Field::Given(action), restart: Field::Given(restart), place, .. } = self
-            && action.value == PrefixAction::Warn
+        if let Self::Table { action, restart: Field::Given(restart), place, .. } = self
+            && let Some(action) = action.or(ACTION).filter(|action| *action != PrefixAction::Close)
+            && let Some((word, _)) = ACTIONS.into_iter().find(|(_, known)| *known == action)
         {
-            let wrong = Wrong::new("`restart` has no place beside `action = \"warn\"`")
-                .hint("the session is not closed, so there is nothing to restart: remove one of the two");
+            let wrong = Wrong::new(format!("`restart` has no place beside `action = \"{word}\"`"))
+                .hint("the session is not closed, so there is nothing to restart: remove it, or write `action = \"close\"`");
             report.here(restart.span.clone(), &place.key("restart"), wrong);
         }
     }

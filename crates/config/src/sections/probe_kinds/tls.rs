@@ -150,7 +150,7 @@ pub(in crate::sections) fn server_name(value: &DeValue<'_>) -> Read<String> {
 }
 
 /// A host name: labels of letters, digits and inner hyphens (RFC 1123 §2.1), underscores too.
-fn is_name(text: &str) -> bool {
+pub(in crate::sections) fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))

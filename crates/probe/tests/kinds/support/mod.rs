@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A prober with one backend.
 pub(crate) struct Probing {
-    _prober: ProberHandle,
+    pub(crate) prober: ProberHandle,
     events: mpsc::Receiver<ProbeEvent>,
 }
 
@@ -45,7 +45,7 @@ impl Probing {
     /// As the target says.
     pub(crate) fn of(target: ProbeTarget) -> Self {
         let (prober, events) = Prober::start(vec![target], 1);
-        Self { _prober: prober, events }
+        Self { prober, events }
     }
 
     /// The next verdict.

@@ -1,0 +1,211 @@
+//! One task for each issuer: it does what [`Renewal`] says, one thing after the other.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use instant_acme::{CertificateIdentifier, Error as AcmeError};
+use proxima_acme::{Input, Output, Renewal, Window};
+use proxima_types::ServiceName;
+use rustls::pki_types::{CertificateDer, Der};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{
+    AcmeEvent, Issuer, IssuerConfig, Stored, Wish,
+    error::OrderError,
+    http::Https,
+    order::{Issued, Orders},
+    store::Store,
+};
+
+/// The clock is looked at so often at least: it may have been set, or the host suspended.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+
+/// Orders what is due until nobody listens any more.
+pub(crate) async fn run(
+    issuer: Issuer,
+    events: mpsc::Sender<AcmeEvent>,
+    mut wishes: mpsc::Receiver<Wish>,
+    seed: u64,
+) {
+    let Issuer { config, mut stored } = issuer;
+    let now = SystemTime::now();
+    let certificates = (0..).zip(&config.certificates).map(|(number, (service, names))| {
+        let (held, stored) = match stored.remove(service) {
+            Some(Stored { held, certificate }) => (Some(held), Some(certificate)),
+            None => (None, None),
+        };
+        let renewal = Renewal::new(now, names.iter().cloned(), held, seed.wrapping_add(number));
+        (
+            service.clone(),
+            Certificate { renewal, stored, is_advised: false, ordered: None, planned: None, is_told: false },
+        )
+    });
+    let mut certificates: BTreeMap<_, _> = certificates.collect();
+    let task = Task { store: Store::new(&config.state, &config.directory), config, events };
+    loop {
+        let mut is_idle = true;
+        for (service, certificate) in &mut certificates {
+            match task.turn(service, certificate).await {
+                Ok(was_idle) => is_idle &= was_idle,
+                Err(Unheard) => return,
+            }
+        }
+        if is_idle {
+            let due =
+                certificates.values().filter_map(|certificate| certificate.renewal.poll_timeout()).min();
+            let pause = due.and_then(|due| due.duration_since(SystemTime::now()).ok()).unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(LOOK_AGAIN)) => {}
+                Some(wish) = wishes.recv() => {
+                    // What has been ordered since is what was wanted.
+                    if let Some(certificate) = certificates.get_mut(&wish.service)
+                        && certificate.ordered.is_none_or(|ordered| ordered < wish.at)
+                    {
+                        certificate.renewal.handle(SystemTime::now(), Input::Wanted);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A certificate, and what there is of it.
+struct Certificate {
+    renewal: Renewal,
+    stored: Option<CertificateDer<'static>>,
+    /// The server has renewal information, and so may be told what an order replaces.
+    is_advised: bool,
+    /// When the last order came to an end.
+    ordered: Option<SystemTime>,
+    /// What was told of the next order, if anything was.
+    planned: Option<SystemTime>,
+    is_told: bool,
+}
+
+/// Nobody reads events any more.
+struct Unheard;
+
+struct Task {
+    config: IssuerConfig,
+    store: Store,
+    events: mpsc::Sender<AcmeEvent>,
+}
+
+impl Task {
+    /// Does what is due for a certificate; true when that is nothing.
+    async fn turn(&self, service: &ServiceName, certificate: &mut Certificate) -> Result<bool, Unheard> {
+        let output = certificate.renewal.poll_output(SystemTime::now());
+        let at = certificate.renewal.order_at();
+        if certificate.planned != at || !certificate.is_told {
+            (certificate.planned, certificate.is_told) = (at, true);
+            self.tell(AcmeEvent::Planned { service: service.clone(), at }).await?;
+        }
+        match output {
+            None => return Ok(true),
+            Some(Output::Order) => self.order(service, certificate).await?,
+            Some(Output::AskRenewalInfo) => {
+                let input = self.ask(certificate).await;
+                certificate.is_advised = matches!(input, Input::Suggested { window: Some(_), .. });
+                certificate.renewal.handle(SystemTime::now(), input);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn order(&self, service: &ServiceName, certificate: &mut Certificate) -> Result<(), Unheard> {
+        let replaced = certificate.stored.as_ref().filter(|_| certificate.is_advised).and_then(identifier);
+        let ordered = self.guarded(service, replaced).await;
+        certificate.ordered = Some(SystemTime::now());
+        let (issuer, service) = (self.config.name.clone(), service.clone());
+        match ordered {
+            Ok(Issued { pem, stored, unsaved }) => {
+                certificate.renewal.handle(SystemTime::now(), Input::Obtained(stored.held));
+                certificate.stored = Some(stored.certificate);
+                self.tell(AcmeEvent::Obtained { issuer, service, pem, unsaved }).await
+            }
+            Err(error) => {
+                let (now, retry_after) = (SystemTime::now(), error.retry_after());
+                certificate.renewal.handle(now, Input::Failed { retry_after });
+                let retry_at = certificate.renewal.order_at().unwrap_or(now);
+                let (error, failures) = (error.to_string(), certificate.renewal.failures());
+                self.tell(AcmeEvent::Failed { issuer, service, error, retry_at, failures }).await
+            }
+        }
+    }
+
+    /// An order in a task of its own: a fault in there ends the order, and nothing else.
+    async fn guarded(
+        &self,
+        service: &ServiceName,
+        replaced: Option<CertificateIdentifier<'static>>,
+    ) -> Result<Issued, OrderError> {
+        let (orders, service) = (self.orders()?, service.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move { orders.order(&service, replaced).await });
+        match task.join_next().await {
+            Some(Ok(ordered)) => ordered,
+            Some(Err(_)) | None => Err(OrderError::Fault),
+        }
+    }
+
+    /// Asks for renewal information (RFC 9773 §4). That there is none of use is no failure.
+    async fn ask(&self, certificate: &Certificate) -> Input {
+        let nothing = Input::Suggested { window: None, ask_after: None };
+        let Some(identifier) = certificate.stored.as_ref().and_then(identifier) else {
+            return Input::NoSuggestions;
+        };
+        let account = async { self.orders()?.known_account().await };
+        let account = match account.await {
+            Ok(Some(account)) => account,
+            Ok(None) => return nothing,
+            Err(error) => {
+                tracing::debug!(issuer = %self.config.name, %error, "no renewal information");
+                return nothing;
+            }
+        };
+        match account.renewal_info(&identifier).await {
+            Ok((info, ask_after)) => {
+                let window = info.suggested_window;
+                let window = Window { start: window.start.into(), end: window.end.into() };
+                Input::Suggested { window: Some(window), ask_after: Some(ask_after) }
+            }
+            Err(AcmeError::Unsupported(_)) => Input::NoSuggestions,
+            Err(error) => {
+                tracing::debug!(issuer = %self.config.name, %error, "no renewal information");
+                nothing
+            }
+        }
+    }
+
+    /// Made anew for each use: the system's authorities may be others by now.
+    fn orders(&self) -> Result<Orders, OrderError> {
+        let https = Https::new(self.config.roots.as_deref()).map_err(AcmeError::from)?;
+        let (config, store, events) = (self.config.clone(), self.store.clone(), self.events.clone());
+        Ok(Orders { config, https, store, events })
+    }
+
+    async fn tell(&self, event: AcmeEvent) -> Result<(), Unheard> {
+        self.events.send(event).await.map_err(|_| Unheard)
+    }
+}
+
+/// What the server knows a certificate by (RFC 9773 §4.1).
+fn identifier(certificate: &CertificateDer<'static>) -> Option<CertificateIdentifier<'static>> {
+    let known_by = proxima_x509::known_by(certificate)?;
+    let (authority, serial) = (Der::from_slice(known_by.authority_key), Der::from_slice(known_by.serial));
+    Some(CertificateIdentifier::new(authority, serial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_known_by_what_rfc_9773_says() {
+        let der = include_bytes!("../../x509/certificates/rfc9773.der");
+        let identifier = identifier(&CertificateDer::from(der.to_vec())).unwrap();
+        assert_eq!(identifier.to_string(), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE");
+    }
+}

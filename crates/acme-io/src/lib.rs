@@ -1,0 +1,310 @@
+//! Certificates from ACME servers (RFC 8555): accounts, orders, renewal information, and the files all that is kept in.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`issuer`] | one task for each issuer: orders one certificate after the other, when `proxima-acme` says so |
+//! | [`order`] | one order, from the account to the certificate |
+//! | [`challenge`] | what proves that a name is ours (RFC 8555 §8.3, RFC 8737) |
+//! | [`http`] | requests to the server |
+//! | [`store`] | files that outlive the process |
+//!
+//! Everything runs on a thread of its own, so that neither a slow server nor a fault in here keeps anyone else from working. It
+//! tells what it wants by [`AcmeEvent`]s; whoever reads them has to, as an order waits until its challenges are answered.
+
+#![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the core")]
+
+mod challenge;
+mod error;
+mod http;
+mod issuer;
+mod order;
+mod store;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use proxima_acme::Held;
+use proxima_types::{IssuerName, ServiceName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+pub use self::store::certificate_file;
+
+/// How many events may wait to be read; then orders wait.
+const EVENTS: usize = 16;
+/// How many wishes of operators may wait to be heard; those beyond are refused.
+const WISHES: usize = 16;
+
+/// An ACME server, the account there, and what is ordered from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// Its name in the configuration.
+    pub name: IssuerName,
+    /// The URL of its directory (RFC 8555 §7.1.1).
+    pub directory: String,
+    /// Where the server may write to the account's owner: `mailto:` URLs.
+    pub contact: Vec<String>,
+    /// What ties the account to one elsewhere (RFC 8555 §7.3.4).
+    pub external_account: Option<ExternalAccount>,
+    /// The only authorities that may vouch for the server; `None`: those of the system.
+    pub roots: Option<Vec<CertificateDer<'static>>>,
+    /// How names are proven.
+    pub challenge: ChallengeKind,
+    /// What certificates' keys are.
+    pub key_type: KeyType,
+    /// The directory of this issuer's files.
+    pub state: PathBuf,
+    /// The names of each service's certificate.
+    pub certificates: BTreeMap<ServiceName, Vec<String>>,
+}
+
+/// An account elsewhere, as the server's operator gave it out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ExternalAccount {
+    /// Its name.
+    pub key_id: String,
+    /// Its key, as bytes.
+    pub key: Vec<u8>,
+}
+
+/// Keys are never shown.
+impl fmt::Debug for ExternalAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExternalAccount").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+/// How a name is proven to be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChallengeKind {
+    /// By a file of plain HTTP at port 80 (RFC 8555 §8.3).
+    Http01,
+    /// By a certificate at port 443 (RFC 8737).
+    TlsAlpn01,
+}
+
+/// What a certificate's key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// ECDSA, P-256.
+    P256,
+    /// ECDSA, P-384.
+    P384,
+    /// RSA, 2048 bits.
+    Rsa2048,
+    /// RSA, 4096 bits.
+    Rsa4096,
+}
+
+/// A certificate that is there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// When it is valid, and for whom.
+    pub held: Held,
+    /// The certificate itself.
+    pub certificate: CertificateDer<'static>,
+}
+
+/// An issuer with the certificates that are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// What is wanted.
+    pub config: IssuerConfig,
+    /// What is there.
+    pub stored: BTreeMap<ServiceName, Stored>,
+}
+
+/// What the rest of the process has to do, or may want to know.
+#[derive(Debug)]
+pub enum AcmeEvent {
+    /// These challenges of the issuer, and no others, are to be answered from now on.
+    Challenges {
+        /// Whose.
+        issuer: IssuerName,
+        /// What to answer; empty: nothing any more.
+        answers: Vec<Answer>,
+        /// To be told once they are: the server looks right after that.
+        answered: oneshot::Sender<()>,
+    },
+    /// A certificate has come, and is in its file.
+    Obtained {
+        /// Who has ordered it.
+        issuer: IssuerName,
+        /// For whom.
+        service: ServiceName,
+        /// Certificates, the own one first, and the private key, as in the file.
+        pem: String,
+        /// Why it could not be written to its file: it will be gone with the process.
+        unsaved: Option<String>,
+    },
+    /// An order has come to nothing. What is there stays.
+    Failed {
+        /// Who has ordered.
+        issuer: IssuerName,
+        /// For whom.
+        service: ServiceName,
+        /// Why, with the remedy.
+        error: String,
+        /// When the next one follows.
+        retry_at: SystemTime,
+        /// How many have failed one after the other.
+        failures: u32,
+    },
+    /// When the next order is due; `None`: now.
+    Planned {
+        /// Whose.
+        service: ServiceName,
+        /// When.
+        at: Option<SystemTime>,
+    },
+}
+
+/// What is answered to a challenge.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A file's content (RFC 8555 §8.3).
+    Http01 {
+        /// The last segment of its path.
+        token: String,
+        /// What is in it.
+        key_authorization: String,
+    },
+    /// A certificate for clients that speak nothing but `acme-tls/1` (RFC 8737 §3).
+    TlsAlpn01 {
+        /// The name they ask for, in lower case.
+        name: String,
+        /// The certificate.
+        certificate: CertificateDer<'static>,
+        /// Its key.
+        key: PrivateKeyDer<'static>,
+    },
+}
+
+/// A certificate that an operator wants now.
+#[derive(Debug, Clone)]
+struct Wish {
+    service: ServiceName,
+    at: SystemTime,
+}
+
+/// What runs; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Acme {
+    wanted: watch::Sender<Arc<Vec<Issuer>>>,
+    wishes: mpsc::Sender<Wish>,
+    heard: Option<mpsc::Receiver<Wish>>,
+    events: mpsc::Sender<AcmeEvent>,
+    /// What the thread begins with.
+    on_start: fn(),
+}
+
+impl Acme {
+    /// Nothing yet. `on_start` is run by the thread when there is one.
+    pub fn new(on_start: fn()) -> (Self, mpsc::Receiver<AcmeEvent>) {
+        let (events, received) = mpsc::channel(EVENTS);
+        let (wishes, heard) = mpsc::channel(WISHES);
+        (Self { wanted: watch::Sender::default(), wishes, heard: Some(heard), events, on_start }, received)
+    }
+
+    /// From now on these issuers are asked. One that is as before is not disturbed.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn set(&mut self, issuers: Vec<Issuer>) -> io::Result<()> {
+        if !issuers.is_empty()
+            && let Some(wishes) = self.heard.take()
+        {
+            let (wanted, events, on_start) = (self.wanted.subscribe(), self.events.clone(), self.on_start);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            thread::Builder::new().name("acme".to_owned()).spawn(move || {
+                on_start();
+                runtime.block_on(supervise(wanted, wishes, events));
+                // A look-up of a name that hangs keeps nobody waiting.
+                runtime.shutdown_background();
+            })?;
+        }
+        self.wanted.send_replace(Arc::new(issuers));
+        Ok(())
+    }
+
+    /// Orders the certificate of a service now, though none may be due; false when too many such wishes wait already. One that
+    /// is being ordered is not ordered once more.
+    pub fn renew(&self, service: &ServiceName) -> bool {
+        self.wishes.try_send(Wish { service: service.clone(), at: SystemTime::now() }).is_ok()
+    }
+}
+
+/// An issuer's task.
+struct Running {
+    issuer: Issuer,
+    wishes: mpsc::Sender<Wish>,
+    task: JoinHandle<()>,
+}
+
+/// Keeps a task for each issuer, until nobody wants any more.
+async fn supervise(
+    mut wanted: watch::Receiver<Arc<Vec<Issuer>>>,
+    mut wishes: mpsc::Receiver<Wish>,
+    events: mpsc::Sender<AcmeEvent>,
+) {
+    let mut running: Vec<Running> = Vec::new();
+    loop {
+        let issuers = wanted.borrow_and_update().clone();
+        let (stay, leave) = running.into_iter().partition(|one| issuers.contains(&one.issuer));
+        running = stay;
+        for one in leave {
+            one.end(&events).await;
+        }
+        for issuer in issuers.iter() {
+            if running.iter().all(|one| one.issuer != *issuer) {
+                running.push(Running::begin(issuer.clone(), &events));
+            }
+        }
+        loop {
+            tokio::select! {
+                changed = wanted.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                Some(wish) = wishes.recv() => {
+                    for one in running.iter().filter(|one| one.issuer.config.certificates.contains_key(&wish.service)) {
+                        one.wishes.try_send(wish.clone()).ok(); // others wait already
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Running {
+    fn begin(issuer: Issuer, events: &mpsc::Sender<AcmeEvent>) -> Self {
+        let (wishes, heard) = mpsc::channel(WISHES);
+        let task = issuer::run(issuer.clone(), events.clone(), heard, seed(&issuer.config));
+        Self { issuer, wishes, task: tokio::spawn(task) }
+    }
+
+    async fn end(self, events: &mpsc::Sender<AcmeEvent>) {
+        self.task.abort();
+        // An error is the abort, or a panic, which has been told.
+        self.task.await.ok();
+        challenge::offer(events, &self.issuer.config.name, Vec::new()).await;
+    }
+}
+
+/// Jitter need not be secret, only different from PoP to PoP, from issuer to issuer and from start to start.
+fn seed(issuer: &IssuerConfig) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos(), std::process::id(), issuer.name.as_str()).hash(&mut hasher);
+    hasher.finish()
+}

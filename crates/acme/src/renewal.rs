@@ -1,0 +1,226 @@
+//! The decisions for one certificate.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+/// After the first failure. Two minutes, doubled each time, are five attempts in the first hour: as many failed validations as
+/// a public authority takes of one name in that time.
+pub const BACKOFF_LEAST: Duration = Duration::from_mins(2);
+/// After many.
+pub const BACKOFF_MOST: Duration = Duration::from_hours(6);
+/// The longest that a server's `Retry-After` is heeded: rate limits reach back a week.
+const RETRY_AFTER_MOST: Duration = Duration::from_hours(7 * 24);
+/// How often renewal information is asked for, whatever the server says (RFC 9773 §4.3).
+const ASK_LEAST: Duration = Duration::from_mins(1);
+const ASK_MOST: Duration = Duration::from_hours(24);
+/// And where it says nothing of use.
+const ASK_DEFAULT: Duration = Duration::from_hours(6);
+/// Of its lifetime a certificate is renewed earlier by up to this part, so that not everyone comes at once.
+const JITTER: f64 = 1.0 / 30.0;
+/// A certificate that has just come is not ordered again sooner than after a third of its lifetime or this, whichever is less:
+/// with a clock that is wrong, or a server that is, each one would seem to be due as it comes.
+const RENEWAL_LEAST: Duration = Duration::from_hours(24);
+/// Whatever the server suggests, this part of the lifetime is left for attempts.
+const RESERVE: u32 = 12;
+
+/// A certificate that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// From when it is valid.
+    pub not_before: SystemTime,
+    /// Until when.
+    pub not_after: SystemTime,
+    /// Its DNS names, in lower case.
+    pub names: BTreeSet<String>,
+}
+
+/// When the server would like to see a certificate renewed (RFC 9773 §4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Not before.
+    pub start: SystemTime,
+    /// Not after; later than the start.
+    pub end: SystemTime,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The order brought this certificate.
+    Obtained(Held),
+    /// The order failed.
+    Failed {
+        /// How long the server does not want to see another one.
+        retry_after: Option<Duration>,
+    },
+    /// An operator wants a new certificate now, whatever is there and whatever the server said.
+    Wanted,
+    /// The renewal information that was asked for.
+    Suggested {
+        /// When to renew; `None` when the answer was of no use, or none came.
+        window: Option<Window>,
+        /// When the server wants to be asked again.
+        ask_after: Option<Duration>,
+    },
+    /// The server has no renewal information.
+    NoSuggestions,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Order; [`Input::Obtained`] or [`Input::Failed`] has to follow.
+    Order,
+    /// Ask for renewal information about the certificate that is held; [`Input::Suggested`] or [`Input::NoSuggestions`] has to
+    /// follow.
+    AskRenewalInfo,
+}
+
+/// When one certificate is ordered, renewed and tried again.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    names: BTreeSet<String>,
+    held: Option<Held>,
+    seed: u64,
+    failures: u32,
+    /// When to order next; `None` while an order is under way.
+    order_at: Option<SystemTime>,
+    /// Not before.
+    earliest: SystemTime,
+    /// When to ask for renewal information; `None` while that is under way, and when there is nothing to ask.
+    ask_at: Option<SystemTime>,
+}
+
+impl Renewal {
+    /// For a certificate of these names, of which one may be there. `seed` differs from certificate to certificate and from host to
+    /// host.
+    pub fn new(
+        now: SystemTime,
+        names: impl IntoIterator<Item = String>,
+        held: Option<Held>,
+        seed: u64,
+    ) -> Self {
+        let names: BTreeSet<_> = names.into_iter().collect();
+        let order_at = Some(now);
+        let mut renewal =
+            Self { names, held: None, seed, failures: 0, order_at, earliest: now, ask_at: None };
+        if let Some(held) = held.filter(|held| held.names == renewal.names) {
+            renewal.hold(now, held);
+        }
+        renewal
+    }
+
+    /// Takes in what has happened.
+    pub fn handle(&mut self, now: SystemTime, input: Input) {
+        match input {
+            Input::Obtained(held) => {
+                self.failures = 0;
+                self.seed = mixed(self.seed);
+                self.earliest = now + (held.lifetime() / 3).min(RENEWAL_LEAST);
+                self.hold(now, held);
+            }
+            Input::Failed { retry_after } => {
+                self.failures = self.failures.saturating_add(1);
+                self.seed = mixed(self.seed);
+                let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MOST);
+                self.order_at = Some(now + self.backoff().max(asked));
+            }
+            // One that is under way is what is wanted.
+            Input::Wanted => self.order_at = self.order_at.map(|_| now),
+            Input::Suggested { window, ask_after } => {
+                let after = ask_after.unwrap_or(ASK_DEFAULT).clamp(ASK_LEAST, ASK_MOST);
+                self.ask_at = self.held.is_some().then(|| now + after);
+                let window = window.filter(|window| window.start < window.end);
+                // While orders fail the pauses are those between failures.
+                if let (Some(held), Some(window), 0, Some(_)) =
+                    (&self.held, window, self.failures, self.order_at)
+                {
+                    self.order_at = Some(self.within(held, window));
+                }
+            }
+            Input::NoSuggestions => self.ask_at = None,
+        }
+    }
+
+    /// What is to be done now.
+    pub fn poll_output(&mut self, now: SystemTime) -> Option<Output> {
+        if self.order_at.is_some_and(|at| at <= now) {
+            self.order_at = None;
+            return Some(Output::Order);
+        }
+        // Not while an order is under way: it may be for another certificate afterwards.
+        if self.order_at.is_some() && self.ask_at.is_some_and(|at| at <= now) {
+            self.ask_at = None;
+            return Some(Output::AskRenewalInfo);
+        }
+        None
+    }
+
+    /// When there may be something to do.
+    pub fn poll_timeout(&self) -> Option<SystemTime> {
+        let order_at = self.order_at?;
+        Some(self.ask_at.map_or(order_at, |ask_at| ask_at.min(order_at)))
+    }
+
+    /// When the next order is due; `None` while one is under way.
+    pub fn order_at(&self) -> Option<SystemTime> {
+        self.order_at
+    }
+
+    /// How many orders have failed since one went well.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    fn hold(&mut self, now: SystemTime, held: Held) {
+        self.order_at = Some(self.by_lifetime(&held));
+        self.ask_at = Some(now);
+        self.held = Some(held);
+    }
+
+    /// At two thirds of the lifetime, a little earlier by chance.
+    fn by_lifetime(&self, held: &Held) -> SystemTime {
+        let lifetime = held.lifetime();
+        let due = held.not_before + lifetime * 2 / 3 - lifetime.mul_f64(JITTER * self.chance());
+        due.max(self.earliest)
+    }
+
+    /// A moment of the window by chance, the same as long as the window is (RFC 9773 §4.2).
+    fn within(&self, held: &Held, window: Window) -> SystemTime {
+        let length = window.end.duration_since(window.start).unwrap_or_default();
+        let latest = held.not_after - held.lifetime() / RESERVE;
+        (window.start + length.mul_f64(self.chance())).min(latest).max(self.earliest)
+    }
+
+    fn backoff(&self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let pause = BACKOFF_LEAST.saturating_mul(1 << doublings).min(BACKOFF_MOST);
+        // Later than that by up to a quarter, not earlier: the pauses keep within rate limits.
+        pause + pause.mul_f64(self.chance() / 4.0)
+    }
+
+    /// From 0 to 1, the same until something has come of an order.
+    fn chance(&self) -> f64 {
+        // The 53 bits that a fraction holds.
+        (mixed(self.seed) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+impl Held {
+    fn lifetime(&self) -> Duration {
+        self.not_after.duration_since(self.not_before).unwrap_or_default()
+    }
+}
+
+/// SplitMix64.
+fn mixed(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests;
