@@ -95,6 +95,12 @@ impl Hop {
         self
     }
 
+    /// The field that offers HTTP/3, with its line end; nothing where it is not offered. For answers of our own: what
+    /// [`write_response`] writes has it.
+    pub fn alt_svc(&self) -> &[u8] {
+        &self.alt_svc
+    }
+
     /// For responses of an upstream that speaks another version than HTTP/1.1, as `Via` writes it.
     #[must_use]
     pub fn answered_in(mut self, version: &str) -> Self {

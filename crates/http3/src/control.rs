@@ -20,6 +20,8 @@ const RESERVED_SETTINGS: [u64; 4] = [2, 3, 4, 5];
 
 /// `SETTINGS_MAX_FIELD_SECTION_SIZE`.
 const MAX_FIELD_SECTION_SIZE: u64 = 6;
+/// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 9220 §5).
+const ENABLE_CONNECT_PROTOCOL: u64 = 8;
 
 /// What a stream of one direction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,11 +51,22 @@ impl StreamKind {
     }
 }
 
-/// The beginning of our own control stream, up to our settings.
+/// The beginning of our own control stream as a client, up to our settings.
 pub fn control_stream() -> Vec<u8> {
+    stream(&[(MAX_FIELD_SECTION_SIZE, MAX_SECTION as u64)])
+}
+
+/// The same as a server, which takes WebSockets.
+pub fn server_control_stream() -> Vec<u8> {
+    stream(&[(MAX_FIELD_SECTION_SIZE, MAX_SECTION as u64), (ENABLE_CONNECT_PROTOCOL, 1)])
+}
+
+fn stream(pairs: &[(u64, u64)]) -> Vec<u8> {
     let mut settings = Vec::new();
-    put_varint(&mut settings, MAX_FIELD_SECTION_SIZE);
-    put_varint(&mut settings, MAX_SECTION as u64);
+    for (id, value) in pairs {
+        put_varint(&mut settings, *id);
+        put_varint(&mut settings, *value);
+    }
     let mut out = vec![0];
     put_varint(&mut out, kind::SETTINGS);
     put_varint(&mut out, settings.len() as u64);

@@ -25,11 +25,11 @@ mod write_request;
 
 pub use crate::{
     code::Code,
-    control::{Control, GOAWAY_MAX, StreamKind, control_stream, goaway},
+    control::{Control, GOAWAY_MAX, StreamKind, control_stream, goaway, server_control_stream},
     frames::{Event, Frames, data_header},
     qpack::{DecoderStream, EncoderStream},
     request::{Content, RequestText, trailer_text},
-    response::{response_text, write_response, write_trailers},
+    response::{response_text, write_connected, write_response, write_trailers},
     varint::{put_varint, take_varint},
     write_request::write_request,
 };

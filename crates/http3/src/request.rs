@@ -34,6 +34,8 @@ enum MethodKind {
     Bare,
     /// It has content by its nature (RFC 9110 §8.6).
     Full,
+    /// What follows is no content.
+    WebSocket,
     Other,
 }
 
@@ -41,6 +43,7 @@ enum MethodKind {
 #[derive(Default)]
 struct Pending {
     method: Option<Vec<u8>>,
+    protocol: Option<Vec<u8>>,
     scheme: Option<Vec<u8>>,
     authority: Option<Vec<u8>>,
     path: Option<Vec<u8>>,
@@ -85,6 +88,19 @@ impl RequestText {
         self.content_length.is_none() && matches!(self.method, MethodKind::Head | MethodKind::Bare)
     }
 
+    /// Whether it asks for a WebSocket, by extended CONNECT (RFC 9220). Its head is a GET, and [`Self::end_websocket`] ends it.
+    pub fn is_websocket(&self) -> bool {
+        self.method == MethodKind::WebSocket
+    }
+
+    /// Ends the head of a request for a WebSocket as HTTP/1.1 has it (RFC 6455 §4.1), with `key` as its nonce.
+    pub fn end_websocket(&self, out: &mut Vec<u8>, key: &str) {
+        line(out, b"Upgrade", b"websocket");
+        line(out, b"Connection", b"Upgrade");
+        line(out, b"Sec-WebSocket-Key", key.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+
     /// Ends the head.
     pub fn end(&self, out: &mut Vec<u8>, content: Content) {
         if self.content_length.is_none() {
@@ -103,6 +119,7 @@ impl Pending {
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         let place = match name {
             b"method" => &mut self.method,
+            b"protocol" => &mut self.protocol,
             b"scheme" => &mut self.scheme,
             b"authority" => &mut self.authority,
             b"path" => &mut self.path,
@@ -125,6 +142,8 @@ impl Pending {
         }
         match name {
             b"host" => return self.host(out, value),
+            // The hop to the backend has a nonce of its own.
+            b"sec-websocket-key" if self.asks_websocket() => return Ok(()),
             b"cookie" => {
                 // RFC 9114 §4.2.1: a cookie that was split to compress better is one field again.
                 if !self.cookies.is_empty() {
@@ -166,9 +185,15 @@ impl Pending {
             return Ok(());
         }
         let method = self.method.as_deref().ok_or(Fault::PseudoField)?;
-        if method == b"CONNECT" {
+        let is_websocket = self.asks_websocket();
+        if method == b"CONNECT" && !is_websocket {
             return Err(Fault::Connect);
         }
+        // RFC 8441 §4.
+        if self.protocol.is_some() && !is_websocket {
+            return Err(Fault::PseudoField);
+        }
+        let method = if is_websocket { b"GET" } else { method };
         let (Some(scheme), Some(path)) = (&self.scheme, &self.path) else { return Err(Fault::PseudoField) };
         let is_known_scheme = [&b"https"[..], b"http"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
         if method.is_empty() || !method.iter().all(|octet| is_token(*octet)) || !is_known_scheme {
@@ -190,6 +215,11 @@ impl Pending {
         Ok(())
     }
 
+    /// Extended CONNECT for a WebSocket (RFC 9220).
+    fn asks_websocket(&self) -> bool {
+        self.method.as_deref() == Some(b"CONNECT") && self.protocol.as_deref() == Some(b"websocket")
+    }
+
     fn finish(self, out: &mut Vec<u8>) -> Result<RequestText, Wrong> {
         if self.authority.is_none() && !self.has_host {
             return Err(Fault::MissingHost.into());
@@ -198,6 +228,8 @@ impl Pending {
             line(out, b"Cookie", &self.cookies);
         }
         let method = match self.method.as_deref() {
+            Some(b"CONNECT") if self.content_length.is_some() => return Err(Fault::Connect.into()),
+            Some(b"CONNECT") => MethodKind::WebSocket,
             Some(b"HEAD") => MethodKind::Head,
             Some(b"GET" | b"OPTIONS" | b"DELETE" | b"TRACE") => MethodKind::Bare,
             Some(b"POST" | b"PUT" | b"PATCH") => MethodKind::Full,

@@ -83,15 +83,26 @@ pub fn write_response(out: &mut Vec<u8>, text: &[u8]) -> bool {
     true
 }
 
+/// Appends the HEADERS frame of the response that says of a WebSocket what `text`, a 101 of HTTP/1.1, says (RFC 9220 §3).
+pub fn write_connected(out: &mut Vec<u8>, text: &[u8]) {
+    headers(out, |out| {
+        put_field(out, b":status", b"200");
+        let kept = field_lines(text).filter(|(name, _)| !name.eq_ignore_ascii_case(b"sec-websocket-accept"));
+        put_fields(out, kept);
+    });
+}
+
 /// Appends the HEADERS frame of a trailer section that is well-formed.
 pub fn write_trailers(out: &mut Vec<u8>, section: &[u8]) {
     headers(out, |out| put_lines(out, section));
 }
 
 fn put_lines(out: &mut Vec<u8>, section: &[u8]) {
-    for (name, value) in
-        field_lines(section).filter(|(name, _)| !is_of_connection(&name.to_ascii_lowercase()))
-    {
+    put_fields(out, field_lines(section));
+}
+
+fn put_fields<'a>(out: &mut Vec<u8>, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+    for (name, value) in fields.filter(|(name, _)| !is_of_connection(&name.to_ascii_lowercase())) {
         put_field(out, name, value);
     }
 }

@@ -107,6 +107,44 @@ fn malformed_requests_are_refused_each_for_its_reason() {
 }
 
 #[test]
+fn extended_connect_for_a_websocket_is_the_request_that_http1_has_for_it() {
+    const ASK: [(&str, &str); 6] = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "a.example"),
+        (":path", "/chat?q"),
+        ("sec-websocket-version", "13"),
+    ];
+    let mut out = Vec::new();
+    let asked = [&ASK[..], &[("sec-websocket-key", "of the client")]].concat();
+    let head = RequestText::read(&mut out, &section(&asked)).unwrap();
+    assert!(head.is_websocket());
+    head.end_websocket(&mut out, "dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(
+        String::from_utf8(out.clone()).unwrap(),
+        "GET /chat?q HTTP/1.1\r\nHost: a.example\r\nsec-websocket-version: 13\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let mut parsed = RequestHead::default();
+    assert_eq!(parsed.parse_within(&out, MAX_TEXT), Ok(Some(out.len())));
+    assert!(parsed.is_websocket());
+    let without = |name: &str| ASK.into_iter().filter(|(field, _)| *field != name).collect::<Vec<_>>();
+    let other = [&[(":method", "CONNECT"), (":protocol", "connect-udp")], &ASK[2..]].concat();
+    for (fields, fault) in [
+        (without(":path"), Fault::PseudoField),
+        (without(":scheme"), Fault::PseudoField),
+        (without(":authority"), Fault::MissingHost),
+        (without(":protocol"), Fault::Connect),
+        (other, Fault::Connect),
+        ([&ASK[..], &[("content-length", "5")]].concat(), Fault::Connect),
+        ([&[(":method", "GET")], &ASK[1..]].concat(), Fault::PseudoField),
+    ] {
+        assert_eq!(text(&fields, Content::None), Err(Wrong::Message(fault)), "{fields:?}");
+    }
+}
+
+#[test]
 fn malformed_fields_are_refused_each_for_its_reason() {
     let cases = [
         (("X", "y"), Fault::FieldLine),

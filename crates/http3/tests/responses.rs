@@ -1,7 +1,9 @@
 //! What heads of HTTP/1.1 become, and what becomes them.
 
 use proxima_http1::Fault;
-use proxima_http3::{Code, Wrong, data_header, response_text, write_request, write_response, write_trailers};
+use proxima_http3::{
+    Code, Wrong, data_header, response_text, write_connected, write_request, write_response, write_trailers,
+};
 
 #[test]
 fn a_response_is_a_headers_frame() {
@@ -27,6 +29,15 @@ fn what_lets_someone_in_is_never_indexed() {
     assert!(write_response(&mut out, b"HTTP/1.1 204 No Content\r\nSet-Cookie: a=b\r\n\r\n"));
     // 14 is `set-cookie`; with the N bit and the T bit.
     assert_eq!(out[5..], [0, 0, 0xff, 0x01, 0x40 + 0x20 + 0x10 + 14, 3, b'a', b'=', b'b']);
+}
+
+#[test]
+fn an_agreement_to_a_websocket_is_a_200_without_what_http1_has_for_it() {
+    let mut out = Vec::new();
+    let text = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX: on\r\n\r\n";
+    write_connected(&mut out, text);
+    assert_eq!(out, [1, 0x80, 0, 0, 8, 0, 0, 0xc0 + 25, 0x21, b'x', 2, b'o', b'n']);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use proxima_http3::{
     Code, Control, DecoderStream, EncoderStream, Event, Frames, GOAWAY_MAX, StreamKind, Wrong,
-    control_stream, goaway,
+    control_stream, goaway, server_control_stream,
 };
 
 fn control(octets: &[u8], size: usize) -> Result<(), Wrong> {
@@ -14,8 +14,9 @@ fn control(octets: &[u8], size: usize) -> Result<(), Wrong> {
 
 #[test]
 fn our_own_settings_are_the_limit_of_a_head() {
-    // Type 0; SETTINGS of six octets: 6 (MAX_FIELD_SECTION_SIZE) is 65536.
+    // Type 0; SETTINGS of five octets: 6 (MAX_FIELD_SECTION_SIZE) is 65536; of a server also 8 (ENABLE_CONNECT_PROTOCOL).
     assert_eq!(control_stream(), [0, 4, 5, 6, 0x80, 1, 0, 0]);
+    assert_eq!(server_control_stream(), [0, 4, 7, 6, 0x80, 1, 0, 0, 8, 1]);
     assert_eq!(goaway(4), [7, 1, 4]);
 }
 

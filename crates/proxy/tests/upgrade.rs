@@ -175,19 +175,6 @@ fn connect(path: &str, protocol: &'static str) -> http::Request<()> {
     request.extension(h2::ext::Protocol::from_static(protocol)).body(()).unwrap()
 }
 
-/// Agrees to what is asked for, as RFC 6455 §4.2.2 has it.
-fn agreement(head: &str) -> String {
-    use sha1::Digest;
-
-    let mut sum = sha1::Sha1::new();
-    sum.update(field(head, "sec-websocket-key").unwrap());
-    sum.update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    let accept = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, sum.finalize());
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-}
-
 #[tokio::test]
 async fn extended_connect_is_a_websocket_to_the_backend_and_passes_both_ways() {
     let (heads, mut seen) = mpsc::unbounded_channel();
@@ -197,7 +184,7 @@ async fn extended_connect_is_a_websocket_to_the_backend_and_passes_both_ways() {
             let head = peer.head().await.unwrap();
             // What the client sends must not come before the agreement.
             assert!(peer.buffer.is_empty());
-            peer.write(&format!("{}at once;", agreement(&head))).await;
+            peer.write(&format!("{}at once;", common::agreement(&head))).await;
             heads.send(head).unwrap();
             while matches!(peer.fill().await, Ok(1..)) {
                 let bytes = std::mem::take(&mut peer.buffer);

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use proxima_http1::Fault;
+use proxima_http1::{Fault, Hop};
 
 use crate::stats::Reason;
 
@@ -73,8 +73,8 @@ impl Answer {
         Self { status, error: Some(error), details: details.into() }
     }
 
-    /// Returns how much of it is the head.
-    pub(super) fn write(&self, out: &mut Vec<u8>, pop: &str, keep: bool, to_head: bool) -> usize {
+    /// Returns how much of it is the head. `hop` is what is said of this one, `pop` its name there.
+    pub(super) fn write(&self, out: &mut Vec<u8>, hop: &Hop, pop: &str, keep: bool, to_head: bool) -> usize {
         use std::io::Write;
 
         let Self { status, error, details } = self;
@@ -96,7 +96,9 @@ impl Answer {
             let quoted = details.replace(['"', '\\', '\r', '\n'], "'");
             write!(out, "Proxy-Status: {pop}; error={error}; details=\"{quoted}\"\r\n").expect(VEC);
         }
-        write!(out, "{retry}{close}Via: 1.1 {pop}\r\n\r\n").expect(VEC);
+        write!(out, "{retry}{close}Via: 1.1 {pop}\r\n").expect(VEC);
+        out.extend_from_slice(hop.alt_svc());
+        out.extend_from_slice(b"\r\n");
         let head = out.len();
         if !to_head {
             out.extend_from_slice(details.as_bytes());
@@ -121,5 +123,27 @@ fn reason_phrase(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_answers_offer_http3_where_it_is_spoken() {
+        let text = |hop: &Hop| {
+            let mut out = Vec::new();
+            Answer::unrouted().write(&mut out, hop, "fra1", true, false);
+            String::from_utf8(out).unwrap()
+        };
+        let hop = Hop::new("fra1", [192, 0, 2, 1].into(), "https");
+        let plain = text(&hop);
+        assert!(plain.starts_with("HTTP/1.1 404 ") && !plain.contains("Alt-Svc"), "{plain}");
+        let offering = text(&hop.with_http3_at(8443));
+        assert!(
+            offering.contains("\r\nVia: 1.1 fra1\r\nAlt-Svc: h3=\":8443\"; ma=86400\r\n\r\n"),
+            "{offering}"
+        );
     }
 }

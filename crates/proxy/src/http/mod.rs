@@ -374,7 +374,8 @@ impl Connection {
         scratch.access.status(answer.status);
         let keep = keep && !self.has_to_end();
         scratch.response.clear();
-        let length = answer.write(&mut scratch.response, self.worker.config.pop.as_str(), keep, to_head);
+        let length =
+            answer.write(&mut scratch.response, &self.hop, self.worker.config.pop.as_str(), keep, to_head);
         self.timer.arm_after(LINGER);
         let mut written = 0;
         let sent = poll_fn(|cx| {

@@ -510,3 +510,16 @@ pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .find(|(key, _)| key.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.trim())
 }
+
+/// Agrees to what is asked for, as RFC 6455 §4.2.2 has it.
+pub fn agreement(head: &str) -> String {
+    use sha1::Digest;
+
+    let mut sum = sha1::Sha1::new();
+    sum.update(field(head, "sec-websocket-key").unwrap());
+    sum.update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accept = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, sum.finalize());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}

@@ -44,9 +44,9 @@ async fn a_drain_lets_requests_end_and_serves_those_on_their_way() {
     let clients = async {
         // The first GOAWAY: another will follow. A request that crossed it is served.
         let mut control = raw.connection.accept_uni().await.unwrap();
-        let mut octets = vec![0; 8 + 10];
+        let mut octets = vec![0; 10 + 10];
         control.read_exact(&mut octets).await.unwrap();
-        assert_eq!(octets[8..], [7, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc]);
+        assert_eq!(octets[10..], [7, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc]);
         let (mut send, mut receive) = raw.connection.open_bi().await.unwrap();
         send.write_all(&headers(&GET)).await.unwrap();
         send.finish().unwrap();

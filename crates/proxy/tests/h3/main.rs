@@ -14,3 +14,4 @@ mod lifecycle;
 mod programs;
 mod refused;
 mod support;
+mod websockets;

@@ -131,7 +131,7 @@ impl Stream {
         self.link.counters.response(answer.status);
         scratch.access.status(answer.status);
         let mut text = Vec::new();
-        answer.write(&mut text, self.link.worker.config.pop.as_str(), true, to_head);
+        answer.write(&mut text, &self.link.hop, self.link.worker.config.pop.as_str(), true, to_head);
         let method = if to_head { Method::Head } else { Method::Get };
         let parsed = scratch.response_head.parse(&text, method);
         let Ok(Some(length)) = parsed else { return self.reset(Reason::INTERNAL_ERROR) };

@@ -25,7 +25,7 @@ use std::{
 };
 
 use proxima_http1::Hop;
-use proxima_http3::{Code, GOAWAY_MAX, control_stream, goaway};
+use proxima_http3::{Code, GOAWAY_MAX, goaway, server_control_stream};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 
@@ -184,7 +184,7 @@ struct Driver {
 
 impl Driver {
     fn new(link: Rc<Link>, timer: Timer, control: SendStream) -> Self {
-        let (state, unsent) = (State::Busy, control_stream());
+        let (state, unsent) = (State::Busy, server_control_stream());
         let mut driver =
             Self { link, timer, control, unsent, state, rest_until: Deadline::NEVER, next_stream: 0 };
         driver.enter(State::Resting);

@@ -7,8 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use proxima_http1::{ConnectionOption, Fault, Hop, Method, ResponseHead, write_request, write_response};
-use proxima_http3::{Code, Content, Event, MAX_TEXT, RequestText, Wrong};
+use proxima_http1::{
+    ConnectionOption, Fault, Hop, Method, ResponseHead, field_lines, write_request, write_response,
+};
+use proxima_http3::{Code, Content, Event, MAX_TEXT, RequestText, Wrong, write_connected};
 use quinn::{RecvStream, SendStream};
 
 use super::{
@@ -16,11 +18,13 @@ use super::{
     message::{Broken, Next, Receiving, Sending},
 };
 use crate::{
+    UpstreamProtocol,
     access::Tls,
     http::{
         Answer, LINGER, Scratch,
         attempts::{self, Refusal, Stop, Verdict, conclude},
         relay::{Client, Piece, Relay},
+        websocket::Handshake,
     },
     stats::{Reason, Slow},
     timer::Timer,
@@ -32,7 +36,8 @@ pub(super) async fn serve(link: Rc<Link>, send: SendStream, receive: RecvStream)
     let worker = link.worker.clone();
     let counters = link.counters.clone();
     let body = Receiving::request(receive, counters.clone());
-    let mut stream = Stream { link, timer, body, send: Sending::response(send, counters), hop: None };
+    let send = Sending::response(send, counters);
+    let mut stream = Stream { link, timer, body, send, hop: None, websocket: None };
     let mut scratch = worker.scratch.take().unwrap_or_else(Scratch::new);
     stream.exchange(&mut scratch).await;
     scratch.give_back(&worker);
@@ -46,6 +51,8 @@ struct Stream {
     send: Sending,
     /// What is said of this hop in responses, where that is not what is said in those of HTTP/1.1 backends.
     hop: Option<Hop>,
+    /// What is asked for is a WebSocket (RFC 9220).
+    websocket: Option<Handshake>,
 }
 
 /// What the head of a request leaves to do.
@@ -92,6 +99,9 @@ impl Stream {
             Err(Wrong::Message(fault)) => return Begun::Refused(fault),
             Err(wrong) => return Begun::Broken(wrong.into()),
         };
+        if head.is_websocket() {
+            return self.begin_websocket(scratch, &head);
+        }
         let content = match self.content(&head).await {
             Ok(content) => content,
             Err(begun) => return begun,
@@ -110,6 +120,19 @@ impl Stream {
                 Begun::Request { to_head: head.is_head() }
             }
             Ok(_) => Begun::Refused(Fault::FieldLine),
+            Err(fault) => Begun::Refused(fault),
+        }
+    }
+
+    /// Ends the head of a request for a WebSocket, and parses it.
+    fn begin_websocket(&mut self, scratch: &mut Scratch, head: &RequestText) -> Begun {
+        let handshake = self.websocket.insert(Handshake::new());
+        head.end_websocket(&mut scratch.response, handshake.key());
+        match scratch.request_head.parse_within(&scratch.response, MAX_TEXT) {
+            Ok(Some(length)) if length == scratch.response.len() && scratch.request_head.is_websocket() => {
+                Begun::Request { to_head: false }
+            }
+            Ok(_) => Begun::Refused(Fault::Connect),
             Err(fault) => Begun::Refused(fault),
         }
     }
@@ -162,6 +185,9 @@ impl Stream {
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
         };
+        if self.websocket.is_some() && upstream.protocol != UpstreamProtocol::Http1 {
+            return self.refuse(scratch, Fault::Connect, to_head).await;
+        }
         scratch.request.clear();
         write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
         scratch.response.clear();
@@ -206,7 +232,7 @@ impl Stream {
         self.link.counters.response(answer.status);
         scratch.access.status(answer.status);
         let mut text = Vec::new();
-        answer.write(&mut text, self.link.worker.config.pop.as_str(), true, to_head);
+        answer.write(&mut text, &self.link.hop, self.link.worker.config.pop.as_str(), true, to_head);
         let method = if to_head { Method::Head } else { Method::Get };
         let Ok(Some(length)) = scratch.response_head.parse(&text, method) else {
             return self.send.reset(Code::InternalError);
@@ -253,7 +279,16 @@ impl Client for Stream {
         let hop = self.hop.as_ref().unwrap_or(&self.link.hop);
         write_response(out, head, text, hop, ConnectionOption::Omit, false);
         let mut frame = Vec::with_capacity(out.len());
-        if !proxima_http3::write_response(&mut frame, out) {
+        if head.switches() {
+            let accept =
+                field_lines(out).find(|(name, _)| name.eq_ignore_ascii_case(b"sec-websocket-accept"));
+            let handshake = self.websocket.as_ref();
+            if !handshake.zip(accept).is_some_and(|(own, (_, accept))| own.is_answered_by(accept)) {
+                self.link.counters.malformed(Fault::Upgrade);
+                return Err(Stop::Upstream(Reason::Malformed));
+            }
+            write_connected(&mut frame, out);
+        } else if !proxima_http3::write_response(&mut frame, out) {
             return Err(Stop::Upstream(Reason::Malformed));
         }
         self.send.head(frame, last);
