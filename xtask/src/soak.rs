@@ -31,7 +31,7 @@ pub(crate) enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Inject faults into a world of three regions under load, with limits of time for a machine that is free.
+    /// Inject faults into a world of four regions under load, with limits of time for a machine that is free.
     ///
     /// All arguments go to `proxima-testnet faults`.
     Faults {
