@@ -233,6 +233,8 @@ async fn a_client_moves_to_another_port_between_and_within_requests() {
     let backend = Backend::echo().await;
     let world = start(Setup { workers: 4, ..Setup::http(&[backend.address]) });
     let mut client = world.client().await;
+    // Nobody moves before the handshake is confirmed (RFC 9000 §9), and what confirms it came before this answer.
+    assert_eq!(client.ask(post("/"), "at home").await.text(), "at home");
     let mut moves = 0;
     while world.world.plane.stats().quic.forwarded == 0 {
         client.move_on();

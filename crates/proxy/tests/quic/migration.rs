@@ -12,6 +12,8 @@ async fn move_about(listen: &'static str) {
     let server = Server::start(&identity, Setup { listen, ..Setup::default() });
     let client = identity.client(server.address);
     let connection = client.connect(server.address, "localhost").unwrap().await.unwrap();
+    // Nobody moves before the handshake is confirmed (RFC 9000 §9).
+    ask(&connection, b"at home").await;
     let has_moved = Cell::new(false);
     let load = async {
         let mut asked = 0;
