@@ -142,8 +142,8 @@ const MUTATIONS: &[Mutation] = &[
         name: "redundant-update",
         about: "what a peer holds already is sent again",
         file: "bgp/session/src/adj_rib_out.rs",
-        from: "if self.sent.get(&prefix) == Some(&attributes) && !self.refresh.contains(&prefix) {",
-        to: "if self.sent.len() == 1 && self.sent.get(&prefix) == Some(&attributes) {",
+        from: "is_some_and(|sent| sent.chosen == attributes)\n                && !self.refresh.contains(&prefix)",
+        to: "is_some_and(|sent| sent.chosen == attributes)\n                && self.sent.len() == 1",
     },
     Mutation {
         name: "end-of-rib",
