@@ -79,7 +79,7 @@ fn bird(host: &NetNs, ends: &Ends, dir: &Path) -> Result<Process> {
         "router id {pop};\n\
          protocol device {{}}\n\
          protocol static site {{ ipv4; route {PREFIX} unreachable; }}\n\
-         protocol bgp router {{\n  \
+         protocol bgp upstream {{\n  \
            local {pop} as {POP_AS};\n  \
            neighbor {router} as {ROUTER_AS};\n  \
            hold time 90;\n  \
