@@ -132,7 +132,8 @@ impl Doubt {
         doubt
     }
 
-    /// Takes another configuration; what is doubted of backends that gate a group stays so.
+    /// Takes another configuration; what is doubted of backends that gate a group stays so. A backend that counts from now on, and
+    /// of which no probe has ended for longer than its group believes, is doubted at once: while nothing hung on it, nobody looked.
     pub(crate) fn reconfigure(&mut self, now: Instant, config: &Config) {
         let mut before = std::mem::take(&mut self.groups);
         let known = before.values().flat_map(|group| &group.watched);
@@ -154,6 +155,14 @@ impl Doubt {
             };
             let watched = behind_scores(config, &group.services).map(watched).collect();
             self.groups.insert(name.clone(), Checked { limit, watched, newest, suspended });
+        }
+        for group in self.groups.values() {
+            let is_old = |backend: &BackendId| {
+                let age = self.checks.ended(backend).map(|ended| now.saturating_duration_since(ended));
+                !known.contains_key(backend) && age.is_some_and(|age| age >= group.limit)
+            };
+            let old: Vec<BackendId> = group.own().filter(|backend| is_old(backend)).cloned().collect();
+            self.doubted.extend(old.into_iter().map(|backend| (backend, now)));
         }
         let watched = self.groups.values().flat_map(|group| &group.watched);
         let watched: BTreeSet<&BackendId> = watched.map(|watched| &watched.backend).collect();
@@ -348,6 +357,22 @@ dead-man = "5s"
         assert!(world.look(9 * SECOND).changed);
         assert_eq!((world.believed("app/eu-1"), world.believed("app/eu-2")), (Health::Unknown, Health::Up));
         world.doubt.decided(&"app/eu-1".parse().unwrap());
+        assert_eq!(world.believed("app/eu-1"), Health::Up);
+    }
+
+    #[test]
+    fn a_group_that_comes_after_a_standstill_does_not_believe_what_is_older_than_it_may_be() {
+        let mut world = World::new();
+        let config = World::config();
+        let nobody = Config { groups: BTreeMap::new(), ..config.clone() };
+        world.doubt.reconfigure(world.begun, &nobody);
+        world.passes("app/eu-1", SECOND);
+        world.passes("app/eu-2", 8 * SECOND);
+        world.doubt.thawed(world.begun + 9 * SECOND, Gap { length: 7 * SECOND, suspended: false });
+        world.doubt.reconfigure(world.begun + 9 * SECOND, &config);
+        assert_eq!((world.believed("app/eu-1"), world.believed("app/eu-2")), (Health::Unknown, Health::Up));
+        world.passes("app/eu-1", 10 * SECOND);
+        world.look(10 * SECOND);
         assert_eq!(world.believed("app/eu-1"), Health::Up);
     }
 

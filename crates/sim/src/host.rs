@@ -402,6 +402,15 @@ impl World {
         if let Some(announcer) = &mut self.pops[pop].announcer {
             announcer.reconfigure(now, config);
         }
+        // As the daemon does: what is older than a group believes it is not believed by one that is new, either.
+        let is_old = |world: &Self, group: usize| {
+            let checked = world.pops[pop].clock.at(world.pops[pop].gating_checked[group]);
+            let is_silent = world.shape.dead_man.is_some_and(|limit| checked + span(limit) <= now);
+            is_silent && world.score_known(pop, group).is_none()
+        };
+        if (0..self.shape.groups.len()).any(|group| is_old(self, group)) {
+            self.start_prober(pop);
+        }
         // A group that is new knows nothing yet.
         for group in 0..self.shape.groups.len() {
             let checked = self.pops[pop].clock.at(self.pops[pop].gating_checked[group]);
