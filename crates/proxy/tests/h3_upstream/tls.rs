@@ -63,7 +63,7 @@ async fn a_certificate_of_ours_is_shown_to_backends_that_ask_for_one() {
 }
 
 #[tokio::test]
-async fn connections_after_the_first_go_on_with_its_session() {
+async fn a_second_client_shares_the_connection_of_the_first() {
     let authority = Authority::new();
     let backend = backend(&authority.issue(&["127.0.0.1"]), None);
     let world = world(&backend, tls(&authority, None, None));
