@@ -62,6 +62,8 @@ const LONGEST: usize = 1500;
 /// The search on one interface. Ends with this.
 #[derive(Debug)]
 pub(crate) struct Discovery {
+    /// Of the router's BGP.
+    port: u16,
     neighbour: watch::Sender<Neighbour>,
     found: watch::Receiver<Neighbour>,
     seen: watch::Receiver<Neighbour>,
@@ -94,7 +96,7 @@ impl Discovery {
         let (teller, conflicts) = mpsc::channel(1);
         let mut task = JoinSet::new();
         task.spawn(search(interface, port, neighbour.clone(), teller));
-        Self { neighbour, seen: found.clone(), found, conflicts, _task: task }
+        Self { port, neighbour, seen: found.clone(), found, conflicts, _task: task }
     }
 
     pub(crate) fn found(&self) -> watch::Receiver<Neighbour> {
@@ -105,19 +107,18 @@ impl Discovery {
         self.found.borrow().at
     }
 
-    /// The session is established with the router at this address: it is the neighbour, until [`Self::unsettle`].
+    /// The session is established with the router at this address: it is the neighbour, until [`Self::unsettle`], also where
+    /// it called before it advertised itself.
     pub(crate) fn settle(&self, with: SocketAddr) {
         self.neighbour.send_if_modified(|neighbour| {
             neighbour.settled = true;
-            match neighbour.at {
-                Some(known) if known.ip() != with.ip() => {
-                    let mut at = with;
-                    at.set_port(known.port());
-                    neighbour.at = Some(at);
-                    true
-                }
-                Some(_) | None => false,
+            let other = neighbour.at.is_none_or(|known| known.ip() != with.ip());
+            if other {
+                let mut at = with;
+                at.set_port(self.port);
+                neighbour.at = Some(at);
             }
+            other
         });
     }
 
@@ -378,6 +379,18 @@ mod tests {
         discovery.settle(SocketAddrV6::new(*router.ip(), 40_000, 0, 2).into());
         assert_eq!(discovery.sighted().await, Sighted::Neighbour);
         assert_eq!(discovery.now(), Some(router.into()), "at the port it listens on");
+    }
+
+    #[tokio::test]
+    async fn a_router_that_calls_before_it_advertises_itself_is_the_neighbour_all_the_same() {
+        let (router, other) = (end("fe80::b"), end("fe80::bad"));
+        let mut discovery = Discovery::start("no-such-interface".to_owned(), 179);
+        discovery.settle(SocketAddrV6::new(*router.ip(), 40_000, 0, 2).into());
+        assert_eq!(discovery.sighted().await, Sighted::Neighbour);
+        assert_eq!(discovery.now(), Some(router.into()));
+        let mut neighbour = *discovery.found().borrow();
+        let conflict = Conflict { known: *router.ip(), other: *other.ip() };
+        assert_eq!(neighbour.advertised(other), Seen::Conflict(conflict));
     }
 
     #[test]
