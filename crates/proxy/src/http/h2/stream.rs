@@ -13,7 +13,6 @@ use proxima_http1::{ConnectionOption, Fault, Hop, Method, ResponseHead, write_re
 
 use super::Link;
 use crate::{
-    UpstreamProtocol,
     http::{
         Answer, LINGER, Scratch,
         attempts::{self, Refusal, Stop, Verdict, conclude},
@@ -85,19 +84,18 @@ impl Stream {
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
         };
-        if self.websocket.is_some() && upstream.protocol != UpstreamProtocol::Http1 {
-            return self.refuse(scratch, Fault::Connect, to_head).await;
-        }
         scratch.request.clear();
         write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
         scratch.response.clear();
         self.hop = upstream.protocol.answers_on(&self.link.hop);
         let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
         let Err(stop) = relay.run().await else { return scratch.access.done() };
-        let committed = relay.committed;
+        let (committed, is_tunnel) = (relay.committed, relay.is_tunnel);
         match conclude(stop, committed, &counters, &mut scratch.access) {
             Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
             Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.reset(Reason::PROTOCOL_ERROR),
+            // RFC 8441 §5: what a reset is to TCP.
+            Verdict::Reset if is_tunnel => self.reset(Reason::CANCEL),
             Verdict::Reset => self.reset(Reason::INTERNAL_ERROR),
             Verdict::Gone => {}
         }
@@ -174,6 +172,10 @@ impl Client for Stream {
         &self.timer
     }
 
+    fn handshake(&self) -> Option<&Handshake> {
+        self.websocket.as_ref()
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<Piece, Stop>> {
         loop {
             match ready!(self.body.poll_data(cx)) {
@@ -232,11 +234,6 @@ impl Client for Stream {
         let mut response = translate::response(out).map_err(upstream_fault)?;
         out.clear();
         if head.switches() {
-            let accept = response.headers().get(http::header::SEC_WEBSOCKET_ACCEPT);
-            let handshake = self.websocket.as_ref();
-            if !handshake.zip(accept).is_some_and(|(own, accept)| own.is_answered_by(accept.as_bytes())) {
-                return Err(upstream_fault(Fault::Upgrade));
-            }
             response = translate::connected(response);
         }
         if head.is_interim() {

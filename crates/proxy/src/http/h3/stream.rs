@@ -7,9 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use proxima_http1::{
-    ConnectionOption, Fault, Hop, Method, ResponseHead, field_lines, write_request, write_response,
-};
+use proxima_http1::{ConnectionOption, Fault, Hop, Method, ResponseHead, write_request, write_response};
 use proxima_http3::{Code, Content, Event, MAX_TEXT, RequestText, Wrong, write_connected};
 use quinn::{RecvStream, SendStream};
 
@@ -18,7 +16,6 @@ use super::{
     message::{Broken, Next, Receiving, Sending},
 };
 use crate::{
-    UpstreamProtocol,
     access::Tls,
     http::{
         Answer, LINGER, Scratch,
@@ -185,9 +182,6 @@ impl Stream {
             Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
             Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
         };
-        if self.websocket.is_some() && upstream.protocol != UpstreamProtocol::Http1 {
-            return self.refuse(scratch, Fault::Connect, to_head).await;
-        }
         scratch.request.clear();
         write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
         scratch.response.clear();
@@ -197,10 +191,12 @@ impl Stream {
             scratch.access.done();
             return self.link.note_whole();
         };
-        let committed = relay.committed;
+        let (committed, is_tunnel) = (relay.committed, relay.is_tunnel);
         match conclude(stop, committed, &counters, &mut scratch.access) {
             Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
             Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.send.reset(Code::MessageError),
+            // RFC 9220 §3: what a reset is to TCP.
+            Verdict::Reset if is_tunnel => self.send.reset(Code::RequestCancelled),
             Verdict::Reset => self.send.reset(Code::InternalError),
             Verdict::Gone => {
                 self.link.note_cancel();
@@ -263,6 +259,10 @@ impl Client for Stream {
         &self.timer
     }
 
+    fn handshake(&self) -> Option<&Handshake> {
+        self.websocket.as_ref()
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<Piece, Stop>> {
         self.body.poll_piece(cx).map_err(|broken| self.stop(broken))
     }
@@ -280,13 +280,6 @@ impl Client for Stream {
         write_response(out, head, text, hop, ConnectionOption::Omit, false);
         let mut frame = Vec::with_capacity(out.len());
         if head.switches() {
-            let accept =
-                field_lines(out).find(|(name, _)| name.eq_ignore_ascii_case(b"sec-websocket-accept"));
-            let handshake = self.websocket.as_ref();
-            if !handshake.zip(accept).is_some_and(|(own, (_, accept))| own.is_answered_by(accept)) {
-                self.link.counters.malformed(Fault::Upgrade);
-                return Err(Stop::Upstream(Reason::Malformed));
-            }
             write_connected(&mut frame, out);
         } else if !proxima_http3::write_response(&mut frame, out) {
             return Err(Stop::Upstream(Reason::Malformed));
