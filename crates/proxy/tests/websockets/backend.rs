@@ -15,6 +15,7 @@ use crate::{
     common::{self, Peer, Setup, agreement},
     fields,
     http3_backend::{endpoint, setup},
+    patient,
     pki::Authority,
     support::{frame, headers, uni},
     wire::{Wire, first_frame},
@@ -35,11 +36,13 @@ impl Backend {
         F: Fn(Asking) -> T + Clone + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        match version {
+        let mut backend = match version {
             UpstreamProtocol::Http1 => Self::http1(script).await,
             UpstreamProtocol::Http2 => Self::http2(script).await,
             UpstreamProtocol::Http3 => Self::http3(script),
-        }
+        };
+        backend.setup.timeouts = patient();
+        backend
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -116,7 +119,7 @@ where
                 let script = script.clone();
                 streams.spawn(async move {
                     let mut raw = Vec::new();
-                    let (kind, section) = first_frame(&mut receive, &mut raw).await;
+                    let Some((kind, section)) = first_frame(&mut receive, &mut raw).await else { return };
                     assert_eq!(kind, 1);
                     // What the client sends must not come before the agreement.
                     assert!(raw.is_empty());

@@ -136,7 +136,7 @@ impl Client {
             send.write_all(&frame(0, early.as_bytes())).await.unwrap();
         }
         let mut unread = Vec::new();
-        let (kind, section) = first_frame(&mut receive, &mut unread).await;
+        let (kind, section) = first_frame(&mut receive, &mut unread).await.expect("a response");
         assert_eq!(kind, 1);
         let mut text = Vec::new();
         proxima_http3::response_text(&mut text, &section).unwrap();

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::{
     Asking,
     common::{Lines, PATIENCE, service_name, soon, until},
-    pairs,
+    pairs, patient,
     wire::{End, Wire},
 };
 
@@ -131,9 +131,9 @@ async fn a_backend_that_breaks_off_breaks_the_clients_side() {
 #[tokio::test]
 async fn a_tunnel_in_which_nothing_moves_is_reset_and_is_nobodys_failure() {
     let lines = Lines::default();
-    let idle = Duration::from_millis(300);
+    let idle = Duration::from_secs(1);
     let change = |setup: &mut crate::common::Setup| {
-        setup.timeouts = Timeouts { idle, ..Timeouts::default() };
+        setup.timeouts = Timeouts { idle, ..patient() };
         setup.access_log = Some(lines.log(false));
     };
     for (count, pair) in (1..).zip(pairs(change, echoing).await) {
@@ -156,7 +156,7 @@ async fn what_passes_keeps_a_tunnel_open_longer_than_its_idle_time() {
     // What is waited between two words is far from it, on a busy machine too.
     let idle = Duration::from_secs(2);
     let change = |setup: &mut crate::common::Setup| {
-        setup.timeouts = Timeouts { idle, first_byte: idle, ..Timeouts::default() };
+        setup.timeouts = Timeouts { idle, ..patient() };
     };
     let mut tunnels = tokio::task::JoinSet::new();
     for pair in pairs(change, echoing).await {

@@ -11,7 +11,7 @@ use crate::{
     client::Client,
     common::{self, h2, soon, until},
     http3_backend::{Raw, setup},
-    pairs,
+    pairs, patient,
     pki::Authority,
     support::headers,
     wire::{End, first_frame},
@@ -110,7 +110,7 @@ async fn a_client_of_http1_that_was_refused_goes_on_with_its_connection() {
 #[tokio::test]
 async fn no_answer_in_time_is_a_504() {
     let change = |setup: &mut common::Setup| {
-        setup.timeouts = Timeouts { first_byte: Duration::from_millis(300), ..Timeouts::default() };
+        setup.timeouts = Timeouts { first_byte: Duration::from_millis(300), ..patient() };
     };
     let script = |asking: Asking| async move {
         let _asking = asking;
@@ -137,7 +137,8 @@ async fn an_agreement_that_does_not_answer_the_key_is_malformed() {
     })
     .await;
     for before in [UpstreamProtocol::Http2, UpstreamProtocol::Http3] {
-        let client = Client::start(before, common::Setup::http(&[backend.address]));
+        let setup = common::Setup { timeouts: patient(), ..common::Setup::http(&[backend.address]) };
+        let client = Client::start(before, setup);
         assert_eq!(client.ask("/", "early").await.status, 502, "{before:?}");
         assert_eq!(client.world().stats().malformed.get("upgrade"), Some(&1), "{before:?}");
     }
@@ -161,7 +162,8 @@ async fn clients_are_told_that_websockets_are_taken() {
 async fn the_settings_of_a_backend_of_http3_are_waited_for() {
     let authority = Authority::new();
     let backend = Raw::start(&authority, quinn::TransportConfig::default());
-    let client = Client::start(UpstreamProtocol::Http1, setup(&authority, &[backend.address]));
+    let setup = common::Setup { timeouts: patient(), ..setup(&authority, &[backend.address]) };
+    let client = Client::start(UpstreamProtocol::Http1, setup);
     let serving = async {
         let mut connection = backend.accept_silently().await;
         // A request for something else waits for nothing; its stream opens the one before it, too.
@@ -169,12 +171,12 @@ async fn the_settings_of_a_backend_of_http3_are_waited_for() {
         other.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let (mut send, mut receive) = soon("a stream", connection.connection.accept_bi()).await.unwrap();
         let (mut quick, mut asked) = soon("another", connection.connection.accept_bi()).await.unwrap();
-        first_frame(&mut asked, &mut Vec::new()).await;
+        first_frame(&mut asked, &mut Vec::new()).await.expect("a request");
         quick.write_all(&headers(&[(":status", "204")])).await.unwrap();
         quick.finish().unwrap();
         assert_eq!(other.response().await.status, 204);
         connection.control.write_all(&[0, 4, 2, 8, 1]).await.unwrap();
-        let (_, section) = first_frame(&mut receive, &mut Vec::new()).await;
+        let (_, section) = first_frame(&mut receive, &mut Vec::new()).await.expect("a request");
         let mut text = Vec::new();
         assert!(proxima_http3::RequestText::read(&mut text, &section).unwrap().is_websocket());
         send.write_all(&headers(&[(":status", "200"), ("sec-websocket-protocol", "chat")])).await.unwrap();
@@ -190,7 +192,7 @@ async fn the_settings_of_a_backend_of_http3_are_waited_for() {
 async fn settings_that_do_not_come_in_time_are_a_504() {
     let authority = Authority::new();
     let backend = Raw::start(&authority, quinn::TransportConfig::default());
-    let timeouts = Timeouts { connect: Duration::from_millis(300), ..Timeouts::default() };
+    let timeouts = Timeouts { connect: Duration::from_secs(2), ..patient() };
     let setup = common::Setup { timeouts, ..setup(&authority, &[backend.address]) };
     let client = Client::start(UpstreamProtocol::Http1, setup);
     let (answer, _connection) = tokio::join!(client.ask("/", ""), backend.accept_silently());
@@ -216,8 +218,8 @@ async fn a_tunnel_shares_its_connection_with_requests_and_outlives_a_goaway() {
         }
     })
     .await;
-    let setup =
-        common::Setup { upstream: UpstreamProtocol::Http2, ..common::Setup::http(&[backend.address]) };
+    let (upstream, timeouts) = (UpstreamProtocol::Http2, patient());
+    let setup = common::Setup { upstream, timeouts, ..common::Setup::http(&[backend.address]) };
     let client = Client::start(UpstreamProtocol::Http1, setup);
     let mut answer = client.open("/", "").await;
     let mut behind = soon("the tunnel", opened.recv()).await.unwrap();

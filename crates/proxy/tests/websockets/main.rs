@@ -25,13 +25,18 @@ use std::{collections::BTreeMap, future::Future};
 
 use backend::{Asking, Backend};
 use client::Client;
-use proxima_proxy::UpstreamProtocol;
+use proxima_proxy::{Timeouts, UpstreamProtocol};
 
 /// A head: what stands in its first line or its pseudo-header fields, and its fields, with names in lower case.
 type Head = BTreeMap<String, String>;
 
 const VERSIONS: [UpstreamProtocol; 3] =
     [UpstreamProtocol::Http1, UpstreamProtocol::Http2, UpstreamProtocol::Http3];
+
+/// The usual deadlines, but for connecting: a busy machine may take long for that.
+fn patient() -> Timeouts {
+    Timeouts { connect: common::PATIENCE, ..Timeouts::default() }
+}
 
 /// A client of one version and a backend of another, or the same.
 struct Pair {

@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     common::{Setup, World, soon},
     http3_backend::setup,
+    patient,
     pki::{Authority, Issued},
     wire::End,
 };
@@ -35,10 +36,11 @@ async fn hypercorn(version: UpstreamProtocol) -> (Child, Setup) {
     let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
     let port: u16 = soon("a port", said.next_line()).await.unwrap().unwrap().parse().unwrap();
     let address = ([127, 0, 0, 1], port).into();
-    let setup = match version {
+    let mut setup = match version {
         UpstreamProtocol::Http3 => setup(&authority, &[address]),
         _ => Setup { upstream: version, ..Setup::http(&[address]) },
     };
+    setup.timeouts = patient();
     (server, setup)
 }
 

@@ -8,7 +8,7 @@ use crate::{
     backend::Backend,
     client::Client,
     common::{self, Setup, h2},
-    http3_backend, pki,
+    http3_backend, patient, pki,
 };
 
 /// A backend of HTTP/2 that has not said SETTINGS_ENABLE_CONNECT_PROTOCOL.
@@ -53,10 +53,11 @@ async fn is_refused(before: UpstreamProtocol, setup: &Setup) {
 #[tokio::test]
 async fn a_backend_that_has_not_allowed_extended_connect_is_not_asked() {
     let http2 = unwilling_http2().await;
-    let http2_setup = Setup { upstream: UpstreamProtocol::Http2, ..Setup::http(&[http2.address]) };
+    let timeouts = patient();
+    let http2_setup = Setup { upstream: UpstreamProtocol::Http2, timeouts, ..Setup::http(&[http2.address]) };
     let authority = pki::Authority::new();
     let http3 = unwilling_http3(&authority);
-    let http3_setup = http3_backend::setup(&authority, &[http3.address]);
+    let http3_setup = Setup { timeouts, ..http3_backend::setup(&authority, &[http3.address]) };
     for before in VERSIONS {
         is_refused(before, &http2_setup).await;
         is_refused(before, &http3_setup).await;
