@@ -195,7 +195,7 @@ impl Backend {
             None => None,
         };
         // The pool's configuration asks for TLS where it asks for HTTP/3.
-        let connection = connected.ok_or(Reason::Tls)?.map_err(|error| {
+        let (connection, handshake) = connected.ok_or(Reason::Tls)?.map_err(|error| {
             if error.is_of_tls() {
                 self.tell_of_tls(&error);
                 return Reason::Tls;
@@ -204,6 +204,7 @@ impl Backend {
             Reason::Connect
         })?;
         self.counters.connects.add(1);
+        self.counters.handshake(handshake);
         Ok(connection)
     }
 
