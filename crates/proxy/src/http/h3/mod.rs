@@ -319,9 +319,10 @@ impl Driver {
         self.link.one_way.earn(CONTROL_PER_REQUEST);
         let active = self.link.streams.begin();
         let link = self.link.clone();
-        tokio::task::spawn_local(async move {
+        // Boxed as in HTTP/2.
+        tokio::task::spawn_local(Box::pin(async move {
             let _active = active;
             stream::serve(link, send, receive).await;
-        });
+        }));
     }
 }
