@@ -152,6 +152,11 @@ const PYTHON_NEEDS: &[PythonNeed] = &[
         purpose: "a WebSocket client and server",
         tasks: &[Task::Test],
     },
+    PythonNeed {
+        requirement: "hypercorn[h3]==0.18.0",
+        purpose: "a WebSocket server over HTTP/2 and HTTP/3",
+        tasks: &[Task::Test],
+    },
     PythonNeed { requirement: "grpcio==1.85.1", purpose: "a gRPC client and server", tasks: &[Task::Test] },
 ];
 

@@ -23,6 +23,7 @@ mod flow;
 mod h2;
 pub(crate) mod h3;
 mod old;
+mod on_stream;
 mod origin;
 mod relay;
 mod streams;

@@ -8,11 +8,15 @@
 //!
 //! Both ways run at once in one task. A piece is taken from one side only when the other has room for it, so a slow side
 //! slows the other, and one exchange holds two pieces at most. Heads are text of HTTP/1.1 in between (`translate`).
+//!
+//! A WebSocket (`websocket`) that the backend agrees to makes the exchange a tunnel, as `tunnel` is for one pair of versions: it goes on
+//! until both sides have ended. Nothing is taken from the client before the agreement.
 
 use std::{
     future::poll_fn,
+    pin::pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -22,7 +26,8 @@ use proxima_http1::{Fault, Framing, ResponseHead};
 use super::{
     Scratch,
     attempts::{self, Deadlines, OverHttp1, Sending, Stop},
-    origin::{Http1, Http2, Http3, Incoming, Multiplexing, Origin, Unbegun, Wrong},
+    origin::{Follows, Http1, Http2, Http3, Incoming, Multiplexing, Origin, Unbegun, Wrong},
+    websocket::Handshake,
 };
 use crate::{
     UpstreamProtocol,
@@ -67,13 +72,17 @@ impl Piece {
 /// The client's side of an exchange.
 pub(super) trait Client {
     fn timer(&self) -> &Timer;
+    /// What it asks for a WebSocket with, where its version of HTTP does so without a key.
+    fn handshake(&self) -> Option<&Handshake> {
+        None
+    }
     /// The next piece of the request's body.
     fn poll_body(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Result<Piece, Stop>>;
     /// So many bytes of the body are with the backend.
     fn passed_on(&mut self, count: usize);
     /// Ready when what was handed over is on its way, and there is room for more.
     fn poll_ready(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Result<(), Stop>>;
-    /// A response's head, parsed from `text`; an interim one if it says so. `last`: nothing follows it.
+    /// A response's head, parsed from `text`; an interim one if it says so, or the agreement to a WebSocket. `last`: nothing follows it.
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop>;
     /// Content, when [`Client::poll_ready`] was ready.
     fn data(&mut self, out: &mut Vec<u8>, bytes: Bytes, last: bool);
@@ -101,6 +110,8 @@ pub(super) struct Relay<'a, C> {
     unreleased: usize,
     /// The end of the response is with the client.
     ended: bool,
+    /// The backend has agreed to a WebSocket.
+    pub(super) is_tunnel: bool,
     awaits: Awaits,
 }
 
@@ -130,7 +141,11 @@ struct Upload {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
-    /// More of the body is to come.
+    /// A WebSocket is asked for: the head is being sent, and what follows it is not for the backend yet.
+    Asking,
+    /// It is sent.
+    Asked,
+    /// More of the body, or of the tunnel, is to come.
     #[default]
     Taking,
     /// The origin has all of it.
@@ -178,6 +193,7 @@ impl<'a, C: Client> Relay<'a, C> {
             pace,
             unreleased: 0,
             ended: false,
+            is_tunnel: false,
             awaits: Awaits::default(),
         }
     }
@@ -191,8 +207,11 @@ impl<'a, C: Client> Relay<'a, C> {
     /// One attempt, over `origin`.
     async fn pass(&mut self, origin: &mut impl Origin, index: usize) -> Result<(), Stop> {
         self.up.next = 0;
-        let has_body = self.scratch.request_head.framing() != Framing::None || self.asks_websocket();
-        self.up.stage = if has_body { Stage::Taking } else { Stage::Taken };
+        self.up.stage = match self.scratch.request_head.framing() {
+            Framing::None if self.asks_websocket() => Stage::Asking,
+            Framing::None => Stage::Taken,
+            _ => Stage::Taking,
+        };
         self.attempt = Attempt::default();
         self.scratch.reply.clear();
         self.arm(self.deadlines.idle);
@@ -236,7 +255,8 @@ impl<'a, C: Client> Relay<'a, C> {
             } else {
                 self.awaits.reader = true;
             }
-            let reason = if self.up.stage == Stage::Done { Reason::FirstByte } else { Reason::Idle };
+            let is_sent = matches!(self.up.stage, Stage::Asked | Stage::Done);
+            let reason = if is_sent { Reason::FirstByte } else { Reason::Idle };
             return self.poll_stop(cx, reason).map(Err);
         }
     }
@@ -244,7 +264,15 @@ impl<'a, C: Client> Relay<'a, C> {
     /// Hands a head to the client. Whether it is the final one.
     fn begin(&mut self, origin: &mut impl Origin, last: bool) -> Result<bool, Stop> {
         let Scratch { response_head, response, reply, .. } = &mut *self.scratch;
-        self.client.begin(response_head, origin.head(reply), response, last)?;
+        let text = origin.head(reply);
+        if response_head.switches() {
+            if self.client.handshake().is_some_and(|handshake| !handshake.is_answered_by(text)) {
+                return Err(self.malformed(Fault::Upgrade));
+            }
+            self.is_tunnel = true;
+            self.up.stage = Stage::Taking;
+        }
+        self.client.begin(response_head, text, response, last)?;
         self.counters.response(response_head.status());
         origin.consume_head(reply);
         self.committed = true;
@@ -257,14 +285,22 @@ impl<'a, C: Client> Relay<'a, C> {
         Ok(is_final)
     }
 
-    /// Passes the response on to its end.
+    /// Passes the response on to its end; a tunnel, to both of its ends.
     fn poll_relay(&mut self, cx: &mut Context<'_>, origin: &mut impl Origin) -> Poll<Result<(), Stop>> {
         self.awaits = Awaits::default();
-        if let Poll::Ready(result) = self.poll_download(cx, origin) {
-            return Poll::Ready(result);
+        let is_whole = self.poll_download(cx, origin)?.is_ready();
+        if is_whole && !self.is_tunnel {
+            return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(result) = self.poll_upload(cx, origin) {
             result?;
+        }
+        // A backend that has ended its side may have left: what it takes no more is not missed.
+        if is_whole && (self.up.stage == Stage::Done || origin.is_broken()) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.is_tunnel && origin.is_broken() {
+            return Poll::Ready(Err(Stop::Upstream(Reason::Broken)));
         }
         self.poll_stop(cx, Reason::Idle).map(Err)
     }
@@ -296,6 +332,10 @@ impl<'a, C: Client> Relay<'a, C> {
                     self.ended = last;
                     self.arm(self.deadlines.idle);
                 }
+                // RFC 9113 §8.5: a tunnel has none.
+                Ok(Incoming::End { trailers }) if self.is_tunnel && !trailers.is_empty() => {
+                    return Poll::Ready(Err(self.malformed(Fault::Trailer)));
+                }
                 Ok(Incoming::End { trailers }) => {
                     self.client.end(&mut self.scratch.response, &trailers)?;
                     self.ended = true;
@@ -310,8 +350,15 @@ impl<'a, C: Client> Relay<'a, C> {
 
     /// Sends the request on as far as it has come. Ready once, when all of it is sent.
     fn poll_upload(&mut self, cx: &mut Context<'_>, origin: &mut impl Origin) -> Poll<Result<(), Stop>> {
-        if self.up.stage == Stage::Done {
-            return Poll::Pending;
+        match self.up.stage {
+            Stage::Taking | Stage::Taken => {}
+            Stage::Asked | Stage::Done => return Poll::Pending,
+            Stage::Asking => {
+                ready!(origin.poll_flush(cx));
+                self.up.stage = Stage::Asked;
+                self.arm(self.deadlines.first_byte);
+                return Poll::Ready(Ok(()));
+            }
         }
         loop {
             let mut awaits_piece = false;
@@ -357,6 +404,9 @@ impl<'a, C: Client> Relay<'a, C> {
             Poll::Ready(piece) => piece?,
             Poll::Pending => return Ok(Poll::Pending),
         };
+        if self.is_tunnel && matches!(piece, Piece::Trailers(_)) {
+            return Err(Stop::ClientFault(Fault::Trailer));
+        }
         if let Piece::Data { bytes, .. } = &piece {
             self.up.unreleased += bytes.len();
             self.pace.sent(bytes.len(), &self.worker.timers);
@@ -381,7 +431,19 @@ impl<'a, C: Client> Relay<'a, C> {
 
     /// What the client sends is for a WebSocket, if the backend agrees to one.
     fn asks_websocket(&self) -> bool {
-        self.upstream.protocol == UpstreamProtocol::Http1 && self.scratch.request_head.is_websocket()
+        self.scratch.request_head.is_websocket()
+    }
+
+    /// What follows the head on a stream of its own.
+    fn follows(&self) -> Result<Follows, Stop> {
+        Ok(match self.scratch.request_head.framing() {
+            Framing::None if self.asks_websocket() => {
+                let handshake = Handshake::asked_for(&self.scratch.request).map_err(Stop::ClientFault)?;
+                Follows::WebSocket(handshake)
+            }
+            Framing::None => Follows::Nothing,
+            _ => Follows::Body,
+        })
     }
 
     /// One candidate whose connections are shared. When it says that it did nothing with the request, or a connection that had
@@ -394,19 +456,19 @@ impl<'a, C: Client> Relay<'a, C> {
     ) -> Result<(), Stop> {
         let mut is_first = true;
         loop {
+            let follows = self.follows()?;
             let (place, stream) = self.place::<O::Link>(connect, backend).await?;
-            let has_body = self.scratch.request_head.framing() != Framing::None;
-            let (result, was_reused) =
-                match O::begin(place, stream, &self.scratch.request, backend, !has_body) {
-                    Ok(mut origin) => {
-                        if origin.is_reused() {
-                            backend.counters.reuses.add(1);
-                        }
-                        (self.pass(&mut origin, index).await, origin.is_reused())
+            let (result, was_reused) = match O::begin(place, stream, &self.scratch.request, backend, follows)
+            {
+                Ok(mut origin) => {
+                    if origin.is_reused() {
+                        backend.counters.reuses.add(1);
                     }
-                    Err(Unbegun::Fault(fault)) => return Err(Stop::ClientFault(fault)),
-                    Err(Unbegun::Refused) => (Err(Stop::Upstream(Reason::Refused)), true),
-                };
+                    (self.pass(&mut origin, index).await, origin.is_reused())
+                }
+                Err(Unbegun::Fault(fault)) => return Err(Stop::ClientFault(fault)),
+                Err(Unbegun::Refused) => (Err(Stop::Upstream(Reason::Refused)), true),
+            };
             let again = match result {
                 Err(Stop::Upstream(Reason::Refused)) => self.is_replayable() && attempts::affords_retry(self),
                 Err(Stop::Upstream(Reason::Closed)) if was_reused => {
@@ -423,7 +485,7 @@ impl<'a, C: Client> Relay<'a, C> {
         }
     }
 
-    /// A place on a connection to `backend`.
+    /// A place on a connection to `backend`, which takes WebSockets if one is asked for.
     async fn place<L: Link>(
         &mut self,
         connect: Duration,
@@ -432,7 +494,15 @@ impl<'a, C: Client> Relay<'a, C> {
         self.arm(connect);
         self.worker.make_room();
         let timers = self.worker.timers.clone();
-        let mut placing = std::pin::pin!(Multiplexed::<L>::place(backend, &timers, connect));
+        let asks = self.asks_websocket();
+        let mut placing = pin!(async {
+            let (place, stream) = Multiplexed::<L>::place(backend, &timers, connect).await?;
+            if asks && !place.link().takes_websockets().await? {
+                backend.tell_of_websockets();
+                return Err(Reason::Upgrade);
+            }
+            Ok((place, stream))
+        });
         poll_fn(|cx| {
             if let Poll::Ready(result) = placing.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(Stop::Upstream));
@@ -515,6 +585,8 @@ impl<C: Client> Sending for Relay<'_, C> {
             return Poll::Pending;
         }
         Poll::Ready(match () {
+            () if self.is_tunnel && self.is_past_total() => Stop::Silent(Reason::Total),
+            () if self.is_tunnel => Stop::Silent(Reason::Idle),
             () if self.is_past_total() => Stop::Upstream(Reason::Total),
             () if self.awaits.piece || self.awaits.reader => Stop::ClientSlow(Slow::Idle),
             () => Stop::Upstream(reason),
@@ -533,12 +605,16 @@ impl<C: Client> Sending for Relay<'_, C> {
 }
 
 impl<C: Client> OverHttp1 for Relay<'_, C> {
-    async fn over(&mut self, stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
+    async fn over(&mut self, mut stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
         let head = &self.scratch.request_head;
-        let mut origin = Http1::new(stream, &self.scratch.request, head.framing(), self.asks_websocket());
+        let mut origin =
+            Http1::new(&mut stream, &self.scratch.request, head.framing(), self.asks_websocket());
         self.pass(&mut origin, index).await?;
-        if self.up.stage == Stage::Done && !self.worker.is_draining() {
-            origin.rest(self.scratch, backend, &self.worker.timers);
+        // Nothing followed what was asked, and was not agreed to.
+        let is_sent = matches!(self.up.stage, Stage::Asked | Stage::Done);
+        if is_sent && origin.leaves_clean(self.scratch) && !self.worker.is_draining() {
+            drop(origin);
+            backend.rest(stream, &self.worker.timers);
         }
         Ok(())
     }

@@ -29,8 +29,11 @@ use proxima_http3::{Code, GOAWAY_MAX, goaway, server_control_stream};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 
-pub(in crate::http) use self::message::{Broken, Next, Receiving, Sending};
-pub(crate) use self::uni::OneWay;
+pub(in crate::http) use self::message::{Broken, Next};
+pub(crate) use self::{
+    message::{Receiving, Sending},
+    uni::OneWay,
+};
 use super::{LINGER, cancels::Cancels, streams::Streams};
 use crate::{
     entry::{Entry, Open},
