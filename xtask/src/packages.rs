@@ -3,8 +3,10 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
+    panic,
     path::{Path, PathBuf},
     process::{Command, Output},
+    thread,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -160,14 +162,19 @@ const PYTHON_NEEDS: &[PythonNeed] = &[
     PythonNeed { requirement: "grpcio==1.85.1", purpose: "a gRPC client and server", tasks: &[Task::Test] },
 ];
 
-/// Installs what `task` needs and is missing; where that is not allowed, says the command.
+/// Installs what `task` needs and is missing; where that is not allowed, says the command. oha, which takes longest, is built
+/// beside the others' downloads.
 pub(crate) fn ensure(task: Task) -> Result<()> {
-    ensure_debian(task)?;
-    ensure_python(task)?;
-    if task == Task::Test {
-        ensure_oha(Oha::Tested)?;
-    }
-    Ok(())
+    thread::scope(|scope| {
+        let oha = (task == Task::Test).then(|| scope.spawn(|| ensure_oha(Oha::Tested)));
+        ensure_debian(task)?;
+        ensure_python(task)?;
+        match oha.map(thread::ScopedJoinHandle::join) {
+            Some(Ok(built)) => built.map(drop),
+            Some(Err(panic)) => panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    })
 }
 
 /// How oha is built: what loads takes a while to build, what is only to work does not.
