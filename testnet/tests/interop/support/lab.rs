@@ -16,7 +16,7 @@ use proxima_testnet::{
 };
 use proxima_types::Prefix;
 
-use super::{Pop, pop::LOCAL_AS, tcp_counter, wait};
+use super::{Pop, pop::LOCAL_AS, tcp::tcp_counter, wait};
 
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const ROUTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
