@@ -13,7 +13,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    lab::{INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
+    lab::{BETWEEN, FAR_POP, FAR_POP_IPV6, INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
     pop::{APP_PORTS, Pop, Route},
     tcp::{Connection, connections, listens},
     wire::{Step, Wire},
