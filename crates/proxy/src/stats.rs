@@ -42,7 +42,8 @@ pub enum Reason {
     Closed,
     /// The backend said that it did nothing with the request (RFC 9113 §8.7).
     Refused,
-    /// The backend takes no WebSockets over its version of HTTP (RFC 8441 §3, RFC 9220 §3).
+    /// The backend takes no WebSockets over its version of HTTP (RFC 8441 §3, RFC 9220 §3); or it has answered 2xx without a switch to
+    /// a request for one, which to a client of HTTP/2 or HTTP/3 would be the agreement (RFC 8441 §5).
     Upgrade,
     /// The first byte of the response was not there in time.
     FirstByte,

@@ -93,7 +93,10 @@ pub(super) fn admit(
         access.end("unserved", Some(Unserved::NoBackends.name()));
         return Err(Refusal::Answer(Answer::unserved("this service is not configured".into())));
     };
-    if let Some(content) = service.key_authorization(head.method(), &path) {
+    // An ACME server asks for no WebSocket, to which 200 might be the agreement.
+    if !head.is_websocket()
+        && let Some(content) = service.key_authorization(head.method(), &path)
+    {
         return Err(Refusal::Answer(Answer::key_authorization(content)));
     }
     let Some(upstream) = service.route(head, bytes, &path) else {
@@ -185,6 +188,8 @@ async fn until_cut<T>(backend: &Backend, attempt: impl Future<Output = Result<T,
 
 fn may_go_on(sending: &impl Sending, reason: Reason) -> bool {
     let is_safe = match reason {
+        // It was asked, and has answered in earnest.
+        Reason::Upgrade if sending.has_reply() => false,
         Reason::Connect | Reason::ConnectTimeout | Reason::Tls | Reason::Upgrade => {
             return !sending.is_past_total();
         }

@@ -268,6 +268,9 @@ impl<'a, C: Client> Relay<'a, C> {
             }
             self.is_tunnel = true;
             self.up.stage = Stage::Taking;
+        } else if self.client.handshake().is_some() && matches!(response_head.status(), 200..300) {
+            // To extended CONNECT it would be the agreement (RFC 8441 §5).
+            return Err(Stop::Upstream(Reason::Upgrade));
         }
         self.client.begin(response_head, text, response, last)?;
         self.counters.response(response_head.status());

@@ -84,6 +84,27 @@ async fn it_is_passed_over_for_one_that_has() {
     }
 }
 
+/// As where all paths that are not known are answered with one page.
+#[tokio::test]
+async fn a_plain_2xx_of_http1_is_no_agreement() {
+    let (page, other) = (common::Backend::fixed("page").await, common::Backend::fixed("page").await);
+    for before in VERSIONS {
+        let setup = Setup { timeouts: patient(), ..Setup::http(&[page.address, other.address]) };
+        let client = Client::start(before, setup);
+        let mut answer = client.ask("/", "").await;
+        let stats = client.world().stats();
+        if before == UpstreamProtocol::Http1 {
+            assert_eq!((answer.status, answer.wire.hear(4).await.as_str()), (200, "page"));
+            continue;
+        }
+        assert_eq!(answer.status, 502, "{before:?}");
+        assert!(answer.head["proxy-status"].contains("error=http_upgrade_failed"), "{:?}", answer.head);
+        assert_eq!((stats.failures, stats.failovers.len()), ([(Reason::Upgrade, 1)].into(), 0), "{before:?}");
+        let served = &client.world().plane.served()[&common::service_name()];
+        assert_eq!((served.requests, served.errors, served.silent), (0, 0, 0), "{before:?}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_key_nothing_is_signed() {
     let good = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
