@@ -254,6 +254,8 @@ pub struct ServiceStats {
     pub failures: BTreeMap<Reason, u64>,
     /// Those of them whose response had begun: the client saw it cut off.
     pub cut: u64,
+    /// Those of `failures` that were tunnels: they had been agreed to, and nothing moved any more, or one side broke.
+    pub tunnel_failures: u64,
     /// Failures that were not tried again because the retry budget was used up.
     pub budget_exhausted: u64,
     /// Malformed requests, by [`Fault`]; and what HTTP/2 itself refuses, by names that begin with `h2-`.

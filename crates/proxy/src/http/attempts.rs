@@ -252,15 +252,21 @@ pub(super) enum Verdict {
     Gone,
 }
 
-/// Counts how the exchange ended. `committed`: bytes of a response went to the client.
+/// Counts how the exchange ended. `committed`: bytes of a response went to the client. `is_tunnel`: it was the agreement to a
+/// WebSocket.
 pub(super) fn conclude(
     stop: Stop,
     committed: bool,
+    is_tunnel: bool,
     counters: &ServiceCounters,
     access: &mut Access,
 ) -> Verdict {
     note_stop(stop, access);
     let answer = match stop {
+        Stop::Upstream(reason) if committed && is_tunnel => {
+            counters.tunnel_failure(reason);
+            return Verdict::Reset;
+        }
         Stop::Upstream(reason) => {
             counters.failure(reason);
             if committed {
@@ -282,7 +288,7 @@ pub(super) fn conclude(
             return Verdict::Gone;
         }
         Stop::Silent(reason) => {
-            counters.failure(reason);
+            counters.tunnel_failure(reason);
             return Verdict::Reset;
         }
     };

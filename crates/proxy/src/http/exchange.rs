@@ -175,7 +175,7 @@ impl Exchange<'_> {
     async fn end(self, stop: Stop) -> Turn {
         let keep = matches!(stop, Stop::Upstream(_)) && self.flow.may_keep_client();
         let Flow { connection, scratch, committed, .. } = self.flow;
-        match conclude(stop, committed, &connection.counters, &mut scratch.access) {
+        match conclude(stop, committed, false, &connection.counters, &mut scratch.access) {
             Verdict::Answer(answer) => {
                 let to_head = scratch.request_head.method() == Method::Head;
                 connection.answer(scratch, &answer, keep, to_head).await

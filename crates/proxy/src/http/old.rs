@@ -43,7 +43,7 @@ pub(super) async fn run(
     };
     let mut relay = Relay::new(&mut client, scratch, worker, &counters, upstream);
     let result = relay.run().await;
-    let committed = relay.committed;
+    let (committed, is_tunnel) = (relay.committed, relay.is_tunnel);
     let OldClient { connection, body, keep, .. } = client;
     let Err(stop) = result else {
         scratch.access.done();
@@ -54,7 +54,7 @@ pub(super) async fn run(
         };
     };
     let keep = matches!(stop, Stop::Upstream(_)) && wants_more && body.is_complete();
-    match conclude(stop, committed, &counters, &mut scratch.access) {
+    match conclude(stop, committed, is_tunnel, &counters, &mut scratch.access) {
         Verdict::Answer(answer) => connection.answer(scratch, &answer, keep, to_head).await,
         Verdict::Reset => Turn::End(End::Reset),
         Verdict::Gone => Turn::End(End::Close),

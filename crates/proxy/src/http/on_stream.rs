@@ -78,7 +78,7 @@ pub(super) async fn serve<S: OnStream>(stream: &mut S, scratch: &mut Scratch, to
         return stream.conclude(Conclusion::Whole);
     };
     let (committed, is_tunnel) = (relay.committed, relay.is_tunnel);
-    match conclude(stop, committed, counters, &mut scratch.access) {
+    match conclude(stop, committed, is_tunnel, counters, &mut scratch.access) {
         Verdict::Answer(own) => answer(stream, scratch, &own, to_head).await,
         Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => stream.conclude(Conclusion::Malformed),
         Verdict::Reset if is_tunnel => stream.conclude(Conclusion::Cancelled),

@@ -179,7 +179,7 @@ impl Connection {
             Tunnel::Silent if self.timer.is_past(total) => Reason::Total,
             Tunnel::Silent => Reason::Idle,
         };
-        self.counters.failure(reason);
+        self.counters.tunnel_failure(reason);
         access.end("silent", Some(reason.name()));
     }
 }

@@ -76,6 +76,7 @@ pub(crate) struct ServiceCounters {
     failovers: Counters<{ Reason::ALL.len() }>,
     failures: Counters<{ Reason::ALL.len() }>,
     pub(crate) cut: Counter,
+    tunnel_failures: Counter,
     pub(crate) budget_exhausted: Counter,
     refused: Counters<FAULTS>,
     misused: Counters<{ Misuse::ALL.len() }>,
@@ -102,6 +103,12 @@ impl ServiceCounters {
 
     pub(crate) fn failure(&self, reason: Reason) {
         self.failures.add(reason as usize);
+    }
+
+    /// A tunnel has ended for `reason`: no response, which was whole before.
+    pub(crate) fn tunnel_failure(&self, reason: Reason) {
+        self.failure(reason);
+        self.tunnel_failures.add(1);
     }
 
     pub(crate) fn refused(&self, fault: Fault) {
@@ -144,6 +151,7 @@ impl ServiceCounters {
         self.failovers.add_to(&mut sum.failovers, Reason::ALL);
         self.failures.add_to(&mut sum.failures, Reason::ALL);
         sum.cut += self.cut.read();
+        sum.tunnel_failures += self.tunnel_failures.read();
         sum.budget_exhausted += self.budget_exhausted.read();
         self.refused.add_to(&mut sum.refused, Fault::ALL.map(Fault::name));
         self.misused.add_to(&mut sum.refused, Misuse::ALL.map(Misuse::name));

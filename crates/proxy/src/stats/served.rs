@@ -7,7 +7,8 @@
 //! | silent | errors without a backend's first byte | none: nothing is measured |
 //!
 //! A request that the fence keeps from every backend is refused by policy, and one for a WebSocket that no backend takes by what
-//! the backends are. They are neither requests nor errors here: no other state of this region would have served them.
+//! the backends are. They are neither requests nor errors here: no other state of this region would have served them. Nor is a tunnel, whose
+//! agreement is an interim response, and whose time ends by nobody's fault, or by an end of one side that may be its usual one.
 
 use proxima_types::ServiceName;
 
@@ -51,7 +52,8 @@ impl Served {
         Self {
             requests: (others.iter().sum::<u64>() + errors).saturating_sub(refused),
             errors: (errors + counted.cut).saturating_sub(refused),
-            silent: given_up.saturating_sub(counted.cut + unwanted) + without_backend,
+            silent: given_up.saturating_sub(counted.cut + counted.tunnel_failures + unwanted)
+                + without_backend,
             first_byte,
         }
     }
@@ -94,8 +96,10 @@ mod tests {
     fn http_counts_final_responses_and_those_cut_off_but_not_what_the_fence_refuses() {
         let (web, stats) = stats(ServiceStats {
             responses: [7, 90, 1, 2, 16],
-            failures: [(Reason::Connect, 3), (Reason::Upgrade, 4), (Reason::Broken, 2)].into(),
+            failures: [(Reason::Connect, 3), (Reason::Upgrade, 4), (Reason::Broken, 5), (Reason::Idle, 7)]
+                .into(),
             cut: 2,
+            tunnel_failures: 10,
             unserved: [(Unserved::AllOutside, 5), (Unserved::NoneUsable, 1)].into(),
             ..ServiceStats::default()
         });

@@ -6,7 +6,7 @@ use proxima_proxy::{Reason, Timeouts};
 use tokio::sync::mpsc;
 
 use crate::{
-    Asking,
+    Asking, Pair,
     common::{Lines, PATIENCE, service_name, soon, until},
     pairs, patient,
     wire::{End, Wire},
@@ -125,7 +125,16 @@ async fn a_backend_that_breaks_off_breaks_the_clients_side() {
         assert_eq!(answer.wire.hear(5).await, "hello");
         answer.wire.say(b"now").await;
         assert_eq!(answer.wire.rest().await, (Vec::new(), End::Cancelled), "{}", pair.versions);
+        let world = pair.client.world();
+        until("the end", || world.plane.stats().backends.values().all(|backend| backend.pending == 0)).await;
+        is_no_error(&pair);
     }
+}
+
+/// To objectives, tunnels are no requests, and have no errors.
+fn is_no_error(pair: &Pair) {
+    let served = &pair.client.world().plane.served()[&service_name()];
+    assert_eq!((served.requests, served.errors, served.silent), (0, 0, 0), "{}", pair.versions);
 }
 
 #[tokio::test]
@@ -142,6 +151,7 @@ async fn a_tunnel_in_which_nothing_moves_is_reset_and_is_nobodys_failure() {
         let world = pair.client.world();
         until("the count", || world.stats().failures == [(Reason::Idle, 1)].into()).await;
         assert_eq!((world.stats().slow_clients.len(), world.stats().cut), (0, 0), "{}", pair.versions);
+        is_no_error(&pair);
         let failed = |backend: &proxima_proxy::BackendStats| !backend.failures.is_empty();
         assert!(!world.plane.stats().backends.values().any(failed), "{}", pair.versions);
         let line = lines.wait(count).await.pop().unwrap();
