@@ -20,7 +20,7 @@ pub fn write_request(out: &mut Vec<u8>, text: &[u8], scheme: &str, address: impl
 }
 
 /// As [`write_request`], of a head that asks for a WebSocket as HTTP/1.1 has it: extended CONNECT (RFC 9220 §3), which has no
-/// nonce (RFC 8441 §5).
+/// nonce (RFC 8441 §5), and no length: of the tunnel it would be (RFC 9114 §4.1.2).
 pub fn write_websocket_request(out: &mut Vec<u8>, text: &[u8], scheme: &str, address: impl Display) -> bool {
     write(out, text, scheme, address, Some(b"websocket"))
 }
@@ -51,7 +51,9 @@ fn write(
         put_field(out, b":path", target);
         for (name, value) in field_lines(section) {
             let lower = name.to_ascii_lowercase();
-            if is_passed_on(&lower, value) && !(protocol.is_some() && lower == b"sec-websocket-key") {
+            let is_void =
+                protocol.is_some() && matches!(&lower[..], b"sec-websocket-key" | b"content-length");
+            if is_passed_on(&lower, value) && !is_void {
                 put_field(out, name, value);
             }
         }

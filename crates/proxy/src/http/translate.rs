@@ -115,10 +115,13 @@ pub(super) fn request(text: &[u8], scheme: &str, address: SocketAddr) -> Result<
     Ok(request)
 }
 
-/// Makes a request for a WebSocket, as HTTP/1.1 has it, extended CONNECT (RFC 8441 §4), which has no nonce (§5).
+/// Makes a request for a WebSocket, as HTTP/1.1 has it, extended CONNECT (RFC 8441 §4), which has no nonce (§5), and no length: of the tunnel
+/// it would be (RFC 9113 §8.1.1).
 pub(super) fn into_connect(request: &mut Request<()>) {
     *request.method_mut() = http::Method::CONNECT;
-    request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    for name in [header::SEC_WEBSOCKET_KEY, header::CONTENT_LENGTH] {
+        request.headers_mut().remove(name);
+    }
     request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
 }
 

@@ -64,6 +64,34 @@ async fn the_backend_is_asked_as_its_version_has_it_and_told_what_the_client_wan
     }
 }
 
+#[tokio::test]
+async fn a_length_of_nothing_is_none_of_the_tunnel() {
+    let (heads, mut asked) = mpsc::unbounded_channel::<Head>();
+    let script = move |asking: Asking| {
+        let heads = heads.clone();
+        async move {
+            heads.send(asking.head()).unwrap();
+            asking.agree().await.echo().await;
+        }
+    };
+    for behind in [UpstreamProtocol::Http2, UpstreamProtocol::Http3] {
+        let backend = Backend::start(behind, script.clone()).await;
+        let world = backend.setup.start();
+        let mut client = world.client().await;
+        client
+            .write(
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nhello",
+            )
+            .await;
+        let head = client.head().await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{behind:?}: {head}");
+        assert_eq!(client.exactly(5).await, b"hello", "{behind:?}");
+        let head = soon("the request", asked.recv()).await.unwrap();
+        assert_eq!(head.get("content-length"), None, "{behind:?}");
+    }
+}
+
 fn via(version: UpstreamProtocol) -> &'static str {
     match version {
         UpstreamProtocol::Http1 => "1.1 fra1",
