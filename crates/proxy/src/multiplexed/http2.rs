@@ -50,8 +50,12 @@ impl Link for Http2Link {
     }
 
     /// The settings are there since it connected.
-    async fn takes_websockets(&self) -> Result<bool, Reason> {
-        Ok(self.0.is_extended_connect_protocol_enabled())
+    fn takes_websockets(&self) -> Option<bool> {
+        Some(self.0.is_extended_connect_protocol_enabled())
+    }
+
+    async fn settled(&self) -> Result<(), Reason> {
+        Ok(())
     }
 }
 

@@ -79,12 +79,16 @@ impl Link for Http3Link {
         Some((Sending::request(send), Receiving::response(receive)))
     }
 
-    async fn takes_websockets(&self) -> Result<bool, Reason> {
+    fn takes_websockets(&self) -> Option<bool> {
+        self.shared.one_way.takes_websockets()
+    }
+
+    async fn settled(&self) -> Result<(), Reason> {
         let Shared { connection, one_way, told, .. } = &*self.shared;
         loop {
             let told = told.notified();
             match one_way.takes_websockets() {
-                Some(takes) => return Ok(takes),
+                Some(_) => return Ok(()),
                 None if connection.close_reason().is_some() => return Err(Reason::Connect),
                 None => told.await,
             }

@@ -48,11 +48,13 @@ pub(crate) trait Link: Sized + 'static {
     fn is_usable(&self) -> bool;
     /// One more beside `streams`, if the backend allows it now.
     fn open(&self, streams: usize) -> Option<Self::Stream>;
-    /// Whether its backend takes extended CONNECT, by which WebSockets come (RFC 8441 §3, RFC 9220 §3). Waits for its settings.
+    /// Whether its backend takes extended CONNECT, by which WebSockets come (RFC 8441 §3, RFC 9220 §3). `None`: its settings have not come.
+    fn takes_websockets(&self) -> Option<bool>;
+    /// Waits for its settings.
     ///
     /// # Errors
     /// When the connection ends before them.
-    async fn takes_websockets(&self) -> Result<bool, Reason>;
+    async fn settled(&self) -> Result<(), Reason>;
 }
 
 /// The connections to one backend.
@@ -128,22 +130,31 @@ impl<L> Drop for Place<L> {
 }
 
 impl<L: Link> Multiplexed<L> {
-    /// A place on a connection to `backend`, and what the request is sent with. `deadline` is for a new connection.
+    /// A place on a connection to `backend`, and what the request is sent with. `deadline` is for a new connection. `websocket`: the request
+    /// is for one; no stream is opened before the backend has said that it takes any.
     ///
     /// # Errors
-    /// When a connection was needed and could not be made.
+    /// When a connection was needed and could not be made; [`Reason::Upgrade`] when the backend takes no WebSockets.
     pub(crate) async fn place(
         backend: &Rc<Backend>,
         timers: &Rc<Timers>,
         deadline: Duration,
+        websocket: bool,
     ) -> Result<(Place<L>, L::Stream), Reason> {
         let own = L::of(backend);
         loop {
-            if let Some((shared, stream)) = own.with_room() {
+            if let Some((shared, stream)) = own.with_room(websocket) {
                 let is_used = shared.is_used.replace(true);
                 shared.streams.set(shared.streams.get() + 1);
                 let place = Place { shared, timers: timers.clone(), changed: own.changed.clone(), is_used };
                 return Ok((place, stream));
+            }
+            if websocket && let Some(shared) = own.unsettled() {
+                shared.link.settled().await?;
+                continue;
+            }
+            if websocket && own.takes_no_websockets() {
+                return Err(Reason::Upgrade);
             }
             let failed = own.failed.get();
             if !own.connecting.replace(true) {
@@ -158,10 +169,26 @@ impl<L: Link> Multiplexed<L> {
     }
 
     /// A connection with room. Those that take no more streams are let go.
-    fn with_room(&self) -> Option<(Rc<Shared<L>>, L::Stream)> {
+    fn with_room(&self, websocket: bool) -> Option<(Rc<Shared<L>>, L::Stream)> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|shared| shared.link.is_usable());
-        connections.iter().find_map(|shared| Some((shared.clone(), shared.open()?)))
+        let mut fit =
+            connections.iter().filter(|shared| !websocket || shared.link.takes_websockets() == Some(true));
+        fit.find_map(|shared| Some((shared.clone(), shared.open()?)))
+    }
+
+    /// A connection whose backend has not said yet whether it takes WebSockets.
+    fn unsettled(&self) -> Option<Rc<Shared<L>>> {
+        let connections = self.connections.borrow();
+        let mut unsettled = connections.iter().filter(|shared| shared.link.takes_websockets().is_none());
+        unsettled.find(|shared| shared.link.is_usable()).cloned()
+    }
+
+    /// Whether the backend has said so on a connection that is of use: another one would be told the same.
+    fn takes_no_websockets(&self) -> bool {
+        let connections = self.connections.borrow();
+        let mut usable = connections.iter().filter(|shared| shared.link.is_usable());
+        usable.any(|shared| shared.link.takes_websockets() == Some(false))
     }
 
     /// Closes what rested too long, or takes no more streams.

@@ -9,6 +9,7 @@ use crate::{
     client::Client,
     common::{self, Setup, h2},
     http3_backend, patient, pki,
+    support::headers,
 };
 
 /// A backend of HTTP/2 that has not said SETTINGS_ENABLE_CONNECT_PROTOCOL.
@@ -62,6 +63,23 @@ async fn a_backend_that_has_not_allowed_extended_connect_is_not_asked() {
         is_refused(before, &http2_setup).await;
         is_refused(before, &http3_setup).await;
     }
+}
+
+#[tokio::test]
+async fn no_stream_is_opened_to_a_backend_of_http3_that_has_not() {
+    let authority = pki::Authority::new();
+    let backend = http3_backend::Raw::start(&authority, quinn::TransportConfig::default());
+    let setup = http3_backend::setup(&authority, &[backend.address]);
+    let client = Client::start(UpstreamProtocol::Http1, Setup { timeouts: patient(), ..setup });
+    let (answer, connection) = tokio::join!(client.ask("/", ""), backend.accept());
+    assert_eq!(answer.status, 502);
+    let mut other = client.world().client().await;
+    other.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut send, _receive, _) = connection.request().await;
+    assert_eq!(send.id().index(), 0, "a stream came before");
+    send.write_all(&headers(&[(":status", "204")])).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(other.response().await.status, 204);
 }
 
 #[tokio::test]

@@ -160,6 +160,13 @@ impl Receiving {
     }
 }
 
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        // As it is, unless it was said why: dropped, a stream of QUIC is stopped with 0, which is no code of HTTP/3.
+        self.stop(Code::RequestCancelled);
+    }
+}
+
 /// A message that goes. Dropped before its end, it is reset: never a clean end for one that is not whole.
 pub(crate) struct Sending {
     stream: SendStream,

@@ -89,12 +89,11 @@ impl<C: Client> Relay<'_, C> {
         let timers = self.worker.timers.clone();
         let asks = self.asks_websocket();
         let mut placing = pin!(async {
-            let (place, stream) = Multiplexed::<L>::place(backend, &timers, connect).await?;
-            if asks && !place.link().takes_websockets().await? {
+            let placed = Multiplexed::<L>::place(backend, &timers, connect, asks).await;
+            if matches!(placed, Err(Reason::Upgrade)) {
                 backend.tell_of_websockets();
-                return Err(Reason::Upgrade);
             }
-            Ok((place, stream))
+            placed
         });
         poll_fn(|cx| {
             if let Poll::Ready(result) = placing.as_mut().poll(cx) {
