@@ -15,6 +15,10 @@ use crate::{backend::Backend, stats::Reason, stream::Stream, tls::H2};
 
 /// What a backend may send on one stream beyond what was passed on.
 const WINDOW: u32 = 64 * 1024;
+/// What frames of DATA that wait unread may cost beyond their octets on one connection, in octets as the `h2` crate counts them: 256 for each
+/// frame, less its length. Beyond it the connection ends, with all exchanges on it. Half of all windows, which the crate takes by itself, is
+/// used up by six WebSockets whose clients don't read messages of 20 octets; this by 87.
+const SMALL_FRAMES: usize = 64 * 1024 * 1024;
 /// What may wait to be written, of one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// The longest list of fields a response may have, in bytes as RFC 9113 §10.5.1 counts them.
@@ -81,6 +85,7 @@ async fn preface(stream: Stream) -> io::Result<(SendRequest<Bytes>, Connection<S
         .initial_connection_window_size(WINDOW * STREAMS as u32)
         .max_header_list_size(MAX_LIST)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
         .initial_max_send_streams(0);
     let (send, mut connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
     poll_fn(|cx| {

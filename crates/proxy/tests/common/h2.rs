@@ -157,11 +157,16 @@ impl Raw {
     }
 
     /// The backend's end of a connection: reads the preface and says SETTINGS.
-    pub async fn accepted(mut stream: TcpStream) -> Self {
+    pub async fn accepted(stream: TcpStream) -> Self {
+        Self::accepted_with(stream, &[]).await
+    }
+
+    /// The same with these SETTINGS (RFC 9113 §6.5.1).
+    pub async fn accepted_with(mut stream: TcpStream, settings: &[u8]) -> Self {
         let mut preface = [0; PREFACE.len()];
         stream.set_nodelay(true).unwrap();
         let _ = stream.read_exact(&mut preface).await;
-        let _ = stream.write_all(&frame(kind::SETTINGS, 0, 0, &[])).await;
+        let _ = stream.write_all(&frame(kind::SETTINGS, 0, 0, settings)).await;
         Self { stream, buffer: Vec::new() }
     }
 

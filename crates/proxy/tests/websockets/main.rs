@@ -13,6 +13,7 @@ mod pki;
 #[path = "../h3/support.rs"]
 mod support;
 
+mod apart;
 mod backend;
 mod client;
 mod ends;
