@@ -299,7 +299,8 @@ impl<'a, C: Client> Relay<'a, C> {
         if is_whole && (self.up.stage == Stage::Done || origin.is_broken()) {
             return Poll::Ready(Ok(()));
         }
-        if self.is_tunnel && origin.is_broken() {
+        // What it said before it broke is the client's, as long as that has not taken it.
+        if self.is_tunnel && origin.is_broken() && !self.awaits.reader {
             return Poll::Ready(Err(Stop::Upstream(Reason::Broken)));
         }
         self.poll_stop(cx, Reason::Idle).map(Err)

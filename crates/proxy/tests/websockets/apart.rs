@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use crate::{
     common::{
         Setup, World,
-        h2::{Client, END_HEADERS, END_STREAM, Raw, block, frame, kind},
+        h2::{Client, END_HEADERS, END_STREAM, Raw, block, frame, get, kind},
         soon, until,
     },
     patient,
@@ -24,8 +24,10 @@ const ROOM: u32 = 100;
 struct Stalled {
     world: World,
     backend: Raw,
-    /// What the client's stream needs.
-    _client: (Client, h2::SendStream<bytes::Bytes>, h2::RecvStream),
+    /// Of the client.
+    send: h2::SendStream<bytes::Bytes>,
+    receive: h2::RecvStream,
+    client: Client,
 }
 
 impl Stalled {
@@ -51,7 +53,7 @@ impl Stalled {
         backend.write(&frame(kind::HEADERS, END_HEADERS, 1, &block(&[(":status", b"200")]))).await;
         let response = soon("a response", response).await.unwrap();
         assert_eq!(response.status(), 200);
-        Self { world, backend, _client: (client, send, response.into_body()) }
+        Self { world, backend, send, receive: response.into_body(), client }
     }
 
     /// All that was written has been read.
@@ -74,4 +76,25 @@ async fn short_messages_that_a_client_does_not_read_end_no_other_exchange() {
     let answer = frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &block(&[(":status", b"204")]));
     stalled.backend.write(&answer).await;
     assert_eq!(other.response().await.status, 204);
+}
+
+#[tokio::test]
+async fn what_the_backend_said_last_reaches_a_client_that_reads_later() {
+    let mut stalled = Stalled::open(|_| {}).await;
+    let (last, rest) = (frame(kind::DATA, END_STREAM, 1, b"end"), frame(kind::DATA, 0, 1, &[b'x'; 1000]));
+    let reset = frame(kind::RST_STREAM, 0, 1, &[0; 4]);
+    stalled.backend.write(&[rest.repeat(8), last, reset].concat()).await;
+    stalled.is_heard().await;
+    stalled.send.send_data("a word that nobody takes".into(), false).unwrap();
+    // What comes behind it has been passed on: so it has been looked at.
+    let _other = stalled.client.send.send_request(get("/"), true).unwrap();
+    assert_eq!(stalled.backend.expect(kind::HEADERS).await.stream, 3);
+    let mut got = Vec::new();
+    while let Some(bytes) = soon("more", stalled.receive.data()).await {
+        let bytes = bytes.unwrap();
+        stalled.receive.flow_control().release_capacity(bytes.len()).unwrap();
+        got.extend(bytes);
+    }
+    assert_eq!((got.len(), &got[8000..]), (8003, &b"end"[..]));
+    assert_eq!((stalled.world.stats().failures.len(), stalled.world.stats().cut), (0, 0));
 }
