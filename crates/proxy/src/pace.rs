@@ -91,6 +91,11 @@ impl Pace {
         }
     }
 
+    /// What follows is a tunnel, which is held to nothing.
+    pub(crate) fn lift(&mut self) {
+        (self.up, self.down) = (None, None);
+    }
+
     /// To be asked before the task of `cx` waits, which is woken when a client is too slow. Whether it is. `sends`: more of the
     /// body is waited for; `takes`: the client has not taken what there is of the response.
     pub(crate) fn check(

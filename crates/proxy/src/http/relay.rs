@@ -267,6 +267,7 @@ impl<'a, C: Client> Relay<'a, C> {
                 return Err(self.malformed(Fault::Upgrade));
             }
             self.is_tunnel = true;
+            self.pace.lift();
             self.up.stage = Stage::Taking;
         } else if self.client.handshake().is_some() && matches!(response_head.status(), 200..300) {
             // To extended CONNECT it would be the agreement (RFC 8441 §5).

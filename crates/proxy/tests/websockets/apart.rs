@@ -1,6 +1,8 @@
 //! Tunnels whose backend of HTTP/2 says what it says frame by frame, for a client that does not read.
 
-use proxima_proxy::UpstreamProtocol;
+use std::time::Duration;
+
+use proxima_proxy::{BodyRate, Reason, Slow, Timeouts, UpstreamProtocol};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -76,6 +78,21 @@ async fn short_messages_that_a_client_does_not_read_end_no_other_exchange() {
     let answer = frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &block(&[(":status", b"204")]));
     stalled.backend.write(&answer).await;
     assert_eq!(other.response().await.status, 204);
+}
+
+#[tokio::test]
+async fn a_tunnel_is_held_to_no_rate() {
+    let mut stalled = Stalled::open(|setup| {
+        setup.limits.body_rate =
+            BodyRate { response: 1_000_000, grace: Duration::from_millis(100), ..BodyRate::default() };
+        setup.timeouts = Timeouts { idle: Duration::from_secs(1), ..patient() };
+    })
+    .await;
+    stalled.backend.write(&frame(kind::DATA, 0, 1, &[b'x'; 1000])).await;
+    until("the end", || !stalled.world.stats().failures.is_empty()).await;
+    let stats = stalled.world.stats();
+    assert_eq!(stats.failures, [(Reason::Idle, 1)].into());
+    assert_eq!(stats.slow_clients.get(&Slow::ResponseRate), None);
 }
 
 #[tokio::test]
