@@ -55,6 +55,7 @@ pub struct Frames {
 enum Place {
     BeforeHead,
     InContent,
+    InTunnel,
     AfterTrailers,
 }
 
@@ -93,6 +94,11 @@ impl Frames {
     /// The section that came last was the head of an interim response (RFC 9114 §4.1): another head has to follow.
     pub fn expect_head(&mut self) {
         self.place = Place::BeforeHead;
+    }
+
+    /// The request was CONNECT, and is agreed to: from now on, no frame but DATA is allowed among those of RFC 9114 (§4.4).
+    pub fn begin_tunnel(&mut self) {
+        self.place = Place::InTunnel;
     }
 
     /// Takes from `chunk` as far as the next event; `None` when all of `chunk` is taken.
@@ -142,7 +148,7 @@ impl Frames {
                 let left = left.ok_or(Wrong::Message(proxima_http1::Fault::HeadTooLong))?;
                 Ok(Within::Section { section: Vec::with_capacity(left.min(4096)), left })
             }
-            (kind::DATA, Place::InContent) => {
+            (kind::DATA, Place::InContent | Place::InTunnel) => {
                 if length == 0 {
                     self.note_idle(0)?;
                 }
@@ -190,7 +196,7 @@ impl Frames {
         }
         match self.place {
             Place::BeforeHead => Err(Wrong::Stream(Code::RequestIncomplete)),
-            Place::InContent | Place::AfterTrailers => Ok(()),
+            Place::InContent | Place::InTunnel | Place::AfterTrailers => Ok(()),
         }
     }
 }

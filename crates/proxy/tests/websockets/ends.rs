@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use proxima_proxy::{Reason, Timeouts};
+use proxima_proxy::{Reason, Timeouts, UpstreamProtocol};
 use tokio::sync::mpsc;
 
 use crate::{
-    Asking, Pair,
+    Asking, Pair, VERSIONS,
+    backend::Backend,
+    client::Client,
     common::{Lines, PATIENCE, service_name, soon, until},
     pairs, patient,
     wire::{End, Wire},
@@ -242,12 +244,37 @@ async fn a_tunnel_has_no_trailers() {
             }
             Wire::Http3 { send, .. } => {
                 send.write_all(&crate::support::headers(&trailers)).await.unwrap();
-                // H3_MESSAGE_ERROR
-                End::Broken(0x10e)
+                // H3_FRAME_UNEXPECTED, of the connection (RFC 9114 §4.4)
+                End::Broken(0x105)
             }
         };
+        let fault = if matches!(answer.wire, Wire::Http3 { .. }) { "h3-protocol" } else { "trailer" };
         assert_eq!(answer.wire.rest().await.1, expected, "{}", pair.versions);
         let world = pair.client.world();
-        until("the count", || world.stats().refused.get("trailer") == Some(&1)).await;
+        until("the count", || world.stats().refused.get(fault) == Some(&1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_of_http3_that_says_a_head_in_a_tunnel_loses_its_connection() {
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let script = move |asking: Asking| {
+        let ends = ends.clone();
+        async move {
+            let mut wire = asking.agree().await;
+            wire.next().await.unwrap();
+            if let Wire::Http3 { send, .. } = &mut wire {
+                send.write_all(&crate::support::headers(&[("x-sum", "7")])).await.unwrap();
+            }
+            ends.send(wire.rest().await.1).unwrap();
+        }
+    };
+    let backend = Backend::start(UpstreamProtocol::Http3, script).await;
+    for before in VERSIONS {
+        let client = Client::start(before, backend.setup.clone());
+        let mut answer = client.open("/", "").await;
+        answer.wire.say(b"now").await;
+        assert_eq!(answer.wire.rest().await, (Vec::new(), End::Cancelled), "{before:?}");
+        assert_eq!(soon("the end", ended.recv()).await, Some(End::Broken(0x105)), "{before:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
-use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
@@ -35,7 +35,7 @@ pub(crate) enum End {
     Clean,
     /// A reset, where there is a code with the one of a client or server that cancels (RFC 8441 §5, RFC 9220 §3).
     Cancelled,
-    /// With another one.
+    /// With another one, of the stream or of the connection.
     Broken(u64),
 }
 
@@ -127,6 +127,9 @@ impl Wire {
                     }
                     Err(ReadError::Reset(CANCELLED)) => return Err(End::Cancelled),
                     Err(ReadError::Reset(code)) => return Err(End::Broken(code.into_inner())),
+                    Err(ReadError::ConnectionLost(ConnectionError::ApplicationClosed(close))) => {
+                        return Err(End::Broken(close.error_code.into_inner()));
+                    }
                     Err(error) => panic!("{error}"),
                 }
             },

@@ -79,6 +79,11 @@ impl Receiving {
         self.frames.expect_head();
     }
 
+    /// What follows is a tunnel.
+    pub(in crate::http) fn begin_tunnel(&mut self) {
+        self.frames.begin_tunnel();
+    }
+
     pub(in crate::http) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
         if let Some(next) = self.ahead.take() {
             return Poll::Ready(Ok(next));

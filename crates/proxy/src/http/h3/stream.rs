@@ -263,6 +263,7 @@ impl Client for Stream {
         let mut frame = Vec::with_capacity(out.len());
         if head.switches() {
             write_connected(&mut frame, out);
+            self.body.begin_tunnel();
         } else if !proxima_http3::write_response(&mut frame, out) {
             return Err(Stop::Upstream(Reason::Malformed));
         }

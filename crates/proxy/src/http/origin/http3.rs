@@ -93,6 +93,9 @@ impl Http3 {
         }
         self.has_begun = true;
         self.place.link().forget(self.number);
+        if scratch.response_head.switches() {
+            self.receiving.begin_tunnel();
+        }
         let framing = scratch.response_head.framing();
         self.receiving.left = if let Framing::Length(length) = framing { Some(length) } else { None };
         // Something follows an agreement, if only its end.
