@@ -11,7 +11,7 @@ use crate::{
     client::Client,
     common::{Lines, PATIENCE, service_name, soon, until},
     pairs, patient,
-    wire::{End, Wire},
+    wire::{End, Wire, first_frame},
 };
 
 /// The client's end comes first, the backend has a last word.
@@ -277,4 +277,35 @@ async fn a_backend_of_http3_that_says_a_head_in_a_tunnel_loses_its_connection() 
         assert_eq!(answer.wire.rest().await, (Vec::new(), End::Cancelled), "{before:?}");
         assert_eq!(soon("the end", ended.recv()).await, Some(End::Broken(0x105)), "{before:?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_of_http3_may_close_as_many_websockets_as_it_may_cancel_requests() {
+    let backend = Backend::start(UpstreamProtocol::Http1, echoing).await;
+    let Client::Http3(world) = Client::start(UpstreamProtocol::Http3, backend.setup.clone()) else {
+        panic!("another version")
+    };
+    let raw = world.raw().await;
+    let ask = async || {
+        let (mut send, mut receive) = soon("a stream", raw.connection.open_bi()).await.unwrap();
+        let head = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/"),
+            ("sec-websocket-version", "13"),
+        ];
+        send.write_all(&crate::support::headers(&head)).await.unwrap();
+        let mut unread = Vec::new();
+        first_frame(&mut receive, &mut unread).await.expect("a response");
+        Wire::Http3 { send, receive, raw: unread }
+    };
+    // 200, and what comes behind is one.
+    for _ in 0..190 {
+        ask().await.abort();
+    }
+    until("the counts", || world.world.stats().cancelled == 190).await;
+    assert_eq!(ask().await.hear(8).await, "at once;");
+    assert!(raw.connection.close_reason().is_none());
 }

@@ -79,6 +79,9 @@ impl Stream {
             }
             Begun::Broken(broken) => {
                 scratch.access.end("client-gone", None);
+                if matches!(broken, Broken::Reset(_) | Broken::Lost) {
+                    self.link.note_cancel();
+                }
                 self.stop(broken);
             }
         }
@@ -173,7 +176,8 @@ impl Stream {
             Broken::Wrong(Wrong::Message(fault)) => return Stop::ClientFault(fault),
             Broken::Wrong(Wrong::Connection(code)) => self.link.fail(code),
             Broken::Wrong(Wrong::Stream(code)) => self.send.reset(code),
-            Broken::Reset(_) | Broken::Lost => self.link.note_cancel(),
+            // Who has left is counted at the end.
+            Broken::Reset(_) | Broken::Lost => {}
         }
         Stop::ClientGone
     }
