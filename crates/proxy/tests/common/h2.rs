@@ -220,6 +220,7 @@ pub struct Backend {
     pub address: std::net::SocketAddr,
     /// Connections so far.
     pub connections: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    leaving: std::sync::Arc<tokio::sync::Notify>,
     task: JoinHandle<()>,
 }
 
@@ -240,24 +241,36 @@ impl Backend {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
-        let count = connections.clone();
+        let leaving = std::sync::Arc::<tokio::sync::Notify>::default();
+        let (count, left) = (connections.clone(), leaving.clone());
         let task = tokio::spawn(async move {
             let mut tasks = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
                 count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                let (builder, script) = (builder.clone(), script.clone());
+                let (builder, script, left) = (builder.clone(), script.clone(), left.clone());
                 tasks.spawn(async move {
                     let Ok(mut connection) = builder.handshake(stream).await else { return };
                     let mut streams = tokio::task::JoinSet::new();
-                    while let Some(Ok((request, respond))) = connection.accept().await {
-                        streams.spawn(script(request, respond));
+                    loop {
+                        tokio::select! {
+                            () = left.notified() => connection.graceful_shutdown(),
+                            accepted = connection.accept() => match accepted {
+                                Some(Ok((request, respond))) => drop(streams.spawn(script(request, respond))),
+                                _ => return,
+                            },
+                        }
                     }
                 });
             }
         });
-        Self { address, connections, task }
+        Self { address, connections, leaving, task }
+    }
+
+    /// Says GOAWAY on a connection, and serves what is under way.
+    pub fn leave(&self) {
+        self.leaving.notify_one();
     }
 
     /// Sends back the body and the trailers of each request, piece by piece as they come.

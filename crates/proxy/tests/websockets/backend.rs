@@ -8,7 +8,10 @@ use http::{Request, Response};
 use proxima_http3::{RequestText, server_control_stream};
 use proxima_proxy::UpstreamProtocol;
 use quinn::{Endpoint, RecvStream, SendStream, TransportConfig};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    sync::mpsc::UnboundedSender,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     Head,
@@ -18,7 +21,7 @@ use crate::{
     patient,
     pki::Authority,
     support::{frame, headers, uni},
-    wire::{Wire, first_frame},
+    wire::{End, Wire, first_frame},
 };
 
 /// A backend of one version.
@@ -200,32 +203,34 @@ impl Asking {
         }
     }
 
-    /// Answers with this status, and `no`. What came behind the request; it has to be nothing.
-    pub(crate) async fn refuse(self, status: u16) {
+    /// Answers with this status, and `no`; over HTTP/1.1, all that comes behind as well. Tells what came behind the request: of HTTP/1.1
+    /// the next heads, of the others content, and how it ended.
+    pub(crate) async fn refuse(self, status: u16, behind: &UnboundedSender<(String, End)>) {
+        let tell = |octets: Vec<u8>, end| drop(behind.send((String::from_utf8(octets).unwrap(), end)));
         match self {
             Self::Http1 { mut peer, .. } => {
-                peer.write(&format!("HTTP/1.1 {status} No\r\nContent-Length: 2\r\n\r\nno")).await;
-                peer.closed().await;
-                assert!(peer.buffer.is_empty(), "{:?}", peer.buffer);
+                let refusal = format!("HTTP/1.1 {status} No\r\nContent-Length: 2\r\n\r\nno");
+                peer.write(&refusal).await;
+                while let Some(head) = peer.head().await {
+                    tell(head.into_bytes(), End::Clean);
+                    peer.write(&refusal).await;
+                }
             }
             Self::Http2 { request, mut respond } => {
                 let response =
                     Response::builder().status(status).header("content-length", "2").body(()).unwrap();
                 let mut send = respond.send_response(response, false).unwrap();
                 send.send_data("no".into(), true).unwrap();
-                let mut body = request.into_body();
-                while let Some(Ok(bytes)) = body.data().await {
-                    assert!(bytes.is_empty(), "{bytes:?}");
-                }
+                let (octets, end) = Wire::Http2 { send, receive: request.into_body() }.rest().await;
+                tell(octets, end);
             }
-            Self::Http3 { mut send, mut receive, .. } => {
+            Self::Http3 { mut send, receive, .. } => {
                 let status = status.to_string();
                 let head = headers(&[(":status", &status), ("content-length", "2")]);
                 send.write_all(&[head, frame(0, b"no")].concat()).await.unwrap();
                 send.finish().unwrap();
-                while let Ok(Some(chunk)) = receive.read_chunk(usize::MAX, true).await {
-                    assert!(chunk.bytes.is_empty(), "{:?}", chunk.bytes);
-                }
+                let (octets, end) = Wire::Http3 { send, receive, raw: Vec::new() }.rest().await;
+                tell(octets, end);
             }
         }
     }

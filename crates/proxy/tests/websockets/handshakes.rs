@@ -1,6 +1,6 @@
 //! How a WebSocket is asked for and agreed on.
 
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use proxima_proxy::{Reason, Timeouts, UpstreamProtocol};
 use tokio::sync::mpsc;
@@ -102,19 +102,46 @@ fn via(version: UpstreamProtocol) -> &'static str {
 
 #[tokio::test]
 async fn a_refusal_is_passed_on_and_nothing_is_sent_behind_the_request() {
-    for pair in pairs(|_| {}, |asking: Asking| asking.refuse(403)).await {
-        let mut answer = pair.client.ask("/", "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    for pair in pairs(|_| {}, refusing(403, tell)).await {
+        let is_http1 = pair.versions.ends_with("to Http1");
+        let mut answer = pair.client.ask("/", "smuggled").await;
         assert_eq!(answer.status, 403, "{}", pair.versions);
         assert_eq!(answer.wire.hear(2).await, "no", "{}", pair.versions);
         let world = pair.client.world();
+        let stats = || world.plane.stats().backends.into_values().next().unwrap();
         assert_eq!((world.stats().responses[3], world.stats().failures.len()), (1, 0), "{}", pair.versions);
+        if is_http1 {
+            // The connection is as good as new: what comes next is the next request, and no more.
+            until("the end", || stats().pending == 0).await;
+            assert_eq!(pair.client.ask("/next", "").await.status, 403, "{}", pair.versions);
+            assert_eq!((stats().connects, stats().reuses), (1, 1), "{}", pair.versions);
+        }
+        let (behind, end) = soon("what came behind", told.recv()).await.unwrap();
+        // A stream is given up as browsers do it: hypercorn, for one, survives no END_STREAM behind a refusal.
+        assert_eq!(end, if is_http1 { End::Clean } else { End::Cancelled }, "{}", pair.versions);
+        let expected =
+            if is_http1 { behind.starts_with("GET /next HTTP/1.1\r\n") } else { behind.is_empty() };
+        assert!(expected, "{}: {behind}", pair.versions);
+    }
+}
+
+/// A backend that answers so, and tells what comes behind what it has refused.
+fn refusing(
+    status: u16,
+    tell: mpsc::UnboundedSender<(String, End)>,
+) -> impl Fn(Asking) -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + Sync + 'static {
+    move |asking| {
+        let tell = tell.clone();
+        Box::pin(async move { asking.refuse(status, &tell).await })
     }
 }
 
 #[tokio::test]
 async fn a_client_of_http1_that_was_refused_goes_on_with_its_connection() {
     for behind in VERSIONS {
-        let backend = Backend::start(behind, |asking: Asking| asking.refuse(404)).await;
+        let (tell, _told) = mpsc::unbounded_channel();
+        let backend = Backend::start(behind, refusing(404, tell)).await;
         let world = backend.setup.start();
         let mut client = world.client().await;
         for _ in 0..3 {
@@ -126,10 +153,6 @@ async fn a_client_of_http1_that_was_refused_goes_on_with_its_connection() {
                 .await;
             let response = client.response().await;
             assert_eq!((response.status, response.text()), (404, "no"), "{behind:?}");
-            // The script of a backend of HTTP/1.1 waits for the end of its connection.
-            if behind == UpstreamProtocol::Http1 {
-                break;
-            }
         }
         assert_eq!(world.stats().connections, 1);
     }
@@ -153,15 +176,18 @@ async fn no_answer_in_time_is_a_504() {
 
 #[tokio::test]
 async fn an_agreement_that_does_not_answer_the_key_is_malformed() {
-    let backend = common::Backend::start(|mut peer| async move {
-        peer.head().await.unwrap();
-        peer.write(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let backend = common::Backend::start(move |mut peer| {
+        let tell = tell.clone();
+        async move {
+            peer.head().await.unwrap();
+            peer.write(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-        )
-        .await;
-        peer.closed().await;
-        assert!(peer.buffer.is_empty(), "{:?}", peer.buffer);
+            )
+            .await;
+            tell.send(peer.rest().await.0).unwrap();
+        }
     })
     .await;
     for before in [UpstreamProtocol::Http2, UpstreamProtocol::Http3] {
@@ -169,12 +195,14 @@ async fn an_agreement_that_does_not_answer_the_key_is_malformed() {
         let client = Client::start(before, setup);
         assert_eq!(client.ask("/", "early").await.status, 502, "{before:?}");
         assert_eq!(client.world().stats().malformed.get("upgrade"), Some(&1), "{before:?}");
+        assert_eq!(soon("what came behind", told.recv()).await, Some(Vec::new()), "{before:?}");
     }
 }
 
 #[tokio::test]
 async fn clients_are_told_that_websockets_are_taken() {
-    let backend = Backend::start(UpstreamProtocol::Http1, |asking: Asking| asking.refuse(403)).await;
+    let (tell, _told) = mpsc::unbounded_channel();
+    let backend = Backend::start(UpstreamProtocol::Http1, refusing(403, tell)).await;
     // That of HTTP/2 waits for it in every test here.
     let Client::Http3(world) = Client::start(UpstreamProtocol::Http3, backend.setup.clone()) else {
         panic!("another version")
@@ -258,4 +286,17 @@ async fn a_tunnel_shares_its_connection_with_requests_and_outlives_a_goaway() {
     }
     assert_eq!(backend.seen(), 1);
     until("the counts", || client.world().plane.stats().backends.values().all(|one| one.reuses == 3)).await;
+    backend.leave();
+    // Requests go to another connection as soon as it is heard, and the tunnel goes on over the old one.
+    for _ in 0..10_000 {
+        assert_eq!(client.world().client().await.get("/").await.status, 200);
+        if backend.seen() == 2 {
+            break;
+        }
+    }
+    assert_eq!(backend.seen(), 2);
+    behind.say(b"still here").await;
+    assert_eq!(answer.wire.hear(10).await, "still here");
+    answer.wire.say(b"and here").await;
+    assert_eq!(behind.hear(8).await, "and here");
 }
