@@ -10,6 +10,9 @@
 //! | since the backend says that it did nothing with it (RFC 9113 §8.7) | any, its body still at hand; once more on the same backend | spent |
 //! | before the response's head was whole | idempotent, or no byte of it was sent; its body still at hand | spent |
 //!
+//! Extended CONNECT for a WebSocket counts as the GET that it is in HTTP/1.1, which is idempotent; CONNECT itself is not (RFC 9110 §9.2.2).
+//! Nothing behind the head has gone to any backend by then.
+//!
 //! In all other cases the client gets 502, 503 or 504, or, in the middle of a response, a reset.
 
 use std::{
