@@ -25,6 +25,7 @@ pub(crate) mod h3;
 mod old;
 mod origin;
 mod relay;
+mod spliced;
 mod streams;
 mod translate;
 mod tunnel;
