@@ -82,7 +82,7 @@ fn lost(kind: &EventKind) -> Option<String> {
 /// The longest time without a KEEPALIVE of the PoP, and when it began.
 fn longest_gap(wire: &WireWatch, pop: IpAddr, from: Instant, until: Instant) -> (Instant, Duration) {
     let sent = |seen: &&Seen| {
-        seen.from == pop && seen.message == Message::Keepalive && (from..until).contains(&seen.at)
+        seen.from() == pop && seen.message == Message::Keepalive && (from..until).contains(&seen.at)
     };
     let times: Vec<Instant> =
         wire.seen().read(0, |seen| seen.iter().filter(sent).map(|seen| seen.at).collect());

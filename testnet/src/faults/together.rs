@@ -158,7 +158,7 @@ fn least_announcers(scene: &Scene, seats: &[&Seat], prefix: Prefix, since: Insta
         let Ok(region) = scene.world.region(&seat.region) else { continue };
         let pop = region.pop.host.addresses.v4;
         seat.wire.seen().read(0, |seen| {
-            for seen in seen.iter().filter(|seen| seen.at >= since && seen.from == pop) {
+            for seen in seen.iter().filter(|seen| seen.at >= since && seen.from() == pop) {
                 match &seen.message {
                     Message::Update(update) if update.withdrawn.contains(&prefix) => {
                         changes.push((seen.at, place, false));

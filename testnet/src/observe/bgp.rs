@@ -23,10 +23,21 @@ pub enum Message {
     Notification(u8, u8),
     /// KEEPALIVE.
     Keepalive,
-    /// ROUTE-REFRESH (RFC 2918).
-    RouteRefresh,
+    /// ROUTE-REFRESH of a family, if it is one that is known here.
+    RouteRefresh(Option<Family>, Refresh),
     /// Anything else, or an UPDATE whose lengths contradict each other.
     Unreadable,
+}
+
+/// What a ROUTE-REFRESH says (RFC 2918 §3, RFC 7313 §3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// The routes are to be sent again.
+    Request,
+    /// From here on they are.
+    Begin,
+    /// They have been.
+    End,
 }
 
 /// The routes an UPDATE brings and takes, of both families.
@@ -90,9 +101,21 @@ fn read_message(kind: u8, body: &[u8]) -> Message {
         (2, _) => read_update(body).map_or(Message::Unreadable, Message::Update),
         (3, [code, subcode, ..]) => Message::Notification(*code, *subcode),
         (4, []) => Message::Keepalive,
-        (5, _) => Message::RouteRefresh,
+        (5, body) => read_refresh(body).unwrap_or(Message::Unreadable),
         _ => Message::Unreadable,
     }
+}
+
+/// Address family, subtype, subsequent address family.
+fn read_refresh(body: &[u8]) -> Option<Message> {
+    let [high, low, subtype, safi] = *body else { return None };
+    let refresh = match subtype {
+        0 => Refresh::Request,
+        1 => Refresh::Begin,
+        2 => Refresh::End,
+        _ => return None,
+    };
+    Some(Message::RouteRefresh(read_family(&[high, low, safi]), refresh))
 }
 
 fn read_update(body: &[u8]) -> Option<Update> {
@@ -248,6 +271,17 @@ mod tests {
         let eor = |family| Message::Update(Update { end_of_rib: Some(family), ..Update::default() });
         assert_eq!(one(&message(2, &[0, 0, 0, 0])), eor(Family::Ipv4));
         assert_eq!(one(&message(2, &[0, 0, 0, 6, 0x80, 15, 3, 0, 2, 1])), eor(Family::Ipv6));
+    }
+
+    #[test]
+    fn a_refresh_is_told_from_the_marks_around_its_answer() {
+        let refresh = |body| one(&message(5, body));
+        assert_eq!(refresh(&[0, 1, 0, 1]), Message::RouteRefresh(Some(Family::Ipv4), Refresh::Request));
+        assert_eq!(refresh(&[0, 2, 1, 1]), Message::RouteRefresh(Some(Family::Ipv6), Refresh::Begin));
+        assert_eq!(refresh(&[0, 2, 2, 1]), Message::RouteRefresh(Some(Family::Ipv6), Refresh::End));
+        assert_eq!(refresh(&[0, 1, 0, 128]), Message::RouteRefresh(None, Refresh::Request));
+        assert_eq!(refresh(&[0, 1, 7, 1]), Message::Unreadable);
+        assert_eq!(refresh(&[0, 1, 0]), Message::Unreadable);
     }
 
     #[test]

@@ -20,10 +20,17 @@ const BGP_PORT: u16 = 179;
 pub struct Seen {
     /// When the segment that completed it was captured.
     pub at: Instant,
-    /// Who sent it.
-    pub from: IpAddr,
+    /// The connection it was on, and which way it went.
+    pub flow: Flow,
     /// What it is.
     pub message: Message,
+}
+
+impl Seen {
+    /// Who sent it.
+    pub fn from(&self) -> IpAddr {
+        self.flow.source.ip()
+    }
 }
 
 /// Follows one BGP session on the wire.
@@ -88,7 +95,7 @@ impl WireWatch {
     /// How many messages like `wanted` the PoP sent from `since` until `until`.
     pub fn sent(&self, since: Instant, until: Instant, wanted: impl Fn(&Message) -> bool) -> usize {
         let counts = |seen: &&Seen| {
-            seen.at >= since && seen.at < until && self.pop.contains(&seen.from) && wanted(&seen.message)
+            seen.at >= since && seen.at < until && self.pop.contains(&seen.from()) && wanted(&seen.message)
         };
         self.seen.read(0, |seen| seen.iter().filter(counts).count())
     }
@@ -100,7 +107,7 @@ impl WireWatch {
     }
 
     fn is_update(&self, seen: &Seen, since: Instant, wanted: &impl Fn(&Update) -> bool) -> bool {
-        let of_pop = seen.at >= since && self.pop.contains(&seen.from);
+        let of_pop = seen.at >= since && self.pop.contains(&seen.from());
         of_pop && matches!(&seen.message, Message::Update(update) if wanted(update))
     }
 }
@@ -120,8 +127,8 @@ impl Dissector {
         if progress.restarted {
             scanner.restart();
         }
-        let from = segment.flow.source.ip();
-        scanner.push(&progress.data).into_iter().map(|message| Seen { at, from, message }).collect()
+        let flow = segment.flow;
+        scanner.push(&progress.data).into_iter().map(|message| Seen { at, flow, message }).collect()
     }
 }
 
@@ -148,7 +155,7 @@ mod tests {
             seen,
             [Seen {
                 at: start + Duration::from_millis(8),
-                from: "10.2.1.2".parse().unwrap(),
+                flow: Flow { source: pop, destination: router },
                 message: Message::Update(Update { withdrawn, ..Update::default() }),
             }]
         );

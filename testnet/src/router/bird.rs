@@ -145,6 +145,10 @@ impl Router for Bird {
         self.process.as_ref().map_or(Ok(()), |process| process.signal(signal).map(drop))
     }
 
+    fn bfd_admin_down(&mut self) -> Result<()> {
+        self.ask("disable bfd1").map(drop)
+    }
+
     fn kill(&mut self) -> Result<()> {
         kill(&mut self.process)
     }
@@ -176,8 +180,10 @@ fn configuration(peering: &Peering, announced: &[Announcement]) -> Result<String
         // How long it waits for its peers after a restart of its own.
         text += "graceful restart wait 10;\n";
     }
+    // A next hop behind another router is found by the routes that the kernel has.
+    let learn = if peering.multihop.is_some() { "learn; " } else { "" };
     for family in ["ipv4", "ipv6"] {
-        let _ = writeln!(text, "protocol kernel {{ {family} {{ export where source = RTS_BGP; }}; }}");
+        let _ = writeln!(text, "protocol kernel {{ {learn}{family} {{ export where source = RTS_BGP; }}; }}");
     }
     for (number, route) in announced.iter().enumerate() {
         text += &static_route(number, route);

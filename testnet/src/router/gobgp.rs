@@ -168,8 +168,9 @@ impl Router for GoBgp {
         self.announced.retain(|known| known.prefix != prefix);
     }
 
-    fn refresh(&mut self, _: Family) -> Result<()> {
-        Err(cannot(Make::GoBgp, "ask for a route refresh: it keeps what it was sent and looks at that again"))
+    fn refresh(&mut self, family: Family) -> Result<()> {
+        // It asks nobody: it keeps what it was sent and looks at that again.
+        self.ask(&["neighbor", &self.neighbour()?, "softresetin", "-a", &family.to_string()]).map(drop)
     }
 
     fn shut_down(&mut self, reason: &str) -> Result<()> {

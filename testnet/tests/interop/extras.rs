@@ -1,4 +1,4 @@
-//! What is negotiated: several paths, IPv6 next hops, roles, limits, refreshes, neighbours without an address.
+//! What is negotiated: several paths, IPv6 next hops, roles, limits, neighbours without an address.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -460,80 +460,6 @@ fn large_and_extended_communities_of_openbgpd_are_received() {
 #[test]
 fn large_and_extended_communities_of_exabgp_are_received() {
     in_sandbox(|| sends_communities(Make::ExaBgp));
-}
-
-// ---- refresh (RFC 2918, RFC 7313)
-
-/// The daemon asks; the router sends all again, and what stands stays as it is.
-fn sends_all_again_when_asked(make: Make) {
-    let mut lab = Lab::new(make);
-    if make == Make::Frr {
-        // It answers once it has sent End-of-RIB, which it does only where graceful restart was offered.
-        lab.pop.set("graceful-restart = {}");
-    }
-    lab.router.announce(&Announcement::of(THEIRS).med(7)).unwrap();
-    lab.establish();
-    let stands = |lab: &Lab| lab.pop.received().iter().any(|route| route.prefix == prefix(THEIRS));
-    wait("its route", || if stands(&lab) { Ok(()) } else { Err("nothing".to_owned()) });
-    let updates = || lab.pop.peer().more["updates_received"].as_u64().unwrap();
-    let before = updates();
-    lab.pop.command_peer("refresh", "");
-    wait("its routes again", || if updates() > before { Ok(()) } else { Err(format!("{before} updates")) });
-    assert!(stands(&lab));
-    assert_eq!(lab.pop.peer().established_count, 1);
-}
-
-#[test]
-fn bird_sends_all_again_when_asked() {
-    in_sandbox(|| sends_all_again_when_asked(Make::Bird));
-}
-
-#[test]
-fn frr_sends_all_again_when_asked() {
-    in_sandbox(|| sends_all_again_when_asked(Make::Frr));
-}
-
-#[test]
-fn gobgp_sends_all_again_when_asked() {
-    in_sandbox(|| sends_all_again_when_asked(Make::GoBgp));
-}
-
-/// A router with enhanced refresh is told where the answer begins and where it ends.
-fn is_told_where_a_refresh_ends(make: Make, told: &[&str]) {
-    let mut lab = Lab::new(make);
-    lab.establish();
-    lab.wait_path(IPV4, "", |_| true);
-    lab.router.refresh(prefix(IPV4).family()).unwrap();
-    wait("begin and end of the refresh", || {
-        let log = lab.router.session().unwrap().told + &lab.router.log();
-        match told.iter().find(|words| !log.contains(**words)) {
-            None => Ok(()),
-            Some(missing) => Err(format!("no `{missing}` in {log}")),
-        }
-    });
-}
-
-#[test]
-fn bird_is_told_where_a_refresh_begins_and_ends() {
-    in_sandbox(|| is_told_where_a_refresh_ends(Make::Bird, &["Got BEGIN-OF-RR", "Got END-OF-RR"]));
-}
-
-#[test]
-fn frr_is_told_where_a_refresh_begins_and_ends() {
-    in_sandbox(|| {
-        is_told_where_a_refresh_ends(Make::Frr, &["rcvd route-refresh (BoRR)", "rcvd route-refresh (EoRR)"]);
-    });
-}
-
-#[test]
-fn openbgpd_is_told_where_a_refresh_begins_and_ends() {
-    // Of both families: its counters of what it received.
-    in_sandbox(|| is_told_where_a_refresh_ends(Make::OpenBgpd, &["\"borr\":2", "\"eorr\":2"]));
-}
-
-#[test]
-fn exabgp_is_told_where_a_refresh_begins_and_ends() {
-    in_sandbox(|| is_told_where_a_refresh_ends(Make::ExaBgp, &["\"begin\"", "\"end\""]));
 }
 
 // ---- why the daemon ends a session (RFC 9003)

@@ -1,17 +1,24 @@
 //! BFD (RFC 5880, 5881) with routers that speak it: BIRD and FRR.
 
 use std::{
+    collections::BTreeSet,
     net::Ipv4Addr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 use proxima_api::SessionState;
-use proxima_testnet::router::{Bfd, Make, Neighbour};
+use proxima_testnet::{
+    netns::NetNs,
+    observe::capture::{Capture, Wanted},
+    router::{Bfd, Make, Neighbour},
+};
 use proxima_types::Prefix;
 
 use crate::support::{
-    INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6, hold_for, in_sandbox, wait,
+    BETWEEN, FAR_POP, FAR_POP_IPV6, INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6, hold_for,
+    in_sandbox, wait,
 };
 
 fn prefix(text: &str) -> Prefix {
@@ -26,11 +33,15 @@ const SOON: Duration = Duration::from_secs(2);
 /// A session that nothing but BFD can end within 90 s, not started yet.
 fn lab(make: Make) -> Lab {
     let mut lab = Lab::new(make);
+    watch_by_bfd(&mut lab);
+    lab
+}
+
+fn watch_by_bfd(lab: &mut Lab) {
     lab.pop.hold_time = "90s";
     lab.peering.hold_time = 90;
     lab.peering.bfd = Some(Bfd { interval_ms: INTERVAL_MS, multiplier: 3 });
     lab.pop.set(format!("bfd = {{ interval = \"{INTERVAL_MS}ms\", multiplier = 3 }}"));
-    lab
 }
 
 fn wait_bfd(lab: &Lab, state: &str) {
@@ -54,18 +65,23 @@ fn establish(make: Make) -> Lab {
     lab
 }
 
+fn wait_in_kernel(lab: &Lab) {
+    wait("route in the kernel", || match lab.fib(prefix(IPV4)).len() {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    });
+}
+
 /// The daemon is stopped in the middle of all it does; its routes leave the router's kernel.
 fn freeze_and_wait_left(lab: &Lab) {
+    wait_in_kernel(lab);
     lab.pop.signal(Signal::SIGSTOP);
     let frozen = Instant::now();
     lab.wait_fib(prefix(IPV4), &[]);
     assert!(frozen.elapsed() < SOON, "after {:?}", frozen.elapsed());
     lab.pop.signal(Signal::SIGCONT);
     lab.wait_established();
-    wait("route in the kernel", || match lab.fib(prefix(IPV4)).len() {
-        0 => Err("none".to_owned()),
-        _ => Ok(()),
-    });
+    wait_in_kernel(lab);
 }
 
 fn leaves_a_frozen_daemon(make: Make) {
@@ -108,7 +124,7 @@ fn frr_that_is_frozen_is_left_by_bfd() {
     in_sandbox(|| is_left_when_frozen(Make::Frr));
 }
 
-/// An operator who takes BFD down leaves BGP up. (BIRD just falls silent when its BFD is disabled.)
+/// An operator who takes BFD down leaves BGP up.
 #[test]
 fn frr_may_take_bfd_down_and_keep_the_session() {
     in_sandbox(|| {
@@ -117,6 +133,17 @@ fn frr_may_take_bfd_down_and_keep_the_session() {
         wait_bfd(&lab, "down");
         hold_for(SOON, || assert_eq!(lab.pop.peer().state, SessionState::Established));
         assert_eq!(lab.pop.peer().established_count, 1);
+    });
+}
+
+/// BIRD says nothing where an operator disables its BFD: for the daemon the path is dead.
+#[test]
+fn bird_that_disables_its_bfd_falls_silent_and_is_left() {
+    in_sandbox(|| {
+        let mut lab = establish(Make::Bird);
+        lab.router.bfd_admin_down().unwrap();
+        lab.pop.wait_ended("sent", 6, 10);
+        assert_eq!(lab.pop.peer().more["bfd"]["diagnostic"], "detection time expired");
     });
 }
 
@@ -159,36 +186,64 @@ fn frr_leaves_a_frozen_daemon_by_bfd_on_an_interface() {
 
 const ROUTER_LOOPBACK: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
 const POP_LOOPBACK: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
+const UDP: u8 = 17;
+/// 4784 (RFC 5883 §5).
+const MULTIHOP_BFD: [u8; 2] = [0x12, 0xb0];
 
-/// Multihop (RFC 5883) between loopback addresses, which are not on the link; no router is between.
-fn leaves_a_frozen_daemon_between_loopbacks(make: Make) {
-    let mut lab = lab(make);
-    for (host, near, far, gateway) in [
-        (&lab.hosts[0], ROUTER_LOOPBACK, POP_LOOPBACK, POP),
-        (&lab.hosts[1], POP_LOOPBACK, ROUTER_LOOPBACK, ROUTER),
-    ] {
+/// Multihop (RFC 5883) between loopback addresses with a router between, which forwards. What arrives has lost a hop: as packets
+/// of a single hop (RFC 5881 §5: TTL 255) nobody would take it.
+fn leaves_a_frozen_daemon_behind_a_router(make: Make) {
+    let mut lab = Lab::with_a_router_between(make);
+    watch_by_bfd(&mut lab);
+    let between = lab.between.clone().unwrap();
+    for (side, near, far) in [(0, ROUTER_LOOPBACK, POP_LOOPBACK), (1, POP_LOOPBACK, ROUTER_LOOPBACK)] {
+        let host = &lab.hosts[side];
         host.add_address("lo", near.into(), 32).unwrap();
-        host.add_route(Prefix::host(far.into()), gateway.into()).unwrap();
+        host.add_route(Prefix::host(far.into()), BETWEEN[side].into()).unwrap();
+        between.add_route(Prefix::host(near.into()), [ROUTER, FAR_POP][side].into()).unwrap();
     }
     lab.peering.neighbour = Neighbour::Address(POP_LOOPBACK.into());
     lab.peering.multihop = Some((ROUTER_LOOPBACK.into(), 2));
     lab.pop.remote = format!(
         "address = \"{ROUTER_LOOPBACK}\"\nsource = \"{POP_LOOPBACK}\"\nmultihop = 2\nremote-as = {ROUTER_AS}\n\
-         next-hop-ipv4 = \"{POP}\""
+         next-hop-ipv4 = \"{FAR_POP}\""
     );
+    lab.pop.peer = lab.pop.peer.replace(&POP_IPV6.to_string(), &FAR_POP_IPV6.to_string());
+    let ttls = [0, 1].map(|side| arriving_ttls(&lab.hosts[side], [POP_LOOPBACK, ROUTER_LOOPBACK][side]));
     start(&mut lab);
     assert_eq!(lab.pop.peer().more["bfd"]["multihop"], true, "{:?}", lab.pop.peer());
+    lab.wait_fib(prefix(IPV4), &[BETWEEN[0].into()]);
+    // The daemon sends with 255 (RFC 5883 §5 leaves it open), FRR too; BIRD with the system's own.
+    let theirs = if make == Make::Bird { 64 } else { 255 };
+    assert_eq!(*ttls[0].1.lock().unwrap(), BTreeSet::from([254]), "at the router");
+    assert_eq!(*ttls[1].1.lock().unwrap(), BTreeSet::from([theirs - 1]), "at the PoP");
     freeze_and_wait_left(&lab);
 }
 
-#[test]
-fn bird_leaves_a_frozen_daemon_by_bfd_between_loopbacks() {
-    in_sandbox(|| leaves_a_frozen_daemon_between_loopbacks(Make::Bird));
+/// The TTLs with which packets of multihop BFD from `source` arrive on a host, as long as the capture lives.
+fn arriving_ttls(host: &NetNs, source: Ipv4Addr) -> (Capture, Arc<Mutex<BTreeSet<u8>>>) {
+    let ttls = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&ttls);
+    let capture = Capture::start(host, INTERFACE, Wanted::Everything, move |frame, _| {
+        // Ethernet, then IPv4 without options: TTL, protocol, source; then UDP: destination port.
+        let (Some(&ttl), Some(&protocol)) = (frame.get(22), frame.get(23)) else { return };
+        let of_bfd =
+            frame[12..14] == [0x08, 0x00] && protocol == UDP && frame.get(36..38) == Some(&MULTIHOP_BFD);
+        if of_bfd && frame[26..30] == source.octets() {
+            seen.lock().unwrap().insert(ttl);
+        }
+    });
+    (capture.unwrap(), ttls)
 }
 
 #[test]
-fn frr_leaves_a_frozen_daemon_by_bfd_between_loopbacks() {
-    in_sandbox(|| leaves_a_frozen_daemon_between_loopbacks(Make::Frr));
+fn bird_leaves_a_frozen_daemon_by_bfd_behind_a_router() {
+    in_sandbox(|| leaves_a_frozen_daemon_behind_a_router(Make::Bird));
+}
+
+#[test]
+fn frr_leaves_a_frozen_daemon_by_bfd_behind_a_router() {
+    in_sandbox(|| leaves_a_frozen_daemon_behind_a_router(Make::Frr));
 }
 
 // ---- keys

@@ -2,8 +2,10 @@
 //!
 //! | module | what it proves |
 //! |---|---|
-//! | [`routes`] | routes and their attributes, both ways; refresh; an orderly shutdown |
+//! | [`routes`] | routes and their attributes, both ways; an orderly shutdown |
+//! | [`refresh`] | routes sent again, both ways |
 //! | [`sessions`] | how sessions come up, stay up and end: timers, old speakers, who calls, what is said |
+//! | [`collisions`] | two connections at once (RFC 4271 §6.8) |
 //! | [`keys`] | who is let in: TCP MD5, GTSM |
 //! | [`extras`] | what is negotiated: several paths, IPv6 next hops, roles, limits, neighbours without an address |
 //! | [`restarts`] | graceful restart, of the daemon and of the router |
@@ -15,9 +17,11 @@
 //! Tests wait for what they see, never for a time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
 
+mod collisions;
 mod extras;
 mod keys;
 mod liveness;
+mod refresh;
 mod restarts;
 mod routes;
 mod samples;

@@ -224,44 +224,6 @@ fn routes_of_exabgp_are_received_and_withdrawn() {
     in_sandbox(|| sends_routes(Make::ExaBgp));
 }
 
-// ---- refresh
-
-fn gets_all_routes_again(make: Make) {
-    let mut lab = Lab::new(make);
-    lab.establish();
-    wait_announced(&lab);
-    let announced = || (lab.pop.announced(IPV4), lab.pop.announced(IPV6));
-    let before = announced();
-    lab.router.refresh(IPV4.parse::<Prefix>().unwrap().family()).unwrap();
-    lab.router.refresh(IPV6.parse::<Prefix>().unwrap().family()).unwrap();
-    wait("second announcement of both routes", || {
-        let now = announced();
-        if now.0 > before.0 && now.1 > before.1 { Ok(()) } else { Err(format!("{before:?}, then {now:?}")) }
-    });
-    wait_announced(&lab);
-    assert_eq!(lab.pop.peer().established_count, 1);
-}
-
-#[test]
-fn bird_gets_all_routes_again_when_it_asks() {
-    in_sandbox(|| gets_all_routes_again(Make::Bird));
-}
-
-#[test]
-fn frr_gets_all_routes_again_when_it_asks() {
-    in_sandbox(|| gets_all_routes_again(Make::Frr));
-}
-
-#[test]
-fn openbgpd_gets_all_routes_again_when_it_asks() {
-    in_sandbox(|| gets_all_routes_again(Make::OpenBgpd));
-}
-
-#[test]
-fn exabgp_gets_all_routes_again_when_it_asks() {
-    in_sandbox(|| gets_all_routes_again(Make::ExaBgp));
-}
-
 // ---- an orderly shutdown
 
 fn honours_graceful_shutdown(make: Make) {

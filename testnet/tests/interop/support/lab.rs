@@ -16,13 +16,19 @@ use proxima_testnet::{
 };
 use proxima_types::Prefix;
 
-use super::{Pop, pop::LOCAL_AS, tcp_counter, wait};
+use super::{Pop, pop::LOCAL_AS, tcp::tcp_counter, wait};
 
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const ROUTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 pub(crate) const POP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub(crate) const POP_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 pub(crate) const ROUTER_AS: u32 = 65001;
+/// With a router between: the PoP's addresses, and those of the router between, towards the router and towards the PoP.
+pub(crate) const FAR_POP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
+pub(crate) const FAR_POP_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 2);
+pub(crate) const BETWEEN: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 254), Ipv4Addr::new(10, 0, 1, 254)];
+const BETWEEN_IPV6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xfe), Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0xfe)];
 /// The interface of either host.
 pub(crate) const INTERFACE: &str = "eth0";
 
@@ -37,6 +43,12 @@ pub(crate) struct Lab {
     pub(crate) pop: Pop,
     pub(crate) router: Box<dyn Router>,
     pub(crate) hosts: [NetNs; 2],
+    /// The router between them, where there is one.
+    pub(crate) between: Option<NetNs>,
+}
+
+fn end<'a>(ns: &'a NetNs, interface: &'a str, (ipv4, ipv6): (Ipv4Addr, Ipv6Addr)) -> End<'a> {
+    End { ns, interface, addresses: vec![(ipv4.into(), 24), (ipv6.into(), 64)] }
 }
 
 impl Lab {
@@ -47,12 +59,32 @@ impl Lab {
     /// The same with other addresses on the cable.
     pub(crate) fn between(make: Make, router: (Ipv4Addr, Ipv6Addr), pop: (Ipv4Addr, Ipv6Addr)) -> Self {
         let hosts = ["router", "pop"].map(|name| NetNs::create(name).unwrap());
-        let end = |host: usize, (ipv4, ipv6): (Ipv4Addr, Ipv6Addr)| End {
-            ns: &hosts[host],
-            interface: INTERFACE,
-            addresses: vec![(ipv4.into(), 24), (ipv6.into(), 64)],
-        };
-        link::veth(&end(0, router), &end(1, pop)).unwrap();
+        link::veth(&end(&hosts[0], INTERFACE, router), &end(&hosts[1], INTERFACE, pop)).unwrap();
+        Self::of(make, hosts, router, pop)
+    }
+
+    /// With a router between that does nothing but forward, so that the TTL falls on the way; a network on either side.
+    ///
+    /// ```text
+    /// router ── 10.0.0.1, fd00::1 ══ .254, fe  between  .254, fe ══ 10.0.1.2, fd00:1::2 ── PoP
+    /// ```
+    pub(crate) fn with_a_router_between(make: Make) -> Self {
+        let hosts = ["router", "pop"].map(|name| NetNs::create(name).unwrap());
+        let between = NetNs::create("between").unwrap();
+        let ends = [(ROUTER, ROUTER_IPV6), (FAR_POP, FAR_POP_IPV6)];
+        for ((host, addresses), (side, name)) in hosts.iter().zip(ends).zip([(0, "near"), (1, "far")]) {
+            let middle = end(&between, name, (BETWEEN[side], BETWEEN_IPV6[side]));
+            link::veth(&end(host, INTERFACE, addresses), &middle).unwrap();
+            let (ipv4, ipv6) = ends[1 - side];
+            host.add_route(Prefix::truncating(ipv4.into(), 24), BETWEEN[side].into()).unwrap();
+            host.add_route(Prefix::truncating(ipv6.into(), 64), BETWEEN_IPV6[side].into()).unwrap();
+        }
+        let mut lab = Self::of(make, hosts, ends[0], ends[1]);
+        lab.between = Some(between);
+        lab
+    }
+
+    fn of(make: Make, hosts: [NetNs; 2], router: (Ipv4Addr, Ipv6Addr), pop: (Ipv4Addr, Ipv6Addr)) -> Self {
         for (host, address) in hosts.iter().zip([router.1, pop.1]) {
             // The kernel looks at an address once more after it was added, for others who have it, before it lets
             // programs use it.
@@ -67,7 +99,7 @@ impl Lab {
         let dir = env::temp_dir();
         let router = make.at(Site { ns: hosts[0].clone(), dir: dir.join("router") }).unwrap();
         let pop = Pop::new(hosts[1].clone(), dir.join("pop"));
-        Self { make, peering, pop, router, hosts }
+        Self { make, peering, pop, router, hosts, between: None }
     }
 
     /// Starts the router, then the daemon.

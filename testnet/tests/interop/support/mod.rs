@@ -2,17 +2,21 @@
 
 mod lab;
 mod pop;
+mod tcp;
+mod wire;
 
 use std::{
-    env, fs,
+    env,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 pub(crate) use self::{
-    lab::{INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
+    lab::{BETWEEN, FAR_POP, FAR_POP_IPV6, INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
     pop::{APP_PORTS, Pop, Route},
+    tcp::{Connection, connections, listens},
+    wire::{Step, Wire},
 };
 
 /// What does not happen by then does not happen, however busy the machine is.
@@ -63,19 +67,6 @@ pub(crate) fn wait_within<T>(within: Duration, what: &str, mut look: impl FnMut(
         }
         thread::sleep(INTERVAL);
     }
-}
-
-/// A counter of TCP in this thread's namespace: `/proc/net/snmp` (`Tcp:`) or `/proc/net/netstat` (`TcpExt:`).
-pub(crate) fn tcp_counter(name: &str) -> u64 {
-    ["snmp", "netstat"]
-        .into_iter()
-        .find_map(|table| {
-            let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
-            let mut lines = text.lines().filter(|line| line.starts_with("Tcp")).map(str::split_whitespace);
-            let (names, values) = (lines.next()?, lines.next()?);
-            names.zip(values).find(|(known, _)| *known == name).map(|(_, value)| value.parse().unwrap())
-        })
-        .unwrap_or_else(|| panic!("the kernel has no counter {name}"))
 }
 
 /// Looks again and again for this long: `look` panics when something happens that must not.

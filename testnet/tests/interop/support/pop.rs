@@ -7,7 +7,6 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -18,15 +17,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::{POP_IPV6, ROUTER, ROUTER_AS, wait};
+use super::{PATIENCE, POP_IPV6, ROUTER, ROUTER_AS, wait};
 
 /// The PoP's AS: one that needs four octets.
 pub(super) const LOCAL_AS: u32 = 4_200_000_001;
 /// The peer's name in the configuration.
 pub(crate) const PEER: &str = "router";
 pub(crate) const APP_PORTS: [u16; 2] = [8081, 8082];
-/// An admin interface that does not answer in this time is stuck.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// What tests look at of a peer as the admin interface shows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +57,8 @@ pub(crate) struct Pop {
     apps: [Option<Socket>; 2],
     /// The whole file, instead of one made from what follows.
     pub(crate) whole: Option<String>,
+    /// Its BGP identifier.
+    pub(crate) router_id: &'static str,
     /// What it announces.
     pub(crate) prefixes: Vec<&'static str>,
     /// `hold-time` of `[bgp]`.
@@ -89,6 +88,7 @@ impl Pop {
             process: None,
             apps: [None, None],
             whole: None,
+            router_id: "10.0.0.2",
             prefixes: vec!["203.0.113.0/24", "2001:db8:ac::/48"],
             hold_time: "9s",
             bgp: String::new(),
@@ -229,15 +229,6 @@ impl Pop {
         answer["events"].as_array().cloned().unwrap_or_default()
     }
 
-    /// How many UPDATEs that announce this prefix were sent since the daemon started.
-    pub(crate) fn announced(&self, prefix: &str) -> usize {
-        let announces = |event: &&Value| {
-            let announced = event["announced"].as_array();
-            event["kind"] == "update-sent" && announced.is_some_and(|all| all.iter().any(|one| one == prefix))
-        };
-        self.events().iter().filter(announces).count()
-    }
-
     /// What `GET` of this path answers.
     pub(crate) fn ask<T: DeserializeOwned>(&self, path: &str) -> T {
         let (status, body) = self.request("GET", path, "");
@@ -273,7 +264,7 @@ impl Pop {
 
     fn try_request(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
         let mut stream = UnixStream::connect(self.socket())?;
-        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let length = body.len();
         write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}")?;
         let mut answer = String::new();
@@ -283,7 +274,7 @@ impl Pop {
     }
 
     fn text(&self) -> String {
-        let Self { prefixes, hold_time, bgp, remote, peer, group, degraded, drain, .. } = self;
+        let Self { router_id, prefixes, hold_time, bgp, remote, peer, group, degraded, drain, .. } = self;
         let listen: Vec<String> = prefixes.iter().map(|prefix| vip(prefix).to_string()).collect();
         let socket = self.socket();
         let backends = [1, 2].map(|number| {
@@ -298,7 +289,7 @@ impl Pop {
 [pop]
 name = "eu1"
 region = "eu"
-router-id = "10.0.0.2"
+router-id = "{router_id}"
 
 [regions.eu]
 jurisdiction = "EU"
