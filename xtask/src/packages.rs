@@ -3,8 +3,10 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
+    panic,
     path::{Path, PathBuf},
     process::{Command, Output},
+    thread,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -152,39 +154,62 @@ const PYTHON_NEEDS: &[PythonNeed] = &[
         purpose: "a WebSocket client and server",
         tasks: &[Task::Test],
     },
+    PythonNeed {
+        requirement: "hypercorn[h3]==0.18.0",
+        purpose: "a WebSocket server over HTTP/2 and HTTP/3",
+        tasks: &[Task::Test],
+    },
     PythonNeed { requirement: "grpcio==1.85.1", purpose: "a gRPC client and server", tasks: &[Task::Test] },
 ];
 
-/// Installs what `task` needs and is missing; where that is not allowed, says the command.
+/// Installs what `task` needs and is missing; where that is not allowed, says the command. oha, which takes longest, is built
+/// beside the others' downloads.
 pub(crate) fn ensure(task: Task) -> Result<()> {
-    ensure_debian(task)?;
-    ensure_python(task)?;
-    if task == Task::Test {
-        ensure_oha()?;
-    }
-    Ok(())
+    thread::scope(|scope| {
+        let oha = (task == Task::Test).then(|| scope.spawn(|| ensure_oha(Oha::Tested)));
+        ensure_debian(task)?;
+        ensure_python(task)?;
+        match oha.map(thread::ScopedJoinHandle::join) {
+            Some(Ok(built)) => built.map(drop),
+            Some(Err(panic)) => panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    })
 }
 
-/// oha, an HTTP/3 client, of one version, which Cargo builds into `tools` of the target directory. Its path.
-pub(crate) fn ensure_oha() -> Result<PathBuf> {
+/// How oha is built: what loads takes a while to build, what is only to work does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Oha {
+    /// For a test: that it works through the proxy.
+    Tested,
+    /// For a measurement: it must not be what is slow.
+    Measures,
+}
+
+impl Oha {
+    /// Where it is, below the target directory.
+    fn root(self) -> &'static str {
+        match self {
+            Self::Tested => "tools/tested",
+            Self::Measures => "tools",
+        }
+    }
+}
+
+/// oha, an HTTP/3 client, of one version, which Cargo builds below the target directory. Its path.
+pub(crate) fn ensure_oha(built: Oha) -> Result<PathBuf> {
     const VERSION: &str = "1.16.0";
-    let root = cargo::metadata()?.target_directory.join("tools");
+    let root = cargo::metadata()?.target_directory.join(built.root());
     let installed = fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
     if !installed.contains(&format!("\"oha {VERSION} (")) {
         println!("building oha {VERSION} (HTTP/3 load) into {}", root.display());
         let mut install = Command::new("cargo");
-        install.args([
-            "install",
-            "--quiet",
-            "--locked",
-            "--features",
-            "http3",
-            "--version",
-            VERSION,
-            "oha",
-            "--root",
-        ]);
-        succeeded(install.arg(&root).output(), "cargo install oha", "crates.io has to be reachable")?;
+        install.args(["install", "--quiet", "--locked", "--features", "http3", "--version", VERSION, "oha"]);
+        install.arg("--root").arg(&root);
+        if built == Oha::Tested {
+            install.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "none");
+        }
+        succeeded(install.output(), "cargo install oha", "crates.io has to be reachable")?;
     }
     Ok(root.join("bin/oha"))
 }

@@ -117,9 +117,13 @@ fn demo_step() -> Result<()> {
     succeed(&mut demo::prepare(demo::Build::AsTested, &["--slack".to_owned(), "5".to_owned()])?)
 }
 
+/// Most tests wait for daemons most of their time: two of them for each core.
 fn tests_step() -> Result<()> {
     if has_subcommand("nextest") {
-        return succeed(cargo::command("nextest").args(["run", "--no-fail-fast"]).args(cargo::TESTS));
+        let at_once = 2 * std::thread::available_parallelism().context("counting the cores")?.get();
+        let mut nextest = cargo::command("nextest");
+        nextest.args(["run", "--no-fail-fast", "--test-threads", &at_once.to_string()]);
+        return succeed(nextest.args(cargo::TESTS));
     }
     succeed(cargo::command("test").arg("--no-fail-fast").args(cargo::TESTS))
 }

@@ -117,11 +117,14 @@ pub enum Fault {
     /// RFC 9114 §4.1.2: content of another length than Content-Length says.
     #[error("the content is not as long as Content-Length says")]
     LengthMismatch,
+    /// RFC 6455 §4.2.1: a WebSocket is asked for without the one nonce that the answer is made of.
+    #[error("a WebSocket asks for one Sec-WebSocket-Key, of 16 octets in base64")]
+    WebSocketKey,
 }
 
 impl Fault {
     /// Every fault, in the order of the enum: a fault's place here is the index of its counter.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::BareLf,
         Self::BareCr,
         Self::Nul,
@@ -160,6 +163,7 @@ impl Fault {
         Self::PseudoField,
         Self::ConnectionField,
         Self::LengthMismatch,
+        Self::WebSocketKey,
     ];
 
     /// The status a client is answered with. From an upstream every fault is a 502.
@@ -215,6 +219,7 @@ impl Fault {
             Self::PseudoField => "pseudo-field",
             Self::ConnectionField => "connection-field",
             Self::LengthMismatch => "length-mismatch",
+            Self::WebSocketKey => "websocket-key",
         }
     }
 }

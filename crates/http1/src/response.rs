@@ -35,7 +35,15 @@ impl ResponseHead {
     /// # Errors
     /// As there.
     pub fn parse_switching(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        self.read(bytes, Method::Get, MAX_HEAD, true)
+        self.parse_switching_within(bytes, MAX_HEAD)
+    }
+
+    /// As [`ResponseHead::parse_switching`] with another limit than [`MAX_HEAD`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_switching_within(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Fault> {
+        self.read(bytes, Method::Get, limit, true)
     }
 
     /// As [`ResponseHead::parse`] with another limit than [`MAX_HEAD`].

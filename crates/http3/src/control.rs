@@ -20,7 +20,7 @@ const RESERVED_SETTINGS: [u64; 4] = [2, 3, 4, 5];
 
 /// `SETTINGS_MAX_FIELD_SECTION_SIZE`.
 const MAX_FIELD_SECTION_SIZE: u64 = 6;
-/// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 9220 §5).
+/// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 §3, RFC 9220 §3).
 const ENABLE_CONNECT_PROTOCOL: u64 = 8;
 
 /// What a stream of one direction is for.
@@ -99,6 +99,7 @@ pub struct Control {
     header: FrameHeader,
     within: Option<Frame>,
     has_settings: bool,
+    takes_websockets: Option<bool>,
     max_push_id: u64,
     goaway: u64,
     credit: u32,
@@ -121,6 +122,7 @@ impl Default for Control {
             header,
             within,
             has_settings: false,
+            takes_websockets: None,
             max_push_id: 0,
             goaway: u64::MAX,
             credit: CREDIT,
@@ -138,6 +140,11 @@ impl Control {
     /// client (RFC 9114 §5.2).
     pub fn goaway(&self) -> Option<u64> {
         (self.goaway != u64::MAX).then_some(self.goaway)
+    }
+
+    /// Whether the other side takes extended CONNECT, by which WebSockets come (RFC 9220 §3); `None` until its settings are there.
+    pub fn takes_websockets(&self) -> Option<bool> {
+        self.takes_websockets
     }
 
     /// For each request, and with time, the other side may send more that brings nothing forward.
@@ -196,7 +203,8 @@ impl Control {
     fn end(&mut self, frame: &Frame) -> Result<(), Wrong> {
         let ends = |code| Err(Wrong::Connection(code));
         if frame.kind == kind::SETTINGS {
-            return check_settings(&frame.kept);
+            self.takes_websockets = Some(read_settings(&frame.kept)?);
+            return Ok(());
         }
         if !keeps(frame.kind) {
             return Ok(());
@@ -224,17 +232,23 @@ fn keeps(kind: u64) -> bool {
     matches!(kind, kind::SETTINGS | kind::GOAWAY | kind::MAX_PUSH_ID | kind::CANCEL_PUSH)
 }
 
-/// None of the settings changes what is sent: no dynamic table is used.
-fn check_settings(mut payload: &[u8]) -> Result<(), Wrong> {
-    let mut seen = Vec::new();
+/// Whether extended CONNECT is taken. None of the other settings changes what is sent: no dynamic table is used.
+fn read_settings(mut payload: &[u8]) -> Result<bool, Wrong> {
+    let (mut seen, mut takes_connect) = (Vec::new(), false);
     while !payload.is_empty() {
-        let pair = take_varint(payload).and_then(|(id, rest)| take_varint(rest).map(|(_, rest)| (id, rest)));
-        let Some((id, rest)) = pair else { return Err(Wrong::Connection(Code::FrameError)) };
+        let pair = take_varint(payload)
+            .and_then(|(id, rest)| take_varint(rest).map(|(value, rest)| (id, value, rest)));
+        let Some((id, value, rest)) = pair else { return Err(Wrong::Connection(Code::FrameError)) };
         if RESERVED_SETTINGS.contains(&id) || seen.contains(&id) {
             return Err(Wrong::Connection(Code::SettingsError));
+        }
+        match (id, value) {
+            (ENABLE_CONNECT_PROTOCOL, 0 | 1) => takes_connect = value == 1,
+            (ENABLE_CONNECT_PROTOCOL, _) => return Err(Wrong::Connection(Code::SettingsError)),
+            _ => {}
         }
         seen.push(id);
         payload = rest;
     }
-    Ok(())
+    Ok(takes_connect)
 }

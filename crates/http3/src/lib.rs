@@ -31,7 +31,7 @@ pub use crate::{
     request::{Content, RequestText, trailer_text},
     response::{response_text, write_connected, write_response, write_trailers},
     varint::{put_varint, take_varint},
-    write_request::write_request,
+    write_request::{write_request, write_websocket_request},
 };
 
 /// The longest field section, as its fields are counted: name, value and 32 for each (RFC 9114 §4.2.2).

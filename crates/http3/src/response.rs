@@ -71,8 +71,7 @@ fn begin(out: &mut Vec<u8>, status: &[u8]) -> Result<u16, Fault> {
 ///
 /// Fields of HTTP/1.1 connections are left out.
 pub fn write_response(out: &mut Vec<u8>, text: &[u8]) -> bool {
-    let end = text.iter().position(|octet| *octet == b'\n').map_or(text.len(), |at| at + 1);
-    let (first, section) = text.split_at(end);
+    let (first, section) = first_line(text);
     let Some(status) = first.get(9..12).filter(|status| status.iter().all(u8::is_ascii_digit)) else {
         return false;
     };
@@ -85,9 +84,11 @@ pub fn write_response(out: &mut Vec<u8>, text: &[u8]) -> bool {
 
 /// Appends the HEADERS frame of the response that says of a WebSocket what `text`, a 101 of HTTP/1.1, says (RFC 9220 §3).
 pub fn write_connected(out: &mut Vec<u8>, text: &[u8]) {
+    let (_, section) = first_line(text);
     headers(out, |out| {
         put_field(out, b":status", b"200");
-        let kept = field_lines(text).filter(|(name, _)| !name.eq_ignore_ascii_case(b"sec-websocket-accept"));
+        let kept =
+            field_lines(section).filter(|(name, _)| !name.eq_ignore_ascii_case(b"sec-websocket-accept"));
         put_fields(out, kept);
     });
 }
@@ -95,6 +96,12 @@ pub fn write_connected(out: &mut Vec<u8>, text: &[u8]) {
 /// Appends the HEADERS frame of a trailer section that is well-formed.
 pub fn write_trailers(out: &mut Vec<u8>, section: &[u8]) {
     headers(out, |out| put_lines(out, section));
+}
+
+/// The first line with its end, and what follows.
+pub(crate) fn first_line(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|octet| *octet == b'\n').map_or(text.len(), |at| at + 1);
+    text.split_at(end)
 }
 
 fn put_lines(out: &mut Vec<u8>, section: &[u8]) {

@@ -2,7 +2,8 @@
 
 use proxima_http1::Fault;
 use proxima_http3::{
-    Code, Wrong, data_header, response_text, write_connected, write_request, write_response, write_trailers,
+    Code, RequestText, Wrong, data_header, response_text, write_connected, write_request, write_response,
+    write_trailers, write_websocket_request,
 };
 
 #[test]
@@ -37,7 +38,12 @@ fn an_agreement_to_a_websocket_is_a_200_without_what_http1_has_for_it() {
     let text = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX: on\r\n\r\n";
     write_connected(&mut out, text);
-    assert_eq!(out, [1, 0x80, 0, 0, 8, 0, 0, 0xc0 + 25, 0x21, b'x', 2, b'o', b'n']);
+    let expected = [1, 0x80, 0, 0, 8, 0, 0, 0xc0 + 25, 0x21, b'x', 2, b'o', b'n'];
+    assert_eq!(out, expected);
+    // A reason is no field, whatever it looks like.
+    let mut out = Vec::new();
+    write_connected(&mut out, b"HTTP/1.1 101 to: another protocol\r\nX: on\r\n\r\n");
+    assert_eq!(out, expected);
 }
 
 #[test]
@@ -144,6 +150,24 @@ fn a_request_is_a_headers_frame() {
     .concat();
     assert_eq!(out[5..], expected);
     assert_eq!(out[..5], [1, 0x80, 0, 0, expected.len() as u8]);
+}
+
+#[test]
+fn a_request_for_a_websocket_is_extended_connect_without_a_nonce() {
+    let head = b"GET /chat?q HTTP/1.1\r\nHost: a.b\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        sec-websocket-protocol: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let mut out = Vec::new();
+    assert!(write_websocket_request(&mut out, head, "https", "unused"));
+    // 15 is `:method: CONNECT`, 23 `:scheme: https`.
+    assert_eq!(out[5..8], [0, 0, 0xc0 + 15]);
+    assert!(out[8..].contains(&(0xc0 + 23)));
+    let mut text = Vec::new();
+    let read = RequestText::read(&mut text, &out[5..]).unwrap();
+    assert!(read.is_websocket());
+    assert_eq!(
+        text.escape_ascii().to_string(),
+        r"GET /chat?q HTTP/1.1\r\nHost: a.b\r\nsec-websocket-protocol: x\r\n"
+    );
 }
 
 #[test]

@@ -84,6 +84,25 @@ fn a_server_may_say_goaway_of_requests_and_nothing_of_pushes() {
 }
 
 #[test]
+fn settings_say_whether_websockets_are_taken() {
+    let said = |octets: &'static [u8]| {
+        let mut control = Control::of_server();
+        control.take(Bytes::from_static(octets)).map(|()| control.takes_websockets())
+    };
+    for (octets, expected) in [
+        (&[][..], None),
+        (&[4, 2, 8], None),
+        (&[4, 0], Some(false)),
+        (&[4, 2, 8, 0], Some(false)),
+        (&[4, 4, 6, 5, 8, 1], Some(true)),
+    ] {
+        assert_eq!(said(octets), Ok(expected), "{octets:?}");
+    }
+    // RFC 8441 §3: nothing but 0 and 1.
+    assert_eq!(said(&[4, 2, 8, 2]), Err(Wrong::Connection(Code::SettingsError)));
+}
+
+#[test]
 fn a_response_may_have_several_heads_and_no_promise() {
     let mut frames = Frames::of_response();
     let mut octets = Bytes::from_static(&[1, 1, b'a', 1, 1, b'b', 0, 1, b'c', 1, 1, b'd', 0, 0]);

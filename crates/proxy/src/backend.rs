@@ -27,8 +27,8 @@ use crate::{
 
 /// How long a connection to a backend may rest before it is closed.
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
-/// From one word in the log about a backend's TLS to the next.
-const TLS_TOLD_EVERY: Duration = Duration::from_secs(30);
+/// From one word in the log about what a backend lacks to the next.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
 /// How many may rest.
 const MAX_IDLE: usize = 512;
 
@@ -39,7 +39,7 @@ pub(crate) struct Backend {
     pub(crate) counters: Arc<BackendCounters>,
     /// `None`: plain text.
     tls: Option<TlsToBackend>,
-    tls_told_at: Cell<Option<Instant>>,
+    told_at: Cell<Option<Instant>>,
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
     quiet: Quiet,
@@ -79,7 +79,7 @@ impl Backend {
     ) -> Self {
         let (id, address) = (candidate.backend.clone(), candidate.address);
         let (quiet, pending, idle) = (Quiet::default(), Cell::new(0), RefCell::default());
-        let tls_told_at = Cell::new(None);
+        let told_at = Cell::new(None);
         let (http2, http3) = (Multiplexed::default(), Multiplexed::default());
         let (usable, cut) = (Cell::new(true), Cell::new(false));
         Self {
@@ -87,7 +87,7 @@ impl Backend {
             address,
             counters,
             tls,
-            tls_told_at,
+            told_at,
             descriptors,
             teller,
             quiet,
@@ -195,7 +195,7 @@ impl Backend {
             None => None,
         };
         // The pool's configuration asks for TLS where it asks for HTTP/3.
-        let connection = connected.ok_or(Reason::Tls)?.map_err(|error| {
+        let (connection, handshake) = connected.ok_or(Reason::Tls)?.map_err(|error| {
             if error.is_of_tls() {
                 self.tell_of_tls(&error);
                 return Reason::Tls;
@@ -204,17 +204,36 @@ impl Backend {
             Reason::Connect
         })?;
         self.counters.connects.add(1);
+        self.counters.handshake(handshake);
         Ok(connection)
     }
 
     /// Nothing else says why: to clients it is one more failure.
     #[cold]
     fn tell_of_tls(&self, error: &dyn std::error::Error) {
-        let now = Instant::now();
-        if self.tls_told_at.get().is_none_or(|told| now >= told + TLS_TOLD_EVERY) {
-            self.tls_told_at.set(Some(now));
+        if self.may_tell() {
             tracing::warn!(backend = %self.id, address = %self.address, %error, "no TLS with the backend");
         }
+    }
+
+    /// It was asked for a WebSocket that it does not take.
+    #[cold]
+    pub(crate) fn tell_of_websockets(&self) {
+        if self.may_tell() {
+            tracing::warn!(
+                backend = %self.id, address = %self.address,
+                "the backend takes no WebSockets: it has not said SETTINGS_ENABLE_CONNECT_PROTOCOL = 1"
+            );
+        }
+    }
+
+    fn may_tell(&self) -> bool {
+        let now = Instant::now();
+        let may_tell = self.told_at.get().is_none_or(|told| now >= told + TOLD_EVERY);
+        if may_tell {
+            self.told_at.set(Some(now));
+        }
+        may_tell
     }
 
     /// A new TCP connection.

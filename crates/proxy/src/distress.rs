@@ -70,6 +70,7 @@ fn lost(reason: Reason) -> Option<Passive> {
         // A connect would not show it.
         | Reason::Tls
         | Reason::Refused
+        | Reason::Upgrade
         | Reason::FirstByte
         | Reason::Malformed
         | Reason::Idle

@@ -42,6 +42,8 @@ pub enum Reason {
     Closed,
     /// The backend said that it did nothing with the request (RFC 9113 §8.7).
     Refused,
+    /// The backend takes no WebSockets over its version of HTTP (RFC 8441 §3, RFC 9220 §3).
+    Upgrade,
     /// The first byte of the response was not there in time.
     FirstByte,
     /// The response was malformed.
@@ -56,13 +58,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
         Self::ConnectTimeout,
         Self::Tls,
         Self::Stale,
         Self::Closed,
         Self::Refused,
+        Self::Upgrade,
         Self::FirstByte,
         Self::Malformed,
         Self::Broken,
@@ -79,6 +82,7 @@ impl Reason {
             Self::Stale => "stale",
             Self::Closed => "closed",
             Self::Refused => "refused",
+            Self::Upgrade => "upgrade",
             Self::FirstByte => "first-byte",
             Self::Malformed => "malformed",
             Self::Broken => "broken",

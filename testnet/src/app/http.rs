@@ -28,6 +28,9 @@ use super::{
 type Body = BoxBody<Bytes, io::Error>;
 type Answer = Response<Body>;
 
+/// A body that costs the app nothing, and of which the buffers on its way to a client that reads nothing hold some 600 KiB.
+static LARGE: &[u8] = &[b'.'; 1 << 20];
+
 impl App {
     /// Answers one request. An error closes the connection without an answer.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> io::Result<Answer> {
@@ -96,6 +99,7 @@ impl App {
                 sleep(Duration::from_millis(milliseconds)).await;
                 self.work()
             }
+            (_, "/large") => with_type("application/octet-stream", Bytes::from_static(LARGE)),
             (_, "/echo") => Response::new(request.into_body().map_err(io::Error::other).boxed()),
             (method, path) => error(StatusCode::NOT_FOUND, &format!("there is no {method} {path}")),
         }

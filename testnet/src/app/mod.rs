@@ -7,6 +7,7 @@
 //! | `GET /work`, and anything below `/fenced` | a small JSON that names the app and its region |
 //! | `POST /echo` | the body, as it comes |
 //! | `GET /slow?ms=N` | as `/work`, after N milliseconds |
+//! | `GET /large` | 1 MiB at once |
 //! | `GET /switch`, `POST /switch` | shows or changes how it misbehaves ([`switches`]) |
 //! | `GET /stats` | what it has served |
 //!

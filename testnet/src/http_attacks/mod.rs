@@ -183,13 +183,11 @@ impl Scene {
         wait_until(START_LIMIT, || {
             self.unharmed(attack, &mut grown)?;
             strike.check()?;
-            let wanted = u64::from(if attack == Attack::Slow { options.slow } else { 1 });
             let tally = Tally::last_in(strike.log());
-            let begun = if attack == Attack::Slow { tally.held } else { tally.steps };
-            Ok(if begun < wanted {
-                format!("the attack {attack:?} to begin: {tally:?}")
-            } else {
+            Ok(if attack.is_under_way(tally, options.slow.into()) {
                 String::new()
+            } else {
+                format!("the attack {attack:?} to begin: {tally:?}")
             })
         })
         .await?;

@@ -16,8 +16,7 @@ const PACE: Duration = Duration::from_secs(1);
 const BODY: &str = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
 const HEAD: &str = "GET /work HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
 /// Asks for more than fits into the buffers on its way.
-const STREAM: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 37\r\n\r\n\
-    {\"stream\": true,\"max_tokens\": 100000}";
+const LARGE: &str = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// The header of a TLS record with a ClientHello of 512 octets, which come one by one.
 const HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
 
@@ -27,7 +26,7 @@ pub(super) async fn attack(number: u32, count: &Count) -> io::Result<()> {
         0 => (80, HEAD.as_bytes()),
         1 => (443, HELLO),
         2 => (80, BODY.as_bytes()),
-        _ => (80, STREAM.as_bytes()),
+        _ => (80, LARGE.as_bytes()),
     };
     let mut connection = connect(number, port).await?;
     connection.write_all(begin).await?;

@@ -50,6 +50,15 @@ impl Attack {
         }
     }
 
+    /// Whether what is asked of clients from now on is asked under it. Slow ones are all there, and as slow as they will be: what
+    /// the app sends them until the buffers on the way are full is a load like any other.
+    pub(super) fn is_under_way(self, tally: Tally, slow: u64) -> bool {
+        match self {
+            Self::Slow => tally.held >= slow && tally.steps >= 3 * slow,
+            Self::RapidReset | Self::Continuation | Self::LargeHeads | Self::Initials => tally.steps > 0,
+        }
+    }
+
     pub(super) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -190,6 +199,18 @@ mod tests {
         assert_eq!(Tally::last_in(&log), Tally { steps: 3, held: 4 });
         fs::remove_file(&log).unwrap();
         assert_eq!(Tally::last_in(&log), Tally::default());
+    }
+
+    #[test]
+    fn slow_clients_are_under_way_when_all_have_been_slow_for_a_while() {
+        let tally = |steps, held| Tally { steps, held };
+        for (tally, is_under_way) in
+            [(tally(100_000, 3999), false), (tally(11_999, 4000), false), (tally(12_000, 4000), true)]
+        {
+            assert_eq!(Attack::Slow.is_under_way(tally, 4000), is_under_way, "{tally:?}");
+        }
+        assert!(!Attack::Initials.is_under_way(tally(0, 0), 4000));
+        assert!(Attack::Initials.is_under_way(tally(1, 0), 4000));
     }
 
     #[test]

@@ -65,6 +65,9 @@ impl Answer {
                 (502, "connection_terminated", "the backend closed the connection before it had answered")
             }
             Reason::Refused => (503, "connection_limit_reached", "the backend did not take the request"),
+            Reason::Upgrade => {
+                (502, "http_upgrade_failed", "no backend takes WebSockets over its version of HTTP")
+            }
             Reason::FirstByte => (504, "connection_read_timeout", "the backend did not answer in time"),
             Reason::Malformed => (502, "http_protocol_error", "the backend's answer is malformed"),
             Reason::Idle => (504, "connection_write_timeout", "the backend did not take the request in time"),

@@ -5,7 +5,7 @@
 //!
 //! | the attempt failed | the request is | budget |
 //! |---|---|---|
-//! | at connecting | any: the backend has seen nothing of it | not needed |
+//! | at connecting, or as the backend takes no WebSockets | any: the backend has seen nothing of it | not needed |
 //! | on a kept-alive connection that turned out to be closed | as below; tried once more on the same backend | not needed |
 //! | since the backend says that it did nothing with it (RFC 9113 §8.7) | any, its body still at hand; once more on the same backend | spent |
 //! | before the response's head was whole | idempotent, or no byte of it was sent; its body still at hand | spent |
@@ -46,6 +46,8 @@ pub(super) enum Stop {
     ClientFault(Fault),
     /// The client does not send or read on, or does so too slowly.
     ClientSlow(Slow),
+    /// Nothing has passed through a tunnel for too long, or its time is over. Nobody's doing.
+    Silent(Reason),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +185,9 @@ async fn until_cut<T>(backend: &Backend, attempt: impl Future<Output = Result<T,
 
 fn may_go_on(sending: &impl Sending, reason: Reason) -> bool {
     let is_safe = match reason {
-        Reason::Connect | Reason::ConnectTimeout | Reason::Tls => return !sending.is_past_total(),
+        Reason::Connect | Reason::ConnectTimeout | Reason::Tls | Reason::Upgrade => {
+            return !sending.is_past_total();
+        }
         Reason::Closed | Reason::FirstByte => sending.may_be_sent_again(),
         Reason::Refused => sending.is_replayable() && !sending.is_past_total(),
         _ => false,
@@ -272,6 +276,10 @@ pub(super) fn conclude(
             counters.cancelled.add(1);
             return Verdict::Gone;
         }
+        Stop::Silent(reason) => {
+            counters.failure(reason);
+            return Verdict::Reset;
+        }
     };
     if committed { Verdict::Reset } else { Verdict::Answer(answer) }
 }
@@ -282,5 +290,6 @@ fn note_stop(stop: Stop, access: &mut Access) {
         Stop::ClientFault(fault) => access.end("refused", Some(fault.name())),
         Stop::ClientSlow(slow) => access.end("client-slow", Some(slow.name())),
         Stop::ClientGone => access.end("client-gone", None),
+        Stop::Silent(reason) => access.end("silent", Some(reason.name())),
     }
 }

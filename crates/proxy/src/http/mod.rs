@@ -9,7 +9,7 @@
 //!
 //! Where a request goes, how often it is tried and what a failure means is decided in one place for all (`attempts`), and
 //! what a head may hold by the codec of HTTP/1.1 (`translate`). Another version is one more [`relay::Client`] and one more
-//! [`origin::Origin`].
+//! [`origin::Origin`]. What streams of HTTP/2 and HTTP/3 have in common is in `on_stream`, WebSockets between versions in `websocket`.
 //!
 //! An HTTP/1.1 connection waits for a request without holding a buffer, reads the head, runs the exchange and begins
 //! again; pipelined requests are served one after the other. One that begins with the preface of HTTP/2 goes on in that
@@ -23,8 +23,10 @@ mod flow;
 mod h2;
 pub(crate) mod h3;
 mod old;
+mod on_stream;
 mod origin;
 mod relay;
+mod spliced;
 mod streams;
 mod translate;
 mod tunnel;

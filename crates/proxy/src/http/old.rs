@@ -1,7 +1,7 @@
 //! HTTP/1.1 clients of backends that speak another version: the client's side of a `relay`.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -38,6 +38,7 @@ pub(super) async fn run(
         written: 0,
         keep: wants_more,
         is_old,
+        tunnel: Tunnel::None,
         awaits_body: false,
     };
     let mut relay = Relay::new(&mut client, scratch, worker, &counters, upstream);
@@ -72,18 +73,34 @@ struct OldClient<'a> {
     keep: bool,
     /// The client speaks HTTP/1.0.
     is_old: bool,
+    tunnel: Tunnel,
     /// The next bytes of the body are waited for.
     awaits_body: bool,
 }
 
+/// Whether the connection belongs to a WebSocket: it ends one way at a time then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tunnel {
+    None,
+    Open,
+    /// Nothing follows for the client, once what there is has been sent.
+    Ending,
+    /// The client knows.
+    Ended,
+}
+
 impl OldClient<'_> {
-    fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut Buffer) -> Poll<Result<(), Stop>> {
-        match ready!(input.poll_fill(&mut self.connection.client, cx)) {
-            Ok(0) | Err(_) => Poll::Ready(Err(Stop::ClientGone)),
-            Ok(count) => {
-                self.connection.counters.bytes_in.add(count as u64);
-                Poll::Ready(Ok(()))
-            }
+    fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut Buffer) -> Poll<io::Result<usize>> {
+        let polled = input.poll_fill(&mut self.connection.client, cx);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.connection.counters.bytes_in.add(count as u64);
+        }
+        polled
+    }
+
+    fn note_last(&mut self, last: bool) {
+        if last && self.tunnel == Tunnel::Open {
+            self.tunnel = Tunnel::Ending;
         }
     }
 }
@@ -107,11 +124,15 @@ impl Client for OldClient<'_> {
                 return Poll::Ready(Ok(piece));
             }
             if input.is_empty() {
-                if let Poll::Ready(read) = self.poll_read(cx, input) {
-                    read?;
-                } else {
-                    self.awaits_body = true;
-                    return Poll::Pending;
+                match self.poll_read(cx, input) {
+                    // The end of a tunnel's one way.
+                    Poll::Ready(Ok(0)) if self.body.close() => continue,
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => {
+                        self.awaits_body = true;
+                        return Poll::Pending;
+                    }
                 }
             }
             let stretch = self.body.stretch(input.bytes()).map_err(Stop::ClientFault)?;
@@ -141,7 +162,13 @@ impl Client for OldClient<'_> {
         response.clear();
         self.written = 0;
         let sent = Pin::new(&mut *self.connection.client).poll_flush(cx);
-        sent.map_err(|_| Stop::ClientGone)
+        ready!(sent.map_err(|_| Stop::ClientGone))?;
+        if self.tunnel == Tunnel::Ending {
+            let ended = Pin::new(&mut *self.connection.client).poll_shutdown(cx);
+            ready!(ended.map_err(|_| Stop::ClientGone))?;
+            self.tunnel = Tunnel::Ended;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop> {
@@ -154,8 +181,13 @@ impl Client for OldClient<'_> {
         }
         self.framing = match head.framing() {
             Framing::Chunked if self.is_old => Framing::UntilClose,
+            _ if head.switches() => Framing::UntilClose,
             framing => framing,
         };
+        if head.switches() {
+            self.tunnel = Tunnel::Open;
+            self.body = Body::new(Framing::UntilClose, false);
+        }
         let may_go_on = self.body.is_complete() && self.framing != Framing::UntilClose;
         self.keep &= may_go_on && !self.connection.has_to_end();
         let option = match (self.keep, self.is_old) {
@@ -171,6 +203,7 @@ impl Client for OldClient<'_> {
     }
 
     fn data(&mut self, out: &mut Vec<u8>, bytes: Bytes, last: bool) {
+        self.note_last(last);
         if self.framing != Framing::Chunked {
             out.extend_from_slice(&bytes);
             return;
@@ -187,6 +220,7 @@ impl Client for OldClient<'_> {
     }
 
     fn end(&mut self, out: &mut Vec<u8>, trailers: &[u8]) -> Result<(), Stop> {
+        self.note_last(true);
         if self.framing == Framing::Chunked {
             out.extend_from_slice(b"0\r\n");
             out.extend_from_slice(if trailers.is_empty() { b"\r\n" } else { trailers });
@@ -195,11 +229,12 @@ impl Client for OldClient<'_> {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
-        // Where the body is awaited, `poll_body` watches the client.
-        while !self.awaits_body && !scratch.input.is_full() {
+        // Where the body is awaited, `poll_body` watches the client. The end of a tunnel's one way says nothing of the other.
+        let watches = !self.awaits_body && self.tunnel == Tunnel::None;
+        while watches && !scratch.input.is_full() {
             match self.poll_read(cx, &mut scratch.input) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
                 Poll::Pending => break,
             }
         }

@@ -8,12 +8,17 @@
 //!
 //! Both ways run at once in one task. A piece is taken from one side only when the other has room for it, so a slow side
 //! slows the other, and one exchange holds two pieces at most. Heads are text of HTTP/1.1 in between (`translate`).
+//!
+//! A WebSocket (`websocket`) that the backend agrees to makes the exchange a tunnel, as `tunnel` is for one pair of versions: it goes on
+//! until both sides have ended. Nothing is taken from the client before the agreement.
+
+mod attempt;
 
 use std::{
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll},
-    time::{Duration, Instant},
+    task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -21,17 +26,13 @@ use proxima_http1::{Fault, Framing, ResponseHead};
 
 use super::{
     Scratch,
-    attempts::{self, Deadlines, OverHttp1, Sending, Stop},
-    origin::{Http1, Http2, Http3, Incoming, Multiplexing, Origin, Unbegun, Wrong},
+    attempts::{self, Deadlines, Sending, Stop},
+    origin::{Incoming, Origin, Wrong},
+    websocket::Handshake,
 };
 use crate::{
-    UpstreamProtocol,
-    access::Access,
-    backend::Backend,
-    multiplexed::{Link, Multiplexed, Place},
     pace::{Length, Pace},
     stats::{Reason, ServiceCounters, Slow},
-    stream::Stream,
     timer::Timer,
     view::UpstreamView,
     worker::Worker,
@@ -67,13 +68,17 @@ impl Piece {
 /// The client's side of an exchange.
 pub(super) trait Client {
     fn timer(&self) -> &Timer;
+    /// What it asks for a WebSocket with, where its version of HTTP does so without a key.
+    fn handshake(&self) -> Option<&Handshake> {
+        None
+    }
     /// The next piece of the request's body.
     fn poll_body(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Result<Piece, Stop>>;
     /// So many bytes of the body are with the backend.
     fn passed_on(&mut self, count: usize);
     /// Ready when what was handed over is on its way, and there is room for more.
     fn poll_ready(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Result<(), Stop>>;
-    /// A response's head, parsed from `text`; an interim one if it says so. `last`: nothing follows it.
+    /// A response's head, parsed from `text`; an interim one if it says so, or the agreement to a WebSocket. `last`: nothing follows it.
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop>;
     /// Content, when [`Client::poll_ready`] was ready.
     fn data(&mut self, out: &mut Vec<u8>, bytes: Bytes, last: bool);
@@ -101,6 +106,8 @@ pub(super) struct Relay<'a, C> {
     unreleased: usize,
     /// The end of the response is with the client.
     ended: bool,
+    /// The backend has agreed to a WebSocket.
+    pub(super) is_tunnel: bool,
     awaits: Awaits,
 }
 
@@ -130,7 +137,11 @@ struct Upload {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
-    /// More of the body is to come.
+    /// A WebSocket is asked for: the head is being sent, and what follows it is not for the backend yet.
+    Asking,
+    /// It is sent.
+    Asked,
+    /// More of the body, or of the tunnel, is to come.
     #[default]
     Taking,
     /// The origin has all of it.
@@ -178,6 +189,7 @@ impl<'a, C: Client> Relay<'a, C> {
             pace,
             unreleased: 0,
             ended: false,
+            is_tunnel: false,
             awaits: Awaits::default(),
         }
     }
@@ -191,9 +203,13 @@ impl<'a, C: Client> Relay<'a, C> {
     /// One attempt, over `origin`.
     async fn pass(&mut self, origin: &mut impl Origin, index: usize) -> Result<(), Stop> {
         self.up.next = 0;
-        let has_body = self.scratch.request_head.framing() != Framing::None || self.asks_websocket();
-        self.up.stage = if has_body { Stage::Taking } else { Stage::Taken };
+        self.up.stage = match self.scratch.request_head.framing() {
+            Framing::None if self.asks_websocket() => Stage::Asking,
+            Framing::None => Stage::Taken,
+            _ => Stage::Taking,
+        };
         self.attempt = Attempt::default();
+        self.is_tunnel = false;
         self.scratch.reply.clear();
         self.arm(self.deadlines.idle);
         let passed = async {
@@ -236,7 +252,8 @@ impl<'a, C: Client> Relay<'a, C> {
             } else {
                 self.awaits.reader = true;
             }
-            let reason = if self.up.stage == Stage::Done { Reason::FirstByte } else { Reason::Idle };
+            let is_sent = matches!(self.up.stage, Stage::Asked | Stage::Done);
+            let reason = if is_sent { Reason::FirstByte } else { Reason::Idle };
             return self.poll_stop(cx, reason).map(Err);
         }
     }
@@ -244,7 +261,15 @@ impl<'a, C: Client> Relay<'a, C> {
     /// Hands a head to the client. Whether it is the final one.
     fn begin(&mut self, origin: &mut impl Origin, last: bool) -> Result<bool, Stop> {
         let Scratch { response_head, response, reply, .. } = &mut *self.scratch;
-        self.client.begin(response_head, origin.head(reply), response, last)?;
+        let text = origin.head(reply);
+        if response_head.switches() {
+            if self.client.handshake().is_some_and(|handshake| !handshake.is_answered_by(text)) {
+                return Err(self.malformed(Fault::Upgrade));
+            }
+            self.is_tunnel = true;
+            self.up.stage = Stage::Taking;
+        }
+        self.client.begin(response_head, text, response, last)?;
         self.counters.response(response_head.status());
         origin.consume_head(reply);
         self.committed = true;
@@ -257,14 +282,22 @@ impl<'a, C: Client> Relay<'a, C> {
         Ok(is_final)
     }
 
-    /// Passes the response on to its end.
+    /// Passes the response on to its end; a tunnel, to both of its ends.
     fn poll_relay(&mut self, cx: &mut Context<'_>, origin: &mut impl Origin) -> Poll<Result<(), Stop>> {
         self.awaits = Awaits::default();
-        if let Poll::Ready(result) = self.poll_download(cx, origin) {
-            return Poll::Ready(result);
+        let is_whole = self.poll_download(cx, origin)?.is_ready();
+        if is_whole && !self.is_tunnel {
+            return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(result) = self.poll_upload(cx, origin) {
             result?;
+        }
+        // A backend that has ended its side may have left: what it takes no more is not missed.
+        if is_whole && (self.up.stage == Stage::Done || origin.is_broken()) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.is_tunnel && origin.is_broken() {
+            return Poll::Ready(Err(Stop::Upstream(Reason::Broken)));
         }
         self.poll_stop(cx, Reason::Idle).map(Err)
     }
@@ -296,6 +329,10 @@ impl<'a, C: Client> Relay<'a, C> {
                     self.ended = last;
                     self.arm(self.deadlines.idle);
                 }
+                // RFC 9113 §8.5: a tunnel has none.
+                Ok(Incoming::End { trailers }) if self.is_tunnel && !trailers.is_empty() => {
+                    return Poll::Ready(Err(self.malformed(Fault::Trailer)));
+                }
                 Ok(Incoming::End { trailers }) => {
                     self.client.end(&mut self.scratch.response, &trailers)?;
                     self.ended = true;
@@ -310,8 +347,15 @@ impl<'a, C: Client> Relay<'a, C> {
 
     /// Sends the request on as far as it has come. Ready once, when all of it is sent.
     fn poll_upload(&mut self, cx: &mut Context<'_>, origin: &mut impl Origin) -> Poll<Result<(), Stop>> {
-        if self.up.stage == Stage::Done {
-            return Poll::Pending;
+        match self.up.stage {
+            Stage::Taking | Stage::Taken => {}
+            Stage::Asked | Stage::Done => return Poll::Pending,
+            Stage::Asking => {
+                ready!(origin.poll_flush(cx));
+                self.up.stage = Stage::Asked;
+                self.arm(self.deadlines.first_byte);
+                return Poll::Ready(Ok(()));
+            }
         }
         loop {
             let mut awaits_piece = false;
@@ -357,6 +401,9 @@ impl<'a, C: Client> Relay<'a, C> {
             Poll::Ready(piece) => piece?,
             Poll::Pending => return Ok(Poll::Pending),
         };
+        if self.is_tunnel && matches!(piece, Piece::Trailers(_)) {
+            return Err(Stop::ClientFault(Fault::Trailer));
+        }
         if let Piece::Data { bytes, .. } = &piece {
             self.up.unreleased += bytes.len();
             self.pace.sent(bytes.len(), &self.worker.timers);
@@ -381,65 +428,7 @@ impl<'a, C: Client> Relay<'a, C> {
 
     /// What the client sends is for a WebSocket, if the backend agrees to one.
     fn asks_websocket(&self) -> bool {
-        self.upstream.protocol == UpstreamProtocol::Http1 && self.scratch.request_head.is_websocket()
-    }
-
-    /// One candidate whose connections are shared. When it says that it did nothing with the request, or a connection that had
-    /// been of use before turns out to be closed, it is tried once more, which is over another connection.
-    async fn over_shared<O: Multiplexing>(
-        &mut self,
-        connect: Duration,
-        backend: &Rc<Backend>,
-        index: usize,
-    ) -> Result<(), Stop> {
-        let mut is_first = true;
-        loop {
-            let (place, stream) = self.place::<O::Link>(connect, backend).await?;
-            let has_body = self.scratch.request_head.framing() != Framing::None;
-            let (result, was_reused) =
-                match O::begin(place, stream, &self.scratch.request, backend, !has_body) {
-                    Ok(mut origin) => {
-                        if origin.is_reused() {
-                            backend.counters.reuses.add(1);
-                        }
-                        (self.pass(&mut origin, index).await, origin.is_reused())
-                    }
-                    Err(Unbegun::Fault(fault)) => return Err(Stop::ClientFault(fault)),
-                    Err(Unbegun::Refused) => (Err(Stop::Upstream(Reason::Refused)), true),
-                };
-            let again = match result {
-                Err(Stop::Upstream(Reason::Refused)) => self.is_replayable() && attempts::affords_retry(self),
-                Err(Stop::Upstream(Reason::Closed)) if was_reused => {
-                    self.may_be_sent_again() && !self.attempt.replied
-                }
-                _ => false,
-            };
-            if !(again && std::mem::take(&mut is_first)) {
-                return result;
-            }
-            let counted =
-                if result == Err(Stop::Upstream(Reason::Closed)) { Reason::Stale } else { Reason::Refused };
-            backend.counters.failure(counted);
-        }
-    }
-
-    /// A place on a connection to `backend`.
-    async fn place<L: Link>(
-        &mut self,
-        connect: Duration,
-        backend: &Rc<Backend>,
-    ) -> Result<(Place<L>, L::Stream), Stop> {
-        self.arm(connect);
-        self.worker.make_room();
-        let timers = self.worker.timers.clone();
-        let mut placing = std::pin::pin!(Multiplexed::<L>::place(backend, &timers, connect));
-        poll_fn(|cx| {
-            if let Poll::Ready(result) = placing.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(Stop::Upstream));
-            }
-            self.poll_stop(cx, Reason::ConnectTimeout).map(Err)
-        })
-        .await
+        self.scratch.request_head.is_websocket()
     }
 
     fn check_pace(&mut self, cx: &Context<'_>) -> Option<Slow> {
@@ -460,86 +449,5 @@ impl<'a, C: Client> Relay<'a, C> {
     fn malformed(&self, fault: Fault) -> Stop {
         self.counters.malformed(fault);
         Stop::Upstream(Reason::Malformed)
-    }
-}
-
-impl<C: Client> Sending for Relay<'_, C> {
-    type Done = ();
-
-    fn worker(&self) -> &Worker {
-        &self.worker
-    }
-
-    fn counters(&self) -> &ServiceCounters {
-        self.counters
-    }
-
-    fn access(&mut self) -> &mut Access {
-        &mut self.scratch.access
-    }
-
-    fn is_idempotent(&self) -> bool {
-        self.scratch.request_head.method().is_idempotent()
-    }
-
-    fn is_replayable(&self) -> bool {
-        !self.up.streamed && !self.committed
-    }
-
-    fn has_sent_nothing(&self) -> bool {
-        !self.attempt.sent
-    }
-
-    fn has_reply(&self) -> bool {
-        self.attempt.replied
-    }
-
-    fn is_past_total(&self) -> bool {
-        self.client.timer().is_past(self.deadlines.total)
-    }
-
-    fn arm(&self, after: Duration) {
-        self.client.timer().arm(self.worker.timers.deadline(after).min(self.deadlines.total));
-    }
-
-    fn poll_stop(&mut self, cx: &mut Context<'_>, reason: Reason) -> Poll<Stop> {
-        if self.client.poll_gone(cx, self.scratch).is_ready() {
-            return Poll::Ready(Stop::ClientGone);
-        }
-        if self.pace.is_kept()
-            && let Some(slow) = self.check_pace(cx)
-        {
-            return Poll::Ready(Stop::ClientSlow(slow));
-        }
-        if !self.client.timer().has_expired() {
-            return Poll::Pending;
-        }
-        Poll::Ready(match () {
-            () if self.is_past_total() => Stop::Upstream(Reason::Total),
-            () if self.awaits.piece || self.awaits.reader => Stop::ClientSlow(Slow::Idle),
-            () => Stop::Upstream(reason),
-        })
-    }
-
-    async fn attempt(&mut self, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
-        let connect = self.upstream.timeouts.connect;
-        self.awaits = Awaits::default();
-        match self.upstream.protocol {
-            UpstreamProtocol::Http1 => attempts::over_http1(self, connect, backend, index).await,
-            UpstreamProtocol::Http2 => self.over_shared::<Http2>(connect, backend, index).await,
-            UpstreamProtocol::Http3 => self.over_shared::<Http3>(connect, backend, index).await,
-        }
-    }
-}
-
-impl<C: Client> OverHttp1 for Relay<'_, C> {
-    async fn over(&mut self, stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<(), Stop> {
-        let head = &self.scratch.request_head;
-        let mut origin = Http1::new(stream, &self.scratch.request, head.framing(), self.asks_websocket());
-        self.pass(&mut origin, index).await?;
-        if self.up.stage == Stage::Done && !self.worker.is_draining() {
-            origin.rest(self.scratch, backend, &self.worker.timers);
-        }
-        Ok(())
     }
 }

@@ -7,6 +7,8 @@
 //! HTTP/2, HTTP/3 request ── request_text ──▶ RequestHead ── write_request ──▶ next hop's text ──▶ request ──▶ HTTP/2, HTTP/3
 //! HTTP/2, HTTP/3 response ─ response_text ─▶ ResponseHead ─ write_response ─▶ next hop's text ──▶ response ─▶ HTTP/2, HTTP/3
 //! ```
+//!
+//! What asks for a WebSocket, or agrees to one, is said otherwise in each version: see `websocket`.
 
 use std::net::SocketAddr;
 
@@ -111,6 +113,13 @@ pub(super) fn request(text: &[u8], scheme: &str, address: SocketAddr) -> Result<
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Makes a request for a WebSocket, as HTTP/1.1 has it, extended CONNECT (RFC 8441 §4), which has no nonce (§5).
+pub(super) fn into_connect(request: &mut Request<()>) {
+    *request.method_mut() = http::Method::CONNECT;
+    request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
 }
 
 /// Appends a response's head.

@@ -48,6 +48,11 @@ impl Link for Http2Link {
     fn open(&self, streams: usize) -> Option<Self::Stream> {
         (streams < self.0.current_max_send_streams()).then(|| self.0.clone())
     }
+
+    /// The settings are there since it connected.
+    async fn takes_websockets(&self) -> Result<bool, Reason> {
+        Ok(self.0.is_extended_connect_protocol_enabled())
+    }
 }
 
 /// A connection whose backend has shown by its SETTINGS that it speaks HTTP/2, and how many streams it takes.

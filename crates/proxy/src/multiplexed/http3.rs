@@ -10,11 +10,12 @@ use std::{
 
 use proxima_http3::{Code, control_stream};
 use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::Notify;
 
 use super::{Drive, Link, Multiplexed};
 use crate::{
     backend::Backend,
-    http::h3::{IntoVarInt, OneWay},
+    http::h3::{IntoVarInt, OneWay, Receiving, Sending},
     stats::Reason,
 };
 
@@ -33,10 +34,12 @@ struct Shared {
     one_way: OneWay,
     /// By their streams: who waits for a response, and has to hear of a GOAWAY.
     waiting: RefCell<HashMap<u64, Waker>>,
+    /// The control stream has said something, or the connection has ended.
+    told: Notify,
 }
 
 impl Link for Http3Link {
-    type Stream = (SendStream, RecvStream);
+    type Stream = (Sending, Receiving);
 
     fn of(backend: &Backend) -> &Multiplexed<Self> {
         &backend.http3
@@ -53,8 +56,8 @@ impl Link for Http3Link {
             tracing::debug!(backend = %backend.id, %error, "no HTTP/3 connection");
             Reason::Connect
         })?;
-        let (one_way, waiting) = (OneWay::of_server(), RefCell::default());
-        let shared = Rc::new(Shared { connection, one_way, waiting });
+        let (one_way, waiting, told) = (OneWay::of_server(), RefCell::default(), Notify::new());
+        let shared = Rc::new(Shared { connection, one_way, waiting, told });
         let link = Self { shared: shared.clone(), first: RefCell::new(Some(first)) };
         Ok((link, Box::pin(drive(shared, control))))
     }
@@ -66,13 +69,25 @@ impl Link for Http3Link {
 
     /// The backend has told by MAX_STREAMS (RFC 9000 §4.6) how many it takes.
     fn open(&self, _streams: usize) -> Option<Self::Stream> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
-        let opening = pin!(self.shared.connection.open_bi());
-        match opening.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(stream)) => Some(stream),
-            Poll::Ready(Err(_)) | Poll::Pending => None,
+        let (send, receive) = self.first.take().or_else(|| {
+            let opening = pin!(self.shared.connection.open_bi());
+            match opening.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(stream)) => Some(stream),
+                Poll::Ready(Err(_)) | Poll::Pending => None,
+            }
+        })?;
+        Some((Sending::request(send), Receiving::response(receive)))
+    }
+
+    async fn takes_websockets(&self) -> Result<bool, Reason> {
+        let Shared { connection, one_way, told, .. } = &*self.shared;
+        loop {
+            let told = told.notified();
+            match one_way.takes_websockets() {
+                Some(takes) => return Ok(takes),
+                None if connection.close_reason().is_some() => return Err(Reason::Connect),
+                None => told.await,
+            }
         }
     }
 }
@@ -117,6 +132,7 @@ impl Shared {
     }
 
     fn wake_all(&self) {
+        self.told.notify_waiters();
         for waker in self.waiting.borrow().values() {
             waker.wake_by_ref();
         }
@@ -133,6 +149,7 @@ async fn drive(shared: Rc<Shared>, control: SendStream) {
         }
     };
     drop(control);
+    shared.told.notify_waiters();
     tracing::debug!(%error, "a connection to a backend ended");
 }
 

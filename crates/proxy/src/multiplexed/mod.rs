@@ -48,6 +48,11 @@ pub(crate) trait Link: Sized + 'static {
     fn is_usable(&self) -> bool;
     /// One more beside `streams`, if the backend allows it now.
     fn open(&self, streams: usize) -> Option<Self::Stream>;
+    /// Whether its backend takes extended CONNECT, by which WebSockets come (RFC 8441 §3, RFC 9220 §3). Waits for its settings.
+    ///
+    /// # Errors
+    /// When the connection ends before them.
+    async fn takes_websockets(&self) -> Result<bool, Reason>;
 }
 
 /// The connections to one backend.

@@ -6,8 +6,8 @@
 //! | errors | status 5xx, and responses cut off | connections nobody took |
 //! | silent | errors without a backend's first byte | none: nothing is measured |
 //!
-//! A request that the fence keeps from every backend is refused by policy. It is neither request nor error here: no other
-//! state of this region would have served it.
+//! A request that the fence keeps from every backend is refused by policy, and one for a WebSocket that no backend takes by what
+//! the backends are. They are neither requests nor errors here: no other state of this region would have served them.
 
 use proxima_types::ServiceName;
 
@@ -38,7 +38,8 @@ impl Served {
 
     fn http(service: &ServiceName, counted: &ServiceStats, stats: &Stats) -> Self {
         let [_, others @ .., errors] = counted.responses;
-        let outside = unserved(counted, &[Unserved::AllOutside]);
+        let unwanted = counted.failures.get(&Reason::Upgrade).copied().unwrap_or_default();
+        let refused = unserved(counted, &[Unserved::AllOutside]) + unwanted;
         let without_backend = unserved(counted, &[Unserved::NoBackends, Unserved::NoneUsable]);
         let given_up: u64 = counted.failures.values().sum();
         let mut first_byte = LatencyHistogram::default();
@@ -48,9 +49,9 @@ impl Served {
             }
         }
         Self {
-            requests: (others.iter().sum::<u64>() + errors).saturating_sub(outside),
-            errors: (errors + counted.cut).saturating_sub(outside),
-            silent: given_up.saturating_sub(counted.cut) + without_backend,
+            requests: (others.iter().sum::<u64>() + errors).saturating_sub(refused),
+            errors: (errors + counted.cut).saturating_sub(refused),
+            silent: given_up.saturating_sub(counted.cut + unwanted) + without_backend,
             first_byte,
         }
     }
@@ -92,8 +93,8 @@ mod tests {
     #[test]
     fn http_counts_final_responses_and_those_cut_off_but_not_what_the_fence_refuses() {
         let (web, stats) = stats(ServiceStats {
-            responses: [7, 90, 1, 2, 12],
-            failures: [(Reason::Connect, 3), (Reason::Broken, 2)].into(),
+            responses: [7, 90, 1, 2, 16],
+            failures: [(Reason::Connect, 3), (Reason::Upgrade, 4), (Reason::Broken, 2)].into(),
             cut: 2,
             unserved: [(Unserved::AllOutside, 5), (Unserved::NoneUsable, 1)].into(),
             ..ServiceStats::default()

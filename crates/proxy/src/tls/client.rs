@@ -8,15 +8,20 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, Connection, RootCertStore, client::Resumption, crypto::aws_lc_rs,
-    pki_types::ServerName, sign::SingleCertAndKey, version::TLS13,
+    ClientConfig, ClientConnection, Connection, RootCertStore,
+    client::{Resumption, WebPkiServerVerifier},
+    crypto::aws_lc_rs,
+    pki_types::ServerName,
+    sign::SingleCertAndKey,
+    version::TLS13,
 };
 use tokio::net::TcpStream;
 
-use super::{Chain, H2, HTTP1, HTTP3, Identity, TlsError, TlsStream, server::roots};
+use super::{Chain, H2, HTTP1, HTTP3, Identity, TlsError, TlsStream, server::roots, verified::Verified};
 use crate::{
     UpstreamProtocol,
     quic::{self, ClientCrypto, Unconnected},
+    stats::Handshake,
 };
 
 /// How many tickets of a backend each worker keeps; rustls keeps no more of one server.
@@ -32,6 +37,7 @@ pub struct TlsClient(Arc<Client>);
 #[derive(Debug)]
 struct Client {
     config: ClientConfig,
+    verifier: Arc<WebPkiServerVerifier>,
     protocol: UpstreamProtocol,
     name: Option<ServerName<'static>>,
 }
@@ -74,10 +80,14 @@ impl TlsClient {
             UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => rustls::DEFAULT_VERSIONS,
             UpstreamProtocol::Http3 => OVER_QUIC,
         };
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(trusted, provider.clone())
+            .build()
+            .map_err(|error| TlsError::Other(error.to_string()))?;
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| TlsError::Other(error.to_string()))?
-            .with_root_certificates(trusted);
+            .with_webpki_verifier(verifier.clone());
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder
@@ -93,7 +103,7 @@ impl TlsClient {
             ServerName::try_from(name.to_owned())
                 .map_err(|_| TlsError::Other(format!("`{name}` is not a server name")))
         });
-        Ok(Self(Arc::new(Client { config, protocol: *protocol, name: name.transpose()? })))
+        Ok(Self(Arc::new(Client { config, verifier, protocol: *protocol, name: name.transpose()? })))
     }
 
     /// Tells it from every other there is at the same time.
@@ -106,11 +116,15 @@ impl TlsClient {
         let mut config = self.0.config.clone();
         config.resumption = Resumption::in_memory_sessions(TICKETS);
         let name = self.0.name.clone().unwrap_or_else(|| ServerName::from(backend.ip()));
-        let config = Arc::new(config);
         let quic = match self.0.protocol {
             UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => None,
-            UpstreamProtocol::Http3 => ClientCrypto::new(config.clone()),
+            UpstreamProtocol::Http3 => {
+                let verified = Arc::new(Verified::new(self.0.verifier.clone()));
+                config.dangerous().set_certificate_verifier(verified.clone());
+                ClientCrypto::new(Arc::new(config.clone())).map(|crypto| (crypto, verified))
+            }
         };
+        let config = Arc::new(config);
         TlsToBackend { config, quic, name, _of: self.clone() }
     }
 }
@@ -119,8 +133,8 @@ impl TlsClient {
 #[derive(Debug)]
 pub(crate) struct TlsToBackend {
     config: Arc<ClientConfig>,
-    /// The same over QUIC, where HTTP/3 is spoken.
-    quic: Option<ClientCrypto>,
+    /// The same over QUIC, where HTTP/3 is spoken, and what was verified there.
+    quic: Option<(ClientCrypto, Arc<Verified>)>,
     name: ServerName<'static>,
     /// Keeps [`TlsClient::id`] from being another's.
     _of: TlsClient,
@@ -136,12 +150,18 @@ impl TlsToBackend {
         Ok(stream)
     }
 
-    /// A new QUIC connection to `address`; `None` where HTTP/3 is not spoken.
+    /// A new QUIC connection to `address`, and the kind of its handshake; `None` where HTTP/3 is not spoken. Connections of one worker to
+    /// one backend are made one after the other (`multiplexed`): what is verified meanwhile is this one's.
     pub(crate) async fn connect_quic(
         &self,
         address: SocketAddr,
-    ) -> Option<Result<quinn::Connection, Unconnected>> {
-        Some(quic::connect(address, &self.name, self.quic.as_ref()?).await)
+    ) -> Option<Result<(quinn::Connection, Handshake), Unconnected>> {
+        let (crypto, verified) = self.quic.as_ref()?;
+        let before = verified.count();
+        let connected = quic::connect(address, &self.name, crypto).await;
+        let is_full = verified.count() != before;
+        let kind = if is_full { Handshake::Full13 } else { Handshake::Resumed13 };
+        Some(connected.map(|connection| (connection, kind)))
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`hello`] | how one begins, while challenges are pending |
 //! | [`client`] | TLS to backends |
 //! | [`stream`] | bytes over TLS |
+//! | [`verified`] | which handshakes over QUIC were full ones |
 //!
 //! A handshake takes what the snapshot holds at its first byte; from then on its connection depends on no snapshot any more.
 //! 0-RTT stays off: what it carries can be replayed (RFC 8446 §8).
@@ -34,6 +35,7 @@ mod names;
 mod server;
 mod stream;
 mod tickets;
+mod verified;
 
 pub(crate) use self::{accept::serve, client::TlsToBackend, stream::TlsStream};
 pub use self::{

@@ -33,6 +33,7 @@ impl Client {
 
     pub async fn with(world: &World, builder: &mut h2::client::Builder) -> Self {
         let stream = TcpStream::connect(world.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (send, connection) = soon("a handshake", builder.handshake(stream)).await.unwrap();
         Self { send, connection: tokio::spawn(connection) }
     }
@@ -239,6 +240,7 @@ impl Backend {
             let mut tasks = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 let (builder, script) = (builder.clone(), script.clone());
                 tasks.spawn(async move {

@@ -14,4 +14,3 @@ mod lifecycle;
 mod programs;
 mod refused;
 mod support;
-mod websockets;

@@ -205,10 +205,16 @@ impl Raw {
     }
 
     pub(crate) async fn accept(&self) -> RawConnection {
+        let mut connection = self.accept_silently().await;
+        connection.control.write_all(&[0, 4, 0]).await.unwrap();
+        connection
+    }
+
+    /// Without settings.
+    pub(crate) async fn accept_silently(&self) -> RawConnection {
         let incoming = soon("a connection", self.endpoint.accept()).await.unwrap();
         let connection = soon("a handshake", incoming.into_future()).await.unwrap();
-        let mut control = connection.open_uni().await.unwrap();
-        control.write_all(&[0, 4, 0]).await.unwrap();
+        let control = connection.open_uni().await.unwrap();
         RawConnection { connection, control }
     }
 }

@@ -1,13 +1,16 @@
 //! Whom backends have to be, and who we are to them.
 
 use http::Response;
-use proxima_proxy::{Authorities, Identity, Reason, TlsClient, TlsClientOptions, UpstreamProtocol};
+use proxima_proxy::{
+    Authorities, Handshake, Identity, Reason, TlsClient, TlsClientOptions, UpstreamProtocol,
+};
 use quinn::TransportConfig;
 
 use crate::{
-    backend::{Backend, endpoint},
+    backend::{Backend, Raw, endpoint, setup},
     common::{Setup, World},
     pki::{Authority, Issued},
+    support::headers,
 };
 
 fn tls(authority: &Authority, server_name: Option<&str>, identity: Option<&Identity>) -> TlsClient {
@@ -70,4 +73,35 @@ async fn a_second_client_shares_the_connection_of_the_first() {
     assert_eq!(world.client().await.get("/").await.status, 200);
     assert_eq!(world.client().await.get("/").await.status, 200);
     assert_eq!(backend.seen(), 1);
+}
+
+#[tokio::test]
+async fn handshakes_are_counted_and_go_on_with_earlier_sessions() {
+    let authority = Authority::new();
+    let backend = Raw::start(&authority, TransportConfig::default());
+    let world = setup(&authority, &[backend.address]).start();
+    for _ in 0..3 {
+        let mut client = world.client().await;
+        client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let connection = backend.accept().await;
+        let (mut send, _receive, _) = connection.request().await;
+        send.write_all(&headers(&[(":status", "204")])).await.unwrap();
+        send.finish().unwrap();
+        assert_eq!(client.response().await.status, 204);
+        connection.connection.close(0u32.into(), b"");
+    }
+    let stats = world.plane.stats();
+    let counted = stats.backends.values().next().unwrap();
+    assert_eq!(counted.handshakes, [(Handshake::Full13, 1), (Handshake::Resumed13, 2)].into());
+    assert_eq!(counted.connects, 3);
+}
+
+#[tokio::test]
+async fn handshakes_that_fail_are_not_counted_as_done() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let named = backend(&authority.issue(&["127.0.0.1"]), None);
+    let world = world(&named, tls(&other, None, None));
+    assert_eq!(world.client().await.get("/").await.status, 502);
+    assert!(world.plane.stats().backends.values().all(|backend| backend.handshakes.is_empty()));
+    assert_eq!(failures(&world, Reason::Tls), 1);
 }

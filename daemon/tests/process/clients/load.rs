@@ -42,7 +42,7 @@ fn wrk_finds_every_request_answered() {
 fn oha_finds_every_request_answered_over_http3() {
     let app = App::healthy("eu-1");
     let edge = Edge::before(&app);
-    let mut oha = Command::new(installed("tools/bin/oha"));
+    let mut oha = Command::new(installed("tools/tested/bin/oha"));
     oha.args(["-z", "1s", "-c", "4", "-p", "5", "--http-version", "3", "--insecure"]);
     oha.args(["--no-tui", "--output-format", "json"]).arg(edge.url());
     let report: serde_json::Value = serde_json::from_str(&printed(&mut oha)).unwrap();

@@ -89,7 +89,7 @@ impl Bench<'_> {
             Work::FirstToken => self.tokens(work, rounds, seconds, &["first", "--rate", "500"], "first")?,
             Work::Streams => {
                 let streams = ["tokens", "--streams", "2000", "--interval", "50"];
-                self.tokens(work, rounds, seconds, &streams, "late")?
+                self.tokens(work, rounds, seconds, &streams, "stretched")?
             }
             Work::Idle => self.idle(rounds)?,
             Work::Http1 | Work::Http2 | Work::Http3 | Work::Handshakes | Work::Large => {

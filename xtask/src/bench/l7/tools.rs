@@ -45,7 +45,7 @@ pub(super) fn install(with_oha: bool) -> Result<Tools> {
         haproxy: find(&venv, "haproxy")?,
         envoy: bin.join("envoy"),
         traefik: bin.join("traefik"),
-        oha: if with_oha { packages::ensure_oha()? } else { PathBuf::new() },
+        oha: if with_oha { packages::ensure_oha(packages::Oha::Measures)? } else { PathBuf::new() },
     })
 }
 

@@ -245,10 +245,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
         let active = self.link.streams.begin();
         self.link.tally.accept(respond.stream_id().as_u32());
         let link = self.link.clone();
-        tokio::task::spawn_local(async move {
+        // Boxed, since a task is copied as a whole when it is made and when it has ended: this one is of kilobytes.
+        tokio::task::spawn_local(Box::pin(async move {
             let _active = active;
             stream::serve(link, request, respond).await;
-        });
+        }));
     }
 }
 

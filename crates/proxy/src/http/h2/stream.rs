@@ -3,25 +3,29 @@
 use std::{
     future::poll_fn,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{Request, request};
-use proxima_http1::{ConnectionOption, Fault, Hop, Method, ResponseHead, write_request, write_response};
+use proxima_http1::{ConnectionOption, Fault, Hop, ResponseHead, write_response};
 
 use super::Link;
 use crate::{
-    UpstreamProtocol,
+    entry::Entry,
     http::{
-        Answer, LINGER, Scratch,
-        attempts::{self, Refusal, Stop, Verdict, conclude},
-        relay::{Client, Piece, Relay},
+        Scratch,
+        attempts::Stop,
+        on_stream::{self, Conclusion, OnStream},
+        relay::{Client, Piece},
         translate::{self, MAX_TEXT},
         websocket::Handshake,
     },
+    stats::ServiceCounters,
     timer::Timer,
+    worker::Worker,
 };
 
 /// Serves one request.
@@ -63,43 +67,11 @@ struct Stream {
 
 impl Stream {
     async fn exchange(&mut self, scratch: &mut Scratch, parts: &request::Parts, to_head: bool) {
-        let worker = self.link.worker.clone();
-        let counters = self.link.counters.clone();
-        scratch.access = worker.access(&self.link.entry, self.link.peer, "HTTP/2", self.link.tls);
-        // A place for the connection to the backend.
-        let Some(_place) = worker.admit_stream() else {
-            counters.shed.add(1);
-            scratch.access.end("shed", None);
-            return self.answer(scratch, &Answer::overloaded(), to_head).await;
-        };
-        if let Err(fault) = self.read_head(scratch, parts) {
-            return self.refuse(scratch, fault, to_head).await;
-        }
-        counters.requests.add(1);
-        worker.retries.earn();
-        let text = &scratch.response;
-        let admitted =
-            attempts::admit(&worker, &self.link.entry, &scratch.request_head, text, &mut scratch.access);
-        let upstream = match admitted {
-            Ok(upstream) => upstream,
-            Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
-            Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
-        };
-        if self.websocket.is_some() && upstream.protocol != UpstreamProtocol::Http1 {
-            return self.refuse(scratch, Fault::Connect, to_head).await;
-        }
-        scratch.request.clear();
-        write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
-        scratch.response.clear();
-        self.hop = upstream.protocol.answers_on(&self.link.hop);
-        let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
-        let Err(stop) = relay.run().await else { return scratch.access.done() };
-        let committed = relay.committed;
-        match conclude(stop, committed, &counters, &mut scratch.access) {
-            Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
-            Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.reset(Reason::PROTOCOL_ERROR),
-            Verdict::Reset => self.reset(Reason::INTERNAL_ERROR),
-            Verdict::Gone => {}
+        let Link { worker, entry, peer, tls, .. } = &*self.link;
+        scratch.access = worker.access(entry, *peer, "HTTP/2", *tls);
+        match self.read_head(scratch, parts) {
+            Ok(()) => on_stream::serve(self, scratch, to_head).await,
+            Err(fault) => on_stream::refuse(self, scratch, fault, to_head).await,
         }
     }
 
@@ -119,41 +91,6 @@ impl Stream {
         Ok(())
     }
 
-    async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
-        self.link.counters.refused(fault);
-        scratch.access.end("refused", Some(fault.name()));
-        tracing::debug!(listener = %self.link.entry, fault = fault.name(), "request refused");
-        self.answer(scratch, &Answer::refusal(fault), to_head).await;
-    }
-
-    /// Sends an answer of our own.
-    async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, to_head: bool) {
-        self.link.counters.response(answer.status);
-        scratch.access.status(answer.status);
-        let mut text = Vec::new();
-        answer.write(&mut text, &self.link.hop, self.link.worker.config.pop.as_str(), true, to_head);
-        let method = if to_head { Method::Head } else { Method::Get };
-        let parsed = scratch.response_head.parse(&text, method);
-        let Ok(Some(length)) = parsed else { return self.reset(Reason::INTERNAL_ERROR) };
-        let Ok(response) = translate::response(&text[..length]) else {
-            return self.reset(Reason::INTERNAL_ERROR);
-        };
-        if self.send_head(response, to_head).is_err() || to_head {
-            return;
-        }
-        scratch.access.sent(text.len() - length);
-        self.data(&mut scratch.response, Bytes::from(text).slice(length..), true);
-        self.timer.arm_after(LINGER);
-        let sent = poll_fn(|cx| match self.poll_ready(cx, scratch) {
-            Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
-            polled => polled.map(|sent| sent.is_ok()),
-        })
-        .await;
-        if !sent {
-            self.reset(Reason::CANCEL);
-        }
-    }
-
     fn send_head(&mut self, response: http::Response<()>, last: bool) -> Result<(), Stop> {
         let sending = self.respond.send_response(response, last).map_err(|_| Stop::ClientGone)?;
         self.sending = (!last).then_some(sending);
@@ -169,9 +106,61 @@ impl Stream {
     }
 }
 
+impl on_stream::Link for Link {
+    fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    fn entry(&self) -> &Rc<Entry> {
+        &self.entry
+    }
+
+    fn counters(&self) -> &Arc<ServiceCounters> {
+        &self.counters
+    }
+
+    fn hop(&self) -> &Hop {
+        &self.hop
+    }
+}
+
+impl OnStream for Stream {
+    type Link = Link;
+
+    fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+
+    fn answers_on(&mut self, hop: Option<Hop>) {
+        self.hop = hop;
+    }
+
+    fn send_own_head(&mut self, text: &[u8], last: bool) -> bool {
+        let Ok(response) = translate::response(text) else {
+            self.reset(Reason::INTERNAL_ERROR);
+            return false;
+        };
+        self.send_head(response, last).is_ok()
+    }
+
+    /// What brings nothing forward is counted by the tap.
+    fn conclude(&mut self, how: Conclusion) {
+        match how {
+            Conclusion::Whole | Conclusion::Gone => {}
+            Conclusion::Malformed => self.reset(Reason::PROTOCOL_ERROR),
+            Conclusion::Cancelled => self.reset(Reason::CANCEL),
+            Conclusion::BrokenOff => self.reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
 impl Client for Stream {
     fn timer(&self) -> &Timer {
         &self.timer
+    }
+
+    fn handshake(&self) -> Option<&Handshake> {
+        self.websocket.as_ref()
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<Piece, Stop>> {
@@ -232,11 +221,6 @@ impl Client for Stream {
         let mut response = translate::response(out).map_err(upstream_fault)?;
         out.clear();
         if head.switches() {
-            let accept = response.headers().get(http::header::SEC_WEBSOCKET_ACCEPT);
-            let handshake = self.websocket.as_ref();
-            if !handshake.zip(accept).is_some_and(|(own, accept)| own.is_answered_by(accept.as_bytes())) {
-                return Err(upstream_fault(Fault::Upgrade));
-            }
             response = translate::connected(response);
         }
         if head.is_interim() {

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use proxima_http1::{Fault, check_trailers};
 use proxima_http3::{Code, Event, Frames, Wrong, data_header, trailer_text, write_trailers};
-use quinn::{ReadError, RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream, VarInt};
 
 use super::IntoVarInt;
 use crate::{http::relay::Piece, stats::ServiceCounters};
@@ -19,7 +19,7 @@ const PIECE: usize = 16 * 1024;
 
 /// A message that comes.
 #[derive(Debug)]
-pub(in crate::http) struct Receiving {
+pub(crate) struct Receiving {
     stream: RecvStream,
     frames: Frames,
     /// Read, and not yet taken apart.
@@ -69,7 +69,7 @@ impl Receiving {
     }
 
     /// A response.
-    pub(in crate::http) fn response(stream: RecvStream) -> Self {
+    pub(crate) fn response(stream: RecvStream) -> Self {
         let frames = Frames::of_response();
         Self { stream, frames, chunk: Bytes::new(), ahead: None, left: None, counters: None }
     }
@@ -161,7 +161,7 @@ impl Receiving {
 }
 
 /// A message that goes. Dropped before its end, it is reset: never a clean end for one that is not whole.
-pub(in crate::http) struct Sending {
+pub(crate) struct Sending {
     stream: SendStream,
     /// Wait for the other side's window.
     pieces: Vec<Bytes>,
@@ -184,12 +184,17 @@ impl Sending {
     }
 
     /// A request.
-    pub(in crate::http) fn request(stream: SendStream) -> Self {
+    pub(crate) fn request(stream: SendStream) -> Self {
         Self::new(stream, None, Code::RequestCancelled)
     }
 
     fn new(stream: SendStream, counters: Option<Arc<ServiceCounters>>, dropped: Code) -> Self {
         Self { stream, pieces: Vec::new(), ends: false, is_done: false, stopped: None, counters, dropped }
+    }
+
+    /// The stream's number.
+    pub(in crate::http) fn number(&self) -> u64 {
+        VarInt::from(self.stream.id()).into_inner()
     }
 
     /// A HEADERS frame; `last` when nothing follows.

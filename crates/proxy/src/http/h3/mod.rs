@@ -29,8 +29,11 @@ use proxima_http3::{Code, GOAWAY_MAX, goaway, server_control_stream};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 
-pub(in crate::http) use self::message::{Broken, Next, Receiving, Sending};
-pub(crate) use self::uni::OneWay;
+pub(in crate::http) use self::message::{Broken, Next};
+pub(crate) use self::{
+    message::{Receiving, Sending},
+    uni::OneWay,
+};
 use super::{LINGER, cancels::Cancels, streams::Streams};
 use crate::{
     entry::{Entry, Open},
@@ -316,9 +319,10 @@ impl Driver {
         self.link.one_way.earn(CONTROL_PER_REQUEST);
         let active = self.link.streams.begin();
         let link = self.link.clone();
-        tokio::task::spawn_local(async move {
+        // Boxed as in HTTP/2.
+        tokio::task::spawn_local(Box::pin(async move {
             let _active = active;
             stream::serve(link, send, receive).await;
-        });
+        }));
     }
 }

@@ -3,13 +3,12 @@
 use std::{
     future::poll_fn,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use proxima_http1::{
-    ConnectionOption, Fault, Hop, Method, ResponseHead, field_lines, write_request, write_response,
-};
+use proxima_http1::{ConnectionOption, Fault, Hop, ResponseHead, write_response};
 use proxima_http3::{Code, Content, Event, MAX_TEXT, RequestText, Wrong, write_connected};
 use quinn::{RecvStream, SendStream};
 
@@ -18,16 +17,18 @@ use super::{
     message::{Broken, Next, Receiving, Sending},
 };
 use crate::{
-    UpstreamProtocol,
     access::Tls,
+    entry::Entry,
     http::{
-        Answer, LINGER, Scratch,
-        attempts::{self, Refusal, Stop, Verdict, conclude},
-        relay::{Client, Piece, Relay},
+        Answer, Scratch,
+        attempts::Stop,
+        on_stream::{self, Conclusion, OnStream},
+        relay::{Client, Piece},
         websocket::Handshake,
     },
-    stats::{Reason, Slow},
+    stats::{Reason, ServiceCounters, Slow},
     timer::Timer,
+    worker::Worker,
 };
 
 /// Serves one request.
@@ -69,12 +70,12 @@ impl Stream {
         let peer = self.link.connection.remote_address();
         scratch.access = self.link.worker.access(&self.link.entry, peer, "HTTP/3", Some(Tls::QUIC));
         match self.read_head(scratch).await {
-            Begun::Request { to_head } => self.request(scratch, to_head).await,
-            Begun::Refused(fault) => self.refuse(scratch, fault, false).await,
+            Begun::Request { to_head } => on_stream::serve(self, scratch, to_head).await,
+            Begun::Refused(fault) => on_stream::refuse(self, scratch, fault, false).await,
             Begun::Slow => {
                 self.link.counters.slow_client(Slow::Head);
                 scratch.access.end("client-slow", Some(Slow::Head.name()));
-                self.answer(scratch, &Answer::slow_client(), false).await;
+                on_stream::answer(self, scratch, &Answer::slow_client(), false).await;
             }
             Begun::Broken(broken) => {
                 scratch.access.end("client-gone", None);
@@ -166,49 +167,6 @@ impl Stream {
         .await
     }
 
-    async fn request(&mut self, scratch: &mut Scratch, to_head: bool) {
-        let worker = self.link.worker.clone();
-        let counters = self.link.counters.clone();
-        // A place for the connection to the backend.
-        let Some(_place) = worker.admit_stream() else {
-            counters.shed.add(1);
-            scratch.access.end("shed", None);
-            return self.answer(scratch, &Answer::overloaded(), to_head).await;
-        };
-        counters.requests.add(1);
-        worker.retries.earn();
-        let text = &scratch.response;
-        let admitted =
-            attempts::admit(&worker, &self.link.entry, &scratch.request_head, text, &mut scratch.access);
-        let upstream = match admitted {
-            Ok(upstream) => upstream,
-            Err(Refusal::Fault(fault)) => return self.refuse(scratch, fault, to_head).await,
-            Err(Refusal::Answer(answer)) => return self.answer(scratch, &answer, to_head).await,
-        };
-        if self.websocket.is_some() && upstream.protocol != UpstreamProtocol::Http1 {
-            return self.refuse(scratch, Fault::Connect, to_head).await;
-        }
-        scratch.request.clear();
-        write_request(&mut scratch.request, &scratch.request_head, text, &self.link.hop);
-        scratch.response.clear();
-        self.hop = upstream.protocol.answers_on(&self.link.hop);
-        let mut relay = Relay::new(self, scratch, worker, &counters, upstream);
-        let Err(stop) = relay.run().await else {
-            scratch.access.done();
-            return self.link.note_whole();
-        };
-        let committed = relay.committed;
-        match conclude(stop, committed, &counters, &mut scratch.access) {
-            Verdict::Answer(answer) => self.answer(scratch, &answer, to_head).await,
-            Verdict::Reset if matches!(stop, Stop::ClientFault(_)) => self.send.reset(Code::MessageError),
-            Verdict::Reset => self.send.reset(Code::InternalError),
-            Verdict::Gone => {
-                self.link.note_cancel();
-                self.send.reset(Code::RequestCancelled);
-            }
-        }
-    }
-
     /// Ends the stream, or the connection, for what was wrong. What the exchange stops for.
     fn stop(&mut self, broken: Broken) -> Stop {
         match broken {
@@ -219,41 +177,61 @@ impl Stream {
         }
         Stop::ClientGone
     }
+}
 
-    async fn refuse(&mut self, scratch: &mut Scratch, fault: Fault, to_head: bool) {
-        self.link.counters.refused(fault);
-        scratch.access.end("refused", Some(fault.name()));
-        tracing::debug!(listener = %self.link.entry, fault = fault.name(), "request refused");
-        self.answer(scratch, &Answer::refusal(fault), to_head).await;
+impl on_stream::Link for Link {
+    fn worker(&self) -> &Rc<Worker> {
+        &self.worker
     }
 
-    /// Sends an answer of our own.
-    async fn answer(&mut self, scratch: &mut Scratch, answer: &Answer, to_head: bool) {
-        self.link.counters.response(answer.status);
-        scratch.access.status(answer.status);
-        let mut text = Vec::new();
-        answer.write(&mut text, &self.link.hop, self.link.worker.config.pop.as_str(), true, to_head);
-        let method = if to_head { Method::Head } else { Method::Get };
-        let Ok(Some(length)) = scratch.response_head.parse(&text, method) else {
-            return self.send.reset(Code::InternalError);
-        };
-        let text = Bytes::from(text);
+    fn entry(&self) -> &Rc<Entry> {
+        &self.entry
+    }
+
+    fn counters(&self) -> &Arc<ServiceCounters> {
+        &self.counters
+    }
+
+    fn hop(&self) -> &Hop {
+        &self.hop
+    }
+}
+
+impl OnStream for Stream {
+    type Link = Link;
+
+    fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+
+    fn answers_on(&mut self, hop: Option<Hop>) {
+        self.hop = hop;
+    }
+
+    fn send_own_head(&mut self, text: &[u8], last: bool) -> bool {
         let mut frame = Vec::new();
-        proxima_http3::write_response(&mut frame, &text[..length]);
-        self.send.head(frame, to_head);
-        if !to_head {
-            scratch.access.sent(text.len() - length);
-            self.send.data(text.slice(length..), true);
+        let is_head = proxima_http3::write_response(&mut frame, text);
+        if is_head {
+            self.send.head(frame, last);
+        } else {
+            self.send.reset(Code::InternalError);
         }
-        self.timer.arm_after(LINGER);
-        let Self { timer, send, .. } = self;
-        let sent = poll_fn(|cx| match send.poll_flush(cx) {
-            Poll::Pending if timer.has_expired() => Poll::Ready(false),
-            polled => polled.map(|sent| sent.is_ok()),
-        })
-        .await;
-        if !sent {
-            self.send.reset(Code::RequestCancelled);
+        is_head
+    }
+
+    fn conclude(&mut self, how: Conclusion) {
+        match how {
+            Conclusion::Whole => self.link.note_whole(),
+            Conclusion::Gone => {
+                self.link.note_cancel();
+                self.send.reset(Code::RequestCancelled);
+            }
+            Conclusion::Malformed => self.send.reset(Code::MessageError),
+            Conclusion::Cancelled => {
+                self.body.stop(Code::RequestCancelled);
+                self.send.reset(Code::RequestCancelled);
+            }
+            Conclusion::BrokenOff => self.send.reset(Code::InternalError),
         }
     }
 }
@@ -261,6 +239,10 @@ impl Stream {
 impl Client for Stream {
     fn timer(&self) -> &Timer {
         &self.timer
+    }
+
+    fn handshake(&self) -> Option<&Handshake> {
+        self.websocket.as_ref()
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>, _scratch: &mut Scratch) -> Poll<Result<Piece, Stop>> {
@@ -280,13 +262,6 @@ impl Client for Stream {
         write_response(out, head, text, hop, ConnectionOption::Omit, false);
         let mut frame = Vec::with_capacity(out.len());
         if head.switches() {
-            let accept =
-                field_lines(out).find(|(name, _)| name.eq_ignore_ascii_case(b"sec-websocket-accept"));
-            let handshake = self.websocket.as_ref();
-            if !handshake.zip(accept).is_some_and(|(own, (_, accept))| own.is_answered_by(accept)) {
-                self.link.counters.malformed(Fault::Upgrade);
-                return Err(Stop::Upstream(Reason::Malformed));
-            }
             write_connected(&mut frame, out);
         } else if !proxima_http3::write_response(&mut frame, out) {
             return Err(Stop::Upstream(Reason::Malformed));

@@ -38,6 +38,11 @@ impl OneWay {
         self.control.borrow().goaway()
     }
 
+    /// Whether WebSockets are taken; `None` until the settings are there.
+    pub(crate) fn takes_websockets(&self) -> Option<bool> {
+        self.control.borrow().takes_websockets()
+    }
+
     /// The other side may send so many more control frames.
     pub(crate) fn earn(&self, frames: u32) {
         self.control.borrow_mut().earn(frames);

@@ -12,11 +12,10 @@ use tokio::io::AsyncWrite;
 
 use super::{Incoming, Origin, Wrong};
 use crate::{
-    backend::Backend,
     buffer::Buffer,
+    close::Closing,
     http::{Scratch, relay::Piece},
     stream::Stream,
-    timer::Timers,
 };
 
 /// What may wait to be sent before another piece is taken.
@@ -31,10 +30,13 @@ enum Switch {
     Agreed,
     /// The client says nothing more.
     Ended,
+    /// The backend knows.
+    Told,
 }
 
-pub(in crate::http) struct Http1 {
-    stream: Stream,
+/// Dropped before both ways of a tunnel have ended, it makes the connection's close a reset.
+pub(in crate::http) struct Http1<'a> {
+    stream: &'a mut Stream,
     /// The head, then the body as the framing has it.
     out: Vec<u8>,
     written: usize,
@@ -48,10 +50,9 @@ pub(in crate::http) struct Http1 {
     body: Option<Body>,
 }
 
-impl Http1 {
-    /// `request` is the head, written for this hop, and `framing` that of its body. `asks`: it asks for a WebSocket, and
-    /// what the client sends is for that.
-    pub(in crate::http) fn new(stream: Stream, request: &[u8], framing: Framing, asks: bool) -> Self {
+impl<'a> Http1<'a> {
+    /// `request` is the head, written for this hop, and `framing` that of its body. `asks`: it asks for a WebSocket.
+    pub(in crate::http) fn new(stream: &'a mut Stream, request: &[u8], framing: Framing, asks: bool) -> Self {
         Self {
             stream,
             out: request.to_vec(),
@@ -65,11 +66,9 @@ impl Http1 {
         }
     }
 
-    /// Lets the connection rest if it is as good as new.
-    pub(in crate::http) fn rest(self, scratch: &Scratch, backend: &Backend, timers: &Timers) {
-        if !self.is_broken && scratch.reply.is_empty() && scratch.response_head.keeps_alive() {
-            backend.rest(self.stream, timers);
-        }
+    /// Whether the connection is as good as new.
+    pub(in crate::http) fn leaves_clean(&self, scratch: &Scratch) -> bool {
+        !self.is_broken && scratch.reply.is_empty() && scratch.response_head.keeps_alive()
     }
 
     fn write_chunk(&mut self, bytes: &[u8], last: bool) {
@@ -110,7 +109,7 @@ impl Http1 {
                 let last = framing == Framing::None && self.body.is_some();
                 return Poll::Ready(Ok(Incoming::Head { last }));
             }
-            match reply.poll_fill(&mut self.stream, cx) {
+            match reply.poll_fill(self.stream, cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Wrong::Gone)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => return Poll::Pending,
@@ -119,10 +118,9 @@ impl Http1 {
     }
 }
 
-impl Origin for Http1 {
+impl Origin for Http1<'_> {
     fn has_room(&self) -> bool {
-        // What is for a WebSocket would be a request to a backend that has not agreed.
-        !self.is_broken && self.switch != Switch::Asked && self.out.len() - self.written < ROOM
+        !self.is_broken && self.out.len() - self.written < ROOM
     }
 
     fn send(&mut self, piece: Piece) {
@@ -144,7 +142,7 @@ impl Origin for Http1 {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.written < self.out.len() && !self.is_broken {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]) {
+            match Pin::new(&mut *self.stream).poll_write(cx, &self.out[self.written..]) {
                 Poll::Ready(Ok(count)) => {
                     self.written += count;
                     self.has_sent = true;
@@ -158,15 +156,15 @@ impl Origin for Http1 {
             return Poll::Pending;
         }
         if self.switch == Switch::Ended {
-            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            match Pin::new(&mut *self.stream).poll_shutdown(cx) {
                 // A backend that is gone is seen by reading.
-                Poll::Ready(_) => self.switch = Switch::Agreed,
+                Poll::Ready(_) => self.switch = Switch::Told,
                 Poll::Pending => return Poll::Pending,
             }
         }
         self.out.clear();
         self.written = 0;
-        match Pin::new(&mut self.stream).poll_flush(cx) {
+        match Pin::new(&mut *self.stream).poll_flush(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(()),
             Poll::Ready(Err(_)) => {
                 self.is_broken = true;
@@ -174,6 +172,10 @@ impl Origin for Http1 {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     fn has_sent(&self) -> bool {
@@ -203,7 +205,7 @@ impl Origin for Http1 {
                 let last = body.is_complete() && body.trailer_section().is_empty();
                 return Poll::Ready(Ok(Incoming::Data { bytes, last }));
             }
-            match reply.poll_fill(&mut self.stream, cx) {
+            match reply.poll_fill(self.stream, cx) {
                 Poll::Ready(Ok(0)) if body.close() => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Wrong::Gone)),
                 Poll::Ready(Ok(_)) => {}
@@ -222,4 +224,14 @@ impl Origin for Http1 {
     }
 
     fn passed_on(&mut self, _count: usize) {}
+}
+
+impl Drop for Http1<'_> {
+    fn drop(&mut self) {
+        let has_ended = self.switch == Switch::Told && self.body.as_ref().is_some_and(Body::is_complete);
+        let is_tunnel = matches!(self.switch, Switch::Agreed | Switch::Ended | Switch::Told);
+        if is_tunnel && !has_ended {
+            self.stream.reset();
+        }
+    }
 }

@@ -7,18 +7,14 @@ use h2::{
     Reason, RecvStream, SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::response;
+use http::response::Parts;
 use proxima_http1::{Fault, Framing, Method};
 
-use super::{Incoming, Multiplexing, Origin, Unbegun, Wrong};
+use super::{Follows, Incoming, Multiplexing, Origin, Unbegun, Written, Wrong};
 use crate::{
     backend::Backend,
     buffer::Buffer,
-    http::{
-        Scratch,
-        relay::Piece,
-        translate::{self, MAX_TEXT},
-    },
+    http::{Scratch, relay::Piece, translate},
     multiplexed::{Http2Link, Place},
 };
 
@@ -32,8 +28,7 @@ pub(in crate::http) struct Http2 {
     /// What is held is the end of the request.
     last: bool,
     is_broken: bool,
-    /// The text of the head that came last.
-    head: Vec<u8>,
+    head: Written,
     /// What is to come of a body whose length is known.
     left: Option<u64>,
     place: Place<Http2Link>,
@@ -47,10 +42,15 @@ impl Multiplexing for Http2 {
         mut stream: SendRequest<Bytes>,
         request: &[u8],
         backend: &Backend,
-        last: bool,
+        follows: Follows,
     ) -> Result<Self, Unbegun> {
         let request = translate::request(request, backend.scheme(), backend.address);
-        let request = request.map_err(Unbegun::Fault)?;
+        let mut request = request.map_err(Unbegun::Fault)?;
+        let last = follows.is_nothing();
+        let head = Written::new(follows);
+        if head.websocket.is_some() {
+            translate::into_connect(&mut request);
+        }
         let (response, sending) = stream.send_request(request, last).map_err(|_| Unbegun::Refused)?;
         Ok(Self {
             response,
@@ -59,7 +59,7 @@ impl Multiplexing for Http2 {
             held: Bytes::new(),
             last: false,
             is_broken: false,
-            head: Vec::new(),
+            head,
             left: None,
             place,
         })
@@ -87,24 +87,17 @@ impl Http2 {
         let (parts, body) = response.map_err(|error| self.wrong(&error))?.into_parts();
         self.read_head(scratch, &parts, method)?;
         let framing = scratch.response_head.framing();
-        let last = body.is_end_stream() || framing == Framing::None;
+        // Something follows an agreement, if only its end.
+        let last = !scratch.response_head.switches() && (body.is_end_stream() || framing == Framing::None);
         self.body = Some(body);
         self.left = if let Framing::Length(length) = framing { Some(length) } else { None };
         Poll::Ready(Ok(Incoming::Head { last }))
     }
 
-    /// Writes the head down as HTTP/1.1 has it, and parses it.
-    fn read_head(
-        &mut self,
-        scratch: &mut Scratch,
-        parts: &response::Parts,
-        method: Method,
-    ) -> Result<(), Wrong> {
-        self.head.clear();
-        translate::response_text(&mut self.head, parts);
-        let parsed = scratch.response_head.parse_within(&self.head, method, MAX_TEXT);
-        let is_whole = parsed.map_err(Wrong::Malformed)? == Some(self.head.len());
-        is_whole.then_some(()).ok_or(Wrong::Malformed(Fault::FieldLine))
+    fn read_head(&mut self, scratch: &mut Scratch, parts: &Parts, method: Method) -> Result<(), Wrong> {
+        self.head.text.clear();
+        translate::response_text(&mut self.head.text, parts);
+        self.head.parse(&mut scratch.response_head, method).map_err(Wrong::Malformed)
     }
 
     /// What the end of the stream means. Before a response has begun, REFUSED_STREAM and a GOAWAY that leaves the stream
@@ -169,6 +162,10 @@ impl Origin for Http2 {
         if self.is_broken { Poll::Pending } else { Poll::Ready(()) }
     }
 
+    fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     fn has_sent(&self) -> bool {
         true
     }
@@ -206,7 +203,7 @@ impl Origin for Http2 {
     }
 
     fn head<'a>(&'a self, _reply: &'a Buffer) -> &'a [u8] {
-        &self.head
+        &self.head.text
     }
 
     fn consume_head(&mut self, _reply: &mut Buffer) {}

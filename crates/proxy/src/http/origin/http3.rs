@@ -4,10 +4,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use proxima_http1::{Fault, Framing, Method};
-use proxima_http3::{Code, Event, MAX_TEXT, Wrong as WrongHere, response_text, write_request};
-use quinn::{RecvStream, SendStream, VarInt};
+use proxima_http3::{Code, Event, Wrong as WrongHere, response_text, write_request, write_websocket_request};
 
-use super::{Incoming, Multiplexing, Origin, Unbegun, Wrong};
+use super::{Follows, Incoming, Multiplexing, Origin, Unbegun, Written, Wrong};
 use crate::{
     backend::Backend,
     buffer::Buffer,
@@ -31,8 +30,7 @@ pub(in crate::http) struct Http3 {
     has_begun: bool,
     /// The response is whole.
     is_whole: bool,
-    /// The text of the head that came last.
-    head: Vec<u8>,
+    head: Written,
     place: Place<Http3Link>,
 }
 
@@ -41,20 +39,26 @@ impl Multiplexing for Http3 {
 
     fn begin(
         place: Place<Http3Link>,
-        (send, receive): (SendStream, RecvStream),
+        (mut sending, receiving): (Sending, Receiving),
         request: &[u8],
         backend: &Backend,
-        last: bool,
+        follows: Follows,
     ) -> Result<Self, Unbegun> {
-        let number = u64::from(VarInt::from(send.id()));
-        let (mut sending, receiving) = (Sending::request(send), Receiving::response(receive));
+        let number = sending.number();
+        let last = follows.is_nothing();
+        let head = Written::new(follows);
         let mut frame = Vec::with_capacity(request.len());
-        if !write_request(&mut frame, request, backend.scheme(), backend.address) {
+        let is_written = if head.websocket.is_some() {
+            write_websocket_request(&mut frame, request, backend.scheme(), backend.address)
+        } else {
+            write_request(&mut frame, request, backend.scheme(), backend.address)
+        };
+        if !is_written {
             return Err(Unbegun::Fault(Fault::RequestLine));
         }
         sending.head(frame, last);
         let (is_broken, has_begun, is_whole) = (false, false, false);
-        Ok(Self { number, sending, receiving, is_broken, has_begun, is_whole, head: Vec::new(), place })
+        Ok(Self { number, sending, receiving, is_broken, has_begun, is_whole, head, place })
     }
 
     fn is_reused(&self) -> bool {
@@ -78,7 +82,11 @@ impl Http3 {
         };
         // The frames are in order, and begin with a head.
         let Next::Event(Event::Section(section)) = next else { return Poll::Ready(Err(Wrong::Gone)) };
-        self.read_head(scratch, &section, method).map_err(|wrong| self.wrong(wrong.into()))?;
+        self.head.text.clear();
+        let written = response_text(&mut self.head.text, &section);
+        written.map_err(|wrong| self.wrong(wrong.into()))?;
+        let parsed = self.head.parse(&mut scratch.response_head, method);
+        parsed.map_err(|fault| self.wrong(fault.into()))?;
         if scratch.response_head.is_interim() {
             self.receiving.expect_head();
             return Poll::Ready(Ok(Incoming::Head { last: false }));
@@ -87,16 +95,10 @@ impl Http3 {
         self.place.link().forget(self.number);
         let framing = scratch.response_head.framing();
         self.receiving.left = if let Framing::Length(length) = framing { Some(length) } else { None };
-        self.is_whole = framing == Framing::None || self.is_at_end(cx)?;
+        // Something follows an agreement, if only its end.
+        self.is_whole =
+            !scratch.response_head.switches() && (framing == Framing::None || self.is_at_end(cx)?);
         Poll::Ready(Ok(Incoming::Head { last: self.is_whole }))
-    }
-
-    /// Writes the head down as HTTP/1.1 has it, and parses it.
-    fn read_head(&mut self, scratch: &mut Scratch, section: &[u8], method: Method) -> Result<(), WrongHere> {
-        self.head.clear();
-        response_text(&mut self.head, section)?;
-        let parsed = scratch.response_head.parse_within(&self.head, method, MAX_TEXT)?;
-        (parsed == Some(self.head.len())).then_some(()).ok_or(Fault::FieldLine.into())
     }
 
     /// Whether the end has come behind the head.
@@ -155,6 +157,10 @@ impl Origin for Http3 {
         if self.is_broken { Poll::Pending } else { Poll::Ready(()) }
     }
 
+    fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     fn has_sent(&self) -> bool {
         true
     }
@@ -178,7 +184,7 @@ impl Origin for Http3 {
     }
 
     fn head<'a>(&'a self, _reply: &'a Buffer) -> &'a [u8] {
-        &self.head
+        &self.head.text
     }
 
     fn consume_head(&mut self, _reply: &mut Buffer) {}
