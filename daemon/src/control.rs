@@ -21,11 +21,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use proxima_acme_io::{Acme, AcmeEvent, IssuerConfig};
+use proxima_announce::{Duty, SelfCheck};
 use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
-use proxima_probe::{ProbeEvent, ProberHandle};
+use proxima_health::{Gap, WorkerChange, WorkerStuck};
+use proxima_probe::{Checks, ProbeEvent, ProberHandle};
 use proxima_proxy::{Beats, DataPlane, Distress, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter};
 use proxima_types::{Announcement, BackendId, GroupName, Health};
@@ -38,7 +40,6 @@ use crate::{
     attempts::Attempts,
     bfd::BfdSessions,
     distance::{Distances, Followers, Reached},
-    doubt::Doubt,
     groups::Groups,
     listeners,
     notify::{self, Supervisor},
@@ -48,14 +49,13 @@ use crate::{
     pulse::Pulse,
     reload::{Outcome, Peers, Progress},
     routing::{self, Observed, Ways},
+    self_check::{self, Unchecked},
     signals::{Signal, Signals},
     stop::{self, Stop},
-    thaw::{self, Gap, Thaw},
     tls::Tls,
     traffic::Traffic,
     unchecked::Tellings,
     vips::LocalVips,
-    watchdog::{Change, Watchdog, WorkerLost},
     words,
 };
 
@@ -93,6 +93,17 @@ pub(crate) enum End {
     Restart,
 }
 
+/// Why the daemon ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkerLost {
+    /// Its thread has ended.
+    #[error("a worker has died, see the panic above; the daemon ends so that its supervisor starts it anew")]
+    Died,
+    /// It no longer turns.
+    #[error(transparent)]
+    Stuck(#[from] WorkerStuck),
+}
+
 /// The state of the daemon.
 pub(crate) struct Control {
     pub(crate) config: Config,
@@ -114,7 +125,9 @@ pub(crate) struct Control {
     pub(crate) data_plane: Arc<DataPlane>,
     pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
-    pub(crate) doubt: Doubt,
+    /// When probes ended.
+    checks: Checks,
+    self_check: SelfCheck,
     tellings: Tellings,
     pub(crate) observers: Observers,
     pub(crate) vips: LocalVips,
@@ -126,8 +139,6 @@ pub(crate) struct Control {
     desired: Vec<Announcement>,
     ready: bool,
     beats: Beats,
-    watchdog: Watchdog,
-    last_check: Instant,
     pub(crate) last_census: Instant,
     pub(crate) attempts: Attempts,
     stop: Option<Stop>,
@@ -140,7 +151,6 @@ pub(crate) struct Control {
     pub(crate) reloads: mpsc::Sender<Outcome>,
     pub(crate) reloading: Progress,
     restarting: bool,
-    thaw: Thaw,
 }
 
 /// The running parts the control task steers.
@@ -189,7 +199,7 @@ impl Control {
         } = parts;
         observers.follow(&config, &speaker);
         let beats = data_plane.beats();
-        let watchdog = Watchdog::new(now, beats.read().count());
+        let (checks, workers) = (prober.checks(), beats.read().count());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
         let wall =
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
@@ -197,7 +207,8 @@ impl Control {
         let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         Self {
             groups: Groups::new(now, &config),
-            doubt: Doubt::new(now, &config, prober.checks()),
+            self_check: SelfCheck::new(now, &self_check::gates(&config), &checks, workers),
+            checks,
             tellings: Tellings::default(),
             distances: Distances::new(&config),
             config,
@@ -225,8 +236,6 @@ impl Control {
             desired: Vec::new(),
             ready: false,
             beats,
-            watchdog,
-            last_check: now,
             last_census: now,
             attempts: Attempts::default(),
             stop: None,
@@ -238,7 +247,6 @@ impl Control {
             reloads,
             reloading: Progress::Idle,
             restarting: false,
-            thaw: Thaw::default(),
         }
     }
 
@@ -254,7 +262,7 @@ impl Control {
         loop {
             self.pulse.beat();
             let now = Instant::now();
-            if let Some(gap) = self.thaw.look(now, thaw::boottime()) {
+            if let Some(gap) = self.self_check.turn(now, self_check::boottime()) {
                 while inputs.views.try_recv().is_ok() {} // seen before the gap
                 self.thawed(now, gap);
             }
@@ -354,14 +362,23 @@ impl Control {
 
     /// Nothing of this process ran for a while: what was known before is that much older.
     fn thawed(&mut self, now: Instant, gap: Gap) {
-        self.doubt.thawed(now, gap);
-        self.groups.forget_views(now);
+        self.do_duties(now);
         self.observers.follow(&self.config, &self.speaker);
-        self.score(now);
-        self.tell_faults(now);
         self.announce();
         let gap_ms = u64::try_from(gap.length.as_millis()).unwrap_or(u64::MAX);
-        self.journal.publish(EventKind::Thawed { gap_ms, suspended: gap.suspended });
+        self.journal.publish(EventKind::Thawed { gap_ms, suspended: gap.is_suspension() });
+    }
+
+    /// What the check of this PoP itself asks for.
+    fn do_duties(&mut self, now: Instant) {
+        while let Some(duty) = self.self_check.poll_output() {
+            match duty {
+                Duty::Score => self.score(now),
+                Duty::ScoreForgotten if self.groups.want_scores() => self.score(now),
+                Duty::ScoreForgotten => {}
+                Duty::Tell(group, news) => self.groups.tell(now, &group, news),
+            }
+        }
     }
 
     fn look_at_traffic(&mut self, now: Instant) {
@@ -378,65 +395,41 @@ impl Control {
     }
 
     fn score(&mut self, now: Instant) {
-        let (observed, doubt, traffic) = (&self.observed, &self.doubt, &self.traffic);
-        let believed = |backend: &BackendId| believed(observed, doubt, backend);
+        let (observed, check, traffic) = (&self.observed, &self.self_check, &self.traffic);
+        let believed = |backend: &BackendId| believed(observed, check, backend);
         self.groups.score(now, &self.config, &believed, &|group| traffic.degradations(group));
     }
 
     /// What is known of a backend as far as scores go.
     pub(crate) fn believed(&self, backend: &BackendId) -> Observed {
-        believed(&self.observed, &self.doubt, backend)
+        believed(&self.observed, &self.self_check, backend)
     }
 
-    /// Whether anything checks, and whether what it said is of today.
-    fn check_probes(&mut self, now: Instant) {
-        let observed = &self.observed;
-        let looked = self.doubt.look(now, |backend| verdict(observed, backend));
-        if looked.changed {
-            self.score(now);
-        }
-        for (group, at) in looked.checked {
-            self.groups.checked(now, &group, at);
-        }
-        if self.groups.want_scores() {
-            self.score(now);
-        }
-        self.tell_unchecked(now);
+    /// Whether and why a backend can't be checked.
+    pub(crate) fn unchecked(&self, now: Instant, backend: &BackendId) -> Option<Unchecked> {
+        self_check::unchecked(now, &self.self_check, &self.checks, backend)
     }
 
     /// Whose checks can't be made, and whose can again.
     fn tell_unchecked(&mut self, now: Instant) {
         if self.tellings.is_due(now) {
             let backends = self.config.pools.values().flat_map(|pool| &pool.backends).map(|it| &it.id);
-            let unchecked = |id: &BackendId| Some((id.clone(), self.doubt.unchecked(now, id)?));
+            let unchecked = |id: &BackendId| Some((id.clone(), self.unchecked(now, id)?));
             for event in self.tellings.look(now, backends.filter_map(unchecked).collect()) {
                 self.journal.publish(event);
             }
         }
     }
 
-    /// Whatever keeps this PoP from serving, whatever its backends do.
-    fn tell_faults(&mut self, now: Instant) {
-        let (stalled, doubt) = (self.watchdog.fault(), &self.doubt);
-        self.groups.fault(now, |group| stalled.clone().or_else(|| doubt.fault(group)));
-    }
-
     /// The groups are those of the configuration in force from now on.
     pub(crate) fn regroup(&mut self, now: Instant, newcomers: &[GroupName]) {
         let config = &self.config;
-        self.doubt.reconfigure(now, config);
         self.traffic.reconfigure(config);
         self.groups.reconfigure(now, config);
         self.orders.forget(|group| config.groups.contains_key(group));
+        self.self_check.reconfigure(now, &self_check::gates(&self.config), &self.checks);
         self.order_newcomers(now, newcomers);
-        // Before the scores: verdicts that are too old already are not believed.
-        for name in newcomers {
-            if let Some(at) = self.doubt.newest(name) {
-                self.groups.checked(now, name, at);
-            }
-        }
-        self.score(now);
-        self.tell_faults(now);
+        self.do_duties(now);
     }
 
     /// Hands the workers what there is to serve from now.
@@ -479,7 +472,7 @@ impl Control {
         let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
         match event {
             ProbeEvent::Verdict { from, to, reason, at, evidence_at, .. } => {
-                self.doubt.decided(&backend);
+                self.self_check.decided(&backend, to, &self.checks);
                 let reason = words::verdict_reason(&reason);
                 let took = at.saturating_duration_since(evidence_at).as_micros();
                 let detected_in_us = Some(u64::try_from(took).unwrap_or(u64::MAX));
@@ -548,19 +541,19 @@ impl Control {
         }
         self.forget_members(now);
         self.look_at_traffic(now);
-        let changes = self.watchdog.check(now, self.last_check, self.beats.read());
-        self.last_check = now;
-        self.watchdog.none_lost(now)?;
-        self.check_probes(now);
-        self.tell_faults(now);
+        let observed = &self.observed;
+        let verdict = |backend: &BackendId| verdict(observed, backend);
+        let changes = self.self_check.look(now, self.beats.read(), &self.checks, verdict)?;
+        self.do_duties(now);
+        self.tell_unchecked(now);
         self.announce();
         for change in changes {
             self.journal.publish(match change {
-                Change::Stalled { worker, silent } => EventKind::WorkerStalled {
+                WorkerChange::Stalled { worker, silent } => EventKind::WorkerStalled {
                     worker,
                     silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
                 },
-                Change::Recovered { worker } => EventKind::WorkerRecovered { worker },
+                WorkerChange::Recovered { worker } => EventKind::WorkerRecovered { worker },
             });
         }
         Ok(())
@@ -577,10 +570,10 @@ fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Hea
     observed.get(backend).copied().unwrap_or_default().health
 }
 
-fn believed(observed: &BTreeMap<BackendId, Observed>, doubt: &Doubt, backend: &BackendId) -> Observed {
+fn believed(observed: &BTreeMap<BackendId, Observed>, check: &SelfCheck, backend: &BackendId) -> Observed {
     let observed = observed.get(backend).copied().unwrap_or_default();
-    let unchecked = doubt.is_unchecked(backend);
-    Observed { health: doubt.believed(backend, observed.health), unchecked, ..observed }
+    let unchecked = check.unchecked_since(backend).is_some();
+    Observed { health: check.believed(backend, observed.health), unchecked, ..observed }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

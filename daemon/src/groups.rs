@@ -49,14 +49,9 @@ impl Groups {
         }
     }
 
-    /// Tells every group of a fault of this PoP that concerns it, or that there is none.
-    pub(crate) fn fault(&mut self, now: Instant, fault: impl Fn(&GroupName) -> Option<String>) {
-        for name in self.gates.keys() {
-            let fault = fault(name);
-            if self.announcer.group(name).is_some_and(|group| group.fault() != fault.as_deref()) {
-                self.announcer.handle(now, name, Input::Fault(fault));
-            }
-        }
+    /// Tells a group news.
+    pub(crate) fn tell(&mut self, now: Instant, group: &GroupName, news: Input) {
+        self.announcer.handle(now, group, news);
     }
 
     /// Gives a group an operator's order, or the daemon's own.
@@ -64,23 +59,9 @@ impl Groups {
         self.announcer.handle(now, group, Input::Order(order));
     }
 
-    /// When the newest probe of any backend that gates the group ended.
-    pub(crate) fn checked(&mut self, now: Instant, group: &GroupName, at: Instant) {
-        self.announcer.handle(now, group, Input::Checked(at));
-    }
-
     /// Who else announces the group.
     pub(crate) fn view(&mut self, now: Instant, group: &GroupName, view: View) {
         self.announcer.handle(now, group, Input::View(view));
-    }
-
-    /// What was seen of others is too old to decide anything.
-    pub(crate) fn forget_views(&mut self, now: Instant) {
-        let guarded = self.announcer.groups().filter(|group| group.config().guard.is_some());
-        let guarded: Vec<_> = guarded.map(|group| group.config().name.clone()).collect();
-        for group in guarded {
-            self.view(now, &group, View::default());
-        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {

@@ -5,7 +5,7 @@
 //! | [`start`] | brings everything up, in order, and takes it back |
 //! | [`control`] | the task that owns every decision |
 //! | [`groups`] | verdicts → scores → what is announced |
-//! | [`doubt`] | whether verdicts are still to be believed |
+//! | [`self_check`] | whether this PoP can serve, and verdicts are still to be believed |
 //! | [`observe`] | who else announces a guarded group |
 //! | [`traffic`] | what real traffic says about backends and services |
 //! | [`orders`] | whose orders are in force, and until when |
@@ -13,9 +13,7 @@
 //! | [`distance`] | which other region is near |
 //! | [`priority`] | the control thread goes first |
 //! | [`descriptors`] | which file descriptors clients may take |
-//! | [`watchdog`] | beats of the workers |
 //! | [`pulse`] | the control thread's own, and what ends the process without it |
-//! | [`thaw`] | time in which nothing ran |
 //! | [`notify`] | what the service manager is told |
 //! | [`operate`] | what operators order |
 //! | [`reload`] | reading the configuration again |
@@ -40,7 +38,6 @@ mod bfd;
 mod control;
 mod descriptors;
 mod distance;
-mod doubt;
 mod groups;
 mod lacking;
 mod listeners;
@@ -58,17 +55,16 @@ mod reload;
 mod report;
 mod routing;
 mod secret;
+mod self_check;
 mod signals;
 mod speaker;
 mod start;
 mod stop;
 mod tell;
-mod thaw;
 mod tls;
 mod traffic;
 mod unchecked;
 mod vips;
-mod watchdog;
 mod words;
 
 use std::{

@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proxima_health::Silence;
+
 /// A control thread that has not turned for so long is stuck. The longest single step there is, joining workers at the
 /// end, takes two seconds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -96,7 +98,7 @@ pub(crate) fn end_the_process(silent: Duration) {
 }
 
 fn until_stopped(pulse: &Pulse, limit: Duration, end: &Receiver<Infallible>) -> Option<Duration> {
-    let mut silence = Silence::new(Instant::now(), pulse.count(), limit);
+    let mut silence = Silence::new(Instant::now(), pulse.count(), limit, LOOK);
     loop {
         match end.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -108,75 +110,9 @@ fn until_stopped(pulse: &Pulse, limit: Duration, end: &Receiver<Infallible>) -> 
     }
 }
 
-/// How long there was no beat, as far as somebody looked.
-#[derive(Debug)]
-struct Silence {
-    limit: Duration,
-    beats: u64,
-    looked: Instant,
-    lasted: Duration,
-}
-
-impl Silence {
-    fn new(now: Instant, beats: u64, limit: Duration) -> Self {
-        Self { limit, beats, looked: now, lasted: Duration::ZERO }
-    }
-
-    /// The silence, once it has reached the limit.
-    fn look(&mut self, now: Instant, beats: u64) -> Option<Duration> {
-        let passed = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
-        if beats != std::mem::replace(&mut self.beats, beats) {
-            self.lasted = Duration::ZERO;
-            return None;
-        }
-        // A look that comes late saw nothing of what the control thread could have done until then.
-        self.lasted += passed.min(2 * LOOK);
-        (self.lasted >= self.limit).then_some(self.lasted)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pulse_that_stops_is_told_once_the_limit_is_reached_and_not_before() {
-        let start = Instant::now();
-        let mut silence = Silence::new(start, 0, Duration::from_secs(10));
-        let told: Vec<_> = (1..=48u32)
-            .filter_map(|look| {
-                let beats = u64::from(look.min(8));
-                silence.look(start + LOOK * look, beats).map(|silent| (look, silent))
-            })
-            .collect();
-        assert_eq!(told.first(), Some(&(48, Duration::from_secs(10))), "40 looks after the last beat");
-    }
-
-    #[test]
-    fn any_beat_begins_the_silence_anew() {
-        let start = Instant::now();
-        let mut silence = Silence::new(start, 0, Duration::from_secs(10));
-        for look in 1..=400u32 {
-            // One beat in 39 looks.
-            assert_eq!(silence.look(start + LOOK * look, u64::from(look / 39)), None, "look {look}");
-        }
-    }
-
-    #[test]
-    fn time_in_which_nobody_could_look_does_not_count() {
-        let start = Instant::now();
-        let mut silence = Silence::new(start, 0, Duration::from_secs(10));
-        assert_eq!(silence.look(start + LOOK, 1), None);
-        let thawed = start + Duration::from_hours(1);
-        assert_eq!(silence.look(thawed, 1), None, "the whole process was frozen");
-        assert_eq!(silence.look(thawed + LOOK, 2), None);
-        // Frozen again and again, with a short time to run in between.
-        let mut now = thawed + LOOK;
-        for _ in 0..10 {
-            now += Duration::from_mins(1);
-            assert_eq!(silence.look(now, 2), None, "it had half a second at most, ten times");
-        }
-    }
 
     #[test]
     fn the_watching_thread_notices_a_thread_that_stops_beating_and_leaves_one_alone_that_beats() {

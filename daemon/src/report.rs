@@ -11,7 +11,7 @@ use proxima_bgp_speaker::{PeerRoute, PeerStatus};
 use proxima_config::{HttpService, Protocol};
 use proxima_types::Health;
 
-use crate::{control::Control, distance::Why, doubt::Unchecked, groups::scored, words};
+use crate::{control::Control, distance::Why, groups::scored, self_check::Unchecked, words};
 
 impl Control {
     pub(crate) fn status(&self, now: Instant) -> api::Status {
@@ -117,7 +117,7 @@ impl Control {
                 Health::Down => &mut counts.down,
                 Health::Unknown => &mut counts.unknown,
             } += 1;
-            counts.unchecked += u32::from(self.doubt.unchecked(now, &backend.id).is_some());
+            counts.unchecked += u32::from(self.unchecked(now, &backend.id).is_some());
         }
         counts
     }
@@ -143,7 +143,7 @@ impl Control {
                 role: found.role.map(words::server_role),
                 lag_ms: found.lag.map(milliseconds),
                 certificate_ends: found.certificate_ends.map(words::calendar_time),
-                unchecked: self.unchecked(now, &backend.id),
+                unchecked: self.unchecked(now, &backend.id).map(|it| self.told_unchecked(it)),
                 distance: self.distance(backend),
             }
         };
@@ -151,10 +151,9 @@ impl Control {
         api::Backends { backends: backends.collect() }
     }
 
-    fn unchecked(&self, now: Instant, backend: &proxima_types::BackendId) -> Option<api::Unchecked> {
-        let Unchecked { since, why } = self.doubt.unchecked(now, backend)?;
-        let why = why.map(|why| why.to_string());
-        Some(api::Unchecked { since: self.wall(since), why, believed: !self.doubt.is_unchecked(backend) })
+    fn told_unchecked(&self, unchecked: Unchecked) -> api::Unchecked {
+        let Unchecked { since, why, believed } = unchecked;
+        api::Unchecked { since: self.wall(since), why: why.map(|why| why.to_string()), believed }
     }
 
     fn distance(&self, backend: &proxima_config::Backend) -> Option<api::Distance> {

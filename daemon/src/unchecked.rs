@@ -11,7 +11,7 @@ use std::{
 use proxima_api::EventKind;
 use proxima_types::BackendId;
 
-use crate::doubt::Unchecked;
+use crate::self_check::Unchecked;
 
 /// From one look to the next.
 const LOOK: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ mod tests {
     fn unchecked(ids: &[(&str, Option<&str>)]) -> BTreeMap<BackendId, Unchecked> {
         let since = Instant::now();
         let one = |(id, why): &(&str, Option<&str>)| {
-            (id.parse().unwrap(), Unchecked { since, why: why.map(Into::into) })
+            (id.parse().unwrap(), Unchecked { since, why: why.map(Into::into), believed: true })
         };
         ids.iter().map(one).collect()
     }

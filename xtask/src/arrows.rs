@@ -19,7 +19,7 @@ use crate::cargo::Metadata;
 enum Class {
     Pure,
     Driver,
-    /// System calls behind safe functions, for drivers.
+    /// System calls behind safe functions, and sockets that several drivers use.
     System,
     /// Composes everything.
     Daemon,
@@ -55,6 +55,7 @@ const MEMBERS: &[(&str, Class)] = &[
     ("proxima-probe", Class::Driver),
     ("proxima-proxy", Class::Driver),
     ("proxima-telemetry", Class::Driver),
+    ("proxima-quic-socket", Class::System),
     ("proxima-sys", Class::System),
     ("proximad", Class::Daemon),
     ("proxima-cli", Class::Outside),

@@ -1,6 +1,7 @@
 //! From a region's score to what is announced: hysteresis, hold-down, damping, guard, cap, orders.
 //!
-//! An [`Announcer`] decides for all groups of a PoP; a [`Group`] about prefixes that share a fate. What health alone asks
+//! An [`Announcer`] decides for all groups of a PoP; a [`Group`] about prefixes that share a fate. A [`SelfCheck`] tells them when
+//! this PoP can't serve or no longer knows. What health alone asks
 //! for is kept apart from what holds it back and from what the operator orders, so that returning to `auto` finds health's
 //! state as it is now:
 //!
@@ -23,6 +24,7 @@ mod group;
 pub mod guard;
 mod hold;
 mod order;
+mod self_check;
 #[cfg(test)]
 mod testing;
 mod transition;
@@ -35,4 +37,5 @@ pub use group::{Group, Input};
 pub use guard::{Evidence, Guard, GuardConfig, Origin, Sighting, View};
 pub use hold::Hold;
 pub use order::{Order, Override};
+pub use self_check::{Duty, SelfCheck};
 pub use transition::{Alarm, AlarmKind, AlarmOver, Bound, Output, Reason, Transition};

@@ -16,6 +16,7 @@
 //!
 //! Worsening is never held back; what is better waits for the end of the hold-down and of damping. When no probe has ended
 //! for too long (the prober is stuck, or the host was frozen) what is known is forgotten, and all begins as at a start.
+//! Where none has ever ended, and none is waited for any more, nothing is known either: the group is not announced.
 
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ pub(crate) struct Wish {
     checked: Option<Instant>,
     /// While no evidence is new enough: that, as a reason.
     silence: Option<Reason>,
+    /// No probe of any backend has ever ended, and none is waited for any more.
+    blind: bool,
 }
 
 impl Wish {
@@ -62,6 +65,7 @@ impl Wish {
             fault: None,
             checked: None,
             silence: None,
+            blind: false,
         }
     }
 
@@ -225,13 +229,17 @@ impl Wish {
 
     /// Another state than the present one, if health asks for it.
     fn asks_for(&mut self, now: Instant, config: &GroupConfig) -> Option<(ReachState, Because)> {
+        let state = self.state;
         let withdrawn =
-            |because| (self.state != ReachState::Withdrawn).then_some((ReachState::Withdrawn, because));
+            move |because| (state != ReachState::Withdrawn).then_some((ReachState::Withdrawn, because));
         if self.fault.is_some() {
             return withdrawn(Because::Fault);
         }
         if self.silence.is_some() {
             return withdrawn(Because::Silence);
+        }
+        if self.is_blind(config) {
+            return withdrawn(Because::Blind);
         }
         let score = self.score.as_ref()?;
         if self.settled {
@@ -253,6 +261,21 @@ impl Wish {
         None
     }
 
+    /// Whether nothing has checked any backend for too long, from the start on. That is as silence is, but no first verdicts are
+    /// waited for: what can't be checked at all is not to keep other groups from being announced.
+    fn is_blind(&mut self, config: &GroupConfig) -> bool {
+        let Some(limit) = config.dead_man else { return false };
+        let blind = self.score.as_ref().is_some_and(|score| {
+            let mut gating = score.services.iter().filter(|service| service.count.backends > 0).peekable();
+            gating.peek().is_some() && gating.all(|service| service.count.unchecked == service.count.backends)
+        });
+        if blind != std::mem::replace(&mut self.blind, blind) {
+            (self.known, self.settled) = (false, blind);
+            self.reason = blind.then_some(Reason::Silent { silent: limit, limit });
+        }
+        blind
+    }
+
     fn hold_on_improvement(&self, now: Instant) -> Option<Hold> {
         let damping = self.damper.as_ref().and_then(|damper| {
             let (penalty, reuse) = (damper.penalty(now), damper.damping().reuse);
@@ -266,6 +289,7 @@ impl Wish {
         Some(match because {
             Because::Fault => Reason::Fault { fault: self.fault.clone()? },
             Because::Silence => self.silence.clone()?,
+            Because::Blind => self.reason.clone()?,
             Because::FirstVerdicts => Reason::FirstVerdicts { score: score()?, held },
             Because::Bound(bound) => {
                 Reason::Score { score: score()?, bound, penalty: self.penalty(now), held }
@@ -285,6 +309,7 @@ impl Wish {
 enum Because {
     Fault,
     Silence,
+    Blind,
     FirstVerdicts,
     Bound(Bound),
     /// No bound has to be crossed for it: what held the state is gone.

@@ -108,6 +108,24 @@ impl Body {
         }
     }
 
+    /// How many of the next bytes are passed on whatever they are, so that nobody has to look at them; `u64::MAX` for a body
+    /// without a known end. 0 where framing may come.
+    pub fn opaque(&self) -> u64 {
+        match &self.kind {
+            Kind::Length(left) => *left,
+            Kind::UntilClose => u64::MAX,
+            Kind::Chunked { .. } | Kind::Closed => 0,
+        }
+    }
+
+    /// Notes that so many bytes were passed on without a look at them, no more than are [opaque](Self::opaque).
+    pub fn pass(&mut self, count: u64) {
+        debug_assert!(count <= self.opaque());
+        if let Kind::Length(left) = &mut self.kind {
+            *left = left.saturating_sub(count);
+        }
+    }
+
     /// What is to be passed on after the last stretch of a complete body: the trailer section with its final
     /// empty line, if there were trailers. They can be judged only as a whole, so they are held until then.
     pub fn trailers(&self) -> &[u8] {
@@ -151,4 +169,33 @@ fn chunked_stretch(decoder: &mut ChunkDecoder, keeps_chunks: bool, input: &[u8])
         }
     }
     Ok(stretch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_nobody_looks_at_count_towards_the_length() {
+        let mut body = Body::new(Framing::Length(10), true);
+        assert_eq!(body.stretch(b"abc").unwrap().forward, 3);
+        assert_eq!(body.opaque(), 7);
+        body.pass(5);
+        assert!(!body.is_complete());
+        assert_eq!(body.stretch(b"89GET /next").unwrap(), Stretch { forward: 2, ..Stretch::default() });
+        assert!(body.is_complete());
+        assert_eq!(body.opaque(), 0);
+    }
+
+    #[test]
+    fn a_body_until_the_close_is_opaque_until_then_and_chunks_never_are() {
+        let mut body = Body::new(Framing::UntilClose, true);
+        body.pass(1 << 40);
+        assert_eq!(body.opaque(), u64::MAX);
+        assert!(body.close());
+        assert_eq!(body.opaque(), 0);
+        let mut chunked = Body::new(Framing::Chunked, true);
+        chunked.stretch(b"ffffff\r\n").unwrap();
+        assert_eq!((chunked.opaque(), Body::new(Framing::None, true).opaque()), (0, 0));
+    }
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_health::{Counted, Failure, Findings};
+use proxima_health::{Counted, Failure, Findings, LatestProbes};
 use proxima_probe_kind::Role;
 use proxima_types::{BackendId, PoolName};
 
@@ -166,24 +166,9 @@ impl Checks {
         answers::sum(marks.iter().filter_map(|mark| mark.answers.get()).map(AsRef::as_ref))
     }
 
-    /// When the latest probe of a backend ended; `None` before the first.
-    pub fn ended(&self, backend: &BackendId) -> Option<Instant> {
-        self.read(backend, |mark| &mark.ended)
-    }
-
     /// How long ago the latest probe of a backend ended; before the first, since one could have.
     pub fn age(&self, now: Instant, backend: &BackendId) -> Duration {
         now.saturating_duration_since(self.ended(backend).unwrap_or(self.begun))
-    }
-
-    /// When the latest probe began that passed; `None` before the first.
-    pub fn passed(&self, backend: &BackendId) -> Option<Instant> {
-        self.read(backend, |mark| &mark.passed)
-    }
-
-    /// When the latest probe began that failed; `None` before the first.
-    pub fn failed(&self, backend: &BackendId) -> Option<Instant> {
-        self.read(backend, |mark| &mark.failed)
     }
 
     fn read(&self, backend: &BackendId, of: impl Fn(&Mark) -> &AtomicU64) -> Option<Instant> {
@@ -194,6 +179,20 @@ impl Checks {
     fn count(&self, at: Instant) -> u64 {
         let micros = at.saturating_duration_since(self.begun).as_micros();
         u64::try_from(micros).unwrap_or(u64::MAX - 1) + 1
+    }
+}
+
+impl LatestProbes for Checks {
+    fn ended(&self, backend: &BackendId) -> Option<Instant> {
+        self.read(backend, |mark| &mark.ended)
+    }
+
+    fn passed(&self, backend: &BackendId) -> Option<Instant> {
+        self.read(backend, |mark| &mark.passed)
+    }
+
+    fn failed(&self, backend: &BackendId) -> Option<Instant> {
+        self.read(backend, |mark| &mark.failed)
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_health::{Passive, PassiveRule};
+use proxima_health::{LatestProbes, Passive, PassiveRule};
 use proxima_probe::{ProbeEvent, ProbeKind, ProbeTarget, Prober};
 use proxima_probe_kind::{Expect, Http, HttpVersion, Statuses};
 use proxima_types::{BackendId, Health};

@@ -47,6 +47,11 @@ impl Buffer {
         self.end - self.start == self.limit
     }
 
+    /// Whether the last read took all the room there was, so that more may be there.
+    pub(crate) fn was_filled(&self) -> bool {
+        self.is_outgrown
+    }
+
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
         debug_assert!(self.start <= self.end);

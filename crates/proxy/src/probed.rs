@@ -266,7 +266,7 @@ async fn relay(worker: &Worker, upstream: &Upstream, backend: &Backend, mut prob
     let code = connected.as_ref().map_or_else(error_number, |_| 0);
     if let (Ok(()), Ok(stream)) = (probe.write_i32(code).await, connected) {
         let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-        let (mut probe, mut stream) = (Guarded::under_way(probe), Guarded::under_way(stream));
+        let [mut probe, mut stream] = [probe, stream].map(|tcp| Guarded::under_way(Stream::Plain(tcp)));
         let counters = &worker.probed.counters;
         // However it ends, the probe sees it end the same way.
         let (idle, mut access) = (timeouts.idle, Access::default());

@@ -31,6 +31,14 @@ impl Stream {
         }
     }
 
+    /// The connection underneath, where its bytes are those of the stream.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// The scheme of what is asked for over it.
     pub(crate) fn scheme(&self) -> &'static str {
         match self {

@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -28,6 +27,7 @@ use crate::{
     backend::Backend,
     buffer::Pool,
     descriptors::{Descriptors, Lease},
+    direction::Passage,
     distress::Teller,
     door::Doors,
     entry::Entry,
@@ -37,8 +37,8 @@ use crate::{
     probed::{self, Inlet, Probed},
     quic::Crypto,
     retry::RetryBudget,
+    splice::Pipes,
     stats::WorkerCounters,
-    tcp::{Passage, Pipe},
     timer::{BEAT, Deadline, Timers},
     tls::TlsServer,
     view::{ServiceView, View, Viewer},
@@ -86,7 +86,7 @@ pub(crate) struct Worker {
     pub(crate) probed: Probed,
     pub(crate) scratch: Pool<Box<Scratch>>,
     pub(crate) passage: Passage,
-    pipes: Pool<Pipe>,
+    pub(crate) pipes: Pipes,
     descriptors: Rc<Descriptors>,
     census: Arc<Census>,
     recorder: Rc<Recorder>,
@@ -183,7 +183,7 @@ impl Worker {
             probed,
             scratch: Pool::new(POOLED),
             passage: Passage::new(),
-            pipes: Pool::new(POOLED),
+            pipes: Pipes::new(POOLED, descriptors.clone()),
             descriptors,
             census,
             recorder,
@@ -352,7 +352,7 @@ impl Worker {
     pub(crate) fn admit(&self) -> Option<Lease> {
         let place = loop {
             match self.descriptors.client() {
-                None if self.pipes.take().is_some() => {}
+                None if self.pipes.close_one() => {}
                 place => break place?,
             }
         };
@@ -364,7 +364,7 @@ impl Worker {
     pub(crate) fn admit_stream(&self) -> Option<Lease> {
         loop {
             match self.descriptors.stream() {
-                None if self.pipes.take().is_some() => {}
+                None if self.pipes.close_one() => {}
                 place => return place,
             }
         }
@@ -399,19 +399,6 @@ impl Worker {
     /// To be called before another connection to a backend is opened.
     pub(crate) fn make_room(&self) {
         self.viewer.make_room();
-    }
-
-    /// A pipe, if there are descriptors for it.
-    pub(crate) fn pipe(&self) -> io::Result<Option<Pipe>> {
-        match self.pipes.take() {
-            Some(pipe) => Ok(Some(pipe)),
-            None => self.descriptors.pipe().map(Pipe::new).transpose(),
-        }
-    }
-
-    /// Takes an empty pipe back.
-    pub(crate) fn give_back(&self, pipe: Pipe) {
-        self.pipes.put(pipe);
     }
 
     pub(crate) fn tell_shed(&self, entry: &Entry) {

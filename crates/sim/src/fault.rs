@@ -30,6 +30,8 @@ pub enum FaultKind {
     Errors(App),
     /// The app answers later than a probe waits.
     Slow(App),
+    /// The app's agent says that it offers so much less of itself, in percent.
+    Reduced(App, u8),
     /// The app's process dies and comes back, each for this time.
     Flap(App, Nanos),
     /// All apps of a region are gone.
@@ -63,6 +65,8 @@ pub enum FaultKind {
     WanDelay(u8, Nanos),
     /// The host stands still, its kernel too, and goes on later as if nothing had been.
     Freeze(u8),
+    /// The host is suspended: it stands still, and so does its monotonic clock.
+    Suspend(u8),
     /// The daemon's control thread stands still; the kernel goes on.
     Stuck(u8),
     /// Everything the daemon does takes up to so long.
@@ -75,8 +79,10 @@ pub enum FaultKind {
     Stop(u8),
     /// A worker of the data plane stands still.
     Worker(u8),
-    /// The prober's task is dead: no probe ends any more.
+    /// The prober stands still: no probe ends.
     Checker(u8),
+    /// What probes one backend stands still.
+    CheckerOf(App),
     /// An operator's order, to `auto` afterwards.
     Order(u8, Verb),
     /// The same order, which ends by itself at the given time.
@@ -85,6 +91,23 @@ pub enum FaultKind {
     Reconfigure(u8, Revision),
     /// A router's session with a PoP is reset.
     RouterReset(u8),
+    /// Something in the daemon asks for a prefix that is not to be announced.
+    Stray(u8, Stray),
+}
+
+/// A prefix that nothing may announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stray {
+    /// A part of one that is configured.
+    MoreSpecific,
+    /// One that a configured one is a part of.
+    LessSpecific,
+    /// The default route.
+    Default,
+    /// What the routers have told the PoP.
+    Learned,
+    /// That of the last group, where the PoP's file no longer has it.
+    Removed,
 }
 
 /// A backend of a PoP's region.
@@ -155,7 +178,9 @@ impl Fault {
             | FaultKind::Hang(app)
             | FaultKind::Errors(app)
             | FaultKind::Slow(app)
-            | FaultKind::Flap(app, _) => app.pop < shape.pops && app.backend < shape.probed(),
+            | FaultKind::Flap(app, _)
+            | FaultKind::Reduced(app, _)
+            | FaultKind::CheckerOf(app) => app.pop < shape.pops && app.backend < shape.probed(),
             FaultKind::LinkLoss(link, _)
             | FaultKind::LinkDelay(link, _)
             | FaultKind::LinkCut(link, _)
@@ -169,6 +194,8 @@ impl Fault {
             | FaultKind::Isolate(pop)
             | FaultKind::WanDelay(pop, _)
             | FaultKind::Freeze(pop)
+            | FaultKind::Suspend(pop)
+            | FaultKind::Stray(pop, _)
             | FaultKind::Stuck(pop)
             | FaultKind::Hog(pop, _)
             | FaultKind::Crash(pop)
@@ -226,7 +253,7 @@ fn app(random: &mut Random, shape: &Shape) -> App {
 
 fn health(random: &mut Random, shape: &Shape) -> FaultKind {
     let pop = random.below(shape.pops.into()) as u8;
-    match random.below(16) {
+    match random.below(18) {
         0..=3 => FaultKind::Kill(app(random, shape)),
         4 => FaultKind::Hang(app(random, shape)),
         5 => FaultKind::Errors(app(random, shape)),
@@ -236,7 +263,8 @@ fn health(random: &mut Random, shape: &Shape) -> FaultKind {
         12 => FaultKind::HangRegion(pop),
         13 => FaultKind::KillAll(random.pick(&[0, 50, 500, 3000]) * MS),
         14 => FaultKind::ProbeLoss(pop, random.pick(&[5, 20, 50])),
-        _ => FaultKind::ProbeCut(pop),
+        15 => FaultKind::ProbeCut(pop),
+        _ => FaultKind::Reduced(app(random, shape), random.pick(&[30, 50, 90, 100])),
     }
 }
 
@@ -246,7 +274,7 @@ fn anything(random: &mut Random, shape: &Shape) -> FaultKind {
     let other = ((u64::from(pop) + random.between(1, pops - 1)) % pops) as u8;
     let link = random.below(shape.links().into()) as u8;
     let verb = random.pick(&[Verb::Announce, Verb::Withdraw, Verb::Drain, Verb::Drain]);
-    match random.below(26) {
+    match random.below(32) {
         0 => FaultKind::LinkLoss(link, random.pick(&[5, 20, 40])),
         1 => FaultKind::LinkDelay(link, random.pick(&[20, 200, 2000]) * MS),
         2..=3 => FaultKind::LinkCut(link, random.pick(&[Direction::Out, Direction::In, Direction::Both])),
@@ -274,7 +302,19 @@ fn anything(random: &mut Random, shape: &Shape) -> FaultKind {
                 Revision::Strict,
             ]),
         ),
-        _ => FaultKind::RouterReset(link),
+        25 => FaultKind::RouterReset(link),
+        26..=27 => FaultKind::Suspend(pop),
+        28..=29 => FaultKind::CheckerOf(app(random, shape)),
+        _ => FaultKind::Stray(
+            pop,
+            random.pick(&[
+                Stray::MoreSpecific,
+                Stray::LessSpecific,
+                Stray::Default,
+                Stray::Learned,
+                Stray::Removed,
+            ]),
+        ),
     }
 }
 
@@ -292,6 +332,7 @@ impl fmt::Display for FaultKind {
             Self::Hang(app) => write!(f, "{app} hangs"),
             Self::Errors(app) => write!(f, "{app} answers with 500"),
             Self::Slow(app) => write!(f, "{app} is slow"),
+            Self::Reduced(app, percent) => write!(f, "{app} offers {percent} % less of itself"),
             Self::Flap(app, every) => write!(f, "{app} flaps every {} ms", ms(every)),
             Self::KillRegion(pop) => write!(f, "all apps of pop{pop} are killed"),
             Self::HangRegion(pop) => write!(f, "all apps of pop{pop} hang"),
@@ -308,13 +349,16 @@ impl fmt::Display for FaultKind {
             Self::Isolate(pop) => write!(f, "pop{pop} is parted from all others"),
             Self::WanDelay(pop, more) => write!(f, "news of pop{pop} take {} ms more", ms(more)),
             Self::Freeze(pop) => write!(f, "the host of pop{pop} is frozen"),
+            Self::Suspend(pop) => write!(f, "the host of pop{pop} is suspended"),
             Self::Stuck(pop) => write!(f, "the control thread of pop{pop} is stuck"),
             Self::Hog(pop, lag) => write!(f, "pop{pop} is busy: up to {} ms for each event", ms(lag)),
             Self::Crash(pop) => write!(f, "the daemon of pop{pop} is killed"),
             Self::PowerLoss(pop) => write!(f, "the host of pop{pop} loses power"),
             Self::Stop(pop) => write!(f, "pop{pop} is told to stop"),
             Self::Worker(pop) => write!(f, "a worker of pop{pop} is stuck"),
-            Self::Checker(pop) => write!(f, "the prober of pop{pop} is dead"),
+            Self::Checker(pop) => write!(f, "the prober of pop{pop} stands still"),
+            Self::CheckerOf(app) => write!(f, "what probes {app} stands still"),
+            Self::Stray(pop, stray) => write!(f, "pop{pop} wants to announce what it may not: {stray:?}"),
             Self::Order(pop, verb) => write!(f, "pop{pop} is ordered to {verb}"),
             Self::OrderUntil(pop, verb) => write!(f, "pop{pop} is ordered to {verb} for a time"),
             Self::Reconfigure(pop, revision) => write!(f, "pop{pop} is configured anew: {revision:?}"),

@@ -1,36 +1,53 @@
 //! A PoP's host and its daemon: what the product's control task does, with the product's own cores.
 //!
 //! ```text
-//!  verdicts ─▶ region_score ─┐
-//!  probes' ends, workers, ───┼─▶ Announcer ─▶ desired ─▶ AllowList ─▶ Sessions
-//!  views, orders, files      ┘        └─▶ transitions ─▶ invariants
+//!  verdicts ─▶ region_score ────────────────┐
+//!  probes' ends, beats, turns ─▶ SelfCheck ─┼─▶ Announcer ─▶ desired ─▶ AllowList ─▶ Sessions
+//!  views, orders, files ────────────────────┘       └─▶ transitions ─▶ invariants
 //! ```
+//!
+//! The loop turns when there is something to look at, ten times a second at most as the daemon's, and else often enough not to be
+//! taken for late: turns in which nothing is to be seen change nothing, which a property of `Doubt` holds. Ends of probes that change
+//! nothing but their age are looked at twice a second.
 //!
 //! A stop goes as the daemon's does: drain, wait until nothing is announced, wait for the routers, end the sessions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use proxima_announce::{Announcer, AnnouncerConfig, Group, Input, Order, Output, Override, View};
+use proxima_announce::{
+    Announcer, AnnouncerConfig, Duty, Group, Input, Order, Output, Override, SelfCheck, View,
+};
 use proxima_bgp_session::{AllowList, Desired, Input as SessionInput, Leave};
-use proxima_health::{Member, Percent, RegionScore, region_score};
-use proxima_types::{Announcement, Weight};
+use proxima_health::{Gap, Member, RegionScore, Silence, WorkerChange, region_score};
+use proxima_types::{Announcement, BackendId, Health, Prefix, RouteAttributes, Weight};
 
 use crate::{
-    clock::{Clock, MS, Nanos, SECOND, span},
-    fault::{Revision, Verb},
+    clock::{Clock, MS, Nanos, boottime, span},
+    fault::{Revision, Stray, Verb},
     history::Fact,
-    net::{Endpoint, POP, settings},
+    net::{Endpoint, LEARNED, POP, settings},
     oracle::Rule,
+    probes::{Latests, number},
     queue::Event,
     world::{MOST_GROUPS, World},
 };
 
 /// How long after its start a daemon needs to be where its cores begin.
 const START: Nanos = 100 * MS;
-/// Workers are silent for so long before they are taken for stuck.
-const WORKER_SILENCE: Nanos = SECOND;
-/// A control thread that stands still for so long is ended by its watchdog.
-pub(crate) const CONTROL_LIMIT: Nanos = 10 * SECOND;
+/// From turn to turn of the control loop, at the least while there is something to look at.
+const TURN: Nanos = 100 * MS;
+/// The same where all there is to see is that probes end.
+const ENDS: Nanos = 5 * TURN;
+/// The same where there is nothing: less than what is taken for late, also on a host that is busy.
+const IDLE: Nanos = 7 * TURN;
+/// From beat to beat of a worker.
+const BEAT: Nanos = 50 * MS;
+/// How many workers a daemon has.
+const WORKERS: usize = 2;
+/// A control thread that stands still for so long is ended by the thread that watches it.
+pub(crate) const CONTROL_LIMIT: Duration = Duration::from_secs(10);
+/// From look to look of that thread.
+pub(crate) const CONTROL_LOOK: Duration = Duration::from_millis(250);
 
 /// A PoP's host.
 #[derive(Debug)]
@@ -45,13 +62,25 @@ pub(crate) struct Pop {
     pub(crate) dark: u8,
     /// How many faults have frozen the host.
     pub(crate) frozen: u8,
+    /// How many faults have suspended the host: they have frozen it, too.
+    pub(crate) suspended: u8,
+    pub(crate) suspended_since: Nanos,
+    /// For how long it was suspended so briefly that nobody notices.
+    pub(crate) dozed: Nanos,
     /// How many faults hold the control thread.
     pub(crate) stuck: u8,
     pub(crate) stands_since: Nanos,
+    pub(crate) frozen_since: Nanos,
+    /// How long the host stood still before.
+    pub(crate) stood: Nanos,
+    /// What the thread knows that watches a stuck control thread.
+    pub(crate) silence: Option<Silence>,
     /// The most that each event is late.
     pub(crate) lag: Nanos,
     lagged: Nanos,
     pub(crate) worker_stuck: u8,
+    /// Since when a worker that is stuck could be seen to be: not before the daemon's start, or the end of a standstill.
+    pub(crate) seen_stuck: Nanos,
     pub(crate) checker_dead: u8,
     pub(crate) probe_loss: u32,
     pub(crate) probe_cut: u8,
@@ -60,16 +89,31 @@ pub(crate) struct Pop {
     /// What has come while nobody could take it.
     pub(crate) waiting: Vec<Event>,
     pub(crate) announcer: Option<Announcer>,
+    pub(crate) check: Option<SelfCheck>,
     armed: Nanos,
+    started: Nanos,
+    /// When the loop turns next; `Nanos::MAX`: no turn is queued.
+    turns: Nanos,
+    /// The count of a worker that is stuck.
+    beats: u64,
+    /// How many workers are stalled, as far as the daemon knows.
+    stalled: usize,
+    /// What may be announced.
+    allowed: AllowList,
     pub(crate) desired: Vec<Announcement>,
     pub(crate) desired_since: Nanos,
     pub(crate) released: bool,
     pub(crate) views: [Option<View>; MOST_GROUPS],
     pub(crate) view_missed: bool,
     pub(crate) stop: Option<Stop>,
-    /// When a probe ended last, and one that gates each group.
-    pub(crate) checked: Nanos,
+    /// When a probe that gates each group ended last.
     pub(crate) gating_checked: [Nanos; MOST_GROUPS],
+    /// The same, of what the daemon has looked at.
+    pub(crate) seen_checked: [Nanos; MOST_GROUPS],
+    /// What probes said that began before is too old for each group.
+    pub(crate) believed_from: [Nanos; MOST_GROUPS],
+    /// When probes last had a reason to be late: a start, a standstill, a silence, another file.
+    pub(crate) disturbed: Nanos,
 }
 
 /// How far a stop has come.
@@ -90,11 +134,18 @@ impl Pop {
             wanted_down: 0,
             dark: 0,
             frozen: 0,
+            suspended: 0,
+            suspended_since: 0,
+            dozed: 0,
             stuck: 0,
             stands_since: 0,
+            frozen_since: 0,
+            stood: 0,
+            silence: None,
             lag: 0,
             lagged: 0,
             worker_stuck: 0,
+            seen_stuck: 0,
             checker_dead: 0,
             probe_loss: 0,
             probe_cut: 0,
@@ -102,21 +153,34 @@ impl Pop {
             revisions: Vec::new(),
             waiting: Vec::new(),
             announcer: None,
+            check: None,
             armed: Nanos::MAX,
+            started: 0,
+            turns: Nanos::MAX,
+            beats: 0,
+            stalled: 0,
+            allowed: AllowList::new([]),
             desired: Vec::new(),
             desired_since: 0,
             released: false,
             views: [const { None }; MOST_GROUPS],
             view_missed: false,
             stop: None,
-            checked: 0,
             gating_checked: [0; MOST_GROUPS],
+            seen_checked: [0; MOST_GROUPS],
+            believed_from: [0; MOST_GROUPS],
+            disturbed: 0,
         }
     }
 
     /// The host has no power: nothing answers there.
     pub(crate) fn is_dark(&self) -> bool {
         self.dark > 0
+    }
+
+    /// Nothing has kept its probes since its start.
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        self.disturbed == self.started
     }
 
     pub(crate) fn is_frozen(&self) -> bool {
@@ -149,13 +213,17 @@ impl World {
         host.views = [const { None }; MOST_GROUPS];
         host.stop = None;
         host.gating_checked = [self.now; MOST_GROUPS];
-        host.checked = self.now;
+        host.seen_checked = [self.now; MOST_GROUPS];
+        host.believed_from = [self.now; MOST_GROUPS];
+        (host.disturbed, host.seen_stuck) = (self.now, self.now);
         host.waiting.clear();
+        (host.started, host.turns, host.stalled) = (self.now, Nanos::MAX, 0);
         self.trace.say(self.now, &format!("pop{pop}"), format_args!("the daemon starts"));
         self.record(|| Fact::Started(pop as u8));
         let now = self.pops[pop].clock.at(self.now);
         let config = self.announcer_config(pop);
         self.oracle.started(pop, self.now, &config);
+        self.pops[pop].allowed = allow_list(&config);
         self.pops[pop].announcer = Some(Announcer::new(now, config));
         for link in self.links_of(pop) {
             self.oracle.stops(link, None);
@@ -165,9 +233,9 @@ impl World {
             self.path_changed(link);
         }
         self.start_prober(pop);
-        if self.pops[pop].worker_stuck > 0 {
-            self.worker_silent(pop);
-        }
+        let latest = Latests(&self.trackers[self.trackers_of(pop)]);
+        self.pops[pop].check = Some(SelfCheck::new(now, &self.gates(pop), &latest, WORKERS));
+        self.turn(pop);
         self.rescore(pop);
         if let Some(verb) = self.pops[pop].orders.last().copied() {
             self.order(pop, Some(verb), None);
@@ -183,13 +251,14 @@ impl World {
         }
         host.life += 1;
         host.announcer = None;
+        host.check = None;
         host.stop = None;
         host.waiting.clear();
         host.stuck = 0; // it was this process that was held
         host.desired.clear();
         host.desired_since = self.now;
         self.record(|| Fact::Ended(pop as u8));
-        self.oracle.died(pop);
+        self.oracle.died(pop, self.now);
         for link in self.links_of(pop) {
             self.abandon(2 * link + POP, silently);
             self.path_changed(link);
@@ -206,7 +275,7 @@ impl World {
     }
 
     /// What is due in the announcement core is done, and judged, by what was known before the news that come now. The core
-    /// does the same by itself.
+    /// does the same by itself, but for news that are not to come too late: then nothing is due by what they replace.
     fn catch_up(&mut self, pop: usize, now: Instant) {
         let Some(announcer) = &mut self.pops[pop].announcer else { return };
         if announcer.poll_timeout().is_some_and(|due| due <= now) {
@@ -218,7 +287,9 @@ impl World {
     /// Hands the announcement core news of one group.
     pub(crate) fn inform(&mut self, pop: usize, group: usize, input: Input) {
         let now = self.pops[pop].clock.at(self.now);
-        self.catch_up(pop, now);
+        if matches!(input, Input::Order(_) | Input::Checked(_)) {
+            self.catch_up(pop, now);
+        }
         self.oracle.informed(now, pop, group, &input);
         if let Some(announcer) = &mut self.pops[pop].announcer {
             announcer.handle(now, &self.names.groups[group], input);
@@ -253,7 +324,12 @@ impl World {
             return;
         }
         for group in 0..self.shape.groups.len() {
-            let score = self.score(pop, group);
+            let Pop { announcer: Some(announcer), check: Some(check), .. } = &self.pops[pop] else { return };
+            if announcer.group(&self.names.groups[group]).is_none() {
+                continue;
+            }
+            let score = self.score(pop, check, group);
+            self.scored(pop, group, &score);
             if self.score_known(pop, group) != Some(&score) {
                 self.inform(pop, group, Input::Score(score));
             }
@@ -262,11 +338,13 @@ impl World {
 
     /// Whether the config guard refuses a file.
     fn would_fall_silent(&self, pop: usize, now: Instant, config: &AnnouncerConfig) -> bool {
-        let Some(announcer) = &self.pops[pop].announcer else { return false };
+        let Pop { announcer: Some(announcer), check: Some(check), .. } = &self.pops[pop] else {
+            return false;
+        };
         let mut tried = announcer.clone();
         tried.reconfigure(now, config.clone());
         for (group, config) in config.groups.iter().enumerate() {
-            tried.handle(now, &config.name, Input::Score(self.score(pop, group)));
+            tried.handle(now, &config.name, Input::Score(self.score(pop, check, group)));
         }
         announcer.would_fall_silent(&tried)
     }
@@ -276,31 +354,21 @@ impl World {
         self.pops[pop].announcer.as_ref()?.group(&self.names.groups[group])?.score()
     }
 
-    fn score(&self, pop: usize, group: usize) -> RegionScore {
+    fn score(&self, pop: usize, check: &SelfCheck, group: usize) -> RegionScore {
         let gates = self.shape.groups[group].gates;
         let own = usize::from(self.shape.backends);
         let members = self.trackers_of(pop).enumerate().filter_map(move |(backend, tracker)| {
             let shared = backend == own;
             (shared || gates >> backend & 1 == 1).then(|| Member {
                 backend: &self.names.backends[backend],
-                weight: Weight(100),
-                health: self.health_of(tracker),
-                share: Percent::FULL,
+                weight: Weight(self.shape.weights[backend]),
+                health: check.believed(&self.names.backends[backend], self.health_of(tracker)),
+                share: self.trackers[tracker].share,
                 shared,
-                unchecked: false,
+                unchecked: check.unchecked_since(&self.names.backends[backend]).is_some(),
             })
         });
         region_score([(&self.names.services[group], members)])
-    }
-
-    /// Evidence alone rarely changes anything: the rest is done only where it has.
-    pub(crate) fn settle_after_evidence(&mut self, pop: usize) {
-        self.poll_announcer(pop);
-        if std::mem::take(&mut self.moved) {
-            self.settle(pop);
-        } else {
-            self.arm_announcer(pop);
-        }
     }
 
     fn poll_announcer(&mut self, pop: usize) {
@@ -350,7 +418,7 @@ impl World {
 
     fn announce(&mut self, pop: usize, desired: Vec<Announcement>) {
         self.desires(pop, &desired);
-        match Desired::new(&self.allow_list(), desired.iter().cloned()) {
+        match Desired::new(&self.pops[pop].allowed, desired.iter().cloned()) {
             Ok(routes) => {
                 for link in self.links_of(pop) {
                     self.tell(2 * link + POP, SessionInput::SetDesired(routes.clone()));
@@ -362,8 +430,30 @@ impl World {
         self.pops[pop].desired_since = self.now;
     }
 
-    fn allow_list(&self) -> AllowList {
-        AllowList::new(self.names.prefixes[..self.shape.groups.len()].iter().copied())
+    /// Something asks for a prefix that is not to be announced, beside what is.
+    pub(crate) fn stray(&mut self, pop: usize, stray: Stray) {
+        if !self.pops[pop].running {
+            return;
+        }
+        let prefix = match stray {
+            Stray::MoreSpecific => prefix("203.0.113.128/25"),
+            Stray::LessSpecific => prefix("203.0.112.0/23"),
+            Stray::Default => prefix("0.0.0.0/0"),
+            Stray::Learned => prefix(LEARNED),
+            Stray::Removed if self.pops[pop].revisions.is_empty() => return,
+            Stray::Removed => self.names.prefixes[MOST_GROUPS - 1],
+        };
+        let host = &self.pops[pop];
+        if host.allowed.iter().any(|allowed| allowed == prefix) {
+            return; // it is configured, after all
+        }
+        let asked = Announcement { prefix, attributes: RouteAttributes::default() };
+        let Ok(routes) = Desired::new(&host.allowed, host.desired.iter().cloned().chain([asked])) else {
+            return; // refused whole, and nothing of it is sent
+        };
+        for link in self.links_of(pop) {
+            self.tell(2 * link + POP, SessionInput::SetDesired(routes.clone()));
+        }
     }
 
     /// The operator's order for all groups; `None` for `auto`.
@@ -399,34 +489,27 @@ impl World {
             let silenced = format!("pop{pop} took a configuration under which nothing is announced any more");
             self.violated(Rule::ConfigGuard, silenced);
         }
-        if let Some(announcer) = &mut self.pops[pop].announcer {
+        self.pops[pop].disturbed = self.now;
+        self.oracle.lists(pop, self.now, config.groups.len());
+        // As the daemon does: what may be announced is widened first, and narrowed last.
+        let (before, after) = (self.pops[pop].allowed.clone(), allow_list(&config));
+        self.pops[pop].allowed = AllowList::new(before.iter().chain(after.iter()));
+        let (gates, latest) = (self.gates(pop), Latests(&self.trackers[self.trackers_of(pop)]));
+        let host = &mut self.pops[pop];
+        if let (Some(announcer), Some(check)) = (&mut host.announcer, &mut host.check) {
             announcer.reconfigure(now, config);
-        }
-        // As the daemon does: what is older than a group believes it is not believed by one that is new, either.
-        let is_old = |world: &Self, group: usize| {
-            let checked = world.pops[pop].clock.at(world.pops[pop].gating_checked[group]);
-            let is_silent = world.shape.dead_man.is_some_and(|limit| checked + span(limit) <= now);
-            is_silent && world.score_known(pop, group).is_none()
-        };
-        if (0..self.shape.groups.len()).any(|group| is_old(self, group)) {
-            self.start_prober(pop);
-        }
-        // A group that is new knows nothing yet.
-        for group in 0..self.shape.groups.len() {
-            let checked = self.pops[pop].clock.at(self.pops[pop].gating_checked[group]);
-            self.inform(pop, group, Input::Checked(checked));
-        }
-        self.pops[pop].views = [const { None }; MOST_GROUPS];
-        self.rescore(pop);
-        self.view(pop);
-        if self.pops[pop].worker_stuck > 0 {
-            self.worker_silent(pop);
+            check.reconfigure(now, &gates, &latest);
         }
         let order = self.pops[pop].orders.last().copied();
         if order.is_some() {
             self.order(pop, order, None);
         }
+        self.do_duties(pop);
         self.settle(pop);
+        self.pops[pop].allowed = after;
+        self.pops[pop].views = [const { None }; MOST_GROUPS];
+        self.view(pop);
+        self.turn_soon(pop);
     }
 
     pub(crate) fn begin_stop(&mut self, pop: usize) {
@@ -451,52 +534,136 @@ impl World {
         self.die(pop, false);
     }
 
-    pub(crate) fn worker_missed(&mut self, pop: usize, life: u16) {
-        if self.pops[pop].life == life && self.pops[pop].running && self.pops[pop].worker_stuck > 0 {
-            for group in 0..self.shape.groups.len() {
-                self.inform(pop, group, Input::Fault(Some("1 of 2 workers stalled".to_owned())));
+    /// What the check of the PoP itself asks for. Returns whether that was more than to tell that probes end, which alone rarely
+    /// changes anything.
+    fn do_duties(&mut self, pop: usize) -> bool {
+        let mut more = false;
+        while let Some(duty) = self.pops[pop].check.as_mut().and_then(SelfCheck::poll_output) {
+            match duty {
+                Duty::Score => {
+                    self.rescore(pop);
+                    more = true;
+                }
+                Duty::ScoreForgotten => {
+                    let forgets = |announcer: &Announcer| announcer.groups().any(|it| it.score().is_none());
+                    if self.pops[pop].announcer.as_ref().is_some_and(forgets) {
+                        self.rescore(pop);
+                        more = true;
+                    }
+                }
+                Duty::Tell(group, input) => {
+                    more |= !matches!(input, Input::Checked(_));
+                    if let Some(group) = self.names.groups.iter().position(|name| *name == group) {
+                        self.inform(pop, group, input);
+                    }
+                }
             }
-            self.settle(pop);
+        }
+        more
+    }
+
+    /// The loop turns with the next hundred milliseconds: there is something to look at.
+    pub(crate) fn turn_soon(&mut self, pop: usize) {
+        self.turn_at(pop, self.now);
+    }
+
+    /// A probe of a backend has ended: that is looked at soon, where it may say that a verdict is to be believed again.
+    pub(crate) fn turn_for(&mut self, pop: usize, backend: usize) {
+        let name = &self.names.backends[backend];
+        let doubted = |check: &SelfCheck| check.believed(name, Health::Up) != Health::Up;
+        let soon = self.pops[pop].check.as_ref().is_some_and(doubted);
+        self.turn_at(pop, if soon { self.now } else { self.now + ENDS - TURN });
+    }
+
+    /// The loop turns after `at` at the latest.
+    fn turn_at(&mut self, pop: usize, at: Nanos) {
+        let host = &mut self.pops[pop];
+        let at = host.started + (at.saturating_sub(host.started) / TURN + 1) * TURN;
+        if host.running && at < host.turns {
+            host.turns = at;
+            self.queue.push(at, Event::Turn { pop: pop as u8, life: host.life });
         }
     }
 
-    pub(crate) fn worker_silent(&mut self, pop: usize) {
-        let life = self.pops[pop].life;
-        self.queue.push(self.now + WORKER_SILENCE, Event::WorkerMissed { pop: pop as u8, life });
+    pub(crate) fn loop_turns(&mut self, pop: usize, life: u16, late: bool) {
+        let host = &self.pops[pop];
+        if host.life == life && host.running && (host.turns == self.now || late) {
+            self.pops[pop].turns = Nanos::MAX;
+            self.turn(pop);
+            self.look(pop);
+        }
     }
 
-    pub(crate) fn worker_beats(&mut self, pop: usize) {
-        if self.pops[pop].running {
-            for group in 0..self.shape.groups.len() {
-                self.inform(pop, group, Input::Fault(None));
-            }
-            self.settle(pop);
+    /// The loop turns: did anything keep it from that?
+    pub(crate) fn turn(&mut self, pop: usize) -> Option<Gap> {
+        let (now, boottime) = (self.pops[pop].clock.at(self.now), boottime(self.now));
+        let gap = self.pops[pop].check.as_mut()?.turn(now, boottime)?;
+        self.trace.say(
+            self.now,
+            &format!("pop{pop}"),
+            format_args!("nothing ran for {:?}, asleep for {:?}", gap.length, gap.asleep),
+        );
+        self.do_duties(pop);
+        // Who observes begins anew, and tells what is seen now.
+        self.pops[pop].views = [const { None }; MOST_GROUPS];
+        self.pops[pop].waiting.retain(|event| !matches!(event, Event::View(_)));
+        self.view_soon(pop, 20 * MS);
+        self.settle(pop);
+        Some(gap)
+    }
+
+    /// Looks at workers and at what checks the apps.
+    fn look(&mut self, pop: usize) {
+        let trackers = self.trackers_of(pop);
+        let host = &mut self.pops[pop];
+        host.seen_checked = host.gating_checked;
+        let beats = (self.now - host.stood) / BEAT;
+        if host.worker_stuck == 0 {
+            host.beats = beats;
         }
+        let now = host.clock.at(self.now);
+        let Some(check) = &mut host.check else { return };
+        let tracked = &self.trackers[trackers];
+        let verdict = |backend: &BackendId| tracked[number(backend)].core.health();
+        match check.look(now, [host.beats, beats], &Latests(tracked), verdict) {
+            Ok(changes) => {
+                for change in changes {
+                    match change {
+                        WorkerChange::Stalled { .. } => host.stalled += 1,
+                        WorkerChange::Recovered { .. } => host.stalled -= 1,
+                    }
+                }
+            }
+            Err(stuck) => {
+                self.trace.say(self.now, &format!("pop{pop}"), format_args!("{stuck}"));
+                self.pops[pop].worker_stuck = 0; // the new process has other threads
+                return self.die(pop, false);
+            }
+        }
+        let watches = host.stalled > 0 || host.worker_stuck > 0;
+        let due = check.poll_timeout().map(|at| host.clock.when(at).max(self.now));
+        let more = self.do_duties(pop);
+        self.poll_announcer(pop);
+        if more || std::mem::take(&mut self.moved) {
+            self.settle(pop);
+        } else {
+            self.arm_announcer(pop);
+        }
+        let idle = self.now + IDLE - TURN;
+        self.turn_at(pop, if watches { self.now } else { due.map_or(idle, |due| due.min(idle)) });
     }
 
     /// The host or its control thread goes on: everything that waited is handled, in its order.
     pub(crate) fn goes_on(&mut self, pop: usize) {
-        let waiting = std::mem::take(&mut self.pops[pop].waiting);
         if !self.pops[pop].running {
+            self.pops[pop].waiting.clear();
             return self.start_later(pop, 0);
         }
         self.oracle.answers(pop);
-        // As the daemon does: where what was known is older than it may be all is to be found out anew.
-        let known =
-            |world: &Self| (0..MOST_GROUPS).filter(|group| world.score_known(pop, *group).is_some()).count();
-        let before = known(self);
-        self.announcer_timer(pop, true);
-        if known(self) < before {
-            self.trace.say(
-                self.now,
-                &format!("pop{pop}"),
-                format_args!("a long standstill: all is probed anew"),
-            );
-            self.start_prober(pop);
-            self.rescore(pop);
-            self.settle(pop);
-        }
-        for event in waiting {
+        self.pops[pop].seen_stuck = self.now;
+        self.stood_still(pop);
+        self.turn(pop);
+        for event in std::mem::take(&mut self.pops[pop].waiting) {
             if self.pops[pop].running {
                 self.handle_late(event);
             }
@@ -505,5 +672,15 @@ impl World {
             self.late_session_timer(2 * link + POP);
         }
         self.announcer_timer(pop, true);
+        self.turn_soon(pop);
     }
+}
+
+/// The list of what a configuration announces.
+fn allow_list(config: &AnnouncerConfig) -> AllowList {
+    AllowList::new(config.groups.iter().flat_map(|group| &group.prefixes).copied())
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().expect("a valid prefix")
 }

@@ -3,11 +3,12 @@
 use std::ops::{AddAssign, SubAssign};
 
 use proxima_bgp_session::Input;
+use proxima_health::{LATE, Silence};
 
 use crate::{
-    clock::{MS, Nanos, SECOND},
+    clock::{MS, Nanos, SECOND, nanos},
     fault::{App, Direction, Fault, FaultKind, Verb},
-    host::{CONTROL_LIMIT, Pop},
+    host::{CONTROL_LIMIT, CONTROL_LOOK, Pop},
     net::{POP, ROUTER},
     probes::AppState,
     queue::Event,
@@ -63,7 +64,12 @@ impl World {
                 }
             }
             FaultKind::WanDelay(pop, more) => add(&mut self.wan_extra[usize::from(pop)], more, begins),
+            FaultKind::Reduced(app, percent) => {
+                let lacks = &mut self.app(app).lacks;
+                *lacks = if begins { lacks.saturating_add(percent) } else { lacks.saturating_sub(percent) };
+            }
             FaultKind::Freeze(pop) => self.stand(pop.into(), true, begins),
+            FaultKind::Suspend(pop) => self.suspend(pop.into(), begins),
             FaultKind::Stuck(pop) => self.stand(pop.into(), false, begins),
             FaultKind::Hog(pop, lag) => add(&mut self.pop(pop).lag, lag, begins),
             FaultKind::Crash(pop) => self.down(pop.into(), false, begins),
@@ -93,6 +99,12 @@ impl World {
                 self.tell(2 * usize::from(link) + ROUTER, Input::Reset);
             }
             FaultKind::RouterReset(_) => {}
+            FaultKind::CheckerOf(app) => {
+                let tracker = self.trackers_of(app.pop.into()).start + usize::from(app.backend);
+                count(&mut self.trackers[tracker].stuck, begins);
+                self.take(Event::Told { pop: app.pop, fault: number, begins });
+            }
+            FaultKind::Stray(pop, _) => self.take(Event::Told { pop, fault: number, begins }),
         }
     }
 
@@ -112,21 +124,20 @@ impl World {
         match fault.kind {
             FaultKind::Stop(pop) => self.begin_stop(usize::from(pop)),
             FaultKind::Worker(pop) => {
-                let pop = usize::from(pop);
                 if begins {
-                    self.worker_silent(pop);
-                } else if self.pops[pop].worker_stuck == 0 {
-                    self.worker_beats(pop);
+                    self.pop(pop).seen_stuck = self.now;
+                }
+                self.turn_soon(pop.into());
+            }
+            FaultKind::Checker(pop) if !begins => {
+                for tracker in self.trackers_of(pop.into()) {
+                    self.task_goes_on(tracker);
                 }
             }
-            FaultKind::Checker(pop) => {
-                let pop = usize::from(pop);
-                if self.pops[pop].running && self.pops[pop].checker_dead == 0 {
-                    self.start_prober(pop);
-                    self.rescore(pop);
-                    self.settle(pop);
-                }
+            FaultKind::CheckerOf(app) if !begins => {
+                self.task_goes_on(self.trackers_of(app.pop.into()).start + usize::from(app.backend));
             }
+            FaultKind::Stray(pop, stray) if begins => self.stray(pop.into(), stray),
             FaultKind::Order(pop, verb) => self.ordered(usize::from(pop), verb, begins, None),
             FaultKind::OrderUntil(pop, verb) => {
                 self.ordered(usize::from(pop), verb, begins, Some(fault.ends()));
@@ -260,14 +271,24 @@ impl World {
     /// The host, or the control thread alone, stands still.
     fn stand(&mut self, pop: usize, host: bool, begins: bool) {
         let stood = self.pops[pop].stands_still();
+        if begins && !stood {
+            self.turn(pop); // the last one before
+            self.pops[pop].stands_since = self.now;
+            self.oracle.stands(pop, self.now);
+        }
         let place = if host { &mut self.pops[pop].frozen } else { &mut self.pops[pop].stuck };
         count(place, begins);
-        if begins && !stood {
-            self.pops[pop].stands_since = self.now;
+        if begins && host && self.pops[pop].frozen == 1 {
+            self.pops[pop].frozen_since = self.now;
+        }
+        if !begins && host && self.pops[pop].frozen == 0 {
+            self.pops[pop].stood += self.now - self.pops[pop].frozen_since;
         }
         if begins && !host {
-            let life = self.pops[pop].life;
-            self.queue.push(self.now + CONTROL_LIMIT, Event::Watchdog { pop: pop as u8, life });
+            let (life, now) = (self.pops[pop].life, self.pops[pop].clock.at(self.now));
+            self.pops[pop].silence = Some(Silence::new(now, 0, CONTROL_LIMIT, CONTROL_LOOK));
+            let at = self.now + nanos(CONTROL_LOOK);
+            self.queue.push(at, Event::Watchdog { pop: pop as u8, life });
         }
         if !begins && stood && !self.pops[pop].stands_still() {
             self.goes_on(pop);
@@ -279,19 +300,49 @@ impl World {
         }
     }
 
-    /// The watchdog of the control thread: the process ends, and is started anew.
-    pub(crate) fn watchdog(&mut self, pop: usize, life: u16) {
-        let host = &self.pops[pop];
-        let stood = self.now.saturating_sub(host.stands_since);
-        if host.life == life && host.stuck > 0 && host.frozen == 0 && stood >= CONTROL_LIMIT {
-            self.trace.say(self.now, &format!("pop{pop}"), format_args!("the watchdog ends the daemon"));
-            self.pops[pop].stuck = 0;
-            self.released_by_watchdog(pop);
+    /// The host stands still, and its clock with it.
+    fn suspend(&mut self, pop: usize, begins: bool) {
+        let host = &mut self.pops[pop];
+        count(&mut host.suspended, begins);
+        match (begins, host.suspended) {
+            (true, 1) => {
+                self.turn(pop); // the last one before
+                let host = &mut self.pops[pop];
+                host.suspended_since = self.now;
+                host.clock.suspend(self.now);
+            }
+            (false, 0) => {
+                let slept = self.now - host.suspended_since;
+                if slept < nanos(LATE) + SECOND / 10 {
+                    host.dozed += slept;
+                }
+                host.clock.resume(self.now);
+            }
+            _ => {}
         }
+        self.stand(pop, true, begins);
+    }
+
+    /// The thread that watches the control thread looks: where that has stood still for too long the process ends.
+    pub(crate) fn watchdog(&mut self, pop: usize, life: u16) {
+        let host = &mut self.pops[pop];
+        if host.life != life || host.stuck == 0 {
+            return;
+        }
+        // In a host that stands still this thread does, too.
+        if host.frozen == 0
+            && let Some(silence) = &mut host.silence
+            && silence.look(host.clock.at(self.now), 0).is_some()
+        {
+            self.trace.say(self.now, &format!("pop{pop}"), format_args!("the watchdog ends the daemon"));
+            return self.released_by_watchdog(pop);
+        }
+        self.queue.push(self.now + nanos(CONTROL_LOOK), Event::Watchdog { pop: pop as u8, life });
     }
 
     fn released_by_watchdog(&mut self, pop: usize) {
         // The new process is not held: what is left of the fault has nothing to hold.
+        self.pops[pop].stuck = 0;
         self.pops[pop].waiting.clear();
         self.die(pop, false);
     }
@@ -347,6 +398,8 @@ impl FaultKind {
                 | Self::Errors(_)
                 | Self::Slow(_)
                 | Self::Flap(..)
+                | Self::Reduced(..)
+                | Self::Stray(..)
                 | Self::KillRegion(_)
                 | Self::HangRegion(_)
                 | Self::KillAll(_)

@@ -43,7 +43,7 @@ mod trace;
 mod world;
 
 pub use clock::{MS, Nanos, SECOND};
-pub use fault::{App, Direction, Fault, FaultKind, Revision, Verb, schedule};
+pub use fault::{App, Direction, Fault, FaultKind, Revision, Stray, Verb, schedule};
 pub use history::{Fact, Gone, History};
 pub use oracle::{Rule, Violation};
 pub use shape::{DampingShape, GroupShape, MOST_BACKENDS, MOST_POPS, Shape};

@@ -16,9 +16,10 @@ use std::{
 
 use bytes::Bytes;
 use proxima_bgp_session::{
-    Cause, ConnectionId, Input, Local, Output, RibChange, Session, Settings, State, UpdateContent,
+    AllowList, Cause, ConnectionId, Desired, Input, Local, Output, RibChange, Session, Settings, State,
+    UpdateContent,
 };
-use proxima_types::{Asn, Family};
+use proxima_types::{Announcement, Asn, Family, RouteAttributes};
 
 use crate::{
     clock::{Clock, MS, Nanos, SECOND, span},
@@ -31,6 +32,8 @@ use crate::{
 pub(crate) const LOCAL_AS: Asn = Asn(64512);
 /// The AS of all routers.
 const ROUTER_AS: Asn = Asn(65000);
+/// What routers tell PoPs.
+pub(crate) const LEARNED: &str = "100.64.0.0/10";
 /// The first retransmission timeout.
 const RETRANSMISSION: Nanos = 200 * MS;
 /// A request to connect that was lost is sent again after this.
@@ -115,7 +118,8 @@ struct Pipe {
 
 #[derive(Debug)]
 enum Segment {
-    Data(Bytes),
+    /// Octets, and when they were sent.
+    Data(Bytes, Nanos),
     Fin,
     Reset,
 }
@@ -133,6 +137,13 @@ pub(crate) fn settings(world: &World, link: usize, side: usize) -> Settings {
         families: vec![Family::Ipv4],
         ..Settings::new(local, if side == POP { pop_id } else { router_id }, remote)
     }
+}
+
+/// What routers tell PoPs: nothing that a PoP may pass on.
+pub(crate) fn learned() -> Desired {
+    let prefix = LEARNED.parse().expect("a valid prefix");
+    let route = Announcement { prefix, attributes: RouteAttributes::default() };
+    Desired::new(&AllowList::new([prefix]), [route]).expect("it is listed")
 }
 
 fn local(link: usize, side: usize) -> Local {
@@ -324,7 +335,7 @@ impl World {
 
     fn write(&mut self, session: usize, id: ConnectionId, bytes: Bytes) {
         if let Some(number) = self.connection_of(session, id) {
-            self.send(number, 1 - session % 2, Segment::Data(bytes));
+            self.send(number, 1 - session % 2, Segment::Data(bytes, self.now));
         }
     }
 
@@ -372,14 +383,17 @@ impl World {
         }
         let connection = &mut self.connections[number as usize];
         let Some(id) = connection.ids[side].filter(|_| connection.open[side]) else {
-            if matches!(segment, Segment::Data(_)) && connection.open[1 - side] {
+            if matches!(segment, Segment::Data(..)) && connection.open[1 - side] {
                 self.send(number, 1 - side, Segment::Reset);
             }
             return;
         };
         let session = 2 * link + side;
         let error = match segment {
-            Segment::Data(bytes) => return self.tell(session, Input::Received { connection: id, bytes }),
+            Segment::Data(bytes, sent) => {
+                self.received_sent = sent;
+                return self.tell(session, Input::Received { connection: id, bytes });
+            }
             Segment::Fin => "closed by the peer",
             Segment::Reset => "reset by the peer",
         };

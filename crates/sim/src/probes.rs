@@ -10,9 +10,13 @@
 //! | path cut         | no connection in time    | no connection      | stays               |
 //! | path loses       | late, or not in time     | late, or not       | stays               |
 
-use proxima_announce::Input as GroupInput;
-use proxima_health::{BackendTracker, Failure, Input, Loss, Output, Phase, Settings, Verdict};
-use proxima_types::Health;
+use std::time::Instant;
+
+use proxima_health::{
+    BackendTracker, Failure, Gates, Input, LatestProbes, Loss, Output, Percent, Phase, Settings, Verdict,
+    Watched,
+};
+use proxima_types::{BackendId, Health};
 
 use crate::{
     clock::{MS, Nanos, SECOND, span},
@@ -27,6 +31,8 @@ pub(crate) struct AppState {
     pub(crate) hangs: u8,
     pub(crate) errors: u8,
     pub(crate) slow: u8,
+    /// How much of itself it lacks, in percent, as its agent says.
+    pub(crate) lacks: u8,
 }
 
 /// How a probe or a connect ends.
@@ -63,12 +69,61 @@ pub(crate) struct Tracked {
     /// Counts probes, so that the end of one given up is not taken for that of its successor.
     run: u32,
     running: bool,
+    /// When the latest probe began, by the world's clock and by the host's.
+    began: (Nanos, Option<Instant>),
     outcome: Outcome,
     confirm: Outcome,
     confirms: u32,
     /// The prober keeps a connection open; which one.
     standing: bool,
     stands: u32,
+    /// How much of itself the backend offers, as its agent said last.
+    pub(crate) share: Percent,
+    /// How many faults keep its task.
+    pub(crate) stuck: u8,
+    /// What has come while its task stood still.
+    missed: Vec<Event>,
+    /// When probes of it ended and began last, as the daemon writes it down.
+    latest: Latest,
+    /// The same by the world's time: when one ended, and when the last that passed began.
+    pub(crate) ended: Nanos,
+    pub(crate) passed: Option<Nanos>,
+}
+
+/// When the latest probe ended; when the latest began that passed, and that failed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Latest {
+    ended: Option<Instant>,
+    passed: Option<Instant>,
+    failed: Option<Instant>,
+}
+
+/// The trackers of a PoP, as its daemon reads when probes ended.
+pub(crate) struct Latests<'a>(pub(crate) &'a [Tracked]);
+
+impl Latests<'_> {
+    fn of(&self, backend: &BackendId) -> Option<&Latest> {
+        self.0.get(number(backend)).map(|tracked| &tracked.latest)
+    }
+}
+
+impl LatestProbes for Latests<'_> {
+    fn ended(&self, backend: &BackendId) -> Option<Instant> {
+        self.of(backend)?.ended
+    }
+
+    fn passed(&self, backend: &BackendId) -> Option<Instant> {
+        self.of(backend)?.passed
+    }
+
+    fn failed(&self, backend: &BackendId) -> Option<Instant> {
+        self.of(backend)?.failed
+    }
+}
+
+/// Which of a PoP's backends it is: the last digit of its name.
+pub(crate) fn number(backend: &BackendId) -> usize {
+    usize::from(backend.as_str().as_bytes().last().map_or(u8::MAX, |digit| digit.wrapping_sub(b'0')))
 }
 
 impl Tracked {
@@ -78,11 +133,18 @@ impl Tracked {
             armed: Nanos::MAX,
             run: 0,
             running: false,
+            began: (0, None),
             outcome: Outcome::Good,
             confirm: Outcome::Good,
             confirms: 0,
             standing: false,
             stands: 0,
+            share: Percent::FULL,
+            stuck: 0,
+            missed: Vec::new(),
+            latest: Latest::default(),
+            ended: 0,
+            passed: None,
         }
     }
 }
@@ -100,9 +162,10 @@ impl World {
         let settings = self.tracker_settings();
         for tracker in self.trackers_of(pop) {
             let seed = self.probe_random.next();
-            let (run, stands) = (self.trackers[tracker].run + 1, self.trackers[tracker].stands + 1);
+            let Tracked { run, stands, stuck, .. } = self.trackers[tracker];
+            let new = Tracked::new(BackendTracker::new(settings, seed, now));
             self.trackers[tracker] =
-                Tracked { run, stands, ..Tracked::new(BackendTracker::new(settings, seed, now)) };
+                Tracked { run: run + 1, stands: stands + 1, stuck, ended: self.now, ..new };
             self.arm_tracker(tracker);
         }
     }
@@ -119,7 +182,8 @@ impl World {
 
     pub(crate) fn tracker_timer(&mut self, tracker: usize, late: bool) {
         let pop = self.pop_of_tracker(tracker);
-        if !self.probes_run(pop) || (self.trackers[tracker].armed != self.now && !late) {
+        if self.trackers[tracker].armed != self.now && !late || !self.task_runs(tracker, Event::TrackerTimer)
+        {
             return;
         }
         self.trackers[tracker].armed = Nanos::MAX;
@@ -128,8 +192,27 @@ impl World {
         self.attend(tracker);
     }
 
-    fn probes_run(&self, pop: usize) -> bool {
-        self.pops[pop].running && self.pops[pop].checker_dead == 0
+    /// Whether the task of a backend takes what comes now; if not, it does when it goes on.
+    fn task_runs(&mut self, tracker: usize, event: impl FnOnce(u8) -> Event) -> bool {
+        let host = &self.pops[self.pop_of_tracker(tracker)];
+        let stands = host.checker_dead > 0 || self.trackers[tracker].stuck > 0;
+        if host.running && stands {
+            self.trackers[tracker].missed.push(event(tracker as u8));
+        }
+        host.running && !stands
+    }
+
+    /// A task that stood still goes on, with what has come meanwhile.
+    pub(crate) fn task_goes_on(&mut self, tracker: usize) {
+        let pop = self.pop_of_tracker(tracker);
+        if self.pops[pop].checker_dead > 0 || self.trackers[tracker].stuck > 0 {
+            return;
+        }
+        for event in std::mem::take(&mut self.trackers[tracker].missed) {
+            if self.pops[pop].running {
+                self.handle_late(event);
+            }
+        }
     }
 
     /// Does what the tracker asks for. Returns whether its verdict changed.
@@ -151,9 +234,14 @@ impl World {
         }
         self.arm_tracker(tracker);
         if changed {
-            let pop = self.pop_of_tracker(tracker);
+            let (pop, backend) = (self.pop_of_tracker(tracker), self.backend_of(tracker));
+            let (trackers, verdict) = (self.trackers_of(pop), self.health_of(tracker));
+            if let Some(check) = &mut self.pops[pop].check {
+                check.decided(&self.names.backends[backend], verdict, &Latests(&self.trackers[trackers]));
+            }
             self.rescore(pop);
             self.settle(pop);
+            self.turn_soon(pop);
         }
     }
 
@@ -201,6 +289,7 @@ impl World {
         let tracked = &mut self.trackers[tracker];
         tracked.run += 1;
         tracked.running = true;
+        tracked.began = (self.now, Some(self.pops[pop].clock.at(self.now)));
         tracked.outcome = outcome;
         let event = Event::ProbeEnds { tracker: tracker as u8, run: tracked.run };
         self.queue.push(self.now + takes, event);
@@ -208,42 +297,70 @@ impl World {
 
     pub(crate) fn probe_ends(&mut self, tracker: usize, run: u32) {
         let pop = self.pop_of_tracker(tracker);
+        let is_current = |tracked: &Tracked| tracked.run == run && tracked.running;
+        if !is_current(&self.trackers[tracker])
+            || !self.task_runs(tracker, |tracker| Event::ProbeEnds { tracker, run })
+        {
+            return;
+        }
+        let (now, clock) = (self.now, self.pops[pop].clock);
         let tracked = &mut self.trackers[tracker];
-        if tracked.run != run || !tracked.running || !self.pops[pop].running {
-            return;
-        }
-        if self.pops[pop].checker_dead > 0 {
-            return;
-        }
         tracked.running = false;
         let outcome = tracked.outcome;
         if outcome == Outcome::Good && !tracked.standing {
             tracked.standing = true;
             tracked.stands += 1;
         }
-        let now = self.pops[pop].clock.at(self.now);
-        // The proof that the checker lives goes before what it found: both are of one moment.
-        self.checked(pop, tracker);
+        // Written down before what it found: both are of one moment.
+        let began = if outcome == Outcome::Good {
+            tracked.passed = Some(tracked.began.0);
+            &mut tracked.latest.passed
+        } else {
+            &mut tracked.latest.failed
+        };
+        *began = tracked.began.1;
+        tracked.latest.ended = Some(clock.at(now));
+        let before = std::mem::replace(&mut tracked.ended, now);
+        self.turn_for(pop, self.backend_of(tracker));
+        self.probe_noted(pop, self.backend_of(tracker), before);
         let timeout = self.shape.timeout;
-        self.trackers[tracker].core.handle(now, Input::Probed(outcome.failure(timeout)));
+        self.trackers[tracker].core.handle(clock.at(now), Input::Probed(outcome.failure(timeout)));
         self.attend(tracker);
+        if outcome == Outcome::Good {
+            self.agent_says(tracker);
+        }
     }
 
-    /// A probe has ended: the checker lives.
-    fn checked(&mut self, pop: usize, tracker: usize) {
-        self.pops[pop].checked = self.now;
-        let backend = self.backend_of(tracker);
-        if backend >= usize::from(self.shape.backends) {
-            return; // shared: gates nothing
+    /// How much of itself the app offers comes with its answer.
+    fn agent_says(&mut self, tracker: usize) {
+        let lacks = self.apps[self.app_of(tracker)].lacks;
+        let share = Percent::new(100 - lacks.min(100)).unwrap_or_default();
+        if std::mem::replace(&mut self.trackers[tracker].share, share) != share {
+            let pop = self.pop_of_tracker(tracker);
+            self.rescore(pop);
+            self.settle(pop);
         }
-        let now = self.pops[pop].clock.at(self.now);
-        for group in 0..self.shape.groups.len() {
-            if self.shape.groups[group].gates >> backend & 1 == 1 {
-                self.pops[pop].gating_checked[group] = self.now;
-                self.inform(pop, group, GroupInput::Checked(now));
-            }
-        }
-        self.settle_after_evidence(pop);
+    }
+
+    /// What gates each group of a PoP's file.
+    pub(crate) fn gates(&self, pop: usize) -> Vec<Gates> {
+        let config = self.announcer_config(pop);
+        let own = usize::from(self.shape.backends);
+        let gates = |(group, config): (usize, &proxima_announce::GroupConfig)| {
+            let limit = Watched::limit_of(
+                config.dead_man.unwrap_or_default(),
+                span(self.shape.interval + self.shape.interval / 10 + self.shape.timeout),
+            );
+            let counts = (0..usize::from(self.shape.probed()))
+                .filter(|backend| *backend == own || self.shape.groups[group].gates >> backend & 1 == 1);
+            let watched = counts.map(|backend| Watched {
+                backend: self.names.backends[backend].clone(),
+                is_own: backend != own,
+                limit,
+            });
+            Gates { group: config.name.clone(), dead_man: config.dead_man, watched: watched.collect() }
+        };
+        config.groups.iter().enumerate().map(gates).collect()
     }
 
     fn confirm(&mut self, tracker: usize) {
@@ -267,7 +384,9 @@ impl World {
 
     pub(crate) fn confirm_ends(&mut self, tracker: usize, run: u32) {
         let pop = self.pop_of_tracker(tracker);
-        if self.trackers[tracker].confirms != run || !self.probes_run(pop) {
+        if self.trackers[tracker].confirms != run
+            || !self.task_runs(tracker, |tracker| Event::ConfirmEnds { tracker, run })
+        {
             return;
         }
         let now = self.pops[pop].clock.at(self.now);
@@ -278,12 +397,12 @@ impl World {
 
     pub(crate) fn standing_ends(&mut self, tracker: usize, run: u32) {
         let pop = self.pop_of_tracker(tracker);
-        let tracked = &mut self.trackers[tracker];
+        let tracked = &self.trackers[tracker];
         if !tracked.standing || tracked.stands != run {
             return;
         }
-        tracked.standing = false;
-        if self.probes_run(pop) {
+        if self.task_runs(tracker, |tracker| Event::StandingEnds { tracker, run }) {
+            self.trackers[tracker].standing = false;
             let now = self.pops[pop].clock.at(self.now);
             self.trackers[tracker].core.handle(now, Input::StandingLost(Loss::Closed));
             self.attend(tracker);

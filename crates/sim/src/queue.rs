@@ -42,9 +42,9 @@ pub(crate) enum Event {
     StopStep { pop: u8, life: u16 },
     /// A daemon starts.
     Starts { pop: u8, life: u16 },
-    /// Workers were silent for long enough.
-    WorkerMissed { pop: u8, life: u16 },
-    /// A supervisor ends a daemon that is stuck.
+    /// The control loop of a daemon turns, and looks at what it looks at from time to time.
+    Turn { pop: u8, life: u16 },
+    /// The thread that watches a stuck control thread looks.
     Watchdog { pop: u8, life: u16 },
     /// A daemon is told what the operator or its own tasks want of it, or no longer want.
     Told { pop: u8, fault: u16, begins: bool },

@@ -139,8 +139,11 @@ impl World {
         }
         for reach in &received.update.reach {
             for nlri in &reach.nlri {
-                let Some(group) = self.group_of(nlri.prefix) else {
-                    self.violated(Rule::AllowList, format!("router{link} was told of {}", nlri.prefix));
+                let (pop, sent) = (self.pop_of(link), self.received_sent);
+                let listed = |group: &usize| self.oracle.was_listed(pop, *group, sent);
+                let Some(group) = self.group_of(nlri.prefix).filter(listed) else {
+                    let text = format!("router{link} was told of {}, which pop{pop} may not", nlri.prefix);
+                    self.violated(Rule::AllowList, text);
                     continue;
                 };
                 let route =

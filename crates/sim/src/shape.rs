@@ -17,6 +17,8 @@ pub struct Shape {
     pub pops: u8,
     /// How many backends each PoP's region has.
     pub backends: u8,
+    /// The backends' shares of capacity, the shared one's last.
+    pub weights: [u16; MOST_BACKENDS as usize + 1],
     /// Every region also depends on one backend that all of them use.
     pub shared: bool,
     /// How many routers each PoP has.
@@ -92,6 +94,7 @@ impl Shape {
         Self {
             pops,
             backends,
+            weights: [100; 5],
             shared: false,
             routers: 1,
             length: 60 * SECOND,
@@ -137,6 +140,11 @@ impl Shape {
         Self {
             pops: random.between(2, MOST_POPS.into()) as u8,
             backends,
+            weights: if random.chance(30) {
+                [(); 5].map(|()| random.pick(&[0, 1, 50, 100, 100, 300]))
+            } else {
+                [100; 5]
+            },
             shared: random.chance(15),
             routers: random.between(1, 2) as u8,
             length: 60 * SECOND,
@@ -182,6 +190,8 @@ impl Shape {
         let all = (1 << self.backends) - 1;
         for (number, group) in self.groups.iter_mut().enumerate() {
             group.gates = if number == 0 || group.gates & all == 0 { all } else { group.gates & all };
+            // More others than there are would keep everybody for ever.
+            group.guard = group.guard.map(|least| least.min(u32::from(self.pops) - 1));
         }
         self
     }
@@ -223,7 +233,7 @@ impl GroupShape {
                     most: half_life * random.between(1, 4),
                 }
             }),
-            guard: random.chance(65).then_some(1),
+            guard: random.chance(65).then(|| random.pick(&[1, 1, 1, 2, 3])),
         }
     }
 }

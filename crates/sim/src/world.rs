@@ -13,7 +13,7 @@ use crate::{
     fault::Fault,
     history::{Fact, History},
     host::Pop,
-    net::{Connection, Endpoint, Link, POP, ROUTER, settings},
+    net::{Connection, Endpoint, Link, POP, ROUTER, learned, settings},
     oracle::{Oracle, Rule, Violation},
     probes::{AppState, Tracked},
     queue::{Event, Queue},
@@ -47,6 +47,8 @@ pub struct World {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) connections_used: usize,
+    /// When the octets that a session takes in now were sent.
+    pub(crate) received_sent: Nanos,
     pub(crate) trackers: Vec<Tracked>,
     /// One for each tracker, and the shared one behind them.
     pub(crate) apps: Vec<AppState>,
@@ -114,6 +116,7 @@ impl World {
             endpoints: Vec::new(),
             connections: Vec::new(),
             connections_used: 0,
+            received_sent: 0,
             trackers: Vec::new(),
             apps: Vec::new(),
             ways: Default::default(),
@@ -232,9 +235,11 @@ impl World {
         for at in self.ways.iter_mut().flatten() {
             at.reset(random.between(most, self.shape.propagation - 3 * most));
         }
+        let learned = learned();
         for link in 0..self.links.len() {
             let router = 2 * link + ROUTER;
             self.tell(router, proxima_bgp_session::Input::Up);
+            self.tell(router, proxima_bgp_session::Input::SetDesired(learned.clone()));
             self.tell(router, proxima_bgp_session::Input::ReleaseEndOfRib);
         }
     }
@@ -295,7 +300,7 @@ impl World {
             Event::AnnouncerTimer(of)
             | Event::View(of)
             | Event::StopStep { pop: of, .. }
-            | Event::WorkerMissed { pop: of, .. }
+            | Event::Turn { pop: of, .. }
             | Event::Told { pop: of, .. } => pop(of),
             Event::Late(_)
             | Event::Sighting { .. }
@@ -332,7 +337,7 @@ impl World {
             Event::Parted { of, at, cut } => self.parted(of.into(), at.into(), cut),
             Event::StopStep { pop, life } => self.stop_step(pop.into(), life),
             Event::Starts { pop, life } => self.start(pop.into(), life),
-            Event::WorkerMissed { pop, life } => self.worker_missed(pop.into(), life),
+            Event::Turn { pop, life } => self.loop_turns(pop.into(), life, late),
             Event::Watchdog { pop, life } => self.watchdog(pop.into(), life),
             Event::Told { fault, begins, .. } => self.told(fault, begins),
             Event::Late(pop) => self.late(pop.into()),

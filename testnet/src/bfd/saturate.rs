@@ -63,7 +63,7 @@ struct Busy {
 pub(super) async fn run(options: Saturate, sandbox: &Sandbox) -> Result<()> {
     let witness = Witness::start()?;
     let scene = Scene::start(options.router, INTERVAL_MS, &options.common, sandbox.dir()).await?;
-    put_first(&["bird", "bfdd"])?;
+    put_first(&["bird", "bfdd", "bgpd", "zebra"])?;
     let from = scene.fib.changes().len();
     let load = Load::start(&scene.client, options.connections);
     let (start, machine, daemon) = (Instant::now(), Ticks::read()?, cpu_time(scene.daemon.pid())?);

@@ -37,6 +37,7 @@ pub(super) const POP_TO_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 97, 1, 2);
 const ROUTER_AS: u32 = 65000;
 const POP_AS: u32 = 64512;
 const PREFIX: &str = "203.0.113.0/24";
+const MULTIPLIER: u8 = 3;
 /// Both ends wait longer before each new attempt, up to half a minute.
 const START_LIMIT: Duration = Duration::from_mins(3);
 /// A route that is still there after this time was not taken away by BFD.
@@ -49,6 +50,8 @@ pub(super) struct Scene {
     pub(super) daemon: Process,
     app: Process,
     socket: PathBuf,
+    /// What both ends are to agree on: the multiplier times the interval.
+    detection_us: u64,
     pub(super) client: NetNs,
 }
 
@@ -70,7 +73,7 @@ impl Scene {
         )?;
         let fib = FibWatch::start(&host, "pop").await?;
         let mut router = Make::from(peer).at(Site { ns: host, dir: dir.join("router") })?;
-        let bfd = Some(router::Bfd { interval_ms, multiplier: 3 });
+        let bfd = Some(router::Bfd { interval_ms, multiplier: MULTIPLIER });
         router.start(&Peering {
             hold_time: 90,
             bfd,
@@ -88,7 +91,8 @@ impl Scene {
         let mut command = Command::new(proximad(common.proximad.as_deref())?);
         command.arg("--config").arg(&config);
         let daemon = Process::start(&pop, "proximad", command, &dir.join("proximad.log"))?;
-        let scene = Self { fib, router, daemon, app, socket, client };
+        let detection_us = u64::from(MULTIPLIER) * u64::from(interval_ms) * 1000;
+        let scene = Self { fib, router, daemon, app, socket, detection_us, client };
         scene.wait_until_up().await?;
         Ok(scene)
     }
@@ -105,7 +109,12 @@ impl Scene {
                 ));
             }
             if !self.bfd_is_up() {
-                return Ok(format!("BFD up; the daemon says:\n{}", self.daemon.log_tail()));
+                return Ok(format!(
+                    "BFD up and failing after {} us; it is {:?}, and the daemon says:\n{}",
+                    self.detection_us,
+                    self.bfd(),
+                    self.daemon.log_tail()
+                ));
             }
             Ok(String::new())
         })
@@ -134,7 +143,8 @@ impl Scene {
     }
 
     fn bfd_is_up(&self) -> bool {
-        self.bfd().is_some_and(|session| session["state"] == "up")
+        self.bfd()
+            .is_some_and(|session| session["state"] == "up" && session["detection_us"] == self.detection_us)
     }
 
     /// When the daemon saw BFD fail, since it started.
@@ -192,7 +202,7 @@ address = "{router}"
 remote-as = {ROUTER_AS}
 families = ["ipv4", "ipv6"]
 next-hop-ipv6 = "{pop6}"
-bfd = {{ interval = "{interval_ms}ms", multiplier = 3 }}
+bfd = {{ interval = "{interval_ms}ms", multiplier = {MULTIPLIER} }}
 [announce.web]
 prefixes = ["{PREFIX}"]
 services = ["web"]

@@ -26,6 +26,8 @@ use crate::{error::Result, process::Process, wait::block_until};
 const DAEMONS: &str = "/usr/lib/frr";
 /// What it takes a route for that says nothing of LOCAL_PREF.
 const DEFAULT_LOCAL_PREF: u32 = 100;
+/// The name of its BFD timers.
+const BFD_PROFILE: &str = "pop";
 /// The number of a second path to a prefix, which it has to learn from the kernel.
 const KERNEL: u32 = 2;
 
@@ -131,9 +133,8 @@ impl Router for Frr {
         let text = if sample.is_some() { "hostname router\n".to_owned() } else { configuration(peering)? };
         program::write(&self.file("bgpd.conf"), &text)?;
         if self.others.is_empty() {
-            for daemon in ["zebra", "bfdd"] {
-                program::write(&self.file(&format!("{daemon}.conf")), "hostname router\n")?;
-            }
+            program::write(&self.file("zebra.conf"), "hostname router\n")?;
+            program::write(&self.file("bfdd.conf"), &bfdd_configuration(peering))?;
             self.others.push(self.start_daemon("zebra")?);
             if peering.bfd.is_some() {
                 self.others.push(self.start_daemon("bfdd")?);
@@ -260,6 +261,18 @@ fn neighbour_of(peering: &Peering) -> String {
     }
 }
 
+fn bfdd_configuration(peering: &Peering) -> String {
+    let mut text = "hostname router\n".to_owned();
+    if let Some(bfd) = &peering.bfd {
+        let _ = writeln!(
+            text,
+            "bfd\n profile {BFD_PROFILE}\n  detect-multiplier {}\n  receive-interval {1}\n  transmit-interval {1}\n exit\nexit",
+            bfd.multiplier, bfd.interval_ms
+        );
+    }
+    text
+}
+
 fn configuration(peering: &Peering) -> Result<String> {
     if peering.bfd_key.is_some() {
         return Err(cannot(Make::Frr, "authenticate BFD"));
@@ -317,7 +330,10 @@ fn configuration(peering: &Peering) -> Result<String> {
         lines.extend([format!("ebgp-multihop {hops}"), format!("update-source {local}")]);
     }
     lines.extend(peering.password.iter().map(|password| format!("password {password}")));
-    lines.extend(peering.bfd.as_ref().map(|bfd| format!("bfd {} {1} {1}", bfd.multiplier, bfd.interval_ms)));
+    if peering.bfd.is_some() {
+        // Its timers are bfdd's business: what bgpd takes begins at 50 ms, and a profile at 10.
+        lines.extend(["bfd".to_owned(), format!("bfd profile {BFD_PROFILE}")]);
+    }
     lines.extend(peering.role.map(|(role, strict)| {
         format!("local-role {}{}", role.word(), if strict { " strict-mode" } else { "" })
     }));

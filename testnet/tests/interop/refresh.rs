@@ -262,3 +262,44 @@ fn gobgp_looks_at_what_it_has_where_others_ask() {
         }
     });
 }
+
+/// It takes any request for one of a family that was not negotiated, while it sends routes of both.
+#[test]
+fn openbgpd_answers_no_request_since_it_knows_of_no_family() {
+    in_sandbox(|| {
+        let mut lab = lab(Make::OpenBgpd);
+        let sent = [THEIRS[0], THEIRS[2]];
+        for text in sent {
+            lab.router.announce(&Announcement::of(text)).unwrap();
+        }
+        lab.establish();
+        wait_received(&lab, &sent);
+        lab.pop.command_peer("refresh", "");
+        wait("both refusals", || {
+            let log = lab.router.log();
+            let refused = log
+                .lines()
+                .filter(|line| line.contains("route refresh: AID ") && line.ends_with("not negotiated"));
+            if refused.count() == 2 { Ok(()) } else { Err(log) }
+        });
+        assert_eq!(lab.pop.peer().established_count, 1);
+    });
+}
+
+/// It means to put marks around its answer and stumbles over them: the session is lost, and comes back with all routes.
+#[test]
+fn exabgp_loses_the_session_over_a_request_and_comes_back() {
+    in_sandbox(|| {
+        let mut lab = lab(Make::ExaBgp);
+        lab.router.announce(&Announcement::of(THEIRS[0])).unwrap();
+        lab.establish();
+        wait_received(&lab, &THEIRS[..1]);
+        lab.pop.command_peer("refresh", "");
+        wait("second session", || match lab.pop.peer() {
+            peer if peer.established_count == 2 => Ok(()),
+            peer => Err(format!("{peer:?}")),
+        });
+        lab.wait_established();
+        wait_received(&lab, &THEIRS[..1]);
+    });
+}

@@ -38,6 +38,8 @@ const QUICK_BUILD: [&str; 6] = [
 const WISH: &str = "crates/announce/src/wish.rs";
 const GROUP: &str = "crates/announce/src/group.rs";
 const GUARD: &str = "crates/announce/src/guard.rs";
+const SCORE: &str = "crates/health/src/score.rs";
+const DOUBT: &str = "crates/health/src/doubt.rs";
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -144,6 +146,83 @@ const MUTATIONS: &[Mutation] = &[
         file: "bgp/session/src/adj_rib_out.rs",
         from: "is_some_and(|sent| sent.chosen == attributes)\n                && !self.refresh.contains(&prefix)",
         to: "is_some_and(|sent| sent.chosen == attributes)\n                && self.sent.len() == 1",
+    },
+    Mutation {
+        name: "allow-list",
+        about: "a prefix that is not on the list may be announced all the same",
+        file: "bgp/session/src/allow_list.rs",
+        from: "self.prefixes.contains(&prefix).then_some(Exportable { prefix })",
+        to: "self.prefixes.first().map(|_| Exportable { prefix })",
+    },
+    Mutation {
+        name: "removed-group",
+        about: "a group that the file has no longer is announced on",
+        file: "crates/announce/src/announcer.rs",
+        from: "            self.outputs.extend(group.remove(now));",
+        to: "            self.groups.push(group);",
+    },
+    Mutation {
+        name: "leaving-mark",
+        about: "the mark of those that leave is not read",
+        file: GUARD,
+        from: "leaving: leaving.contains(&origin)",
+        to: "leaving: leaving.contains(&origin) && leaving.len() > 1",
+    },
+    Mutation {
+        name: "min-announcers",
+        about: "one other announcer is enough, however many are asked for",
+        file: GUARD,
+        from: "self.observing && self.counted >= self.least",
+        to: "self.observing && self.counted >= self.least.min(1)",
+    },
+    Mutation {
+        name: "weights",
+        about: "every backend has the same share of capacity",
+        file: SCORE,
+        from: "let weight = u64::from(member.weight.0);",
+        to: "let weight = u64::from(member.weight.0.min(1));",
+    },
+    Mutation {
+        name: "agent-share",
+        about: "what an agent says of its app's capacity is not heeded",
+        file: SCORE,
+        from: "let offered = weight * u64::from(member.share.as_u8());",
+        to: "let offered = weight * u64::from(member.share.as_u8().max(100));",
+    },
+    Mutation {
+        name: "thaw-views",
+        about: "what was seen of others before a standstill is not forgotten",
+        file: "crates/announce/src/self_check.rs",
+        from: "self.duties.push_back(Duty::Tell(group.clone(), Input::View(View::default())));",
+        to: "_ = (group, Input::View(View::default()));",
+    },
+    Mutation {
+        name: "suspension",
+        about: "time in which the host was suspended is not noticed",
+        file: "crates/health/src/thaw.rs",
+        from: "let length = monotonic.max(passed);",
+        to: "let (length, passed) = (monotonic, passed.min(monotonic));",
+    },
+    Mutation {
+        name: "old-probes",
+        about: "a verdict is believed after a silence by a probe that had begun before",
+        file: DOUBT,
+        from: "began.is_none_or(|began| began <= *since)",
+        to: "began.is_none_or(|began| began > *since && began < *since)",
+    },
+    Mutation {
+        name: "unchecked",
+        about: "a backend that nothing checks any more is taken for up",
+        file: DOUBT,
+        from: "silent.insert(watched.backend.clone(), since);",
+        to: "_ = (&silent, since);",
+    },
+    Mutation {
+        name: "stuck-worker",
+        about: "a worker is stuck for ten seconds before anything is done about it",
+        file: "crates/health/src/watchdog.rs",
+        from: "now >= watched.since + SILENCE {",
+        to: "now >= watched.since + 10 * SILENCE {",
     },
     Mutation {
         name: "end-of-rib",

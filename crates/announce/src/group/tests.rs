@@ -4,7 +4,8 @@ mod ordered;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proxima_types::Score;
+use proxima_health::ServiceScore;
+use proxima_types::{Score, UpCount};
 
 use super::*;
 use crate::{
@@ -169,6 +170,30 @@ fn a_fault_withdraws_even_a_group_that_stays() {
     world.input(Input::Fault(Some("no workers yet".to_owned())));
     assert_eq!(world.score(1.0), [""; 0]);
     assert_eq!(world.input(Input::Fault(None)), ["withdrawn → announced: first verdicts known: score 1.00"]);
+}
+
+#[test]
+fn a_group_of_which_nothing_was_ever_checked_is_not_announced_and_holds_up_nobody() {
+    let checked = |share: f64, up: u32, unchecked: u32| {
+        let count = UpCount { up, unchecked, backends: 1, ..UpCount::default() };
+        let service = "site".parse().unwrap();
+        let share = Score::new(share);
+        let services = vec![ServiceScore { service, score: share, at_best: share, count }];
+        Input::Score(RegionScore { services, ..score(share.share()) })
+    };
+    for when_down in [WhenDown::Stay, config().when_down] {
+        let dead_man = Some(Duration::from_secs(30));
+        let mut world = World::new(GroupConfig { when_down, dead_man, ..config() });
+        assert_eq!(world.input(checked(0.0, 0, 1)), [""; 0]);
+        assert!(world.group.is_settled(), "others are not to wait for it");
+        assert_eq!(world.sees(&[]), [""; 0]);
+        assert_eq!(world.group.reason().unwrap().to_string(), "no probe has ended for 30s (at most 30s)");
+        // The first end is the first verdict.
+        assert_eq!(
+            world.input(checked(1.0, 1, 0)),
+            ["withdrawn → announced: first verdicts known: score 1.00 (site: 1 of 1 up)"]
+        );
+    }
 }
 
 #[test]

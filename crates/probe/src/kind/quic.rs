@@ -4,18 +4,12 @@
 //! second, over a socket of its own that is connected to the one address. Where nobody has that port any more, the host
 //! answers with ICMP, and the socket fails. Where even that is lost, the idle timeout ends the connection.
 
-mod socket;
-
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use proxima_health::{Failure, Findings, Loss, Phase};
 use proxima_probe_kind::{Quic, Tls};
+use proxima_quic_socket::{Connected, connect};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime,
     TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
@@ -23,7 +17,6 @@ use quinn::{
 use rustls::{AlertDescription, pki_types::CertificateDer};
 use tokio::time::{Instant, timeout_at};
 
-use self::socket::Connected;
 use super::{Check, Checked};
 use crate::{
     path::{Deadline, Path, failure},
@@ -83,7 +76,7 @@ pub(crate) async fn open(
     deadline: Deadline,
 ) -> Result<Session, Failure> {
     let config = client_config(path, tls, alpn).await?;
-    let socket = socket(path).and_then(Connected::new).map_err(|error| failure(&error))?;
+    let socket = Connected::to(path.address, path.bind_to()).map_err(|error| failure(&error))?;
     let socket = Arc::new(socket);
     let endpoint = endpoint(Arc::clone(&socket)).map_err(|error| failure(&error))?;
     let name = server_name(tls, path.address.ip())?;
@@ -117,18 +110,6 @@ async fn client_config(path: &Path, tls: &Tls, alpn: &[String]) -> Result<Client
     let mut config = ClientConfig::new(Arc::new(config));
     config.transport_config(Arc::new(transport));
     Ok(config)
-}
-
-/// A socket that hears from the backend only, and of its absence.
-fn socket(path: &Path) -> io::Result<UdpSocket> {
-    let any = match path.address {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let socket = UdpSocket::bind(path.bind_to().unwrap_or(SocketAddr::new(any, 0)))?;
-    socket.connect(path.address)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
 
 /// How a connection ended.
@@ -211,7 +192,7 @@ impl Check for Quic {
 /// (RFC 9000 §6) and without a state of its own.
 pub(crate) async fn confirm(path: &Path, deadline: Deadline) -> Result<(), Failure> {
     let asked = async {
-        let socket = tokio::net::UdpSocket::from_std(socket(path)?)?;
+        let socket = tokio::net::UdpSocket::from_std(connect(path.address, path.bind_to())?)?;
         let mut answer = [0; 64];
         loop {
             socket.send(&VERSION_QUESTION).await?;

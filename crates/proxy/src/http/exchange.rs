@@ -59,7 +59,9 @@ pub(super) async fn run(connection: &mut Connection, scratch: &mut Scratch, leng
     let deadlines = Deadlines::begin(&worker, &upstream);
     let flow = Flow::new(connection, scratch, body, deadlines);
     let mut exchange = Exchange { flow, upstream: upstream.clone(), begun: Instant::now() };
-    match attempts::run(&mut exchange, &upstream).await {
+    let result = attempts::run(&mut exchange, &upstream).await;
+    exchange.flow.give_back();
+    match result {
         Ok(turn) => turn,
         Err(stop) => exchange.end(stop).await,
     }

@@ -5,6 +5,8 @@
 //! client ◀── response (head and first bytes of the body), then straight from reply ◀── reply ◀── backend
 //! ```
 //!
+//! What of a long body need not be looked at passes by the buffers (`spliced`).
+//!
 //! Each read is passed on before the next one: nothing waits for a buffer to fill. While there is nothing to read
 //! from the client for the exchange itself, its socket is watched all the same, so that the backend's connection
 //! closes with the client's. A client that ends its side of the connection counts as gone, even if it might still
@@ -13,7 +15,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -29,6 +31,7 @@ use crate::{
     backend::Pending,
     buffer::Buffer,
     pace::{Length, Pace},
+    splice::Gear,
     stats::{Reason, Slow},
     stream::Stream,
 };
@@ -36,22 +39,23 @@ use crate::{
 pub(super) struct Flow<'a> {
     pub(super) connection: &'a mut Connection,
     pub(super) scratch: &'a mut Scratch,
-    deadlines: Deadlines,
-    up: Upload,
-    down: Download,
-    pace: Pace,
+    pub(super) deadlines: Deadlines,
+    pub(super) up: Upload,
+    pub(super) down: Download,
+    pub(super) pace: Pace,
     /// Bytes of a response went to the client: the exchange can't begin again.
     pub(super) committed: bool,
 }
 
 /// From the client to the backend.
-struct Upload {
-    body: Body,
+pub(super) struct Upload {
+    pub(super) body: Body,
+    pub(super) gear: Gear,
     /// How much of `request` this attempt has sent.
     sent: usize,
     window: Window,
     /// The body went beyond what `request` holds: the request can't be sent again.
-    streamed: bool,
+    pub(super) streamed: bool,
     /// What was written waits in the backend's connection until that takes it.
     flushing: bool,
     stage: Stage,
@@ -68,8 +72,9 @@ enum Stage {
 }
 
 /// From the backend to the client.
-struct Download {
-    body: Body,
+pub(super) struct Download {
+    pub(super) body: Body,
+    pub(super) gear: Gear,
     /// How much of `response` was written.
     written: usize,
     window: Window,
@@ -108,6 +113,7 @@ impl Download {
     fn new() -> Self {
         Self {
             body: Body::new(Framing::None, true),
+            gear: Gear::default(),
             written: 0,
             window: Window::default(),
             trailers: false,
@@ -123,8 +129,11 @@ impl<'a> Flow<'a> {
         body: Body,
         deadlines: Deadlines,
     ) -> Self {
+        let mut gear = Gear::default();
+        gear.copied(scratch.input.was_filled());
         let up = Upload {
             body,
+            gear,
             sent: 0,
             window: Window::default(),
             streamed: false,
@@ -184,7 +193,7 @@ impl<'a> Flow<'a> {
 
     /// Whether the client's next bytes are its next request.
     pub(super) fn may_keep_client(&self) -> bool {
-        let whole = self.up.body.is_complete() && self.up.window.forward == 0;
+        let whole = self.up.body.is_complete() && self.up.window.forward == 0 && self.up.gear.held() == 0;
         whole && self.scratch.request_head.keeps_alive()
     }
 
@@ -277,6 +286,7 @@ impl<'a> Flow<'a> {
         reply.consume(length);
         self.connection.counters.response(response_head.status());
         self.down.body = Body::new(framing, !is_old);
+        self.down.gear.copied(self.scratch.reply.was_filled());
         self.pace.answered();
         self.arm(self.deadlines.idle);
         keep
@@ -315,6 +325,10 @@ impl<'a> Flow<'a> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
+            if self.down.gear.held() > 0 {
+                ready!(self.poll_empty_down(cx))?;
+                continue;
+            }
             // Nothing more is read for a client that does not take what there is.
             if let Poll::Ready(result) = self.poll_send(cx) {
                 result?;
@@ -322,6 +336,7 @@ impl<'a> Flow<'a> {
                 return Poll::Pending;
             }
             if self.down.body.is_complete() {
+                self.finish_down(stream);
                 if std::mem::replace(&mut self.down.trailers, true) || self.down.body.trailers().is_empty() {
                     return Poll::Ready(Ok(()));
                 }
@@ -333,10 +348,16 @@ impl<'a> Flow<'a> {
                 self.down.window = window.map_err(|fault| self.malformed(fault))?;
                 continue;
             }
+            if ready!(self.poll_fill_down(cx, stream))? {
+                continue;
+            }
             match self.scratch.reply.poll_fill(stream, cx) {
                 Poll::Ready(Ok(0)) if self.down.body.close() => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop::Upstream(Reason::Broken))),
-                Poll::Ready(Ok(_)) => self.arm(self.deadlines.idle),
+                Poll::Ready(Ok(_)) => {
+                    self.down.gear.copied(self.scratch.reply.was_filled());
+                    self.arm(self.deadlines.idle);
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -387,7 +408,7 @@ impl<'a> Flow<'a> {
         polled.map_err(|_| Stop::ClientGone)
     }
 
-    fn wrote(&mut self, count: usize) {
+    pub(super) fn wrote(&mut self, count: usize) {
         self.committed = true;
         self.connection.counters.bytes_out.add(count as u64);
         self.scratch.access.sent(count);
@@ -397,33 +418,13 @@ impl<'a> Flow<'a> {
 
     /// Sends the request on as far as it has come. Pending for good once the backend takes no more.
     fn poll_upload(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Stop>> {
-        let Self { connection, scratch, up, deadlines, pace, .. } = self;
-        let Scratch { input, request, access, .. } = &mut **scratch;
-        let arm = |connection: &Connection| {
-            connection.timer.arm(connection.worker.timers.deadline(deadlines.idle).min(deadlines.total));
-        };
-        while up.stage != Stage::Broken {
-            let head_left = &request[up.sent..];
-            let bytes = if head_left.is_empty() { &input.bytes()[..up.window.forward] } else { head_left };
-            if !bytes.is_empty() {
-                match Pin::new(&mut *stream).poll_write(cx, bytes) {
-                    Poll::Ready(Ok(count)) if head_left.is_empty() => up.window.advance(input, count),
-                    Poll::Ready(Ok(count)) => up.sent += count,
-                    Poll::Ready(Err(_)) => up.stage = Stage::Broken,
-                    Poll::Pending => return Poll::Pending,
-                }
-                continue;
+        while self.up.stage != Stage::Broken {
+            if !ready!(self.poll_send_up(cx, stream)) {
+                self.up.stage = Stage::Broken;
+                break;
             }
-            let flushed = Pin::new(&mut *stream).poll_flush(cx);
-            up.flushing = flushed.is_pending();
-            match flushed {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => {
-                    up.stage = Stage::Broken;
-                    continue;
-                }
-                Poll::Pending => return Poll::Pending,
-            }
+            let Scratch { input, request, .. } = &mut *self.scratch;
+            let up = &mut self.up;
             if up.body.is_complete() {
                 // The trailers of a body that was not streamed stand in `request` with it.
                 if up.streamed && up.stage == Stage::Body && !up.body.trailers().is_empty() {
@@ -434,23 +435,53 @@ impl<'a> Flow<'a> {
                     continue;
                 }
                 up.stage = Stage::Done;
+                self.finish_up();
                 return Poll::Ready(Ok(()));
             }
             if input.is_empty() {
-                match poll_read(connection, input, cx) {
+                if ready!(self.poll_fill_up(cx, stream))? {
+                    continue;
+                }
+                match poll_read(self.connection, &mut self.scratch.input, cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
                     Poll::Ready(Ok(count)) => {
-                        pace.sent(count, &connection.worker.timers);
-                        arm(connection);
+                        self.up.gear.copied(self.scratch.input.was_filled());
+                        self.pace.sent(count, &self.connection.worker.timers);
+                        self.arm(self.deadlines.idle);
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            up.streamed = true;
-            up.window = Window::open(&mut up.body, input).map_err(Stop::ClientFault)?;
-            access.received(up.window.forward);
+            let Scratch { input, access, .. } = &mut *self.scratch;
+            self.up.streamed = true;
+            self.up.window = Window::open(&mut self.up.body, input).map_err(Stop::ClientFault)?;
+            access.received(self.up.window.forward);
         }
         Poll::Pending
+    }
+
+    /// Sends the backend what there is for it, wherever that lies. Whether it takes it.
+    fn poll_send_up(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<bool> {
+        let Self { scratch, up, .. } = self;
+        let Scratch { input, request, .. } = &mut **scratch;
+        loop {
+            let head_left = &request[up.sent..];
+            let bytes = if head_left.is_empty() { &input.bytes()[..up.window.forward] } else { head_left };
+            if bytes.is_empty() {
+                break;
+            }
+            match ready!(Pin::new(&mut *stream).poll_write(cx, bytes)) {
+                Ok(count) if head_left.is_empty() => up.window.advance(input, count),
+                Ok(count) => up.sent += count,
+                Err(_) => return Poll::Ready(false),
+            }
+        }
+        if self.up.gear.held() > 0 && !ready!(self.poll_empty_up(cx, stream)) {
+            return Poll::Ready(false);
+        }
+        let flushed = Pin::new(stream).poll_flush(cx);
+        self.up.flushing = flushed.is_pending();
+        flushed.map(|flushed| flushed.is_ok())
     }
 
     /// Ready when the exchange is to stop though nothing has happened on it: the client left, or the deadline passed,
@@ -460,6 +491,7 @@ impl<'a> Flow<'a> {
         let awaits_body = uploading
             && self.up.sent == self.scratch.request.len()
             && self.up.window.forward == 0
+            && self.up.gear.held() == 0
             && !self.up.flushing;
         // Where the body is awaited, `poll_upload` watches the client.
         while !awaits_body && !self.scratch.input.is_full() {
@@ -488,6 +520,7 @@ impl<'a> Flow<'a> {
     fn awaits_reader(&self) -> bool {
         self.down.written < self.scratch.response.len()
             || self.down.window.forward > 0
+            || self.down.gear.held() > 0
             || self.connection.client.holds_unsent()
     }
 

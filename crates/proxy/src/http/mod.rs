@@ -26,6 +26,7 @@ mod old;
 mod on_stream;
 mod origin;
 mod relay;
+mod spliced;
 mod streams;
 mod translate;
 mod tunnel;

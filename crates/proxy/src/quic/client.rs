@@ -2,13 +2,14 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use proxima_quic_socket::Connected;
 use quinn::{
     ConnectError, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime,
     TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
 };
 use rustls::pki_types::ServerName;
 
-use super::{SEND_WINDOW, STREAM_WINDOW, STREAMS, UNI_STREAMS, connected::Connected};
+use super::{SEND_WINDOW, STREAM_WINDOW, STREAMS, UNI_STREAMS};
 
 /// From PING to PING while nothing else is sent: a backend that is gone without a word is noticed, and one that takes long for an
 /// answer does not take the connection for idle (RFC 9114 §5.1).
@@ -70,7 +71,7 @@ pub(crate) async fn connect(
     name: &ServerName<'_>,
     crypto: &ClientCrypto,
 ) -> Result<Connection, Unconnected> {
-    let socket = Arc::new(Connected::to(address)?);
+    let socket = Arc::new(Connected::to(address, None)?);
     let runtime = Arc::new(TokioRuntime);
     let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime)?;
     // The endpoint lives as long as its connection.

@@ -27,7 +27,6 @@
 //! | what clients send and nobody reads, what they don't acknowledge | windows |
 
 mod client;
-mod connected;
 mod gate;
 mod ids;
 mod route;

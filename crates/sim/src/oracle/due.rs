@@ -14,6 +14,8 @@ use crate::{
 /// What the loop of a daemon that is not busy may take, and clocks may differ.
 pub(super) const SLACK: Duration = Duration::from_millis(500);
 const SLACK_NANOS: Nanos = 500 * MS;
+/// A worker that is silent for so long has to be noticed.
+const STUCK: Nanos = 2 * SECOND;
 
 impl World {
     /// Holds the world to what has to be by now.
@@ -25,6 +27,7 @@ impl World {
                 for group in 0..self.shape.groups.len() {
                     self.check_group(pop, group);
                 }
+                self.check_backends(pop);
             } else {
                 self.check_gone(pop);
             }
@@ -34,6 +37,7 @@ impl World {
         }
         for group in 0..self.shape.groups.len() {
             self.last_announcer(group);
+            self.check_dark(group);
         }
     }
 
@@ -60,9 +64,14 @@ impl World {
         let capped = self.shape.cap.map_or(0, |(_, within)| 2 * within);
         let bad = judged.bad_since.is_some_and(|since| since + min_up + quiet + capped + SLACK_NANOS < now);
         let checked = self.pops[pop].gating_checked[group];
-        let silent = checked.saturating_add(dead_man).saturating_add(dead_man / 1000 + SLACK_NANOS) < now;
+        let slack = dead_man / 1000 + SLACK_NANOS + self.pops[pop].dozed;
+        let silent = checked.saturating_add(dead_man).saturating_add(slack) < now;
         let state = judged.state;
-        let broken = if silent && is_up(state) && judged.verb != Override::Announce && host.lag == 0 {
+        let stuck = self.pops[pop].worker_stuck > 0 && self.pops[pop].seen_stuck + STUCK < now;
+        let may_not_be_up = is_up(state) && judged.verb != Override::Announce && host.lag == 0;
+        let broken = if stuck && may_not_be_up {
+            Some((Rule::Fault, "a worker is stuck"))
+        } else if silent && may_not_be_up {
             Some((Rule::DeadMan, "no probe has ended for too long"))
         } else if alone {
             Some((Rule::Guard, "it sees too few others and does not come back"))

@@ -11,7 +11,7 @@ use proxima_types::{Community, ReachState, RouteAttributes, Score};
 
 use crate::{
     clock::Nanos,
-    oracle::{Rule, due::SLACK, flaps::Flaps, is_up},
+    oracle::{Rule, announcers::Word, due::SLACK, flaps::Flaps, is_up},
 };
 
 /// What is known of a group at a PoP.
@@ -68,12 +68,15 @@ struct Seen {
     at_best: Score,
     unknown: bool,
     degraded: bool,
+    /// No probe of any backend has ended, and none is waited for any more.
+    blind: bool,
 }
 
 impl From<&RegionScore> for Seen {
     fn from(score: &RegionScore) -> Self {
         let degraded = !score.degraded.is_empty();
-        Self { score: score.score, at_best: score.at_best, unknown: score.unknown, degraded }
+        let blind = score.services.iter().all(|it| it.count.unchecked == it.count.backends);
+        Self { score: score.score, at_best: score.at_best, unknown: score.unknown, degraded, blind }
     }
 }
 
@@ -155,6 +158,9 @@ impl Judged {
                 self.checked = self.checked.max(Some(*at));
                 if self.is_silent() && self.silent_at().is_some_and(|silent| silent > local) {
                     self.known = Known::Nothing;
+                }
+                if self.known == Known::Nothing {
+                    self.evaluate(local); // a score that came before counts from now on
                 }
             }
             Input::Fault(fault) => {
@@ -243,7 +249,9 @@ impl Judged {
     fn evaluate(&mut self, local: Instant) {
         let Some(seen) = self.score.filter(|_| !self.fault && !self.is_silent()) else { return };
         if !self.is_settled() {
-            if seen.unknown {
+            let dead_man = self.config.as_ref().and_then(|config| config.dead_man);
+            let is_stale = self.silent_at().is_some_and(|at| at <= local);
+            if seen.unknown || seen.blind && dead_man.is_some() || is_stale {
                 return;
             }
             self.known = Known::FirstVerdicts;
@@ -394,6 +402,27 @@ impl Judged {
         let stays = |other: &&Sighting| !leaving || !other.leaving || other.origin < guard.origin;
         let others = self.view.others.iter().filter(stays).count();
         self.view.observing && others >= guard.min_announcers as usize
+    }
+
+    /// The others it relies on when it leaves.
+    pub(super) fn counted(&self) -> Vec<Sighting> {
+        let Some(guard) = self.config.as_ref().and_then(|config| config.guard) else { return Vec::new() };
+        let stays = |other: &&Sighting| !other.leaving || other.origin < guard.origin;
+        self.view.others.iter().filter(stays).copied().collect()
+    }
+
+    /// What was seen of others is not to be relied on any more.
+    pub(super) fn forgets_view(&mut self) {
+        self.view = View::default();
+        self.keep_time();
+    }
+
+    /// What others can know of it by these attributes of its route.
+    pub(super) fn word(&self, attributes: Option<&RouteAttributes>) -> Word {
+        let guard = self.config.as_ref().and_then(|config| config.guard);
+        let Some((guard, attributes)) = guard.zip(attributes) else { return Word::default() };
+        let has = |mark| attributes.large_communities.contains(&mark);
+        Word { announced: has(guard.origin_mark()), leaving: has(guard.leaving_mark()) }
     }
 
     /// From Withdrawn, where no order says so.

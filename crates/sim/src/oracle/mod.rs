@@ -5,6 +5,8 @@
 //! | `judged`  | at every transition of a group      | hysteresis, hold-down, least time up, damping, guard, dead man, orders |
 //! | here      | at every change of what is announced, and of what a router holds | allow-list, redundancy, attributes, start and stop, last announcer |
 //! | `due`     | every 250 ms                        | what has to have happened by now                                   |
+//! | `known`   | at every score                      | the share of capacity; what is too old to count                    |
+//! | `announcers` | when a PoP leaves, and every 250 ms | that somebody stays                                              |
 //!
 //! What a rule needs to know it takes from what the core was told and from what routers hold, never from the core. Where it
 //! can't know as much as the core does it lets things pass.
@@ -22,10 +24,13 @@ use crate::{
     world::{MOST_GROUPS, World},
 };
 
+mod announcers;
 mod due;
 mod flaps;
 mod judged;
+mod known;
 
+use announcers::{Announcers, Word};
 use judged::{Judged, Verdict};
 
 /// What a world is held to.
@@ -55,6 +60,10 @@ pub enum Rule {
     Guard,
     /// Of a guarded group there is an announcer, while there is any PoP that can be one.
     LastAnnouncer,
+    /// A score is the share of capacity that is up, as far as that is known.
+    Score,
+    /// A backend that nothing checks any more is not taken for up.
+    Unchecked,
     /// Nothing is announced before all first verdicts.
     FirstVerdicts,
     /// With a dead checker nothing is announced.
@@ -120,6 +129,9 @@ pub(crate) struct Oracle {
     /// When all has recovered from them.
     calm_from: Nanos,
     recovery: Nanos,
+    announcers: Announcers,
+    /// By PoP and group: from when on its file had it, and from when on not.
+    listed: [[Vec<(Nanos, bool)>; MOST_GROUPS]; MOST_POPS as usize],
 }
 
 impl Oracle {
@@ -132,9 +144,34 @@ impl Oracle {
         self.judged[pop] = Default::default();
         self.withdrawals[pop].clear();
         self.answers(pop);
+        self.lists(pop, now, config.groups.len());
         for (judged, config) in self.judged[pop].iter_mut().zip(&config.groups) {
             judged.configure(config);
         }
+    }
+
+    /// What a PoP's file has from now on: its first groups.
+    pub(crate) fn lists(&mut self, pop: usize, now: Nanos, groups: usize) {
+        for (group, listed) in self.listed[pop].iter_mut().enumerate() {
+            listed.push((now, group < groups));
+        }
+    }
+
+    /// Whether a PoP's file had a group when something was sent.
+    pub(crate) fn was_listed(&self, pop: usize, group: usize, sent: Nanos) -> bool {
+        let listed = &self.listed[pop][group];
+        let ends = listed.iter().skip(1).map(|(at, _)| *at).chain([Nanos::MAX]);
+        listed.iter().zip(ends).any(|((begins, is), ends)| *is && *begins <= sent && sent <= ends)
+    }
+
+    /// What was seen of others is too old.
+    fn forgets_view(&mut self, pop: usize, group: usize) {
+        self.judged[pop][group].forgets_view();
+    }
+
+    /// A PoP stands still.
+    pub(crate) fn stands(&mut self, pop: usize, now: Nanos) {
+        self.announcers.stands(pop, now);
     }
 
     /// A PoP that was silent is so no more.
@@ -142,8 +179,11 @@ impl Oracle {
         self.gone_since[pop] = None;
     }
 
-    pub(crate) fn died(&mut self, pop: usize) {
+    pub(crate) fn died(&mut self, pop: usize, now: Nanos) {
         self.judged[pop] = Default::default();
+        for group in 0..MOST_GROUPS {
+            self.announcers.word(pop, group, now, Word::default(), false);
+        }
     }
 
     /// A configuration is taken; returns whether it leaves nothing announced where something was.
@@ -205,7 +245,11 @@ impl World {
         let local = self.pops[pop].clock.at(self.now);
         match self.oracle.judged[pop][group].transition(local, *from, *to, reason) {
             Ok(Verdict::Fine) => {}
-            Ok(Verdict::WithdrawnByHealth) => self.withdrawn_by_health(pop, local),
+            Ok(Verdict::WithdrawnByHealth) => {
+                self.withdrawn_by_health(pop, local);
+                self.oracle.announcers.word(pop, group, self.now, Word::default(), true);
+                self.leaves_by_health(pop, group);
+            }
             Err((rule, what)) => {
                 let group = &transition.group;
                 self.violated(rule, format!("pop{pop}/{group}, {from} to {to} ({reason}): {what}"));
@@ -233,7 +277,10 @@ impl World {
             let prefix = self.names.prefixes[group];
             let attributes =
                 desired.iter().find(|route| route.prefix == prefix).map(|route| &route.attributes);
-            let found = self.oracle.judged[pop][group].desired(local, attributes);
+            let judged = &mut self.oracle.judged[pop][group];
+            let found = judged.desired(local, attributes);
+            let word = judged.word(attributes);
+            self.oracle.announcers.word(pop, group, self.now, word, false);
             if let Err(what) = found {
                 self.violated(Rule::Attributes, format!("pop{pop}/{}: {what}", self.names.groups[group]));
             }

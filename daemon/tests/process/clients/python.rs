@@ -1,4 +1,4 @@
-//! The OpenAI SDK, `websockets` and `grpcio`; and Chromium before `websockets`.
+//! The OpenAI SDK, `websockets` and `grpcio`; and Chromium before `websockets` and hypercorn.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -73,6 +73,11 @@ fn websockets_gets_what_comes_after_the_end_of_its_own_side() {
 #[test]
 fn chromium_opens_a_websocket_over_its_http2_connection() {
     holds("chromium_client.py", "websocket", "http/1.1");
+}
+
+#[test]
+fn chromium_opens_a_websocket_to_a_server_of_http2() {
+    holds("chromium_client.py", "websocket-over-http2", "h2");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Watches the workers' beats. A data plane that stands still serves nobody, whatever its backends do.
+//! Watches beats: of the workers, and of the control thread. What stands still serves nobody, whatever its backends do.
 //!
 //! | a worker | what follows |
 //! |---|---|
@@ -9,38 +9,44 @@
 use std::time::{Duration, Instant};
 
 /// A worker beats about 20 times a second; silent for so long, it is stuck.
-pub(crate) const SILENCE: Duration = Duration::from_secs(1);
+pub const SILENCE: Duration = Duration::from_secs(1);
 /// Silent for so long, it is not going to recover: no step of a worker takes a tenth of that.
-pub(crate) const LOST: Duration = Duration::from_secs(30);
+pub const LOST: Duration = Duration::from_secs(30);
 
-/// Why the daemon ends by itself.
+/// A worker that no longer turns.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WorkerLost {
-    /// Its thread has ended.
-    #[error("a worker has died, see the panic above; the daemon ends so that its supervisor starts it anew")]
-    Died,
-    /// It no longer turns.
-    #[error("worker {worker} has been stuck for {} s; the daemon ends so that its supervisor starts it anew", silent.as_secs())]
-    Stuck {
+#[error("worker {worker} has been stuck for {} s; the daemon ends so that its supervisor starts it anew", silent.as_secs())]
+pub struct WorkerStuck {
+    /// Which.
+    pub worker: u32,
+    /// For how long.
+    pub silent: Duration,
+}
+
+/// What became of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerChange {
+    /// It is silent.
+    Stalled {
         /// Which.
         worker: u32,
         /// For how long.
         silent: Duration,
     },
-}
-
-/// What became of a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    Stalled { worker: u32, silent: Duration },
-    Recovered { worker: u32 },
+    /// It beats again.
+    Recovered {
+        /// Which.
+        worker: u32,
+    },
 }
 
 /// The last beat of each worker.
-pub(crate) struct Watchdog {
+#[derive(Debug)]
+pub struct Watchdog {
     workers: Vec<Watched>,
 }
 
+#[derive(Debug)]
 struct Watched {
     beats: u64,
     since: Instant,
@@ -48,19 +54,20 @@ struct Watched {
 }
 
 impl Watchdog {
-    pub(crate) fn new(now: Instant, workers: usize) -> Self {
+    /// So many workers, which have not beaten yet.
+    pub fn new(now: Instant, workers: usize) -> Self {
         let watched = || Watched { beats: 0, since: now, stalled: false };
         Self { workers: (0..workers).map(|_| watched()).collect() }
     }
 
     /// Takes the counts of beats, by worker. `last_check` is when this was called before: time in which nobody
     /// could look, as in a host that was frozen, is not held against the workers.
-    pub(crate) fn check(
+    pub fn check(
         &mut self,
         now: Instant,
         last_check: Instant,
         beats: impl IntoIterator<Item = u64>,
-    ) -> Vec<Change> {
+    ) -> Vec<WorkerChange> {
         let unwatched = now.saturating_duration_since(last_check) > SILENCE / 2;
         let mut changes = Vec::new();
         for ((watched, beats), worker) in self.workers.iter_mut().zip(beats).zip(0u32..) {
@@ -68,13 +75,13 @@ impl Watchdog {
                 watched.beats = beats;
                 watched.since = now;
                 if std::mem::take(&mut watched.stalled) {
-                    changes.push(Change::Recovered { worker });
+                    changes.push(WorkerChange::Recovered { worker });
                 }
             } else if unwatched {
                 watched.since = now;
             } else if !watched.stalled && now >= watched.since + SILENCE {
                 watched.stalled = true;
-                changes.push(Change::Stalled { worker, silent: now - watched.since });
+                changes.push(WorkerChange::Stalled { worker, silent: now - watched.since });
             }
         }
         changes
@@ -84,29 +91,60 @@ impl Watchdog {
     ///
     /// # Errors
     /// When one has been stuck for [`LOST`], the longest of them.
-    pub(crate) fn none_lost(&self, now: Instant) -> Result<(), WorkerLost> {
+    pub fn none_lost(&self, now: Instant) -> Result<(), WorkerStuck> {
         let silent = |watched: &Watched| now.saturating_duration_since(watched.since);
         let longest = self.workers.iter().zip(0u32..).max_by_key(|(watched, _)| silent(watched));
         match longest {
             Some((watched, worker)) if watched.stalled && silent(watched) >= LOST => {
-                Err(WorkerLost::Stuck { worker, silent: silent(watched) })
+                Err(WorkerStuck { worker, silent: silent(watched) })
             }
             _ => Ok(()),
         }
     }
 
     /// What to tell the groups while a worker is stuck.
-    pub(crate) fn fault(&self) -> Option<String> {
+    pub fn fault(&self) -> Option<String> {
         let stalled = self.workers.iter().filter(|watched| watched.stalled).count();
         (stalled > 0).then(|| format!("{stalled} of {} workers stalled", self.workers.len()))
     }
 }
 
+/// How long there was no beat of the control thread, as far as somebody looked.
+#[derive(Debug)]
+pub struct Silence {
+    limit: Duration,
+    pace: Duration,
+    beats: u64,
+    looked: Instant,
+    lasted: Duration,
+}
+
+impl Silence {
+    /// No beat for `limit` is too long; whoever watches looks every `pace`.
+    pub fn new(now: Instant, beats: u64, limit: Duration, pace: Duration) -> Self {
+        Self { limit, pace, beats, looked: now, lasted: Duration::ZERO }
+    }
+
+    /// The silence, once it has reached the limit. Time in which nobody looked, as in a process that was frozen, does not count.
+    pub fn look(&mut self, now: Instant, beats: u64) -> Option<Duration> {
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
+        if beats != std::mem::replace(&mut self.beats, beats) {
+            self.lasted = Duration::ZERO;
+            return None;
+        }
+        // A look that comes late saw nothing of what the control thread could have done until then.
+        self.lasted += passed.min(2 * self.pace);
+        (self.lasted >= self.limit).then_some(self.lasted)
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "any instant will do as the start of a virtual clock")]
 mod tests {
     use super::*;
 
     const TICK: Duration = Duration::from_millis(100);
+    const LOOK: Duration = Duration::from_millis(250);
 
     #[test]
     fn a_silent_worker_stalls_once_and_recovers_with_its_next_beat() {
@@ -119,10 +157,10 @@ mod tests {
             seen.extend(changes.into_iter().map(|change| (tick, change)));
         }
         let silent = Duration::from_secs(1);
-        assert_eq!(seen, [(11, Change::Stalled { worker: 1, silent })]);
+        assert_eq!(seen, [(11, WorkerChange::Stalled { worker: 1, silent })]);
         assert_eq!(watchdog.fault().as_deref(), Some("1 of 2 workers stalled"));
         let last = start + TICK * 15;
-        assert_eq!(watchdog.check(last + TICK, last, [16, 2]), [Change::Recovered { worker: 1 }]);
+        assert_eq!(watchdog.check(last + TICK, last, [16, 2]), [WorkerChange::Recovered { worker: 1 }]);
         assert_eq!(watchdog.fault(), None);
     }
 
@@ -137,7 +175,7 @@ mod tests {
             watchdog.none_lost(last + TICK).err().map(|lost| (tick, lost))
         });
         let silent = LOST;
-        assert_eq!(lost, Some((301, WorkerLost::Stuck { worker: 0, silent })));
+        assert_eq!(lost, Some((301, WorkerStuck { worker: 0, silent })));
         assert!(lost.unwrap().1.to_string().starts_with("worker 0 has been stuck for 30 s"));
     }
 
@@ -165,5 +203,44 @@ mod tests {
         let thawed = start + Duration::from_mins(1);
         assert_eq!(watchdog.check(thawed, start, [0]), []);
         assert_eq!(watchdog.check(thawed + TICK, thawed, [0]), []);
+    }
+
+    #[test]
+    fn a_pulse_that_stops_is_told_once_the_limit_is_reached_and_not_before() {
+        let start = Instant::now();
+        let mut silence = Silence::new(start, 0, Duration::from_secs(10), LOOK);
+        let told: Vec<_> = (1..=48u32)
+            .filter_map(|look| {
+                let beats = u64::from(look.min(8));
+                silence.look(start + LOOK * look, beats).map(|silent| (look, silent))
+            })
+            .collect();
+        assert_eq!(told.first(), Some(&(48, Duration::from_secs(10))), "40 looks after the last beat");
+    }
+
+    #[test]
+    fn any_beat_begins_the_silence_anew() {
+        let start = Instant::now();
+        let mut silence = Silence::new(start, 0, Duration::from_secs(10), LOOK);
+        for look in 1..=400u32 {
+            // One beat in 39 looks.
+            assert_eq!(silence.look(start + LOOK * look, u64::from(look / 39)), None, "look {look}");
+        }
+    }
+
+    #[test]
+    fn time_in_which_nobody_could_look_does_not_count() {
+        let start = Instant::now();
+        let mut silence = Silence::new(start, 0, Duration::from_secs(10), LOOK);
+        assert_eq!(silence.look(start + LOOK, 1), None);
+        let thawed = start + Duration::from_hours(1);
+        assert_eq!(silence.look(thawed, 1), None, "the whole process was frozen");
+        assert_eq!(silence.look(thawed + LOOK, 2), None);
+        // Frozen again and again, with a short time to run in between.
+        let mut now = thawed + LOOK;
+        for _ in 0..10 {
+            now += Duration::from_mins(1);
+            assert_eq!(silence.look(now, 2), None, "it had half a second at most, ten times");
+        }
     }
 }
