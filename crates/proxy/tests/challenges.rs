@@ -53,3 +53,20 @@ async fn a_token_is_answered_though_no_backend_is_up() {
     let mut client = world.client().await;
     assert_eq!(client.get(&format!("{PATH}token")).await.text(), "token.thumbprint");
 }
+
+/// To extended CONNECT the answer, a 200, would be agreement to a WebSocket (RFC 8441 §5).
+#[tokio::test]
+async fn a_token_is_no_websocket() {
+    let backend = Backend::fixed("the app").await;
+    let world = Setup::http(&[backend.address]).start();
+    put(&world, &[("token", "token.thumbprint")]);
+    let mut client = common::h2::Client::connect(&world).await;
+    common::until("the SETTINGS", || client.send.is_extended_connect_protocol_enabled()).await;
+    let request = http::Request::connect(format!("http://a{PATH}token"))
+        .extension(h2::ext::Protocol::from_static("websocket"))
+        .body(())
+        .unwrap();
+    let (response, _send) = client.send.send_request(request, false).unwrap();
+    assert_eq!(common::soon("an answer", response).await.unwrap().status(), 502);
+    assert_eq!(client.get(&format!("{PATH}token")).await.text(), "token.thumbprint");
+}
