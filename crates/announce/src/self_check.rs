@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Scores are the caller's: it knows the verdicts and the weights. A [`Duty`] asks for them where what is believed has changed. The
-//! order matters. A fault that keeps this PoP from serving goes before what would have a group announced; a score that no longer counts what is doubted goes before the proof that the checker lives, so that no group is
-//! brought back by what it knew before; and a group that has forgotten its score is given one after.
+//! order matters. A fault that keeps this PoP from serving goes before what would have a group announced, and the end of one after; a
+//! score that no longer counts what is doubted goes before the proof that the checker lives, so that no group is brought back by what it
+//! knew before; and a group that has forgotten its score is given one after.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -65,8 +66,9 @@ impl SelfCheck {
         for group in self.faults.keys() {
             self.duties.push_back(Duty::Tell(group.clone(), Input::View(View::default())));
         }
-        self.tell_faults();
+        self.tell_new_faults();
         self.duties.push_back(Duty::Score);
+        self.tell_ended_faults();
         Some(gap)
     }
 
@@ -86,6 +88,7 @@ impl SelfCheck {
         self.looked = now;
         self.workers.none_lost(now)?;
         let Looked { changed, checked } = self.doubt.look(now, probes, verdict);
+        self.tell_new_faults();
         if changed {
             self.duties.push_back(Duty::Score);
         }
@@ -93,7 +96,7 @@ impl SelfCheck {
             self.duties.push_back(Duty::Tell(group, Input::Checked(at)));
         }
         self.duties.push_back(Duty::ScoreForgotten);
-        self.tell_faults();
+        self.tell_ended_faults();
         Ok(changes)
     }
 
@@ -115,7 +118,7 @@ impl SelfCheck {
         for Gates { group, .. } in gates {
             self.faults.insert(group.clone(), before.get(group).cloned().flatten());
         }
-        self.tell_faults();
+        self.tell_new_faults();
         for Gates { group, .. } in gates {
             if !before.contains_key(group)
                 && let Some(at) = self.doubt.newest(group, probes)
@@ -124,6 +127,7 @@ impl SelfCheck {
             }
         }
         self.duties.push_back(Duty::Score);
+        self.tell_ended_faults();
     }
 
     /// The next duty.
@@ -141,12 +145,20 @@ impl SelfCheck {
         self.doubt.unchecked_since(backend)
     }
 
-    /// Whatever keeps this PoP from serving, whatever its backends do.
-    fn tell_faults(&mut self) {
+    /// Whatever keeps this PoP from serving from now on, whatever its backends do.
+    fn tell_new_faults(&mut self) {
+        self.tell_faults(Option::is_some);
+    }
+
+    fn tell_ended_faults(&mut self) {
+        self.tell_faults(Option::is_none);
+    }
+
+    fn tell_faults(&mut self, is_told: impl Fn(&Option<String>) -> bool) {
         let stalled = self.workers.fault();
         for (group, told) in &mut self.faults {
             let fault = stalled.clone().or_else(|| self.doubt.fault(group));
-            if *told != fault {
+            if *told != fault && is_told(&fault) {
                 told.clone_from(&fault);
                 self.duties.push_back(Duty::Tell(group.clone(), Input::Fault(fault)));
             }

@@ -162,3 +162,21 @@ fn a_group_that_is_new_is_told_what_it_would_know_and_one_that_stays_is_not() {
         "never announced meanwhile"
     );
 }
+
+#[test]
+fn a_fault_goes_before_a_probes_end_and_its_own_end_after() {
+    let mut world = World::new();
+    for tick in 1..=10u32 {
+        world.look(SECOND / 10 * tick, [1, tick.into()]).unwrap();
+    }
+    world.duties();
+    world.probes.0 = Some(world.begun + SECOND);
+    world.look(SECOND / 10 * 11, [1, 11]).unwrap();
+    let checked = tell("held", Input::Checked(world.begun + SECOND));
+    let stalled = tell("held", Input::Fault(Some("1 of 2 workers stalled".to_owned())));
+    assert_eq!(world.duties(), [stalled, checked, Duty::ScoreForgotten]);
+    world.probes.0 = Some(world.begun + 2 * SECOND);
+    world.look(2 * SECOND, [2, 12]).unwrap();
+    let checked = tell("held", Input::Checked(world.begun + 2 * SECOND));
+    assert_eq!(world.duties(), [checked, Duty::ScoreForgotten, tell("held", Input::Fault(None))]);
+}

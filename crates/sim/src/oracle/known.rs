@@ -9,9 +9,10 @@ use crate::{
     world::{MOST_GROUPS, World},
 };
 
-/// What clocks may differ by, and the daemon's loop may take, where something is too old.
+/// What clocks may differ by, and the daemon's loop may take, where something is too old: it looks at what has ended every half
+/// second.
 fn slack(limit: Nanos) -> Nanos {
-    limit / 500 + 300 * MS
+    limit / 500 + 700 * MS
 }
 
 impl World {
@@ -25,7 +26,8 @@ impl World {
                 continue;
             }
             let from = self.believed_from(pop, group);
-            let may_be_late = self.shape.dead_man.map_or(Nanos::MAX, |limit| limit - slack(limit));
+            let may_be_late =
+                self.shape.dead_man.map_or(Nanos::MAX, |limit| limit.saturating_sub(slack(limit)));
             let host = &mut self.pops[pop];
             if self.now - host.gating_checked[group].min(before) > may_be_late {
                 host.disturbed = self.now;
