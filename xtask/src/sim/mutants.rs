@@ -85,13 +85,6 @@ const MUTATIONS: &[Mutation] = &[
         to: "let believed = false;",
     },
     Mutation {
-        name: "old-verdicts",
-        about: "a group that is new believes verdicts of a dead prober",
-        file: WISH,
-        from: "if score.unknown || self.is_stale(now, config.dead_man) {",
-        to: "if score.unknown {",
-    },
-    Mutation {
         name: "held-first-verdicts",
         about: "first verdicts that a hold-down holds back are not known yet",
         file: WISH,
