@@ -168,7 +168,7 @@ impl Judged {
                 // What first verdicts ask for and have not had yet, for a hold-down, they ask for again after the fault.
                 let is_held_back = self.known == Known::FirstVerdicts && self.may_be_held(local);
                 if self.fault && self.is_settled() && !is_held_back {
-                    (self.low, self.last_low) = (true, Some(local));
+                    (self.low, self.last_low, self.may_want) = (true, Some(local), true);
                 }
                 self.evaluate(local);
             }
