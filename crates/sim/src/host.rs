@@ -241,6 +241,8 @@ impl World {
             self.order(pop, Some(verb), None);
         }
         self.settle(pop);
+        // From here on each turn sees to the next one.
+        self.turn_soon(pop);
     }
 
     /// The daemon is gone, with all it knew.
