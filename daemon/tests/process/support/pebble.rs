@@ -3,17 +3,21 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{SocketAddr, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
     thread,
+    time::{Duration, Instant},
 };
 
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 use super::{Port, record::Record};
+
+/// Long enough for it to listen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a test wants of it.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +93,14 @@ impl Pebble {
         log.wait("pebble to listen", |lines| {
             lines.iter().any(|line| line.contains("ACME directory available")).then_some(())
         });
+        // It says so before it listens.
+        for port in [&self.api, &self.management] {
+            let deadline = Instant::now() + PATIENCE;
+            while let Err(error) = TcpStream::connect(port.address) {
+                assert!(Instant::now() < deadline, "pebble does not listen on {}: {error}", port.address);
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
     }
 
     pub(crate) fn stop(&mut self) {
