@@ -40,8 +40,11 @@ impl World {
     /// The host has stood still: what was seen of others before is to be forgotten.
     pub(crate) fn stood_still(&mut self, pop: usize) {
         let stood = self.now - self.pops[pop].stands_since;
-        if stood > nanos(LATE) + SECOND / 10 {
+        // Around the limit the loop may or may not take it for a standstill: what that excuses is excused, what it asks for is not.
+        if stood + SECOND / 10 > nanos(LATE) {
             self.pops[pop].disturbed = self.now;
+        }
+        if stood > nanos(LATE) + SECOND / 10 {
             for group in 0..MOST_GROUPS {
                 self.oracle.forgets_view(pop, group);
             }
