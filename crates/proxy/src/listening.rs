@@ -6,20 +6,27 @@
 //!                          ▼
 //! DataPlane::reconfigure ─▶ an order for each worker ─▶ Taking: until every worker has taken it over
 //! ```
+//!
+//! What a worker has of a socket is its own. A second descriptor of each stays here, for a successor ([`crate::inheritance`]); it is let go before
+//! the worker is to close its own, so that the socket closes then.
 
 use std::{
     collections::{HashMap, HashSet},
     convert::Infallible,
+    io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
 
 use proxima_types::ServiceName;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    Listener, Protocol, QuicStats, StartError,
+    Inheritance, Listener, Protocol, QuicStats, StartError,
+    inheritance::{Inherited, duplicates},
     listener::{self, BindError},
     quic::{self, ConnectionIds, Counters, Port},
 };
@@ -28,14 +35,15 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How datagrams and connections get there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Transport {
     Tcp,
     Udp,
 }
 
 /// What a socket is bound to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
@@ -85,6 +93,8 @@ pub struct Prepared {
     pub(crate) listeners: Vec<Listener>,
     /// By worker.
     pub(crate) sockets: Vec<Sockets>,
+    /// The same sockets, by place.
+    kept: Inherited,
     datagrams: Vec<(Place, Vec<Arc<Counters>>)>,
 }
 
@@ -105,12 +115,19 @@ impl Taking {
     }
 }
 
+/// Where, the sockets, and a second descriptor of each.
+type TcpSockets = (SocketAddr, Vec<std::net::TcpListener>, Vec<OwnedFd>);
+
 /// What is listened on, over all workers.
 #[derive(Debug)]
 pub(crate) struct Listening {
     workers: usize,
     ids: Option<Arc<ConnectionIds>>,
     listeners: Vec<Listener>,
+    /// A second descriptor of each socket over TCP.
+    kept: Inherited,
+    /// What a predecessor has left and nobody has asked for yet.
+    inherited: Inherited,
     /// What becomes of datagrams, by place and worker. Those of a place that is given up stay until its sockets are closed.
     datagrams: HashMap<Place, Vec<Arc<Counters>>>,
     /// What became of datagrams at places that are no more.
@@ -118,9 +135,10 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    pub(crate) fn new(workers: usize, ids: Option<Arc<ConnectionIds>>) -> Self {
-        let past = QuicStats::default();
-        Self { workers, ids, listeners: Vec::new(), datagrams: HashMap::new(), past }
+    pub(crate) fn new(workers: usize, ids: Option<Arc<ConnectionIds>>, inherited: Inherited) -> Self {
+        let (listeners, past) = (Vec::new(), QuicStats::default());
+        let (kept, datagrams) = (Inherited::new(), HashMap::new());
+        Self { workers, ids, listeners, kept, inherited, datagrams, past }
     }
 
     /// With the ports the kernel chose.
@@ -141,15 +159,16 @@ impl Listening {
         self.forget();
         let present: HashSet<Place> = self.listeners.iter().map(Place::of).collect();
         let mut sockets: Vec<Sockets> = (0..self.workers).map(|_| Vec::new()).collect();
-        let mut datagrams = Vec::new();
+        let (mut kept, mut datagrams) = (Inherited::new(), Vec::new());
         for listener in &mut listeners {
             if present.contains(&Place::of(listener)) {
                 continue;
             }
             let bound: Vec<Socket> = match Place::of(listener).transport {
                 Transport::Tcp => {
-                    let (address, bound) = self.bind_tcp(listener)?;
+                    let (address, bound, seconds) = self.listen(listener)?;
                     listener.address = address;
+                    kept.insert(Place::of(listener), seconds);
                     bound.into_iter().map(Socket::Tcp).collect()
                 }
                 Transport::Udp => {
@@ -164,13 +183,22 @@ impl Listening {
                 own.push((place, socket));
             }
         }
-        Ok(Prepared { listeners, sockets, datagrams })
+        Ok(Prepared { listeners, sockets, kept, datagrams })
     }
 
-    fn bind_tcp(&self, listener: &Listener) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+    /// The sockets of a place, inherited or new, and a second descriptor of each.
+    fn listen(&self, listener: &Listener) -> Result<TcpSockets, StartError> {
         let Listener { service, address, .. } = listener;
-        listener::bind(*address, self.workers)
-            .map_err(|error| StartError::Bind { service: service.clone(), error })
+        let (address, sockets) = match self.inherited.get(&Place::of(listener)) {
+            Some(inherited) => {
+                let sockets = inherited.iter().map(|socket| socket.try_clone().map(Into::into));
+                (*address, sockets.collect::<io::Result<Vec<_>>>().map_err(no_second(listener))?)
+            }
+            None => listener::bind(*address, self.workers)
+                .map_err(|error| StartError::Bind { service: service.clone(), error })?,
+        };
+        let seconds = duplicates(&sockets).map_err(no_second(listener))?;
+        Ok((address, sockets, seconds))
     }
 
     fn bind_quic(&mut self, listener: &Listener) -> Result<(SocketAddr, Vec<Port>), StartError> {
@@ -188,10 +216,30 @@ impl Listening {
 
     /// Takes what was prepared for what is listened on.
     pub(crate) fn take(&mut self, prepared: Prepared) -> (Arc<[Listener]>, Vec<Sockets>) {
-        let Prepared { listeners, sockets, datagrams } = prepared;
+        let Prepared { listeners, sockets, kept, datagrams } = prepared;
         self.listeners.clone_from(&listeners);
         self.datagrams.extend(datagrams);
+        self.kept.extend(kept);
+        let wanted: HashSet<Place> = listeners.iter().map(Place::of).collect();
+        self.kept.retain(|place, _| wanted.contains(place));
         (listeners.into(), sockets)
+    }
+
+    /// Closes what a predecessor has left and nobody listens on.
+    pub(crate) fn disclaim(&mut self) {
+        self.inherited.clear();
+    }
+
+    /// Lets go of every socket but the workers' own, which are to be closed.
+    pub(crate) fn let_go(&mut self) {
+        self.kept.clear();
+        self.inherited.clear();
+    }
+
+    /// Another descriptor of each socket over TCP, for a successor.
+    pub(crate) fn bequeath(&self) -> io::Result<Inheritance> {
+        let sockets = self.kept.iter().map(|(place, sockets)| Ok((*place, duplicates(sockets)?)));
+        Ok(Inheritance::new(self.workers, sockets.collect::<io::Result<_>>()?))
     }
 
     /// Lets go of the counters of places whose sockets are closed: nobody else has them any more.
@@ -208,6 +256,12 @@ impl Listening {
             !is_past
         });
     }
+}
+
+/// What comes of an error with a socket that is there already.
+fn no_second(listener: &Listener) -> impl Fn(io::Error) -> StartError {
+    let (service, address) = (listener.service.clone(), listener.address);
+    move |error| StartError::Bind { service: service.clone(), error: BindError::Other { address, error } }
 }
 
 fn private_ids(service: &ServiceName) -> Result<Arc<ConnectionIds>, StartError> {
