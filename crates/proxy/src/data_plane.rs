@@ -22,11 +22,11 @@ use tokio::sync::{mpsc as channel, watch};
 use crate::{
     Displaced, Distress, Inheritance, Prepared, ProbeEntrance, Served, Snapshot, Stats, Taking,
     TrafficReader,
-    inheritance::Inherited,
+    inheritance::Holdings,
     limits::Census,
     listener::BindError,
     listening::{Listening, Reconfigure},
-    quic::{ConnectionIds, ConnectionIdsError, PortError},
+    quic::{ConnectionIds, ConnectionIdsError},
     stats::WorkerCounters,
     worker::{self, Phase, Start},
 };
@@ -142,6 +142,9 @@ pub enum StartError {
         /// As configured.
         wanted: usize,
     },
+    /// The connections of the data plane before this one could not be told from others.
+    #[error("HTTP/3: {0}")]
+    ConnectionIds(ConnectionIdsError),
     /// A worker thread or its runtime could not be made.
     #[error("worker {worker} does not start: {error}; look at the limits of processes and open files")]
     Worker {
@@ -152,14 +155,23 @@ pub enum StartError {
     },
 }
 
-impl StartError {
-    pub(crate) fn of_port(service: &ServiceName, error: PortError) -> Self {
-        let service = service.clone();
-        match error {
-            PortError::Bind(error) => Self::Bind { service, error },
-            PortError::Ids(error) => Self::Quic { service, error },
-        }
+/// What there is to listen on at first: what is inherited, if anything is.
+fn listening(config: &mut DataPlaneConfig) -> Result<Listening, StartError> {
+    let (workers, configured) = (config.workers.get(), config.connection_ids.clone());
+    let Some(Inheritance { workers: inherited, holdings, lineage }) = config.inherited.take() else {
+        return Ok(Listening::new(workers, configured, Holdings::new()));
+    };
+    if inherited != workers {
+        return Err(StartError::Workers { inherited, wanted: workers });
     }
+    let ids = match lineage {
+        None => configured,
+        Some(lineage) => {
+            let ids = ConnectionIds::succeeding(configured.as_deref(), &lineage);
+            Some(Arc::new(ids.map_err(StartError::ConnectionIds)?))
+        }
+    };
+    Ok(Listening::new(workers, ids, holdings))
 }
 
 /// A running data plane. Dropping it stops it at once.
@@ -206,16 +218,8 @@ impl DataPlane {
     /// When an address can't be listened on, a thread can't be made, or what is inherited is of another number of workers.
     pub fn start(mut config: DataPlaneConfig, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Self, StartError> {
         let count = config.workers.get();
-        let (inherited, sockets) =
-            config.inherited.take().map_or((count, Inherited::new()), Inheritance::take);
-        if inherited != count {
-            return Err(StartError::Workers { inherited, wanted: count });
-        }
-        let mut listening = Listening::new(count, config.connection_ids.clone(), sockets);
+        let mut listening = listening(&mut config)?;
         let prepared = listening.prepare(config.listeners.clone())?;
-        if !prepared.listeners.is_empty() {
-            listening.disclaim();
-        }
         let (entrance, inlets) =
             ProbeEntrance::open(Arc::clone(snapshot), count).map_err(StartError::Probes)?;
         let max_descriptors = config.max_descriptors;
@@ -258,7 +262,11 @@ impl DataPlane {
                 .map_err(failed)?;
             plane.workers.push(Worker { counters, orders, drained, thread: Some(thread) });
         }
-        plane.order(prepared, max_descriptors, Duration::ZERO);
+        if prepared.listeners.is_empty() {
+            plane.order(prepared, max_descriptors, Duration::ZERO);
+        } else {
+            plane.reconfigure(prepared, max_descriptors, Duration::ZERO);
+        }
         Ok(plane)
     }
 
@@ -277,8 +285,9 @@ impl DataPlane {
     /// is served by that from the next connection on. The others take no more connections. Those whose listener is no more end
     /// as in a [drain](Self::drain), within `drain`.
     pub fn reconfigure(&self, prepared: Prepared, max_descriptors: Option<usize>, drain: Duration) -> Taking {
+        let taking = self.order(prepared, max_descriptors, drain);
         self.lock().disclaim();
-        self.order(prepared, max_descriptors, drain)
+        taking
     }
 
     fn order(&self, prepared: Prepared, max_descriptors: Option<usize>, drain: Duration) -> Taking {
@@ -350,22 +359,26 @@ impl DataPlane {
         TrafficReader::new(self.workers.iter().map(|worker| worker.counters.clone()))
     }
 
-    /// Its sockets for a successor on the same host: other descriptors of the same sockets. Changes nothing, and may be asked for again.
-    /// Sockets of listeners that are gone and still have connections are not among them.
+    /// Its sockets for a successor on the same host: other descriptors of the same sockets. Changes nothing, and may be asked for again;
+    /// what was bequeathed before is worth nothing then. Sockets of listeners that are gone and still have connections are not
+    /// among them. To be called before [`drain`](Self::drain), and with no change of listeners from then until the successor serves.
     ///
     /// # Errors
-    /// When there are no descriptors left.
+    /// When there are no descriptors left, or eight data planes before this one still have connections of HTTP/3.
     pub fn bequeath(&self) -> io::Result<Inheritance> {
         self.lock().bequeath()
     }
 
-    /// A successor that has its sockets serves from now on, which can't be undone. To be called before the successor's
-    /// [`reconfigure`](Self::reconfigure), and followed by [`drain`](Self::drain).
+    /// A successor that has what was bequeathed last serves from now on, which can't be undone: datagrams are its to read, and come
+    /// from it as far as they are of connections here. Where it does not listen, or if it ends before this one, they are
+    /// read here again. To be called before the successor's [`reconfigure`](Self::reconfigure), and followed by
+    /// [`drain`](Self::drain).
     ///
     /// That drain is in no hurry: connections of HTTP/1.1 that have not rested for five seconds may bring one more request, whose
     /// response closes them.
     pub fn succeeded(&self) {
         self.succeeded.store(true, Ordering::Relaxed);
+        self.lock().succeeded();
     }
 
     /// Stops listening, lets the exchanges under way end and tells their clients to come back on another

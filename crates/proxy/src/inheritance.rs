@@ -1,15 +1,21 @@
 //! What a data plane hands to the one that goes on in its place: the process of an upgrade, on the same host.
 //!
 //! ```text
-//! predecessor                                           successor
-//! ───────────                                           ─────────
-//! bequeath ─▶ Inheritance ── descriptors, meta ───────▶ Inheritance ─▶ start, prepare: takes nothing from the sockets yet
-//! succeeded: lets go of UDP; drain: closes TCP ◀─ go ─▶ reconfigure: accepts and reads
+//! predecessor                                             successor
+//! ───────────                                             ─────────
+//! bequeath ─▶ Inheritance ── descriptors, meta ─────────▶ Inheritance ─▶ start, prepare: takes nothing from the sockets yet
+//! succeeded: reads no more from UDP; drain: closes TCP ─▶ reconfigure: accepts and reads
+//!     ▲ datagrams of its connections, by lanes                   │
+//!     └──────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Both have the same sockets, not others at the same address: what a listening socket's queue holds when one of them closes is still
 //! there for the other. So no connection is lost, whichever of both accepts it, and if the successor fails before it has
 //! taken over nothing has changed.
+//!
+//! Datagrams of QUIC belong to whoever has the connection. The successor alone reads them, and hands those of its predecessors back
+//! ([`crate::quic`]): each has a lane for each place and worker. With a lane its start is handed on, so that several
+//! predecessors that drain at the same time are reached by the youngest directly.
 //!
 //! The socket of worker number w goes to worker number w. Sockets without a worker would keep what the kernel puts into them, so
 //! the successor needs as many workers as its predecessor had.
@@ -24,28 +30,57 @@ use std::{
 use serde::{Deserialize, Serialize};
 use socket2::{SockRef, Type};
 
-use crate::listening::{Place, Transport};
+use crate::{
+    listening::{Place, Transport},
+    quic::{LaneStart, Lineage},
+};
 
-/// How [`InheritanceMeta`] is to be read. Another number for each change that an older reader would get wrong.
+/// How [`InheritanceMeta`] and lanes are to be read. Another number for each change that an older reader would get wrong.
 const FORMAT: u32 = 1;
 
-/// The listening sockets of a data plane, for its successor. Dropped, it has changed nothing.
+/// What a data plane listens with, for its successor. Dropped, it has changed nothing.
 #[derive(Debug)]
 pub struct Inheritance {
-    workers: usize,
-    sockets: Inherited,
+    pub(crate) workers: usize,
+    pub(crate) holdings: Holdings,
+    /// `None`: nothing is listened on for QUIC.
+    pub(crate) lineage: Option<Lineage>,
 }
 
-/// Sockets by place, and by worker there.
-pub(crate) type Inherited = HashMap<Place, Vec<OwnedFd>>;
+/// By place.
+pub(crate) type Holdings = HashMap<Place, Holding>;
 
-/// What the descriptors of an [`Inheritance`] are, in their order.
+/// What there is of a place.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    /// By worker.
+    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) lanes: Vec<Lanes>,
+}
+
+/// The lanes to one predecessor, for one place.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    /// The predecessor's.
+    pub(crate) generation: u8,
+    /// By worker.
+    pub(crate) starts: Vec<LaneStart>,
+}
+
+/// What the descriptors of an [`Inheritance`] are, in their order. It has keys: not for logs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InheritanceMeta {
     format: u32,
     workers: usize,
-    /// Each has one socket for each worker.
-    places: Vec<Place>,
+    places: Vec<PlaceMeta>,
+    lineage: Option<Lineage>,
+}
+
+/// Of each place there is a socket for each worker, and then, for each of these generations, as many lanes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct PlaceMeta {
+    place: Place,
+    lanes: Vec<u8>,
 }
 
 /// Why nothing can be inherited.
@@ -78,21 +113,17 @@ pub enum InheritanceError {
 }
 
 impl Inheritance {
-    pub(crate) fn new(workers: usize, sockets: Inherited) -> Self {
-        Self { workers, sockets }
-    }
-
-    /// The number of workers, and the sockets.
-    pub(crate) fn take(self) -> (usize, Inherited) {
-        (self.workers, self.sockets)
-    }
-
     /// The descriptors, and what they are, for another process: the descriptors by `SCM_RIGHTS`, of which the kernel takes 253 with
     /// one message, in their order.
     pub fn into_parts(self) -> (InheritanceMeta, Vec<OwnedFd>) {
-        let (places, sockets): (Vec<_>, Vec<_>) = self.sockets.into_iter().unzip();
-        let meta = InheritanceMeta { format: FORMAT, workers: self.workers, places };
-        (meta, sockets.into_iter().flatten().collect())
+        let Self { workers, holdings, lineage } = self;
+        let (mut places, mut descriptors) = (Vec::new(), Vec::new());
+        for (place, Holding { sockets, lanes }) in holdings {
+            places.push(PlaceMeta { place, lanes: lanes.iter().map(|lanes| lanes.generation).collect() });
+            descriptors.extend(sockets);
+            descriptors.extend(lanes.into_iter().flat_map(|it| it.starts).map(LaneStart::into_descriptor));
+        }
+        (InheritanceMeta { format: FORMAT, workers, places, lineage }, descriptors)
     }
 
     /// From what [`into_parts`](Self::into_parts) gave in another process.
@@ -100,27 +131,47 @@ impl Inheritance {
     /// # Errors
     /// When the descriptors are not what is said of them.
     pub fn from_parts(meta: InheritanceMeta, descriptors: Vec<OwnedFd>) -> Result<Self, InheritanceError> {
-        let InheritanceMeta { format, workers, places } = meta;
+        let InheritanceMeta { format, workers, places, lineage } = meta;
         if format != FORMAT {
             return Err(InheritanceError::Format { found: format });
         }
-        let (found, said) = (descriptors.len(), workers.saturating_mul(places.len()));
+        let by_worker: usize = places.iter().map(|place| 1 + place.lanes.len()).sum();
+        let (found, said) = (descriptors.len(), workers.saturating_mul(by_worker));
         if found != said {
             return Err(InheritanceError::Count { found, said });
         }
         let mut descriptors = descriptors.into_iter();
-        let mut sockets = Inherited::new();
-        for place in places {
-            let of_place: Vec<_> = descriptors.by_ref().take(workers).collect();
+        let mut holdings = Holdings::new();
+        for PlaceMeta { place, lanes } in places {
             let failed = |error| InheritanceError::Socket { address: place.address, error };
-            of_place.iter().try_for_each(|socket| check(place, socket)).map_err(failed)?;
-            sockets.insert(place, of_place);
+            let sockets: Vec<_> = descriptors.by_ref().take(workers).collect();
+            sockets.iter().try_for_each(|socket| check(place, socket)).map_err(failed)?;
+            let mut holding = Holding { sockets, lanes: Vec::new() };
+            for generation in lanes {
+                let starts = descriptors.by_ref().take(workers).map(LaneStart::from_descriptor);
+                let starts = starts.collect::<io::Result<_>>().map_err(failed)?;
+                holding.lanes.push(Lanes { generation, starts });
+            }
+            holdings.insert(place, holding);
         }
-        Ok(Self { workers, sockets })
+        Ok(Self { workers, holdings, lineage })
     }
 }
 
-/// Whether `socket` is one of `place`, and does not block.
+impl Lanes {
+    /// Others to the same predecessor.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let starts = self.starts.iter().map(LaneStart::try_clone).collect::<io::Result<_>>()?;
+        Ok(Self { generation: self.generation, starts })
+    }
+
+    /// Whether the predecessor still has connections there.
+    pub(crate) fn are_open(&self) -> bool {
+        self.starts.iter().any(LaneStart::is_open)
+    }
+}
+
+/// Makes `socket` one that does not block, if it is one of `place`.
 fn check(place: Place, socket: &OwnedFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     let bound = socket.local_addr()?.as_socket();
@@ -146,6 +197,7 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     use super::*;
+    use crate::quic::lane;
 
     fn place(address: SocketAddr, transport: Transport) -> Place {
         Place { address, transport }
@@ -158,21 +210,37 @@ mod tests {
 
     #[test]
     fn what_was_taken_apart_is_put_together_as_it_was() {
-        let mut sockets = Inherited::new();
+        let mut holdings = Holdings::new();
         let mut expected = Vec::new();
-        for _ in 0..3 {
+        let mut ends = Vec::new();
+        for lanes in 0..3 {
             let (address, socket) = listening();
-            let two = vec![socket.try_clone().unwrap(), socket];
-            sockets.insert(place(address, Transport::Tcp), two);
+            let sockets = vec![socket.try_clone().unwrap(), socket];
+            let mut holding = Holding { sockets, lanes: Vec::new() };
+            for generation in 0..lanes {
+                let (starts, both): (Vec<_>, Vec<_>) = [lane().unwrap(), lane().unwrap()].into_iter().unzip();
+                ends.push((address, generation, both));
+                holding.lanes.push(Lanes { generation, starts });
+            }
+            holdings.insert(place(address, Transport::Tcp), holding);
             expected.push(address);
         }
-        let (meta, descriptors) = Inheritance::new(2, sockets).into_parts();
+        let (meta, descriptors) = Inheritance { workers: 2, holdings, lineage: None }.into_parts();
         let meta = serde_json::from_slice(&serde_json::to_vec(&meta).unwrap()).unwrap();
-        let (workers, sockets) = Inheritance::from_parts(meta, descriptors).unwrap().take();
-        assert_eq!((workers, sockets.len()), (2, 3));
+        let Inheritance { workers, holdings, .. } = Inheritance::from_parts(meta, descriptors).unwrap();
+        assert_eq!((workers, holdings.len()), (2, 3));
         for address in expected {
-            for socket in &sockets[&place(address, Transport::Tcp)] {
+            for socket in &holdings[&place(address, Transport::Tcp)].sockets {
                 assert_eq!(SockRef::from(socket).local_addr().unwrap().as_socket(), Some(address));
+            }
+        }
+        for (address, generation, both) in ends {
+            let lanes = &holdings[&place(address, Transport::Tcp)].lanes;
+            let lanes = lanes.iter().find(|lanes| lanes.generation == generation).unwrap();
+            for (start, end) in lanes.starts.iter().zip(both) {
+                assert!(start.is_open());
+                drop(end);
+                assert!(!start.is_open(), "it is another's");
             }
         }
     }
@@ -182,7 +250,8 @@ mod tests {
         let meta = |address, transport| InheritanceMeta {
             format: FORMAT,
             workers: 1,
-            places: vec![place(address, transport)],
+            places: vec![PlaceMeta { place: place(address, transport), lanes: Vec::new() }],
+            lineage: None,
         };
         let (address, socket) = listening();
         let (elsewhere, other) = listening();
@@ -199,6 +268,11 @@ mod tests {
         let of_a_connection = std::net::TcpStream::connect(address).unwrap();
         let local = of_a_connection.local_addr().unwrap();
         let error = Inheritance::from_parts(meta(local, Transport::Tcp), vec![of_a_connection.into()]);
+        assert!(matches!(error, Err(InheritanceError::Socket { .. })), "{error:?}");
+        let mut with_lane = meta(address, Transport::Udp);
+        with_lane.places[0].lanes.push(3);
+        let both = vec![datagrams.try_clone().unwrap().into(), other.try_clone().unwrap()];
+        let error = Inheritance::from_parts(with_lane, both);
         assert!(matches!(error, Err(InheritanceError::Socket { .. })), "{error:?}");
 
         let error = Inheritance::from_parts(meta(address, Transport::Tcp), vec![socket, other]).unwrap_err();

@@ -212,9 +212,10 @@ impl Worker {
         entry.view()
     }
 
-    /// The TLS of an entry for a new client that comes over QUIC; `None` when there is none to be had.
-    pub(crate) fn crypto(&self, entry: &Entry) -> Option<Crypto> {
-        if self.has_to_leave(entry) {
+    /// The TLS of an entry for a new client that comes over QUIC; `None` when there is none to be had. One that `is_left` to
+    /// this process by its successor is served also in a drain.
+    pub(crate) fn crypto(&self, entry: &Entry, is_left: bool) -> Option<Crypto> {
+        if entry.is_leaving() || (self.is_draining() && !is_left) {
             return None;
         }
         self.service(entry)?.tls().map(TlsServer::quic)
