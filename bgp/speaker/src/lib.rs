@@ -59,7 +59,7 @@ pub use config::{
     BGP_PORT, BmpConfig, Distance, Effect, FORGET_AFTER, MAX_DYNAMIC, MrtConfig, Password, PasswordError,
     PeerConfig, Remote, SpeakerConfig,
 };
-pub use detach::{Detached, DetachedPeer};
+pub use detach::{Detached, DetachedPeer, HandOver};
 pub use error::{CommandError, DumpError, GuardError, PeerError, StartError};
 pub use event::{EVENT_QUEUE, SpeakerEvent, SpeakerEvents};
 pub use handle::SpeakerHandle;

@@ -473,7 +473,7 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
     let (half, rest) = KEEPALIVE.split_at(9);
     stream.write_all(half).await.unwrap();
 
-    let detached = within("the hand-over", old.detach()).await;
+    let detached = common::detach(&old).await;
     assert_eq!((detached.peers.len(), detached.listeners.len()), (1, 1));
     drop(old);
     let (new, mut events) = Speaker::start_with(config, detached).unwrap();
@@ -504,6 +504,51 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
 }
 
 #[tokio::test]
+async fn a_hand_over_that_is_called_off_leaves_everything_as_it_was() {
+    let Two { pop, mut first, mut second, .. } = two().await;
+    pop.shutdown("second", "enough", Duration::ZERO).await.unwrap();
+    assert_eq!(read_notification(&mut second).await[..2], [6, 2]);
+    until(&pop, "second", State::Idle).await;
+    let before = identity(&status(&pop, "first"));
+    let handed = within("the hand-over", pop.hand_over()).await;
+    // What the peer says meanwhile waits.
+    first.write_all(&announce([[10, 0, 1]])).await.unwrap();
+    assert_eq!(handed.detached.peers.len(), 1);
+    assert_eq!(handed.detached.down, [("second".parse().unwrap(), "enough".to_owned())]);
+    drop(handed);
+    until_received(&pop, "first", 1).await;
+    assert_eq!(identity(&status(&pop, "first")), before);
+    assert_eq!(status(&pop, "second").session.state, State::Idle);
+    pop.set_desired(vec![plain(V4)]).unwrap();
+    pop.release_end_of_rib();
+    let update = read_kind(&mut first, 2).await;
+    assert!(update.ends_with(&[24, 203, 0, 113]), "it is announced as ever: {update:?}");
+}
+
+#[tokio::test]
+async fn whom_an_operator_has_shut_down_a_successor_does_not_call() {
+    let us = own_address();
+    let (listener, at) = listening(own_address()).await;
+    let config = speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    let mut stream = accept(&listener).await;
+    handshake_with(&mut stream, &open(0, &[MP_IPV4])).await;
+    until(&old, "router", State::Established).await;
+    old.shutdown("router", "enough", Duration::ZERO).await.unwrap();
+    assert_eq!(read_notification(&mut stream).await[..2], [6, 2]);
+    until(&old, "router", State::Idle).await;
+    let detached = common::detach(&old).await;
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    let down = Some(proxima_bgp_speaker::Held::Shutdown("enough".to_owned()));
+    within("its start", new.wait_for("router", |status| status.session.held == down)).await.unwrap();
+    assert_eq!(status(&new, "router").session.counters.flaps, 0);
+    new.up("router").await.unwrap();
+    let mut stream = accept(&listener).await;
+    handshake_with(&mut stream, &open(0, &[MP_IPV4])).await;
+    until(&new, "router", State::Established).await;
+}
+
+#[tokio::test]
 async fn a_member_of_a_range_outlives_the_process_that_let_it_in() {
     let (them, member) = (own_address(), own_address());
     let mut config = router(SocketAddr::new(them, 0), &[]);
@@ -515,7 +560,7 @@ async fn a_member_of_a_range_outlives_the_process_that_let_it_in() {
     let name = format!("leaves/{member}");
     until(&old, &name, State::Established).await;
     let before = identity(&status(&old, &name));
-    let detached = within("the hand-over", old.detach()).await;
+    let detached = common::detach(&old).await;
     drop(old);
     let (new, _events) = Speaker::start_with(config, detached).unwrap();
     until(&new, &name, State::Established).await;

@@ -8,7 +8,10 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -63,6 +66,8 @@ pub(crate) struct Start {
     /// What it listens on, first and later.
     pub(crate) orders: mpsc::Receiver<Reconfigure>,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Another data plane serves in place of this one.
+    pub(crate) succeeded: Arc<AtomicBool>,
     pub(crate) drained: watch::Sender<bool>,
 }
 
@@ -92,10 +97,18 @@ pub(crate) struct Worker {
     recorder: Rc<Recorder>,
     shed_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
+    succeeded: Arc<AtomicBool>,
     drained: watch::Sender<bool>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     viewer: Viewer,
     view: RefCell<View>,
+}
+
+/// What only the main task of a worker has.
+struct Own {
+    probes: Inlet,
+    orders: mpsc::Receiver<Reconfigure>,
+    phase: watch::Receiver<Phase>,
 }
 
 /// Runs a worker on this thread until the data plane stops. Dropping its tasks closes their connections, and
@@ -106,8 +119,8 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
 }
 
 async fn serve(start: Start) {
-    let Start { number, config, snapshot, counters, census, probes, mut orders, mut phase, drained } = start;
-    let worker = Rc::new(Worker::new(number, config, snapshot, counters, census, drained));
+    let (worker, own) = Worker::new(start);
+    let Own { probes, mut orders, mut phase } = own;
     tokio::task::spawn_local(probed::accept(worker.clone(), probes));
     let mut doors = Doors::default();
     let mut beat = tokio::time::interval(BEAT);
@@ -154,14 +167,9 @@ async fn serve(start: Start) {
 }
 
 impl Worker {
-    fn new(
-        number: usize,
-        config: Arc<DataPlaneConfig>,
-        snapshot: Arc<ArcSwap<Snapshot>>,
-        counters: Arc<WorkerCounters>,
-        census: Arc<Census>,
-        drained: watch::Sender<bool>,
-    ) -> Self {
+    fn new(start: Start) -> (Rc<Self>, Own) {
+        let Start { number, config, snapshot, counters, census, probes, orders, phase, succeeded, drained } =
+            start;
         // The hasher's keys are random; the cores get their randomness from here.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let descriptors = Descriptors::new(usize::MAX);
@@ -173,7 +181,7 @@ impl Worker {
         let recorder = Recorder::new(!seed, counters.clone());
         recorder.follow(view.access_log());
         let view = RefCell::new(view);
-        Self {
+        let worker = Self {
             config,
             timers,
             retries: RetryBudget::new(),
@@ -189,11 +197,13 @@ impl Worker {
             recorder,
             shed_told_at: Cell::new(None),
             draining: Cell::new(false),
+            succeeded,
             drained,
             snapshot: RefCell::new(Cache::new(snapshot)),
             viewer,
             view,
-        }
+        };
+        (Rc::new(worker), Own { probes, orders, phase })
     }
 
     /// What an entry serves now.
@@ -202,9 +212,10 @@ impl Worker {
         entry.view()
     }
 
-    /// The TLS of an entry for a new client that comes over QUIC; `None` when there is none to be had.
-    pub(crate) fn crypto(&self, entry: &Entry) -> Option<Crypto> {
-        if self.has_to_leave(entry) {
+    /// The TLS of an entry for a new client that comes over QUIC; `None` when there is none to be had. One that `is_left` to
+    /// this process by its successor is served also in a drain.
+    pub(crate) fn crypto(&self, entry: &Entry, is_left: bool) -> Option<Crypto> {
+        if entry.is_leaving() || (self.is_draining() && !is_left) {
             return None;
         }
         self.service(entry)?.tls().map(TlsServer::quic)
@@ -411,6 +422,11 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether another data plane takes the clients of this one, which it may wait for then.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
     }
 
     /// Whether clients of `entry` do better with a new connection, or elsewhere.
