@@ -51,14 +51,16 @@ impl Session {
         if self.order != Order::Up || self.held().is_some() {
             return;
         }
-        self.shared.backoff.reset();
-        match self.primary.phase() {
-            Phase::Idle { .. } => self.event(now, Slot::Primary, Event::IdleHoldTimerExpires),
-            Phase::Active { .. } => self.event(now, Slot::Primary, Event::ConnectRetryTimerExpires),
+        let event = match self.primary.phase() {
+            Phase::Idle { .. } => Event::IdleHoldTimerExpires,
+            Phase::Active { .. } => Event::ConnectRetryTimerExpires,
             Phase::Connect { .. }
             | Phase::OpenSent { .. }
             | Phase::OpenConfirm { .. }
-            | Phase::Established { .. } => {}
+            | Phase::Established { .. } => return,
+        };
+        if self.shared.backoff.cut_short() {
+            self.event(now, Slot::Primary, event);
         }
     }
 
