@@ -233,7 +233,14 @@ fn paths_of_one_prefix_are_limited_per_peer_whatever_their_order() {
     let nlri: Vec<Nlri> = (0..many).rev().map(|path_id| Nlri { prefix: nth(1), path_id }).collect();
     let applied = rib.apply(now, PEER, announce(1, nlri)).unwrap();
     assert_eq!((applied.announced, applied.refused), (MAX_PATHS_PER_PREFIX, 10));
-    assert_eq!(rib.counts(PEER, Family::Ipv4).paths, MAX_PATHS_PER_PREFIX);
+    let counts = Counts { paths: MAX_PATHS_PER_PREFIX, crowded: 10, ..Counts::default() };
+    assert_eq!(rib.counts(PEER, Family::Ipv4), counts);
+    // One of those that are here may come again, and another once one has gone.
+    let again = |path_id| announce(1, [Nlri { prefix: nth(1), path_id }]);
+    assert_eq!(rib.apply(now, PEER, again(many - 1)).unwrap().unchanged, 1);
+    let gone = Update { withdrawn: vec![Nlri { prefix: nth(1), path_id: many - 1 }], ..again(0) };
+    assert_eq!(rib.apply(now, PEER, gone).unwrap().announced, 1);
+    assert_eq!(rib.counts(PEER, Family::Ipv4), counts);
     assert_eq!(rib.apply(now, OTHER, announce(1, [nth(1)])).unwrap().announced, 1);
 }
 

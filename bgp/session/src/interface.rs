@@ -188,6 +188,16 @@ pub enum Input {
         /// How many so far.
         total: u64,
     },
+    /// How many announcements of a family the RIB has left out in the present session as the peer already had as many paths to
+    /// their prefixes as it may (RFC 7911).
+    PathsDiscarded {
+        /// The family.
+        family: Family,
+        /// How many so far.
+        total: u64,
+        /// How many paths to one prefix are taken in.
+        limit: usize,
+    },
     /// Ask the peer for its routes of a family again (RFC 2918).
     Refresh(Family),
     /// The BFD session with the peer is up.

@@ -16,7 +16,7 @@ use proxima_types::Family;
 
 use super::{Order, Session, Slot};
 use crate::{
-    Change, Leave, Settings,
+    Change, Leave, Problem, Settings,
     fsm::{Event, Farewell, Phase, Stop, Then},
     interface::State,
     limits::Verdict,
@@ -220,6 +220,14 @@ impl Session {
         self.shared.counters.discarded += more;
         if let Verdict::Tell(problem) = verdict {
             self.tell(problem);
+        }
+    }
+
+    pub(super) fn crowded(&mut self, family: Family, total: u64, limit: usize) {
+        let (more, first) = self.counts.crowd(family, total);
+        self.shared.counters.discarded += more;
+        if first && self.up.is_some() {
+            self.tell(Problem::PathsDiscarded { family, limit });
         }
     }
 
