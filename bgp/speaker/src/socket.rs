@@ -314,22 +314,38 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_dead_connection_is_noticed_as_configured() {
+    /// Keep-alive, with its pace, and user timeout.
+    fn timers(stream: &TcpStream) -> (Option<(Duration, Duration, u32)>, Option<Duration>) {
+        let options = SockRef::from(stream);
+        let pace = options.keepalive().unwrap().then(|| {
+            (
+                options.tcp_keepalive_time().unwrap(),
+                options.tcp_keepalive_interval().unwrap(),
+                options.tcp_keepalive_retries().unwrap(),
+            )
+        });
+        (pace, options.tcp_user_timeout().unwrap())
+    }
+
+    #[tokio::test]
+    async fn connections_made_and_accepted_have_keep_alive_and_user_timeout_as_configured() {
+        let listener = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).unwrap();
         let remote = Remote::address(Ipv4Addr::LOCALHOST.into());
-        let mut peer = PeerConfig::new("router".parse().unwrap(), remote, Asn(65000));
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        apply_timers(&socket, &peer);
-        assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
-        peer.keepalive = false;
-        peer.tcp_user_timeout = Some(Duration::from_millis(1500));
-        apply_timers(&socket, &peer);
-        assert!(!socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(1500)));
-        peer.tcp_user_timeout = None;
-        apply_timers(&socket, &peer);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), None, "back to the kernel's own way");
+        let usual = PeerConfig::new("router".parse().unwrap(), remote, Asn(65000));
+        let pace = (Duration::from_secs(15), Duration::from_secs(5), 3);
+        let timeout = Some(Duration::from_millis(1500));
+        let other = PeerConfig { keepalive: false, tcp_user_timeout: timeout, ..usual.clone() };
+        for (peer, expected) in [(&usual, (Some(pace), None)), (&other, (None, timeout))] {
+            let made = connect(peer.clone(), true, listener.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            set_up_accepted(&accepted, peer, true).unwrap();
+            assert_eq!((timers(&made), timers(&accepted)), (expected, expected));
+            // The setting changes, to the kernel's own way too.
+            for (again, expected) in [(&other, (None, timeout)), (&usual, (Some(pace), None))] {
+                apply_timers(&made, again);
+                assert_eq!(timers(&made), expected);
+            }
+        }
     }
 
     #[tokio::test]
