@@ -165,7 +165,7 @@ fn multihop_sessions_have_their_own_port_and_a_least_ttl() {
 
 #[test]
 fn multihop_sessions_come_up() {
-    let (hosts, _) = pair(12, |config| config.multihop = Some(250));
+    let (hosts, _) = pair(20, |config| config.multihop = Some(250));
     assert!(hosts.iter().zip(["b", "a"]).all(|(host, name)| host.state(name) == State::Up));
 }
 
