@@ -36,7 +36,7 @@ use crate::{
     CommandError, Effect, GuardError, PeerConfig, PeerError, PeerStatus, Remote, StartError,
     config::Common,
     connection::Connection,
-    detach::Resumed,
+    detach::{Before, Resumed, ResumedSession},
     discovery::Neighbour,
     event::EventSink,
     listener::{Guard, Listeners},
@@ -290,11 +290,7 @@ impl Roster {
     ///
     /// # Errors
     /// When it contradicts itself or another peer, or can't be guarded; nothing is changed then.
-    pub(crate) fn add(
-        self: &Arc<Self>,
-        config: PeerConfig,
-        resumed: Option<Resumed>,
-    ) -> Result<bool, AddError> {
+    pub(crate) fn add(self: &Arc<Self>, config: PeerConfig, resumed: Resumed) -> Result<bool, AddError> {
         let mut inner = self.lock();
         if inner.closed {
             return Ok(false);
@@ -306,7 +302,7 @@ impl Roster {
         }
         inner.listeners.guard(&config.name, Guard::of(&config))?;
         let kind = match config.remote {
-            Remote::Range { .. } => Kind::Range { down: config.shutdown.clone() },
+            Remote::Range { .. } => Kind::Range { down: resumed.down.or_else(|| config.shutdown.clone()) },
             Remote::Address { .. } | Remote::Interface { .. } => {
                 Kind::Session(self.spawn(&mut inner, config.clone(), None, resumed))
             }
@@ -398,6 +394,16 @@ impl Roster {
         }
     }
 
+    /// The ranges that are shut down, each with the reason.
+    pub(crate) fn ranges_down(&self) -> Vec<(PeerName, String)> {
+        let inner = self.lock();
+        let down = |entry: &Entry| match &entry.kind {
+            Kind::Range { down } => Some((entry.config.name.clone(), down.clone()?)),
+            Kind::Session(_) => None,
+        };
+        inner.entries.iter().filter_map(down).collect()
+    }
+
     /// Hands a connection to the peer it comes from, which a range may have to make first.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
@@ -443,7 +449,7 @@ impl Roster {
         }
         let config = config.member(from.ip().to_canonical());
         tracing::info!(peer = %config.name, "BGP: a peer of the range {range}");
-        let port = self.spawn(inner, config.clone(), Some(range), None);
+        let port = self.spawn(inner, config.clone(), Some(range), Resumed::default());
         inner.entries.push(Entry { config, kind: Kind::Session(port.clone()) });
         Ok(port)
     }
@@ -456,7 +462,7 @@ impl Roster {
         let Some(config @ PeerConfig { remote: Remote::Range { prefix, .. }, .. }) = config else { return };
         if prefix.contains(address) {
             let config = config.member(address);
-            let port = self.spawn(&mut inner, config.clone(), Some(range), Some(resumed));
+            let port = self.spawn(&mut inner, config.clone(), Some(range), resumed);
             inner.entries.push(Entry { config, kind: Kind::Session(port) });
         }
     }
@@ -490,7 +496,7 @@ impl Roster {
         inner: &mut Inner,
         config: PeerConfig,
         range: Option<PeerName>,
-        resumed: Option<Resumed>,
+        Resumed { session: resumed, down }: Resumed,
     ) -> PeerPort {
         while inner.tasks.try_join_next().is_some() {}
         let now = Instant::now();
@@ -498,11 +504,14 @@ impl Roster {
         let id = PeerId(inner.last_id);
         let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let (session, connection) =
+        let (session, before) =
             begin(now, self.common.started, &config, self.common.settings(&config), resumed);
+        let before = Before { down, ..before };
+        let ends = before.connection.as_ref().map(|connection| (connection.local, connection.remote));
+        let (local, remote) = ends.unwrap_or_default();
         let (status, status_receiver) = watch::channel(PeerStatus {
-            local: connection.as_ref().and_then(|connection| connection.local),
-            remote: connection.as_ref().and_then(|connection| connection.remote),
+            local,
+            remote,
             ..PeerStatus::new(&config, range.clone(), session.status(), now)
         });
         let ports = Ports {
@@ -516,7 +525,7 @@ impl Roster {
             roster: Arc::downgrade(self),
         };
         let name = config.name.clone();
-        let peer = Peer::new(config, self.common.clone(), session, connection, ports, now);
+        let peer = Peer::new(config, self.common.clone(), session, before, ports, now);
         let neighbour = peer.neighbour();
         inner.tasks.spawn(peer.run());
         PeerPort {
@@ -549,16 +558,20 @@ fn begin(
     started: Instant,
     config: &PeerConfig,
     settings: Settings,
-    resumed: Option<Resumed>,
-) -> (Session, Option<Connection>) {
-    let Some(Resumed { snapshot, stream, unwritten }) = resumed else {
-        return (Session::new(settings, started, random_seed()), None);
+    resumed: Option<ResumedSession>,
+) -> (Session, Before) {
+    let Some(ResumedSession { snapshot, stream, unwritten }) = resumed else {
+        return (Session::new(settings, started, random_seed()), Before::default());
     };
+    let has_routes = snapshot.received.is_some();
     match Session::resume(settings.clone(), random_seed(), now, snapshot) {
-        Ok((session, id)) => (session, Some(Connection::resumed(id, stream, &unwritten))),
+        Ok((session, id)) => {
+            let connection = Some(Connection::resumed(id, stream, &unwritten));
+            (session, Before { connection, has_routes, down: None })
+        }
         Err(error) => {
             tracing::warn!(peer = %config.name, "BGP: {error}");
-            (Session::new(settings, started, random_seed()), None)
+            (Session::new(settings, started, random_seed()), Before::default())
         }
     }
 }

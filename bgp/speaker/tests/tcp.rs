@@ -605,7 +605,7 @@ async fn what_a_process_could_not_write_its_successor_writes() {
     old.set_desired(all()).unwrap();
     let some = |status: &proxima_bgp_speaker::PeerStatus| status.session.advertised > 5000;
     within("its window to close", old.wait_for("slow", some)).await.unwrap();
-    let detached = within("the hand-over", old.detach()).await;
+    let detached = common::detach(&old).await;
     assert!(!detached.peers[0].unwritten.is_empty(), "something was left to be written");
     drop(old);
     let (new, _events) = Speaker::start_with(config, detached).unwrap();

@@ -28,7 +28,7 @@ use crate::{
     listening::{Listening, Reconfigure},
     quic::{ConnectionIds, ConnectionIdsError},
     stats::WorkerCounters,
-    worker::{self, Phase, Start},
+    worker::{self, Drained, Phase, Start},
 };
 
 /// Orders that may wait for a worker. One that is stuck for so many reloads gets no more.
@@ -195,8 +195,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 struct Worker {
     counters: Arc<WorkerCounters>,
     orders: channel::Sender<Reconfigure>,
-    /// True when it is draining and its last connection has ended.
-    drained: watch::Receiver<bool>,
+    drained: watch::Receiver<Drained>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -238,7 +237,7 @@ impl DataPlane {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
             let counters = Arc::<WorkerCounters>::default();
-            let (drained_sender, drained) = watch::channel(false);
+            let (drained_sender, drained) = watch::channel(Drained::Not);
             let (orders, ordered) = channel::channel(ORDERS);
             let start = Start {
                 number,
@@ -386,6 +385,17 @@ impl DataPlane {
     ///
     /// Connections the kernel has already completed are still taken before the listeners close.
     pub async fn drain(&self, deadline: Duration) -> u64 {
+        self.drain_to(Drained::Over, deadline).await;
+        self.workers.iter().map(|worker| worker.counters.open.read()).sum()
+    }
+
+    /// Begins a [drain](Self::drain), and returns when no worker takes connections any more; at most two seconds later, where
+    /// one is stuck.
+    pub async fn stop_listening(&self) {
+        self.drain_to(Drained::Shut, PATIENCE).await;
+    }
+
+    async fn drain_to(&self, wanted: Drained, deadline: Duration) {
         self.lock().let_go();
         self.phase.send_if_modified(|phase| {
             let begins = *phase == Phase::Serving;
@@ -396,11 +406,10 @@ impl DataPlane {
             for worker in &self.workers {
                 let mut drained = worker.drained.clone();
                 // An error means that the worker is gone, and its connections with it.
-                let _ = drained.wait_for(|drained| *drained).await;
+                let _ = drained.wait_for(|drained| *drained >= wanted).await;
             }
         };
         let _ = tokio::time::timeout(deadline, all_drained).await;
-        self.workers.iter().map(|worker| worker.counters.open.read()).sum()
     }
 
     /// Closes every connection and ends the workers. Takes no longer than what each of them is doing right now, and at

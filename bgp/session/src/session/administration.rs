@@ -80,6 +80,14 @@ impl Session {
         }
     }
 
+    /// Why an operator has shut the session down, or is about to.
+    pub fn shutdown_reason(&self) -> Option<&str> {
+        match &self.order {
+            Order::Down { reason, .. } => Some(reason),
+            Order::NotStarted | Order::Up | Order::Left | Order::HandedOver => None,
+        }
+    }
+
     /// The drain before a shutdown is over, or can't go on as there is no session any more.
     pub(super) fn drained(&mut self, now: Instant) {
         let Order::Down { reason, drain } = &mut self.order else { return };
