@@ -18,11 +18,12 @@ use proxima_proxy::{
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
+use serde::{Deserialize, Serialize};
 
 use crate::{distance::Distances, tls::Tls};
 
 /// What probes have found out about a backend.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Observed {
     pub(crate) health: Health,
     pub(crate) rtt: Option<Duration>,

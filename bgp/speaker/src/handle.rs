@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_bgp_rib::{Change, PeerId, Verdict, Watch};
+use proxima_bgp_rib::{Change, PeerId, Summary, Verdict, Watch};
 use proxima_bgp_session::{AllowList, Announced, Desired, Leave, NotAllowed};
 use proxima_types::{Announcement, Family, PeerName, Prefix};
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     BfdState, BmpConfig, CommandError, DumpError, Effect, MrtConfig, PeerConfig, PeerRoute, PeerStatus,
-    RoutePage,
+    RoutePage, carried,
     detach::{Detached, HandOver, Handed, Resumed},
     mrt,
     peer::Command,
@@ -166,6 +166,26 @@ impl SpeakerHandle {
         let of = peer.map(|peer| self.inner.roster.session(peer)).transpose()?.map(|port| port.id);
         let page = self.rib().ask(move |rib| rib.within(prefix, of, after, limit)).await;
         Ok(self.page(page.ok_or(CommandError::Stopped)?))
+    }
+
+    /// How much there is in the table, after a best path has been chosen for every prefix: in parts, so that what comes meanwhile
+    /// is not held up, and may or may not be counted.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn summary(&self) -> Result<Summary, CommandError> {
+        let mut sum = Summary::default();
+        loop {
+            let after = sum.next;
+            let part = self.rib().ask(move |rib| rib.summary(after)).await.ok_or(CommandError::Stopped)?;
+            sum.prefixes += part.prefixes;
+            sum.selected += part.selected;
+            sum.paths += part.paths;
+            sum.next = part.next;
+            if part.next.is_none() {
+                return Ok(sum);
+            }
+        }
     }
 
     /// The best route to exactly this prefix.
@@ -368,10 +388,21 @@ impl SpeakerHandle {
         let mut detached = Detached { peers: Vec::new(), down, listeners };
         for (name, answered) in answers {
             let Handed { session, down } = answered.await.unwrap_or_default();
-            detached.peers.extend(session);
+            if let Some(mut session) = session {
+                session.session.received = self.carried(&name).await;
+                detached.peers.push(session);
+            }
             detached.down.extend(down.map(|reason| (name, reason)));
         }
         HandOver { detached, speaker: self.clone(), taken }
+    }
+
+    /// The routes of a peer whose session stands still.
+    async fn carried(&self, peer: &PeerName) -> Option<Vec<u8>> {
+        let PeerPort { id, status, .. } = self.inner.roster.session(peer.as_str()).ok()?;
+        let status = status.borrow().session.clone();
+        let negotiated = status.terms?.negotiated;
+        self.rib().ask(move |rib| carried::routes(rib, id, negotiated, &status.complete)).await?
     }
 
     /// Ends every task that stands still, and all others, without a word.

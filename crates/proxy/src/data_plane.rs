@@ -28,7 +28,7 @@ use crate::{
     listening::{Listening, Reconfigure},
     quic::{ConnectionIds, ConnectionIdsError},
     stats::WorkerCounters,
-    worker::{self, Phase, Start},
+    worker::{self, Drained, Phase, Start},
 };
 
 /// Orders that may wait for a worker. One that is stuck for so many reloads gets no more.
@@ -195,8 +195,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 struct Worker {
     counters: Arc<WorkerCounters>,
     orders: channel::Sender<Reconfigure>,
-    /// True when it is draining and its last connection has ended.
-    drained: watch::Receiver<bool>,
+    drained: watch::Receiver<Drained>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -238,7 +237,7 @@ impl DataPlane {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
             let counters = Arc::<WorkerCounters>::default();
-            let (drained_sender, drained) = watch::channel(false);
+            let (drained_sender, drained) = watch::channel(Drained::Not);
             let (orders, ordered) = channel::channel(ORDERS);
             let start = Start {
                 number,
@@ -369,10 +368,10 @@ impl DataPlane {
         self.lock().bequeath()
     }
 
-    /// A successor that has what was bequeathed last serves from now on, which can't be undone: datagrams are its to read, and come
-    /// from it as far as they are of connections here. Where it does not listen, or if it ends before this one, they are
-    /// read here again. To be called before the successor's [`reconfigure`](Self::reconfigure), and followed by
-    /// [`drain`](Self::drain).
+    /// A successor that has what was bequeathed last serves from now on: datagrams are its to read, and come from it as far as they are of
+    /// connections here. Where it does not listen, or if it ends before this one, they are read here again; then a new
+    /// succession may begin, or all go on as before. To be called before the successor's [`reconfigure`](Self::reconfigure), and
+    /// followed by [`drain`](Self::drain).
     ///
     /// That drain is in no hurry: connections of HTTP/1.1 that have not rested for five seconds may bring one more request, whose
     /// response closes them.
@@ -386,6 +385,17 @@ impl DataPlane {
     ///
     /// Connections the kernel has already completed are still taken before the listeners close.
     pub async fn drain(&self, deadline: Duration) -> u64 {
+        self.drain_to(Drained::Over, deadline).await;
+        self.workers.iter().map(|worker| worker.counters.open.read()).sum()
+    }
+
+    /// Begins a [drain](Self::drain), and returns when no worker takes connections any more; at most two seconds later, where
+    /// one is stuck.
+    pub async fn stop_listening(&self) {
+        self.drain_to(Drained::Shut, PATIENCE).await;
+    }
+
+    async fn drain_to(&self, wanted: Drained, deadline: Duration) {
         self.lock().let_go();
         self.phase.send_if_modified(|phase| {
             let begins = *phase == Phase::Serving;
@@ -396,11 +406,10 @@ impl DataPlane {
             for worker in &self.workers {
                 let mut drained = worker.drained.clone();
                 // An error means that the worker is gone, and its connections with it.
-                let _ = drained.wait_for(|drained| *drained).await;
+                let _ = drained.wait_for(|drained| *drained >= wanted).await;
             }
         };
         let _ = tokio::time::timeout(deadline, all_drained).await;
-        self.workers.iter().map(|worker| worker.counters.open.read()).sum()
     }
 
     /// Closes every connection and ends the workers. Takes no longer than what each of them is doing right now, and at

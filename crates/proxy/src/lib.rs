@@ -70,5 +70,6 @@ pub use stats::{
 };
 pub use tls::{
     Authorities, Chain, ChainError, Clients, ForwardedCertificate, Identity, KeyError, MinVersion,
-    TicketKeys, TicketKeysError, TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
+    OwnTicketKeys, TicketKeys, TicketKeysError, TlsClient, TlsClientOptions, TlsError, TlsServer,
+    TlsServerOptions,
 };

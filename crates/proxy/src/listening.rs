@@ -129,7 +129,7 @@ pub(crate) struct Listening {
     kept: Holdings,
     /// What a predecessor has left and nobody has asked for yet.
     inherited: Holdings,
-    /// By place and worker, as far as nobody has begun to succeed there.
+    /// By place and worker.
     heirs: HashMap<Place, Vec<Heir>>,
     /// The ends of lanes that a successor has, which has not begun; by place and worker.
     promised: Vec<(Place, Vec<LaneEnd>)>,
@@ -304,8 +304,8 @@ impl Listening {
     /// Those who have what was bequeathed last read datagrams from now on.
     pub(crate) fn succeeded(&mut self) {
         for (place, ends) in std::mem::take(&mut self.promised) {
-            let heirs = self.heirs.remove(&place).unwrap_or_default();
-            heirs.into_iter().zip(ends).for_each(|(heir, end)| heir.begin(end));
+            let heirs = self.heirs.get(&place).into_iter().flatten();
+            heirs.zip(ends).for_each(|(heir, end)| heir.begin(end));
         }
     }
 

@@ -55,6 +55,16 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// How far a worker's drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Drained {
+    Not,
+    /// It takes no more connections.
+    Shut,
+    /// The last connection has ended.
+    Over,
+}
+
 /// What a worker begins with.
 pub(crate) struct Start {
     pub(crate) number: usize,
@@ -68,7 +78,7 @@ pub(crate) struct Start {
     pub(crate) phase: watch::Receiver<Phase>,
     /// Another data plane serves in place of this one.
     pub(crate) succeeded: Arc<AtomicBool>,
-    pub(crate) drained: watch::Sender<bool>,
+    pub(crate) drained: watch::Sender<Drained>,
 }
 
 /// How many buffers of each kind a worker keeps for the next exchange.
@@ -98,7 +108,7 @@ pub(crate) struct Worker {
     shed_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
     succeeded: Arc<AtomicBool>,
-    drained: watch::Sender<bool>,
+    drained: watch::Sender<Drained>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     viewer: Viewer,
     view: RefCell<View>,
@@ -158,7 +168,7 @@ async fn serve(start: Start) {
                     worker.sweep();
                 }
                 if worker.is_draining() && doors.are_shut() {
-                    worker.note_drained();
+                    worker.note_shut();
                 }
             }
         }
@@ -440,10 +450,10 @@ impl Worker {
         self.timers.wake_all();
     }
 
-    fn note_drained(&self) {
-        if self.counters.open.read() == 0 {
-            self.drained.send_if_modified(|drained| !std::mem::replace(drained, true));
-        }
+    fn note_shut(&self) {
+        let is_over = self.counters.open.read() == 0;
+        let reached = if is_over { Drained::Over } else { Drained::Shut };
+        self.drained.send_if_modified(|drained| std::mem::replace(drained, reached.max(*drained)) < reached);
     }
 
     fn sweep(&self) {

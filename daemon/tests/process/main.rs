@@ -21,6 +21,7 @@
 //! | [`acme`] | certificates that are ordered: by either challenge, renewed, kept, and when none can be had |
 //! | [`clients`] | clients that others have written, over TLS |
 //! | [`priority`] | who goes first when every core is busy |
+//! | [`upgrade`] | another process takes over, and nobody notices; or it can't, and nobody notices either |
 //! | [`operate`] | status, drain, metrics, the command line |
 //! | [`bad_start`] | what keeps it from starting, each with its remedy |
 //! | [`bad_peer`] | routers that are away, silent or talk nonsense |
@@ -52,3 +53,4 @@ mod supervise;
 mod support;
 mod tls;
 mod traffic;
+mod upgrade;

@@ -9,6 +9,7 @@
 //! | [`keys`] | who is let in: TCP MD5, GTSM |
 //! | [`extras`] | what is negotiated: several paths, IPv6 next hops, roles, limits, neighbours without an address |
 //! | [`restarts`] | graceful restart, of the daemon and of the router |
+//! | [`upgrades`] | another process of the daemon goes on with the session |
 //! | [`liveness`] | BFD |
 //! | [`samples`] | the configurations that come with the product, on both sides |
 //!
@@ -27,3 +28,4 @@ mod routes;
 mod samples;
 mod sessions;
 mod support;
+mod upgrades;

@@ -16,7 +16,7 @@ use quinn::{
     AsyncUdpSocket, Endpoint, Runtime, TokioRuntime, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     ConnectionIds, Crypto, Gate, Limits, endpoint_config,
@@ -32,6 +32,8 @@ use crate::{
 
 /// Runs of datagrams that wait for a worker; more are dropped.
 const QUEUE: usize = 1024;
+/// Lanes that wait for a worker, of which the last one counts: one that has not looked for so many successors is stuck.
+const HEIRS: usize = 4;
 /// How often a socket is read in a row when it has nothing but what is others'.
 const ROUNDS: usize = 4;
 
@@ -81,7 +83,7 @@ pub struct Port {
     queues: Arc<[mpsc::Sender<Run>]>,
     queue: mpsc::Receiver<Run>,
     predecessors: Vec<Predecessor>,
-    heir: Option<oneshot::Receiver<LaneEnd>>,
+    heir: Option<mpsc::Receiver<LaneEnd>>,
     is_succeeded: Arc<AtomicBool>,
     counters: Arc<Counters>,
 }
@@ -96,16 +98,16 @@ pub(crate) struct Predecessor {
 /// By which a port is told that another process reads its socket from now on.
 #[derive(Debug)]
 pub(crate) struct Heir {
-    tell: oneshot::Sender<LaneEnd>,
+    tell: mpsc::Sender<LaneEnd>,
     is_succeeded: Arc<AtomicBool>,
 }
 
 impl Heir {
-    /// The other process begins; what it has for this one comes by `lane`.
-    pub(crate) fn begin(self, lane: LaneEnd) {
+    /// The other process begins; what it has for this one comes by `lane`, until that ends.
+    pub(crate) fn begin(&self, lane: LaneEnd) {
         self.is_succeeded.store(true, Ordering::Relaxed);
-        // Fails for a port that is closed.
-        let _ = self.tell.send(lane);
+        // Fails for a port that is closed, or whose worker is stuck, which ends the process.
+        let _ = self.tell.try_send(lane);
     }
 }
 
@@ -167,7 +169,7 @@ impl Port {
 
     /// By which it is told that it is succeeded itself.
     pub(crate) fn heir(&mut self) -> Heir {
-        let (tell, heir) = oneshot::channel();
+        let (tell, heir) = mpsc::channel(HEIRS);
         self.heir = Some(heir);
         Heir { tell, is_succeeded: Arc::clone(&self.is_succeeded) }
     }
@@ -215,8 +217,8 @@ struct Routed {
 struct Inbox {
     /// What other workers have for this one.
     queue: mpsc::Receiver<Run>,
-    /// Until another process reads the socket.
-    heir: Option<oneshot::Receiver<LaneEnd>>,
+    /// When another process begins to read the socket. `None`: never.
+    heir: Option<mpsc::Receiver<LaneEnd>>,
     /// While it does.
     lane: Option<Receiving>,
     predecessors: Vec<Predecessor>,
@@ -243,14 +245,21 @@ impl Inbox {
         taken
     }
 
-    /// Goes over to the lane when a successor begins.
-    fn poll_heir(&mut self, cx: &mut Context<'_>) {
-        let Some(Poll::Ready(begun)) = self.heir.as_mut().map(|heir| Pin::new(heir).poll(cx)) else { return };
-        self.heir = None;
-        // An error: the place is given up, and nobody will succeed there.
-        if let Ok(lane) = begun {
+    /// Goes over to the lane when a successor begins, and says so, as the end of the lane before may just have said the contrary.
+    fn poll_heir(&mut self, is_succeeded: &AtomicBool, cx: &mut Context<'_>) {
+        while let Some(heir) = &mut self.heir
+            && let Poll::Ready(begun) = heir.poll_recv(cx)
+        {
+            let Some(lane) = begun else {
+                // The place is given up, and nobody will succeed there.
+                self.heir = None;
+                return;
+            };
             match Receiving::new(lane) {
-                Ok(lane) => self.lane = Some(lane),
+                Ok(lane) => {
+                    self.lane = Some(lane);
+                    is_succeeded.store(true, Ordering::Relaxed);
+                }
                 Err(error) => {
                     tracing::error!(%error, "the event loop does not take what a successor hands back");
                 }
@@ -382,7 +391,7 @@ impl AsyncUdpSocket for Routed {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.poll_heir(cx);
+        inbox.poll_heir(&self.is_succeeded, cx);
         // Half of the buffers at most: neither side starves the other.
         let half = bufs.len() / 2;
         let queued = inbox.take_queued(cx, &mut bufs[..half], &mut meta[..half]);

@@ -42,5 +42,5 @@ pub use self::{
     client::{Authorities, TlsClient, TlsClientOptions},
     identity::{Chain, ChainError, Identity, KeyError},
     server::{Clients, ForwardedCertificate, MinVersion, TlsError, TlsServer, TlsServerOptions},
-    tickets::{TicketKeys, TicketKeysError},
+    tickets::{OwnTicketKeys, TicketKeys, TicketKeysError},
 };

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -28,8 +29,13 @@ async fn succeed(world: &Http3World, predecessor: &World) -> World {
     let successor = world.successor_of(predecessor);
     successor.succeed(predecessor, predecessor.plane.listeners()).await;
     // It begins; somebody else waits for its end.
-    predecessor.plane.drain(std::time::Duration::ZERO).await;
+    predecessor.plane.drain(Duration::ZERO).await;
     successor
+}
+
+/// It counts what it has handed on just after that.
+async fn until_forwarded(world: &World) {
+    until("a hand-over", || world.plane.stats().quic.forwarded > 0).await;
 }
 
 #[tokio::test]
@@ -54,7 +60,7 @@ async fn a_request_under_way_goes_on_with_the_predecessor_and_new_clients_come_t
     assert_eq!((world.world.stats().requests, successor.stats().requests), (1, 8));
     assert_eq!(soon("the end", client.connection.closed()).await, closed_by_us());
     assert_eq!(world.world.plane.drain(PATIENCE).await, 0);
-    assert!(successor.plane.stats().quic.forwarded > 0);
+    until_forwarded(&successor).await;
     assert!(others.iter().all(|other| other.connection.close_reason().is_none()));
 }
 
@@ -98,6 +104,37 @@ async fn bodies_that_are_sent_across_several_successions_arrive_whole_though_the
     assert_eq!(latest.stats().requests, 1);
 }
 
+#[tokio::test]
+async fn a_response_that_is_still_on_its_way_to_the_client_is_waited_for() {
+    const LENGTH: usize = 500_000;
+    let (go, wait) = tokio::sync::watch::channel(false);
+    let backend = Backend::start(move |mut peer| {
+        let mut wait = wait.clone();
+        async move {
+            peer.head().await.unwrap();
+            wait.wait_for(|go| *go).await.unwrap();
+            peer.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n")).await;
+            peer.write_bytes(&vec![b'x'; LENGTH]).await;
+        }
+    })
+    .await;
+    let world = start(Setup::http(&[backend.address]));
+    let link = Link::to(world.world.address).await;
+    let mut client = world.client_of(link.address).await;
+    let mut request = client.send.send_request(get("/")).await.unwrap();
+    request.finish().await.unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    link.is_deaf.store(true, Ordering::SeqCst);
+    go.send(true).unwrap();
+    until("the response", || world.world.stats().bytes_out > LENGTH as u64).await;
+    let _successor = succeed(&world, &world.world).await;
+    // Longer than a connection lingers on which nothing is under way.
+    assert_eq!(world.world.plane.drain(Duration::from_secs(4)).await, 1);
+    link.is_deaf.store(false, Ordering::SeqCst);
+    assert_eq!(soon("the response", answer(request)).await.unwrap().body.len(), LENGTH);
+    assert_eq!(world.world.plane.drain(PATIENCE).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_new_client_fails_while_one_takes_over_from_another_again_and_again() {
     let backend = Backend::fixed("hi").await;
@@ -137,8 +174,7 @@ async fn clients_of_a_predecessor_that_dies_learn_it_from_the_successor() {
     let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
     let link = Link::to(world.world.address).await;
     let mut client = world.client_of(link.address).await;
-    let mut under_way = client.send.send_request(get("/")).await.unwrap();
-    under_way.finish().await.unwrap();
+    let mut under_way = client.send.send_request(post("/")).await.unwrap();
     until("the request", || world.world.stats().requests == 1).await;
     let successor = succeed(&world, &world.world).await;
     // It says that it ends, which a process that dies does not.
@@ -146,15 +182,9 @@ async fn clients_of_a_predecessor_that_dies_learn_it_from_the_successor() {
     let Http3World { world, .. } = world;
     tokio::task::spawn_blocking(move || drop(world)).await.unwrap();
     link.is_deaf.store(false, Ordering::SeqCst);
-    let reset = async {
-        // What it sends makes the successor answer.
-        while client.connection.close_reason().is_none() {
-            let _ = client.send.send_request(get("/")).await;
-            tokio::task::yield_now().await;
-        }
-        client.connection.closed().await
-    };
-    assert_eq!(soon("a reset", reset).await, ConnectionError::Reset);
+    // What it sends, and sends again while nobody acknowledges it, makes the successor answer.
+    under_way.send_data(Bytes::from_static(b"hello?")).await.unwrap();
+    assert_eq!(soon("a reset", client.connection.closed()).await, ConnectionError::Reset);
     assert_eq!(successor.stats().connections, 0);
 }
 
@@ -205,6 +235,77 @@ async fn a_successor_that_dies_leaves_the_predecessors_clients_to_it() {
     go.send(true).unwrap();
     assert_eq!(soon("the answer", answer(under_way)).await.unwrap().text(), "ok");
     assert_eq!(world.world.plane.drain(PATIENCE).await, 0);
+}
+
+#[tokio::test]
+async fn a_process_that_ends_between_two_others_takes_no_connection_with_it() {
+    let (backend, go) = told().await;
+    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
+    let mut client = world.client().await;
+    let mut under_way = client.send.send_request(get("/")).await.unwrap();
+    under_way.finish().await.unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    let between = succeed(&world, &world.world).await;
+    let last = succeed(&world, &between).await;
+    assert_eq!(between.plane.drain(PATIENCE).await, 0);
+    tokio::task::spawn_blocking(move || drop(between)).await.unwrap();
+    client.move_on();
+    go.send(true).unwrap();
+    assert_eq!(soon("the answer", answer(under_way)).await.unwrap().text(), "ok");
+    until_forwarded(&last).await;
+}
+
+#[tokio::test]
+async fn so_many_processes_may_drain_at_once_and_no_more() {
+    let world = start(Setup::http(&[]));
+    let mut worlds: Vec<World> = Vec::new();
+    for _ in 0..8 {
+        let successor = succeed(&world, worlds.last().unwrap_or(&world.world)).await;
+        worlds.push(successor);
+    }
+    let last = worlds.pop().unwrap();
+    let error = last.plane.bequeath().unwrap_err().to_string();
+    assert!(error.starts_with("8 processes before this one still have connections of HTTP/3"), "{error}");
+    worlds.remove(3);
+    last.plane.bequeath().unwrap();
+}
+
+#[tokio::test]
+async fn a_handshake_that_a_succession_finds_under_way_ends_with_either() {
+    let backend = Backend::fixed("hi").await;
+    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
+    let link = Link::to(world.world.address).await;
+    // The client's first packet is there, and the answer is lost.
+    link.is_deaf.store(true, Ordering::SeqCst);
+    let client = async {
+        let mut client = world.client_of(link.address).await;
+        assert_eq!(client.get("/").await.text(), "hi");
+    };
+    let succession = async {
+        until("the handshake", || world.world.stats().connections == 1).await;
+        let successor = succeed(&world, &world.world).await;
+        link.is_deaf.store(false, Ordering::SeqCst);
+        successor
+    };
+    let ((), successor) = tokio::join!(client, succession);
+    assert!(successor.stats().requests + world.world.stats().requests == 1);
+}
+
+#[tokio::test]
+async fn a_successor_that_dies_at_once_can_be_tried_again() {
+    let backend = Backend::fixed("hi").await;
+    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
+    let mut client = world.client().await;
+    for _ in 0..3 {
+        let successor = world.successor_of(&world.world);
+        successor.succeed(&world.world, world.world.plane.listeners()).await;
+        assert_eq!(client.get("/").await.text(), "hi");
+        until_forwarded(&successor).await;
+        tokio::task::spawn_blocking(move || drop(successor)).await.unwrap();
+        assert_eq!(client.get("/").await.text(), "hi");
+        // It takes new clients as before.
+        assert_eq!(world.client().await.get("/").await.text(), "hi");
+    }
 }
 
 #[tokio::test]
