@@ -20,7 +20,7 @@ use std::{
 use anyhow::Context;
 use proxima_bfd_io::{
     Authentication, AuthenticationKind, Bfd, BfdError, BfdEvent, BfdHandle, BfdOptions, BfdStatus,
-    HandedOver, Key, SessionConfig, Settings,
+    HandedOver, Key, PreparedBfd, SessionConfig, Settings,
 };
 use proxima_config::{Peer, Remote};
 use proxima_types::PeerName;
@@ -110,6 +110,8 @@ const NEWS: usize = 256;
 /// All BFD of the daemon.
 pub(crate) struct BfdSessions {
     handle: Option<BfdHandle>,
+    /// A thread that waits for its sessions.
+    prepared: Option<PreparedBfd>,
     news: mpsc::Sender<BfdEvent>,
     watches: BTreeMap<PeerName, Watch>,
     /// The sessions there are, by the peer that each is for.
@@ -125,6 +127,7 @@ impl BfdSessions {
         (
             Self {
                 handle: None,
+                prepared: None,
                 news,
                 watches: BTreeMap::new(),
                 sessions: BTreeMap::new(),
@@ -142,6 +145,18 @@ impl BfdSessions {
         self.start_with(HandedOver::default())
     }
 
+    /// Has the thread ready for sessions of another process, which are not to wait for it.
+    ///
+    /// # Errors
+    /// When there can be none.
+    pub(crate) fn prepare(&mut self) -> anyhow::Result<()> {
+        if self.handle.is_none() && self.prepared.is_none() {
+            self.prepared =
+                Some(Bfd::prepare(BfdOptions::default()).context("can't start the thread of BFD")?);
+        }
+        Ok(())
+    }
+
     /// The same with the sessions of another process: each goes on with the first peer that has it.
     ///
     /// # Errors
@@ -151,7 +166,9 @@ impl BfdSessions {
             if !inherited.sessions.is_empty() {
                 self.claimed_by = Some(Instant::now() + CLAIMED_WITHIN);
             }
-            let (handle, mut events) = Bfd::start_with(BfdOptions::default(), inherited).context(
+            self.prepare()?;
+            let Some(prepared) = self.prepared.take() else { return Ok(()) };
+            let (handle, mut events) = prepared.start_with(inherited).context(
                 "can't start BFD; another BFD daemon (BIRD, FRR's bfdd) may have the UDP ports 3784 and 4784: stop it, or remove `bfd` from the peers",
             )?;
             self.handle = Some(handle);

@@ -92,6 +92,9 @@ use crate::{args::Args, control::End, start::Daemon, upgrade::Predecessor};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(parent) = upgrade::detach() {
+        return parent;
+    }
     let args = Args::parse();
     match run(&args) {
         Ok(End::Stop | End::Upgraded) => ExitCode::SUCCESS,

@@ -102,6 +102,7 @@ impl Daemon {
         let tls = Tls::load(&config)?;
         let issuers = acme::issuers(&config)?;
         lacking::check(&config)?;
+        let peers = Peers::of(&config)?;
         let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
         let access = Access::default().again(config.access_log.as_ref())?;
         let journal = EventJournal::new(JOURNAL);
@@ -131,6 +132,10 @@ impl Daemon {
                 return Err(error.into());
             }
         };
+        let (mut bfd, bfd_events) = BfdSessions::new();
+        if predecessor.is_some() && !peers.watches.is_empty() {
+            bfd.prepare()?;
+        }
         // What follows waits for nothing until the word is given: no task of this thread runs before.
         let (bgp, watched, state) = match predecessor.as_ref().map(|it| it.estate(adopted)).transpose() {
             Ok(Some(Estate { bgp, bfd, control })) => (bgp, bfd, Some(control)),
@@ -140,11 +145,10 @@ impl Daemon {
                 return Err(error.into());
             }
         };
-        let (mut bfd, bfd_events) = BfdSessions::new();
         let handed: Vec<PeerName> = bgp.peers.iter().map(|peer| peer.name.clone()).collect();
         let rest = Catching::start(&config, displaced, predecessor.as_ref())
-            .and_then(|catching| Ok((catching, start_bgp(&config, &mut bfd, (bgp, watched))?)));
-        let (catching, (peers, speaker, speaker_events)) = match rest {
+            .and_then(|catching| Ok((catching, start_bgp(&config, &peers, &mut bfd, (bgp, watched))?)));
+        let (catching, (speaker, speaker_events)) = match rest {
             Ok(rest) => rest,
             Err(error) => {
                 vips.keep_only(&of_vips).await;
@@ -315,18 +319,18 @@ async fn end_servers(journal: &EventJournal, ending: &watch::Sender<bool>, serve
 /// The speaker with its sessions, and BFD with those peers that have it: new ones, or those of the process before.
 fn start_bgp(
     config: &Config,
+    peers: &Peers,
     bfd: &mut BfdSessions,
     (sessions, watched): (Detached, HandedOver),
-) -> Result<(Peers, SpeakerHandle, SpeakerEvents)> {
-    let peers = Peers::of(config)?;
+) -> Result<(SpeakerHandle, SpeakerEvents)> {
     if !peers.watches.is_empty() || !watched.sessions.is_empty() {
         bfd.start_with(watched)?;
     }
-    let (speaker, events) = Speaker::start_with(speaker_config(config, &peers), sessions)?;
+    let (speaker, events) = Speaker::start_with(speaker_config(config, peers), sessions)?;
     for watch in peers.watches.values() {
         bfd.set(watch.clone());
     }
-    Ok((peers, speaker, events))
+    Ok((speaker, events))
 }
 
 fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {

@@ -19,8 +19,9 @@
 //! moment in which both decide, or none holds the routes: the state that goes over is as of one turn of the control task, and
 //! instants in it are those of the clock that all processes of the host share.
 //!
-//! The successor is a child with the socket as its standard input. It has the same arguments, and reads the same file, which may
-//! have changed: what a reload would apply, it applies.
+//! The successor has the socket as its standard input, the same arguments, and reads the same file, which may have changed: what a
+//! reload would apply, it applies. It is a grandchild whose parent ends at once, so that it is the service manager's child, or
+//! init's, before it is named as the main process: a manager does not wait for the end of one that is not its own.
 
 mod channel;
 mod hand_over;
@@ -41,13 +42,16 @@ use serde::{Deserialize, Serialize};
 use self::successor::{Ready, Successor, Taken};
 pub(crate) use self::{
     hand_over::{HandedOn, Outcome, answer},
-    predecessor::{Estate, Inherited, Predecessor},
+    predecessor::{Estate, Inherited, Predecessor, detach},
     state::ControlState,
 };
 use crate::admin::{CommandRefusal, Reply};
 
 /// Set for a process that is a successor, whose standard input is the socket then: to the predecessor's [`FORMAT`].
 pub(crate) const VARIABLE: &str = "PROXIMA_UPGRADE";
+
+/// Set for the parent of a successor.
+pub(crate) const DETACH: &str = "PROXIMA_UPGRADE_DETACH";
 
 /// What both have to mean the same by. To be counted up when a message changes so that one version can't read another's.
 const FORMAT: u32 = 1;
@@ -72,6 +76,7 @@ enum ToSuccessor {
 /// What a successor says.
 #[derive(Debug, Serialize, Deserialize)]
 enum ToPredecessor {
+    Begun { pid: u32 },
     Prepared(Prepared),
     Accepted,
     Failed(String),

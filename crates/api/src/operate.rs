@@ -166,7 +166,8 @@ pub struct Upgraded {
     pub from_version: String,
     /// Peers whose sessions went over. Sessions that were not established begin anew.
     pub peers: Vec<PeerName>,
-    /// How long sessions and decisions stood still, in microseconds.
+    /// How long sessions and decisions stood still, in microseconds. Zero of a version that does not tell.
+    #[serde(default)]
     pub still_us: u64,
     /// How long the process before waits for its clients' connections to end, in milliseconds.
     pub drain_ms: u64,

@@ -9,6 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
+    process::{Command, ExitCode},
     time::Duration,
 };
 
@@ -18,8 +19,8 @@ use proxima_proxy::{Inheritance, InheritanceError};
 use proxima_types::{Prefix, moment};
 
 use super::{
-    BgpSession, ControlState, FORMAT, Offer, Prepared, START, State, TAKE_OVER, ToPredecessor, ToSuccessor,
-    VARIABLE,
+    BgpSession, ControlState, DETACH, FORMAT, Offer, Prepared, START, State, TAKE_OVER, ToPredecessor,
+    ToSuccessor, VARIABLE,
     channel::{Channel, ChannelError},
     epoch,
 };
@@ -52,6 +53,20 @@ pub(crate) enum PredecessorError {
     /// The data plane's sockets.
     #[error("the sockets of the running proximad: {0}")]
     DataPlane(#[from] InheritanceError),
+}
+
+/// In the parent of a successor: starts that, and returns how this process is to end. `None` anywhere else.
+pub(crate) fn detach() -> Option<ExitCode> {
+    env::var_os(DETACH)?;
+    let mut arguments = env::args_os();
+    let program = arguments.next().unwrap_or_else(|| "proximad".into());
+    match Command::new(&program).args(arguments).env_remove(DETACH).spawn() {
+        Ok(_) => Some(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("proximad: can't start {}: {error}", program.display());
+            Some(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// The process before this one.
@@ -94,6 +109,8 @@ impl Predecessor {
             Ok(stream)
         };
         let predecessor = Self { channel: Channel::new(socket().map_err(PredecessorError::NoSocket)?) };
+        let begun = ToPredecessor::Begun { pid: std::process::id() };
+        predecessor.channel.send(&begun, &[], TAKE_OVER)?;
         if format.to_str() != Some(FORMAT.to_string().as_str()) {
             let error = PredecessorError::Format { theirs: format.display().to_string() };
             predecessor.tell_failure(&error.to_string());

@@ -6,18 +6,22 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use proxima_bfd_io::HandedOver;
 use proxima_bgp_speaker::Detached;
 use proxima_proxy::Inheritance;
 use proxima_types::{Prefix, moment};
 
 use super::{
-    BgpSession, BgpState, ControlState, FORMAT, Offer, Prepared, START, State, TAKE_OVER, ToPredecessor,
-    ToSuccessor, VARIABLE,
+    BgpSession, BgpState, ControlState, DETACH, FORMAT, Offer, Prepared, START, State, TAKE_OVER,
+    ToPredecessor, ToSuccessor, VARIABLE,
     channel::{Channel, ChannelError},
     epoch,
 };
@@ -48,7 +52,7 @@ pub(crate) enum UpgradeError {
         /// What became of it.
         error: ChannelError,
         /// How it ended, if it did.
-        status: Option<std::process::ExitStatus>,
+        status: Option<ExitStatus>,
     },
     /// It says something else than it should.
     #[error("the new process does not keep to the order of an upgrade")]
@@ -73,9 +77,9 @@ impl UpgradeError {
 /// A process that was started to succeed this one. Dropped before it [is ready](Ready), it is ended.
 #[derive(Debug)]
 pub(crate) struct Successor {
-    child: Child,
+    /// Until it is on its own.
+    pid: Option<Pid>,
     channel: Channel,
-    ended: bool,
 }
 
 /// One that has everything that can fail.
@@ -115,7 +119,9 @@ impl Successor {
         successor.send(&offer, &descriptors, START)?;
         match successor.receive(START)? {
             ToPredecessor::Prepared(prepared) => Ok(Ready { successor, prepared }),
-            ToPredecessor::Accepted | ToPredecessor::Failed(_) => Err(UpgradeError::Confused),
+            ToPredecessor::Begun { .. } | ToPredecessor::Accepted | ToPredecessor::Failed(_) => {
+                Err(UpgradeError::Confused)
+            }
         }
     }
 
@@ -124,15 +130,27 @@ impl Successor {
         let program = arguments.next().unwrap_or_else(|| "proximad".into());
         let failed = |error| UpgradeError::Spawn { program: program.display().to_string(), error };
         let (here, there) = UnixStream::pair().map_err(failed)?;
-        let child = Command::new(&program)
+        let parent = Command::new(&program)
             .args(arguments)
             .env(VARIABLE, FORMAT.to_string())
+            .env(DETACH, "1")
             // Of this process; the service manager watches the other from the commit on.
             .env_remove("WATCHDOG_PID")
             .stdin(Stdio::from(OwnedFd::from(there)))
             .spawn()
             .map_err(failed)?;
-        Ok(Self { child, channel: Channel::new(here), ended: false })
+        let status = end_of(parent, START).map_err(failed)?;
+        if !status.success() {
+            return Err(UpgradeError::Lost { error: ChannelError::Ended, status: Some(status) });
+        }
+        let mut successor = Self { pid: None, channel: Channel::new(here) };
+        match successor.receive(START)? {
+            ToPredecessor::Begun { pid } => successor.pid = Some(Pid::from_raw(pid.cast_signed())),
+            ToPredecessor::Prepared(_) | ToPredecessor::Accepted | ToPredecessor::Failed(_) => {
+                return Err(UpgradeError::Confused);
+            }
+        }
+        Ok(successor)
     }
 
     fn send(
@@ -144,7 +162,7 @@ impl Successor {
         // One that has failed says so before it ends, and reads nothing any more.
         self.channel.send(message, descriptors, patience).map_err(|error| match self.receive(LAST_MOMENTS) {
             Err(why @ UpgradeError::Failed(_)) => why,
-            _ => self.lost(error),
+            _ => UpgradeError::Lost { error, status: None },
         })
     }
 
@@ -152,45 +170,37 @@ impl Successor {
         match self.channel.receive(patience) {
             Ok((ToPredecessor::Failed(error), _)) => Err(UpgradeError::Failed(error)),
             Ok((said, _)) => Ok(said),
-            Err(error) => Err(self.lost(error)),
+            Err(error) => Err(UpgradeError::Lost { error, status: None }),
         }
     }
+}
 
-    fn lost(&mut self, error: ChannelError) -> UpgradeError {
-        let status = matches!(error, ChannelError::Ended).then(|| self.end()).flatten();
-        UpgradeError::Lost { error, status }
-    }
-
-    /// Waits for its end, and ends it when it takes too long.
-    fn end(&mut self) -> Option<std::process::ExitStatus> {
-        self.ended = true;
-        let until = Instant::now() + LAST_MOMENTS;
-        while Instant::now() < until {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(status);
-            }
-            std::thread::sleep(LOOK);
+/// Waits for the end of a child, and ends it when it takes too long.
+fn end_of(mut child: Child, patience: Duration) -> std::io::Result<ExitStatus> {
+    let until = Instant::now() + patience;
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
         }
-        // It may have ended just now.
-        let _ = self.child.kill();
-        self.child.wait().ok()
+        std::thread::sleep(LOOK);
     }
+    child.kill()?;
+    child.wait()
 }
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if !self.ended {
-            // It may have ended by itself.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        let Some(pid) = self.pid else { return };
+        kill(pid, Signal::SIGKILL).ok(); // it may have ended by itself
+        // It has when its end of the socket is closed: nothing is read by two processes from then on.
+        while self.channel.receive::<ToPredecessor>(LAST_MOMENTS).is_ok() {}
     }
 }
 
 impl Ready {
     /// Whose process it is.
     pub(crate) fn pid(&self) -> u32 {
-        self.successor.child.id()
+        self.successor.pid.map_or(0, |pid| pid.as_raw().cast_unsigned())
     }
 
     /// Hands it what is known, and waits until it has taken that in; sessions stand still meanwhile. To be called where waiting
@@ -226,7 +236,9 @@ impl Ready {
         moment::relative_to(epoch(), || successor.send(&state, &descriptors, TAKE_OVER))?;
         match successor.receive(TAKE_OVER)? {
             ToPredecessor::Accepted => Ok(Taken(successor)),
-            ToPredecessor::Prepared(_) | ToPredecessor::Failed(_) => Err(UpgradeError::Confused),
+            ToPredecessor::Begun { .. } | ToPredecessor::Prepared(_) | ToPredecessor::Failed(_) => {
+                Err(UpgradeError::Confused)
+            }
         }
     }
 }
@@ -238,7 +250,7 @@ impl Taken {
     /// When it is no longer there; then nothing is.
     pub(crate) fn commit(&mut self) -> Result<(), UpgradeError> {
         self.0.send(&ToSuccessor::Commit, &[], TAKE_OVER)?;
-        self.0.ended = true; // it is on its own
+        self.0.pid = None; // it is on its own
         Ok(())
     }
 

@@ -20,12 +20,12 @@ fn group(daemon: &Daemon) -> proxima_api::Group {
     daemon.ask::<Status>(paths::STATUS).groups.remove(0)
 }
 
-/// A program that does this in the daemon's place, when it is started to succeed another.
+/// A program that does this in the daemon's place, when it is started to succeed another: in that of the successor's parent.
 fn program(directory: &Path, instead: &str) -> std::path::PathBuf {
     let path = directory.join("proximad");
     let daemon = env!("CARGO_BIN_EXE_proximad");
     let script = format!(
-        "#!/bin/bash\nif [ -n \"$PROXIMA_UPGRADE\" ]; then {instead}; fi\nexec -a \"$0\" {daemon} \"$@\"\n"
+        "#!/bin/bash\nif [ -n \"$PROXIMA_UPGRADE_DETACH\" ]; then {instead}; fi\nexec -a \"$0\" {daemon} \"$@\"\n"
     );
     // A file that is being executed can't be written.
     let new = directory.join("proximad.new");
@@ -33,6 +33,12 @@ fn program(directory: &Path, instead: &str) -> std::path::PathBuf {
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(&new, &path).unwrap();
     path
+}
+
+/// The same in that of the successor itself.
+fn as_successor(instead: &str) -> String {
+    // What is left to itself has no standard input otherwise.
+    format!("exec 3<&0; ({instead}) <&3 3<&- & exit 0")
 }
 
 #[test]
@@ -179,7 +185,8 @@ fn a_successor_that_comes_to_nothing_changes_nothing_and_says_why() {
     // Crashes at once; says nonsense; says nothing and goes; speaks too early.
     for (instead, why) in [
         ("exit 7", "exit status: 7"),
-        ("printf 'nonsense and more of it' >&0; cat > /dev/null", "can't be read"),
+        (&as_successor("printf 'nonsense and more of it' >&0; cat > /dev/null"), "can't be read"),
+        (&as_successor("exit 7"), "the other process has ended"),
         ("kill -9 $$", "signal: 9"),
     ] {
         program(pop.directory(), instead);
@@ -237,6 +244,7 @@ def receive():
 def say(message):
     text = json.dumps(message).encode()
     stream.sendall(struct.pack(">II", len(text), 0) + text)
+say({"Begun": {"pid": os.getpid()}})
 assert "Offer" in receive()
 say({"Prepared": {"version": "9.9", "admin": True}})
 assert len(receive()["State"]["bgp"]["sessions"]) == 1
@@ -247,14 +255,14 @@ fn a_successor_that_fails_while_sessions_stand_still_leaves_them_as_they_were() 
     let (router, mut app) = (Router::polite(), App::healthy("eu-1"));
     let pop = Pop::new().peer("router", &router).backend("eu", &app);
     let script = pop.directory().join("successor.py");
-    let path = program(pop.directory(), &format!("exec python3 {}", script.display()));
+    let path = program(pop.directory(), &as_successor(&format!("exec python3 {}", script.display())));
     let mut command = Command::new(&path);
     command.arg("--config").arg(pop.write()).env("NO_COLOR", "1").env_remove("PROXIMA_LOG");
     let daemon = Daemon::launch(command, &pop.socket());
     router.wait_complete(0);
     let before = heard(&router);
     for (then, why) in [
-        ("os._exit(3)", "exit status: 3"),
+        ("os._exit(3)", "the other process has ended"),
         ("signal.pause()", "has said nothing for 1.0 s"),
         ("say({'Failed': 'no room'}); os._exit(1)", "the new process could not start: no room"),
         ("say({'Prepared': {'version': '', 'admin': True}}); signal.pause()", "the order of an upgrade"),
