@@ -370,8 +370,8 @@ impl DataPlane {
 
     /// A successor that has what was bequeathed last serves from now on: datagrams are its to read, and come from it as far as they are of
     /// connections here. Where it does not listen, or if it ends before this one, they are read here again; then a new
-    /// succession may begin, or all go on as before. To be called before the successor's [`reconfigure`](Self::reconfigure), and
-    /// followed by [`drain`](Self::drain).
+    /// succession may begin, or all go on as before. Best called just before the successor's [`reconfigure`](Self::reconfigure): while both
+    /// read, what one has of the other's new connections is lost and comes again. To be followed by [`drain`](Self::drain).
     ///
     /// That drain is in no hurry: connections of HTTP/1.1 that have not rested for five seconds may bring one more request, whose
     /// response closes them.

@@ -65,7 +65,7 @@ async fn a_request_under_way_goes_on_with_the_predecessor_and_new_clients_come_t
 }
 
 #[tokio::test]
-async fn bodies_that_are_sent_across_several_successions_arrive_whole_though_their_clients_move() {
+async fn bodies_that_are_sent_across_several_successions_arrive_whole() {
     let backend = Backend::echo().await;
     let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
     let piece = Bytes::from(vec![b'x'; 100_000]);
@@ -84,9 +84,6 @@ async fn bodies_that_are_sent_across_several_successions_arrive_whole_though_the
         if round < 3 {
             let successor = succeed(&world, latest).await;
             successors.push(successor);
-            for (client, _) in &sending {
-                client.move_on();
-            }
         }
     }
     for (number, (client, mut stream)) in sending.into_iter().enumerate() {
@@ -235,6 +232,29 @@ async fn a_successor_that_dies_leaves_the_predecessors_clients_to_it() {
     go.send(true).unwrap();
     assert_eq!(soon("the answer", answer(under_way)).await.unwrap().text(), "ok");
     assert_eq!(world.world.plane.drain(PATIENCE).await, 0);
+}
+
+#[tokio::test]
+async fn while_both_read_nobody_is_reset() {
+    let backend = Backend::fixed("hi").await;
+    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
+    let mut old = world.client().await;
+    let successor = world.successor_of(&world.world);
+    let prepared = successor.plane.prepare(world.world.plane.listeners()).unwrap();
+    assert!(successor.plane.reconfigure(prepared, None, PATIENCE).over().await);
+    // Whichever of both has read its first packet serves it, and nobody else resets it.
+    let (mut new, mut answers) = (Vec::new(), 0);
+    while successor.stats().connections < 4 {
+        let mut client = world.client().await;
+        assert_eq!(client.get("/").await.text(), "hi");
+        new.push(client);
+    }
+    world.world.plane.succeeded();
+    for client in new.iter_mut().chain([&mut old]) {
+        assert_eq!(client.get("/").await.text(), "hi");
+        answers += 1;
+    }
+    assert_eq!(world.world.stats().requests + successor.stats().requests, 2 * answers - 1);
 }
 
 #[tokio::test]
