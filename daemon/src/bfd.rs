@@ -30,9 +30,6 @@ use crate::secret::{self, SecretError};
 
 /// What RFC 5880 §4.4 has room for, in octets.
 const KEY_MAX: usize = 20;
-/// Implementations send multihop packets with a TTL of 255 or of 64, and some routers are on the way: how many says nothing
-/// about who sent them. What keeps strangers out is authentication.
-const LEAST_TTL: u8 = 1;
 
 /// What is watched of a peer, but not yet whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +37,8 @@ pub(crate) struct Watch {
     pub(crate) peer: PeerName,
     remote: Remote,
     local: Option<IpAddr>,
-    multihop: bool,
+    /// The least TTL, where it goes across routers. A key keeps strangers out better.
+    multihop: Option<u8>,
     settings: Settings,
     shutdown: bool,
 }
@@ -65,7 +63,7 @@ impl Watch {
             peer: peer.name.clone(),
             remote: peer.remote.clone(),
             local: peer.source,
-            multihop: bfd.multihop,
+            multihop: bfd.multihop.then_some(bfd.least_ttl.get()),
             settings: Settings {
                 desired_min_tx: bfd.interval,
                 required_min_rx: bfd.interval,
@@ -88,7 +86,7 @@ impl Watch {
             local,
             remote,
             interface,
-            multihop: self.multihop.then_some(LEAST_TTL),
+            multihop: self.multihop,
             settings: self.settings.clone(),
         }
     }

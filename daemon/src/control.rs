@@ -564,6 +564,7 @@ impl Control {
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),
+            Command::RoutesSummary(reply) => self.routes_summary(reply),
             Command::Order(request, by, reply) => drop(reply.send(self.order(Instant::now(), request, by))),
             Command::Drain(request, by, reply) => drop(reply.send(self.drain(Instant::now(), request, by))),
             Command::Undrain(by, reply) => drop(reply.send(self.undrain(Instant::now(), by))),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::BytesMut;
 use proxima_bgp_rib::{Page, PeerId, Rib, Route};
-use proxima_bgp_wire::{Families, Negotiated, Nlri, PeerKind, update};
+use proxima_bgp_wire::{Negotiated, Nlri, update};
 use proxima_types::Family;
 
 /// No more are carried: sessions stand still meanwhile. Of a peer with more the successor asks for them.
@@ -26,7 +26,7 @@ pub(crate) fn routes(
     for route in &routes {
         groups.entry((Arc::as_ptr(&route.shared).addr(), route.prefix.family())).or_default().push(route);
     }
-    let (as_peer, mut messages) = (as_peer(negotiated), BytesMut::new());
+    let (as_peer, mut messages) = (negotiated.as_the_peer_writes(), BytesMut::new());
     for routes in groups.into_values() {
         let shared = &routes.first()?.shared;
         let nlri = routes.iter().map(|route| Nlri { prefix: route.prefix, path_id: route.path_id });
@@ -36,16 +36,4 @@ pub(crate) fn routes(
         update::end_of_rib(*family, &mut messages);
     }
     Some(messages.to_vec())
-}
-
-/// How the peer would write it.
-fn as_peer(session: Negotiated) -> Negotiated {
-    Negotiated {
-        add_path_send: session.add_path_receive,
-        families: Families::ALL,
-        extended_messages_send: session.extended_messages_receive,
-        extended_next_hop_send: true,
-        peer: PeerKind::Internal,
-        ..session
-    }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_bgp_rib::{Change, PeerId, Verdict, Watch};
+use proxima_bgp_rib::{Change, PeerId, Summary, Verdict, Watch};
 use proxima_bgp_session::{AllowList, Announced, Desired, Leave, NotAllowed};
 use proxima_types::{Announcement, Family, PeerName, Prefix};
 use tokio::{
@@ -166,6 +166,26 @@ impl SpeakerHandle {
         let of = peer.map(|peer| self.inner.roster.session(peer)).transpose()?.map(|port| port.id);
         let page = self.rib().ask(move |rib| rib.within(prefix, of, after, limit)).await;
         Ok(self.page(page.ok_or(CommandError::Stopped)?))
+    }
+
+    /// How much there is in the table, after a best path has been chosen for every prefix: in parts, so that what comes meanwhile
+    /// is not held up, and may or may not be counted.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn summary(&self) -> Result<Summary, CommandError> {
+        let mut sum = Summary::default();
+        loop {
+            let after = sum.next;
+            let part = self.rib().ask(move |rib| rib.summary(after)).await.ok_or(CommandError::Stopped)?;
+            sum.prefixes += part.prefixes;
+            sum.selected += part.selected;
+            sum.paths += part.paths;
+            sum.next = part.next;
+            if part.next.is_none() {
+                return Ok(sum);
+            }
+        }
     }
 
     /// The best route to exactly this prefix.

@@ -65,7 +65,7 @@ pub use error::{CommandError, DumpError, GuardError, PeerError, StartError};
 pub use event::{EVENT_QUEUE, SpeakerEvent, SpeakerEvents};
 pub use handle::SpeakerHandle;
 pub use proxima_bgp_rib::{
-    BestPathRules, Change, PeerId, Route, Shared, Stale, Step, Unusable, Verdict, Watch,
+    BestPathRules, Change, PeerId, Route, Shared, Stale, Step, Summary, Unusable, Verdict, Watch,
 };
 pub use proxima_bgp_session::{
     AllowList, Announced, Bfd, Cause, Counters, GracefulRestart, Held, Leave, LimitAction, MaxPrefixes,

@@ -10,6 +10,7 @@
 //! | the longest range it is in   | the range's peer at that address, made when there is none        |
 //! | elsewhere                    | nobody: Cease 6/5                                                |
 //! | a peer, but another way than configured ([`arrival`]) | nobody: Cease 6/5                       |
+//! | an unnumbered peer with a password, at an address that no key is set for yet | nobody: Cease 6/5 |
 
 mod arrival;
 mod entries;
@@ -102,6 +103,7 @@ pub(crate) struct PeerPort {
 pub(crate) enum Refused {
     Stranger(SocketAddr),
     Astray(PeerName, SocketAddr, Box<Astray>),
+    Unsigned(PeerName, SocketAddr),
     Crowded(PeerName),
     RangeFull(PeerName, u16, SocketAddr),
     RangeDown(PeerName, SocketAddr),
@@ -118,6 +120,11 @@ impl fmt::Display for Refused {
             Self::Astray(name, from, astray) => {
                 write!(f, "rejected a connection of peer {name} from {from}: {astray}")
             }
+            Self::Unsigned(name, from) => write!(
+                f,
+                "rejected a connection of peer {name} from {from}: it is not signed, and the peer has a password; signed ones \
+                 are taken once the router has advertised itself"
+            ),
             Self::Crowded(name) => write!(f, "too many connections at once from peer {name}; closed one"),
             Self::RangeFull(range, max, from) => write!(
                 f,
@@ -135,7 +142,7 @@ impl Refused {
     /// Whether the other side is told that it is not wanted (RFC 4486 §4), rather than to come again.
     pub(crate) fn is_rejection(&self) -> bool {
         match self {
-            Self::Stranger(_) | Self::Astray(..) => true,
+            Self::Stranger(_) | Self::Astray(..) | Self::Unsigned(..) => true,
             Self::Crowded(_) | Self::RangeFull(..) | Self::RangeDown(..) | Self::Stopped => false,
         }
     }
@@ -419,6 +426,9 @@ impl Roster {
         let announced = |address| self.allow_list().covering(address);
         if let Some(astray) = Astray::of(config, &stream, announced) {
             return Err((Refused::Astray(config.name.clone(), from, Box::new(astray)), stream));
+        }
+        if !inner.listeners.signs(config, from.ip().to_canonical()) {
+            return Err((Refused::Unsigned(config.name.clone(), from), stream));
         }
         let port = match &inner.entries[at].kind {
             Kind::Session(port) => port.clone(),

@@ -285,12 +285,10 @@ async fn shutdown_drains_first_then_says_why_and_lasts_until_up() {
     let notification = read_notification(&mut stream).await;
     assert_eq!((&notification[..3], &notification[3..]), (&[6, 2, 10][..], &b"new optics"[..]));
     until(&pop, "router", State::Idle).await;
-    // It lasts: five times the wait between two attempts, and none is made.
-    let attempt = tokio::time::timeout(Duration::from_secs(1), listener.accept()).await;
-    assert!(attempt.is_err(), "an attempt before `up`");
-    assert!(
-        matches!(status(&pop, "router").session.held, Some(Held::Shutdown(reason)) if reason == "new optics")
-    );
+    // It lasts: no timer runs that would begin an attempt.
+    let session = status(&pop, "router").session;
+    assert_eq!((session.timers.connect_retry, session.timers.idle_hold), (None, None));
+    assert!(matches!(session.held, Some(Held::Shutdown(reason)) if reason == "new optics"));
     pop.up("router").await.unwrap();
     let mut stream = accept(&listener).await;
     handshake(&mut stream).await;
@@ -345,6 +343,49 @@ async fn graceful() -> (SpeakerHandle, TcpStream) {
     handshake_with(&mut stream, &open(0, &[MP_IPV4, GRACEFUL_RESTART])).await;
     read_kind(&mut stream, 2).await;
     (pop, stream)
+}
+
+/// The flags of the graceful restart capability (RFC 4724 §3) in an OPEN: code 64, length, flags and time.
+fn restart_flags(open: &[u8]) -> u8 {
+    let (code, length) = (64, 6); // one family
+    let at =
+        open.windows(2).position(|octets| octets == [code, length]).expect("graceful restart is offered");
+    open[at + 2] & 0xf0
+}
+
+#[tokio::test]
+async fn every_peer_hears_of_the_restart_one_that_is_added_and_one_of_a_range_too() {
+    const R: u8 = 0x80;
+    let (us, member) = (own_address(), own_address());
+    let graceful = GracefulRestart {
+        restart_time: Duration::from_mins(1),
+        stale_time: Duration::from_mins(1),
+        forwarding: true,
+    };
+    let with = |config: PeerConfig| PeerConfig {
+        families: vec![Family::Ipv4],
+        graceful_restart: Some(graceful),
+        ..config
+    };
+    let mut listeners = Vec::new();
+    let mut peers = Vec::new();
+    for name in ["first", "second", "later"] {
+        let (listener, at) = listening(own_address()).await;
+        listeners.push(listener);
+        peers.push(with(peer(name, at, THEIR_AS, us)));
+    }
+    let later = peers.pop().unwrap();
+    peers.push(with(range("leaves", member, 1)));
+    let config = SpeakerConfig { listen: vec![SocketAddr::new(us, 0)], ..speaker(peers) };
+    let (pop, _events) = Speaker::start(config).unwrap();
+    pop.add_peer(later).await.unwrap();
+    for listener in &listeners {
+        let open = read_message(&mut accept(listener).await).await.unwrap();
+        assert_eq!(restart_flags(&open) & R, R, "{open:?}");
+    }
+    let mut stream = connect_from(member, pop.listening()[0]).await;
+    let open = read_message(&mut stream).await.unwrap();
+    assert_eq!(restart_flags(&open) & R, R, "{open:?}");
 }
 
 #[tokio::test]

@@ -237,6 +237,8 @@ pub enum EventKind {
         pid: u32,
         /// Its version.
         version: String,
+        /// How long sessions and decisions stood still, in microseconds.
+        still_us: u64,
     },
     /// This process has taken over from another.
     TookOver {
@@ -531,7 +533,13 @@ impl fmt::Display for EventKind {
             }
             Self::UpgradeBegun => f.write_str("upgrade: a process is started that is to take over"),
             Self::UpgradeFailed { error } => write!(f, "upgrade failed, all goes on as before: {error}"),
-            Self::HandedOver { pid, version } => write!(f, "handed over to process {pid}, version {version}"),
+            Self::HandedOver { pid, version, still_us } => {
+                let still = std::time::Duration::from_micros(*still_us);
+                write!(
+                    f,
+                    "handed over to process {pid}, version {version}, sessions stood still for {still:.1?}"
+                )
+            }
             Self::TookOver { pid, peers } if peers.is_empty() => write!(f, "took over from process {pid}"),
             Self::TookOver { pid, peers } => {
                 write!(f, "took over from process {pid}, with the sessions of {}", Words(peers))

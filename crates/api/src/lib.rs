@@ -11,6 +11,7 @@
 //! | `GET /v1/routes/advertised?peer=&prefix=` ([`RouteFilter`]) | [`AdvertisedRoutes`] |
 //! | `GET /v1/routes/received?peer=&prefix=&after=&limit=` ([`ReceivedQuery`]) | [`ReceivedRoutes`], a page |
 //! | `GET /v1/routes/lookup?address=` ([`LookupQuery`]) | [`RouteLookup`] |
+//! | `GET /v1/routes/summary` | [`RoutesSummary`] |
 //! | `GET /v1/backends` | [`Backends`] |
 //! | `GET /v1/certificates` | [`Certificates`] |
 //! | `POST /v1/certificates/{service}/renew` | [`Renewing`] |
@@ -61,7 +62,7 @@ pub use peer::{
 pub use reason::{Inside, ProbeFailure, SessionReason, VerdictReason};
 pub use route::{
     AdvertisedRoute, AdvertisedRoutes, AsPath, AsPathElement, JudgedRoute, LookupQuery, Origin,
-    ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup,
+    ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup, RoutesSummary,
 };
 pub use status::{BackendCounts, Group, Listener, PeerCounts, Phase, Protocol, Service, Status};
 pub(crate) use time::Milliseconds;
@@ -79,6 +80,8 @@ pub mod paths {
     pub const RECEIVED: &str = "/v1/routes/received";
     /// The paths to an address.
     pub const LOOKUP: &str = "/v1/routes/lookup";
+    /// How much peers sent.
+    pub const SUMMARY: &str = "/v1/routes/summary";
     /// All BFD sessions.
     pub const BFD: &str = "/v1/bfd";
     /// All backends.

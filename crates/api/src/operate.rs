@@ -166,6 +166,8 @@ pub struct Upgraded {
     pub from_version: String,
     /// Peers whose sessions went over. Sessions that were not established begin anew.
     pub peers: Vec<PeerName>,
+    /// How long sessions and decisions stood still, in microseconds.
+    pub still_us: u64,
     /// How long the process before waits for its clients' connections to end, in milliseconds.
     pub drain_ms: u64,
 }

@@ -238,6 +238,8 @@ impl Session {
             return Some(Output::StateChanged(change));
         }
         if std::mem::take(&mut self.answer_poll) {
+            // It tells what is new as well.
+            self.send = false;
             return Some(Output::Send(self.datagram(false, true)));
         }
         if std::mem::take(&mut self.send) {

@@ -357,3 +357,28 @@ fn path() -> proxima_bfd::Path {
         hops: proxima_bfd::Hops::Single,
     }
 }
+
+#[test]
+fn ends_that_poll_while_their_states_change_do_not_keep_each_other_from_settling() {
+    let settings = |tx: u32, rx: u32, multiplier| Settings {
+        desired_min_tx: tx * MS,
+        required_min_rx: rx * MS,
+        multiplier: NonZeroU8::new(multiplier).unwrap(),
+        authentication: None,
+    };
+    let (seed, loss) = (15_743_300_830_010_763_796, 8);
+    let bad = std::cell::Cell::new(true);
+    let fate: Fate<'_> = Box::new(|from, n| {
+        let lost = bad.get() && dice(seed, from, n) < loss;
+        let delay = if bad.get() { dice(!seed, from, n) } else { 1 };
+        (!lost).then(|| Duration::from_millis(delay))
+    });
+    let mut world = World::new([settings(10, 10, 3), settings(396, 342, 2)], seed, fate);
+    world.run(Duration::from_secs(30));
+    bad.set(false);
+    world.run(Duration::from_secs(12));
+    let changes = world.changes.each_ref().map(Vec::len);
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.states(), BOTH_UP);
+    assert_eq!(world.changes.each_ref().map(Vec::len), changes);
+}

@@ -176,6 +176,8 @@ pub(crate) enum RoutesCommand {
         #[arg(value_name = "ADDRESS")]
         address: IpAddr,
     },
+    /// How many prefixes and paths were received, and how many prefixes have a best path
+    Summary,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use proxima_api::{
     AdvertisedRoutes, Backends, BfdSessions, By, Certificates, DrainRequest, DrainStatus, ErrorBody,
     OrderRequest, Ordered, PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded,
-    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, Status, Upgraded,
+    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, RoutesSummary, Status, Upgraded,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{PeerName, ServiceName};
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Received(ReceivedQuery, Reply<Result<ReceivedRoutes, CommandRefusal>>),
     /// The paths to an address.
     Lookup(IpAddr, Reply<Result<RouteLookup, CommandRefusal>>),
+    /// How much peers sent.
+    RoutesSummary(Reply<Result<RoutesSummary, CommandRefusal>>),
     /// All BFD sessions.
     Bfd(Reply<BfdSessions>),
     /// Something for one peer.
@@ -173,6 +175,10 @@ impl ControlClient {
         address: IpAddr,
     ) -> Result<Result<RouteLookup, CommandRefusal>, ControlError> {
         self.ask(|reply| Command::Lookup(address, reply)).await
+    }
+
+    pub(crate) async fn routes_summary(&self) -> Result<Result<RoutesSummary, CommandRefusal>, ControlError> {
+        self.ask(Command::RoutesSummary).await
     }
 
     pub(crate) async fn bfd(&self) -> Result<BfdSessions, ControlError> {

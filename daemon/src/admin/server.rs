@@ -77,6 +77,7 @@ fn router(admin: Admin) -> Router {
         .route(&format!("{}/{{name}}/{{verb}}", paths::PEERS), post(command_peer))
         .route(paths::BFD, get(bfd))
         .route(paths::LOOKUP, get(lookup))
+        .route(paths::SUMMARY, get(routes_summary))
         .route(paths::ADVERTISED, get(advertised))
         .route(paths::RECEIVED, get(received))
         .route(paths::BACKENDS, get(backends))
@@ -119,6 +120,10 @@ async fn received(State(admin): State<Admin>, query: Asked<ReceivedQuery>) -> Re
 async fn lookup(State(admin): State<Admin>, query: Asked<LookupQuery>) -> Result<Response, Refusal> {
     let Query(LookupQuery { address }) = query?;
     Ok(Json(admin.control.lookup(address).await??).into_response())
+}
+
+async fn routes_summary(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.routes_summary().await??).into_response())
 }
 
 async fn bfd(State(admin): State<Admin>) -> Result<Response, Refusal> {

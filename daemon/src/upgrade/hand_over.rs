@@ -1,5 +1,7 @@
 //! The control task's part: when an upgrade may begin, and the moment in which everything changes hands.
 
+use std::time::Instant;
+
 use proxima_api::{EventKind, Upgraded};
 use proxima_bgp_speaker::{Detached, HandOver};
 use proxima_types::PeerName;
@@ -89,12 +91,14 @@ impl Control {
             }
         };
         let (pid, prepared) = (ready.pid(), ready.prepared.clone());
+        let begun = Instant::now();
         let mut bgp = self.speaker.hand_over().await;
         let peers = bgp.detached.peers.iter().map(|peer| peer.name.clone()).collect();
         match self.commit(ready, std::mem::take(&mut bgp.detached)).await {
             Ok(successor) => {
-                let upgraded = self.upgraded(pid, &prepared, peers);
-                self.journal.publish(EventKind::HandedOver { pid, version: prepared.version });
+                let still_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let upgraded = self.upgraded(pid, &prepared, peers, still_us);
+                self.journal.publish(EventKind::HandedOver { pid, version: prepared.version, still_us });
                 let keeps_admin_file = !prepared.admin;
                 self.handed_on = Some(HandedOn { successor, bgp, keeps_admin_file, asked, upgraded });
                 Some(End::Upgraded)
@@ -121,13 +125,14 @@ impl Control {
         Ok(taken)
     }
 
-    fn upgraded(&self, pid: u32, prepared: &Prepared, peers: Vec<PeerName>) -> Upgraded {
+    fn upgraded(&self, pid: u32, prepared: &Prepared, peers: Vec<PeerName>, still_us: u64) -> Upgraded {
         Upgraded {
             pid,
             version: prepared.version.clone(),
             from_pid: std::process::id(),
             from_version: env!("CARGO_PKG_VERSION").to_owned(),
             peers,
+            still_us,
             drain_ms: u64::try_from(self.config.drain.streams.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -99,6 +99,7 @@ impl Session {
                 self.shared.close(connection);
             }
             Input::PrefixesDiscarded { .. }
+            | Input::PathsDiscarded { .. }
             | Input::PeerFound
             | Input::Shutdown { .. }
             | Input::Stop(_)

@@ -116,6 +116,18 @@ impl Host {
         self.status(name).session.state
     }
 
+    /// Waits for some packets of every session, both ways.
+    pub(crate) fn flows(&self) {
+        let before = self.handle.sessions().unwrap();
+        until("packets of every session", || {
+            let now = self.handle.sessions().unwrap();
+            before.iter().zip(&now).all(|(before, now)| {
+                let [before, now] = [before, now].map(|status| status.session.counters);
+                now.received > before.received + 2 && now.sent > before.sent + 2
+            })
+        });
+    }
+
     /// Waits until the session is up and its poll sequence is over.
     pub(crate) fn settled(&mut self, name: &str) {
         until("the session to settle", || {

@@ -142,12 +142,32 @@ fn sessions_are_signed_with_meticulous_keyed_sha1() {
 
 #[test]
 fn multihop_sessions_have_their_own_port_and_a_least_ttl() {
-    let (hosts, _) = pair(7, |config| config.multihop = Some(250));
     let [a, b] = addresses(7);
-    assert_eq!(hosts[0].state("b"), State::Up);
-    // The same neighbour by a single hop is another session.
-    hosts[0].handle.add(session("near", a.into(), b.into())).unwrap();
-    assert_eq!(hosts[0].state("near"), State::Down);
+    let host = Host::at(a);
+    let far = neighbour(b, 4784);
+    host.handle.add(SessionConfig { multihop: Some(250), ..session("far", a.into(), b.into()) }).unwrap();
+    let mut buffer = [0; 128];
+    let length = far.recv(&mut buffer).unwrap();
+    // Its own packet back makes a good first packet of a neighbour: not from too far, nor to the port of single hops.
+    let packet = &buffer[..length];
+    for (ttl, port) in [(249, 4784), (255, 3784)] {
+        far.set_ttl(ttl).unwrap();
+        far.send_to(packet, (a, port)).unwrap();
+    }
+    until("the packets", || host.handle.host().unwrap().received == 2);
+    let discards: Vec<_> = host.handle.host().unwrap().discards.iter().collect();
+    assert_eq!(discards, [(Discard::TtlTooLow, 1), (Discard::NoSession, 1)]);
+    assert_eq!(host.state("far"), State::Down);
+    far.set_ttl(250).unwrap();
+    far.send_to(packet, (a, 4784)).unwrap();
+    until("a good packet", || host.state("far") == State::Init);
+    assert_eq!(host.handle.host().unwrap().discards.total(), 2);
+}
+
+#[test]
+fn multihop_sessions_come_up() {
+    let (hosts, _) = pair(20, |config| config.multihop = Some(250));
+    assert!(hosts.iter().zip(["b", "a"]).all(|(host, name)| host.state(name) == State::Up));
 }
 
 /// A neighbour of the test's own: the socket it receives with.
@@ -167,7 +187,9 @@ fn packets_leave_with_ttl_255_from_one_port_above_49151() {
     let mut ports = Vec::new();
     for socket in sockets {
         setsockopt(&socket, Ipv4RecvTtl, &true).unwrap();
-        for _ in 0..3 {
+        let mut ttls = Vec::new();
+        // What came before the option was set carries none.
+        while ttls.len() < 2 {
             let mut buffer = [0; 128];
             let mut control = cmsg_space!(libc::c_int);
             let capacity = control.capacity();
@@ -176,9 +198,8 @@ fn packets_leave_with_ttl_255_from_one_port_above_49151() {
             let message =
                 recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())
                     .unwrap();
-            // What came before the option was set carries none.
             if let Some(ControlMessageOwned::Ipv4Ttl(ttl)) = message.cmsgs().unwrap().next() {
-                assert_eq!(ttl, 255);
+                ttls.push(ttl);
             }
             let from = message.address.unwrap();
             assert_eq!(from.ip(), a);
@@ -186,6 +207,7 @@ fn packets_leave_with_ttl_255_from_one_port_above_49151() {
             let length = message.bytes;
             assert_eq!(Received::decode(&buffer[..length]).unwrap().packet.state, State::Down);
         }
+        assert_eq!(ttls, [255, 255]);
     }
     assert!(ports.iter().all(|port| *port == ports[0] && *port >= 49152), "{ports:?}");
 }

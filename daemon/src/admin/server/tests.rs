@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use proxima_api::{
     AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, Certificates, DrainStatus, Drained, Event,
     EventKind, Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes,
-    Reloaded, Renewing, RouteLookup, Status, Timestamp,
+    Reloaded, Renewing, RouteLookup, RoutesSummary, Status, Timestamp,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{Asn, GroupName, ReachState};
@@ -70,6 +70,9 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
         }
         Command::Lookup(address, reply) => {
             reply.send(Ok(RouteLookup { address, prefix: None, paths: vec![] })).unwrap();
+        }
+        Command::RoutesSummary(reply) => {
+            reply.send(Ok(RoutesSummary { prefixes: 3, selected: 2, paths: 5 })).unwrap();
         }
         Command::Bfd(reply) => reply.send(BfdSessions { sessions: vec![] }).unwrap(),
         Command::Peer(peer, verb, reply) => {
@@ -259,6 +262,8 @@ async fn every_read_gives_the_control_tasks_answer() {
     assert_eq!(page.next, None);
     let found: RouteLookup = world.get("/v1/routes/lookup?address=2001:db8::1").await;
     assert_eq!((found.address.to_string().as_str(), found.prefix), ("2001:db8::1", None));
+    let summary: RoutesSummary = world.get("/v1/routes/summary").await;
+    assert_eq!(summary, RoutesSummary { prefixes: 3, selected: 2, paths: 5 });
     assert!(world.get::<BfdSessions>("/v1/bfd").await.sessions.is_empty());
 }
 

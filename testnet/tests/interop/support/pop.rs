@@ -118,6 +118,12 @@ impl Pop {
         });
     }
 
+    /// Has the daemon take the configuration as it is now.
+    pub(crate) fn reload(&self) {
+        fs::write(self.config(), self.whole.clone().unwrap_or_else(|| self.text())).unwrap();
+        self.post(paths::RELOAD, "{}");
+    }
+
     /// Adds a line to `[[bgp.peers]]`.
     pub(crate) fn set(&mut self, line: impl AsRef<str>) {
         self.peer.push_str(line.as_ref());
