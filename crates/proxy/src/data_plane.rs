@@ -158,7 +158,8 @@ pub enum StartError {
 /// What there is to listen on at first: what is inherited, if anything is.
 fn listening(config: &mut DataPlaneConfig) -> Result<Listening, StartError> {
     let (workers, configured) = (config.workers.get(), config.connection_ids.clone());
-    let Some(Inheritance { workers: inherited, holdings, lineage }) = config.inherited.take() else {
+    let Some(Inheritance { workers: inherited, holdings, lineage, tickets: _ }) = config.inherited.take()
+    else {
         return Ok(Listening::new(workers, configured, Holdings::new()));
     };
     if inherited != workers {
@@ -365,6 +366,7 @@ impl DataPlane {
     /// # Errors
     /// When there are no descriptors left, or eight data planes before this one still have connections of HTTP/3.
     pub fn bequeath(&self) -> io::Result<Inheritance> {
+        self.succeeded.store(false, Ordering::Relaxed);
         self.lock().bequeath()
     }
 

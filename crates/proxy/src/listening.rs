@@ -299,7 +299,7 @@ impl Listening {
             )));
         }
         let lineage = ids.filter(|_| !self.promised.is_empty()).map(|ids| ids.lineage(predecessors));
-        Ok(Inheritance { workers: self.workers, holdings, lineage })
+        Ok(Inheritance { workers: self.workers, holdings, lineage, tickets: None })
     }
 
     /// Those who have what was bequeathed last read datagrams from now on.
