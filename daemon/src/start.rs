@@ -20,7 +20,7 @@ use proxima_bfd_io::HandedOver;
 use proxima_bgp_speaker::{Detached, Leave, Speaker, SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
 use proxima_probe::Prober;
-use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Snapshot};
+use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Inheritance, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
 use proxima_types::{BackendId, Health, PeerName};
 use tokio::{
@@ -99,7 +99,8 @@ impl Daemon {
         };
         let Opened { admin: socket, adopted, metrics, doors } = doors::open(&config, of_admin, of_metrics)?;
         let admin_file = socket.keep();
-        let tls = Tls::load(&config)?;
+        let tickets = sockets.as_ref().map(Inheritance::tickets).transpose()?.flatten();
+        let tls = Tls::load(&config, tickets)?;
         let issuers = acme::issuers(&config)?;
         lacking::check(&config)?;
         let peers = Peers::of(&config)?;
@@ -275,7 +276,6 @@ impl Daemon {
         let Self { mut control, mut inputs, journal, catching, admin_file, servers, .. } = self;
         let Some(handed_on) = control.handed_on.take() else { return };
         let HandedOn { successor, bgp, keeps_admin_file, asked, upgraded } = handed_on;
-        control.data_plane.succeeded();
         self.servers_end.send_replace(true);
         control.bfd.end_silently();
         if !keeps_admin_file {

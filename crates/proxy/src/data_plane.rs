@@ -158,7 +158,8 @@ pub enum StartError {
 /// What there is to listen on at first: what is inherited, if anything is.
 fn listening(config: &mut DataPlaneConfig) -> Result<Listening, StartError> {
     let (workers, configured) = (config.workers.get(), config.connection_ids.clone());
-    let Some(Inheritance { workers: inherited, holdings, lineage }) = config.inherited.take() else {
+    let Some(Inheritance { workers: inherited, holdings, lineage, tickets: _ }) = config.inherited.take()
+    else {
         return Ok(Listening::new(workers, configured, Holdings::new()));
     };
     if inherited != workers {
@@ -365,13 +366,14 @@ impl DataPlane {
     /// # Errors
     /// When there are no descriptors left, or eight data planes before this one still have connections of HTTP/3.
     pub fn bequeath(&self) -> io::Result<Inheritance> {
+        self.succeeded.store(false, Ordering::Relaxed);
         self.lock().bequeath()
     }
 
     /// A successor that has what was bequeathed last serves from now on: datagrams are its to read, and come from it as far as they are of
     /// connections here. Where it does not listen, or if it ends before this one, they are read here again; then a new
-    /// succession may begin, or all go on as before. To be called before the successor's [`reconfigure`](Self::reconfigure), and
-    /// followed by [`drain`](Self::drain).
+    /// succession may begin, or all go on as before. Best called just before the successor's [`reconfigure`](Self::reconfigure): while both
+    /// read, what one has of the other's new connections is lost and comes again. To be followed by [`drain`](Self::drain).
     ///
     /// That drain is in no hurry: connections of HTTP/1.1 that have not rested for five seconds may bring one more request, whose
     /// response closes them.

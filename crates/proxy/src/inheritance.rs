@@ -31,8 +31,10 @@ use serde::{Deserialize, Serialize};
 use socket2::{SockRef, Type};
 
 use crate::{
+    TicketKeys, TicketKeysError,
     listening::{Place, Transport},
     quic::{LaneStart, Lineage},
+    tls::OwnTicketKeys,
 };
 
 /// How [`InheritanceMeta`] and lanes are to be read. Another number for each change that an older reader would get wrong.
@@ -45,6 +47,8 @@ pub struct Inheritance {
     pub(crate) holdings: Holdings,
     /// `None`: nothing is listened on for QUIC.
     pub(crate) lineage: Option<Lineage>,
+    /// `None`: files have them, or nobody has said.
+    pub(crate) tickets: Option<OwnTicketKeys>,
 }
 
 /// By place.
@@ -74,6 +78,7 @@ pub struct InheritanceMeta {
     workers: usize,
     places: Vec<PlaceMeta>,
     lineage: Option<Lineage>,
+    tickets: Option<OwnTicketKeys>,
 }
 
 /// Of each place there is a socket for each worker, and then, for each of these generations, as many lanes.
@@ -113,17 +118,32 @@ pub enum InheritanceError {
 }
 
 impl Inheritance {
+    /// The same with the keys of session tickets that the process has drawn, so that sessions go on. Nothing more if `keys` are from a
+    /// file, which the successor reads too.
+    #[must_use]
+    pub fn with_tickets(self, keys: &TicketKeys) -> Self {
+        Self { tickets: keys.bequeath(), ..self }
+    }
+
+    /// The keys that the process before has drawn, if it has left any.
+    ///
+    /// # Errors
+    /// When they are malformed.
+    pub fn tickets(&self) -> Result<Option<TicketKeys>, TicketKeysError> {
+        self.tickets.as_ref().map(TicketKeys::succeeding).transpose()
+    }
+
     /// The descriptors, and what they are, for another process: the descriptors by `SCM_RIGHTS`, of which the kernel takes 253 with
     /// one message, in their order.
     pub fn into_parts(self) -> (InheritanceMeta, Vec<OwnedFd>) {
-        let Self { workers, holdings, lineage } = self;
+        let Self { workers, holdings, lineage, tickets } = self;
         let (mut places, mut descriptors) = (Vec::new(), Vec::new());
         for (place, Holding { sockets, lanes }) in holdings {
             places.push(PlaceMeta { place, lanes: lanes.iter().map(|lanes| lanes.generation).collect() });
             descriptors.extend(sockets);
             descriptors.extend(lanes.into_iter().flat_map(|it| it.starts).map(LaneStart::into_descriptor));
         }
-        (InheritanceMeta { format: FORMAT, workers, places, lineage }, descriptors)
+        (InheritanceMeta { format: FORMAT, workers, places, lineage, tickets }, descriptors)
     }
 
     /// From what [`into_parts`](Self::into_parts) gave in another process.
@@ -131,7 +151,7 @@ impl Inheritance {
     /// # Errors
     /// When the descriptors are not what is said of them.
     pub fn from_parts(meta: InheritanceMeta, descriptors: Vec<OwnedFd>) -> Result<Self, InheritanceError> {
-        let InheritanceMeta { format, workers, places, lineage } = meta;
+        let InheritanceMeta { format, workers, places, lineage, tickets } = meta;
         if format != FORMAT {
             return Err(InheritanceError::Format { found: format });
         }
@@ -154,7 +174,7 @@ impl Inheritance {
             }
             holdings.insert(place, holding);
         }
-        Ok(Self { workers, holdings, lineage })
+        Ok(Self { workers, holdings, lineage, tickets })
     }
 }
 
@@ -225,7 +245,8 @@ mod tests {
             holdings.insert(place(address, Transport::Tcp), holding);
             expected.push(address);
         }
-        let (meta, descriptors) = Inheritance { workers: 2, holdings, lineage: None }.into_parts();
+        let (meta, descriptors) =
+            Inheritance { workers: 2, holdings, lineage: None, tickets: None }.into_parts();
         let meta = serde_json::from_slice(&serde_json::to_vec(&meta).unwrap()).unwrap();
         let Inheritance { workers, holdings, .. } = Inheritance::from_parts(meta, descriptors).unwrap();
         assert_eq!((workers, holdings.len()), (2, 3));
@@ -252,6 +273,7 @@ mod tests {
             workers: 1,
             places: vec![PlaceMeta { place: place(address, transport), lanes: Vec::new() }],
             lineage: None,
+            tickets: None,
         };
         let (address, socket) = listening();
         let (elsewhere, other) = listening();

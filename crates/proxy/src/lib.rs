@@ -70,6 +70,5 @@ pub use stats::{
 };
 pub use tls::{
     Authorities, Chain, ChainError, Clients, ForwardedCertificate, Identity, KeyError, MinVersion,
-    OwnTicketKeys, TicketKeys, TicketKeysError, TlsClient, TlsClientOptions, TlsError, TlsServer,
-    TlsServerOptions,
+    TicketKeys, TicketKeysError, TlsClient, TlsClientOptions, TlsError, TlsServer, TlsServerOptions,
 };

@@ -282,6 +282,7 @@ impl Listening {
                 let (starts, ends) = own.into_iter().unzip();
                 holding.lanes.push(Lanes { generation: ids.generation(), starts });
                 self.promised.push((*place, ends));
+                self.heirs.get(place).into_iter().flatten().for_each(Heir::promise);
                 kept.lanes.retain(Lanes::are_open);
                 for lanes in &kept.lanes {
                     predecessors.push(lanes.generation);
@@ -298,7 +299,7 @@ impl Listening {
             )));
         }
         let lineage = ids.filter(|_| !self.promised.is_empty()).map(|ids| ids.lineage(predecessors));
-        Ok(Inheritance { workers: self.workers, holdings, lineage })
+        Ok(Inheritance { workers: self.workers, holdings, lineage, tickets: None })
     }
 
     /// Those who have what was bequeathed last read datagrams from now on.

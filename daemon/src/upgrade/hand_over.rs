@@ -38,7 +38,10 @@ impl Control {
         if let Err(refusal) = self.may_upgrade() {
             return answer(asked, Err(refusal));
         }
-        let begun = self.doors.duplicate().and_then(|doors| Ok((doors, self.data_plane.bequeath()?)));
+        let begun = self
+            .doors
+            .duplicate()
+            .and_then(|doors| Ok((doors, self.data_plane.bequeath()?.with_tickets(self.tls.own_tickets()))));
         let (doors, data_plane) = match begun {
             Ok(begun) => begun,
             Err(error) => return self.upgrade_failed(&UpgradeError::own("sockets", &error), asked),
@@ -121,6 +124,8 @@ impl Control {
         let mut taken = taken.unwrap_or(Err(UpgradeError::Confused))?;
         // Before it speaks for itself: what it says is heard only from the main process.
         self.supervisor.hand_over(pid);
+        // Before the other reads datagrams: of those that both read some would be lost. If it ends, this process reads on.
+        self.data_plane.succeeded();
         taken.commit().inspect_err(|_| self.supervisor.hand_over(std::process::id()))?;
         Ok(taken)
     }

@@ -1,19 +1,10 @@
 //! Which clients get a handshake, and until when.
 
-use std::{
-    cell::Cell,
-    net::SocketAddr,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use quinn::{Connecting, Connection, ConnectionError, Endpoint, ServerConfig, VarInt};
 
-use super::{Counters, Crypto, Limits};
+use super::{Counters, Crypto, Limits, socket::Succession};
 
 /// An endpoint's entrance.
 #[derive(Debug)]
@@ -24,8 +15,8 @@ pub struct Gate {
     current: Option<(Crypto, Arc<ServerConfig>)>,
     limits: Limits,
     counters: Arc<Counters>,
-    /// Another process takes new clients.
-    is_succeeded: Arc<AtomicBool>,
+    /// Whether another process takes new clients.
+    succession: Arc<Succession>,
     /// Handshakes with clients whose address may be forged.
     unvalidated: Rc<Cell<usize>>,
     handshakes: Rc<Cell<usize>>,
@@ -74,10 +65,10 @@ impl Gate {
         server: ServerConfig,
         limits: Limits,
         counters: Arc<Counters>,
-        is_succeeded: Arc<AtomicBool>,
+        succession: Arc<Succession>,
     ) -> Self {
         let (unvalidated, handshakes) = Default::default();
-        Self { endpoint, server, current: None, limits, counters, is_succeeded, unvalidated, handshakes }
+        Self { endpoint, server, current: None, limits, counters, succession, unvalidated, handshakes }
     }
 
     /// The endpoint, to close it.
@@ -102,7 +93,7 @@ impl Gate {
                 let _ = incoming.retry();
                 continue;
             }
-            let (address, is_left) = (incoming.remote_address(), self.is_succeeded.load(Ordering::Relaxed));
+            let (address, is_left) = (incoming.remote_address(), self.succession.has_begun());
             let newcomer = Newcomer { address, is_validated, is_left };
             let Some(crypto) = crypto(newcomer) else {
                 incoming.refuse();

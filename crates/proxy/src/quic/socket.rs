@@ -84,7 +84,7 @@ pub struct Port {
     queue: mpsc::Receiver<Run>,
     predecessors: Vec<Predecessor>,
     heir: Option<mpsc::Receiver<LaneEnd>>,
-    is_succeeded: Arc<AtomicBool>,
+    succession: Arc<Succession>,
     counters: Arc<Counters>,
 }
 
@@ -95,17 +95,37 @@ pub(crate) struct Predecessor {
     pub(crate) lane: LaneStart,
 }
 
+/// How far it has come that another process reads a port's socket.
+#[derive(Debug, Default)]
+pub(super) struct Succession {
+    /// It may, without a word to us yet.
+    is_promised: AtomicBool,
+    /// It does.
+    has_begun: AtomicBool,
+}
+
+impl Succession {
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
+    }
+}
+
 /// By which a port is told that another process reads its socket from now on.
 #[derive(Debug)]
 pub(crate) struct Heir {
     tell: mpsc::Sender<LaneEnd>,
-    is_succeeded: Arc<AtomicBool>,
+    succession: Arc<Succession>,
 }
 
 impl Heir {
+    /// From now on another process may begin, which this one hears of later.
+    pub(crate) fn promise(&self) {
+        self.succession.is_promised.store(true, Ordering::Relaxed);
+    }
+
     /// The other process begins; what it has for this one comes by `lane`, until that ends.
     pub(crate) fn begin(&self, lane: LaneEnd) {
-        self.is_succeeded.store(true, Ordering::Relaxed);
+        self.succession.has_begun.store(true, Ordering::Relaxed);
         // Fails for a port that is closed, or whose worker is stuck, which ends the process.
         let _ = self.tell.try_send(lane);
     }
@@ -150,7 +170,7 @@ pub(crate) fn ports(
         queue,
         predecessors: Vec::new(),
         heir: None,
-        is_succeeded: Arc::default(),
+        succession: Arc::default(),
         counters: Arc::default(),
     };
     Ok(parts.map(port).collect())
@@ -171,7 +191,7 @@ impl Port {
     pub(crate) fn heir(&mut self) -> Heir {
         let (tell, heir) = mpsc::channel(HEIRS);
         self.heir = Some(heir);
-        Heir { tell, is_succeeded: Arc::clone(&self.is_succeeded) }
+        Heir { tell, succession: Arc::clone(&self.succession) }
     }
 
     /// Takes clients from now on; to be called on the worker's thread, within its runtime.
@@ -179,7 +199,7 @@ impl Port {
     /// # Errors
     /// When the event loop does not take the socket.
     pub fn open(self, limits: Limits) -> io::Result<Gate> {
-        let Self { socket, ids, worker, queues, queue, predecessors, heir, is_succeeded, counters } = self;
+        let Self { socket, ids, worker, queues, queue, predecessors, heir, succession, counters } = self;
         let runtime = Arc::new(TokioRuntime);
         let config = endpoint_config(&ids, worker);
         let inbox = Inbox { queue, heir, lane: None, predecessors };
@@ -189,12 +209,12 @@ impl Port {
             worker,
             queues,
             inbox: Mutex::new(inbox),
-            is_succeeded: Arc::clone(&is_succeeded),
+            succession: Arc::clone(&succession),
             counters: counters.clone(),
         });
         let server = server_config(&Crypto::of_nobody().map_err(io::Error::other)?, limits);
         let endpoint = Endpoint::new_with_abstract_socket(config, Some(server.clone()), routed, runtime)?;
-        Ok(Gate::new(endpoint, server, limits, counters, is_succeeded))
+        Ok(Gate::new(endpoint, server, limits, counters, succession))
     }
 }
 
@@ -207,8 +227,7 @@ struct Routed {
     queues: Arc<[mpsc::Sender<Run>]>,
     /// Taken by the endpoint's task alone; the lock is what `AsyncUdpSocket` asks for.
     inbox: Mutex<Inbox>,
-    /// Set when another process reads the socket, before it begins to.
-    is_succeeded: Arc<AtomicBool>,
+    succession: Arc<Succession>,
     counters: Arc<Counters>,
 }
 
@@ -246,7 +265,7 @@ impl Inbox {
     }
 
     /// Goes over to the lane when a successor begins, and says so, as the end of the lane before may just have said the contrary.
-    fn poll_heir(&mut self, is_succeeded: &AtomicBool, cx: &mut Context<'_>) {
+    fn poll_heir(&mut self, succession: &Succession, cx: &mut Context<'_>) {
         while let Some(heir) = &mut self.heir
             && let Poll::Ready(begun) = heir.poll_recv(cx)
         {
@@ -258,7 +277,7 @@ impl Inbox {
             match Receiving::new(lane) {
                 Ok(lane) => {
                     self.lane = Some(lane);
-                    is_succeeded.store(true, Ordering::Relaxed);
+                    succession.has_begun.store(true, Ordering::Relaxed);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the event loop does not take what a successor hands back");
@@ -287,7 +306,8 @@ impl Routed {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => {
                     inbox.lane = None;
-                    self.is_succeeded.store(false, Ordering::Relaxed);
+                    self.succession.is_promised.store(false, Ordering::Relaxed);
+                    self.succession.has_begun.store(false, Ordering::Relaxed);
                 }
             }
         }
@@ -304,10 +324,9 @@ impl Routed {
         }
     }
 
-    /// Whether that is who reads the socket. What is read here in the moment in which both do is lost, and not to be answered with a
-    /// reset.
+    /// Whether that is who may read the socket by now. What is read here while both do is lost, and not to be answered with a reset.
     fn is_successor(&self, generation: u8) -> bool {
-        self.is_succeeded.load(Ordering::Relaxed) && generation == self.ids.successor()
+        self.succession.is_promised.load(Ordering::Relaxed) && generation == self.ids.successor()
     }
 
     /// Hands on what is others' of the first `count` buffers. How many buffers still hold something.
@@ -391,7 +410,7 @@ impl AsyncUdpSocket for Routed {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.poll_heir(&self.is_succeeded, cx);
+        inbox.poll_heir(&self.succession, cx);
         // Half of the buffers at most: neither side starves the other.
         let half = bufs.len() / 2;
         let queued = inbox.take_queued(cx, &mut bufs[..half], &mut meta[..half]);

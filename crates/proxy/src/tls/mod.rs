@@ -37,10 +37,10 @@ mod stream;
 mod tickets;
 mod verified;
 
-pub(crate) use self::{accept::serve, client::TlsToBackend, stream::TlsStream};
+pub(crate) use self::{accept::serve, client::TlsToBackend, stream::TlsStream, tickets::OwnTicketKeys};
 pub use self::{
     client::{Authorities, TlsClient, TlsClientOptions},
     identity::{Chain, ChainError, Identity, KeyError},
     server::{Clients, ForwardedCertificate, MinVersion, TlsError, TlsServer, TlsServerOptions},
-    tickets::{OwnTicketKeys, TicketKeys, TicketKeysError},
+    tickets::{TicketKeys, TicketKeysError},
 };

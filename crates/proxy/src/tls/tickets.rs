@@ -76,8 +76,8 @@ pub struct TicketKeys {
 }
 
 /// The keys that a process has drawn, for the one that succeeds it. Not for logs.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct OwnTicketKeys {
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OwnTicketKeys {
     /// What makes tickets, and what did before.
     keys: Vec<Vec<u8>>,
     /// Until when the first makes them, in seconds of Unix time.
@@ -122,12 +122,12 @@ impl TicketKeys {
     ///
     /// # Errors
     /// When they are malformed.
-    pub fn succeeding(keys: &OwnTicketKeys) -> Result<Self, TicketKeysError> {
+    pub(crate) fn succeeding(keys: &OwnTicketKeys) -> Result<Self, TicketKeysError> {
         Rotating::of(keys).map(Self::of_process).ok_or(TicketKeysError::Inherited)
     }
 
     /// For a process that succeeds this one; `None` for keys from a file, which it has as well.
-    pub fn bequeath(&self) -> Option<OwnTicketKeys> {
+    pub(crate) fn bequeath(&self) -> Option<OwnTicketKeys> {
         self.own.as_ref().map(|own| own.with(now(), Rotating::bequeath))
     }
 

@@ -16,7 +16,7 @@ use proxima_proxy::{
     quic::{ConnectionIds, SharedIds},
 };
 use quinn::ConnectionError;
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, task::JoinHandle};
 
 use crate::{
     common::{Backend, PATIENCE, Setup, World, handed_over, soon, until},
@@ -65,7 +65,7 @@ async fn a_request_under_way_goes_on_with_the_predecessor_and_new_clients_come_t
 }
 
 #[tokio::test]
-async fn bodies_that_are_sent_across_several_successions_arrive_whole_though_their_clients_move() {
+async fn bodies_that_are_sent_across_several_successions_arrive_whole() {
     let backend = Backend::echo().await;
     let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
     let piece = Bytes::from(vec![b'x'; 100_000]);
@@ -84,9 +84,6 @@ async fn bodies_that_are_sent_across_several_successions_arrive_whole_though_the
         if round < 3 {
             let successor = succeed(&world, latest).await;
             successors.push(successor);
-            for (client, _) in &sending {
-                client.move_on();
-            }
         }
     }
     for (number, (client, mut stream)) in sending.into_iter().enumerate() {
@@ -135,37 +132,76 @@ async fn a_response_that_is_still_on_its_way_to_the_client_is_waited_for() {
     assert_eq!(world.world.plane.drain(PATIENCE).await, 0);
 }
 
+/// Clients that make a connection for each request, as fast as they can.
+struct Load {
+    over: Arc<AtomicBool>,
+    served: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(world: &Arc<Http3World>) -> Self {
+        let (over, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let clients = (0..4)
+            .map(|_| {
+                let (world, over, served) = (world.clone(), over.clone(), served.clone());
+                tokio::spawn(async move {
+                    while !over.load(Ordering::Relaxed) {
+                        assert_eq!(world.client().await.get("/").await.text(), "hi");
+                        served.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        Self { over, served, clients }
+    }
+
+    /// Waits until more requests have been served.
+    async fn goes_on(&self) {
+        let before = self.served.load(Ordering::Relaxed);
+        until("requests", || self.served.load(Ordering::Relaxed) > before + 10).await;
+    }
+
+    /// No request of any of them has failed.
+    async fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            soon("the end of a client", client).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_new_client_fails_while_one_takes_over_from_another_again_and_again() {
     let backend = Backend::fixed("hi").await;
     let world = Arc::new(start(Setup { workers: 2, ..Setup::http(&[backend.address]) }));
-    let (over, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (world, over, served) = (world.clone(), over.clone(), served.clone());
-            tokio::spawn(async move {
-                while !over.load(Ordering::Relaxed) {
-                    assert_eq!(world.client().await.get("/").await.text(), "hi");
-                    served.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
+    let load = Load::on(&world);
     let mut successors: Vec<World> = Vec::new();
     for _ in 0..5 {
-        let before = served.load(Ordering::Relaxed);
-        until("requests", || served.load(Ordering::Relaxed) > before + 10).await;
+        load.goes_on().await;
         let latest = successors.last().unwrap_or(&world.world);
         let successor = succeed(&world, latest).await;
         assert_eq!(latest.plane.drain(PATIENCE).await, 0);
         successors.push(successor);
     }
-    let before = served.load(Ordering::Relaxed);
-    until("requests", || served.load(Ordering::Relaxed) > before + 10).await;
-    over.store(true, Ordering::Relaxed);
-    for client in clients {
-        soon("the end of a client", client).await.unwrap();
-    }
+    load.goes_on().await;
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_both_read_nobody_is_reset() {
+    let backend = Backend::fixed("hi").await;
+    let world = Arc::new(start(Setup { workers: 2, ..Setup::http(&[backend.address]) }));
+    let load = Load::on(&world);
+    load.goes_on().await;
+    let successor = world.successor_of(&world.world);
+    let prepared = successor.plane.prepare(world.world.plane.listeners()).unwrap();
+    assert!(successor.plane.reconfigure(prepared, None, PATIENCE).over().await);
+    // It answers from its first client on, and the predecessor reads some of what that says.
+    until("a client", || successor.stats().connections > 0).await;
+    world.world.plane.succeeded();
+    load.goes_on().await;
+    load.end().await;
 }
 
 #[tokio::test]

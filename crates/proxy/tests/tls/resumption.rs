@@ -1,6 +1,6 @@
 //! Sessions that go on, here or at another PoP.
 
-use proxima_proxy::{Handshake, TicketKeys};
+use proxima_proxy::{Handshake, Inheritance, TicketKeys};
 
 use super::{
     common::{Backend, Lines, PATIENCE, Setup},
@@ -61,8 +61,10 @@ async fn a_session_goes_on_with_a_process_that_succeeds_without_keys_from_a_file
     let session = session.to_str().unwrap();
     let first = s_client(world.address, "a.example", &["-tls1_3", "-sess_out", session]).await;
     assert!(first.ok && first.out.contains("New, TLSv1"), "{first:?}");
-    let inherited = TicketKeys::succeeding(&keys.bequeath().unwrap()).unwrap();
-    let successor = setup(inherited).inherit(&world);
+    let (meta, descriptors) = world.plane.bequeath().unwrap().with_tickets(&keys).into_parts();
+    let meta = serde_json::from_slice(&serde_json::to_vec(&meta).unwrap()).unwrap();
+    let inherited = Inheritance::from_parts(meta, descriptors).unwrap().tickets().unwrap();
+    let successor = setup(inherited.unwrap()).inherit(&world);
     successor.succeed(&world, world.plane.listeners()).await;
     assert_eq!(world.plane.drain(PATIENCE).await, 0);
     let said = s_client(successor.address, "a.example", &["-tls1_3", "-sess_in", session]).await;
