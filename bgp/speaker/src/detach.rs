@@ -1,21 +1,24 @@
-//! What one speaker hands to the next, so that no peer notices: listening sockets, established connections, and the sessions
-//! on them.
+//! What one speaker hands to the next, so that no peer notices: listening sockets, established connections, and the
+//! sessions on them.
 //!
 //! ```text
-//!  SpeakerHandle::hand_over ─▶ every task answers and stands still ─┬─▶ HandOver::taken       the tasks end, without a word
+//!  SpeakerHandle::hand_over ─▶ every task answers and stands still ─┬─▶ HandOver::taken       all tasks end without a word
 //!                                                                   └─▶ HandOver::called_off  they go on as if nothing had been
 //! ```
 //!
-//! The routes of a peer go with its session (`carried`), if they are not too many: then its successor asks for them again (RFC 2918).
+//! Nobody is let in meanwhile: who connects waits in the queues of the listening sockets, which both have.
+//!
+//! The routes of a peer go with its session (`carried`). Those that are too many for that, or have not reached the table,
+//! the successor asks for again (RFC 2918).
 
-use std::{io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use proxima_bgp_session::Snapshot;
 use proxima_types::PeerName;
 use tokio::sync::watch;
 
-use crate::{SpeakerHandle, connection::Connection};
+use crate::{SpeakerHandle, carried::Question, connection::Connection, roster::Roster};
 
 /// A speaker without its tasks.
 #[derive(Debug, Default)]
@@ -55,20 +58,51 @@ pub struct HandOver {
     /// What the successor needs. The descriptors are others of the same sockets: closing them here means nothing to peers.
     pub detached: Detached,
     pub(crate) speaker: SpeakerHandle,
-    pub(crate) taken: watch::Sender<Option<bool>>,
+    pub(crate) still: StandStill,
 }
 
 impl HandOver {
     /// The successor has it all: every task ends, and closes what it has without a word. Returns when that is done.
     pub async fn taken(self) {
-        let Self { detached, speaker, taken } = self;
+        let Self { detached, speaker, still } = self;
         drop(detached);
-        speaker.end_as_taken(&taken).await;
+        speaker.end_as_taken().await;
+        drop(still);
     }
 
     /// There is no successor: all goes on. What peers have sent meanwhile is still there.
     pub fn called_off(self) {
-        self.taken.send_replace(Some(false));
+        drop(self);
+    }
+}
+
+/// The time for which a speaker stands still: ends when this is dropped, and all goes on, unless its tasks have ended.
+pub(crate) struct StandStill {
+    roster: Arc<Roster>,
+    /// Dropped last, which is the word for tasks to go on.
+    until: watch::Sender<()>,
+}
+
+impl StandStill {
+    pub(crate) fn new(roster: Arc<Roster>) -> Self {
+        Self { roster, until: watch::Sender::new(()) }
+    }
+
+    /// What is closed at its end.
+    pub(crate) fn end(&self) -> watch::Receiver<()> {
+        self.until.subscribe()
+    }
+}
+
+impl fmt::Debug for StandStill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StandStill").finish_non_exhaustive()
+    }
+}
+
+impl Drop for StandStill {
+    fn drop(&mut self) {
+        self.roster.go_on();
     }
 }
 
@@ -76,6 +110,8 @@ impl HandOver {
 #[derive(Debug, Default)]
 pub(crate) struct Handed {
     pub(crate) session: Option<DetachedPeer>,
+    /// What to ask the table for the routes of the session; None where it does not have all that the peer has sent.
+    pub(crate) routes: Option<Question>,
     /// An operator has shut it down, or is about to: why.
     pub(crate) down: Option<String>,
 }

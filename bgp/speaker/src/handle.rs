@@ -1,5 +1,7 @@
 //! How the rest of the daemon steers a speaker.
 
+mod hand_over;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -17,8 +19,8 @@ use tokio::{
 
 use crate::{
     BfdState, BmpConfig, CommandError, DumpError, Effect, MrtConfig, PeerConfig, PeerRoute, PeerStatus,
-    RoutePage, carried,
-    detach::{Detached, HandOver, Handed, Resumed},
+    RoutePage,
+    detach::Resumed,
     mrt,
     peer::Command,
     rib::RibQueue,
@@ -247,6 +249,11 @@ impl SpeakerHandle {
         self.inner.roster.name_of(id)
     }
 
+    #[cfg(test)]
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
+        &self.inner.roster
+    }
+
     pub(crate) fn rib(&self) -> &RibQueue {
         self.inner.roster.rib()
     }
@@ -368,51 +375,6 @@ impl SpeakerHandle {
     pub async fn stop(&self, how: Leave) {
         self.inner.listeners.lock().await.shutdown().await;
         leave(&self.inner.roster.close(), &how).await;
-        self.inner.watchers.lock().await.end().await;
-    }
-
-    /// Has every session stand still and hands out what a successor needs to go on without the peers noticing:
-    /// [`Speaker::start_with`](crate::Speaker::start_with). What becomes of this speaker is up to [`HandOver`].
-    ///
-    /// Commands wait meanwhile, as do connections that peers make. A session that is not established is none of a successor's:
-    /// its connections close without a word when there is one.
-    pub async fn hand_over(&self) -> HandOver {
-        let (taken, outcome) = watch::channel(None);
-        let mut answers = Vec::new();
-        for port in self.inner.roster.ports() {
-            let (answer, answered) = oneshot::channel();
-            port.commands.send(Command::HandOver(answer, outcome.clone())).await.ok(); // its task has ended already
-            answers.push((port.name, answered));
-        }
-        let (down, listeners) = (self.inner.roster.ranges_down(), self.inner.roster.duplicate_listeners());
-        let mut detached = Detached { peers: Vec::new(), down, listeners };
-        for (name, answered) in answers {
-            let Handed { session, down } = answered.await.unwrap_or_default();
-            if let Some(mut session) = session {
-                session.session.received = self.carried(&name).await;
-                detached.peers.push(session);
-            }
-            detached.down.extend(down.map(|reason| (name, reason)));
-        }
-        HandOver { detached, speaker: self.clone(), taken }
-    }
-
-    /// The routes of a peer whose session stands still.
-    async fn carried(&self, peer: &PeerName) -> Option<Vec<u8>> {
-        let PeerPort { id, status, .. } = self.inner.roster.session(peer.as_str()).ok()?;
-        let status = status.borrow().session.clone();
-        let negotiated = status.terms?.negotiated;
-        self.rib().ask(move |rib| carried::routes(rib, id, negotiated, &status.complete)).await?
-    }
-
-    /// Ends every task that stands still, and all others, without a word.
-    pub(crate) async fn end_as_taken(&self, taken: &watch::Sender<Option<bool>>) {
-        let ports = self.inner.roster.close();
-        taken.send_replace(Some(true));
-        self.inner.listeners.lock().await.shutdown().await;
-        for port in ports {
-            port.commands.closed().await;
-        }
         self.inner.watchers.lock().await.end().await;
     }
 

@@ -21,10 +21,15 @@ use proxima_sys::Md5Scope;
 use proxima_types::{Family, PeerName, Prefix};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 
-use crate::{Distance, GuardError, Password, PeerConfig, Remote, connection::linger, gtsm, roster::Roster};
+use crate::{
+    Distance, GuardError, Password, PeerConfig, Remote,
+    connection::linger,
+    gtsm,
+    roster::{Refused, Roster},
+};
 
 /// Rejected connections that may be open at once.
 const MAX_REJECTING: usize = 16;
@@ -163,21 +168,30 @@ impl Listeners {
     }
 }
 
-/// Takes connections until the speaker is gone.
-pub(crate) async fn run(listener: Arc<TcpListener>, roster: Weak<Roster>) {
+/// Takes connections until the speaker is gone; none while `accepting` says no.
+pub(crate) async fn run(
+    listener: Arc<TcpListener>,
+    roster: Weak<Roster>,
+    mut accepting: watch::Receiver<bool>,
+) {
     let rejecting = Arc::new(Semaphore::new(MAX_REJECTING));
     let mut log = RateLimited::default();
-    loop {
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                let Some(roster) = roster.upgrade() else { return };
-                if let Err((refused, stream)) = roster.dispatch(stream, from) {
+    while becomes(&mut accepting, true).await {
+        let accepted = tokio::select! {
+            biased;
+            _ = becomes(&mut accepting, false) => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, from)) => match hand_in(stream, from, &roster, &mut accepting).await {
+                Ok(()) => {}
+                Err((refused, stream)) => {
                     log.warn(Instant::now(), &refused.to_string());
                     if refused.is_rejection() {
                         reject(stream, &rejecting);
                     }
                 }
-            }
+            },
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 log.warn(Instant::now(), &format!("cannot accept connections: {error}"));
@@ -185,6 +199,29 @@ pub(crate) async fn run(listener: Arc<TcpListener>, roster: Weak<Roster>) {
             }
         }
     }
+}
+
+/// Hands a connection to its peer. One that was accepted just before the speaker stood still waits here for what comes of it.
+async fn hand_in(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    roster: &Weak<Roster>,
+    accepting: &mut watch::Receiver<bool>,
+) -> Result<(), (Refused, TcpStream)> {
+    loop {
+        let Some(roster) = roster.upgrade() else { return Ok(()) };
+        match roster.dispatch(stream, from) {
+            Err((Refused::StandsStill, again)) => stream = again,
+            done => return done,
+        }
+        drop(roster);
+        becomes(accepting, true).await;
+    }
+}
+
+/// Waits until it says so; false when nobody is left who would.
+async fn becomes(accepting: &mut watch::Receiver<bool>, what: bool) -> bool {
+    accepting.wait_for(|now| *now == what).await.is_ok()
 }
 
 fn reject(stream: TcpStream, rejecting: &Arc<Semaphore>) {

@@ -23,7 +23,7 @@ use std::{
 
 use bytes::BytesMut;
 use proxima_bgp_rib::PeerId;
-use proxima_bgp_session::{Announced, Desired, Input, Leave, MaxPrefixes, Output, Problem, Session};
+use proxima_bgp_session::{Announced, Desired, Input, Leave, MaxPrefixes, Output, Problem, Session, Status};
 use proxima_types::{Family, Prefix};
 use tokio::{
     net::TcpStream,
@@ -34,6 +34,7 @@ use tokio::{
 
 use crate::{
     BfdState, Effect, PeerConfig, PeerStatus, Remote,
+    carried::Question,
     config::Common,
     connection::Connection,
     detach::{Before, DetachedPeer, Handed},
@@ -74,8 +75,9 @@ pub(crate) enum Command {
     Advertised(oneshot::Sender<Vec<(Prefix, Arc<Announced>)>>),
     /// Ends the task, once the last words are out.
     Leave(Leave),
-    /// Hands the established connection over, and waits for what becomes of that: true where a successor has it.
-    HandOver(oneshot::Sender<Handed>, watch::Receiver<Option<bool>>),
+    /// Hands the established connection over and stands still until the second is closed; there is a successor where the task
+    /// is ended before.
+    HandOver(oneshot::Sender<Handed>, watch::Receiver<()>),
 }
 
 /// The task's ends of what connects it to the speaker.
@@ -177,11 +179,7 @@ impl Peer {
             self.pump();
             match self.next().await {
                 Happening::Command(Command::Leave(leave)) => return self.leave(leave).await,
-                Happening::Command(Command::HandOver(answer, taken)) => {
-                    if self.hand_over(answer, taken).await {
-                        return self.farewell().await;
-                    }
-                }
+                Happening::Command(Command::HandOver(answer, end)) => self.hand_over(answer, end).await,
                 Happening::Abandoned => return,
                 Happening::Forget => {
                     if self.may_be_forgotten() {
@@ -433,27 +431,30 @@ impl Peer {
         routes.farewell().await;
     }
 
-    /// Hands out what a successor needs and stands still until it is known whether there is one.
-    async fn hand_over(
-        &mut self,
-        answer: oneshot::Sender<Handed>,
-        mut taken: watch::Receiver<Option<bool>>,
-    ) -> bool {
+    /// Hands out what a successor needs and stands still until it is known that there is none.
+    async fn hand_over(&mut self, answer: oneshot::Sender<Handed>, mut end: watch::Receiver<()>) {
         let down = self.session.shutdown_reason().map(str::to_owned);
         let drain = self.session.status().timers.drain;
         let session = self.detached();
         let established = session.is_some();
+        let routes = self.question();
         // Nobody who waits for it is nobody who takes it.
-        answer.send(Handed { session, down: down.clone() }).ok();
-        let taken = taken.wait_for(Option::is_some).await.is_ok_and(|taken| *taken == Some(true));
-        if established && !taken {
+        answer.send(Handed { session, routes, down: down.clone() }).ok();
+        while end.changed().await.is_ok() {}
+        if established {
             self.handle(Input::Up);
             if let Some(reason) = down {
                 let left = drain.map(|until| until.saturating_duration_since(Instant::now()));
                 self.handle(Input::Shutdown { reason, drain: left.unwrap_or_default() });
             }
         }
-        taken
+    }
+
+    /// What to ask the table for, where it has all that the peer has sent.
+    fn question(&self) -> Option<Question> {
+        let Status { terms, complete, .. } = self.session.status();
+        let negotiated = terms.filter(|_| !self.routes.pending())?.negotiated;
+        Some(Question { peer: self.ports.id, negotiated, complete })
     }
 
     /// The established session, for another process; it stands still from now on. None where there is none.

@@ -14,21 +14,20 @@
 
 mod arrival;
 mod entries;
+mod hand_over;
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use proxima_bgp_rib::PeerId;
-use proxima_bgp_session::{AllowList, Session, Settings};
+use proxima_bgp_session::AllowList;
 use proxima_types::{PeerName, Prefix};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -36,8 +35,7 @@ use tokio::{
 use crate::{
     CommandError, Effect, GuardError, PeerConfig, PeerError, PeerStatus, Remote, StartError,
     config::Common,
-    connection::Connection,
-    detach::{Before, Resumed, ResumedSession},
+    detach::{Before, Resumed},
     discovery::Neighbour,
     event::EventSink,
     listener::{Guard, Listeners},
@@ -46,6 +44,7 @@ use crate::{
 };
 
 use arrival::Astray;
+use hand_over::begin;
 
 /// Commands that wait for a peer's task.
 const COMMAND_QUEUE: usize = 16;
@@ -60,6 +59,8 @@ pub(crate) struct Roster {
     wanted: watch::Sender<Wanted>,
     events: EventSink,
     rib: RibQueue,
+    /// Changed under the lock of `inner`.
+    accepting: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
 
@@ -107,6 +108,8 @@ pub(crate) enum Refused {
     Crowded(PeerName),
     RangeFull(PeerName, u16, SocketAddr),
     RangeDown(PeerName, SocketAddr),
+    /// For now: another process may take over.
+    StandsStill,
     Stopped,
 }
 
@@ -133,6 +136,7 @@ impl fmt::Display for Refused {
             Self::RangeDown(range, from) => {
                 write!(f, "closed a connection from {from}: the range {range} is shut down")
             }
+            Self::StandsStill => f.write_str("a connection waits: another process may take over"),
             Self::Stopped => f.write_str("closed a connection: the speaker has been stopped"),
         }
     }
@@ -143,7 +147,11 @@ impl Refused {
     pub(crate) fn is_rejection(&self) -> bool {
         match self {
             Self::Stranger(_) | Self::Astray(..) | Self::Unsigned(..) => true,
-            Self::Crowded(_) | Self::RangeFull(..) | Self::RangeDown(..) | Self::Stopped => false,
+            Self::Crowded(_)
+            | Self::RangeFull(..)
+            | Self::RangeDown(..)
+            | Self::StandsStill
+            | Self::Stopped => false,
         }
     }
 }
@@ -201,6 +209,7 @@ impl Roster {
             wanted,
             events,
             rib,
+            accepting: watch::Sender::new(true),
             inner: Mutex::new(inner),
         })
     }
@@ -225,24 +234,9 @@ impl Roster {
     /// Starts the task of each listening socket.
     pub(crate) fn listen(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
         for socket in self.lock().listeners.sockets() {
-            tasks.spawn(crate::listener::run(Arc::clone(socket), Arc::downgrade(self)));
+            let accepting = self.accepting.subscribe();
+            tasks.spawn(crate::listener::run(Arc::clone(socket), Arc::downgrade(self), accepting));
         }
-    }
-
-    /// The listening sockets once more, for a successor.
-    pub(crate) fn duplicate_listeners(&self) -> Vec<std::net::TcpListener> {
-        let inner = self.lock();
-        let duplicate =
-            |socket: &Arc<TcpListener>| socket.as_fd().try_clone_to_owned().map(std::net::TcpListener::from);
-        let duplicates = inner.listeners.sockets().iter().map(duplicate);
-        duplicates
-            .inspect(|duplicate| {
-                if let Err(error) = duplicate {
-                    tracing::warn!("BGP: a listening socket is not handed over: {error}");
-                }
-            })
-            .filter_map(Result::ok)
-            .collect()
     }
 
     pub(crate) fn listening(&self) -> Vec<SocketAddr> {
@@ -401,16 +395,6 @@ impl Roster {
         }
     }
 
-    /// The ranges that are shut down, each with the reason.
-    pub(crate) fn ranges_down(&self) -> Vec<(PeerName, String)> {
-        let inner = self.lock();
-        let down = |entry: &Entry| match &entry.kind {
-            Kind::Range { down } => Some((entry.config.name.clone(), down.clone()?)),
-            Kind::Session(_) => None,
-        };
-        inner.entries.iter().filter_map(down).collect()
-    }
-
     /// Hands a connection to the peer it comes from, which a range may have to make first.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
@@ -420,6 +404,9 @@ impl Roster {
         let mut inner = self.lock();
         if inner.closed {
             return Err((Refused::Stopped, stream));
+        }
+        if !*self.accepting.borrow() {
+            return Err((Refused::StandsStill, stream));
         }
         let Some(at) = inner.owner(from) else { return Err((Refused::Stranger(from), stream)) };
         let config = &inner.entries[at].config;
@@ -462,19 +449,6 @@ impl Roster {
         let port = self.spawn(inner, config.clone(), Some(range), Resumed::default());
         inner.entries.push(Entry { config, kind: Kind::Session(port.clone()) });
         Ok(port)
-    }
-
-    /// Goes on with a member of a range that another process has had; lets it go where there is no such range any more.
-    pub(crate) fn resume_member(self: &Arc<Self>, name: &PeerName, resumed: Resumed) {
-        let Some((range, address)) = name.as_member() else { return };
-        let mut inner = self.lock();
-        let config = inner.entries.iter().map(|entry| &entry.config).find(|config| config.name == range);
-        let Some(config @ PeerConfig { remote: Remote::Range { prefix, .. }, .. }) = config else { return };
-        if prefix.contains(address) {
-            let config = config.member(address);
-            let port = self.spawn(&mut inner, config.clone(), Some(range), resumed);
-            inner.entries.push(Entry { config, kind: Kind::Session(port) });
-        }
     }
 
     /// Takes a member of a range out, unless a connection waits for it just now. Called by the member's own task.
@@ -560,33 +534,4 @@ impl PeerConfig {
         }
         Ok(())
     }
-}
-
-/// A new session, or one that goes on where another process left it, with its connection.
-fn begin(
-    now: Instant,
-    started: Instant,
-    config: &PeerConfig,
-    settings: Settings,
-    resumed: Option<ResumedSession>,
-) -> (Session, Before) {
-    let Some(ResumedSession { snapshot, stream, unwritten }) = resumed else {
-        return (Session::new(settings, started, random_seed()), Before::default());
-    };
-    let has_routes = snapshot.received.is_some();
-    match Session::resume(settings.clone(), random_seed(), now, snapshot) {
-        Ok((session, id)) => {
-            let connection = Some(Connection::resumed(id, stream, &unwritten));
-            (session, Before { connection, has_routes, down: None })
-        }
-        Err(error) => {
-            tracing::warn!(peer = %config.name, "BGP: {error}");
-            (Session::new(settings, started, random_seed()), Before::default())
-        }
-    }
-}
-
-/// Jitter has to differ between speakers, no more: the standard library's random hash keys do.
-fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

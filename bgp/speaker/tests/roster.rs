@@ -10,70 +10,19 @@ use std::{
 };
 
 use common::{
-    OUR_AS, V4, V6, own_address, peer, plain,
+    Two, V4, identity, names, own_address, peer, plain, range,
     raw::{
-        GRACEFUL_RESTART, KEEPALIVE, MP_IPV4, OPEN, THEIR_AS, accept, announce, connect_from, handshake,
-        handshake_with, listening, open, read_kind, read_message, read_notification, router,
+        GRACEFUL_RESTART, MP_IPV4, THEIR_AS, accept, announce, connect_from, handshake, handshake_with,
+        listening, member_open, open, read_kind, read_message, read_notification, router,
     },
-    received, received_count, speaker, until, until_received, within,
+    received, speaker, status, two, until, until_received, within,
 };
 use proxima_bgp_speaker::{
-    BfdState, CommandError, Effect, GracefulRestart, Held, Leave, MaxPrefixes, PeerConfig, PeerError,
-    PeerStatus, Remote, Speaker, SpeakerConfig, SpeakerHandle, State,
+    BfdState, CommandError, Effect, GracefulRestart, Held, Leave, MaxPrefixes, PeerConfig, PeerError, Remote,
+    Speaker, SpeakerConfig, SpeakerHandle, State,
 };
 use proxima_types::{Family, Prefix};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-
-/// The range of the test's own addresses.
-fn range(name: &str, of: IpAddr, max: u16) -> PeerConfig {
-    let remote = Remote::Range { prefix: Prefix::truncating(of, 24), max };
-    PeerConfig { families: vec![Family::Ipv4], ..PeerConfig::new(name.parse().unwrap(), remote, OUR_AS) }
-}
-
-/// An OPEN of our AS, as a member of a range has it.
-fn member_open() -> Vec<u8> {
-    let mut bytes = OPEN.to_vec();
-    bytes[20..22].copy_from_slice(&u16::try_from(OUR_AS.0).unwrap().to_be_bytes());
-    bytes
-}
-
-fn names(handle: &SpeakerHandle) -> Vec<String> {
-    handle.peers().iter().map(|peer| peer.name.to_string()).collect()
-}
-
-/// A speaker with a session to each of two raw routers, established.
-struct Two {
-    pop: SpeakerHandle,
-    first: TcpStream,
-    second: TcpStream,
-    config: SpeakerConfig,
-}
-
-async fn two() -> Two {
-    let us = own_address();
-    let (first_listener, first_at) = listening(own_address()).await;
-    let (second_listener, second_at) = listening(own_address()).await;
-    let peers = vec![peer("first", first_at, THEIR_AS, us), peer("second", second_at, THEIR_AS, us)];
-    let config = speaker(peers);
-    let (pop, events) = Speaker::start(config.clone()).unwrap();
-    drop(events); // nobody listens; nobody has to
-    let mut first = accept(&first_listener).await;
-    handshake(&mut first).await;
-    let mut second = accept(&second_listener).await;
-    handshake(&mut second).await;
-    until(&pop, "first", State::Established).await;
-    until(&pop, "second", State::Established).await;
-    Two { pop, first, second, config }
-}
-
-fn status(handle: &SpeakerHandle, name: &str) -> PeerStatus {
-    handle.peers().into_iter().find(|peer| peer.name.as_str() == name).unwrap()
-}
-
-/// What a session is by: the same as long as nothing happened to it.
-fn identity(status: &PeerStatus) -> (std::time::Instant, Option<SocketAddr>, Option<SocketAddr>, u64) {
-    (status.since, status.local, status.remote, status.session.counters.flaps)
-}
 
 #[tokio::test]
 async fn whoever_connects_from_a_range_becomes_a_peer_and_is_forgotten_after_it_left() {
@@ -491,154 +440,4 @@ async fn a_refresh_asks_the_peer_for_its_routes() {
     until(&pop, "router", State::Established).await;
     pop.refresh("router", Family::Ipv4).await.unwrap();
     assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1]);
-}
-
-#[tokio::test]
-async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
-    let us = own_address();
-    let (listener, at) = listening(own_address()).await;
-    let mut config = speaker(vec![peer("router", at, THEIR_AS, us)]);
-    config.listen = vec![SocketAddr::new(us, 0)];
-    let (old, _old_events) = Speaker::start(config.clone()).unwrap();
-    old.set_desired(vec![plain(V4)]).unwrap();
-    old.release_end_of_rib();
-    config.listen = old.listening();
-    let mut stream = accept(&listener).await;
-    handshake_with(&mut stream, &open(3, &[MP_IPV4, common::raw::ROUTE_REFRESH])).await;
-    stream.write_all(&announce([[10, 0, 1]])).await.unwrap();
-    until_received(&old, "router", 1).await;
-    read_kind(&mut stream, 2).await; // the route
-    read_kind(&mut stream, 2).await; // End-of-RIB
-    let before = identity(&status(&old, "router"));
-    let routes = told(&old).await;
-    let received = status(&old, "router").session.counters.updates_received;
-    // Half a message is on its way when the process changes.
-    let (half, rest) = KEEPALIVE.split_at(9);
-    stream.write_all(half).await.unwrap();
-
-    let detached = common::detach(&old).await;
-    assert_eq!((detached.peers.len(), detached.listeners.len()), (1, 1));
-    drop(old);
-    let (new, mut events) = Speaker::start_with(config, detached).unwrap();
-    new.set_desired(vec![plain(V4), plain(V6)]).unwrap();
-    new.release_end_of_rib();
-    stream.write_all(rest).await.unwrap();
-    until_received(&new, "router", 1).await;
-    assert_eq!(told(&new).await, routes, "nobody had to be asked");
-    assert_eq!(status(&new, "router").session.counters.updates_received, received, "none was received");
-    let after = status(&new, "router");
-    assert_eq!((after.session.state, after.local, after.remote), (State::Established, before.1, before.2));
-    assert_eq!(after.session.counters.flaps, 0);
-    common::event("where BFD has to look", &mut events, |event| {
-        matches!(event, proxima_bgp_speaker::SpeakerEvent::Connected { .. }).then_some(())
-    })
-    .await;
-    // Nothing is sent that the peer has; what is new is.
-    new.set_desired(vec![]).unwrap();
-    let update = read_kind(&mut stream, 2).await;
-    assert_eq!(update[19..25], [0, 4, 24, 203, 0, 113], "the withdrawal is the first UPDATE: {update:?}");
-    // KEEPALIVEs go on.
-    stream.write_all(KEEPALIVE).await.unwrap();
-    assert_eq!(read_kind(&mut stream, 4).await, KEEPALIVE);
-    // The listening socket is the same.
-    let mut stranger = connect_from(own_address(), new.listening()[0]).await;
-    assert_eq!(read_notification(&mut stranger).await, [6, 5]);
-    assert_eq!(received_count(&status(&new, "router")), 1);
-}
-
-/// The routes of `router`, each in words, without when they came.
-async fn told(pop: &SpeakerHandle) -> Vec<String> {
-    let told = |route: &proxima_bgp_speaker::PeerRoute| {
-        let proxima_bgp_speaker::Route { prefix, path_id, shared, .. } = &route.route;
-        format!("{prefix} {path_id:?} {shared:?}")
-    };
-    common::received(pop, "router").await.iter().map(told).collect()
-}
-
-#[tokio::test]
-async fn a_successor_asks_for_routes_that_are_too_many_to_be_handed_over() {
-    let us = own_address();
-    let (listener, at) = listening(own_address()).await;
-    let config = speaker(vec![peer("router", at, THEIR_AS, us)]);
-    let (old, _events) = Speaker::start(config.clone()).unwrap();
-    let mut stream = accept(&listener).await;
-    handshake_with(&mut stream, &open(0, &[MP_IPV4, common::raw::ROUTE_REFRESH])).await;
-    let prefixes: Vec<[u8; 3]> =
-        (0..20_001u32).map(|n| [10 + (n >> 16) as u8, (n >> 8) as u8, n as u8]).collect();
-    for chunk in prefixes.chunks(900) {
-        stream.write_all(&announce(chunk.iter().copied())).await.unwrap();
-    }
-    until_received(&old, "router", prefixes.len()).await;
-    let detached = common::detach(&old).await;
-    assert_eq!(detached.peers[0].session.received, None);
-    let (new, _events) = Speaker::start_with(config, detached).unwrap();
-    assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1]);
-    assert_eq!(status(&new, "router").session.state, State::Established);
-}
-
-#[tokio::test]
-async fn a_hand_over_that_is_called_off_leaves_everything_as_it_was() {
-    let Two { pop, mut first, mut second, .. } = two().await;
-    pop.shutdown("second", "enough", Duration::ZERO).await.unwrap();
-    assert_eq!(read_notification(&mut second).await[..2], [6, 2]);
-    until(&pop, "second", State::Idle).await;
-    let before = identity(&status(&pop, "first"));
-    let handed = within("the hand-over", pop.hand_over()).await;
-    // What the peer says meanwhile waits.
-    first.write_all(&announce([[10, 0, 1]])).await.unwrap();
-    assert_eq!(handed.detached.peers.len(), 1);
-    assert_eq!(handed.detached.down, [("second".parse().unwrap(), "enough".to_owned())]);
-    drop(handed);
-    until_received(&pop, "first", 1).await;
-    assert_eq!(identity(&status(&pop, "first")), before);
-    assert_eq!(status(&pop, "second").session.state, State::Idle);
-    pop.set_desired(vec![plain(V4)]).unwrap();
-    pop.release_end_of_rib();
-    let update = read_kind(&mut first, 2).await;
-    assert!(update.ends_with(&[24, 203, 0, 113]), "it is announced as ever: {update:?}");
-}
-
-#[tokio::test]
-async fn whom_an_operator_has_shut_down_a_successor_does_not_call() {
-    let us = own_address();
-    let (listener, at) = listening(own_address()).await;
-    let config = speaker(vec![peer("router", at, THEIR_AS, us)]);
-    let (old, _events) = Speaker::start(config.clone()).unwrap();
-    let mut stream = accept(&listener).await;
-    handshake_with(&mut stream, &open(0, &[MP_IPV4])).await;
-    until(&old, "router", State::Established).await;
-    old.shutdown("router", "enough", Duration::ZERO).await.unwrap();
-    assert_eq!(read_notification(&mut stream).await[..2], [6, 2]);
-    until(&old, "router", State::Idle).await;
-    let detached = common::detach(&old).await;
-    let (new, _events) = Speaker::start_with(config, detached).unwrap();
-    let down = Some(proxima_bgp_speaker::Held::Shutdown("enough".to_owned()));
-    within("its start", new.wait_for("router", |status| status.session.held == down)).await.unwrap();
-    assert_eq!(status(&new, "router").session.counters.flaps, 0);
-    new.up("router").await.unwrap();
-    let mut stream = accept(&listener).await;
-    handshake_with(&mut stream, &open(0, &[MP_IPV4])).await;
-    until(&new, "router", State::Established).await;
-}
-
-#[tokio::test]
-async fn a_member_of_a_range_outlives_the_process_that_let_it_in() {
-    let (them, member) = (own_address(), own_address());
-    let mut config = router(SocketAddr::new(them, 0), &[]);
-    config.peers = vec![range("leaves", member, 10)];
-    let (old, _old_events) = Speaker::start(config.clone()).unwrap();
-    config.listen = old.listening();
-    let mut stream = connect_from(member, config.listen[0]).await;
-    handshake_with(&mut stream, &member_open()).await;
-    let name = format!("leaves/{member}");
-    until(&old, &name, State::Established).await;
-    let before = identity(&status(&old, &name));
-    let detached = common::detach(&old).await;
-    drop(old);
-    let (new, _events) = Speaker::start_with(config, detached).unwrap();
-    until(&new, &name, State::Established).await;
-    let after = identity(&status(&new, &name));
-    assert_eq!((after.1, after.2, after.3), (before.1, before.2, before.3));
-    new.shutdown("leaves", "enough", Duration::ZERO).await.unwrap();
-    assert_eq!(read_notification(&mut stream).await[..2], [6, 2]);
 }

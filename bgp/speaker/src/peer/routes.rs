@@ -159,6 +159,11 @@ impl Routes {
         (counts.session == self.session).then_some(counts)
     }
 
+    /// Whether something is still to be handed over.
+    pub(super) fn pending(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     /// Whether the RIB holds nothing of the peer, and nothing is on its way there.
     pub(super) fn none_held(&self) -> bool {
         self.changes.is_empty() && self.counted.borrow().families.iter().all(|counts| counts.paths == 0)

@@ -14,7 +14,10 @@ use std::{
 use proxima_bgp_session::{AllowList, State};
 use proxima_types::{Announcement, Asn, Family, Prefix, RouteAttributes};
 
-use crate::{PeerConfig, Remote, Speaker, SpeakerConfig, SpeakerHandle};
+use tokio::sync::{oneshot, watch};
+
+use super::Command;
+use crate::{PeerConfig, Remote, Speaker, SpeakerConfig, SpeakerHandle, detach::Handed};
 
 const DEADLINE: Duration = Duration::from_mins(1);
 const MARKER: [u8; 16] = [0xff; 16];
@@ -132,11 +135,17 @@ async fn reaches(counter: &AtomicUsize, count: usize, what: &str) {
     tokio::time::timeout(DEADLINE, reached).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
 }
 
-#[tokio::test]
-async fn a_table_that_stands_still_delays_neither_keepalives_nor_withdrawals_nor_other_peers() {
+/// Two sessions, one to a router that floods us, and a table that stands still until the sender is used or dropped.
+struct Stuck {
+    handle: SpeakerHandle,
+    flooded: Arc<Seen>,
+    calm: Arc<Seen>,
+    go_on: mpsc::Sender<()>,
+}
+
+async fn stuck(prefix: Prefix) -> Stuck {
     let (flooding, flooded) = router(own_address(1), UPDATES);
     let (quiet, calm) = router(own_address(2), 0);
-    let prefix: Prefix = "203.0.113.0/24".parse().unwrap();
     let config = SpeakerConfig {
         local_as: Asn(64512),
         router_id: Ipv4Addr::new(192, 0, 2, 11),
@@ -152,10 +161,17 @@ async fn a_table_that_stands_still_delays_neither_keepalives_nor_withdrawals_nor
     let (handle, _events) = Speaker::start(config).unwrap();
     let (go_on, stopped) = mpsc::channel::<()>();
     let rib = handle.rib().clone();
-    let stuck = tokio::spawn(async move { rib.ask(move |_| stopped.recv().ok()).await });
+    tokio::spawn(async move { rib.ask(move |_| stopped.recv().ok()).await });
     for name in ["flooding", "quiet"] {
         until(&handle, name, |status| status.session.state == State::Established).await;
     }
+    Stuck { handle, flooded, calm, go_on }
+}
+
+#[tokio::test]
+async fn a_table_that_stands_still_delays_neither_keepalives_nor_withdrawals_nor_other_peers() {
+    let prefix: Prefix = "203.0.113.0/24".parse().unwrap();
+    let Stuck { handle, flooded, calm, go_on } = stuck(prefix).await;
 
     // Over more than the hold time of 3 s, KEEPALIVEs go both ways, and what is announced or withdrawn goes out.
     for round in 1..=5 {
@@ -179,11 +195,30 @@ async fn a_table_that_stands_still_delays_neither_keepalives_nor_withdrawals_nor
 
     // And then everything comes in.
     go_on.send(()).unwrap();
-    stuck.await.unwrap();
     reaches(&flooded.written, UPDATES, "the rest of the flood").await;
     let all = |status: &crate::PeerStatus| {
         status.session.counters.updates_received == UPDATES as u64 && status.session.received.ipv4 == 4000
     };
     until(&handle, "flooding", all).await;
     assert_eq!(handle.peers()[0].session.counters.flaps, 0);
+}
+
+/// What a peer's task answers to a hand-over; it stands still until the sender is dropped.
+async fn handed(handle: &SpeakerHandle, peer: &str) -> (Handed, watch::Sender<()>) {
+    let (answer, answered) = oneshot::channel();
+    let until = watch::Sender::new(());
+    let command = Command::HandOver(answer, until.subscribe());
+    handle.roster().session(peer).unwrap().commands.send(command).await.unwrap();
+    let handed = tokio::time::timeout(DEADLINE, answered).await.expect("in time").unwrap();
+    (handed, until)
+}
+
+#[tokio::test]
+async fn routes_that_have_not_reached_the_table_are_the_successors_to_ask_for() {
+    let Stuck { handle, flooded, go_on: _stuck, .. } = stuck("203.0.113.0/24".parse().unwrap()).await;
+    // Before a timer expires a chunk is read without a place in the queue.
+    reaches(&flooded.keepalives, 3, "KEEPALIVEs").await;
+    let (flooding, _still) = handed(&handle, "flooding").await;
+    assert!(flooding.session.is_some(), "the session goes over");
+    assert!(flooding.routes.is_none(), "and nobody takes what the table has for all of them");
 }

@@ -12,11 +12,13 @@ use std::{
 };
 
 use proxima_bgp_speaker::{
-    AllowList, BestPathRules, PeerConfig, PeerRoute, PeerStatus, Remote, SpeakerConfig, SpeakerEvent,
-    SpeakerEvents, SpeakerHandle, State,
+    AllowList, BestPathRules, PeerConfig, PeerRoute, PeerStatus, Remote, Speaker, SpeakerConfig,
+    SpeakerEvent, SpeakerEvents, SpeakerHandle, State,
 };
-use proxima_types::{Announcement, Asn, Community, Prefix, RouteAttributes};
-use tokio::time::timeout;
+use proxima_types::{Announcement, Asn, Community, Family, Prefix, RouteAttributes};
+use tokio::{net::TcpStream, time::timeout};
+
+use raw::{THEIR_AS, accept, handshake, listening};
 
 /// Everything a test waits for comes within this time, or the test fails.
 pub const DEADLINE: Duration = Duration::from_mins(1);
@@ -110,7 +112,6 @@ pub async fn until(handle: &SpeakerHandle, peer: &str, state: State) {
         .unwrap();
 }
 
-/// How many prefixes were received, of both families.
 /// Hands a speaker over for good.
 pub async fn detach(speaker: &SpeakerHandle) -> proxima_bgp_speaker::Detached {
     let mut handed = within("the hand-over", speaker.hand_over()).await;
@@ -119,6 +120,7 @@ pub async fn detach(speaker: &SpeakerHandle) -> proxima_bgp_speaker::Detached {
     detached
 }
 
+/// How many prefixes were received, of both families.
 pub fn received_count(status: &PeerStatus) -> usize {
     let received = status.session.received;
     (received.ipv4 + received.ipv6) as usize
@@ -143,4 +145,48 @@ pub async fn received(handle: &SpeakerHandle, peer: &str) -> Vec<PeerRoute> {
             None => return routes,
         }
     }
+}
+
+/// The range of the test's own addresses.
+pub fn range(name: &str, of: IpAddr, max: u16) -> PeerConfig {
+    let remote = Remote::Range { prefix: Prefix::truncating(of, 24), max };
+    PeerConfig { families: vec![Family::Ipv4], ..PeerConfig::new(name.parse().unwrap(), remote, OUR_AS) }
+}
+
+pub fn names(handle: &SpeakerHandle) -> Vec<String> {
+    handle.peers().iter().map(|peer| peer.name.to_string()).collect()
+}
+
+/// A speaker with a session to each of two raw routers, established.
+pub struct Two {
+    pub pop: SpeakerHandle,
+    pub first: TcpStream,
+    pub second: TcpStream,
+    pub config: SpeakerConfig,
+}
+
+pub async fn two() -> Two {
+    let us = own_address();
+    let (first_listener, first_at) = listening(own_address()).await;
+    let (second_listener, second_at) = listening(own_address()).await;
+    let peers = vec![peer("first", first_at, THEIR_AS, us), peer("second", second_at, THEIR_AS, us)];
+    let config = speaker(peers);
+    let (pop, events) = Speaker::start(config.clone()).unwrap();
+    drop(events); // nobody listens; nobody has to
+    let mut first = accept(&first_listener).await;
+    handshake(&mut first).await;
+    let mut second = accept(&second_listener).await;
+    handshake(&mut second).await;
+    until(&pop, "first", State::Established).await;
+    until(&pop, "second", State::Established).await;
+    Two { pop, first, second, config }
+}
+
+pub fn status(handle: &SpeakerHandle, name: &str) -> PeerStatus {
+    handle.peers().into_iter().find(|peer| peer.name.as_str() == name).unwrap()
+}
+
+/// What a session is by: the same as long as nothing happened to it.
+pub fn identity(status: &PeerStatus) -> (std::time::Instant, Option<SocketAddr>, Option<SocketAddr>, u64) {
+    (status.since, status.local, status.remote, status.session.counters.flaps)
 }

@@ -43,6 +43,13 @@ pub fn open(hold: u16, capabilities: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
+/// An OPEN of our AS, as a member of a range has it.
+pub fn member_open() -> Vec<u8> {
+    let mut bytes = OPEN.to_vec();
+    bytes[20..22].copy_from_slice(&u16::try_from(OUR_AS.0).unwrap().to_be_bytes());
+    bytes
+}
+
 /// An UPDATE that announces /24s by AS 65000 with next hop 192.0.2.22 (two-octet path).
 pub fn announce(prefixes: impl IntoIterator<Item = [u8; 3]>) -> Vec<u8> {
     let attributes = b"\x40\x01\x01\x00\x40\x02\x04\x02\x01\xfd\xe8\x40\x03\x04\xc0\x00\x02\x16";
