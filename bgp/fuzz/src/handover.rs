@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use proxima_bgp_session::{GracefulRestart, Input, Session, Settings, Snapshot, State};
+use proxima_bgp_session::{GracefulRestart, Input, Leave, Session, Settings, Snapshot, State};
 use proxima_types::{Asn, Family, RouteAttributes};
 
 /// The target `handover`: flags (one octet); the times left on the hold, keepalive and send hold timers in seconds and how
@@ -18,18 +18,12 @@ use proxima_types::{Asn, Family, RouteAttributes};
 pub fn handover(input: &[u8]) {
     let Some((snapshot, comes)) = snapshot(input) else { return };
     let now = Instant::now();
-    let restart = GracefulRestart {
-        restart_time: Duration::from_mins(2),
-        stale_time: Duration::from_mins(6),
-        forwarding: false,
+    let words = Session::last_words(now, snapshot.clone(), Leave::Deconfigured);
+    let Ok((mut session, connection)) = Session::resume(settings(), 7, now, snapshot) else {
+        return assert!(words.is_err(), "a session that can't be resumed can't be ended");
     };
-    let settings = Settings {
-        graceful_restart: Some(restart),
-        add_path: true,
-        ..Settings::new(Asn(64512), Ipv4Addr::new(192, 0, 2, 1), Asn(65000))
-    };
-    let Ok((mut session, connection)) = Session::resume(settings, 7, now, snapshot) else { return };
-    // It ends at once where our OPEN is not what these settings would say.
+    assert!(words.is_ok_and(|words| !words.is_empty()));
+    // It ends at once where the settings are not those it was made under.
     match session.established() {
         Some(on) => assert_eq!((session.state(), on), (State::Established, connection)),
         None => assert_eq!(session.state(), State::Idle),
@@ -42,6 +36,19 @@ pub fn handover(input: &[u8]) {
         let Some(at) = session.poll_timeout() else { break };
         session.handle_timeout(at.max(now));
         carry_out(&mut session);
+    }
+}
+
+fn settings() -> Settings {
+    let restart = GracefulRestart {
+        restart_time: Duration::from_mins(2),
+        stale_time: Duration::from_mins(6),
+        forwarding: false,
+    };
+    Settings {
+        graceful_restart: Some(restart),
+        add_path: true,
+        ..Settings::new(Asn(64512), Ipv4Addr::new(192, 0, 2, 1), Asn(65000))
     }
 }
 
@@ -68,6 +75,7 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
     let families = if flag(4) { Family::ALL.to_vec() } else { Vec::new() };
     let prefix = "203.0.113.0/24".parse().ok()?;
     let snapshot = Snapshot {
+        settings: Settings { add_path: !flag(7), ..settings() },
         sent_open: sent_open.to_vec(),
         received_open: received_open.to_vec(),
         local: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),

@@ -330,7 +330,10 @@ impl AdjRibOut {
                 }
             }
         }
-        self.refresh.clear();
+        // What a predecessor sent may yet be desired, and has to be sent again then.
+        if !self.inherited || self.end_of_rib_released {
+            self.refresh.clear();
+        }
         self.end_answer().or_else(|| self.end_of_rib())
     }
 

@@ -24,6 +24,7 @@
 //! | `export`      | from [`Exportable`] routes to UPDATEs                             | 4271 §5.1, 9234        |
 //! | `allow_list`  | [`AllowList`], the only maker of [`Exportable`]                   | 7908, 8212             |
 //! | `status`      | [`Status`]: everything there is to tell                           |                        |
+//! | `written`     | a hand-over's [`Snapshot`] in few octets                          |                        |
 //!
 //! The peer's routes are not kept here: [`RibChange`]s go to a RIB, and nothing comes back from it but counts.
 
@@ -45,6 +46,7 @@ mod settings;
 mod shared;
 mod status;
 mod terms;
+mod written;
 
 pub use adj_rib_out::{AdjRibOut, UpdateBatch, UpdateContent};
 pub use allow_list::{AllowList, Desired, Exportable, NotAllowed};
@@ -60,3 +62,4 @@ pub use settings::{
 };
 pub use status::{Bfd, Counters, Held, PerFamily, Stamped, Status, Timers};
 pub use terms::Terms;
+pub use written::octets;

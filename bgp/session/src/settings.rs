@@ -7,8 +7,9 @@ use std::{
 
 use proxima_bgp_wire::{Families, NextHop, Role};
 use proxima_types::{Asn, Family};
+use serde::{Deserialize, Serialize};
 
-use crate::Local;
+use crate::{Local, written};
 
 /// The hold time until the peer's OPEN has been received (RFC 4271 §8.2.2 suggests four minutes).
 pub const OPEN_HOLD_TIME: Duration = Duration::from_mins(4);
@@ -40,7 +41,7 @@ pub const MAX_RESTART_TIME: Duration = Duration::from_secs(4095);
 pub const LOCAL_PREF: u32 = 100;
 
 /// One peer as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the operator's, by itself")]
 pub struct Settings {
     /// The own AS number.
@@ -64,6 +65,7 @@ pub struct Settings {
     /// The most prefixes the peer may send of each family, and what happens beyond that; without limit when absent.
     pub max_prefixes: Option<MaxPrefixes>,
     /// What we are to the peer (RFC 9234). Of no effect towards an internal peer.
+    #[serde(with = "written::role")]
     pub role: Option<Role>,
     /// The peer has to say its role too.
     pub role_strict: bool,
@@ -82,7 +84,7 @@ pub struct Settings {
 }
 
 /// A limit on received prefixes, for each family by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPrefixes {
     /// The most there may be; 1 or more.
     pub limit: u32,
@@ -96,7 +98,7 @@ pub struct MaxPrefixes {
 }
 
 /// What happens to a peer that sends more prefixes than it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitAction {
     /// The session is closed with Cease 6/1 (RFC 4486 §4).
     Close,
@@ -119,7 +121,7 @@ impl MaxPrefixes {
 }
 
 /// Graceful restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GracefulRestart {
     /// How long the peer may keep our routes while we are gone, in whole seconds up to [`MAX_RESTART_TIME`]; and how
     /// long after our start we say that we have restarted.

@@ -6,13 +6,17 @@
 //!                                     the socket ──────────────▶ under the id that resume returns
 //! ```
 //!
-//! What is handed over: both OPENs, from which the terms follow; the routes the peer holds; marks still due to it; the
-//! time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the table adds them. Nothing is withdrawn before
-//! [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what is desired
-//! as it was sent is not sent again.
+//! What is handed over: the settings, and both OPENs, from which the terms follow; the routes the peer holds; marks still
+//! due to it; the time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the
+//! table adds them. Nothing is withdrawn before [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what
+//! is desired as it was sent is not sent again.
 //!
-//! BFD says nothing before it has been up in the new process. Where the peer's routes are not handed over, as they would be too many,
-//! [`RibChange::PeerUp`] begins with none of them; [`Input::Refresh`] brings them, which a peer takes for any operator's request.
+//! The successor's settings take the place of the predecessor's as [`Input::Reconfigure`] has it: in place, or with
+//! Cease 6/6 and a new session.
+//!
+//! BFD says nothing before it has been up in the new process. Where the peer's routes are not handed over, as they would be
+//! too many, [`RibChange::PeerUp`] begins with none of them; [`Input::Refresh`] brings them, which a peer takes for any
+//! operator's request.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -20,20 +24,20 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use proxima_bgp_wire::{ErrorCode, Message, Negotiated, Notification, Open};
+use proxima_bgp_wire::{Message, Negotiated, Open};
 use proxima_types::{Family, Prefix, RouteAttributes};
 use serde::{Deserialize, Serialize};
 
 use super::{Order, Session, Slot, connections::peer_up};
 use crate::{
-    ConnectionId, Local, Settings, Terms,
+    ConnectionId, Leave, Local, Output, Settings, Terms,
     adj_rib_out::Inheritance,
-    fsm::{Clocks, Event, Fsm, Initiator, Link, Phase, Stop, Then},
+    fsm::{Clocks, Fsm, Initiator, Link, Phase},
     interface::{Input, State},
     output::RibChange,
     shared::encoded,
     status::Counters,
-    terms::our_open,
+    written::{octets, optional_octets},
 };
 
 /// The longest send hold time there is: twice the longest hold time.
@@ -42,9 +46,13 @@ const LONGEST: Duration = Duration::from_secs(2 * u16::MAX as u64);
 /// An established session, for [`Session::resume`]. Times are what is left or has passed, as clocks are not shared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// The settings it was made and goes on under.
+    pub settings: Settings,
     /// Our OPEN as it went out.
+    #[serde(with = "octets")]
     pub sent_open: Vec<u8>,
     /// The peer's OPEN as it came.
+    #[serde(with = "octets")]
     pub received_open: Vec<u8>,
     /// Our address on the connection.
     pub local: IpAddr,
@@ -61,9 +69,11 @@ pub struct Snapshot {
     /// Until the peer has taken nothing for too long.
     pub send_hold: Option<Duration>,
     /// A message of the peer that has not come in full.
+    #[serde(with = "octets")]
     pub partial_message: Vec<u8>,
-    /// The peer's routes, as UPDATEs it might have sent, with End-of-RIB for each family that is complete. `None`: they are to be asked
-    /// for.
+    /// The peer's routes, as UPDATEs it might have sent, with End-of-RIB for each family that is complete. `None`: they are
+    /// to be asked for.
+    #[serde(with = "optional_octets")]
     pub received: Option<Vec<u8>>,
     /// The routes the peer holds.
     pub sent: Vec<(Prefix, RouteAttributes)>,
@@ -82,8 +92,8 @@ pub enum ResumeError {
     /// The snapshot does not hold two OPENs.
     #[error("the session that was handed over can't be read: its {0} is no OPEN; the session begins anew")]
     NotAnOpen(&'static str),
-    /// The two OPENs don't agree by the settings of this process.
-    #[error("the session that was handed over does not fit the configuration: {0}; the session begins anew")]
+    /// The two OPENs don't agree by the settings that came with them.
+    #[error("the session that was handed over contradicts itself: {0}; the session begins anew")]
     Refused(String),
 }
 
@@ -124,6 +134,7 @@ impl Session {
         let left = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
         let Inheritance { sent, end_of_rib_due, answers } = self.adj_rib_out.bequeath();
         Some(Snapshot {
+            settings: self.shared.settings.clone(),
             sent_open: encoded(&Message::Open(terms.ours.clone())).to_vec(),
             received_open: terms.peer_bytes.to_vec(),
             local: link.local.address,
@@ -144,21 +155,46 @@ impl Session {
 
     /// Goes on with a session of a predecessor. The connection is to be reported under the id that is returned.
     ///
-    /// If the settings have changed so that the session has to begin anew, it does: Cease 6/6 is the first output.
+    /// Where these settings are not those it was made under, that is as with [`Input::Reconfigure`]: what has to begin anew
+    /// does, with Cease 6/6.
     ///
     /// # Errors
-    /// When the snapshot can't be read, or the peer would be refused by these settings.
+    /// When the snapshot can't be read, or contradicts itself.
     pub fn resume(
         settings: Settings,
         seed: u64,
         now: Instant,
         snapshot: Snapshot,
     ) -> Result<(Self, ConnectionId), ResumeError> {
+        let (mut session, id) = Self::as_it_was(seed, now, snapshot)?;
+        session.reconfigure(now, settings);
+        Ok((session, id))
+    }
+
+    /// What is to be said on the connection of a session of a predecessor that nobody goes on with, before it is closed:
+    /// withdrawals of what the peer holds, and the NOTIFICATION of `leave`.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub fn last_words(now: Instant, snapshot: Snapshot, leave: Leave) -> Result<Vec<u8>, ResumeError> {
+        let (mut session, _) = Self::as_it_was(0, now, snapshot)?;
+        session.handle(now, Input::Stop(leave));
+        let mut words = Vec::new();
+        while let Some(output) = session.poll_output() {
+            if let Output::Send { bytes, .. } = output {
+                words.extend_from_slice(&bytes);
+            }
+        }
+        Ok(words)
+    }
+
+    /// The session of the predecessor, under its settings.
+    fn as_it_was(seed: u64, now: Instant, snapshot: Snapshot) -> Result<(Self, ConnectionId), ResumeError> {
         let ours = open(&snapshot.sent_open, "sent_open")?;
         let theirs = open(&snapshot.received_open, "received_open")?;
-        let terms = Terms::agree(&settings, &ours, &theirs, Bytes::from(snapshot.received_open))
+        let terms = Terms::agree(&snapshot.settings, &ours, &theirs, Bytes::from(snapshot.received_open))
             .map_err(|refusal| ResumeError::Refused(refusal.detail))?;
-        let mut session = Self::new(settings, now, seed);
+        let mut session = Self::new(snapshot.settings, now, seed);
         let id = session.next_connection();
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
         let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };
@@ -191,15 +227,6 @@ impl Session {
         session.adj_rib_out.inherit(inheritance, &terms, local, &session.shared.settings);
         session.up = Some(terms);
         session.take_handed(now, Bytes::from(snapshot.received.unwrap_or_default()));
-        if !still_said(&session.shared.settings, &ours) {
-            let stop = Stop {
-                notification: Notification::new(ErrorCode::OTHER_CONFIGURATION_CHANGE, []),
-                why: "the configuration of the peer has changed".to_owned(),
-                hard: false,
-                then: Then::Pause,
-            };
-            session.event_for_all(now, &Event::AutomaticStop(stop));
-        }
         Ok((session, id))
     }
 }
@@ -222,11 +249,4 @@ fn open(bytes: &[u8], which: &'static str) -> Result<Open, ResumeError> {
         Ok(Message::Open(open)) => Ok(open),
         Ok(_) | Err(_) => Err(ResumeError::NotAnOpen(which)),
     }
-}
-
-/// Whether these settings would lead to this OPEN, at one time or another.
-fn still_said(settings: &Settings, said: &Open) -> bool {
-    [(false, false), (false, true), (true, false)]
-        .into_iter()
-        .any(|(bare, restarted)| our_open(settings, bare, restarted) == *said)
 }

@@ -94,6 +94,8 @@ fn a_snapshot_survives_being_written_down() {
     let text = serde_json::to_string(&snapshot).unwrap();
     let read = serde_json::from_str(&text).unwrap();
     assert_eq!(snapshot, read);
+    let octets = snapshot.sent_open.len() + snapshot.received_open.len();
+    assert!(text.len() < 2 * octets + 2000, "octets are no arrays of numbers: {text}");
     let (session, _) = Session::resume(graceful(first()), 3, world.now, read).unwrap();
     assert_eq!(session.state(), State::Established);
     assert_eq!(session.adj_rib_out().len(), 2);
@@ -127,6 +129,9 @@ fn only_an_established_session_is_handed_over_and_all_else_closes_silently() {
 #[test]
 fn a_successor_with_other_settings_begins_a_new_session() {
     let mut world = announcing();
+    world.hand_over(0, Settings { remote_as: proxima_types::Asn(65009), ..first() });
+    assert_eq!(world.notifications(0), [(6, 6, vec![])], "as a reload has it");
+    let mut world = announcing();
     world.hand_over(0, Settings { hold_time: Duration::from_secs(30), ..first() });
     assert_eq!(world.notifications(0), [(6, 6, vec![])]);
     world.input(0, plain(&[V4]));
@@ -136,11 +141,42 @@ fn a_successor_with_other_settings_begins_a_new_session() {
 }
 
 #[test]
+fn what_a_reload_changes_in_place_a_successor_does_too() {
+    let mut world = announcing();
+    world.hand_over(0, Settings { next_hop_ipv4: Some([10, 9, 8, 7].into()), ..first() });
+    world.input(0, plain(&[V4, V6]));
+    world.run(2 * LATENCY);
+    assert_eq!(world.types_sent(0), [2], "the IPv4 route again");
+    world.hand_over(0, Settings { enforce_first_as: false, ..first() });
+    world.run(2 * LATENCY);
+    assert_eq!(world.types_sent(0)[1..3], [5, 5], "routes that were refused before may be taken now");
+    world.assert_established();
+}
+
+#[test]
+fn the_last_words_on_a_session_withdraw_and_say_why() {
+    let mut world = announcing();
+    world.input(0, Input::Stop(Leave::Upgrade));
+    let snapshot = world.nodes[0].detach(world.now).unwrap();
+    let words = Session::last_words(world.now, snapshot, Leave::Deconfigured).unwrap();
+    let mut kinds = Vec::new();
+    let mut rest = &words[..];
+    while let [.., _] = rest {
+        let length = usize::from(u16::from_be_bytes([rest[16], rest[17]]));
+        kinds.push(rest[18]);
+        assert!(rest[18] != 3 || rest[19..] == [6, 3], "peer deconfigured");
+        rest = &rest[length..];
+    }
+    assert_eq!(kinds, [2, 2, 3]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_with_the_reason() {
     let (alone, _) = Alone::established(first(), &open_of_second());
     let snapshot = alone.session.detach(alone.now).unwrap();
-    let other = Settings { remote_as: proxima_types::Asn(65009), ..first() };
-    let refused = Session::resume(other, 1, epoch(), snapshot.clone()).unwrap_err();
+    let mut other = snapshot.clone();
+    other.settings.remote_as = proxima_types::Asn(65009);
+    let refused = Session::resume(first(), 1, epoch(), other).unwrap_err();
     assert!(matches!(&refused, ResumeError::Refused(why) if why.contains("remote-as = 65009")), "{refused}");
     let mut broken = snapshot.clone();
     broken.received_open = KEEPALIVE.to_vec();
