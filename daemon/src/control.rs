@@ -40,6 +40,7 @@ use crate::{
     attempts::Attempts,
     bfd::BfdSessions,
     distance::{Distances, Followers, Reached},
+    doors::Doors,
     groups::Groups,
     listeners,
     notify::{self, Supervisor},
@@ -55,6 +56,7 @@ use crate::{
     tls::Tls,
     traffic::Traffic,
     unchecked::Tellings,
+    upgrade::{self, ControlState, HandedOn},
     vips::LocalVips,
     words,
 };
@@ -80,6 +82,7 @@ pub(crate) struct Inputs {
     pub(crate) views: mpsc::Receiver<Seen>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
+    pub(crate) upgrades: mpsc::Receiver<upgrade::Outcome>,
     pub(crate) acme: mpsc::Receiver<AcmeEvent>,
     pub(crate) signals: Signals,
 }
@@ -91,6 +94,8 @@ pub(crate) enum End {
     Stop,
     /// To begin anew at once: peers are left without a word, so that they keep the routes.
     Restart,
+    /// Another process has it all, but for connections of clients.
+    Upgraded,
 }
 
 /// Why the daemon ends by itself.
@@ -151,6 +156,10 @@ pub(crate) struct Control {
     pub(crate) reloads: mpsc::Sender<Outcome>,
     pub(crate) reloading: Progress,
     restarting: bool,
+    pub(crate) doors: Doors,
+    pub(crate) upgrades: mpsc::Sender<upgrade::Outcome>,
+    pub(crate) upgrading: bool,
+    pub(crate) handed_on: Option<HandedOn>,
 }
 
 /// The running parts the control task steers.
@@ -177,11 +186,15 @@ pub(crate) struct Parts {
     pub(crate) file: PathBuf,
     pub(crate) peers: Peers,
     pub(crate) reloads: mpsc::Sender<Outcome>,
+    pub(crate) doors: Doors,
+    pub(crate) upgrades: mpsc::Sender<upgrade::Outcome>,
 }
 
 impl Control {
-    pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, access, bfd, prober, .. } = parts;
+    /// Begins, or goes on where another process has left off.
+    pub(crate) fn new(now: Instant, config: Config, parts: Parts, state: Option<ControlState>) -> Self {
+        let Parts { journal, speaker, data_plane, mut traffic, snapshot, tls, access, bfd, prober, .. } =
+            parts;
         let Parts {
             via,
             open_files,
@@ -195,6 +208,8 @@ impl Control {
             file,
             peers,
             reloads,
+            doors,
+            upgrades,
             ..
         } = parts;
         observers.follow(&config, &speaker);
@@ -204,9 +219,24 @@ impl Control {
         let wall =
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
         let ordering = Ordering::new(acme, issuers);
-        let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
+        let mut group_since: BTreeMap<_, _> = config.groups.keys().map(|name| (name.clone(), wall)).collect();
+        let (mut observed, mut verdicts, mut orders) = (BTreeMap::new(), BTreeMap::new(), Orders::default());
+        let groups = match state {
+            None => Groups::new(now, &config),
+            Some(state) => {
+                let is_known = |backend: &BackendId| region_of(&config, backend).is_some();
+                observed.extend(state.observed.into_iter().filter(|(backend, _)| is_known(backend)));
+                verdicts.extend(state.verdicts.into_iter().filter(|(backend, _)| is_known(backend)));
+                group_since
+                    .extend(state.group_since.into_iter().filter(|(it, _)| config.groups.contains_key(it)));
+                orders = state.orders;
+                orders.forget(|group| config.groups.contains_key(group));
+                traffic.carry(now, state.degradations);
+                Groups::resume(now, &config, state.announcer)
+            }
+        };
         Self {
-            groups: Groups::new(now, &config),
+            groups,
             self_check: SelfCheck::new(now, &self_check::gates(&config), &checks, workers),
             checks,
             tellings: Tellings::default(),
@@ -214,18 +244,18 @@ impl Control {
             config,
             journal,
             started: (now, wall),
-            observed: BTreeMap::new(),
+            observed,
             followers,
             prober,
             via,
             open_files,
             arriving: Ways::new(),
-            verdicts: BTreeMap::new(),
+            verdicts,
             group_since,
             speaker,
             data_plane,
             traffic,
-            orders: Orders::default(),
+            orders,
             observers,
             vips,
             log,
@@ -247,6 +277,10 @@ impl Control {
             reloads,
             reloading: Progress::Idle,
             restarting: false,
+            doors,
+            upgrades,
+            upgrading: false,
+            handed_on: None,
         }
     }
 
@@ -295,6 +329,14 @@ impl Control {
                     // What was told of backends is of those before.
                     self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
                     self.reloaded(outcome);
+                }
+                Some(outcome) = inputs.upgrades.recv() => {
+                    self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
+                    self.settle(Instant::now());
+                    let pulse = self.pulse.clone();
+                    if let Some(end) = pulse.while_doing(self.hand_over(outcome)).await {
+                        return Ok(end);
+                    }
                 }
                 Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
@@ -466,7 +508,7 @@ impl Control {
     /// Takes an observation over; returns the verdict it brings, to be told. A backend that is no more is passed over.
     pub(crate) fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
         let backend = event.backend().clone();
-        let region = self.region_of(&backend)?;
+        let region = region_of(&self.config, &backend)?;
         let observed = self.observed.entry(backend.clone()).or_default();
         observed.learn(&event);
         let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
@@ -484,16 +526,15 @@ impl Control {
         }
     }
 
-    fn region_of(&self, backend: &BackendId) -> Option<proxima_types::RegionName> {
-        let backends = &self.config.pools.get(backend.pool())?.backends;
-        backends.iter().find(|listed| listed.id == *backend).map(|listed| listed.region.clone())
-    }
-
     /// True when the daemon has to end at once.
     fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Reload => {
                 self.reload(ReloadRequest::default(), None);
+                false
+            }
+            Signal::Upgrade => {
+                self.upgrade(None);
                 false
             }
             Signal::Stop(_) if self.stop.is_some() => true,
@@ -528,6 +569,7 @@ impl Control {
             Command::Drain(request, by, reply) => drop(reply.send(self.drain(Instant::now(), request, by))),
             Command::Undrain(by, reply) => drop(reply.send(self.undrain(Instant::now(), by))),
             Command::Reload(request, reply) => self.reload(request, Some(reply)),
+            Command::Upgrade(reply) => self.upgrade(Some(reply)),
             Command::Restart(request, reply) => {
                 let answer = self.restart(request);
                 self.restarting = answer.is_ok();
@@ -541,6 +583,7 @@ impl Control {
             return Err(WorkerLost::Died);
         }
         self.forget_members(now);
+        self.bfd.end_unclaimed(now);
         self.look_at_traffic(now);
         let observed = &self.observed;
         let verdict = |backend: &BackendId| verdict(observed, backend);
@@ -565,6 +608,16 @@ impl Control {
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_some()
     }
+
+    /// Whether all first verdicts are known.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready
+    }
+}
+
+fn region_of(config: &Config, backend: &BackendId) -> Option<proxima_types::RegionName> {
+    let backends = &config.pools.get(backend.pool())?.backends;
+    backends.iter().find(|listed| listed.id == *backend).map(|listed| listed.region.clone())
 }
 
 fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Health {

@@ -27,6 +27,18 @@ impl Groups {
         Self { announcer: Announcer::new(now, core_config(config)), gates: gates(config) }
     }
 
+    /// Goes on with the groups of another process, by this configuration.
+    pub(crate) fn resume(now: Instant, config: &Config, announcer: Announcer) -> Self {
+        let mut groups = Self { announcer, gates: BTreeMap::new() };
+        groups.reconfigure(now, config);
+        groups
+    }
+
+    /// For another process.
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.announcer
+    }
+
     /// Takes another configuration: groups that stay keep their whole state.
     pub(crate) fn reconfigure(&mut self, now: Instant, config: &Config) {
         self.announcer.reconfigure(now, core_config(config));

@@ -138,6 +138,10 @@ impl Control {
         if self.is_stopping() {
             return answer(asked, Err(CommandRefusal::Stopping));
         }
+        if self.upgrading {
+            let busy = CommandRefusal::conflict("an upgrade is under way", "wait for it, then try again");
+            return answer(asked, Err(busy));
+        }
         if self.reloading != Progress::Idle {
             if asked.is_none() {
                 self.reloading = Progress::BusyThenAgain;

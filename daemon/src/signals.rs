@@ -11,6 +11,8 @@ pub(crate) enum Signal {
     Stop(&'static str),
     /// SIGHUP.
     Reload,
+    /// SIGUSR2: hand over to the program as it is on disk now.
+    Upgrade,
 }
 
 /// Receives signals. To be made within a runtime.
@@ -18,6 +20,7 @@ pub(crate) struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hang_up: Stream,
+    user_2: Stream,
 }
 
 impl Signals {
@@ -26,7 +29,13 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
+    }
+
+    /// The next one that asks for an end; others are passed over.
+    pub(crate) async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop(_)) {}
     }
 
     /// The next signal. Cancel-safe.
@@ -35,6 +44,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
             _ = self.hang_up.recv() => Signal::Reload,
+            _ = self.user_2.recv() => Signal::Upgrade,
         }
     }
 }

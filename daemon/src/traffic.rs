@@ -36,6 +36,14 @@ pub(crate) struct Traffic {
     /// By group with an SLO, and gating service.
     windows: BTreeMap<GroupName, BTreeMap<ServiceName, SloWindow>>,
     looked_at: Option<Instant>,
+    carried: Option<Carried>,
+}
+
+/// What the process before this one has found, until this one can have found the same.
+#[derive(Debug)]
+struct Carried {
+    degradations: BTreeMap<GroupName, Vec<Degradation>>,
+    until: Instant,
 }
 
 /// What the data plane has counted, and how it is judged.
@@ -75,7 +83,15 @@ impl Traffic {
     ) -> Self {
         let reader = data_plane.traffic();
         let (rules, windows) = (rules(config), windows(config, BTreeMap::new()));
-        Self { reader, prober, checks, rules, windows, looked_at: None }
+        Self { reader, prober, checks, rules, windows, looked_at: None, carried: None }
+    }
+
+    /// Another process has found this until `now`: it holds until the windows are full.
+    pub(crate) fn carry(&mut self, now: Instant, degradations: BTreeMap<GroupName, Vec<Degradation>>) {
+        let windows = self.windows.values().flat_map(BTreeMap::values);
+        let longest = windows.map(|window| window.objectives().window).max().unwrap_or_default();
+        self.carried =
+            Some(Carried { degradations, until: now + longest }).filter(|it| !it.degradations.is_empty());
     }
 
     /// Takes another configuration. Windows whose objectives stay the same go on.
@@ -110,7 +126,8 @@ impl Traffic {
         }
         let checks = &self.checks;
         let probed = |service: &ServiceName| checks.answers(gating(config, std::slice::from_ref(service)));
-        !self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served(), probed)
+        let forgotten = self.carried.take_if(|carried| carried.until <= now).is_some();
+        (!self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served(), probed)) || forgotten
     }
 
     /// The objectives that the group's services don't meet.
@@ -120,7 +137,22 @@ impl Traffic {
             let slo = move |breach| Degradation::Slo { service: service.clone(), breach };
             window.breaches().map(slo).collect::<Vec<_>>()
         };
-        self.windows.get(group).into_iter().flatten().flat_map(missed).collect()
+        let windows = self.windows.get(group);
+        let mut found: Vec<_> = windows.into_iter().flatten().flat_map(missed).collect();
+        // Of a service that is no longer one of the group's nothing is left.
+        let of = |degradation: &Degradation| match degradation {
+            Degradation::Slo { service, .. } => Some(service.clone()),
+            Degradation::Shared { .. } => None,
+        };
+        let carried = self.carried.as_ref().and_then(|carried| carried.degradations.get(group));
+        for degradation in carried.into_iter().flatten() {
+            let Some(service) = of(degradation) else { continue };
+            let is_judged = windows.is_some_and(|windows| windows.contains_key(&service));
+            if is_judged && !found.iter().any(|it| of(it).as_ref() == Some(&service)) {
+                found.push(degradation.clone());
+            }
+        }
+        found
     }
 
     /// What probes have found out about a backend beside its health.

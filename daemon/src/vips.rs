@@ -92,11 +92,16 @@ impl<V: Vips + Send + Sync + 'static> LocalVips<V> {
         });
     }
 
-    /// Takes all of them back at once.
-    pub(crate) async fn remove_all(&self) {
+    /// Keeps only these, at once; all others are taken back.
+    pub(crate) async fn keep_only(&self, prefixes: &[Prefix]) {
         self.0.wanted.fetch_add(1, Ordering::Relaxed);
         let mut held = self.0.held.lock().await;
-        self.tell(self.set(&mut held, Vec::new()).await.err());
+        self.tell(self.set(&mut held, prefixes.to_vec()).await.err());
+    }
+
+    /// Those that are local now, as far as this process has a part in it.
+    pub(crate) async fn held(&self) -> Vec<Prefix> {
+        self.0.held.lock().await.prefixes.clone()
     }
 
     /// Makes exactly these local, and tells what that meant; the first prefix that could not be done is returned.
@@ -158,7 +163,7 @@ mod tests {
         assert_eq!(host.calls(), [(Action::Add, old), (Action::Add, new)]);
         tokio::time::sleep(2 * WAIT).await;
         assert_eq!(host.calls()[2..], [(Action::Remove, old)]);
-        vips.remove_all().await;
+        vips.keep_only(&[]).await;
         assert_eq!(host.calls()[3..], [(Action::Remove, new)]);
     }
 

@@ -6,7 +6,7 @@
 //!                                                                   └─▶ HandOver::called_off  they go on as if nothing had been
 //! ```
 //!
-//! The routing table is not handed over: a session that goes on asks its peer for its routes again (RFC 2918).
+//! The routes of a peer go with its session (`carried`), if they are not too many: then its successor asks for them again (RFC 2918).
 
 use std::{io, net::SocketAddr};
 
@@ -93,6 +93,16 @@ pub(crate) struct ResumedSession {
     pub(crate) snapshot: Snapshot,
     pub(crate) stream: tokio::net::TcpStream,
     pub(crate) unwritten: Bytes,
+}
+
+/// What a peer's task begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    pub(crate) connection: Option<Connection>,
+    /// Whether the routes of the session are known already.
+    pub(crate) has_routes: bool,
+    /// It is to begin shut down.
+    pub(crate) down: Option<String>,
 }
 
 impl TryFrom<DetachedPeer> for ResumedSession {

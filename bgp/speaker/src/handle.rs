@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     BfdState, BmpConfig, CommandError, DumpError, Effect, MrtConfig, PeerConfig, PeerRoute, PeerStatus,
-    RoutePage,
+    RoutePage, carried,
     detach::{Detached, HandOver, Handed, Resumed},
     mrt,
     peer::Command,
@@ -388,10 +388,21 @@ impl SpeakerHandle {
         let mut detached = Detached { peers: Vec::new(), down, listeners };
         for (name, answered) in answers {
             let Handed { session, down } = answered.await.unwrap_or_default();
-            detached.peers.extend(session);
+            if let Some(mut session) = session {
+                session.session.received = self.carried(&name).await;
+                detached.peers.push(session);
+            }
             detached.down.extend(down.map(|reason| (name, reason)));
         }
         HandOver { detached, speaker: self.clone(), taken }
+    }
+
+    /// The routes of a peer whose session stands still.
+    async fn carried(&self, peer: &PeerName) -> Option<Vec<u8>> {
+        let PeerPort { id, status, .. } = self.inner.roster.session(peer.as_str()).ok()?;
+        let status = status.borrow().session.clone();
+        let negotiated = status.terms?.negotiated;
+        self.rib().ask(move |rib| carried::routes(rib, id, negotiated, &status.complete)).await?
     }
 
     /// Ends every task that stands still, and all others, without a word.

@@ -36,6 +36,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
 mod bmp;
+mod carried;
 mod config;
 mod connection;
 mod detach;
@@ -68,7 +69,7 @@ pub use proxima_bgp_rib::{
 };
 pub use proxima_bgp_session::{
     AllowList, Announced, Bfd, Cause, Counters, GracefulRestart, Held, Leave, LimitAction, MaxPrefixes,
-    NotAllowed, PerFamily, Problem, Stamped, State, Status, Timers, UpdateContent,
+    NotAllowed, PerFamily, Problem, Snapshot, Stamped, State, Status, Timers, UpdateContent,
 };
 pub use start::Speaker;
 pub use status::PeerStatus;

@@ -36,7 +36,7 @@ use crate::{
     BfdState, Effect, PeerConfig, PeerStatus, Remote,
     config::Common,
     connection::Connection,
-    detach::{DetachedPeer, Handed},
+    detach::{Before, DetachedPeer, Handed},
     discovery::{Conflict, Discovery, Neighbour, Sighted},
     event::EventSink,
     rib::RibQueue,
@@ -106,6 +106,8 @@ pub(crate) struct Peer {
     warned: Option<String>,
     /// A member of a range is forgotten then, if it has no connection by then.
     forget_at: Option<Instant>,
+    /// The process before has had the peer's routes.
+    has_routes: bool,
     /// It is to begin shut down, as an operator had it in the process before.
     down: Option<String>,
 }
@@ -130,10 +132,11 @@ impl Peer {
         config: PeerConfig,
         common: Common,
         session: Session,
-        (connection, down): (Option<Connection>, Option<String>),
+        before: Before,
         ports: Ports,
         created: Instant,
     ) -> Self {
+        let Before { connection, has_routes, down } = before;
         let discovery = match &config.remote {
             Remote::Interface { interface } => Some(Discovery::start(interface.clone(), config.port)),
             Remote::Address { .. } | Remote::Range { .. } => None,
@@ -152,6 +155,7 @@ impl Peer {
             created,
             warned: None,
             forget_at: None,
+            has_routes,
             down,
         }
     }
@@ -189,12 +193,12 @@ impl Peer {
         }
     }
 
-    /// Where the session comes from another process: the routes that one had are asked for again.
+    /// Where the session comes from another process: routes that did not come with it are asked for again.
     fn go_on(&mut self) {
         let Some(terms) = self.session.status().terms else { return };
         self.connected(Instant::now());
-        for family in terms.negotiated.families.iter() {
-            self.handle(Input::Refresh(family));
+        if !self.has_routes {
+            terms.negotiated.families.iter().for_each(|family| self.handle(Input::Refresh(family)));
         }
     }
 

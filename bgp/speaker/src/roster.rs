@@ -37,7 +37,7 @@ use crate::{
     CommandError, Effect, GuardError, PeerConfig, PeerError, PeerStatus, Remote, StartError,
     config::Common,
     connection::Connection,
-    detach::{Resumed, ResumedSession},
+    detach::{Before, Resumed, ResumedSession},
     discovery::Neighbour,
     event::EventSink,
     listener::{Guard, Listeners},
@@ -514,11 +514,14 @@ impl Roster {
         let id = PeerId(inner.last_id);
         let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let (session, connection) =
+        let (session, before) =
             begin(now, self.common.started, &config, self.common.settings(&config), resumed);
+        let before = Before { down, ..before };
+        let ends = before.connection.as_ref().map(|connection| (connection.local, connection.remote));
+        let (local, remote) = ends.unwrap_or_default();
         let (status, status_receiver) = watch::channel(PeerStatus {
-            local: connection.as_ref().and_then(|connection| connection.local),
-            remote: connection.as_ref().and_then(|connection| connection.remote),
+            local,
+            remote,
             ..PeerStatus::new(&config, range.clone(), session.status(), now)
         });
         let ports = Ports {
@@ -532,7 +535,7 @@ impl Roster {
             roster: Arc::downgrade(self),
         };
         let name = config.name.clone();
-        let peer = Peer::new(config, self.common.clone(), session, (connection, down), ports, now);
+        let peer = Peer::new(config, self.common.clone(), session, before, ports, now);
         let neighbour = peer.neighbour();
         inner.tasks.spawn(peer.run());
         PeerPort {
@@ -566,15 +569,19 @@ fn begin(
     config: &PeerConfig,
     settings: Settings,
     resumed: Option<ResumedSession>,
-) -> (Session, Option<Connection>) {
+) -> (Session, Before) {
     let Some(ResumedSession { snapshot, stream, unwritten }) = resumed else {
-        return (Session::new(settings, started, random_seed()), None);
+        return (Session::new(settings, started, random_seed()), Before::default());
     };
+    let has_routes = snapshot.received.is_some();
     match Session::resume(settings.clone(), random_seed(), now, snapshot) {
-        Ok((session, id)) => (session, Some(Connection::resumed(id, stream, &unwritten))),
+        Ok((session, id)) => {
+            let connection = Some(Connection::resumed(id, stream, &unwritten));
+            (session, Before { connection, has_routes, down: None })
+        }
         Err(error) => {
             tracing::warn!(peer = %config.name, "BGP: {error}");
-            (Session::new(settings, started, random_seed()), None)
+            (Session::new(settings, started, random_seed()), Before::default())
         }
     }
 }

@@ -510,6 +510,8 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
     read_kind(&mut stream, 2).await; // the route
     read_kind(&mut stream, 2).await; // End-of-RIB
     let before = identity(&status(&old, "router"));
+    let routes = told(&old).await;
+    let received = status(&old, "router").session.counters.updates_received;
     // Half a message is on its way when the process changes.
     let (half, rest) = KEEPALIVE.split_at(9);
     stream.write_all(half).await.unwrap();
@@ -521,9 +523,9 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
     new.set_desired(vec![plain(V4), plain(V6)]).unwrap();
     new.release_end_of_rib();
     stream.write_all(rest).await.unwrap();
-    assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1], "it asks for what it was not handed");
-    stream.write_all(&announce([[10, 0, 1]])).await.unwrap();
     until_received(&new, "router", 1).await;
+    assert_eq!(told(&new).await, routes, "nobody had to be asked");
+    assert_eq!(status(&new, "router").session.counters.updates_received, received, "none was received");
     let after = status(&new, "router");
     assert_eq!((after.session.state, after.local, after.remote), (State::Established, before.1, before.2));
     assert_eq!(after.session.counters.flaps, 0);
@@ -542,6 +544,36 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
     let mut stranger = connect_from(own_address(), new.listening()[0]).await;
     assert_eq!(read_notification(&mut stranger).await, [6, 5]);
     assert_eq!(received_count(&status(&new, "router")), 1);
+}
+
+/// The routes of `router`, each in words, without when they came.
+async fn told(pop: &SpeakerHandle) -> Vec<String> {
+    let told = |route: &proxima_bgp_speaker::PeerRoute| {
+        let proxima_bgp_speaker::Route { prefix, path_id, shared, .. } = &route.route;
+        format!("{prefix} {path_id:?} {shared:?}")
+    };
+    common::received(pop, "router").await.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_successor_asks_for_routes_that_are_too_many_to_be_handed_over() {
+    let us = own_address();
+    let (listener, at) = listening(own_address()).await;
+    let config = speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    let mut stream = accept(&listener).await;
+    handshake_with(&mut stream, &open(0, &[MP_IPV4, common::raw::ROUTE_REFRESH])).await;
+    let prefixes: Vec<[u8; 3]> =
+        (0..20_001u32).map(|n| [10 + (n >> 16) as u8, (n >> 8) as u8, n as u8]).collect();
+    for chunk in prefixes.chunks(900) {
+        stream.write_all(&announce(chunk.iter().copied())).await.unwrap();
+    }
+    until_received(&old, "router", prefixes.len()).await;
+    let detached = common::detach(&old).await;
+    assert_eq!(detached.peers[0].session.received, None);
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1]);
+    assert_eq!(status(&new, "router").session.state, State::Established);
 }
 
 #[tokio::test]

@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Reload(ForceArgs),
     /// Begin anew at once, without a word to peers: those with graceful restart keep the routes meanwhile
     Restart(ForceArgs),
+    /// Hand over to the program as it is on disk now: no peer, probe or client notices
+    Upgrade,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use proxima_api::{
     AdvertisedRoutes, Backends, BfdSessions, By, Certificates, DrainRequest, DrainStatus, ErrorBody,
     OrderRequest, Ordered, PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded,
-    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, RoutesSummary, Status,
+    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, RoutesSummary, Status, Upgraded,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{PeerName, ServiceName};
@@ -23,6 +23,8 @@ const QUEUED_COMMANDS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A reload waits for the last words of the peers it takes out or replaces.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+/// An upgrade waits for another process to be ready.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Where an answer goes. The asker may be gone by then.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Undrain(By, Reply<DrainStatus>),
     /// Read the configuration again.
     Reload(ReloadRequest, Reply<Result<Reloaded, CommandRefusal>>),
+    /// Hand over to another process.
+    Upgrade(Reply<Result<Upgraded, CommandRefusal>>),
     /// Leave without a word and begin anew.
     Restart(RestartRequest, Reply<Result<Restarting, CommandRefusal>>),
 }
@@ -194,6 +198,10 @@ impl ControlClient {
         request: ReloadRequest,
     ) -> Result<Result<Reloaded, CommandRefusal>, ControlError> {
         self.ask_within(RELOAD_PATIENCE, |reply| Command::Reload(request, reply)).await
+    }
+
+    pub(crate) async fn upgrade(&self) -> Result<Result<Upgraded, CommandRefusal>, ControlError> {
+        self.ask_within(UPGRADE_PATIENCE, Command::Upgrade).await
     }
 
     pub(crate) async fn restart(

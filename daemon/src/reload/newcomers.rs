@@ -49,7 +49,8 @@ pub(super) async fn first_verdicts(
     if undecided.is_empty() {
         return findings;
     }
-    let (mut prober, mut events) = Prober::start_with(targets, Some(via), seed);
+    let (mut prober, mut events) =
+        Prober::start_with(targets, Some(via), |_| proxima_types::Health::Unknown, seed);
     let found = async {
         while !undecided.is_empty()
             && let Some(event) = events.recv().await

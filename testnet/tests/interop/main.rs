@@ -11,6 +11,7 @@
 //! | [`extras`] | what is negotiated: several paths, IPv6 next hops, roles, neighbours without an address |
 //! | [`limits`] | how many prefixes each side takes |
 //! | [`restarts`] | graceful restart, of the daemon and of the router |
+//! | [`upgrades`] | another process of the daemon goes on with the session |
 //! | [`liveness`] | BFD |
 //! | [`samples`] | the configurations that come with the product, on both sides |
 //!
@@ -31,3 +32,4 @@ mod routes;
 mod samples;
 mod sessions;
 mod support;
+mod upgrades;

@@ -20,12 +20,12 @@ use proxima_bfd_io::{
 use crate::common::{Host, MS, SLACK, session, settings, until};
 
 /// Two addresses nobody else uses.
-fn addresses(test: u8) -> [Ipv4Addr; 2] {
+pub(crate) fn addresses(test: u8) -> [Ipv4Addr; 2] {
     [Ipv4Addr::new(127, 37, test, 1), Ipv4Addr::new(127, 37, test, 2)]
 }
 
 /// Two hosts with a session to each other, settled.
-fn pair(test: u8, change: impl Fn(&mut SessionConfig)) -> ([Host; 2], [SessionConfig; 2]) {
+pub(crate) fn pair(test: u8, change: impl Fn(&mut SessionConfig)) -> ([Host; 2], [SessionConfig; 2]) {
     let [a, b] = addresses(test);
     let mut configs = [session("b", a.into(), b.into()), session("a", b.into(), a.into())];
     configs.iter_mut().for_each(change);
@@ -118,22 +118,23 @@ fn another_path_takes_a_new_session_and_a_taken_one_leaves_the_old() {
     hosts[1].meaning(Meaning::Up);
 }
 
+pub(crate) fn key(secret: &str) -> Authentication {
+    Authentication {
+        kind: AuthenticationKind::MeticulousKeyedSha1,
+        key_id: 9,
+        key: Key::new(secret.as_bytes()).unwrap(),
+    }
+}
+
 #[test]
 fn sessions_are_signed_with_meticulous_keyed_sha1() {
-    let key = |secret: &str| {
-        Some(Authentication {
-            kind: AuthenticationKind::MeticulousKeyedSha1,
-            key_id: 9,
-            key: Key::new(secret.as_bytes()).unwrap(),
-        })
-    };
-    let (mut hosts, configs) = pair(6, |config| config.settings.authentication = key("secret"));
+    let (mut hosts, configs) = pair(6, |config| config.settings.authentication = Some(key("secret")));
     let status = hosts[0].status("b").session;
     assert_eq!(status.authentication, Some(AuthenticationKind::MeticulousKeyedSha1));
     assert_eq!(status.counters.discarded.total(), 0);
     // Another key on one end only: the session fails and stays down.
     let mut other = configs[0].clone();
-    other.settings.authentication = key("Secret");
+    other.settings.authentication = Some(key("Secret"));
     hosts[0].handle.reconfigure(other).unwrap();
     hosts[1].meaning(Meaning::Failed);
     until("refused packets", || hosts[1].status("a").session.counters.discarded.count(Discard::Digest) > 0);
@@ -170,7 +171,7 @@ fn multihop_sessions_come_up() {
 }
 
 /// A neighbour of the test's own: the socket it receives with.
-fn neighbour(address: Ipv4Addr, port: u16) -> UdpSocket {
+pub(crate) fn neighbour(address: Ipv4Addr, port: u16) -> UdpSocket {
     let socket = UdpSocket::bind((address, port)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket

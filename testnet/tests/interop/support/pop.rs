@@ -259,6 +259,19 @@ impl Pop {
         assert_eq!(status, 200, "{path}: {answer}");
     }
 
+    /// Has another process take over, and waits until the one that was started first has ended, as it may.
+    pub(crate) fn upgrade(&mut self) {
+        let before: Value = self.ask(paths::STATUS);
+        self.post(paths::UPGRADE, "");
+        let after: Value = self.ask(paths::STATUS);
+        assert_ne!(before["pid"], after["pid"]);
+        if let Some(process) = self.process.take() {
+            wait("end of the process before", || {
+                if process.is_running() { Err("it runs".to_owned()) } else { Ok(()) }
+            });
+        }
+    }
+
     /// Commands the peer: `up`, `shutdown`, `refresh`, `reset`.
     pub(crate) fn command_peer(&self, command: &str, body: &str) {
         self.post(&format!("{}/{PEER}/{command}", paths::PEERS), body);
