@@ -11,6 +11,7 @@
 //! A connection's window is as large as those of all its streams together: a stream whose backend is slow keeps nobody
 //! else from sending. What a client may have us hold is so bounded by its streams and their windows.
 
+mod block;
 mod budget;
 mod frames;
 mod stream;
