@@ -63,10 +63,11 @@ impl SelfCheck {
     pub fn turn(&mut self, now: Instant, boottime: Duration) -> Option<Gap> {
         let gap = self.thaw.look(now, boottime)?;
         self.doubt.thawed(now, gap);
+        // First: any other news would let a hold that has ended meanwhile end.
+        self.tell_new_faults();
         for group in self.faults.keys() {
             self.duties.push_back(Duty::Tell(group.clone(), Input::View(View::default())));
         }
-        self.tell_new_faults();
         self.duties.push_back(Duty::Score);
         self.tell_ended_faults();
         Some(gap)
