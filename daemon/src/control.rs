@@ -360,6 +360,7 @@ impl Control {
                     if let Some(end) = pulse.while_doing(self.hand_over(outcome, inputs)).await {
                         return Ok(end);
                     }
+                    self.self_check.waited(Instant::now(), self_check::boottime());
                 }
                 Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,

@@ -73,6 +73,11 @@ impl SelfCheck {
         Some(gap)
     }
 
+    /// The control loop has waited until `now` for something, while all else went on.
+    pub fn waited(&mut self, now: Instant, boottime: Duration) {
+        self.thaw.waited(now, boottime);
+    }
+
     /// To be called every 100 ms, with the counts of the workers' beats and the verdict on each backend. Returns what became of
     /// workers.
     ///
