@@ -16,5 +16,5 @@ mod socket;
 pub(crate) use self::{
     control::{Command, CommandRefusal, ControlClient, ControlError, PeerVerb, Reply, commands},
     server::serve,
-    socket::{AdminSocket, bind_admin_socket},
+    socket::{AdminSocket, Keep, adopt_admin_socket, bind_admin_socket},
 };

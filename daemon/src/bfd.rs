@@ -14,12 +14,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use proxima_bfd_io::{
-    Authentication, AuthenticationKind, Bfd, BfdError, BfdEvent, BfdHandle, BfdOptions, BfdStatus, Key,
-    SessionConfig, Settings,
+    Authentication, AuthenticationKind, Bfd, BfdError, BfdEvent, BfdHandle, BfdOptions, BfdStatus,
+    HandedOver, Key, PreparedBfd, SessionConfig, Settings,
 };
 use proxima_config::{Peer, Remote};
 use proxima_types::PeerName;
@@ -29,9 +30,6 @@ use crate::secret::{self, SecretError};
 
 /// What RFC 5880 §4.4 has room for, in octets.
 const KEY_MAX: usize = 20;
-/// Implementations send multihop packets with a TTL of 255 or of 64, and some routers are on the way: how many says nothing
-/// about who sent them. What keeps strangers out is authentication.
-const LEAST_TTL: u8 = 1;
 
 /// What is watched of a peer, but not yet whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +37,8 @@ pub(crate) struct Watch {
     pub(crate) peer: PeerName,
     remote: Remote,
     local: Option<IpAddr>,
-    multihop: bool,
+    /// The least TTL, where it goes across routers. A key keeps strangers out better.
+    multihop: Option<u8>,
     settings: Settings,
     shutdown: bool,
 }
@@ -64,7 +63,7 @@ impl Watch {
             peer: peer.name.clone(),
             remote: peer.remote.clone(),
             local: peer.source,
-            multihop: bfd.multihop,
+            multihop: bfd.multihop.then_some(bfd.least_ttl.get()),
             settings: Settings {
                 desired_min_tx: bfd.interval,
                 required_min_rx: bfd.interval,
@@ -87,7 +86,7 @@ impl Watch {
             local,
             remote,
             interface,
-            multihop: self.multihop.then_some(LEAST_TTL),
+            multihop: self.multihop,
             settings: self.settings.clone(),
         }
     }
@@ -103,23 +102,39 @@ impl Watch {
     }
 }
 
+/// Members of ranges, and routers at the ends of links, are there again by then: their sessions go on with those of BGP.
+const CLAIMED_WITHIN: Duration = Duration::from_secs(5);
 /// News that wait for the control task; the thread itself waits for nobody.
 const NEWS: usize = 256;
 
 /// All BFD of the daemon.
 pub(crate) struct BfdSessions {
     handle: Option<BfdHandle>,
+    /// A thread that waits for its sessions.
+    prepared: Option<PreparedBfd>,
     news: mpsc::Sender<BfdEvent>,
     watches: BTreeMap<PeerName, Watch>,
     /// The sessions there are, by the peer that each is for.
     sessions: BTreeMap<PeerName, SessionConfig>,
+    /// Until when peers may go on with sessions of the process before.
+    claimed_by: Option<Instant>,
 }
 
 impl BfdSessions {
     /// No sessions yet, and where their news will come from.
     pub(crate) fn new() -> (Self, mpsc::Receiver<BfdEvent>) {
         let (news, receiver) = mpsc::channel(NEWS);
-        (Self { handle: None, news, watches: BTreeMap::new(), sessions: BTreeMap::new() }, receiver)
+        (
+            Self {
+                handle: None,
+                prepared: None,
+                news,
+                watches: BTreeMap::new(),
+                sessions: BTreeMap::new(),
+                claimed_by: None,
+            },
+            receiver,
+        )
     }
 
     /// Starts the thread if it does not run yet. To be called within a runtime.
@@ -127,8 +142,33 @@ impl BfdSessions {
     /// # Errors
     /// When it can't be had, with the remedy.
     pub(crate) fn ensure_started(&mut self) -> anyhow::Result<()> {
+        self.start_with(HandedOver::default())
+    }
+
+    /// Has the thread ready for sessions of another process, which are not to wait for it.
+    ///
+    /// # Errors
+    /// When there can be none.
+    pub(crate) fn prepare(&mut self) -> anyhow::Result<()> {
+        if self.handle.is_none() && self.prepared.is_none() {
+            self.prepared =
+                Some(Bfd::prepare(BfdOptions::default()).context("can't start the thread of BFD")?);
+        }
+        Ok(())
+    }
+
+    /// The same with the sessions of another process: each goes on with the first peer that has it.
+    ///
+    /// # Errors
+    /// As [`Self::ensure_started`].
+    pub(crate) fn start_with(&mut self, inherited: HandedOver) -> anyhow::Result<()> {
         if self.handle.is_none() {
-            let (handle, mut events) = Bfd::start(BfdOptions::default()).context(
+            if !inherited.sessions.is_empty() {
+                self.claimed_by = Some(Instant::now() + CLAIMED_WITHIN);
+            }
+            self.prepare()?;
+            let Some(prepared) = self.prepared.take() else { return Ok(()) };
+            let (handle, mut events) = prepared.start_with(inherited).context(
                 "can't start BFD; another BFD daemon (BIRD, FRR's bfdd) may have the UDP ports 3784 and 4784: stop it, or remove `bfd` from the peers",
             )?;
             self.handle = Some(handle);
@@ -215,6 +255,48 @@ impl BfdSessions {
             if let Err(error) = handle.set_admin_down(name.as_str(), down) {
                 tracing::warn!(peer = %name, %error, "BFD");
             }
+        }
+    }
+
+    /// Everything for another process; from now on nothing is judged or told here.
+    ///
+    /// # Errors
+    /// When the thread does not answer.
+    pub(crate) fn hand_over(&self) -> Result<HandedOver, BfdError> {
+        self.handle.as_ref().map_or_else(|| Ok(HandedOver::default()), BfdHandle::hand_over)
+    }
+
+    /// There is no other process: all goes on.
+    pub(crate) fn take_back(&self) {
+        if let Some(Err(error)) = self.handle.as_ref().map(BfdHandle::take_back) {
+            tracing::error!(%error, "BFD does not go on");
+        }
+    }
+
+    /// All is another process's: no neighbour is told anything.
+    pub(crate) fn end_silently(&mut self) {
+        self.sessions.clear();
+        if let Some(Err(error)) = self.handle.take().as_ref().map(BfdHandle::end_silently) {
+            tracing::warn!(%error, "BFD");
+        }
+    }
+
+    /// To be called from time to time: sessions of the process before that no peer goes on with end.
+    pub(crate) fn end_unclaimed(&mut self, now: Instant) {
+        if self.claimed_by.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        match self.handle.as_ref().map(BfdHandle::end_unclaimed) {
+            Some(Err(error)) => {
+                tracing::warn!(%error, "BFD sessions that no peer has any more were not ended");
+            }
+            Some(Ok(ended)) if !ended.is_empty() => {
+                tracing::info!(
+                    sessions = ended.join(", "),
+                    "BFD sessions that no peer has any more have ended"
+                );
+            }
+            Some(Ok(_)) | None => {}
         }
     }
 

@@ -21,8 +21,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use proxima_acme_io::{Acme, AcmeEvent, IssuerConfig};
-use proxima_announce::{Duty, SelfCheck};
-use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
+use proxima_announce::{Duty, Input, SelfCheck};
+use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, UpgradeRequest, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
@@ -40,6 +40,7 @@ use crate::{
     attempts::Attempts,
     bfd::BfdSessions,
     distance::{Distances, Followers, Reached},
+    doors::Doors,
     groups::Groups,
     listeners,
     notify::{self, Supervisor},
@@ -47,7 +48,7 @@ use crate::{
     orders::Orders,
     probing::ThroughWorkers,
     pulse::Pulse,
-    reload::{Outcome, Peers, Progress},
+    reload::{NEW, Outcome, Peers, Progress},
     routing::{self, Observed, Ways},
     self_check::{self, Unchecked},
     signals::{Signal, Signals},
@@ -55,6 +56,7 @@ use crate::{
     tls::Tls,
     traffic::Traffic,
     unchecked::Tellings,
+    upgrade::{self, ControlState, HandedOn, Newcomers, Upgrading},
     vips::LocalVips,
     words,
 };
@@ -80,6 +82,7 @@ pub(crate) struct Inputs {
     pub(crate) views: mpsc::Receiver<Seen>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reloads: mpsc::Receiver<Outcome>,
+    pub(crate) upgrades: mpsc::Receiver<upgrade::Outcome>,
     pub(crate) acme: mpsc::Receiver<AcmeEvent>,
     pub(crate) signals: Signals,
 }
@@ -91,6 +94,8 @@ pub(crate) enum End {
     Stop,
     /// To begin anew at once: peers are left without a word, so that they keep the routes.
     Restart,
+    /// Another process has it all, but for connections of clients.
+    Upgraded,
 }
 
 /// Why the daemon ends by itself.
@@ -103,6 +108,9 @@ pub(crate) enum WorkerLost {
     #[error(transparent)]
     Stuck(#[from] WorkerStuck),
 }
+
+/// What another process has left, and what of the configuration it knows nothing of.
+pub(crate) type Before = (ControlState, Newcomers);
 
 /// The state of the daemon.
 pub(crate) struct Control {
@@ -151,6 +159,15 @@ pub(crate) struct Control {
     pub(crate) reloads: mpsc::Sender<Outcome>,
     pub(crate) reloading: Progress,
     restarting: bool,
+    pub(crate) doors: Doors,
+    pub(crate) upgrades: mpsc::Sender<upgrade::Outcome>,
+    /// A successor is being started.
+    pub(crate) upgrading: Option<Upgrading>,
+    pub(crate) handed_on: Option<HandedOn>,
+    /// It goes on where another process has left off.
+    resumed: bool,
+    /// The text of the configuration.
+    pub(crate) text: String,
 }
 
 /// The running parts the control task steers.
@@ -177,11 +194,16 @@ pub(crate) struct Parts {
     pub(crate) file: PathBuf,
     pub(crate) peers: Peers,
     pub(crate) reloads: mpsc::Sender<Outcome>,
+    pub(crate) doors: Doors,
+    pub(crate) upgrades: mpsc::Sender<upgrade::Outcome>,
+    pub(crate) text: String,
 }
 
 impl Control {
-    pub(crate) fn new(now: Instant, config: Config, parts: Parts) -> Self {
-        let Parts { journal, speaker, data_plane, traffic, snapshot, tls, access, bfd, prober, .. } = parts;
+    /// Begins, or goes on where another process has left off.
+    pub(crate) fn new(now: Instant, config: Config, parts: Parts, before: Option<Before>) -> Self {
+        let Parts { journal, speaker, data_plane, mut traffic, snapshot, tls, access, bfd, prober, .. } =
+            parts;
         let Parts {
             via,
             open_files,
@@ -195,6 +217,9 @@ impl Control {
             file,
             peers,
             reloads,
+            doors,
+            upgrades,
+            text,
             ..
         } = parts;
         observers.follow(&config, &speaker);
@@ -204,9 +229,30 @@ impl Control {
         let wall =
             journal.publish(EventKind::DaemonStarted { pop: config.pop.name.clone(), version, pid }).at;
         let ordering = Ordering::new(acme, issuers);
-        let group_since = config.groups.keys().map(|name| (name.clone(), wall)).collect();
-        Self {
-            groups: Groups::new(now, &config),
+        let mut group_since: BTreeMap<_, _> = config.groups.keys().map(|name| (name.clone(), wall)).collect();
+        let (mut observed, mut verdicts, mut orders) = (BTreeMap::new(), BTreeMap::new(), Orders::default());
+        let (resumed, mut newcomers) = (before.is_some(), Vec::new());
+        let groups = match before {
+            None => Groups::new(now, &config),
+            Some((state, new)) => {
+                let backends = config.pools.values().flat_map(|pool| &pool.backends).map(|it| &it.id);
+                for id in backends {
+                    let known = state.observed.get(id).filter(|_| !new.backends.contains(id));
+                    observed.insert(id.clone(), known.copied().unwrap_or(NEW));
+                    let verdict = known.and_then(|_| state.verdicts.get(id));
+                    verdicts.extend(verdict.map(|verdict| (id.clone(), verdict.clone())));
+                }
+                let is_there = |group: &GroupName| config.groups.contains_key(group);
+                group_since.extend(state.group_since.into_iter().filter(|(group, _)| is_there(group)));
+                orders = state.orders;
+                orders.forget(is_there);
+                traffic.carry(state.traffic);
+                newcomers = new.groups;
+                Groups::resume(now, &config, state.announcer)
+            }
+        };
+        let mut control = Self {
+            groups,
             self_check: SelfCheck::new(now, &self_check::gates(&config), &checks, workers),
             checks,
             tellings: Tellings::default(),
@@ -214,18 +260,18 @@ impl Control {
             config,
             journal,
             started: (now, wall),
-            observed: BTreeMap::new(),
+            observed,
             followers,
             prober,
             via,
             open_files,
             arriving: Ways::new(),
-            verdicts: BTreeMap::new(),
+            verdicts,
             group_since,
             speaker,
             data_plane,
             traffic,
-            orders: Orders::default(),
+            orders,
             observers,
             vips,
             log,
@@ -247,7 +293,15 @@ impl Control {
             reloads,
             reloading: Progress::Idle,
             restarting: false,
-        }
+            doors,
+            upgrades,
+            upgrading: None,
+            resumed,
+            text,
+            handed_on: None,
+        };
+        control.order_newcomers(now, &newcomers);
+        control
     }
 
     /// Runs until the daemon has stopped in order, was told twice, or is to begin anew.
@@ -258,6 +312,9 @@ impl Control {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
+        if self.resumed {
+            self.go_on(Instant::now());
+        }
         self.tell_missing(&[]);
         loop {
             self.pulse.beat();
@@ -296,6 +353,14 @@ impl Control {
                     self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
                     self.reloaded(outcome);
                 }
+                Some(outcome) = inputs.upgrades.recv() => {
+                    self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
+                    self.settle(Instant::now());
+                    let pulse = self.pulse.clone();
+                    if let Some(end) = pulse.while_doing(self.hand_over(outcome, inputs)).await {
+                        return Ok(end);
+                    }
+                }
                 Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
                 () = sleep_until(timeout) => self.groups.handle_timeout(Instant::now()),
@@ -307,6 +372,16 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// What the other process has announced is complete, and what kept it from serving was its own.
+    fn go_on(&mut self, now: Instant) {
+        let groups: Vec<_> = self.groups.names().cloned().collect();
+        for group in groups {
+            self.groups.tell(now, &group, Input::Fault(None));
+        }
+        self.announce();
+        self.speaker.release_end_of_rib();
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -466,7 +541,7 @@ impl Control {
     /// Takes an observation over; returns the verdict it brings, to be told. A backend that is no more is passed over.
     pub(crate) fn observe(&mut self, event: ProbeEvent) -> Option<(Instant, EventKind)> {
         let backend = event.backend().clone();
-        let region = self.region_of(&backend)?;
+        let region = region_of(&self.config, &backend)?;
         let observed = self.observed.entry(backend.clone()).or_default();
         observed.learn(&event);
         let rtt_us = observed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
@@ -484,16 +559,15 @@ impl Control {
         }
     }
 
-    fn region_of(&self, backend: &BackendId) -> Option<proxima_types::RegionName> {
-        let backends = &self.config.pools.get(backend.pool())?.backends;
-        backends.iter().find(|listed| listed.id == *backend).map(|listed| listed.region.clone())
-    }
-
     /// True when the daemon has to end at once.
     fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Reload => {
                 self.reload(ReloadRequest::default(), None);
+                false
+            }
+            Signal::Upgrade => {
+                self.upgrade(UpgradeRequest::default(), None);
                 false
             }
             Signal::Stop(_) if self.stop.is_some() => true,
@@ -523,10 +597,12 @@ impl Control {
             Command::Advertised(filter, reply) => self.advertised(filter, reply),
             Command::Received(query, reply) => self.received(query, reply),
             Command::Lookup(address, reply) => self.lookup(address, reply),
+            Command::RoutesSummary(reply) => self.routes_summary(reply),
             Command::Order(request, by, reply) => drop(reply.send(self.order(Instant::now(), request, by))),
             Command::Drain(request, by, reply) => drop(reply.send(self.drain(Instant::now(), request, by))),
             Command::Undrain(by, reply) => drop(reply.send(self.undrain(Instant::now(), by))),
             Command::Reload(request, reply) => self.reload(request, Some(reply)),
+            Command::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
             Command::Restart(request, reply) => {
                 let answer = self.restart(request);
                 self.restarting = answer.is_ok();
@@ -540,6 +616,7 @@ impl Control {
             return Err(WorkerLost::Died);
         }
         self.forget_members(now);
+        self.bfd.end_unclaimed(now);
         self.look_at_traffic(now);
         let observed = &self.observed;
         let verdict = |backend: &BackendId| verdict(observed, backend);
@@ -564,6 +641,22 @@ impl Control {
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_some()
     }
+
+    /// What goes on when another process has all else.
+    pub(crate) fn let_go(self) -> (Arc<DataPlane>, ProberHandle, Access) {
+        let Self { data_plane, prober, access, .. } = self;
+        (data_plane, prober, access)
+    }
+
+    /// Whether all first verdicts are known.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready
+    }
+}
+
+fn region_of(config: &Config, backend: &BackendId) -> Option<proxima_types::RegionName> {
+    let backends = &config.pools.get(backend.pool())?.backends;
+    backends.iter().find(|listed| listed.id == *backend).map(|listed| listed.region.clone())
 }
 
 fn verdict(observed: &BTreeMap<BackendId, Observed>, backend: &BackendId) -> Health {

@@ -27,6 +27,23 @@ impl Groups {
         Self { announcer: Announcer::new(now, core_config(config)), gates: gates(config) }
     }
 
+    /// Goes on with the groups of another process, by this configuration.
+    pub(crate) fn resume(now: Instant, config: &Config, announcer: Announcer) -> Self {
+        let mut groups = Self::of(config, announcer);
+        groups.reconfigure(now, config);
+        groups
+    }
+
+    /// The groups of another process, by its own configuration.
+    pub(crate) fn of(config: &Config, announcer: Announcer) -> Self {
+        Self { announcer, gates: gates(config) }
+    }
+
+    /// For another process.
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.announcer
+    }
+
     /// Takes another configuration: groups that stay keep their whole state.
     pub(crate) fn reconfigure(&mut self, now: Instant, config: &Config) {
         self.announcer.reconfigure(now, core_config(config));

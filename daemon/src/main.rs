@@ -3,6 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`start`] | brings everything up, in order, and takes it back |
+//! | [`ready`] | what of that can fail |
 //! | [`control`] | the task that owns every decision |
 //! | [`groups`] | verdicts → scores → what is announced |
 //! | [`self_check`] | whether this PoP can serve, and verdicts are still to be believed |
@@ -17,27 +18,33 @@
 //! | [`notify`] | what the service manager is told |
 //! | [`operate`] | what operators order |
 //! | [`reload`] | reading the configuration again |
+//! | [`catching`] | connections that come with a change of catchment |
 //! | [`bfd`] | BFD with the peers that have it |
 //! | [`neighbours`], [`attempts`] | news of BGP and BFD sessions, and which of them are none |
 //! | [`acme`] | certificates that are ordered, and what proves that their names are ours |
 //! | [`tls`] | certificates, their keys, and those of tickets |
 //! | [`speaker`], [`secret`] | the configuration's peers and keys → the speaker's |
 //! | [`stop`] | the order of a stop |
+//! | [`upgrade`] | handing everything over to another process |
 //! | [`vips`] | which prefixes are local |
 //! | [`tell`] | what becomes of groups, for the journal |
 //! | [`report`], [`words`] | answers of the admin interface |
 //! | [`admin`], [`metrics_server`] | the servers themselves |
+//! | [`doors`], [`accepting`] | the sockets they have, and may hand on |
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
+mod accepting;
 mod access;
 mod acme;
 mod admin;
 mod args;
 mod attempts;
 mod bfd;
+mod catching;
 mod control;
 mod descriptors;
 mod distance;
+mod doors;
 mod groups;
 mod lacking;
 mod listeners;
@@ -51,6 +58,7 @@ mod priority;
 mod probing;
 mod pulse;
 mod quic_lb;
+mod ready;
 mod reload;
 mod report;
 mod routing;
@@ -64,6 +72,7 @@ mod tell;
 mod tls;
 mod traffic;
 mod unchecked;
+mod upgrade;
 mod vips;
 mod words;
 
@@ -71,6 +80,7 @@ use std::{
     fs,
     os::unix::process::CommandExt,
     process::{Command, ExitCode},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result};
@@ -78,15 +88,18 @@ use clap::Parser;
 use proxima_config::{Config, ConfigErrors};
 use proxima_telemetry::{LogFormat, LogOptions};
 
-use crate::{args::Args, control::End, start::Daemon};
+use crate::{args::Args, control::End, start::Daemon, upgrade::Predecessor};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(parent) = upgrade::detach() {
+        return parent;
+    }
     let args = Args::parse();
     match run(&args) {
-        Ok(End::Stop) => ExitCode::SUCCESS,
+        Ok(End::Stop | End::Upgraded) => ExitCode::SUCCESS,
         Ok(End::Restart) => begin_anew(),
         Err(error) if error.is::<ConfigErrors>() => {
             eprintln!("{error}");
@@ -99,11 +112,27 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs by itself, or in the place of another process, which is told when that comes to nothing.
 fn run(args: &Args) -> Result<End> {
+    let predecessor = Predecessor::from_env()?.map(Arc::new);
+    let (config, text) = read(args).inspect_err(|error| tell_failure(predecessor.as_deref(), error))?;
+    run_by(args, config, text, predecessor)
+}
+
+fn tell_failure(predecessor: Option<&Predecessor>, error: &anyhow::Error) {
+    if let Some(predecessor) = predecessor {
+        predecessor.tell_failure(&format!("{error:#}"));
+    }
+}
+
+fn read(args: &Args) -> Result<(Config, String)> {
     let file = args.config.display();
     let text = fs::read_to_string(&args.config)
         .with_context(|| format!("can't read {file}; name the configuration with --config FILE"))?;
-    let config = Config::parse(&text, &file.to_string())?;
+    Ok((Config::parse(&text, &file.to_string())?, text))
+}
+
+fn run_by(args: &Args, config: Config, text: String, predecessor: Option<Arc<Predecessor>>) -> Result<End> {
     let log = proxima_telemetry::log::install(&LogOptions {
         format: match config.log.format {
             proxima_config::LogFormat::Text => LogFormat::Text,
@@ -120,7 +149,10 @@ fn run(args: &Args) -> Result<End> {
         .context("can't make the control thread's runtime")?;
     let path = args.config.clone();
     runtime.block_on(async {
-        let daemon = Daemon::start(config, path, prometheus, log.filter()).await?;
+        let start = Daemon::start((config, text), path, prometheus, log.filter(), predecessor.clone());
+        // The process before is told before anything is taken apart, which may take a while.
+        let daemon =
+            Box::pin(start).await.inspect_err(|error| tell_failure(predecessor.as_deref(), error))?;
         priority::raise();
         // A box: it is large.
         let ended = Box::pin(daemon.run()).await;
@@ -134,7 +166,7 @@ fn run(args: &Args) -> Result<End> {
 fn begin_anew() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| "proximad".into());
-    let error = Command::new(&program).args(arguments).exec();
+    let error = Command::new(&program).args(arguments).env_remove(upgrade::VARIABLE).exec();
     eprintln!("proximad: can't start {} anew: {error}", program.display());
     ExitCode::FAILURE
 }

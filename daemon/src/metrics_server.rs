@@ -16,9 +16,12 @@ use axum::{
     routing::get,
 };
 use proxima_telemetry::{Prometheus, metrics};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{sync::watch, time::sleep};
 
-use crate::admin::{ControlClient, ControlError};
+use crate::{
+    accepting::{Accepting, ended},
+    admin::{ControlClient, ControlError},
+};
 
 /// Why the endpoint can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -53,30 +56,26 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, MetricsBindError>
 /// How long scrapes under way may take when the server stops.
 const LAST_SCRAPES: Duration = Duration::from_secs(1);
 
-/// Serves what `render` gives, until `shutdown`. A client that has begun a request and never ends it does not keep the
+/// Serves what `render` gives, until `ending` turns true. A client that has begun a request and never ends it does not keep the
 /// daemon from ending.
 pub(crate) async fn serve<R, F>(
     listener: TcpListener,
     render: R,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    ending: watch::Receiver<bool>,
 ) -> io::Result<()>
 where
     R: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = String> + Send,
 {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = Accepting::until(ending.clone(), tokio::net::TcpListener::from_std(listener)?);
     let page = move || async move {
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render().await)
     };
     let router = Router::new().route("/metrics", get(page)).fallback(elsewhere);
-    let (ending, ended) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        shutdown.await;
-        drop(ending);
-    });
+    let serving = axum::serve(listener, router).with_graceful_shutdown(ended(ending.clone()));
     tokio::select! {
         served = serving.into_future() => served,
-        () = async { ended.await.ok(); sleep(LAST_SCRAPES).await } => Ok(()),
+        () = async { ended(ending).await; sleep(LAST_SCRAPES).await } => Ok(()),
     }
 }
 
@@ -122,7 +121,6 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,
-        sync::oneshot,
     };
 
     use super::*;
@@ -145,10 +143,8 @@ mod tests {
             let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             async move { format!("proxima_test {number}\n") }
         };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, render, async {
-            let _ = stopped.await;
-        }));
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, render, stopped));
         for number in 0..2 {
             let answer = fetch(address, "/metrics").await;
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -156,7 +152,7 @@ mod tests {
             assert!(answer.ends_with(&format!("proxima_test {number}\n")), "{answer}");
         }
         assert!(fetch(address, "/").await.starts_with("HTTP/1.1 404"));
-        stop.send(()).unwrap();
+        stop.send_replace(true);
         server.await.unwrap().unwrap();
     }
 
@@ -166,14 +162,11 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut idler = TcpStream::connect(address).await.unwrap();
         idler.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        let server = tokio::spawn(serve(listener, || async { String::new() }, shutdown));
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, || async { String::new() }, stopped));
         // Connections are accepted in their order: the idler's is.
         fetch(address, "/metrics").await;
-        stop.send(()).unwrap();
+        stop.send_replace(true);
         server.await.unwrap().unwrap();
     }
 

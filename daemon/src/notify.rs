@@ -7,6 +7,7 @@
 //! | a reload begins; ends, taken or refused | `RELOADING=1` with `MONOTONIC_USEC=`; `READY=1` |
 //! | a stop begins | `STOPPING=1` |
 //! | it begins anew in the same process | `RELOADING=1`, and `READY=1` when it has its first verdicts |
+//! | another process takes over | `MAINPID=` |
 //! | `WatchdogSec=` is set, the control task turns and all workers beat | `WATCHDOG=1`, four times as often as asked for or more |
 //! | what is announced changes | `STATUS=`, once a second at most |
 //!
@@ -90,6 +91,11 @@ impl Supervisor {
     pub(crate) fn restarting(&mut self) {
         let messages = self.told.reloading("restarting", monotonic());
         self.send(messages);
+    }
+
+    /// What follows comes from another process: it is the main one from now on.
+    pub(crate) fn hand_over(&mut self, pid: u32) {
+        self.send([format!("MAINPID={pid}\n")]);
     }
 
     fn send(&mut self, messages: impl IntoIterator<Item = String>) {

@@ -7,13 +7,17 @@ use std::{
 
 use proxima_announce::Override;
 use proxima_api::{self as api, By, Drained, OrderVerb, Timestamp};
-use proxima_types::GroupName;
+use proxima_types::{GroupName, moment};
+use serde::{Deserialize, Serialize};
 
 /// The orders of all groups, and that of the PoP as a whole.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Orders {
     given: BTreeMap<GroupName, api::Order>,
-    drained: Option<(Drained, Option<Instant>)>,
+    drained: Option<Drained>,
+    /// When that ends by itself.
+    #[serde(with = "moment::option")]
+    drained_until: Option<Instant>,
 }
 
 impl Orders {
@@ -34,29 +38,31 @@ impl Orders {
 
     /// The PoP as a whole is drained.
     pub(crate) fn drain(&mut self, drained: Drained, until: Option<Instant>) {
-        self.drained = Some((drained, until));
+        self.drained = Some(drained);
+        self.drained_until = until;
     }
 
     /// It no longer is.
     pub(crate) fn undrain(&mut self) {
         self.drained = None;
+        self.drained_until = None;
     }
 
     /// Whether the PoP as a whole is drained.
     pub(crate) fn drained(&self) -> Option<&Drained> {
-        self.drained.as_ref().map(|(drained, _)| drained)
+        self.drained.as_ref()
     }
 
     /// When that ends by itself.
     pub(crate) fn drained_until(&self) -> Option<Instant> {
-        self.drained.as_ref().and_then(|(_, until)| *until)
+        self.drained_until
     }
 
     /// Ends the drain whose time is over; true if it was.
     pub(crate) fn expire(&mut self, now: Instant) -> bool {
         let over = self.drained_until().is_some_and(|until| until <= now);
         if over {
-            self.drained = None;
+            self.undrain();
         }
         over
     }

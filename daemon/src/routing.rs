@@ -18,11 +18,12 @@ use proxima_proxy::{
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, Jurisdiction, PoolName, Weight};
+use serde::{Deserialize, Serialize};
 
 use crate::{distance::Distances, tls::Tls};
 
 /// What probes have found out about a backend.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Observed {
     pub(crate) health: Health,
     pub(crate) rtt: Option<Duration>,
@@ -205,7 +206,7 @@ mod tests {
     }
 
     fn snapshot(config: &Config, observed: &BTreeMap<BackendId, Observed>) -> Snapshot {
-        super::snapshot(config, &Tls::load(config).unwrap(), observed, &Distances::new(config))
+        super::snapshot(config, &Tls::load(config, None).unwrap(), observed, &Distances::new(config))
     }
 
     fn order(snapshot: &Snapshot, route: usize) -> Vec<String> {
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn each_backend_of_a_pool_probed_via_the_service_has_a_way_for_probes_whatever_its_verdict() {
         let config = Config::parse(CONFIG, "two-jurisdictions.toml").unwrap();
-        let tls = Tls::load(&config).unwrap();
+        let tls = Tls::load(&config, None).unwrap();
         assert!(probed(&config, &tls).is_empty());
         let text = CONFIG.replacen("probe = {", "probe = { via = \"service\",", 1);
         let config =
@@ -304,7 +305,7 @@ mod tests {
         let config = config("bgp");
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         let mut distances = Distances::new(&config);
-        let tls = Tls::load(&config).unwrap();
+        let tls = Tls::load(&config, None).unwrap();
         let order = |distances: &Distances| order(&super::snapshot(&config, &tls, &all, distances), 1);
         let (us, apac) = (address("3"), address("4"));
         assert_eq!(order(&distances), ["app/eu-1", "app/apac-1", "app/us-1"], "no routes at all: by time");
@@ -337,7 +338,7 @@ mod tests {
         let by_bgp = config("bgp");
         let all = observed(&[("app/eu-1", 1), ("app/us-1", 80), ("app/apac-1", 40)]);
         let mut distances = Distances::new(&by_bgp);
-        let tls = Tls::load(&by_bgp).unwrap();
+        let tls = Tls::load(&by_bgp, None).unwrap();
         let order = |config: &Config, distances: &Distances| {
             order(&super::snapshot(config, &tls, &all, distances), 1)
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What a signal asks for.
@@ -11,6 +12,8 @@ pub(crate) enum Signal {
     Stop(&'static str),
     /// SIGHUP.
     Reload,
+    /// SIGUSR2: hand over to the program as it is on disk now.
+    Upgrade,
 }
 
 /// Receives signals. To be made within a runtime.
@@ -18,6 +21,7 @@ pub(crate) struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hang_up: Stream,
+    user_2: Stream,
 }
 
 impl Signals {
@@ -26,7 +30,19 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
+    }
+
+    /// The next one that asks for an end; others are passed over.
+    pub(crate) async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop(_)) {}
+    }
+
+    /// Whether a signal that asks for an end has come already; others are passed over.
+    pub(crate) fn is_to_stop(&mut self) -> bool {
+        let next = || self.next().now_or_never();
+        std::iter::from_fn(next).any(|signal| matches!(signal, Signal::Stop(_)))
     }
 
     /// The next signal. Cancel-safe.
@@ -35,6 +51,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
             _ = self.hang_up.recv() => Signal::Reload,
+            _ = self.user_2.recv() => Signal::Upgrade,
         }
     }
 }

@@ -4,59 +4,46 @@
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    net::SocketAddr,
-    num::NonZeroUsize,
+    net::TcpListener,
     path::PathBuf,
     sync::{Arc, Mutex},
-    thread,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, anyhow};
-use arc_swap::ArcSwap;
+use anyhow::Result;
+use nix::sys::signal::Signal;
 use proxima_acme_io::Acme;
-use proxima_bgp_speaker::{Leave, Speaker, SpeakerEvents, SpeakerHandle};
-use proxima_catchment::Key;
-use proxima_catchment_io::{CatchmentConfig, CatchmentHandle, Counters};
+use proxima_api::EventKind;
+use proxima_bgp_speaker::Leave;
 use proxima_config::Config;
 use proxima_probe::Prober;
-use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
+use proxima_types::{BackendId, Health};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
 use crate::{
-    access::Access,
-    acme,
-    admin::{self, AdminSocket},
-    bfd::BfdSessions,
+    admin::{self, AdminSocket, Keep},
+    catching::Catching,
     control::{Control, End, Inputs, Parts},
-    descriptors,
-    distance::{Distances, Followers},
-    lacking, listeners, metrics_server,
+    distance::Followers,
+    doors::Opened,
+    listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
     priority,
     probing::{self, ThroughWorkers},
-    pulse::{self, Pulse},
-    quic_lb,
-    reload::Peers,
-    routing, secret,
-    signals::Signals,
-    speaker::speaker_config,
-    tls::Tls,
+    pulse,
+    ready::{Begun, Plane, Ready},
     traffic::Traffic,
+    upgrade::{self, HandedOn, Predecessor},
     vips::{self, LocalVips},
 };
 
 /// How many events are kept for those who ask later.
 const JOURNAL: usize = 16_384;
-/// How many lost connections may wait to be looked at; those beyond are only counted.
-const DISTRESS: usize = 256;
 
 /// A daemon that is up.
 pub(crate) struct Daemon {
@@ -64,85 +51,75 @@ pub(crate) struct Daemon {
     pub(crate) inputs: Inputs,
     journal: Arc<EventJournal>,
     vips: LocalVips,
-    _catchment: Option<CatchmentHandle>,
+    catching: Catching,
+    /// Leaves the admin socket's file to another process.
+    admin_file: Keep,
     servers: Vec<JoinHandle<()>>,
     servers_end: watch::Sender<bool>,
     _watch: pulse::Watch,
 }
 
 impl Daemon {
-    /// Starts everything `config` asks for.
+    /// Starts everything `config` asks for, or goes on with what another process has; that one is told when all is ready, and
+    /// nothing is said to anybody before it has given its word.
     ///
     /// # Errors
     /// The first thing that can't be had, with the remedy; what was begun is undone.
     pub(crate) async fn start(
-        config: Config,
+        (config, text): (Config, String),
         file: PathBuf,
         prometheus: Prometheus,
         log: LogFilter,
+        predecessor: Option<Arc<Predecessor>>,
     ) -> Result<Self> {
-        let open_files = descriptors::raise_limit();
-        let signals = Signals::listen().context("can't listen to signals")?;
-        let socket =
-            admin::bind_admin_socket(&config.admin.socket, config.admin.mode, config.admin.group.as_deref())?;
-        let metrics = config.metrics.map(|metrics| metrics_server::bind(metrics.listen)).transpose()?;
-        let tls = Tls::load(&config)?;
-        let issuers = acme::issuers(&config)?;
-        lacking::check(&config)?;
-        let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
-        let access = Access::default().again(config.access_log.as_ref())?;
+        let inherited = predecessor.as_ref().map(|predecessor| predecessor.offer()).transpose()?;
+        let before = inherited.as_ref().map(|inherited| (inherited.pid, inherited.vips.clone()));
         let journal = EventJournal::new(JOURNAL);
-
-        let vips = LocalVips::new(Arc::clone(&journal));
-        vips.add(&vips::wanted(&config)).await?;
-        let first = routing::snapshot(&config, &tls, &BTreeMap::new(), &Distances::new(&config));
-        let first = Snapshot { access_log: access.log(), ..first };
-        let snapshot = Arc::new(ArcSwap::from_pointee(first));
-        let displaced = Displaced::default();
-        let (tell, distress) = mpsc::channel(DISTRESS);
-        let plane_config = DataPlaneConfig {
-            displaced: displaced.clone(),
-            distress: Some(tell),
-            connection_ids,
-            ..data_plane_config(&config, open_files)
+        let (from_pid, of_vips) = before.map_or((None, Vec::new()), |(pid, vips)| (Some(pid), vips));
+        let vips = LocalVips::new(of_vips.clone(), Arc::clone(&journal));
+        let begun = async {
+            let ready = Ready::new(&config, inherited, &vips).await?;
+            ready.take_over(&config, predecessor.as_ref())
         };
-        let data_plane = match DataPlane::start(plane_config, &snapshot) {
-            Ok(data_plane) => Arc::new(data_plane),
+        let Begun { ready, bgp, catching, state, handed, pulse, watch } = match begun.await {
+            Ok(begun) => begun,
             Err(error) => {
-                vips.remove_all().await;
-                return Err(error.into());
-            }
-        };
-        listeners::tell(&journal, &[], &data_plane.listeners());
-        let (mut bfd, bfd_events) = BfdSessions::new();
-        let rest = start_catchment(&config, displaced)
-            .and_then(|catchment| Ok((catchment, start_bgp(&config, &mut bfd)?)));
-        let (catchment, (peers, speaker, speaker_events)) = match rest {
-            Ok(rest) => rest,
-            Err(error) => {
-                vips.remove_all().await;
+                // Those of another process are its own.
+                vips.keep_only(&of_vips).await;
                 return Err(error);
             }
         };
-        let via = Arc::new(ThroughWorkers(data_plane.entrance()));
-        let (prober, probes) = Prober::start_with(probing::targets(&config), Some(via.clone()), seed());
-        let traffic = Traffic::new(&config, &data_plane, prober.passive(), prober.checks());
+        if from_pid.is_some() {
+            ready.opened.admin_file.take(&config.admin);
+            vips.keep(vips::wanted(&config), config.drain.withdrawn);
+        }
+        let Ready { signals, opened, tls, issuers, peers, access, plane, bfd, bfd_events, open_files } =
+            ready;
+        let Opened { admin: socket, admin_file, metrics, doors, .. } = opened;
+        let Plane { workers: data_plane, snapshot, distress, sockets, max_descriptors, .. } = plane;
+        let (speaker, speaker_events) = bgp;
 
+        let via = Arc::new(ThroughWorkers(data_plane.entrance()));
+        let known = |backend: &BackendId| {
+            state.as_ref().map_or(Health::Unknown, |(state, new)| {
+                if new.backends.contains(backend) { Health::Unknown } else { state.known(backend) }
+            })
+        };
+        let (prober, probes) =
+            Prober::start_with(probing::targets(&config), Some(via.clone()), known, seed());
+        let traffic = Traffic::new(&config, &data_plane, prober.passive(), prober.checks());
         let (mut followers, routes) = Followers::new(speaker.clone());
         followers.follow(&config);
         let (observers, views) = Observers::new();
         let (client, commands) = admin::commands();
         let (servers_end, ending) = watch::channel(false);
-        let sources = Sources { prometheus, catchment: catchment.as_ref().map(CatchmentHandle::counters) };
+        let sources = Sources { prometheus, catchment: catching.clone() };
         let servers = serve(socket, metrics, &client, &journal, sources, &ending);
         let (acme, acme_events) = Acme::new(priority::lower);
         let (reloads, reload_outcomes) = mpsc::channel(1);
-        let (supervisor, pulse) = (Supervisor::from_env(), Pulse::default());
-        let watch = pulse::watch(pulse.clone(), pulse::LIMIT, pulse::end_the_process)
-            .context("can't start the thread that watches the control thread")?;
-        let journal_of_control = Arc::clone(&journal);
+        let (upgrades, upgrade_outcomes) = mpsc::channel(1);
         let parts = Parts {
-            journal: journal_of_control,
+            journal: Arc::clone(&journal),
             speaker,
             data_plane,
             traffic,
@@ -158,13 +135,23 @@ impl Daemon {
             observers,
             vips: vips.clone(),
             log,
-            supervisor,
+            supervisor: Supervisor::from_env(),
             pulse,
             file,
+            text,
             peers,
             reloads,
+            doors,
+            upgrades,
         };
-        let control = Control::new(Instant::now(), config, parts);
+        let mut control = Control::new(Instant::now(), config, parts, state);
+        // Nobody is to be served by less than what is known.
+        control.serve();
+        control.data_plane.reconfigure(sockets, max_descriptors, Duration::ZERO);
+        listeners::tell(&journal, &[], &control.data_plane.listeners());
+        if let Some(pid) = from_pid {
+            journal.publish(EventKind::TookOver { pid, peers: handed });
+        }
         let inputs = Inputs {
             probes,
             distress,
@@ -174,45 +161,31 @@ impl Daemon {
             views,
             commands,
             reloads: reload_outcomes,
+            upgrades: upgrade_outcomes,
             acme: acme_events,
             signals,
         };
-        Ok(Self {
-            control,
-            inputs,
-            journal,
-            vips,
-            _catchment: catchment,
-            servers,
-            servers_end,
-            _watch: watch,
-        })
+        Ok(Self { control, inputs, journal, vips, catching, admin_file, servers, servers_end, _watch: watch })
     }
 
     /// Runs until told to stop, then takes everything back; or until told to begin anew, and then leaves what outlives a
-    /// process as it is.
+    /// process as it is; or until another process has it all, and then lets connections of clients end.
     ///
     /// # Errors
     /// When it ends without having been told to.
     pub(crate) async fn run(mut self) -> Result<End> {
         let ended = self.control.run(&mut self.inputs).await;
         let pulse = self.control.pulse.clone();
-        pulse.while_doing(self.take_back(matches!(ended, Ok(End::Restart)))).await;
+        match ended {
+            Ok(End::Upgraded) => pulse.while_doing(Box::pin(self.let_go())).await,
+            _ => pulse.while_doing(Box::pin(self.take_back(matches!(ended, Ok(End::Restart))))).await,
+        }
         Ok(ended?)
     }
 
     /// Peers first: they have heard what they need to and may close. The VIPs go last, as packets may come until then.
     async fn take_back(self, restart: bool) {
-        let Self {
-            mut control,
-            mut inputs,
-            journal,
-            vips,
-            _catchment: catchment,
-            servers,
-            servers_end,
-            _watch,
-        } = self;
+        let Self { mut control, mut inputs, journal, vips, catching, servers, .. } = self;
         if restart {
             control.bfd.farewell();
             control.speaker.stop(Leave::Restart).await;
@@ -227,92 +200,88 @@ impl Daemon {
         let access = control.access.clone();
         drop(control);
         access.flush();
-        drop(catchment);
+        catching.end();
         if !restart {
-            vips.remove_all().await;
+            vips.keep_only(&[]).await;
         }
-        journal.close();
+        end_servers(&journal, &self.servers_end, servers).await;
+    }
+
+    /// What is another process's now goes without a word: nobody is told anything, nothing is taken back. Clients' connections
+    /// may end in peace, unless a signal ends them.
+    async fn let_go(self) {
+        let Self {
+            mut control, mut inputs, journal, vips, catching, admin_file, servers, servers_end, ..
+        } = self;
+        let Some(handed_on) = control.handed_on.take() else { return };
+        let HandedOn { successor, bgp, pid, keeps_admin_file, asked, upgraded } = handed_on;
         servers_end.send_replace(true);
-        for server in servers {
-            if let Err(error) = server.await {
-                tracing::warn!(%error, "a server did not end in order");
+        if inputs.signals.is_to_stop() {
+            upgrade::signal(pid, Signal::SIGTERM); // it came too late for this process
+        }
+        let Inputs { mut signals, commands, .. } = inputs;
+        drop(commands);
+        vips.leave();
+        if !keeps_admin_file {
+            admin_file.keep();
+        }
+        control.bfd.end_silently();
+        let streams = control.config.drain.streams;
+        // All else of the control task ends here: orders of certificates, observers, sockets that others may want.
+        let (data_plane, mut prober, access) = control.let_go();
+        let ended = async {
+            bgp.taken().await;
+            catching.end();
+            successor.release();
+            prober.stop().await;
+            end_servers(&journal, &servers_end, servers).await;
+        };
+        let drained = async {
+            // Who hears of it reaches the other process with what comes next.
+            data_plane.stop_listening().await;
+            upgrade::answer(asked, Ok(upgraded));
+            data_plane.drain(streams).await
+        };
+        tokio::select! {
+            ((), open) = async { tokio::join!(ended, drained) } => {
+                if open > 0 {
+                    tracing::warn!(open, "connections were still open when their time was over");
+                }
             }
+            () = signals.stop() => {}
+        }
+        access.flush();
+    }
+}
+
+async fn end_servers(journal: &EventJournal, ending: &watch::Sender<bool>, servers: Vec<JoinHandle<()>>) {
+    journal.close();
+    ending.send_replace(true);
+    for server in servers {
+        if let Err(error) = server.await {
+            tracing::warn!(%error, "a server did not end in order");
         }
     }
-}
-
-/// The speaker with its sessions, and BFD with those peers that have it.
-fn start_bgp(config: &Config, bfd: &mut BfdSessions) -> Result<(Peers, SpeakerHandle, SpeakerEvents)> {
-    let peers = Peers::of(config)?;
-    if !peers.watches.is_empty() {
-        bfd.ensure_started()?;
-    }
-    let (speaker, events) = Speaker::start(speaker_config(config, &peers))?;
-    for watch in peers.watches.values() {
-        bfd.set(watch.clone());
-    }
-    Ok((peers, speaker, events))
-}
-
-fn start_catchment(config: &Config, displaced: Displaced) -> Result<Option<CatchmentHandle>> {
-    let Some(catchment) = &config.catchment else { return Ok(None) };
-    let file = catchment.key_file.display();
-    let text = fs::read_to_string(&catchment.key_file).with_context(|| {
-        format!("catchment: can't read the key in {file}; make one with `openssl rand -hex 32`")
-    })?;
-    secret::warn_if_others_may_read("catchment key", &catchment.key_file);
-    let key = Key::from_hex(&text).map_err(|error| anyhow!("catchment: {file}: {error}"))?;
-    let groups = config.groups.values().filter(|group| group.hand_over);
-    let vips = groups.flat_map(|group| group.prefixes.iter().copied()).collect();
-    let config = CatchmentConfig {
-        listen: catchment.listen,
-        peers: catchment.peers.clone(),
-        key,
-        vips,
-        answer_within: catchment.answer_within,
-    };
-    let on_displaced = move |now, clients: &[SocketAddr]| displaced.note(now, clients);
-    Ok(Some(proxima_catchment_io::start(config, Box::new(on_displaced))?))
-}
-
-fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
-    let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let workers = config
-        .data_plane
-        .workers
-        .and_then(|workers| NonZeroUsize::new(usize::try_from(workers.get()).ok()?))
-        .unwrap_or_else(cores);
-    let listeners = listeners::wanted(config);
-    let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
-    let name = config.pop.name.clone();
-    DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, listeners, name) }
 }
 
 /// Where metrics come from, beside the control task.
 #[derive(Clone)]
 struct Sources {
     prometheus: Prometheus,
-    catchment: Option<Counters>,
+    catchment: Catching,
 }
 
 /// The admin interface and the metrics endpoint, each a task that ends when `ending` turns true.
 fn serve(
     socket: AdminSocket,
-    metrics: Option<std::net::TcpListener>,
+    metrics: Option<TcpListener>,
     client: &admin::ControlClient,
     journal: &Arc<EventJournal>,
     sources: Sources,
     ending: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
-    let ended = || {
-        let mut ending = ending.clone();
-        async move {
-            // The sender is gone only when the daemon is.
-            ending.wait_for(|ending| *ending).await.ok();
-        }
-    };
     let mut servers = Vec::new();
-    let admin = admin::serve(socket, client.clone(), Arc::clone(journal), ended());
+    let admin = admin::serve(socket, client.clone(), Arc::clone(journal), ending.clone());
     servers.push(tokio::spawn(async move {
         if let Err(error) = admin.await {
             tracing::error!(%error, "the admin interface ended; the rest goes on");
@@ -324,9 +293,9 @@ fn serve(
         let render = move || {
             let (client, last) = (client.clone(), Arc::clone(&last));
             let Sources { prometheus, catchment } = sources.clone();
-            async move { metrics_server::scrape(&client, catchment.as_ref(), &prometheus, &last).await }
+            async move { metrics_server::scrape(&client, catchment.counters(), &prometheus, &last).await }
         };
-        let endpoint = metrics_server::serve(listener, render, ended());
+        let endpoint = metrics_server::serve(listener, render, ending.clone());
         servers.push(tokio::spawn(async move {
             if let Err(error) = endpoint.await {
                 tracing::error!(%error, "the metrics endpoint ended; the rest goes on");

@@ -60,7 +60,7 @@ pub(crate) enum Wrong {
 /// The TLS of everything in a configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
-    /// The keys of tickets where no file has them: of this process, for as long as it runs.
+    /// The keys of tickets where no file has them: of this process and those that succeed it.
     own_tickets: TicketKeys,
     services: BTreeMap<ServiceName, Loaded<Server>>,
     pools: BTreeMap<PoolName, Loaded<TlsClient>>,
@@ -75,13 +75,19 @@ struct Loaded<T> {
 }
 
 impl Tls {
-    /// The TLS that `config` asks for.
+    /// The TLS that `config` asks for; with the keys of tickets that the process before this one has drawn, if there was one.
     ///
     /// # Errors
     /// When a file can't be read or used.
-    pub(crate) fn load(config: &Config) -> Result<Self, TlsFileError> {
-        let own_tickets = TicketKeys::own().map_err(|error| TlsFileError::System(error.to_string()))?;
+    pub(crate) fn load(config: &Config, tickets: Option<TicketKeys>) -> Result<Self, TlsFileError> {
+        let own_tickets = tickets.map_or_else(TicketKeys::own, Ok);
+        let own_tickets = own_tickets.map_err(|error| TlsFileError::System(error.to_string()))?;
         Self { own_tickets, services: BTreeMap::new(), pools: BTreeMap::new() }.again(config)
+    }
+
+    /// The keys of tickets that no file has.
+    pub(crate) fn own_tickets(&self) -> &TicketKeys {
+        &self.own_tickets
     }
 
     /// The TLS that `config` asks for, with every file read again.

@@ -18,7 +18,8 @@ use proxima_config::{Config, Pool, Slo};
 use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, PassiveRule, SloWindow};
 use proxima_probe::{Checks, Found, PassiveSender, Tally};
 use proxima_proxy::{DataPlane, Distress, Served, Stats, TrafficReader};
-use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName};
+use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName, moment};
+use serde::{Deserialize, Serialize};
 
 use crate::groups::gating;
 
@@ -36,6 +37,15 @@ pub(crate) struct Traffic {
     /// By group with an SLO, and gating service.
     windows: BTreeMap<GroupName, BTreeMap<ServiceName, SloWindow>>,
     looked_at: Option<Instant>,
+    carried: Option<Carried>,
+}
+
+/// What one process has found, for the next, until that can have found the same.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    degradations: BTreeMap<GroupName, Vec<Degradation>>,
+    #[serde(with = "moment")]
+    until: Instant,
 }
 
 /// What the data plane has counted, and how it is judged.
@@ -75,7 +85,27 @@ impl Traffic {
     ) -> Self {
         let reader = data_plane.traffic();
         let (rules, windows) = (rules(config), windows(config, BTreeMap::new()));
-        Self { reader, prober, checks, rules, windows, looked_at: None }
+        Self { reader, prober, checks, rules, windows, looked_at: None, carried: None }
+    }
+
+    /// What is missed of these groups' objectives, until a process that begins `now` has windows of its own; what this one was
+    /// handed itself no longer than it was to hold.
+    pub(crate) fn carried<'a>(
+        &self,
+        now: Instant,
+        groups: impl Iterator<Item = &'a GroupName>,
+    ) -> Option<Carried> {
+        let missed = groups.map(|group| (group.clone(), self.degradations(group)));
+        let degradations: BTreeMap<_, _> = missed.filter(|(_, missed)| !missed.is_empty()).collect();
+        let windows = self.windows.values().flat_map(BTreeMap::values);
+        let longest = windows.map(|window| window.objectives().window).max()?;
+        let until = self.carried.as_ref().map_or(now + longest, |carried| carried.until);
+        (!degradations.is_empty()).then_some(Carried { degradations, until })
+    }
+
+    /// Another process has found this.
+    pub(crate) fn carry(&mut self, carried: Option<Carried>) {
+        self.carried = carried;
     }
 
     /// Takes another configuration. Windows whose objectives stay the same go on.
@@ -110,7 +140,8 @@ impl Traffic {
         }
         let checks = &self.checks;
         let probed = |service: &ServiceName| checks.answers(gating(config, std::slice::from_ref(service)));
-        !self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served(), probed)
+        let forgotten = self.carried.take_if(|carried| carried.until <= now).is_some();
+        (!self.windows.is_empty() && judge(&mut self.windows, now, &data_plane.served(), probed)) || forgotten
     }
 
     /// The objectives that the group's services don't meet.
@@ -120,7 +151,22 @@ impl Traffic {
             let slo = move |breach| Degradation::Slo { service: service.clone(), breach };
             window.breaches().map(slo).collect::<Vec<_>>()
         };
-        self.windows.get(group).into_iter().flatten().flat_map(missed).collect()
+        let windows = self.windows.get(group);
+        let mut found: Vec<_> = windows.into_iter().flatten().flat_map(missed).collect();
+        // Of a service that is no longer one of the group's nothing is left.
+        let of = |degradation: &Degradation| match degradation {
+            Degradation::Slo { service, .. } => Some(service.clone()),
+            Degradation::Shared { .. } => None,
+        };
+        let carried = self.carried.as_ref().and_then(|carried| carried.degradations.get(group));
+        for degradation in carried.into_iter().flatten() {
+            let Some(service) = of(degradation) else { continue };
+            let is_judged = windows.is_some_and(|windows| windows.contains_key(&service));
+            if is_judged && !found.iter().any(|it| of(it).as_ref() == Some(&service)) {
+                found.push(degradation.clone());
+            }
+        }
+        found
     }
 
     /// What probes have found out about a backend beside its health.

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "docs/acme.md",
     "docs/bgp.md",
     "docs/faults.md",
@@ -19,6 +19,7 @@ const TABLES: [&str; 9] = [
     "docs/quic.md",
     "docs/reload.md",
     "docs/simulation.md",
+    "docs/upgrade.md",
     "docs/websockets.md",
 ];
 /// Where tests live.

@@ -92,6 +92,8 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Test, Task::BenchL7],
     },
     Need { program: "wrk", package: "wrk", purpose: "HTTP load", tasks: &[Task::Test, Task::BenchL7] },
+    Need { program: "systemd", package: "systemd", purpose: "the service manager", tasks: &[Task::Test] },
+    Need { program: "pgrep", package: "procps", purpose: "counts processes", tasks: &[Task::Test] },
     Need { program: "chromium", package: "chromium", purpose: "a browser", tasks: &[Task::Test] },
     Need {
         program: "vtysh",

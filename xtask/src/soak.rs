@@ -64,6 +64,15 @@ pub(crate) enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Have one process succeed another a hundred times under load over HTTP/1.1, HTTP/2 and HTTP/3: no request may fail, and no router may hear
+    /// anything but keepalives.
+    ///
+    /// The test of the daemon that `cargo xtask test` runs with fewer; all arguments go to `cargo test`.
+    Upgrade {
+        /// Arguments of `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run a million simulated worlds with seeded faults.
     ///
     /// All arguments go to `proxima-sim`.
@@ -76,8 +85,8 @@ pub(crate) enum Soak {
 
 /// How many worlds a soak runs.
 const WORLDS: &str = "1000000";
-/// How many reloads.
-const RELOADS: &str = "100";
+/// How many reloads, or upgrades.
+const TIMES: &str = "100";
 
 /// Takes this process's place, so that Ctrl-C reaches the soak alone and its exit code is ours.
 pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
@@ -87,17 +96,21 @@ pub(crate) fn run(soak: &Soak) -> Result<Infallible> {
         Soak::Faults { arguments } => hand_over(Task::Test, &["faults"], arguments),
         Soak::Hostile { arguments } => hand_over(Task::Test, &["hostile", "--connects", "10000"], arguments),
         Soak::HttpAttacks { arguments } => hand_over(Task::Test, &["http-attacks"], arguments),
-        Soak::Reload { arguments } => {
-            let mut test = Command::new(env!("CARGO"));
-            test.args(["test", "--release", "--package", "proximad", "--test", "process"]).args(arguments);
-            test.args(["--", "--nocapture", "redeploy::no_request_fails"]).env("PROXIMA_RELOADS", RELOADS);
-            Err(test.exec()).context("running cargo test")
-        }
+        Soak::Reload { arguments } => test("redeploy::no_request_fails", "PROXIMA_RELOADS", arguments),
+        Soak::Upgrade { arguments } => test("upgrade::no_request_of_any", "PROXIMA_UPGRADES", arguments),
         Soak::Sim { arguments } => {
             let seeds = ["--seeds", WORLDS].map(str::to_owned);
             sim::hand_over(&[&seeds, arguments.as_slice()].concat())
         }
     }
+}
+
+/// Becomes a test of the daemon that does what it does so many times.
+fn test(name: &str, times: &str, arguments: &[String]) -> Result<Infallible> {
+    let mut test = Command::new(env!("CARGO"));
+    test.args(["test", "--release", "--package", "proximad", "--test", "process"]).args(arguments);
+    test.args(["--", "--nocapture", name]).env(times, TIMES);
+    Err(test.exec()).context("running cargo test")
 }
 
 /// Becomes a command of a released `proxima-testnet`, with everything it needs built and installed.

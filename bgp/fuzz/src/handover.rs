@@ -78,6 +78,8 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
         keepalive: flag(2).then_some(keepalive),
         send_hold: flag(3).then_some(send_hold),
         partial_message: partial.to_vec(),
+        // The same octets once more: whole messages, or the beginning of one.
+        received: flag(6).then(|| partial.to_vec()),
         sent: if flag(5) { vec![(prefix, RouteAttributes::default())] } else { Vec::new() },
         end_of_rib_due: families.clone(),
         refresh_due: families,

@@ -17,9 +17,7 @@ use std::{
 };
 
 use bytes::{BufMut, BytesMut};
-use proxima_bgp_wire::{
-    Attributes, EXTENDED_MAX_LEN, EncodeError, Families, Negotiated, NextHop, Nlri, PeerKind, frame, update,
-};
+use proxima_bgp_wire::{Attributes, EXTENDED_MAX_LEN, EncodeError, Negotiated, NextHop, Nlri, frame, update};
 use proxima_types::{Asn, Family};
 
 pub use statistics::{Statistic, statistics};
@@ -215,17 +213,9 @@ pub fn withdrawn(
     messages
 }
 
-/// How the peer would write an UPDATE: LOCAL_PREF and the like are left out only if it left them out itself.
+/// How the peer would write an UPDATE.
 fn as_peer(header: &PeerHeader, session: Negotiated) -> Negotiated {
-    Negotiated {
-        four_octet_as: !header.two_octet_as,
-        add_path_send: session.add_path_receive,
-        families: Families::ALL,
-        extended_messages_send: session.extended_messages_receive,
-        extended_next_hop_send: true,
-        peer: PeerKind::Internal,
-        ..session
-    }
+    Negotiated { four_octet_as: !header.two_octet_as, ..session.as_the_peer_writes() }
 }
 
 fn route_monitoring_each(header: &PeerHeader, mut updates: BytesMut, buf: &mut BytesMut) {

@@ -32,7 +32,7 @@ mod table;
 mod watch;
 
 pub use rib::{MAX_PATHS_PER_PREFIX, Memory, Rib};
-pub use route::{Page, Route, Shared, Unusable};
+pub use route::{Page, Route, Shared, Summary, Unusable};
 pub use rules::{BestPathRules, Step, Verdict};
 pub use source::{Applied, Counts, PathSource, PeerId, Stale, UnknownPeer};
 pub use watch::{Change, Watch};

@@ -166,10 +166,11 @@ impl Paths {
             life.discard();
             return Inserted::Refused;
         }
+        if is_new && *head != NONE && self.paths_of(*head, peer, family) >= MAX_PATHS_PER_PREFIX {
+            self.peers.life_mut(peer, family).crowd();
+            return Inserted::Refused;
+        }
         let Some(at) = found else {
-            if *head != NONE && self.paths_of(*head, peer, family) >= MAX_PATHS_PER_PREFIX {
-                return Inserted::Refused;
-            }
             self.peers.life_mut(peer, family).add(standing);
             let next = if previous == NONE { *head } else { self.nodes[previous].next };
             let at = self.nodes.insert(Node { next, shared, path_id, received, origin });
@@ -177,6 +178,7 @@ impl Paths {
             self.link(head, previous, at);
             return Inserted::New;
         };
+        let life = self.peers.life_mut(peer, family);
         let node = &mut self.nodes[at];
         let state = life.state(node.generation());
         life.remove(state, node.standing());

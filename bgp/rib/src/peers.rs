@@ -53,6 +53,7 @@ pub(crate) struct Life {
     stale: Tally,
     dead: usize,
     discarded: u64,
+    crowded: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,7 +77,7 @@ impl Peers {
             if let Some(peer) = &mut self.slots[*number as usize] {
                 peer.source = source;
                 peer.gone = false;
-                peer.lives.iter_mut().for_each(|life| life.discarded = 0);
+                peer.lives.iter_mut().for_each(|life| (life.discarded, life.crowded) = (0, 0));
             }
             return *number;
         }
@@ -191,12 +192,18 @@ impl Life {
             loops: fresh.loops + stale.loops,
             leaks: fresh.leaks + stale.leaks,
             discarded: self.discarded,
+            crowded: self.crowded,
         }
     }
 
-    /// A path was not taken in.
+    /// A path was not taken in: the peer has as many as it may.
     pub(crate) fn discard(&mut self) {
         self.discarded += 1;
+    }
+
+    /// A path was not taken in: the peer has as many to that prefix as it may.
+    pub(crate) fn crowd(&mut self) {
+        self.crowded += 1;
     }
 
     /// A fresh path has come.

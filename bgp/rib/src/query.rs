@@ -8,7 +8,7 @@ use std::{
 use proxima_types::{Family, Prefix};
 
 use crate::{
-    Page, PeerId, Rib, Route, Verdict, Watch,
+    Page, PeerId, Rib, Route, Summary, Verdict, Watch,
     key::{AnyKey, Key},
     paths::Node,
     select::{Candidate, select},
@@ -86,6 +86,18 @@ impl Rib {
         self.page(Scan { peer, within: Some(prefix), after, limit })
     }
 
+    /// Chooses the best path of each prefix after `after` and counts them; looks at a bounded part of the table.
+    pub fn summary(&self, after: Option<Prefix>) -> Summary {
+        let mut summary = Summary::default();
+        let scan = Scan { peer: None, within: None, after, limit: usize::MAX };
+        let mut budget = SCAN;
+        summary.next = self.sum_up(&self.ipv4, &scan, &mut budget, &mut summary);
+        if summary.next.is_none() {
+            summary.next = self.sum_up(&self.ipv6, &scan, &mut budget, &mut summary);
+        }
+        summary
+    }
+
     /// The best path now and all paths, as a watch tells them.
     pub(crate) fn watched(&self, watch: Watch) -> (Option<Route>, Vec<Route>) {
         let prefix = match watch {
@@ -153,6 +165,30 @@ impl Rib {
         let nodes: Vec<&Node> = [first, second].into_iter().chain(nodes).collect();
         let candidates = nodes.iter().enumerate().map(|(at, node)| self.candidate(node, at)).collect();
         select(&self.rules, candidates, |_, _| {}).map(|best| nodes[best.index])
+    }
+
+    /// Adds what there is of one family; returns the prefix after which to go on if it does not get to the end.
+    fn sum_up<K: Key>(
+        &self,
+        table: &Table<K>,
+        scan: &Scan,
+        budget: &mut usize,
+        summary: &mut Summary,
+    ) -> Option<Prefix> {
+        let (from, _) = scan.range::<K>()?;
+        let mut last = scan.after.filter(|after| after.family() == K::FAMILY);
+        for (key, head) in table.iter_from(from) {
+            if *budget == 0 {
+                return last.or(Some(Prefix::host(Ipv4Addr::BROADCAST.into())));
+            }
+            *budget -= 1;
+            let paths = self.paths.live(head, K::FAMILY).count();
+            summary.paths += paths;
+            summary.prefixes += usize::from(paths > 0);
+            summary.selected += usize::from(self.best_of(head, K::FAMILY).is_some());
+            last = Some(key.prefix());
+        }
+        None
     }
 
     fn page(&self, scan: Scan) -> Page {

@@ -59,6 +59,19 @@ impl fmt::Display for Unusable {
     }
 }
 
+/// How much there is in a part of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Prefixes with a path, usable or not.
+    pub prefixes: usize,
+    /// Of them, those with a best path.
+    pub selected: usize,
+    /// All paths.
+    pub paths: usize,
+    /// Where to go on, as in [`Page::next`].
+    pub next: Option<Prefix>,
+}
+
 /// A part of the paths, in order of prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {

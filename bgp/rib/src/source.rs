@@ -63,6 +63,9 @@ pub struct Counts {
     pub leaks: usize,
     /// Announcements since the session began that were not taken in for [`Rib::limit`](crate::Rib::limit).
     pub discarded: u64,
+    /// Announcements since the session began that were not taken in as the peer already had
+    /// [`MAX_PATHS_PER_PREFIX`](crate::MAX_PATHS_PER_PREFIX) paths to the prefix.
+    pub crowded: u64,
 }
 
 /// What became of an UPDATE.

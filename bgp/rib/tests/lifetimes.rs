@@ -7,7 +7,8 @@ use std::{
 };
 
 use proxima_bgp_rib::{
-    BestPathRules, Counts, MAX_PATHS_PER_PREFIX, Memory, PathSource, PeerId, Rib, Stale, UnknownPeer, Watch,
+    BestPathRules, Counts, MAX_PATHS_PER_PREFIX, Memory, PathSource, PeerId, Rib, Stale, Summary,
+    UnknownPeer, Watch,
 };
 use proxima_bgp_wire::{AsPath, Attributes, Nlri, PeerKind, Reach, Update};
 use proxima_types::{Asn, Family, Prefix};
@@ -233,7 +234,14 @@ fn paths_of_one_prefix_are_limited_per_peer_whatever_their_order() {
     let nlri: Vec<Nlri> = (0..many).rev().map(|path_id| Nlri { prefix: nth(1), path_id }).collect();
     let applied = rib.apply(now, PEER, announce(1, nlri)).unwrap();
     assert_eq!((applied.announced, applied.refused), (MAX_PATHS_PER_PREFIX, 10));
-    assert_eq!(rib.counts(PEER, Family::Ipv4).paths, MAX_PATHS_PER_PREFIX);
+    let counts = Counts { paths: MAX_PATHS_PER_PREFIX, crowded: 10, ..Counts::default() };
+    assert_eq!(rib.counts(PEER, Family::Ipv4), counts);
+    // One of those that are here may come again, and another once one has gone.
+    let again = |path_id| announce(1, [Nlri { prefix: nth(1), path_id }]);
+    assert_eq!(rib.apply(now, PEER, again(many - 1)).unwrap().unchanged, 1);
+    let gone = Update { withdrawn: vec![Nlri { prefix: nth(1), path_id: many - 1 }], ..again(0) };
+    assert_eq!(rib.apply(now, PEER, gone).unwrap().announced, 1);
+    assert_eq!(rib.counts(PEER, Family::Ipv4), counts);
     assert_eq!(rib.apply(now, OTHER, announce(1, [nth(1)])).unwrap().announced, 1);
 }
 
@@ -251,6 +259,22 @@ fn a_page_looks_at_a_bounded_part_of_the_table_and_says_where_to_go_on() {
     let page = rib.received(OTHER, page.next, 1);
     assert_eq!(page.routes.iter().map(|route| route.prefix).collect::<Vec<_>>(), [ipv6]);
     assert_eq!(page.next, None);
+}
+
+#[test]
+fn a_summary_counts_what_is_selected_in_bounded_parts() {
+    let (mut rib, now) = (rib(), Instant::now());
+    rib.apply(now, PEER, announce(1, (0..60_000).map(nth))).unwrap();
+    rib.apply(now, OTHER, announce(2, [nth(0), nth(59_999)])).unwrap();
+    let mut looped = announce(1, ["2001:db8::/32".parse::<Prefix>().unwrap()]);
+    looped.attributes.as_path = AsPath::sequence([Asn(65001), Asn(64512)]);
+    rib.apply(now, OTHER, looped).unwrap();
+    let first = rib.summary(None);
+    let next = Some(nth(49_999));
+    assert_eq!(first, Summary { prefixes: 50_000, selected: 50_000, paths: 50_001, next });
+    let rest = rib.summary(next);
+    assert_eq!(rest, Summary { prefixes: 10_001, selected: 10_000, paths: 10_002, next: None });
+    assert_eq!(rib.summary(Some("2001:db8::/32".parse().unwrap())), Summary::default());
 }
 
 #[test]

@@ -135,6 +135,7 @@ impl Model {
             loops: of(&|route| matches!(route.unusable, Some(Unusable::AsLoop | Unusable::ReflectionLoop))),
             leaks: 0,
             discarded: 0,
+            crowded: 0,
         }
     }
 }

@@ -17,13 +17,15 @@ pub(crate) struct Backoff {
     base: Duration,
     ceiling: Duration,
     failures: u32,
+    /// A wait was cut short since it began anew.
+    hurried: bool,
     random: u64,
 }
 
 impl Backoff {
     /// Waits that begin with `base` and double up to `ceiling`.
     pub(crate) fn new(base: Duration, ceiling: Duration, seed: u64) -> Self {
-        Self { base, ceiling, failures: 0, random: seed }
+        Self { base, ceiling, failures: 0, hurried: false, random: seed }
     }
 
     /// The wait after one more failure: 0.75 to 1.0 of `base × 2^failures`, at most the ceiling.
@@ -53,6 +55,13 @@ impl Backoff {
     /// Begins again with the shortest wait.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
+        self.hurried = false;
+    }
+
+    /// Whether the wait under way may be cut short, as the peer has shown itself: once, until there is a reason to begin again.
+    /// Who says where the peer is may be anyone, so that the failures still count.
+    pub(crate) fn cut_short(&mut self) -> bool {
+        !std::mem::replace(&mut self.hurried, true)
     }
 
     fn wait(&self) -> Duration {

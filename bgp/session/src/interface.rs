@@ -106,8 +106,9 @@ pub enum Input {
     /// The session is to be up: begins the first attempt, ends a [`Input::Shutdown`], calls off the drain before one,
     /// ends every wait. An established session takes no notice.
     Up,
-    /// The peer was found where it had not been before, by its router advertisements say: a wait after failures is over.
-    /// What holds the session down otherwise ([`Held`](crate::Held)) still does.
+    /// The peer was found where it had not been before, by its router advertisements say: a wait after failures is over, once
+    /// until a session was stable or an operator has it begin again, since anyone can send an advertisement. What holds
+    /// the session down otherwise ([`Held`](crate::Held)) still does.
     PeerFound,
     /// The operator takes the session down until [`Input::Up`]: Cease 6/2.
     ///
@@ -186,6 +187,16 @@ pub enum Input {
         family: Family,
         /// How many so far.
         total: u64,
+    },
+    /// How many announcements of a family the RIB has left out in the present session as the peer already had as many paths to
+    /// their prefixes as it may (RFC 7911).
+    PathsDiscarded {
+        /// The family.
+        family: Family,
+        /// How many so far.
+        total: u64,
+        /// How many paths to one prefix are taken in.
+        limit: usize,
     },
     /// Ask the peer for its routes of a family again (RFC 2918).
     Refresh(Family),

@@ -27,6 +27,8 @@ pub(crate) struct PrefixCounts {
     counts: PerFamily<u32>,
     /// What the RIB left out in this session.
     discarded: PerFamily<u64>,
+    /// What it left out as there were too many paths to one prefix.
+    crowded: PerFamily<u64>,
     /// What the operator was told; told again after the count has been below.
     told: PerFamily<Level>,
 }
@@ -49,6 +51,7 @@ impl PrefixCounts {
     pub(crate) fn begin(&mut self) {
         self.told = PerFamily::default();
         self.discarded = PerFamily::default();
+        self.crowded = PerFamily::default();
     }
 
     /// Takes over how much the RIB has left out of `family` in this session; returns how much of it is new, and what to
@@ -62,6 +65,13 @@ impl PrefixCounts {
             }
             _ => (more, Verdict::Fine),
         }
+    }
+
+    /// Takes over how many announcements of `family` the RIB has left out in this session for too many paths to one prefix;
+    /// returns how many are new, and whether they are the first.
+    pub(crate) fn crowd(&mut self, family: Family, total: u64) -> (u64, bool) {
+        let before = std::mem::replace(self.crowded.of_mut(family), total);
+        (total.saturating_sub(before), before == 0 && total > 0)
     }
 
     /// Whether the RIB has left out any of `family` in this session.

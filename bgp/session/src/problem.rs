@@ -89,7 +89,8 @@ pub enum Problem {
     NoAnswer,
     /// Another router than the one the session is established with advertises itself on its link.
     #[error(
-        "{other} advertises itself as a router on the link too: the session stays with {known}, and while it is up nobody          takes its place; if {other} has no business there take it off the link, and protect the session with a password"
+        "{other} advertises itself as a router on the link too: the session stays with {known}, and while it is up nobody \
+         takes its place; if {other} has no business there take it off the link, and protect the session with a password"
     )]
     AnotherRouter {
         /// The neighbour.
@@ -132,6 +133,17 @@ pub enum Problem {
         family: Family,
         /// How many are taken.
         limit: u32,
+    },
+    /// Paths to one prefix beyond the most are left out.
+    #[error(
+        "the peer sends more than {limit} {family} paths to one prefix (RFC 7911): those beyond are not taken in; have it \
+         select fewer, or set `add-path = false`"
+    )]
+    PathsDiscarded {
+        /// The family.
+        family: Family,
+        /// How many are taken.
+        limit: usize,
     },
     /// Routes can't be asked for again.
     #[error("cannot ask the peer for its {family} routes again: {why}")]

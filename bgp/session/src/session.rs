@@ -180,6 +180,7 @@ impl Session {
             Input::ReleaseEndOfRib => self.adj_rib_out.release_end_of_rib(),
             Input::PrefixCount { family, count } => self.counted(now, family, count),
             Input::PrefixesDiscarded { family, total } => self.discarded(family, total),
+            Input::PathsDiscarded { family, total, limit } => self.crowded(family, total, limit),
             Input::Refresh(family) => self.ask_for_routes(family),
             Input::BfdUp => self.bfd_up(now),
             Input::BfdDown { diagnostic, independent } => self.bfd_down(now, &diagnostic, independent),

@@ -1,6 +1,6 @@
 //! One TCP connection: bytes that wait to be written, and an orderly end.
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use proxima_bgp_session::{ConnectionId, UpdateContent};
@@ -54,9 +54,10 @@ impl Connection {
         connection
     }
 
-    /// For another process: the socket, and what was not written.
-    pub(crate) fn into_parts(self) -> io::Result<(std::net::TcpStream, Bytes)> {
-        Ok((self.stream.into_std()?, self.unwritten.freeze()))
+    /// For another process: another descriptor of the socket, and what was not written.
+    pub(crate) fn duplicate(&self) -> io::Result<(std::net::TcpStream, Bytes)> {
+        let socket = self.stream.as_fd().try_clone_to_owned()?;
+        Ok((socket.into(), Bytes::copy_from_slice(&self.unwritten)))
     }
 
     /// Bytes that wait.

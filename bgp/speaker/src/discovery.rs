@@ -15,9 +15,11 @@
 //! | the session is  | an advertisement of another than the known neighbour                                   |
 //! |-----------------|----------------------------------------------------------------------------------------|
 //! | established     | changes nothing, whoever sends it; the operator is told, every [`CONFLICT_INTERVAL`]    |
-//! | not established | is taken: the router was replaced. If it was a stranger's, the router's next one mends it |
+//! | not established | is taken: the router was replaced. If it was a stranger's, the router's next one mends it; |
+//! |                 | but none within [`LEAST_CHANGE`] of the last that was taken                             |
 //!
-//! Advertisements are not signed. Who must not trust all that may be on a link uses a password for the session.
+//! Advertisements are not signed. Who must not trust all that may be on a link uses a password for the session. A router that
+//! calls is then heard once an advertisement of its own has told where the key holds; without a password it may call first.
 //!
 //! A Linux host that does not forward IPv6 follows advertisements itself (`net.ipv6.conf.IFACE.accept_ra`): set that to
 //! 0 on the interface where the router's must not change the host's routes.
@@ -52,6 +54,8 @@ const RESEND: Duration = Duration::from_secs(10);
 const RESEND_EARLY: Duration = Duration::from_secs(3);
 /// Advertisements that answer solicitations are no closer together, whoever asks how often.
 const LEAST_ANSWER: Duration = Duration::from_millis(500);
+/// The neighbour changes no more often, so that whoever advertises itself under many addresses costs little.
+const LEAST_CHANGE: Duration = RESEND_EARLY;
 /// The least time between two words about advertisements of another than the neighbour.
 const CONFLICT_INTERVAL: Duration = Duration::from_mins(1);
 /// The wait before a socket is opened again.
@@ -173,6 +177,8 @@ pub(crate) struct Neighbour {
     pub(crate) at: Option<SocketAddr>,
     /// The session with it is established.
     settled: bool,
+    /// When an advertisement last told who it is.
+    changed: Option<Instant>,
 }
 
 /// What an advertisement is to us.
@@ -182,21 +188,30 @@ enum Seen {
     Known,
     /// Its sender is the neighbour from now on.
     Taken,
-    /// Another's than the neighbour's.
+    /// Another's than the neighbour's, so soon after the last change that it is not followed.
+    Early,
+    /// Another's than the neighbour's, with which the session is established.
     Conflict(Conflict),
 }
 
 impl Neighbour {
     /// A router advertises itself; see the table at the top.
-    fn advertised(&mut self, from: SocketAddrV6) -> Seen {
+    fn advertised(&mut self, now: Instant, from: SocketAddrV6) -> Seen {
         match self.at {
             // The scope is the interface's number, and another where it was made anew.
             Some(SocketAddr::V6(known)) if self.settled && known.ip() != from.ip() => {
                 Seen::Conflict(Conflict { known: *known.ip(), other: *from.ip() })
             }
             known if known == Some(from.into()) => Seen::Known,
+            Some(known)
+                if known.ip() != *from.ip()
+                    && self.changed.is_some_and(|changed| now < changed + LEAST_CHANGE) =>
+            {
+                Seen::Early
+            }
             _ => {
                 self.at = Some(from.into());
+                self.changed = Some(now);
                 Seen::Taken
             }
         }
@@ -275,7 +290,7 @@ impl Link {
                 Some((Message::Advertisement, from)) => {
                     let mut seen = Seen::Known;
                     neighbour.send_if_modified(|neighbour| {
-                        seen = neighbour.advertised(SocketAddrV6::new(from, port, 0, self.index));
+                        seen = neighbour.advertised(now, SocketAddrV6::new(from, port, 0, self.index));
                         seen == Seen::Taken
                     });
                     if let Seen::Conflict(conflict) = seen {
@@ -356,25 +371,38 @@ mod tests {
 
     #[test]
     fn an_established_session_keeps_its_neighbour_and_another_is_taken_only_without_one() {
-        let (router, other) = (end("fe80::b"), end("fe80::bad"));
+        let (router, other, now) = (end("fe80::b"), end("fe80::bad"), Instant::now());
         let mut neighbour = Neighbour::default();
-        assert_eq!(neighbour.advertised(router), Seen::Taken);
-        assert_eq!(neighbour.advertised(router), Seen::Known);
+        assert_eq!(neighbour.advertised(now, router), Seen::Taken);
+        let now = now + LEAST_CHANGE;
+        assert_eq!(neighbour.advertised(now, router), Seen::Known);
         neighbour.settled = true;
         let conflict = Conflict { known: *router.ip(), other: *other.ip() };
-        assert_eq!(neighbour.advertised(other), Seen::Conflict(conflict));
+        assert_eq!(neighbour.advertised(now, other), Seen::Conflict(conflict));
         assert_eq!(neighbour.at, Some(router.into()));
-        assert_eq!(neighbour.advertised(router), Seen::Known);
+        assert_eq!(neighbour.advertised(now, router), Seen::Known);
         neighbour.settled = false;
-        assert_eq!(neighbour.advertised(other), Seen::Taken);
-        assert_eq!(neighbour.advertised(router), Seen::Taken, "and its next one mends it");
+        assert_eq!(neighbour.advertised(now, other), Seen::Taken);
+        let now = now + LEAST_CHANGE;
+        assert_eq!(neighbour.advertised(now, router), Seen::Taken, "and its next one mends it");
+    }
+
+    #[test]
+    fn whoever_advertises_itself_under_many_addresses_is_followed_once_in_a_while() {
+        let mut neighbour = Neighbour::default();
+        let start = Instant::now();
+        let address = |number: u32| end(&format!("fe80::{:x}", number % 2 + 1));
+        let taken = (0..1000_u32)
+            .map(|number| neighbour.advertised(start + Duration::from_millis(10) * number, address(number)))
+            .filter(|seen| *seen == Seen::Taken);
+        assert_eq!(taken.count(), 4, "in ten seconds");
     }
 
     #[tokio::test]
     async fn the_router_a_session_is_established_with_is_the_neighbour_whoever_was_seen_last() {
         let (router, other) = (end("fe80::b"), end("fe80::bad"));
         let mut discovery = Discovery::start("no-such-interface".to_owned(), 179);
-        discovery.neighbour.send_modify(|neighbour| _ = neighbour.advertised(other));
+        discovery.neighbour.send_modify(|neighbour| _ = neighbour.advertised(Instant::now(), other));
         assert_eq!(discovery.sighted().await, Sighted::Neighbour);
         discovery.settle(SocketAddrV6::new(*router.ip(), 40_000, 0, 2).into());
         assert_eq!(discovery.sighted().await, Sighted::Neighbour);
@@ -390,7 +418,7 @@ mod tests {
         assert_eq!(discovery.now(), Some(router.into()));
         let mut neighbour = *discovery.found().borrow();
         let conflict = Conflict { known: *router.ip(), other: *other.ip() };
-        assert_eq!(neighbour.advertised(other), Seen::Conflict(conflict));
+        assert_eq!(neighbour.advertised(Instant::now(), other), Seen::Conflict(conflict));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_bgp_rib::{Change, PeerId, Verdict, Watch};
+use proxima_bgp_rib::{Change, PeerId, Summary, Verdict, Watch};
 use proxima_bgp_session::{AllowList, Announced, Desired, Leave, NotAllowed};
 use proxima_types::{Announcement, Family, PeerName, Prefix};
 use tokio::{
@@ -17,8 +17,8 @@ use tokio::{
 
 use crate::{
     BfdState, BmpConfig, CommandError, DumpError, Effect, MrtConfig, PeerConfig, PeerRoute, PeerStatus,
-    RoutePage,
-    detach::Detached,
+    RoutePage, carried,
+    detach::{Detached, HandOver, Handed, Resumed},
     mrt,
     peer::Command,
     rib::RibQueue,
@@ -168,6 +168,26 @@ impl SpeakerHandle {
         Ok(self.page(page.ok_or(CommandError::Stopped)?))
     }
 
+    /// How much there is in the table, after a best path has been chosen for every prefix: in parts, so that what comes meanwhile
+    /// is not held up, and may or may not be counted.
+    ///
+    /// # Errors
+    /// When the speaker was stopped.
+    pub async fn summary(&self) -> Result<Summary, CommandError> {
+        let mut sum = Summary::default();
+        loop {
+            let after = sum.next;
+            let part = self.rib().ask(move |rib| rib.summary(after)).await.ok_or(CommandError::Stopped)?;
+            sum.prefixes += part.prefixes;
+            sum.selected += part.selected;
+            sum.paths += part.paths;
+            sum.next = part.next;
+            if part.next.is_none() {
+                return Ok(sum);
+            }
+        }
+    }
+
     /// The best route to exactly this prefix.
     ///
     /// # Errors
@@ -296,7 +316,7 @@ impl SpeakerHandle {
     /// When it contradicts itself or another peer; nothing is changed then.
     #[expect(clippy::unused_async, reason = "awaited like the other commands")]
     pub async fn add_peer(&self, peer: PeerConfig) -> Result<(), CommandError> {
-        if self.inner.roster.add(peer, None)? { Ok(()) } else { Err(CommandError::Stopped) }
+        if self.inner.roster.add(peer, Resumed::default())? { Ok(()) } else { Err(CommandError::Stopped) }
     }
 
     /// Ends a peer, or a range with its members: withdrawals, then Cease 6/3 (peer deconfigured). Returns when the last words
@@ -344,31 +364,56 @@ impl SpeakerHandle {
     }
 
     /// Takes leave of every peer as `how` says, stops listening, and returns when the last words are delivered, at most two
-    /// seconds later. A second call returns at once. For [`Leave::Upgrade`] there is [`Self::detach`].
+    /// seconds later. A second call returns at once. For [`Leave::Upgrade`] there is [`Self::hand_over`].
     pub async fn stop(&self, how: Leave) {
         self.inner.listeners.lock().await.shutdown().await;
         leave(&self.inner.roster.close(), &how).await;
         self.inner.watchers.lock().await.end().await;
     }
 
-    /// Ends every task and hands out what a successor needs to go on without the peers noticing:
-    /// [`Speaker::start_with`](crate::Speaker::start_with). Connections that are not established are closed without a word.
-    pub async fn detach(&self) -> Detached {
-        self.inner.listeners.lock().await.shutdown().await;
-        let listeners = self.inner.roster.duplicate_listeners();
-        let ports = self.inner.roster.close();
+    /// Has every session stand still and hands out what a successor needs to go on without the peers noticing:
+    /// [`Speaker::start_with`](crate::Speaker::start_with). What becomes of this speaker is up to [`HandOver`].
+    ///
+    /// Commands wait meanwhile, as do connections that peers make. A session that is not established is none of a successor's:
+    /// its connections close without a word when there is one.
+    pub async fn hand_over(&self) -> HandOver {
+        let (taken, outcome) = watch::channel(None);
         let mut answers = Vec::new();
-        for port in ports {
+        for port in self.inner.roster.ports() {
             let (answer, answered) = oneshot::channel();
-            port.commands.send(Command::Detach(answer)).await.ok(); // its task has ended already
-            answers.push(answered);
+            port.commands.send(Command::HandOver(answer, outcome.clone())).await.ok(); // its task has ended already
+            answers.push((port.name, answered));
         }
-        let mut peers = Vec::new();
-        for answered in answers {
-            peers.extend(answered.await);
+        let (down, listeners) = (self.inner.roster.ranges_down(), self.inner.roster.duplicate_listeners());
+        let mut detached = Detached { peers: Vec::new(), down, listeners };
+        for (name, answered) in answers {
+            let Handed { session, down } = answered.await.unwrap_or_default();
+            if let Some(mut session) = session {
+                session.session.received = self.carried(&name).await;
+                detached.peers.push(session);
+            }
+            detached.down.extend(down.map(|reason| (name, reason)));
+        }
+        HandOver { detached, speaker: self.clone(), taken }
+    }
+
+    /// The routes of a peer whose session stands still.
+    async fn carried(&self, peer: &PeerName) -> Option<Vec<u8>> {
+        let PeerPort { id, status, .. } = self.inner.roster.session(peer.as_str()).ok()?;
+        let status = status.borrow().session.clone();
+        let negotiated = status.terms?.negotiated;
+        self.rib().ask(move |rib| carried::routes(rib, id, negotiated, &status.complete)).await?
+    }
+
+    /// Ends every task that stands still, and all others, without a word.
+    pub(crate) async fn end_as_taken(&self, taken: &watch::Sender<Option<bool>>) {
+        let ports = self.inner.roster.close();
+        taken.send_replace(Some(true));
+        self.inner.listeners.lock().await.shutdown().await;
+        for port in ports {
+            port.commands.closed().await;
         }
         self.inner.watchers.lock().await.end().await;
-        Detached { peers, listeners }
     }
 
     async fn tell(&self, peer: &str, command: impl Fn() -> Command) -> Result<(), CommandError> {

@@ -36,6 +36,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the cores")]
 
 mod bmp;
+mod carried;
 mod config;
 mod connection;
 mod detach;
@@ -59,16 +60,16 @@ pub use config::{
     BGP_PORT, BmpConfig, Distance, Effect, FORGET_AFTER, MAX_DYNAMIC, MrtConfig, Password, PasswordError,
     PeerConfig, Remote, SpeakerConfig,
 };
-pub use detach::{Detached, DetachedPeer};
+pub use detach::{Detached, DetachedPeer, HandOver};
 pub use error::{CommandError, DumpError, GuardError, PeerError, StartError};
 pub use event::{EVENT_QUEUE, SpeakerEvent, SpeakerEvents};
 pub use handle::SpeakerHandle;
 pub use proxima_bgp_rib::{
-    BestPathRules, Change, PeerId, Route, Shared, Stale, Step, Unusable, Verdict, Watch,
+    BestPathRules, Change, PeerId, Route, Shared, Stale, Step, Summary, Unusable, Verdict, Watch,
 };
 pub use proxima_bgp_session::{
     AllowList, Announced, Bfd, Cause, Counters, GracefulRestart, Held, Leave, LimitAction, MaxPrefixes,
-    NotAllowed, PerFamily, Problem, Stamped, State, Status, Timers, UpdateContent,
+    NotAllowed, PerFamily, Problem, Snapshot, Stamped, State, Status, Timers, UpdateContent,
 };
 pub use start::Speaker;
 pub use status::PeerStatus;

@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -106,6 +106,15 @@ impl Listeners {
             self.set_filters().ok();
         }
         set
+    }
+
+    /// Whether connections of `peer` from `address` have to be signed with its password, where it has one. At the end of a
+    /// link that is so only once its address is known and the key set for it; for all others it is so from the start.
+    pub(crate) fn signs(&self, peer: &PeerConfig, address: IpAddr) -> bool {
+        let guarded = |guard: &Guard| guard.scope.contains(address) && guard.password == peer.password;
+        !matches!(peer.remote, Remote::Interface { .. })
+            || peer.password.is_none()
+            || self.guards.get(&peer.name).is_some_and(guarded)
     }
 
     fn set_keys(&self, before: Option<&Guard>, now: Option<&Guard>) -> Result<(), GuardError> {

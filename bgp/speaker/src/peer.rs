@@ -36,7 +36,7 @@ use crate::{
     BfdState, Effect, PeerConfig, PeerStatus, Remote,
     config::Common,
     connection::Connection,
-    detach::DetachedPeer,
+    detach::{Before, DetachedPeer, Handed},
     discovery::{Conflict, Discovery, Neighbour, Sighted},
     event::EventSink,
     rib::RibQueue,
@@ -74,8 +74,8 @@ pub(crate) enum Command {
     Advertised(oneshot::Sender<Vec<(Prefix, Arc<Announced>)>>),
     /// Ends the task, once the last words are out.
     Leave(Leave),
-    /// Ends the task and hands the established connection over.
-    Detach(oneshot::Sender<DetachedPeer>),
+    /// Hands the established connection over, and waits for what becomes of that: true where a successor has it.
+    HandOver(oneshot::Sender<Handed>, watch::Receiver<Option<bool>>),
 }
 
 /// The task's ends of what connects it to the speaker.
@@ -106,6 +106,10 @@ pub(crate) struct Peer {
     warned: Option<String>,
     /// A member of a range is forgotten then, if it has no connection by then.
     forget_at: Option<Instant>,
+    /// The process before has had the peer's routes.
+    has_routes: bool,
+    /// It is to begin shut down, as an operator had it in the process before.
+    down: Option<String>,
 }
 
 /// The one thing that happened.
@@ -128,10 +132,11 @@ impl Peer {
         config: PeerConfig,
         common: Common,
         session: Session,
-        connection: Option<Connection>,
+        before: Before,
         ports: Ports,
         created: Instant,
     ) -> Self {
+        let Before { connection, has_routes, down } = before;
         let discovery = match &config.remote {
             Remote::Interface { interface } => Some(Discovery::start(interface.clone(), config.port)),
             Remote::Address { .. } | Remote::Range { .. } => None,
@@ -150,6 +155,8 @@ impl Peer {
             created,
             warned: None,
             forget_at: None,
+            has_routes,
+            down,
         }
     }
 
@@ -161,8 +168,8 @@ impl Peer {
     pub(crate) async fn run(mut self) {
         self.take_wanted();
         self.go_on();
-        let first = match &self.config.shutdown {
-            Some(reason) => Input::Shutdown { reason: reason.clone(), drain: Duration::ZERO },
+        let first = match self.down.take().or_else(|| self.config.shutdown.clone()) {
+            Some(reason) => Input::Shutdown { reason, drain: Duration::ZERO },
             None => Input::Up,
         };
         self.handle(first);
@@ -170,7 +177,11 @@ impl Peer {
             self.pump();
             match self.next().await {
                 Happening::Command(Command::Leave(leave)) => return self.leave(leave).await,
-                Happening::Command(Command::Detach(answer)) => return self.detach(answer).await,
+                Happening::Command(Command::HandOver(answer, taken)) => {
+                    if self.hand_over(answer, taken).await {
+                        return self.farewell().await;
+                    }
+                }
                 Happening::Abandoned => return,
                 Happening::Forget => {
                     if self.may_be_forgotten() {
@@ -182,12 +193,12 @@ impl Peer {
         }
     }
 
-    /// Where the session comes from another process: the routes that one had are asked for again.
+    /// Where the session comes from another process: routes that did not come with it are asked for again.
     fn go_on(&mut self) {
         let Some(terms) = self.session.status().terms else { return };
         self.connected(Instant::now());
-        for family in terms.negotiated.families.iter() {
-            self.handle(Input::Refresh(family));
+        if !self.has_routes {
+            terms.negotiated.families.iter().for_each(|family| self.handle(Input::Refresh(family)));
         }
     }
 
@@ -290,7 +301,7 @@ impl Peer {
                 let routes = self.session.adj_rib_out().sent();
                 answer.send(routes.map(|(prefix, route)| (prefix, route.clone())).collect()).ok();
             }
-            Command::Leave(_) | Command::Detach(_) => {}
+            Command::Leave(_) | Command::HandOver(..) => {}
         }
     }
 
@@ -422,21 +433,39 @@ impl Peer {
         routes.farewell().await;
     }
 
-    async fn detach(mut self, answer: oneshot::Sender<DetachedPeer>) {
-        self.ports.accepted.close();
-        self.handle(Input::Stop(Leave::Upgrade));
-        self.pump();
-        let established = self.session.established();
-        let at = self.connections.iter().position(|connection| Some(connection.id) == established);
-        let kept = at.map(|at| self.connections.swap_remove(at));
-        let snapshot = self.session.detach(Instant::now());
-        if let (Some(connection), Some(snapshot)) = (kept, snapshot) {
-            match DetachedPeer::new(self.config.name.clone(), connection, snapshot) {
-                Ok(peer) => drop(answer.send(peer)),
-                Err(error) => tracing::warn!(peer = %self.config.name, "BGP: not handed over: {error}"),
+    /// Hands out what a successor needs and stands still until it is known whether there is one.
+    async fn hand_over(
+        &mut self,
+        answer: oneshot::Sender<Handed>,
+        mut taken: watch::Receiver<Option<bool>>,
+    ) -> bool {
+        let down = self.session.shutdown_reason().map(str::to_owned);
+        let drain = self.session.status().timers.drain;
+        let session = self.detached();
+        let established = session.is_some();
+        // Nobody who waits for it is nobody who takes it.
+        answer.send(Handed { session, down: down.clone() }).ok();
+        let taken = taken.wait_for(Option::is_some).await.is_ok_and(|taken| *taken == Some(true));
+        if established && !taken {
+            self.handle(Input::Up);
+            if let Some(reason) = down {
+                let left = drain.map(|until| until.saturating_duration_since(Instant::now()));
+                self.handle(Input::Shutdown { reason, drain: left.unwrap_or_default() });
             }
         }
-        self.farewell().await;
+        taken
+    }
+
+    /// The established session, for another process; it stands still from now on. None where there is none.
+    fn detached(&mut self) -> Option<DetachedPeer> {
+        let established = self.session.established()?;
+        self.handle(Input::Stop(Leave::Upgrade));
+        self.pump();
+        let connection = self.connections.iter().find(|connection| connection.id == established)?;
+        let snapshot = self.session.detach(Instant::now())?;
+        DetachedPeer::new(self.config.name.clone(), connection, snapshot)
+            .inspect_err(|error| tracing::warn!(peer = %self.config.name, "BGP: not handed over: {error}"))
+            .ok()
     }
 }
 

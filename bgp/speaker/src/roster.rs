@@ -10,6 +10,7 @@
 //! | the longest range it is in   | the range's peer at that address, made when there is none        |
 //! | elsewhere                    | nobody: Cease 6/5                                                |
 //! | a peer, but another way than configured ([`arrival`]) | nobody: Cease 6/5                       |
+//! | an unnumbered peer with a password, at an address that no key is set for yet | nobody: Cease 6/5 |
 
 mod arrival;
 mod entries;
@@ -36,7 +37,7 @@ use crate::{
     CommandError, Effect, GuardError, PeerConfig, PeerError, PeerStatus, Remote, StartError,
     config::Common,
     connection::Connection,
-    detach::Resumed,
+    detach::{Before, Resumed, ResumedSession},
     discovery::Neighbour,
     event::EventSink,
     listener::{Guard, Listeners},
@@ -102,6 +103,7 @@ pub(crate) struct PeerPort {
 pub(crate) enum Refused {
     Stranger(SocketAddr),
     Astray(PeerName, SocketAddr, Box<Astray>),
+    Unsigned(PeerName, SocketAddr),
     Crowded(PeerName),
     RangeFull(PeerName, u16, SocketAddr),
     RangeDown(PeerName, SocketAddr),
@@ -118,6 +120,11 @@ impl fmt::Display for Refused {
             Self::Astray(name, from, astray) => {
                 write!(f, "rejected a connection of peer {name} from {from}: {astray}")
             }
+            Self::Unsigned(name, from) => write!(
+                f,
+                "rejected a connection of peer {name} from {from}: it is not signed, and the peer has a password; signed ones \
+                 are taken once the router has advertised itself"
+            ),
             Self::Crowded(name) => write!(f, "too many connections at once from peer {name}; closed one"),
             Self::RangeFull(range, max, from) => write!(
                 f,
@@ -135,7 +142,7 @@ impl Refused {
     /// Whether the other side is told that it is not wanted (RFC 4486 §4), rather than to come again.
     pub(crate) fn is_rejection(&self) -> bool {
         match self {
-            Self::Stranger(_) | Self::Astray(..) => true,
+            Self::Stranger(_) | Self::Astray(..) | Self::Unsigned(..) => true,
             Self::Crowded(_) | Self::RangeFull(..) | Self::RangeDown(..) | Self::Stopped => false,
         }
     }
@@ -290,11 +297,7 @@ impl Roster {
     ///
     /// # Errors
     /// When it contradicts itself or another peer, or can't be guarded; nothing is changed then.
-    pub(crate) fn add(
-        self: &Arc<Self>,
-        config: PeerConfig,
-        resumed: Option<Resumed>,
-    ) -> Result<bool, AddError> {
+    pub(crate) fn add(self: &Arc<Self>, config: PeerConfig, resumed: Resumed) -> Result<bool, AddError> {
         let mut inner = self.lock();
         if inner.closed {
             return Ok(false);
@@ -306,7 +309,7 @@ impl Roster {
         }
         inner.listeners.guard(&config.name, Guard::of(&config))?;
         let kind = match config.remote {
-            Remote::Range { .. } => Kind::Range { down: config.shutdown.clone() },
+            Remote::Range { .. } => Kind::Range { down: resumed.down.or_else(|| config.shutdown.clone()) },
             Remote::Address { .. } | Remote::Interface { .. } => {
                 Kind::Session(self.spawn(&mut inner, config.clone(), None, resumed))
             }
@@ -398,6 +401,16 @@ impl Roster {
         }
     }
 
+    /// The ranges that are shut down, each with the reason.
+    pub(crate) fn ranges_down(&self) -> Vec<(PeerName, String)> {
+        let inner = self.lock();
+        let down = |entry: &Entry| match &entry.kind {
+            Kind::Range { down } => Some((entry.config.name.clone(), down.clone()?)),
+            Kind::Session(_) => None,
+        };
+        inner.entries.iter().filter_map(down).collect()
+    }
+
     /// Hands a connection to the peer it comes from, which a range may have to make first.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
@@ -413,6 +426,9 @@ impl Roster {
         let announced = |address| self.allow_list().covering(address);
         if let Some(astray) = Astray::of(config, &stream, announced) {
             return Err((Refused::Astray(config.name.clone(), from, Box::new(astray)), stream));
+        }
+        if !inner.listeners.signs(config, from.ip().to_canonical()) {
+            return Err((Refused::Unsigned(config.name.clone(), from), stream));
         }
         let port = match &inner.entries[at].kind {
             Kind::Session(port) => port.clone(),
@@ -443,7 +459,7 @@ impl Roster {
         }
         let config = config.member(from.ip().to_canonical());
         tracing::info!(peer = %config.name, "BGP: a peer of the range {range}");
-        let port = self.spawn(inner, config.clone(), Some(range), None);
+        let port = self.spawn(inner, config.clone(), Some(range), Resumed::default());
         inner.entries.push(Entry { config, kind: Kind::Session(port.clone()) });
         Ok(port)
     }
@@ -456,7 +472,7 @@ impl Roster {
         let Some(config @ PeerConfig { remote: Remote::Range { prefix, .. }, .. }) = config else { return };
         if prefix.contains(address) {
             let config = config.member(address);
-            let port = self.spawn(&mut inner, config.clone(), Some(range), Some(resumed));
+            let port = self.spawn(&mut inner, config.clone(), Some(range), resumed);
             inner.entries.push(Entry { config, kind: Kind::Session(port) });
         }
     }
@@ -490,7 +506,7 @@ impl Roster {
         inner: &mut Inner,
         config: PeerConfig,
         range: Option<PeerName>,
-        resumed: Option<Resumed>,
+        Resumed { session: resumed, down }: Resumed,
     ) -> PeerPort {
         while inner.tasks.try_join_next().is_some() {}
         let now = Instant::now();
@@ -498,11 +514,14 @@ impl Roster {
         let id = PeerId(inner.last_id);
         let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let (session, connection) =
+        let (session, before) =
             begin(now, self.common.started, &config, self.common.settings(&config), resumed);
+        let before = Before { down, ..before };
+        let ends = before.connection.as_ref().map(|connection| (connection.local, connection.remote));
+        let (local, remote) = ends.unwrap_or_default();
         let (status, status_receiver) = watch::channel(PeerStatus {
-            local: connection.as_ref().and_then(|connection| connection.local),
-            remote: connection.as_ref().and_then(|connection| connection.remote),
+            local,
+            remote,
             ..PeerStatus::new(&config, range.clone(), session.status(), now)
         });
         let ports = Ports {
@@ -516,7 +535,7 @@ impl Roster {
             roster: Arc::downgrade(self),
         };
         let name = config.name.clone();
-        let peer = Peer::new(config, self.common.clone(), session, connection, ports, now);
+        let peer = Peer::new(config, self.common.clone(), session, before, ports, now);
         let neighbour = peer.neighbour();
         inner.tasks.spawn(peer.run());
         PeerPort {
@@ -549,16 +568,20 @@ fn begin(
     started: Instant,
     config: &PeerConfig,
     settings: Settings,
-    resumed: Option<Resumed>,
-) -> (Session, Option<Connection>) {
-    let Some(Resumed { snapshot, stream, unwritten }) = resumed else {
-        return (Session::new(settings, started, random_seed()), None);
+    resumed: Option<ResumedSession>,
+) -> (Session, Before) {
+    let Some(ResumedSession { snapshot, stream, unwritten }) = resumed else {
+        return (Session::new(settings, started, random_seed()), Before::default());
     };
+    let has_routes = snapshot.received.is_some();
     match Session::resume(settings.clone(), random_seed(), now, snapshot) {
-        Ok((session, id)) => (session, Some(Connection::resumed(id, stream, &unwritten))),
+        Ok((session, id)) => {
+            let connection = Some(Connection::resumed(id, stream, &unwritten));
+            (session, Before { connection, has_routes, down: None })
+        }
         Err(error) => {
             tracing::warn!(peer = %config.name, "BGP: {error}");
-            (Session::new(settings, started, random_seed()), None)
+            (Session::new(settings, started, random_seed()), Before::default())
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | option                        | connecting      | accepted        | when the setting changes |
 //! |-------------------------------|-----------------|-----------------|--------------------------|
-//! | TCP MD5 (RFC 2385)            | before the SYN  | by the listener | on the next connection   |
+//! | TCP MD5 (RFC 2385)            | before the SYN  | by the listener, at once | on the next connection |
 //! | TTL, least TTL (RFC 5082)     | before the SYN  | at once         | at once                  |
 //! | interface                     | before the SYN  | at once         | on the next connection   |
 //! | source                        | before the SYN  | –               | on the next connection   |
@@ -85,7 +85,8 @@ fn prepare(peer: &PeerConfig, internal: bool, remote: SocketAddr) -> Result<TcpS
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
-/// Sets up a connection that a listener accepted; it inherited signatures and filters.
+/// Sets up a connection that a listener accepted; it inherited signatures and filters. The key is set once more, since one
+/// that waited to be accepted while the listener got its key has none.
 pub(crate) fn set_up_accepted(stream: &TcpStream, peer: &PeerConfig, internal: bool) -> io::Result<()> {
     let ipv6 = stream.local_addr()?.is_ipv6();
     match &peer.remote {
@@ -94,6 +95,10 @@ pub(crate) fn set_up_accepted(stream: &TcpStream, peer: &PeerConfig, internal: b
         }
         // What comes to a link-local address stays on its link.
         Remote::Address { .. } | Remote::Interface { .. } | Remote::Range { .. } => {}
+    }
+    if let Some(key) = &peer.password {
+        let from = stream.peer_addr()?.ip();
+        proxima_sys::set_tcp_md5(stream, Md5Scope::host(from), key.as_bytes())?;
     }
     apply_distance(stream, ipv6, peer.distance, internal)?;
     gtsm::unfilter(stream);
@@ -309,22 +314,56 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_dead_connection_is_noticed_as_configured() {
+    /// Keep-alive, with its pace, and user timeout.
+    fn timers(stream: &TcpStream) -> (Option<(Duration, Duration, u32)>, Option<Duration>) {
+        let options = SockRef::from(stream);
+        let pace = options.keepalive().unwrap().then(|| {
+            (
+                options.tcp_keepalive_time().unwrap(),
+                options.tcp_keepalive_interval().unwrap(),
+                options.tcp_keepalive_retries().unwrap(),
+            )
+        });
+        (pace, options.tcp_user_timeout().unwrap())
+    }
+
+    #[tokio::test]
+    async fn connections_made_and_accepted_have_keep_alive_and_user_timeout_as_configured() {
+        let listener = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).unwrap();
         let remote = Remote::address(Ipv4Addr::LOCALHOST.into());
-        let mut peer = PeerConfig::new("router".parse().unwrap(), remote, Asn(65000));
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        apply_timers(&socket, &peer);
-        assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
-        peer.keepalive = false;
-        peer.tcp_user_timeout = Some(Duration::from_millis(1500));
-        apply_timers(&socket, &peer);
-        assert!(!socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(1500)));
-        peer.tcp_user_timeout = None;
-        apply_timers(&socket, &peer);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), None, "back to the kernel's own way");
+        let usual = PeerConfig::new("router".parse().unwrap(), remote, Asn(65000));
+        let pace = (Duration::from_secs(15), Duration::from_secs(5), 3);
+        let timeout = Some(Duration::from_millis(1500));
+        let other = PeerConfig { keepalive: false, tcp_user_timeout: timeout, ..usual.clone() };
+        for (peer, expected) in [(&usual, (Some(pace), None)), (&other, (None, timeout))] {
+            let made = connect(peer.clone(), true, listener.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            set_up_accepted(&accepted, peer, true).unwrap();
+            assert_eq!((timers(&made), timers(&accepted)), (expected, expected));
+            // The setting changes, to the kernel's own way too.
+            for (again, expected) in [(&other, (None, timeout)), (&usual, (Some(pace), None))] {
+                apply_timers(&made, again);
+                assert_eq!(timers(&made), expected);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_made_before_the_listener_had_the_key_is_held_to_it_all_the_same() {
+        let listener = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut router = TcpStream::connect(at).await.unwrap();
+        let (mut stream, from) = listener.accept().await.unwrap();
+        let mut peer = PeerConfig::new("router".parse().unwrap(), Remote::address(from.ip()), Asn(65000));
+        peer.password = Some(crate::Password::new(b"late").unwrap());
+        set_up_accepted(&stream, &peer, false).unwrap();
+        // What is signed is taken now, which without a key here it would not be.
+        proxima_sys::set_tcp_md5(&router, Md5Scope::host(at.ip()), b"late").unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut router, b"signed").await.unwrap();
+        let mut bytes = [0; 6];
+        let read = tokio::io::AsyncReadExt::read_exact(&mut stream, &mut bytes);
+        tokio::time::timeout(Duration::from_mins(1), read).await.expect("the octets come").unwrap();
+        assert_eq!(&bytes, b"signed");
     }
 
     #[test]

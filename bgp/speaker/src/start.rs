@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Instant};
 
-use proxima_types::Asn;
+use proxima_types::{Asn, PeerName};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Detached, SpeakerConfig, SpeakerEvents, SpeakerHandle, StartError,
     config::{Common, fits_open},
-    detach::{Resumed, take_listener},
+    detach::{Resumed, ResumedSession, take_listener},
     event::EventSink,
     listener::Listeners,
     peer::Wanted,
@@ -35,7 +35,7 @@ impl Speaker {
         Self::start_with(config, Detached::default())
     }
 
-    /// Goes on with what another speaker has [detached](SpeakerHandle::detach): its peers notice nothing. What the
+    /// Goes on with what another speaker has [handed over](SpeakerHandle::hand_over): its peers notice nothing. What the
     /// configuration no longer has is closed without a word; what it has more begins as ever.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Speaker {
         if !fits_open(config.hold_time) {
             return Err(StartError::HoldTime(config.hold_time));
         }
-        let Detached { peers, mut listeners } = detached;
+        let Detached { peers, down, mut listeners } = detached;
         let listen = |&address| {
             listener(address, &mut listeners).map_err(|error| StartError::Listen { address, error })
         };
@@ -67,12 +67,16 @@ impl Speaker {
         let (wanted, _) = watch::channel(Wanted::default());
         let rib = RibQueue::start(config.best_path).map_err(StartError::Thread)?;
         let roster = Roster::new(common, Listeners::new(sockets), config.allow_list, wanted, events, rib);
-        let mut resumed: HashMap<_, _> = peers
-            .into_iter()
-            .filter_map(|peer| Some((peer.name.clone(), Resumed::try_from(peer).ok()?)))
-            .collect();
+        let mut resumed: HashMap<PeerName, Resumed> = HashMap::new();
+        for peer in peers {
+            let name = peer.name.clone();
+            resumed.entry(name).or_default().session = ResumedSession::try_from(peer).ok();
+        }
+        for (name, reason) in down {
+            resumed.entry(name).or_default().down = Some(reason);
+        }
         for peer in config.peers {
-            let resumed = resumed.remove(&peer.name);
+            let resumed = resumed.remove(&peer.name).unwrap_or_default();
             roster.add(peer, resumed)?;
         }
         for (member, resumed) in resumed {

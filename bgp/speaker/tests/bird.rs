@@ -372,28 +372,28 @@ async fn a_bird_without_capabilities_still_gets_ipv4() {
 }
 
 #[tokio::test]
-async fn a_withdrawal_is_in_the_socket_within_a_millisecond() {
-    const ROUNDS: usize = 50;
+async fn a_withdrawal_is_in_the_socket_before_its_task_waits_for_anything() {
+    /// How often other tasks get to run: that of the peer, and those of the table and of the events beside it.
+    const TURNS: usize = 8;
     let bird = Bird::start().await;
     let (handle, mut events) = Speaker::start(bird.speaker()).unwrap();
     established(&handle).await;
-    let mut times = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..50 {
         handle.set_desired(vec![plain(V4), plain(V6)]).unwrap();
         let sent = |event: SpeakerEvent| match event {
-            SpeakerEvent::UpdateSent { content, at, .. } => Some((content, at)),
+            SpeakerEvent::UpdateSent { content, .. } => Some(content),
             _ => None,
         };
         event("announcement", &mut events, sent).await;
         event("announcement", &mut events, sent).await;
-        let asked = Instant::now();
         handle.set_desired(Vec::new()).unwrap();
-        event("withdrawal", &mut events, sent).await;
-        let (content, at) = event("withdrawal", &mut events, sent).await;
-        assert!(matches!(content, UpdateContent::Withdrawn(_)), "{content:?}");
-        times.push(at - asked);
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+        let written: Vec<_> = std::iter::from_fn(|| events.try_recv()).filter_map(sent).collect();
+        assert!(
+            matches!(written.as_slice(), [UpdateContent::Withdrawn(_), UpdateContent::Withdrawn(_)]),
+            "{written:?}"
+        );
     }
-    times.sort();
-    println!("set_desired to written: median {:?}, worst {:?}", times[ROUNDS / 2], times[ROUNDS - 1]);
-    assert!(times[ROUNDS / 2] < Duration::from_millis(1), "{times:?}");
 }

@@ -285,12 +285,10 @@ async fn shutdown_drains_first_then_says_why_and_lasts_until_up() {
     let notification = read_notification(&mut stream).await;
     assert_eq!((&notification[..3], &notification[3..]), (&[6, 2, 10][..], &b"new optics"[..]));
     until(&pop, "router", State::Idle).await;
-    // It lasts: five times the wait between two attempts, and none is made.
-    let attempt = tokio::time::timeout(Duration::from_secs(1), listener.accept()).await;
-    assert!(attempt.is_err(), "an attempt before `up`");
-    assert!(
-        matches!(status(&pop, "router").session.held, Some(Held::Shutdown(reason)) if reason == "new optics")
-    );
+    // It lasts: no timer runs that would begin an attempt.
+    let session = status(&pop, "router").session;
+    assert_eq!((session.timers.connect_retry, session.timers.idle_hold), (None, None));
+    assert!(matches!(session.held, Some(Held::Shutdown(reason)) if reason == "new optics"));
     pop.up("router").await.unwrap();
     let mut stream = accept(&listener).await;
     handshake(&mut stream).await;
@@ -345,6 +343,49 @@ async fn graceful() -> (SpeakerHandle, TcpStream) {
     handshake_with(&mut stream, &open(0, &[MP_IPV4, GRACEFUL_RESTART])).await;
     read_kind(&mut stream, 2).await;
     (pop, stream)
+}
+
+/// The flags of the graceful restart capability (RFC 4724 §3) in an OPEN: code 64, length, flags and time.
+fn restart_flags(open: &[u8]) -> u8 {
+    let (code, length) = (64, 6); // one family
+    let at =
+        open.windows(2).position(|octets| octets == [code, length]).expect("graceful restart is offered");
+    open[at + 2] & 0xf0
+}
+
+#[tokio::test]
+async fn every_peer_hears_of_the_restart_one_that_is_added_and_one_of_a_range_too() {
+    const R: u8 = 0x80;
+    let (us, member) = (own_address(), own_address());
+    let graceful = GracefulRestart {
+        restart_time: Duration::from_mins(1),
+        stale_time: Duration::from_mins(1),
+        forwarding: true,
+    };
+    let with = |config: PeerConfig| PeerConfig {
+        families: vec![Family::Ipv4],
+        graceful_restart: Some(graceful),
+        ..config
+    };
+    let mut listeners = Vec::new();
+    let mut peers = Vec::new();
+    for name in ["first", "second", "later"] {
+        let (listener, at) = listening(own_address()).await;
+        listeners.push(listener);
+        peers.push(with(peer(name, at, THEIR_AS, us)));
+    }
+    let later = peers.pop().unwrap();
+    peers.push(with(range("leaves", member, 1)));
+    let config = SpeakerConfig { listen: vec![SocketAddr::new(us, 0)], ..speaker(peers) };
+    let (pop, _events) = Speaker::start(config).unwrap();
+    pop.add_peer(later).await.unwrap();
+    for listener in &listeners {
+        let open = read_message(&mut accept(listener).await).await.unwrap();
+        assert_eq!(restart_flags(&open) & R, R, "{open:?}");
+    }
+    let mut stream = connect_from(member, pop.listening()[0]).await;
+    let open = read_message(&mut stream).await.unwrap();
+    assert_eq!(restart_flags(&open) & R, R, "{open:?}");
 }
 
 #[tokio::test]
@@ -469,20 +510,22 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
     read_kind(&mut stream, 2).await; // the route
     read_kind(&mut stream, 2).await; // End-of-RIB
     let before = identity(&status(&old, "router"));
+    let routes = told(&old).await;
+    let received = status(&old, "router").session.counters.updates_received;
     // Half a message is on its way when the process changes.
     let (half, rest) = KEEPALIVE.split_at(9);
     stream.write_all(half).await.unwrap();
 
-    let detached = within("the hand-over", old.detach()).await;
+    let detached = common::detach(&old).await;
     assert_eq!((detached.peers.len(), detached.listeners.len()), (1, 1));
     drop(old);
     let (new, mut events) = Speaker::start_with(config, detached).unwrap();
     new.set_desired(vec![plain(V4), plain(V6)]).unwrap();
     new.release_end_of_rib();
     stream.write_all(rest).await.unwrap();
-    assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1], "it asks for what it was not handed");
-    stream.write_all(&announce([[10, 0, 1]])).await.unwrap();
     until_received(&new, "router", 1).await;
+    assert_eq!(told(&new).await, routes, "nobody had to be asked");
+    assert_eq!(status(&new, "router").session.counters.updates_received, received, "none was received");
     let after = status(&new, "router");
     assert_eq!((after.session.state, after.local, after.remote), (State::Established, before.1, before.2));
     assert_eq!(after.session.counters.flaps, 0);
@@ -503,6 +546,81 @@ async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
     assert_eq!(received_count(&status(&new, "router")), 1);
 }
 
+/// The routes of `router`, each in words, without when they came.
+async fn told(pop: &SpeakerHandle) -> Vec<String> {
+    let told = |route: &proxima_bgp_speaker::PeerRoute| {
+        let proxima_bgp_speaker::Route { prefix, path_id, shared, .. } = &route.route;
+        format!("{prefix} {path_id:?} {shared:?}")
+    };
+    common::received(pop, "router").await.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_successor_asks_for_routes_that_are_too_many_to_be_handed_over() {
+    let us = own_address();
+    let (listener, at) = listening(own_address()).await;
+    let config = speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    let mut stream = accept(&listener).await;
+    handshake_with(&mut stream, &open(0, &[MP_IPV4, common::raw::ROUTE_REFRESH])).await;
+    let prefixes: Vec<[u8; 3]> =
+        (0..20_001u32).map(|n| [10 + (n >> 16) as u8, (n >> 8) as u8, n as u8]).collect();
+    for chunk in prefixes.chunks(900) {
+        stream.write_all(&announce(chunk.iter().copied())).await.unwrap();
+    }
+    until_received(&old, "router", prefixes.len()).await;
+    let detached = common::detach(&old).await;
+    assert_eq!(detached.peers[0].session.received, None);
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1]);
+    assert_eq!(status(&new, "router").session.state, State::Established);
+}
+
+#[tokio::test]
+async fn a_hand_over_that_is_called_off_leaves_everything_as_it_was() {
+    let Two { pop, mut first, mut second, .. } = two().await;
+    pop.shutdown("second", "enough", Duration::ZERO).await.unwrap();
+    assert_eq!(read_notification(&mut second).await[..2], [6, 2]);
+    until(&pop, "second", State::Idle).await;
+    let before = identity(&status(&pop, "first"));
+    let handed = within("the hand-over", pop.hand_over()).await;
+    // What the peer says meanwhile waits.
+    first.write_all(&announce([[10, 0, 1]])).await.unwrap();
+    assert_eq!(handed.detached.peers.len(), 1);
+    assert_eq!(handed.detached.down, [("second".parse().unwrap(), "enough".to_owned())]);
+    drop(handed);
+    until_received(&pop, "first", 1).await;
+    assert_eq!(identity(&status(&pop, "first")), before);
+    assert_eq!(status(&pop, "second").session.state, State::Idle);
+    pop.set_desired(vec![plain(V4)]).unwrap();
+    pop.release_end_of_rib();
+    let update = read_kind(&mut first, 2).await;
+    assert!(update.ends_with(&[24, 203, 0, 113]), "it is announced as ever: {update:?}");
+}
+
+#[tokio::test]
+async fn whom_an_operator_has_shut_down_a_successor_does_not_call() {
+    let us = own_address();
+    let (listener, at) = listening(own_address()).await;
+    let config = speaker(vec![peer("router", at, THEIR_AS, us)]);
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    let mut stream = accept(&listener).await;
+    handshake_with(&mut stream, &open(0, &[MP_IPV4])).await;
+    until(&old, "router", State::Established).await;
+    old.shutdown("router", "enough", Duration::ZERO).await.unwrap();
+    assert_eq!(read_notification(&mut stream).await[..2], [6, 2]);
+    until(&old, "router", State::Idle).await;
+    let detached = common::detach(&old).await;
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    let down = Some(proxima_bgp_speaker::Held::Shutdown("enough".to_owned()));
+    within("its start", new.wait_for("router", |status| status.session.held == down)).await.unwrap();
+    assert_eq!(status(&new, "router").session.counters.flaps, 0);
+    new.up("router").await.unwrap();
+    let mut stream = accept(&listener).await;
+    handshake_with(&mut stream, &open(0, &[MP_IPV4])).await;
+    until(&new, "router", State::Established).await;
+}
+
 #[tokio::test]
 async fn a_member_of_a_range_outlives_the_process_that_let_it_in() {
     let (them, member) = (own_address(), own_address());
@@ -515,7 +633,7 @@ async fn a_member_of_a_range_outlives_the_process_that_let_it_in() {
     let name = format!("leaves/{member}");
     until(&old, &name, State::Established).await;
     let before = identity(&status(&old, &name));
-    let detached = within("the hand-over", old.detach()).await;
+    let detached = common::detach(&old).await;
     drop(old);
     let (new, _events) = Speaker::start_with(config, detached).unwrap();
     until(&new, &name, State::Established).await;

@@ -605,7 +605,7 @@ async fn what_a_process_could_not_write_its_successor_writes() {
     old.set_desired(all()).unwrap();
     let some = |status: &proxima_bgp_speaker::PeerStatus| status.session.advertised > 5000;
     within("its window to close", old.wait_for("slow", some)).await.unwrap();
-    let detached = within("the hand-over", old.detach()).await;
+    let detached = common::detach(&old).await;
     assert!(!detached.peers[0].unwritten.is_empty(), "something was left to be written");
     drop(old);
     let (new, _events) = Speaker::start_with(config, detached).unwrap();
@@ -684,4 +684,38 @@ async fn a_full_table_does_not_end_the_session_that_leaves_out_what_is_too_much(
     router.write_all(&announce([[11, 0, 0], [11, 0, 1]])).await.unwrap();
     assert_eq!(received_count(&discarded(4901).await.unwrap()), 101);
     assert!(std::iter::from_fn(|| events.try_recv()).all(|event| told(event) != Some(100)), "told once");
+}
+
+#[tokio::test]
+async fn paths_beyond_the_most_to_one_prefix_are_told_of_once() {
+    let (us, them) = (own_address(), own_address());
+    let (listener, at) = listening(them).await;
+    let mut config = common::speaker(vec![peer("router", at, THEIR_AS, us)]);
+    config.peers[0].add_path = true;
+    let (pop, mut events) = Speaker::start(config).unwrap();
+    let mut router = accept(&listener).await;
+    // It may send several paths (RFC 7911 §4).
+    handshake_with(&mut router, &open(0, &[MP_IPV4, &[69, 4, 0, 1, 1, 2]])).await;
+    let paths = |range: std::ops::Range<u32>| {
+        let attributes = b"\x40\x01\x01\x00\x40\x02\x04\x02\x01\xfd\xe8\x40\x03\x04\xc0\x00\x02\x16";
+        let mut body = vec![0, 0, 0, u8::try_from(attributes.len()).unwrap()];
+        body.extend(attributes);
+        for path_id in range {
+            body.extend(path_id.to_be_bytes());
+            body.extend([24, 10, 0, 0]);
+        }
+        message(2, &body)
+    };
+    for range in [1..257, 257..261, 261..263] {
+        router.write_all(&paths(range)).await.unwrap();
+    }
+    let full = |status: &PeerStatus| status.session.counters.discarded == 6;
+    let status = within("all of it", pop.wait_for("router", full)).await.unwrap();
+    assert_eq!((received_count(&status), status.session.state), (256, State::Established));
+    let told = |event| match event {
+        SpeakerEvent::Problem { problem: Problem::PathsDiscarded { limit, .. }, .. } => Some(limit),
+        _ => None,
+    };
+    assert_eq!(event("the problem", &mut events, told).await, 256);
+    assert!(std::iter::from_fn(|| events.try_recv()).all(|event| told(event).is_none()), "told once");
 }

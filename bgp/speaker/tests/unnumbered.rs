@@ -183,26 +183,61 @@ async fn a_stranger_on_the_link_is_not_the_router_that_was_found() {
     })
     .await;
     assert_eq!((known.to_string(), other.to_string()), ("fe80::b".to_owned(), "fe80::bad".to_owned()));
-    let refused = std::thread::spawn(|| {
-        use std::io::Read;
-        setns(File::open("/run/netns/router").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-        let scope = nix::net::if_::if_nametoindex("eth0").unwrap();
-        let end = |address: &str, port| {
-            SocketAddr::V6(std::net::SocketAddrV6::new(address.parse().unwrap(), port, 0, scope))
-        };
-        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&end("fe80::bad", 0).into()).unwrap();
-        socket.connect(&end("fe80::a", 179).into()).unwrap();
-        let mut bytes = Vec::new();
-        std::net::TcpStream::from(socket).read_to_end(&mut bytes).unwrap();
-        bytes
-    });
+    let refused = std::thread::spawn(|| call("fe80::bad", None).unwrap());
     let refused = tokio::task::spawn_blocking(|| refused.join().unwrap());
     let bytes = within("the answer", refused).await.unwrap();
     assert_eq!(bytes[18..21], [3, 6, 5], "connection rejected");
     let status = pop.peers().remove(0);
     assert_eq!(status.session.state, State::Established);
     assert_eq!(status.remote.unwrap().ip().to_string(), "fe80::b");
+}
+
+#[tokio::test]
+async fn nobody_on_the_link_is_heard_without_the_password_before_or_after_the_router_is_found() {
+    if !inside("nobody_on_the_link_is_heard_without_the_password_before_or_after_the_router_is_found") {
+        return;
+    }
+    shell(UP);
+    let mut ours = config(false, unnumbered());
+    ours.peers[0].password = Some(Password::new(b"link").unwrap());
+    let (pop, _events) = Speaker::start(ours).unwrap();
+    // No router has advertised itself: nobody knows where a key would hold.
+    let calls = async |from: &'static str, key: Option<&'static [u8]>| {
+        let call =
+            tokio::task::spawn_blocking(move || std::thread::spawn(move || call(from, key)).join().unwrap());
+        within("the answer", call).await.unwrap()
+    };
+    assert_eq!(calls("fe80::b", None).await.unwrap()[18..21], [3, 6, 5], "connection rejected");
+    assert_eq!(pop.peers()[0].remote, None, "and it is not the neighbour for it");
+
+    std::thread::spawn(|| advertise("fe80::b")).join().unwrap();
+    within("the router", pop.wait_for("link", |status| status.remote.is_some())).await.unwrap();
+    assert_eq!(calls("fe80::b", Some(b"link")).await.unwrap()[18], 1, "an OPEN");
+    // No SYN is answered without the key, nor with another.
+    for key in [None, Some(b"knil".as_slice())] {
+        assert_eq!(calls("fe80::b", key).await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    }
+    shell("ip -n router addr add fe80::bad/64 dev eth0 nodad");
+    assert_eq!(calls("fe80::bad", None).await.unwrap()[18..21], [3, 6, 5], "it is not the router");
+}
+
+/// What the daemon says first to a caller in the router's namespace, whose segments are signed with `key`; at its end, if that
+/// comes first, what it has said.
+fn call(from: &str, key: Option<&[u8]>) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    setns(File::open("/run/netns/router").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+    let scope = nix::net::if_::if_nametoindex("eth0").unwrap();
+    let end = |address: &str, port| std::net::SocketAddrV6::new(address.parse().unwrap(), port, 0, scope);
+    let pop = SocketAddr::from(end("fe80::a", 179));
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
+    socket.bind(&end(from, 0).into())?;
+    if let Some(key) = key {
+        proxima_sys::set_tcp_md5(&socket, proxima_sys::Md5Scope::host(pop.ip()), key)?;
+    }
+    socket.connect_timeout(&pop.into(), std::time::Duration::from_secs(3))?;
+    let mut bytes = Vec::new();
+    std::net::TcpStream::from(socket).take(29).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Sends a router advertisement from an address in the router's namespace: lifetime 1800 s, no options.
@@ -215,5 +250,9 @@ fn advertise(from: &str) {
     socket.bind(&end(from).into()).unwrap();
     socket.set_multicast_hops_v6(255).unwrap();
     let message = [134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
-    socket.send_to(&message, &end("ff02::1").into()).unwrap();
+    // The multicast route comes with the carrier, a moment after the link is up.
+    while let Err(error) = socket.send_to(&message, &end("ff02::1").into()) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NetworkUnreachable);
+        std::thread::yield_now();
+    }
 }

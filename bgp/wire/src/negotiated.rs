@@ -146,6 +146,22 @@ pub struct Negotiated {
     pub peer: PeerKind,
 }
 
+impl Negotiated {
+    /// How a message has to be written that whoever reads this session's takes for the peer's: what it left out itself is left out,
+    /// LOCAL_PREF and the like are not.
+    #[must_use]
+    pub fn as_the_peer_writes(self) -> Self {
+        Self {
+            add_path_send: self.add_path_receive,
+            families: Families::ALL,
+            extended_messages_send: self.extended_messages_receive,
+            extended_next_hop_send: true,
+            peer: PeerKind::Internal,
+            ..self
+        }
+    }
+}
+
 impl Default for Negotiated {
     fn default() -> Self {
         Self {

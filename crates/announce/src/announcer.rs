@@ -2,7 +2,8 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use proxima_types::{Announcement, GroupName, ReachState};
+use proxima_types::{Announcement, GroupName, ReachState, moment};
+use serde::{Deserialize, Serialize};
 
 use crate::{AnnouncerConfig, Cap, Group, GroupConfig, Input, Output, Override, group::Full};
 
@@ -10,12 +11,14 @@ use crate::{AnnouncerConfig, Cap, Group, GroupConfig, Input, Output, Override, g
 ///
 /// The cap counts withdrawals by health. Where it is reached, a group that health asks to withdraw is de-preferred hard
 /// until the oldest withdrawal no longer counts; of several that wait, the first in the configuration goes first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Announcer {
     groups: Vec<Group>,
     cap: Option<Cap>,
     /// When health withdrew groups, as far back as it counts.
+    #[serde(with = "moment::queue")]
     withdrawals: VecDeque<Instant>,
+    #[serde(skip)]
     outputs: VecDeque<Output>,
 }
 

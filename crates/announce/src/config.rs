@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proxima_types::{GroupName, Prefix, RouteAttributes, Score};
+use serde::{Deserialize, Serialize};
 
 use crate::{Damping, GuardConfig};
 
@@ -16,7 +17,7 @@ pub struct AnnouncerConfig {
 }
 
 /// A cap on withdrawals by health, over all groups. Faults of this PoP and the operator's orders are not counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cap {
     /// So many; at least 1.
     pub most: u32,
@@ -25,7 +26,7 @@ pub struct Cap {
 }
 
 /// A group's settings.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupConfig {
     /// The group.
     pub name: GroupName,
@@ -47,7 +48,7 @@ pub struct GroupConfig {
 }
 
 /// When a group is de-preferred, and how. `below` ≤ `above`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Degraded {
     /// Entered when the score falls below this.
     pub below: Score,
@@ -58,7 +59,7 @@ pub struct Degraded {
 }
 
 /// What health does to a group when its region no longer serves.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum WhenDown {
     /// It is withdrawn.
     Withdraw(Withdrawn),
@@ -67,7 +68,7 @@ pub enum WhenDown {
 }
 
 /// When a group is withdrawn. `below` ≤ `above`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Withdrawn {
     /// Entered when the score falls below this, and always at 0.
     pub below: Score,

@@ -13,8 +13,11 @@
 
 use std::time::{Duration, Instant};
 
+use proxima_types::moment;
+use serde::{Deserialize, Serialize};
+
 /// How flaps are damped. Each adds 1 to a penalty. 0 < `reuse` < `suppress` ≤ [`Damping::ceiling`], or nothing is held.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Damping {
     /// The penalty halves within this time; above zero.
     pub half_life: Duration,
@@ -34,14 +37,16 @@ impl Damping {
 }
 
 /// The penalty of one group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Damper {
     damping: Damping,
     penalty: f64,
     /// When `penalty` was that.
+    #[serde(with = "moment::option")]
     at: Option<Instant>,
     /// Whether health has worsened since it last was better: what follows is the same flap.
     flapped: bool,
+    #[serde(with = "moment::option")]
     suppressed_until: Option<Instant>,
 }
 

@@ -16,7 +16,10 @@
 use std::{collections::VecDeque, time::Instant};
 
 use proxima_health::RegionScore;
-use proxima_types::{Announcement, Community, GroupName, LargeCommunity, ReachState, RouteAttributes};
+use proxima_types::{
+    Announcement, Community, GroupName, LargeCommunity, ReachState, RouteAttributes, moment,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Alarm, AlarmKind, AlarmOver, Cap, GroupConfig, Guard, Hold, Order, Output, Override, Reason, Transition,
@@ -43,7 +46,7 @@ pub enum Input {
 }
 
 /// Decides what is announced of one group. An [`Announcer`](crate::Announcer) holds all of a PoP's, with a cap over them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Group {
     config: GroupConfig,
     wish: Wish,
@@ -52,6 +55,7 @@ pub struct Group {
     drain: Option<Drain>,
     state: ReachState,
     /// Since when it is announced or de-preferred.
+    #[serde(with = "moment::option")]
     up_since: Option<Instant>,
     /// What keeps it from being withdrawn.
     kept_by: Option<Hold>,
@@ -60,13 +64,15 @@ pub struct Group {
     /// Whether an order or a fault has withdrawn it without the guard's consent.
     left_alone: bool,
     alarms: Vec<Alarm>,
+    #[serde(skip)]
     outputs: VecDeque<Output>,
 }
 
 /// A drain under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Drain {
     /// GRACEFUL_SHUTDOWN is announced until then.
+    #[serde(with = "moment")]
     Graceful(Instant),
     /// Withdrawn.
     Done,

@@ -22,7 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_types::{Asn, LargeCommunity};
+use proxima_types::{Asn, LargeCommunity, moment};
+use serde::{Deserialize, Serialize};
 
 /// Second part of the large community that names the PoP a route comes from.
 const ORIGIN: u32 = 1;
@@ -30,7 +31,7 @@ const ORIGIN: u32 = 1;
 const LEAVING: u32 = 2;
 
 /// A PoP that announces: its router-id. The lower of two has the higher rank: it stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin(pub u32);
 
 impl From<Ipv4Addr> for Origin {
@@ -46,7 +47,7 @@ impl fmt::Display for Origin {
 }
 
 /// The settings of a guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardConfig {
     /// The AS in whose name routes are marked; the same for all PoPs.
     pub local_as: Asn,
@@ -81,7 +82,7 @@ impl GuardConfig {
 }
 
 /// Another announcer, as a route tells of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sighting {
     /// Which PoP.
     pub origin: Origin,
@@ -107,7 +108,7 @@ impl Sighting {
 }
 
 /// What the observing sessions show now; always the whole of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub struct View {
     /// Whether at least one of them is Established and past End-of-RIB. Without, nothing can be concluded.
     pub observing: bool,
@@ -117,7 +118,7 @@ pub struct View {
 }
 
 /// What was seen of others when something was decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Whether anything observes.
     pub observing: bool,
@@ -189,7 +190,7 @@ pub enum Waits {
 }
 
 /// The guard of one group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Guard {
     config: GuardConfig,
     /// Others in the order of their ranks, each once.
@@ -197,18 +198,22 @@ pub struct Guard {
     phase: Phase,
     /// How often `quiet` is doubled.
     doublings: u32,
+    #[serde(with = "moment::option")]
     returned: Option<Instant>,
+    #[serde(with = "moment::option")]
     due: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     Free,
     Leaving {
+        #[serde(with = "moment")]
         since: Instant,
     },
     Left {
         /// Set while nothing has observed since it was found withdrawn, as after a start: until then that is waited for.
+        #[serde(with = "moment::option")]
         blind_until: Option<Instant>,
     },
 }

@@ -5,14 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proxima_types::moment;
+use serde::{Deserialize, Serialize};
+
 use crate::{Cap, Evidence};
 
 /// What keeps a group from going where health asks it to go.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Hold {
     /// It was withdrawn by health not long ago: no improvement yet.
     HoldDown {
         /// Its end.
+        #[serde(with = "moment")]
         until: Instant,
         /// The least time withdrawn.
         least: Duration,
@@ -20,6 +24,7 @@ pub enum Hold {
     /// It flaps: no improvement yet.
     Damping {
         /// When the penalty has fallen to `reuse`, without another flap.
+        #[serde(with = "moment")]
         until: Instant,
         /// The penalty at the decision.
         penalty: f64,
@@ -29,6 +34,7 @@ pub enum Hold {
     /// It was not announced for long: no withdrawal yet.
     MinUp {
         /// Its end.
+        #[serde(with = "moment")]
         until: Instant,
         /// The least time announced.
         least: Duration,
@@ -36,6 +42,7 @@ pub enum Hold {
     /// The guard: it has to be marked as leaving for some time before.
     Quiet {
         /// Its end.
+        #[serde(with = "moment")]
         until: Instant,
         /// That time.
         quiet: Duration,
@@ -48,6 +55,7 @@ pub enum Hold {
     /// Too many withdrawals over all groups.
     Cap {
         /// When there is room for one more.
+        #[serde(with = "moment")]
         until: Instant,
         /// The cap.
         cap: Cap,

@@ -5,8 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proxima_types::moment;
+use serde::{Deserialize, Serialize};
+
 /// What an order does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Override {
     /// Health decides.
     #[default]
@@ -23,13 +26,14 @@ pub enum Override {
 }
 
 /// An operator's order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Order {
     /// What it does.
     pub verb: Override,
     /// The operator's words.
     pub reason: Option<String>,
     /// When it expires: health decides again. `None`: with the next order.
+    #[serde(with = "moment::option")]
     pub until: Option<Instant>,
 }
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use proxima_health::RegionScore;
-use proxima_types::{GroupName, ReachState, Score};
+use proxima_types::{GroupName, ReachState, Score, moment};
+use serde::{Deserialize, Serialize};
 
 use crate::{Cap, Evidence, Hold, Order};
 
@@ -37,13 +38,14 @@ pub struct Transition {
 }
 
 /// Something that needs a person's attention. Of each kind a group has at most one at a time.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alarm {
     /// The group.
     pub group: GroupName,
     /// What.
     pub kind: AlarmKind,
     /// Since when.
+    #[serde(with = "moment")]
     pub at: Instant,
 }
 
@@ -57,7 +59,7 @@ pub struct AlarmOver {
 }
 
 /// What an alarm is about.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum AlarmKind {
     /// Health asks to withdraw, but too few others announce: this PoP stays although it can't serve.
     LastAnnouncer {
@@ -78,7 +80,7 @@ pub enum AlarmKind {
 }
 
 /// Why a group's state changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reason {
     /// All first verdicts are known.
     FirstVerdicts {
@@ -169,7 +171,7 @@ pub enum Reason {
 }
 
 /// The bound that a score is beyond.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Bound {
     /// It fell below.
     Below(Score),

@@ -21,11 +21,12 @@
 use std::time::{Duration, Instant};
 
 use proxima_health::RegionScore;
-use proxima_types::{ReachState, Score};
+use proxima_types::{ReachState, Score, moment};
+use serde::{Deserialize, Serialize};
 
 use crate::{Bound, Damper, GroupConfig, Hold, Reason, WhenDown, Withdrawn};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Wish {
     state: ReachState,
     /// Why it is what it is; `None` before all first verdicts.
@@ -38,11 +39,13 @@ pub(crate) struct Wish {
     hold_down: Option<Hold>,
     damper: Option<Damper>,
     /// The end of damping, as of the last decision.
+    #[serde(with = "moment::option")]
     damped_until: Option<Instant>,
     /// What keeps it from being better than it is.
     blocked: Option<Hold>,
     fault: Option<String>,
     /// The newest evidence.
+    #[serde(with = "moment::option")]
     checked: Option<Instant>,
     /// While no evidence is new enough: that, as a reason.
     silence: Option<Reason>,

@@ -224,6 +224,29 @@ pub enum EventKind {
         /// Peers that drop them.
         dropped_by: Vec<PeerName>,
     },
+    /// A process is started that is to take over.
+    UpgradeBegun,
+    /// It could not, or none was started: all goes on as before.
+    UpgradeFailed {
+        /// Why.
+        error: String,
+    },
+    /// Another process has taken everything over but for connections of clients.
+    HandedOver {
+        /// Which.
+        pid: u32,
+        /// Its version.
+        version: String,
+        /// How long sessions and decisions stood still, in microseconds.
+        still_us: u64,
+    },
+    /// This process has taken over from another.
+    TookOver {
+        /// From which.
+        pid: u32,
+        /// The peers whose sessions go on.
+        peers: Vec<PeerName>,
+    },
     /// Something needs a person's attention.
     AlarmRaised {
         /// The group.
@@ -384,6 +407,10 @@ impl EventKind {
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRefused { .. } => "reload-refused",
             Self::Restarting { .. } => "restarting",
+            Self::UpgradeBegun => "upgrade-begun",
+            Self::UpgradeFailed { .. } => "upgrade-failed",
+            Self::HandedOver { .. } => "handed-over",
+            Self::TookOver { .. } => "took-over",
             Self::AlarmRaised { .. } => "alarm-raised",
             Self::AlarmOver { .. } => "alarm-over",
             Self::OrderGiven { .. } => "order-given",
@@ -420,6 +447,7 @@ impl EventKind {
             | Self::OrderExpired { .. }
             | Self::Drain { .. } => Severity::Warning,
             Self::ReloadRefused { .. }
+            | Self::UpgradeFailed { .. }
             | Self::AlarmRaised { .. }
             | Self::WorkerStalled { .. }
             | Self::CertificateFailed { ends: None, .. }
@@ -502,6 +530,19 @@ impl fmt::Display for EventKind {
                     write!(f, ", dropped by {}", Words(dropped_by))?;
                 }
                 Ok(())
+            }
+            Self::UpgradeBegun => f.write_str("upgrade: a process is started that is to take over"),
+            Self::UpgradeFailed { error } => write!(f, "upgrade failed, all goes on as before: {error}"),
+            Self::HandedOver { pid, version, still_us } => {
+                let still = std::time::Duration::from_micros(*still_us);
+                write!(
+                    f,
+                    "handed over to process {pid}, version {version}, sessions stood still for {still:.1?}"
+                )
+            }
+            Self::TookOver { pid, peers } if peers.is_empty() => write!(f, "took over from process {pid}"),
+            Self::TookOver { pid, peers } => {
+                write!(f, "took over from process {pid}, with the sessions of {}", Words(peers))
             }
             Self::AlarmRaised { group, alarm } => write!(f, "alarm: group {group}: {alarm}"),
             Self::AlarmOver { group, alarm, lasted_ms } => {

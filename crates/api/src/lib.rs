@@ -11,6 +11,7 @@
 //! | `GET /v1/routes/advertised?peer=&prefix=` ([`RouteFilter`]) | [`AdvertisedRoutes`] |
 //! | `GET /v1/routes/received?peer=&prefix=&after=&limit=` ([`ReceivedQuery`]) | [`ReceivedRoutes`], a page |
 //! | `GET /v1/routes/lookup?address=` ([`LookupQuery`]) | [`RouteLookup`] |
+//! | `GET /v1/routes/summary` | [`RoutesSummary`] |
 //! | `GET /v1/backends` | [`Backends`] |
 //! | `GET /v1/certificates` | [`Certificates`] |
 //! | `POST /v1/certificates/{service}/renew` | [`Renewing`] |
@@ -21,6 +22,7 @@
 //! | `POST /v1/undrain` | [`DrainStatus`] |
 //! | `POST /v1/reload` with [`ReloadRequest`] | [`Reloaded`] |
 //! | `POST /v1/restart` with [`RestartRequest`] | [`Restarting`] |
+//! | `POST /v1/upgrade` with [`UpgradeRequest`] | [`Upgraded`] |
 //!
 //! The `/` in the name of a member of a range is written `%2F` in a path. Every other answer than 2xx has an [`ErrorBody`]. Keys are in snake_case and carry their unit (`uptime_ms`, `rtt_us`);
 //! words of an enumeration are in kebab-case. A reader ignores keys it does not know.
@@ -50,7 +52,7 @@ pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};
 pub use hold::{Evidence, Hold, Sighting};
 pub use operate::{
     DrainRequest, DrainStatus, Drained, ErrorBody, ReloadRequest, Reloaded, Reloads, RestartRequest,
-    Restarting,
+    Restarting, UpgradeRequest, Upgraded,
 };
 pub use order::{By, Order, OrderRequest, OrderVerb, Ordered, OrderedGroup};
 pub use peer::{
@@ -60,7 +62,7 @@ pub use peer::{
 pub use reason::{Inside, ProbeFailure, SessionReason, VerdictReason};
 pub use route::{
     AdvertisedRoute, AdvertisedRoutes, AsPath, AsPathElement, JudgedRoute, LookupQuery, Origin,
-    ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup,
+    ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter, RouteLookup, RoutesSummary,
 };
 pub use status::{BackendCounts, Group, Listener, PeerCounts, Phase, Protocol, Service, Status};
 pub(crate) use time::Milliseconds;
@@ -78,6 +80,8 @@ pub mod paths {
     pub const RECEIVED: &str = "/v1/routes/received";
     /// The paths to an address.
     pub const LOOKUP: &str = "/v1/routes/lookup";
+    /// How much peers sent.
+    pub const SUMMARY: &str = "/v1/routes/summary";
     /// All BFD sessions.
     pub const BFD: &str = "/v1/bfd";
     /// All backends.
@@ -96,6 +100,8 @@ pub mod paths {
     pub const RELOAD: &str = "/v1/reload";
     /// Leave without a word and begin anew.
     pub const RESTART: &str = "/v1/restart";
+    /// `POST`: hand over to the program as it is on disk now.
+    pub const UPGRADE: &str = "/v1/upgrade";
 
     /// Orders the certificate of a service.
     pub fn renew(service: &proxima_types::ServiceName) -> String {

@@ -153,6 +153,35 @@ pub struct Restarting {
     pub dropped_by: Vec<PeerName>,
 }
 
+/// Upgrade, although the new file empties what was not empty, or would have nothing announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// Upgrade all the same.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Another process has taken over; its predecessor has its clients' connections still, and no part in anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// The process that has taken over.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// The process before.
+    pub from_pid: u32,
+    /// Its version.
+    pub from_version: String,
+    /// Peers whose sessions went over. Sessions that were not established begin anew.
+    pub peers: Vec<PeerName>,
+    /// How long sessions and decisions stood still, in microseconds. Zero of a version that does not tell.
+    #[serde(default)]
+    pub still_us: u64,
+    /// How long the process before waits for its clients' connections to end, in milliseconds.
+    pub drain_ms: u64,
+}
+
 /// Restart, although some peers will drop our routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -243,7 +243,7 @@ pub struct Messages {
     /// Routes received with our own address as the next hop (RFC 4271 §6.3); taken as withdrawn.
     #[serde(default)]
     pub own_next_hops: u64,
-    /// Announcements received that were left out, the peer having as many prefixes as it may.
+    /// Announcements received that were left out, the peer having as many prefixes, or as many paths to one prefix, as it may.
     #[serde(default)]
     pub discarded: u64,
     /// Routes received with our own AS in their path.

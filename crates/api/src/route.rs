@@ -108,6 +108,17 @@ pub struct ReceivedRoutes {
     pub next: Option<Prefix>,
 }
 
+/// How much there is of what peers sent. The best path of each prefix is chosen for it, so that it costs some work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutesSummary {
+    /// Prefixes with a path, usable or not.
+    pub prefixes: u64,
+    /// Of them, those with a best path (the Loc-RIB, RFC 4271 §3.2).
+    pub selected: u64,
+    /// All paths.
+    pub paths: u64,
+}
+
 /// An address to look up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookupQuery {

@@ -7,13 +7,14 @@ use std::{
         mpsc::{self as requests, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::mpsc;
 
 use crate::{
+    handover::{HandedOver, HandedSession},
     outbox::Outbox,
     priority::Priority,
     settings::{BfdError, BfdEvent, BfdOptions, BfdStatus, HostStatus, SessionConfig},
@@ -37,29 +38,111 @@ impl Bfd {
     /// # Errors
     /// When a socket cannot be opened, above all because another BFD daemon has the ports, or there can be no thread.
     pub fn start(options: BfdOptions) -> io::Result<(BfdHandle, mpsc::Receiver<BfdEvent>)> {
-        let sockets = Sockets::open(options.ipv4, options.ipv6)?;
+        Self::start_with(options, HandedOver::default())
+    }
+
+    /// As [`Bfd::start`], with what another process has handed over ([`BfdHandle::hand_over`]): its sockets, as far as they
+    /// are where `options` say, and its sessions, which the thread goes on with at once.
+    ///
+    /// They are nobody's at first, and no event of them is told. [`BfdHandle::add`] makes one whose path it is asked for
+    /// the configured one: its events are told from then on, those since the hand-over at once, beginning with its state then
+    /// unless that was `Down` ([`Cause::HandedOver`](proxima_bfd::Cause::HandedOver)). The others are ended by
+    /// [`BfdHandle::end_unclaimed`].
+    ///
+    /// A session that can't go on, since its address family is off here or what is said of it makes no sense, is left out,
+    /// with a warning.
+    ///
+    /// # Errors
+    /// As [`Bfd::start`]. The descriptors are closed then; the other process has its own.
+    pub fn start_with(
+        options: BfdOptions,
+        inherited: HandedOver,
+    ) -> io::Result<(BfdHandle, mpsc::Receiver<BfdEvent>)> {
+        Self::prepare(options)?.start_with(inherited)
+    }
+
+    /// Starts the thread, at its priority, which then waits for [`PreparedBfd::start_with`]. A thread that is still to be
+    /// started may wait for a processor, on a busy host for longer than a session with authentication can be silent
+    /// ([`BfdHandle::hand_over`]): to be called before the sessions are asked for.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn prepare(options: BfdOptions) -> io::Result<PreparedBfd> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         // Without a bound of its own: each caller waits for its answer, so that there are never more requests than callers.
         let (request_sender, request_receiver) = requests::channel();
         let (event_sender, event_receiver) = mpsc::channel(EVENTS);
+        let (work_sender, work_receiver) = requests::sync_channel::<Work>(1);
         let (ready_sender, ready_receiver) = requests::sync_channel(1);
         let thread_wake = wake.clone();
         let thread = thread::Builder::new().name("bfd".to_owned()).spawn(move || {
             let priority = Priority::take(options.real_time);
-            let outbox = Outbox::new(event_sender);
             // The starter is there: it waits for this.
             ready_sender.send(priority).ok();
-            Worker::new(sockets, request_receiver, thread_wake, outbox, priority).run();
+            let Ok(Work { sockets, sessions, begun }) = work_receiver.recv() else { return };
+            let outbox = Outbox::new(event_sender);
+            let mut worker = Worker::new(sockets, request_receiver, thread_wake, outbox, priority);
+            worker.inherit(Instant::now(), sessions);
+            begun.send(()).ok();
+            worker.run();
         })?;
-        let priority = ready_receiver.recv().map_err(|_| io::Error::other("the BFD thread has ended"))?;
+        let priority = ready_receiver.recv().map_err(|_| ended())?;
+        let shared = Shared { requests: Some(request_sender), wake, thread: Some(thread) };
+        let handle = BfdHandle { shared: Arc::new(shared) };
+        Ok(PreparedBfd { options, priority, work: work_sender, handle, events: event_receiver })
+    }
+}
+
+/// What a prepared thread is to do.
+struct Work {
+    sockets: Sockets,
+    sessions: Vec<HandedSession>,
+    /// Where it is told that the sessions go on.
+    begun: requests::SyncSender<()>,
+}
+
+/// A thread that waits for its sockets and sessions; it ends when this is dropped.
+#[derive(Debug)]
+pub struct PreparedBfd {
+    options: BfdOptions,
+    priority: Priority,
+    // Before the handle, which waits for the thread: the thread waits for this.
+    work: requests::SyncSender<Work>,
+    handle: BfdHandle,
+    events: mpsc::Receiver<BfdEvent>,
+}
+
+impl PreparedBfd {
+    /// See [`Bfd::start_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(self, inherited: HandedOver) -> io::Result<(BfdHandle, mpsc::Receiver<BfdEvent>)> {
+        let Self { options, priority, work, handle, events } = self;
+        let HandedOver { sessions, sockets } = inherited;
+        let sockets = Sockets::open(options.ipv4, options.ipv6, sockets);
+        let sockets = match sockets {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                // Lets the thread end, which the handle waits for.
+                drop(work);
+                return Err(error);
+            }
+        };
+        let (begun, has_begun) = requests::sync_channel(1);
+        work.send(Work { sockets, sessions, begun }).map_err(|_| ended())?;
+        has_begun.recv().map_err(|_| ended())?;
         if let Priority::Ordinary { refused: Some(_), .. } = priority {
             tracing::warn!(%priority, "BFD runs without real-time priority");
         } else {
             tracing::info!(%priority, "BFD runs");
         }
-        let shared = Shared { requests: Some(request_sender), wake, thread: Some(thread) };
-        Ok((BfdHandle { shared: Arc::new(shared) }, event_receiver))
+        Ok((handle, events))
     }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the BFD thread has ended")
 }
 
 #[derive(Debug)]
@@ -76,10 +159,12 @@ pub struct BfdHandle {
 }
 
 impl BfdHandle {
-    /// Adds a session, which begins to send at once.
+    /// Adds a session, which begins to send at once. If another process has handed over one with the same path that nobody
+    /// has claimed yet, under whatever name, this is the claim: the session goes on, and `config` changes it as
+    /// [`BfdHandle::reconfigure`] does. One that an operator held down stays so until [`BfdHandle::set_admin_down`].
     ///
     /// # Errors
-    /// When its name or its path is taken, or it cannot be.
+    /// When its name or its path is taken, or it cannot be; [`BfdError::HandedOver`], as for all that change sessions.
     pub fn add(&self, config: SessionConfig) -> Result<(), BfdError> {
         self.ask(|reply| Request::Add(config.into(), reply))?
     }
@@ -128,9 +213,52 @@ impl BfdHandle {
     /// Tells all neighbours, once, that the end of their sessions is no failure. The sessions are removed.
     ///
     /// # Errors
-    /// When the thread has ended.
+    /// When the thread has ended, or the sessions are another process's, so that they have not ended.
     pub fn farewell(&self) -> Result<(), BfdError> {
-        self.ask(Request::Farewell)
+        self.ask(Request::Farewell)?
+    }
+
+    /// Hands all sessions and second descriptors of the sockets to another process, for [`Bfd::start_with`] there. From then
+    /// on this thread reads nothing, judges no silence and tells no events. It goes on sending what the sessions that are
+    /// up told last, so that their neighbours miss nothing while the other process starts; where authentication is
+    /// meticulous, only some packets, two multipliers less one: no neighbour takes numbers that are further ahead.
+    ///
+    /// What follows is [`BfdHandle::end_silently`] when the other process has the sessions, or [`BfdHandle::take_back`].
+    ///
+    /// # Errors
+    /// When they have been handed over already, a descriptor can't be had, or the thread has ended: nothing has changed
+    /// then. After [`BfdError::Stuck`] they may be handed over yet: take them back.
+    pub fn hand_over(&self) -> Result<HandedOver, BfdError> {
+        self.ask(Request::HandOver)?
+    }
+
+    /// The other process came to nothing: goes on as if nothing had happened, with what has arrived meanwhile first. The
+    /// other process must have ended, or it reads what is for this one. If it has sent more packets of a session with
+    /// meticulous authentication than its multiplier, the neighbour discards ours and the session fails.
+    ///
+    /// Does nothing if nothing was handed over.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn take_back(&self) -> Result<(), BfdError> {
+        self.ask(Request::TakeBack)
+    }
+
+    /// Ends the thread without a word to anybody, as dropping the last handle does. No packet of it is sent after that.
+    ///
+    /// # Errors
+    /// When the thread has ended already.
+    pub fn end_silently(&self) -> Result<(), BfdError> {
+        self.ask(Request::End)
+    }
+
+    /// Ends the sessions of another process that nobody has claimed, as if they had been removed, and tells the names they
+    /// had there.
+    ///
+    /// # Errors
+    /// When the thread has ended, or the sessions are another process's again.
+    pub fn end_unclaimed(&self) -> Result<Vec<String>, BfdError> {
+        self.ask(Request::EndUnclaimed)?
     }
 
     fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, BfdError> {

@@ -10,6 +10,7 @@
 //! |------------|----------------------------------------------------------------------------------------------|
 //! | `handle`   | [`Bfd::start`], [`BfdHandle`]: what the daemon calls                                         |
 //! | `worker`   | the thread: wait, read, judge, send                                                          |
+//! | `handover` | [`HandedOver`]: sessions and sockets on their way to another process                         |
 //! | `socket`   | receiving and sending sockets (RFC 5881 §4, §5)                                              |
 //! | `control`  | the source address and interface of a datagram, as `sendmsg` takes them                      |
 //! | `outbox`   | events on their way to a reader that may be slow                                             |
@@ -30,18 +31,31 @@
 //! - longer, the neighbour has ended the session and its packets say so: the session goes down with
 //!   [`Cause::NeighborDown`](proxima_bfd::Cause::NeighborDown), never with an expired detection time, and comes up again;
 //! - a neighbour that died meanwhile is noticed a detection time after the thread is back.
+//!
+//! # Handing over
+//!
+//! ```text
+//!  predecessor          hand_over ─▶ HandedOver ─┐     sends on as a lame duck ─▶ end_silently, or take_back
+//!                                                ▼
+//!  successor    Bfd::prepare ─▶ PreparedBfd::start_with ─▶ add … add ─▶ end_unclaimed
+//! ```
+//!
+//! The successor has the same sockets, so the neighbour sees the same port and discriminators, and what arrives while nobody
+//! reads waits for it in their buffers. At no time do both processes read.
 #![allow(clippy::disallowed_methods, reason = "a driver: reads the clock and hands it to the core")]
 
 mod control;
 mod draws;
 mod handle;
+mod handover;
 mod outbox;
 mod priority;
 mod settings;
 mod socket;
 mod worker;
 
-pub use handle::{Bfd, BfdHandle};
+pub use handle::{Bfd, BfdHandle, PreparedBfd};
+pub use handover::{HandedOver, HandedSession};
 pub use priority::Priority;
 pub use proxima_bfd::{
     Authentication, AuthenticationKind, Cause, Change, Diagnostic, Key, Meaning, Settings, State, Status,

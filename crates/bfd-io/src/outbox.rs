@@ -10,16 +10,15 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::settings::BfdEvent;
 
-/// What waits for room, of one session.
-#[derive(Debug)]
-struct Waiting {
-    name: Arc<str>,
+/// What is not told yet, of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Untold {
     failure: Option<BfdEvent>,
     last: Option<BfdEvent>,
 }
 
-impl Waiting {
-    fn add(&mut self, event: BfdEvent) {
+impl Untold {
+    pub(crate) fn add(&mut self, event: BfdEvent) {
         if event.meaning() == Meaning::Failed {
             self.failure = Some(event);
             self.last = None;
@@ -27,6 +26,18 @@ impl Waiting {
             self.last = Some(event);
         }
     }
+
+    /// The next to be told.
+    pub(crate) fn take(&mut self) -> Option<BfdEvent> {
+        self.failure.take().or_else(|| self.last.take())
+    }
+}
+
+/// A session whose events wait for room.
+#[derive(Debug)]
+struct Waiting {
+    name: Arc<str>,
+    untold: Untold,
 }
 
 /// The sending end.
@@ -44,10 +55,10 @@ impl Outbox {
     /// Tells `event`, now or when there is room.
     pub(crate) fn tell(&mut self, event: BfdEvent) {
         if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.name == event.name) {
-            waiting.add(event);
+            waiting.untold.add(event);
         } else if let Err(TrySendError::Full(event)) = self.sender.try_send(event) {
-            let mut waiting = Waiting { name: event.name.clone(), failure: None, last: None };
-            waiting.add(event);
+            let mut waiting = Waiting { name: event.name.clone(), untold: Untold::default() };
+            waiting.untold.add(event);
             self.waiting.push_back(waiting);
         }
     }
@@ -60,11 +71,11 @@ impl Outbox {
     /// Tells what waits, as far as there is room.
     pub(crate) fn flush(&mut self) {
         while let Some(waiting) = self.waiting.front_mut() {
-            while let Some(event) = waiting.failure.take().or_else(|| waiting.last.take()) {
+            while let Some(event) = waiting.untold.take() {
                 if let Err(TrySendError::Full(event)) = self.sender.try_send(event) {
                     match event.meaning() {
-                        Meaning::Failed => waiting.failure = Some(event),
-                        _ => waiting.last = Some(event),
+                        Meaning::Failed => waiting.untold.failure = Some(event),
+                        _ => waiting.untold.last = Some(event),
                     }
                     return;
                 }

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_bfd::{AddError, Change, Discards, Meaning, Settings, SettingsError, Status};
+use proxima_bfd::{AddError, Change, Discards, Hops, Meaning, Path, Settings, SettingsError, Status};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::priority::Priority;
@@ -30,8 +31,8 @@ impl Default for BfdOptions {
     }
 }
 
-/// A session to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A session to be. Written out, its key with it, only for the process that it is handed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionConfig {
     /// Names it: the peer it is for. Unique.
     pub name: String,
@@ -122,6 +123,12 @@ pub enum BfdError {
     /// A link-local neighbour exists on each interface.
     #[error("BFD to the link-local address {0} needs an interface")]
     NoInterface(IpAddr),
+    /// The sessions have been handed to another process, and not been taken back.
+    #[error("the BFD sessions have been handed to another process")]
+    HandedOver,
+    /// The kernel has given no second descriptor of a socket.
+    #[error("the sockets of BFD can't be handed over: {0}")]
+    Sockets(String),
     /// The core refuses it.
     #[error(transparent)]
     Refused(#[from] AddError),
@@ -156,6 +163,12 @@ impl SessionConfig {
             return Err(BfdError::NoInterface(self.remote));
         }
         Ok(())
+    }
+
+    /// What the core knows it by, if `interface` is the index of its interface.
+    pub(crate) fn path(&self, interface: Option<u32>) -> Path {
+        let hops = self.multihop.map_or(Hops::Single, |least_ttl| Hops::Multi { least_ttl });
+        Path { remote: self.remote, local: self.local, interface, hops }
     }
 
     /// Whether `other` watches the same, so that the one can become the other without a flap.

@@ -8,7 +8,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
@@ -18,7 +18,7 @@ use nix::{
         sockopt::{Ipv4PacketInfo, Ipv4RecvTtl, Ipv6RecvHopLimit, Ipv6RecvPacketInfo, RcvBufForce},
     },
 };
-use proxima_bfd::{Arrival, MULTIHOP_PORT, SINGLE_HOP_PORT, SOURCE_PORTS};
+use proxima_bfd::{Arrival, MULTIHOP_PORT, Path, SINGLE_HOP_PORT, SOURCE_PORTS};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 
 use crate::control::Control;
@@ -43,9 +43,20 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    fn open(address: IpAddr, multihop: bool) -> io::Result<Self> {
-        let socket = open(Domain::for_address(SocketAddr::new(address, 0)))?;
-        if address.is_ipv4() {
+    fn open(address: IpAddr, multihop: bool, inherited: &mut Inherited) -> io::Result<Self> {
+        let port = if multihop { MULTIHOP_PORT } else { SINGLE_HOP_PORT };
+        let to = SocketAddr::new(address, port);
+        let socket = match inherited.take(|bound| bound == to) {
+            Some(socket) => socket,
+            None => Self::bind(to)?,
+        };
+        let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int);
+        Ok(Self { socket, multihop, control: vec![0; control.capacity()] })
+    }
+
+    fn bind(to: SocketAddr) -> io::Result<Socket> {
+        let socket = open(Domain::for_address(to))?;
+        if to.is_ipv4() {
             setsockopt(&socket, Ipv4PacketInfo, &true)?;
             setsockopt(&socket, Ipv4RecvTtl, &true)?;
         } else {
@@ -57,8 +68,6 @@ impl Receiver {
         if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
             socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         }
-        let port = if multihop { MULTIHOP_PORT } else { SINGLE_HOP_PORT };
-        let to = SocketAddr::new(address, port);
         socket.bind(&to.into()).map_err(|error| {
             let text = match error.kind() {
                 io::ErrorKind::AddrInUse => {
@@ -68,8 +77,7 @@ impl Receiver {
             };
             io::Error::new(error.kind(), text)
         })?;
-        let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int);
-        Ok(Self { socket, multihop, control: vec![0; control.capacity()] })
+        Ok(socket)
     }
 
     /// The next datagram, and what it carries. None when there is none.
@@ -145,22 +153,44 @@ pub(crate) struct Sockets {
     ipv6: Option<Socket>,
 }
 
+/// Sockets of another process, with all their options. What each is for is told by what it is bound to.
+#[derive(Debug)]
+struct Inherited(Vec<Socket>);
+
+impl Inherited {
+    /// One that is bound to what is wanted.
+    fn take(&mut self, wanted: impl Fn(SocketAddr) -> bool) -> Option<Socket> {
+        let fits = |socket: &Socket| {
+            let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
+            bound.is_some_and(&wanted) && socket.r#type().is_ok_and(|kind| kind == Type::DGRAM)
+        };
+        let at = self.0.iter().position(fits)?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
 /// Room for one datagram.
 pub(crate) type Buffer = [u8; LONGEST];
 
 impl Sockets {
-    /// Opens those of the families that are on. IPv6 that the kernel does not have is off.
-    pub(crate) fn open(ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> io::Result<Self> {
+    /// Opens those of the families that are on, unless they are among those that another process has handed over. IPv6
+    /// that the kernel does not have is off.
+    pub(crate) fn open(
+        ipv4: Option<Ipv4Addr>,
+        ipv6: Option<Ipv6Addr>,
+        inherited: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let mut inherited = Inherited(inherited.into_iter().map(Socket::from).collect());
         let mut sockets = Self { receivers: Vec::new(), ipv4: None, ipv6: None };
         if let Some(address) = ipv4 {
-            sockets.ipv4 = Some(sender(Ipv4Addr::UNSPECIFIED.into())?);
-            sockets.receive_at(address.into())?;
+            sockets.ipv4 = Some(sender(Ipv4Addr::UNSPECIFIED.into(), &mut inherited)?);
+            sockets.receive_at(address.into(), &mut inherited)?;
         }
         if let Some(address) = ipv6 {
-            match sender(Ipv6Addr::UNSPECIFIED.into()) {
+            match sender(Ipv6Addr::UNSPECIFIED.into(), &mut inherited) {
                 Ok(sender) => {
                     sockets.ipv6 = Some(sender);
-                    sockets.receive_at(address.into())?;
+                    sockets.receive_at(address.into(), &mut inherited)?;
                 }
                 Err(error) if without_ipv6(&error) && ipv4.is_some() => {
                     tracing::warn!(%error, "no BFD over IPv6: the kernel has none");
@@ -171,11 +201,18 @@ impl Sockets {
         Ok(sockets)
     }
 
-    fn receive_at(&mut self, address: IpAddr) -> io::Result<()> {
+    fn receive_at(&mut self, address: IpAddr, inherited: &mut Inherited) -> io::Result<()> {
         for multihop in [false, true] {
-            self.receivers.push(Receiver::open(address, multihop)?);
+            self.receivers.push(Receiver::open(address, multihop, inherited)?);
         }
         Ok(())
+    }
+
+    /// All of them once more, for another process.
+    pub(crate) fn duplicate(&self) -> io::Result<Vec<OwnedFd>> {
+        let receivers = self.receivers.iter().map(|receiver| &receiver.socket);
+        let all = receivers.chain(&self.ipv4).chain(&self.ipv6);
+        all.map(|socket| socket.try_clone().map(OwnedFd::from)).collect()
     }
 
     fn sender(&self, ipv4: bool) -> Option<&Socket> {
@@ -208,7 +245,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(remote: IpAddr, port: u16, local: Option<IpAddr>, interface: Option<u32>) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
+        let Path { remote, local, interface, hops } = *path;
+        let port = hops.port();
         let address = match remote {
             IpAddr::V4(remote) => SocketAddr::from((remote, port)),
             IpAddr::V6(remote) => std::net::SocketAddrV6::new(remote, port, 0, interface.unwrap_or(0)).into(),
@@ -228,7 +267,11 @@ fn open(domain: Domain) -> io::Result<Socket> {
 }
 
 /// A socket to send from, with a port of [`SOURCE_PORTS`] that is random, then stable.
-fn sender(any: IpAddr) -> io::Result<Socket> {
+fn sender(any: IpAddr, inherited: &mut Inherited) -> io::Result<Socket> {
+    let ours = |bound: SocketAddr| bound.ip() == any && SOURCE_PORTS.contains(&bound.port());
+    if let Some(socket) = inherited.take(ours) {
+        return Ok(socket);
+    }
     let socket = open(Domain::for_address(SocketAddr::new(any, 0)))?;
     if any.is_ipv4() {
         socket.set_ttl_v4(TTL)?;

@@ -18,10 +18,7 @@ use std::{
     io,
     ops::AddAssign,
     os::fd::AsFd,
-    sync::{
-        Arc,
-        mpsc::{Receiver as Requests, SyncSender, TryRecvError},
-    },
+    sync::{Arc, mpsc::Receiver as Requests},
     time::{Duration, Instant},
 };
 
@@ -30,15 +27,22 @@ use nix::{
     poll::{PollFd, PollFlags, ppoll},
     sys::{eventfd::EventFd, time::TimeSpec},
 };
-use proxima_bfd::{AddError, Command, Discriminator, Hops, Output, Path, Sessions};
+use proxima_bfd::{AddError, Command, Discriminator, Output, Path, Sessions};
 
+use self::handover::Unclaimed;
 use crate::{
     draws::Draws,
+    handover::HandedOver,
     outbox::Outbox,
     priority::Priority,
     settings::{BfdError, BfdEvent, BfdStatus, HostStatus, SessionConfig},
     socket::{Buffer, RECEIVERS, Sockets, Target},
 };
+
+mod handover;
+mod requests;
+
+pub(crate) use requests::{Reply, Request};
 
 /// A delay that is worth a look at the sessions' excuses.
 const LATE: Duration = Duration::from_millis(1);
@@ -55,21 +59,6 @@ const SLICES: usize = 10;
 /// The index of an interface that is not there. Nothing arrives by it and nothing is sent.
 const ABSENT: u32 = 0;
 
-/// Where an answer goes.
-pub(crate) type Reply<T> = SyncSender<T>;
-
-/// What a handle asks.
-#[derive(Debug)]
-pub(crate) enum Request {
-    Add(Box<SessionConfig>, Reply<Result<(), BfdError>>),
-    Remove(String, Reply<Result<(), BfdError>>),
-    AdminDown(String, bool, Reply<Result<(), BfdError>>),
-    Reconfigure(Box<SessionConfig>, Reply<Result<(), BfdError>>),
-    Sessions(Reply<Vec<BfdStatus>>),
-    Host(Reply<HostStatus>),
-    Farewell(Reply<()>),
-}
-
 /// What the core does not know of a session.
 #[derive(Debug)]
 struct Peer {
@@ -82,11 +71,31 @@ struct Peer {
     last_send_error: Option<i32>,
 }
 
+impl Peer {
+    fn new(config: SessionConfig, path: &Path) -> Self {
+        Self {
+            name: config.name.as_str().into(),
+            config,
+            interface: path.interface,
+            target: Target::new(path),
+            send_errors: 0,
+            last_send_error: None,
+        }
+    }
+}
+
 /// The thread's state.
 pub(crate) struct Worker {
     sessions: Sessions,
     peers: HashMap<Discriminator, Peer>,
     names: HashMap<Arc<str>, Discriminator>,
+    /// Sessions of another process that are nobody's here yet; they have no name.
+    unclaimed: HashMap<Discriminator, Unclaimed>,
+    /// Another process has the sessions: this one only sends.
+    handed: bool,
+    /// Asked in this round, and done at its end.
+    to_hand_over: Option<Reply<Result<HandedOver, BfdError>>>,
+    ended: bool,
     sockets: Sockets,
     buffer: Buffer,
     requests: Requests<Request>,
@@ -113,6 +122,10 @@ impl Worker {
             sessions: Sessions::new(),
             peers: HashMap::new(),
             names: HashMap::new(),
+            unclaimed: HashMap::new(),
+            handed: false,
+            to_hand_over: None,
+            ended: false,
             sockets,
             buffer: [0; _],
             requests,
@@ -128,7 +141,7 @@ impl Worker {
         }
     }
 
-    /// Runs until all handles are gone.
+    /// Runs until all handles are gone, or one says so.
     pub(crate) fn run(mut self) {
         let mut before = Instant::now();
         let mut gather = false;
@@ -155,6 +168,7 @@ impl Worker {
             self.sessions.handle_timeout(now);
             self.outbox.flush();
             self.put_out(now);
+            self.hand_over_if_asked(now);
             gather = reading.datagrams > 0 && now.saturating_duration_since(before) < GATHER;
             before = now;
         }
@@ -172,7 +186,8 @@ impl Worker {
             let end = before + GATHER;
             self.poll(Some(until.map_or(end, |until| until.min(end))), before, 0);
         }
-        self.poll(until, before, self.sockets.receivers.len())
+        // What arrives for another process wakes nobody here.
+        self.poll(until, before, if self.handed { 0 } else { self.sockets.receivers.len() })
     }
 
     fn poll(&self, until: Option<Instant>, before: Instant, receivers: usize) -> [bool; RECEIVERS] {
@@ -198,6 +213,10 @@ impl Worker {
     /// Reads all that has arrived at those receivers.
     fn read(&mut self, now: Instant, ready: [bool; RECEIVERS]) -> Reading {
         let mut reading = Reading { datagrams: 0, unfinished: false };
+        if self.handed {
+            // What arrives waits for the other process.
+            return reading;
+        }
         for (receiver, _) in self.sockets.receivers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
             loop {
                 if reading.datagrams == MOST_PER_ROUND {
@@ -220,35 +239,6 @@ impl Worker {
         reading
     }
 
-    /// Answers what was asked; false when nobody can ask any more.
-    fn serve(&mut self, now: Instant) -> bool {
-        // Taken back before the requests are, so that none stays behind. Fails when nothing was asked.
-        let _ = self.wake.read();
-        loop {
-            match self.requests.try_recv() {
-                Ok(request) => self.answer(now, request),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return false,
-            }
-        }
-        true
-    }
-
-    fn answer(&mut self, now: Instant, request: Request) {
-        match request {
-            Request::Add(config, reply) => answer(&reply, self.add(now, *config)),
-            Request::Remove(name, reply) => answer(&reply, self.remove(now, &name)),
-            Request::AdminDown(name, down, reply) => answer(&reply, self.set_admin_down(now, &name, down)),
-            Request::Reconfigure(config, reply) => answer(&reply, self.reconfigure(now, *config)),
-            Request::Sessions(reply) => answer(&reply, self.statuses()),
-            Request::Host(reply) => answer(&reply, self.host()),
-            Request::Farewell(reply) => {
-                self.farewell(now);
-                answer(&reply, ());
-            }
-        }
-    }
-
     fn add(&mut self, now: Instant, config: SessionConfig) -> Result<(), BfdError> {
         config.check()?;
         if self.names.contains_key(config.name.as_str()) {
@@ -257,19 +247,22 @@ impl Worker {
         if !self.sockets.can_reach(config.remote) {
             return Err(BfdError::Family(config.remote));
         }
-        let interface = config.interface.as_deref().map(index_of);
-        let hops = config.multihop.map_or(Hops::Single, |least_ttl| Hops::Multi { least_ttl });
-        let path = Path { remote: config.remote, local: config.local, interface, hops };
+        let path = config.path(config.interface.as_deref().map(index_of));
+        if let Some(discriminator) = self.unclaimed_like(&config, path.interface) {
+            return self.claim(now, discriminator, config);
+        }
         let discriminator = self.add_to_core(now, path, &config)?;
-        let name: Arc<str> = config.name.as_str().into();
-        self.names.insert(name.clone(), discriminator);
-        if interface.is_some() {
+        let peer = Peer::new(config, &path);
+        self.names.insert(peer.name.clone(), discriminator);
+        self.insert(now, discriminator, peer);
+        Ok(())
+    }
+
+    fn insert(&mut self, now: Instant, discriminator: Discriminator, peer: Peer) {
+        if peer.interface.is_some() {
             self.look_up_at.get_or_insert(now + LOOK_UP);
         }
-        let target = Target::new(config.remote, hops.port(), config.local, interface);
-        let peer = Peer { name, config, interface, target, send_errors: 0, last_send_error: None };
         self.peers.insert(discriminator, peer);
-        Ok(())
     }
 
     fn add_to_core(
@@ -314,16 +307,11 @@ impl Worker {
     fn reconfigure(&mut self, now: Instant, config: SessionConfig) -> Result<(), BfdError> {
         let discriminator = self.find(&config.name)?;
         config.check()?;
-        let Some(peer) = self.peers.get_mut(&discriminator) else {
+        let Some(peer) = self.peers.get(&discriminator) else {
             return Err(BfdError::Unknown(config.name));
         };
         if peer.config.same_path(&config) {
-            self.sessions.command(now, discriminator, Command::Reconfigure(config.settings.clone()))?;
-            if let Some(least_ttl) = config.multihop {
-                self.sessions.set_least_ttl(discriminator, least_ttl);
-            }
-            peer.config = config;
-            return Ok(());
+            return self.change(now, discriminator, config);
         }
         let former = peer.config.clone();
         self.remove(now, &former.name)?;
@@ -331,6 +319,23 @@ impl Worker {
             // It was there a moment ago: nothing is in its way.
             let _ = self.add(now, former);
         })
+    }
+
+    /// Gives a session other settings on the same path.
+    fn change(
+        &mut self,
+        now: Instant,
+        discriminator: Discriminator,
+        config: SessionConfig,
+    ) -> Result<(), BfdError> {
+        self.sessions.command(now, discriminator, Command::Reconfigure(config.settings.clone()))?;
+        if let Some(least_ttl) = config.multihop {
+            self.sessions.set_least_ttl(discriminator, least_ttl);
+        }
+        if let Some(peer) = self.peers.get_mut(&discriminator) {
+            peer.config = config;
+        }
+        Ok(())
     }
 
     fn statuses(&self) -> Vec<BfdStatus> {
@@ -370,6 +375,7 @@ impl Worker {
             self.sessions.remove(now, discriminator);
             self.outbox.forget(&name);
         }
+        self.end_unclaimed(now);
         self.look_up_at.get_or_insert(now + LOOK_UP);
         self.put_out(now);
     }
@@ -396,9 +402,7 @@ impl Worker {
             };
             if peer.interface != Some(index) {
                 peer.interface = Some(index);
-                let port =
-                    peer.config.multihop.map_or(Hops::Single, |least_ttl| Hops::Multi { least_ttl }).port();
-                peer.target = Target::new(peer.config.remote, port, peer.config.local, Some(index));
+                peer.target = Target::new(&peer.config.path(Some(index)));
                 self.sessions.set_interface(*discriminator, index);
             }
         }
@@ -425,7 +429,11 @@ impl Worker {
                     }
                 }
                 Output::StateChanged(change) => {
-                    self.outbox.tell(BfdEvent { name: peer.name.clone(), at: now, change });
+                    let event = BfdEvent { name: peer.name.clone(), at: now, change };
+                    match self.unclaimed.get_mut(&discriminator) {
+                        Some(unclaimed) => unclaimed.add(event),
+                        None => self.outbox.tell(event),
+                    }
                 }
             }
         }
@@ -444,11 +452,6 @@ impl AddAssign for Reading {
         self.datagrams += other.datagrams;
         self.unfinished |= other.unfinished;
     }
-}
-
-/// Whoever asked and does not wait for the answer does not need it.
-fn answer<T>(reply: &Reply<T>, value: T) {
-    let _ = reply.send(value);
 }
 
 fn index_of(interface: &str) -> u32 {

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use thiserror::Error;
 
@@ -30,7 +31,8 @@ const SEQUENCE: usize = HEADER + 4;
 const HASH: usize = HEADER + 8;
 
 /// How packets are signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuthenticationKind {
     /// Sequence numbers may repeat, so packets can be replayed for a while. For neighbours that know nothing better.
     KeyedSha1,
@@ -57,8 +59,8 @@ impl fmt::Display for AuthenticationKind {
     }
 }
 
-/// A shared secret of 1 to [`MAX_KEY`] octets. Never printed.
-#[derive(Clone, PartialEq, Eq)]
+/// A shared secret of 1 to [`MAX_KEY`] octets. Never printed; written out only for the process that a session is handed to.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key([u8; MAX_KEY]);
 
 /// Not a key.
@@ -91,7 +93,7 @@ impl fmt::Debug for Key {
 }
 
 /// How a session authenticates what it sends, and what it asks of what it receives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authentication {
     /// Both ends use the same.
     pub kind: AuthenticationKind,
@@ -168,10 +170,42 @@ pub(crate) struct Sequences {
     received: Option<(u32, Instant)>,
 }
 
+/// [`Sequences`] on their way to another process: how long the last one received still counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SequenceNumbers {
+    next: u32,
+    received: Option<(u32, Duration)>,
+}
+
 impl Sequences {
     /// `first` is random (RFC 5880 §6.8.1).
     pub(crate) fn new(first: u32) -> Self {
         Self { next: first, received: None }
+    }
+
+    /// For a process that leaves out as many numbers as are `reserved` for this one.
+    pub(crate) fn numbers(&self, now: Instant, reserved: u32) -> SequenceNumbers {
+        let received = self.received.map(|(last, until)| (last, until.saturating_duration_since(now)));
+        SequenceNumbers { next: self.next.wrapping_add(reserved), received }
+    }
+
+    /// Goes on with those of another process. `longest` is as long as any number counts, whatever is said of it.
+    pub(crate) fn resume(now: Instant, numbers: &SequenceNumbers, longest: Duration) -> Self {
+        let received = numbers.received.map(|(last, left)| (last, now + left.min(longest)));
+        Self { next: numbers.next, received }
+    }
+
+    /// After `pause`, in which nothing was looked at and another process may have used the next `skipped` numbers.
+    pub(crate) fn take_back(&mut self, pause: Duration, skipped: u32) {
+        self.next = self.next.wrapping_add(skipped);
+        if let Some((_, until)) = &mut self.received {
+            *until += pause;
+        }
+    }
+
+    /// With the number that the next packet has as well: for [`AuthenticationKind::KeyedSha1`] only.
+    pub(crate) fn sign_ahead(&self, auth: &Authentication, datagram: &mut Datagram) {
+        auth.sign(datagram, self.next);
     }
 
     pub(crate) fn sign(&mut self, auth: &Authentication, datagram: &mut Datagram) {

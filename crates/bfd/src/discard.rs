@@ -1,5 +1,8 @@
 //! Why a packet was not taken: each rule of RFC 5880 §6.8.6, in its order, and those of RFC 5881 §5 and 5883.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 /// The rule a packet failed.
@@ -144,9 +147,36 @@ impl Discards {
     }
 }
 
+/// By name, for another release may know other reasons.
+impl Serialize for Discards {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(reason, count)| (reason.name(), count)))
+    }
+}
+
+/// Unknown reasons are left out.
+impl<'de> Deserialize<'de> for Discards {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let counts = BTreeMap::<String, u64>::deserialize(deserializer)?;
+        Ok(Self(Discard::ALL.map(|reason| counts.get(reason.name()).copied().unwrap_or(0))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_are_written_by_reason_and_unknown_reasons_are_left_out() {
+        let mut discards = Discards::default();
+        discards.add(Discard::Digest);
+        discards.add(Discard::TtlTooLow);
+        discards.add(Discard::TtlTooLow);
+        let text = serde_json::to_string(&discards).unwrap();
+        assert_eq!(text, r#"{"ttl":2,"digest":1}"#);
+        let read: Discards = serde_json::from_str(r#"{"digest":1,"of-another-release":9,"ttl":2}"#).unwrap();
+        assert_eq!(read, discards);
+    }
 
     #[test]
     fn every_reason_has_a_counter_of_its_own() {

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
@@ -22,7 +23,7 @@ pub const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 pub const MOST_INTERVAL: Duration = Duration::from_micros(u32::MAX as u64);
 
 /// How a session is configured. What is in force also depends on the neighbour.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// The interval to send at while up, when the neighbour allows it; [`LEAST_INTERVAL`] to [`MOST_INTERVAL`].
     pub desired_min_tx: Duration,
@@ -96,7 +97,8 @@ pub struct Change {
 }
 
 /// What made a session change its state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The neighbour's packets said that it hears us, or is about to.
     Handshake,
@@ -110,6 +112,9 @@ pub enum Cause {
     AdminDown,
     /// Our operator let it come up again.
     AdminUp,
+    /// Nothing changed: another process had the session in that state and has handed it over. What is told is from
+    /// `Down`, for those who hear of the session for the first time.
+    HandedOver,
 }
 
 impl fmt::Display for Cause {
@@ -121,6 +126,7 @@ impl fmt::Display for Cause {
             Self::NeighborAdminDown => "neighbor is administratively down",
             Self::AdminDown => "administratively down",
             Self::AdminUp => "administratively enabled",
+            Self::HandedOver => "handed over",
         })
     }
 }
@@ -143,7 +149,9 @@ impl Change {
     pub const fn meaning(&self) -> Meaning {
         match (self.from, self.to, self.cause) {
             (_, State::Up, _) => Meaning::Up,
-            (_, _, Cause::AdminDown | Cause::NeighborAdminDown) => Meaning::AdminDown,
+            (_, State::AdminDown, _) | (_, _, Cause::AdminDown | Cause::NeighborAdminDown) => {
+                Meaning::AdminDown
+            }
             (State::Up, _, Cause::DetectionTimeExpired | Cause::NeighborDown) => Meaning::Failed,
             (_, _, _) => Meaning::Nothing,
         }
@@ -161,8 +169,9 @@ pub struct Down {
     pub remote_diagnostic: Diagnostic,
 }
 
-/// What a session has counted since it was added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a session has counted since it was added, in whichever process it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Packets handed out to be sent.
     pub sent: u64,
@@ -238,6 +247,9 @@ mod tests {
             (Init, Down, Cause::NeighborAdminDown, Meaning::AdminDown),
             (Up, AdminDown, Cause::AdminDown, Meaning::AdminDown),
             (AdminDown, Down, Cause::AdminUp, Meaning::Nothing),
+            (Down, Up, Cause::HandedOver, Meaning::Up),
+            (Down, AdminDown, Cause::HandedOver, Meaning::AdminDown),
+            (Down, Init, Cause::HandedOver, Meaning::Nothing),
         ];
         for (from, to, cause, meaning) in table {
             let diagnostic = Diagnostic::None;

@@ -10,6 +10,7 @@
 //! |--------------|------------------------------------------------------------------------|------------------------|
 //! | `sessions`   | [`Sessions`]: all of a host, found by discriminator or by path         | 5880 §6.3, 5881, 5883  |
 //! | `session`    | [`Session`]: timers, poll sequences, what is sent when                 | 5880 §6.5, §6.8        |
+//! | `handover`   | [`Snapshot`]: a session that goes on in another process                | 5880 §6.7.4            |
 //! | `machine`    | the state machine, one exhaustive match                                | 5880 §6.2, §6.8.6      |
 //! | `timing`     | intervals advertised and in force, jitter                              | 5880 §6.8.2–§6.8.4, §6.8.7 |
 //! | `packet`     | [`Packet`]: bytes ↔ types                                              | 5880 §4.1              |
@@ -44,6 +45,6 @@ pub use interface::{
 pub use machine::{Diagnostic, State, Step};
 pub use packet::{Datagram, Discriminator, Interval, MAX_PACKET, Packet, Received};
 pub use path::{Arrival, Hops, MULTIHOP_PORT, Path, SINGLE_HOP_PORT, SOURCE_PORTS};
-pub use session::Session;
+pub use session::{Session, Snapshot};
 pub use sessions::{AddError, Sessions};
 pub use timing::SLOW;

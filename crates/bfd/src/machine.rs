@@ -25,8 +25,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The state of a session (RFC 5880 §4.1, §6.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Held down by an operator. Says nothing about the path.
     AdminDown,
@@ -110,7 +113,8 @@ pub enum Step {
 }
 
 /// Why a session left `Up` the last time, as it is told to the neighbour (RFC 5880 §4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
 pub enum Diagnostic {
     /// 0
     None,
@@ -165,6 +169,18 @@ impl Diagnostic {
             Self::ReverseConcatenatedPathDown => 8,
             Self::Other(code) => code & 0x1f,
         }
+    }
+}
+
+impl From<u8> for Diagnostic {
+    fn from(code: u8) -> Self {
+        Self::from_code(code)
+    }
+}
+
+impl From<Diagnostic> for u8 {
+    fn from(diagnostic: Diagnostic) -> Self {
+        diagnostic.code()
     }
 }
 

@@ -19,6 +19,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     auth::{AuthSection, SHA1_SECTION},
     discard::Discard,
@@ -39,7 +41,7 @@ const DEMAND: u8 = 0x02;
 const MULTIPOINT: u8 = 0x01;
 
 /// Names a session on one of its two systems; unique there, never zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Discriminator(pub NonZeroU32);
 
 impl Discriminator {
@@ -59,7 +61,7 @@ impl fmt::Display for Discriminator {
 }
 
 /// A time as packets carry it, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Interval(pub u32);
 
 impl Interval {

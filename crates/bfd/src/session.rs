@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     auth::Sequences,
     discard::Discard,
@@ -25,8 +27,12 @@ use crate::{
     timing::{Intervals, OwnIntervals, Random, SLOW, slack},
 };
 
+mod handover;
+
+pub use handover::Snapshot;
+
 /// What the neighbour told last.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Remote {
     discriminator: Discriminator,
     desired_min_tx: Interval,
@@ -63,6 +69,8 @@ pub struct Session {
     changes: VecDeque<Change>,
     counters: Counters,
     last_down: Option<Down>,
+    /// Present while another process is to go on with the session.
+    handed: Option<handover::Handed>,
 }
 
 impl Session {
@@ -93,6 +101,7 @@ impl Session {
             changes: VecDeque::new(),
             counters: Counters::default(),
             last_down: None,
+            handed: None,
         }
     }
 
@@ -101,6 +110,7 @@ impl Session {
     /// # Errors
     /// The rule for which it was discarded.
     pub fn handle(&mut self, now: Instant, received: &Received<'_>) -> Result<(), Discard> {
+        debug_assert!(self.handed.is_none(), "what comes is the other process's");
         let result = self.take(now, received);
         match result {
             Ok(()) => self.counters.received += 1,
@@ -147,6 +157,7 @@ impl Session {
 
     /// Does what an operator asks.
     pub fn command(&mut self, now: Instant, command: Command) {
+        debug_assert!(self.handed.is_none(), "the other process commands");
         match (command, self.state) {
             (Command::AdminDown, State::Down | State::Init | State::Up) => {
                 self.change(now, State::AdminDown, Cause::AdminDown, Diagnostic::AdministrativelyDown);
@@ -227,10 +238,12 @@ impl Session {
             return Some(Output::StateChanged(change));
         }
         if std::mem::take(&mut self.answer_poll) {
+            // It tells what is new as well.
+            self.send = false;
             return Some(Output::Send(self.datagram(false, true)));
         }
         if std::mem::take(&mut self.send) {
-            let poll = self.own.polling() && self.remote.is_some();
+            let poll = self.own.polling() && self.remote.is_some() && self.handed.is_none();
             if poll {
                 self.own.asked();
             }
@@ -367,6 +380,7 @@ impl Session {
         self.sending_at = self.transmit_interval();
         let multiplier = self.settings.multiplier;
         self.next_send = self.sending_at.map(|interval| now + self.random.jittered(interval, multiplier));
+        self.spend_reserve();
     }
 
     fn datagram(&mut self, poll: bool, finished: bool) -> Datagram {
@@ -387,7 +401,11 @@ impl Session {
         };
         let mut datagram = Datagram::encode(&packet);
         if let Some(auth) = &self.settings.authentication {
-            self.sequences.sign(auth, &mut datagram);
+            if self.handed.as_ref().is_some_and(handover::Handed::repeats_numbers) {
+                self.sequences.sign_ahead(auth, &mut datagram);
+            } else {
+                self.sequences.sign(auth, &mut datagram);
+            }
         }
         datagram
     }

@@ -23,7 +23,7 @@ use crate::{
     machine::State,
     packet::{Discriminator, Received},
     path::{Arrival, Hops, Path},
-    session::Session,
+    session::{Session, Snapshot},
 };
 
 /// A removed session tells its neighbour so for its detection time, but not for longer.
@@ -86,17 +86,71 @@ impl Sessions {
         settings: Settings,
         seed: u64,
     ) -> Result<(), AddError> {
+        self.make_room(discriminator, &path, &settings)?;
+        self.insert(discriminator, path, Session::new(now, discriminator, settings, seed));
+        Ok(())
+    }
+
+    /// Goes on with a session of another process, see [`Session::resume`].
+    ///
+    /// # Errors
+    /// When its discriminator or the path is taken, or the settings cannot be.
+    pub fn resume(
+        &mut self,
+        now: Instant,
+        path: Path,
+        snapshot: &Snapshot,
+        settings: Settings,
+        seed: u64,
+    ) -> Result<(), AddError> {
+        let discriminator = snapshot.discriminator();
+        self.make_room(discriminator, &path, &settings)?;
+        self.insert(discriminator, path, Session::resume(now, snapshot, settings, seed));
+        Ok(())
+    }
+
+    /// Hands all sessions to another process, see [`Session::hand_over`]. Removed ones stay, and go on saying farewell.
+    pub fn hand_over(&mut self, now: Instant) -> Vec<Snapshot> {
+        let mut snapshots = Vec::with_capacity(self.len());
+        self.for_each_present(|session| snapshots.push(session.hand_over(now)));
+        snapshots
+    }
+
+    /// Goes on with all sessions, for the other process came to nothing, see [`Session::take_back`].
+    pub fn take_back(&mut self, now: Instant) {
+        self.for_each_present(|session| session.take_back(now));
+    }
+
+    fn for_each_present(&mut self, mut act: impl FnMut(&mut Session)) {
+        for slot in 0..self.entries.len() {
+            if let Some(entry) = self.entries[slot].as_mut().filter(|entry| entry.leaves_at.is_none()) {
+                act(&mut entry.session);
+                self.settle(slot as u32);
+            }
+        }
+    }
+
+    /// Whether a session can be added; takes away one that says farewell on the same path.
+    fn make_room(
+        &mut self,
+        discriminator: Discriminator,
+        path: &Path,
+        settings: &Settings,
+    ) -> Result<(), AddError> {
         settings.check()?;
         if self.by_discriminator.contains_key(&discriminator) {
             return Err(AddError::Discriminator(discriminator));
         }
-        match self.same_path(&path) {
-            Some((_, false)) => return Err(AddError::Path(path)),
+        match self.same_path(path) {
+            Some((_, false)) => return Err(AddError::Path(*path)),
             // Two sessions talking to one neighbour would confuse it.
             Some((slot, true)) => self.drop_slot(slot),
             None => {}
         }
-        let session = Session::new(now, discriminator, settings, seed);
+        Ok(())
+    }
+
+    fn insert(&mut self, discriminator: Discriminator, path: Path, session: Session) {
         let entry = Entry { discriminator, path, session, leaves_at: None, queued: false };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
@@ -106,7 +160,6 @@ impl Sessions {
         self.by_discriminator.insert(discriminator, slot);
         self.by_remote.entry(path.remote).or_default().push(slot);
         self.settle(slot);
-        Ok(())
     }
 
     /// Removes a session. Its neighbour is told that this is no failure, for a detection time; false when there is none

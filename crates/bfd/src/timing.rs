@@ -2,20 +2,23 @@
 
 use std::{num::NonZeroU8, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::packet::Interval;
 
 /// The least interval at which a session that is not up sends (RFC 5880 §6.8.3).
 pub const SLOW: Duration = Duration::from_secs(1);
 
 /// A pair of intervals as packets tell them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intervals {
     pub(crate) desired_min_tx: Interval,
     pub(crate) required_min_rx: Interval,
 }
 
 /// Whether the neighbour knows our intervals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Poll {
     Idle,
     /// To be asked with the next packet.
@@ -28,7 +31,7 @@ enum Poll {
 
 /// Our intervals. While the session is up, the neighbour is told first and slower ones take effect once it has answered:
 /// before it does, we neither send more seldom nor expect to be sent to more often (RFC 5880 §6.8.3).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnIntervals {
     pub(crate) told: Intervals,
     pub(crate) in_force: Intervals,

@@ -227,6 +227,41 @@ fn a_removed_session_says_admin_down_for_a_detection_time_and_tells_nobody_else(
 }
 
 #[test]
+fn sessions_go_on_in_another_process_by_their_discriminators_and_removed_ones_say_farewell_here() {
+    let mut host = Host::new();
+    host.add(1, path("192.0.2.2")).unwrap();
+    host.add(2, path("192.0.2.3")).unwrap();
+    for neighbour in ["192.0.2.2", "192.0.2.3"] {
+        host.receive(arrival(neighbour), datagram(State::Down, 0)).unwrap();
+    }
+    host.receive(arrival("192.0.2.2"), datagram(State::Init, 1)).unwrap();
+    host.sessions.remove(host.now, name(2));
+    host.run(Duration::ZERO);
+    let snapshots = host.sessions.hand_over(host.now);
+    let [snapshot] = snapshots.as_slice() else { panic!("{snapshots:?}") };
+    assert_eq!((snapshot.discriminator(), snapshot.state()), (name(1), State::Up));
+    // The one goes on saying that it is up, though its neighbour is silent; the other one says farewell and is gone.
+    let outputs = host.run(10 * SECOND);
+    let farewells = outputs.iter().filter(|(name, _)| *name == 2).count();
+    assert!((2..=5).contains(&farewells), "{farewells}");
+    assert!(outputs.iter().filter(|(name, _)| *name == 1).count() >= 10);
+    assert!(outputs.iter().all(|(_, output)| matches!(output, Output::Send(_))));
+    assert_eq!(host.sessions.len(), 1);
+
+    let mut other = Host { now: host.now, sessions: Sessions::new() };
+    let mut resume = |path| other.sessions.resume(other.now, path, snapshot, settings(), 5);
+    assert_eq!(resume(path("192.0.2.2")), Ok(()));
+    assert_eq!(resume(path("192.0.2.2")), Err(AddError::Discriminator(name(1))));
+    assert_eq!(other.receive(arrival("192.0.2.2"), datagram(State::Up, 1)), Ok(1));
+    assert_eq!(other.add(3, path("192.0.2.2")), Err(AddError::Path(path("192.0.2.2"))));
+    // And so does the first one, should the other process come to nothing.
+    host.sessions.take_back(host.now);
+    assert_eq!(host.receive(arrival("192.0.2.2"), datagram(State::Up, 1)), Ok(1));
+    host.run(10 * SECOND);
+    assert_eq!(host.sessions.state(name(1)), Some(State::Down));
+}
+
+#[test]
 fn a_session_that_never_heard_anybody_is_removed_at_once() {
     let mut host = Host::new();
     host.add(1, path("192.0.2.2")).unwrap();

@@ -10,7 +10,7 @@ use std::{
 use proptest::prelude::*;
 use proxima_bfd::{
     Authentication, AuthenticationKind, Change, Command, Datagram, Discriminator, Key, Meaning, Output,
-    Received, Session, Settings, State,
+    Received, Session, Settings, Snapshot, State,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -28,6 +28,10 @@ struct World<'a> {
     number: u64,
     changes: [Vec<(Duration, Change)>; 2],
     last_delivered: [Instant; 2],
+    /// What arrives at end 0 while nobody reads there.
+    unread: Option<Vec<Datagram>>,
+    /// The process that had the session of end 0 before, while it still sends.
+    predecessor: Option<Session>,
 }
 
 impl<'a> World<'a> {
@@ -48,6 +52,8 @@ impl<'a> World<'a> {
             number: 0,
             changes: [Vec::new(), Vec::new()],
             last_delivered: [now; 2],
+            unread: None,
+            predecessor: None,
         }
     }
 
@@ -55,17 +61,20 @@ impl<'a> World<'a> {
         let end = self.now + time;
         loop {
             let arrival = self.flying.keys().next().map(|(at, _)| *at);
-            let timers = self.ends.iter().filter_map(Session::poll_timeout).min();
+            let timers = self.ends.iter().chain(&self.predecessor).filter_map(Session::poll_timeout).min();
             let Some(next) = arrival.into_iter().chain(timers).min().filter(|at| *at <= end) else { break };
             self.now = self.now.max(next);
             // What arrives is read before timeouts are judged.
             while let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 let (to, datagram) = entry.remove();
-                let received = Received::decode(datagram.as_bytes()).unwrap();
-                if self.ends[to].handle(self.now, &received).is_ok() {
-                    self.last_delivered[to] = self.now;
+                match &mut self.unread {
+                    Some(unread) if to == 0 => unread.push(datagram),
+                    _ => self.deliver(to, &datagram),
                 }
-                self.drain(to);
+            }
+            if let Some(predecessor) = &mut self.predecessor {
+                predecessor.handle_timeout(self.now);
+                self.drain_predecessor();
             }
             for end in 0..2 {
                 self.ends[end].handle_timeout(self.now);
@@ -75,19 +84,58 @@ impl<'a> World<'a> {
         self.now = end;
     }
 
+    fn deliver(&mut self, to: usize, datagram: &Datagram) {
+        let received = Received::decode(datagram.as_bytes()).unwrap();
+        if self.ends[to].handle(self.now, &received).is_ok() {
+            self.last_delivered[to] = self.now;
+        }
+        self.drain(to);
+    }
+
     fn drain(&mut self, from: usize) {
         while let Some(output) = self.ends[from].poll_output() {
             match output {
                 Output::StateChanged(change) => self.changes[from].push((self.now - self.start, change)),
-                Output::Send(datagram) => {
-                    self.sent[from] += 1;
-                    if let Some(delay) = (self.fate)(from, self.sent[from]) {
-                        self.number += 1;
-                        self.flying.insert((self.now + delay, self.number), (1 - from, datagram));
-                    }
-                }
+                Output::Send(datagram) => self.send(from, datagram),
             }
         }
+    }
+
+    fn drain_predecessor(&mut self) {
+        while let Some(output) = self.predecessor.as_mut().and_then(Session::poll_output) {
+            match output {
+                Output::StateChanged(change) => panic!("it is not its session any more: {change:?}"),
+                Output::Send(datagram) => self.send(0, datagram),
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, datagram: Datagram) {
+        self.sent[from] += 1;
+        if let Some(delay) = (self.fate)(from, self.sent[from]) {
+            self.number += 1;
+            self.flying.insert((self.now + delay, self.number), (1 - from, datagram));
+        }
+    }
+
+    /// Hands the session of end 0 over: nobody reads for `pause`, both processes send for `overlap`, and the predecessor takes
+    /// it back if the other one came to nothing.
+    fn hand_over(&mut self, settings: &Settings, pause: Duration, overlap: Duration, back: bool) {
+        let snapshot = serde_json::to_string(&self.ends[0].hand_over(self.now)).unwrap();
+        self.unread = Some(Vec::new());
+        self.run(pause);
+        if back {
+            self.ends[0].take_back(self.now);
+        } else {
+            let snapshot: Snapshot = serde_json::from_str(&snapshot).unwrap();
+            let session = Session::resume(self.now, &snapshot, settings.clone(), self.number);
+            self.predecessor = Some(std::mem::replace(&mut self.ends[0], session));
+        }
+        for datagram in self.unread.take().unwrap_or_default() {
+            self.deliver(0, &datagram);
+        }
+        self.run(overlap);
+        self.predecessor = None;
     }
 
     fn states(&self) -> [State; 2] {
@@ -224,6 +272,53 @@ proptest! {
     }
 
     #[test]
+    fn a_session_that_is_handed_over_again_and_again_fails_on_neither_end(
+        a in settings(), b in settings(), seed: u64, delay in 0u64..50,
+        times in proptest::collection::vec((0u64..5000, 0u64..500, any::<bool>(), 10u64..4000), 1..12),
+    ) {
+        let fate: Fate<'_> = Box::new(|_, _| Some(Duration::from_millis(delay)));
+        let mut world = World::new([a.clone(), b], seed, fate);
+        world.run(Duration::from_secs(5));
+        prop_assert_eq!(world.states(), BOTH_UP);
+        for (pause, overlap, back, after) in times {
+            let [pause, overlap, after] = [pause, overlap, after].map(Duration::from_millis);
+            world.hand_over(&a, pause, overlap, back);
+            world.run(after);
+            prop_assert_eq!(world.states(), BOTH_UP);
+        }
+        prop_assert_eq!(world.failures(), 0, "{:?}", world.changes);
+    }
+
+    #[test]
+    fn a_signed_session_is_handed_over_in_less_than_a_detection_time_whatever_is_lost_before(
+        a in settings(), b in settings(), seed: u64, delay in 0u64..50,
+        times in proptest::collection::vec((0u32..75, any::<bool>()), 1..12),
+    ) {
+        // Those lost in a row and those in reserve together must not be three multipliers.
+        let [a, b] = [signed(a, true), signed(b, true)];
+        let lossy = std::cell::Cell::new(true);
+        let most = [&a, &b].map(|settings| u32::from(settings.multiplier.get()) - 1);
+        let mut loss = bounded_loss(seed, Duration::from_millis(delay), most);
+        let fate: Fate<'_> = Box::new(|from, n| {
+            loss(from, n).or_else(|| (!lossy.get()).then(|| Duration::from_millis(delay)))
+        });
+        let mut world = World::new([a.clone(), b], seed, fate);
+        world.run(Duration::from_secs(20));
+        for (percent, back) in times {
+            prop_assert_eq!(world.states(), BOTH_UP);
+            // Nothing is lost from the last packet before on.
+            lossy.set(false);
+            world.run(Duration::from_millis(400));
+            let pause = world.ends[1].detection_time().unwrap() * percent / 100;
+            world.hand_over(&a, pause, Duration::ZERO, back);
+            world.run(Duration::from_millis(400));
+            lossy.set(true);
+            world.run(Duration::from_secs(2));
+        }
+        prop_assert_eq!(world.failures(), 0, "{:?}", world.changes);
+    }
+
+    #[test]
     fn admin_down_ends_a_session_without_a_failure_on_either_end(
         a in settings(), b in settings(), seed: u64, delay in 0u64..20,
     ) {
@@ -261,4 +356,29 @@ fn path() -> proxima_bfd::Path {
         interface: None,
         hops: proxima_bfd::Hops::Single,
     }
+}
+
+#[test]
+fn ends_that_poll_while_their_states_change_do_not_keep_each_other_from_settling() {
+    let settings = |tx: u32, rx: u32, multiplier| Settings {
+        desired_min_tx: tx * MS,
+        required_min_rx: rx * MS,
+        multiplier: NonZeroU8::new(multiplier).unwrap(),
+        authentication: None,
+    };
+    let (seed, loss) = (15_743_300_830_010_763_796, 8);
+    let bad = std::cell::Cell::new(true);
+    let fate: Fate<'_> = Box::new(|from, n| {
+        let lost = bad.get() && dice(seed, from, n) < loss;
+        let delay = if bad.get() { dice(!seed, from, n) } else { 1 };
+        (!lost).then(|| Duration::from_millis(delay))
+    });
+    let mut world = World::new([settings(10, 10, 3), settings(396, 342, 2)], seed, fate);
+    world.run(Duration::from_secs(30));
+    bad.set(false);
+    world.run(Duration::from_secs(12));
+    let changes = world.changes.each_ref().map(Vec::len);
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.states(), BOTH_UP);
+    assert_eq!(world.changes.each_ref().map(Vec::len), changes);
 }

@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Reload(ForceArgs),
     /// Begin anew at once, without a word to peers: those with graceful restart keep the routes meanwhile
     Restart(ForceArgs),
+    /// Hand over to the program as it is on disk now: no peer, probe or client notices
+    Upgrade(ForceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +176,8 @@ pub(crate) enum RoutesCommand {
         #[arg(value_name = "ADDRESS")]
         address: IpAddr,
     },
+    /// How many prefixes and paths were received, and how many prefixes have a best path
+    Summary,
 }
 
 #[derive(Debug, Args)]

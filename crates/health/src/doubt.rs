@@ -287,17 +287,18 @@ impl Doubt {
         let mut unchecked = BTreeMap::new();
         for (name, group) in &mut self.groups {
             if let Some(silent) = group.silent_since(now, &self.naps) {
-                for backend in group.own().filter(|backend| verdict(backend) != Health::Unknown) {
+                for backend in group.own() {
                     if !self.doubted.contains_key(backend) {
+                        // Without a verdict too: its first may be by what began before.
                         self.doubted.insert(backend.clone(), silent);
-                        looked.changed = true;
+                        looked.changed |= verdict(backend) != Health::Unknown;
                     }
                 }
             }
             let newest = group.look(now, probes, &mut unchecked);
             looked.checked.extend(newest.map(|at| (name.clone(), at)));
         }
-        for backend in unchecked.keys().filter(|backend| verdict(backend) != Health::Unknown) {
+        for backend in unchecked.keys() {
             self.doubted.entry(backend.clone()).or_insert(now);
         }
         looked.changed |= !unchecked.keys().eq(self.unchecked.keys());
@@ -307,13 +308,15 @@ impl Doubt {
             let began = match verdict(backend) {
                 Health::Up => probes.passed(backend),
                 Health::Down => probes.passed(backend).max(probes.failed(backend)),
-                Health::Unknown => return false,
+                Health::Unknown => return true,
             };
             began.is_none_or(|began| began <= *since)
         });
         looked.changed |= self.doubted.len() != before;
         for group in self.groups.values_mut().filter(|group| group.suspended.is_some()) {
-            if !group.own().any(|backend| self.doubted.contains_key(backend)) {
+            let is_awaited =
+                |backend| self.doubted.contains_key(backend) && verdict(backend) != Health::Unknown;
+            if !group.own().any(is_awaited) {
                 group.suspended = None;
             }
         }

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use proxima_types::Weight;
+use serde::{Deserialize, Serialize};
 
 /// 0 to 100 percent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Percent(u8);
 
 impl Percent {
@@ -29,6 +31,20 @@ impl Percent {
     pub fn of(self, weight: Weight) -> Weight {
         let of = (u32::from(weight.0) * u32::from(self.0)).div_ceil(100);
         Weight(u16::try_from(of).expect("no more than the weight itself"))
+    }
+}
+
+impl TryFrom<u8> for Percent {
+    type Error = &'static str;
+
+    fn try_from(percent: u8) -> Result<Self, Self::Error> {
+        Self::new(percent).ok_or("no more than 100 percent")
+    }
+}
+
+impl From<Percent> for u8 {
+    fn from(percent: Percent) -> Self {
+        percent.0
     }
 }
 

@@ -15,6 +15,7 @@
 use std::{collections::HashSet, fmt};
 
 use proxima_types::{BackendId, Health, Score, ServiceName, UpCount, Weight};
+use serde::{Deserialize, Serialize};
 
 use crate::{Breach, Percent};
 
@@ -36,7 +37,7 @@ pub struct Member<'a> {
 }
 
 /// The healthy share of capacity behind one service. Shared backends are no part of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceScore {
     /// The service.
     pub service: ServiceName,
@@ -50,7 +51,7 @@ pub struct ServiceScore {
 }
 
 /// The score of a region for an announcement group: the least of its services'.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RegionScore {
     /// With Unknown counted as not up.
     pub score: Score,
@@ -65,7 +66,7 @@ pub struct RegionScore {
 }
 
 /// What makes a region worse than its share of capacity says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Degradation {
     /// Real traffic of a service does not meet an objective.
     Slo {

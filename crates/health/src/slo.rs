@@ -27,6 +27,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// How many samples make up a window; closer ones take the place of each other.
 const GRAIN: u32 = 30;
 
@@ -129,7 +131,7 @@ pub struct Figures {
 }
 
 /// An objective that is not met, with the figures at the last look.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Breach {
     /// The first byte takes too long.
     FirstByte {

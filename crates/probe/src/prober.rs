@@ -64,13 +64,15 @@ impl Prober {
     /// The channel is bounded. Verdicts wait for room, so none is lost; a round-trip time or a share is left out when there is
     /// none and told with the next probe. Same `seed`, same jitter.
     pub fn start(targets: Vec<ProbeTarget>, seed: u64) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
-        Self::start_with(targets, None, seed)
+        Self::start_with(targets, None, |_| Health::Unknown, seed)
     }
 
-    /// The same with a way for those targets that are not reached straight. Without one, they are reached straight too.
+    /// The same with a way for those targets that are not reached straight, and with the verdicts that are known already, which hold
+    /// until they are decided otherwise. Without a way, all are reached straight.
     pub fn start_with(
         targets: Vec<ProbeTarget>,
         via: Option<Arc<dyn Via>>,
+        known: impl Fn(&BackendId) -> Health,
         seed: u64,
     ) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
         let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
@@ -86,7 +88,7 @@ impl Prober {
         };
         let backends = BTreeMap::new();
         let mut handle = ProberHandle { tasks: JoinSet::new(), backends, common, seed, begun: 0 };
-        handle.reconfigure(targets, |_| Health::Unknown);
+        handle.reconfigure(targets, known);
         (handle, receiver)
     }
 }

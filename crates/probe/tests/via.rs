@@ -93,7 +93,7 @@ impl Scene {
         let fall = NonZeroU16::new(fall).unwrap();
         let target = ProbeTarget { via_service: true, fall, timeout: Duration::from_secs(20), ..usual };
         let via = Arc::<Detour>::clone(&detour);
-        let (prober, events) = Prober::start_with(vec![target], Some(via), 1);
+        let (prober, events) = Prober::start_with(vec![target], Some(via), |_| Health::Unknown, 1);
         Self { _prober: prober, events, asked, detour }
     }
 

@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    io,
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
@@ -18,20 +20,22 @@ use proxima_types::{PopName, ServiceName};
 use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
-    Displaced, Distress, Prepared, ProbeEntrance, Served, Snapshot, Stats, Taking, TrafficReader,
+    Displaced, Distress, Inheritance, Prepared, ProbeEntrance, Served, Snapshot, Stats, Taking,
+    TrafficReader,
+    inheritance::Holdings,
     limits::Census,
     listener::BindError,
     listening::{Listening, Reconfigure},
-    quic::{ConnectionIds, ConnectionIdsError, PortError},
+    quic::{ConnectionIds, ConnectionIdsError},
     stats::WorkerCounters,
-    worker::{self, Phase, Start},
+    worker::{self, Drained, Phase, Start},
 };
 
 /// Orders that may wait for a worker. One that is stuck for so many reloads gets no more.
 const ORDERS: usize = 16;
 
 /// What the data plane is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct DataPlaneConfig {
     /// How many worker threads.
     pub workers: NonZeroUsize,
@@ -55,6 +59,10 @@ pub struct DataPlaneConfig {
     pub max_descriptors: Option<usize>,
     /// The connection IDs of HTTP/3. `None`: of this process alone, with a key that nobody else knows.
     pub connection_ids: Option<Arc<ConnectionIds>>,
+    /// What the data plane before this one on the same host has left to it. Its sockets serve listeners at their places, whatever the
+    /// service and protocol there; those of other places are closed by the first [`reconfigure`](DataPlane::reconfigure), or at once if there are
+    /// `listeners`. Nothing is accepted or read before.
+    pub inherited: Option<Inheritance>,
 }
 
 impl DataPlaneConfig {
@@ -72,6 +80,7 @@ impl DataPlaneConfig {
             distress: None,
             max_descriptors: None,
             connection_ids: None,
+            inherited: None,
         }
     }
 }
@@ -122,24 +131,48 @@ pub enum StartError {
     /// The way of probes through the workers can't be opened.
     #[error("probes `via = \"service\"`: {0}")]
     Probes(BindError),
+    /// The data plane before this one had sockets for another number of workers.
+    #[error(
+        "the running proximad has {inherited} workers, this one is to have {wanted}: connections in the sockets of the others would \
+         be lost; keep `workers` as it is, or restart instead of upgrading"
+    )]
+    Workers {
+        /// The predecessor's.
+        inherited: usize,
+        /// As configured.
+        wanted: usize,
+    },
+    /// The connections of the data plane before this one could not be told from others.
+    #[error("HTTP/3: {0}")]
+    ConnectionIds(ConnectionIdsError),
     /// A worker thread or its runtime could not be made.
     #[error("worker {worker} does not start: {error}; look at the limits of processes and open files")]
     Worker {
         /// Its number.
         worker: usize,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
 }
 
-impl StartError {
-    pub(crate) fn of_port(service: &ServiceName, error: PortError) -> Self {
-        let service = service.clone();
-        match error {
-            PortError::Bind(error) => Self::Bind { service, error },
-            PortError::Ids(error) => Self::Quic { service, error },
-        }
+/// What there is to listen on at first: what is inherited, if anything is.
+fn listening(config: &mut DataPlaneConfig) -> Result<Listening, StartError> {
+    let (workers, configured) = (config.workers.get(), config.connection_ids.clone());
+    let Some(Inheritance { workers: inherited, holdings, lineage, tickets: _ }) = config.inherited.take()
+    else {
+        return Ok(Listening::new(workers, configured, Holdings::new()));
+    };
+    if inherited != workers {
+        return Err(StartError::Workers { inherited, wanted: workers });
     }
+    let ids = match lineage {
+        None => configured,
+        Some(lineage) => {
+            let ids = ConnectionIds::succeeding(configured.as_deref(), &lineage);
+            Some(Arc::new(ids.map_err(StartError::ConnectionIds)?))
+        }
+    };
+    Ok(Listening::new(workers, ids, holdings))
 }
 
 /// A running data plane. Dropping it stops it at once.
@@ -150,6 +183,8 @@ pub struct DataPlane {
     /// Of whoever changes it, and of readers of counters; no worker knows of it.
     listening: Mutex<Listening>,
     entrance: ProbeEntrance,
+    /// Another one serves in its place.
+    succeeded: Arc<AtomicBool>,
     /// Disconnected when every worker's thread has ended.
     ended: Mutex<mpsc::Receiver<Infallible>>,
 }
@@ -161,8 +196,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 struct Worker {
     counters: Arc<WorkerCounters>,
     orders: channel::Sender<Reconfigure>,
-    /// True when it is draining and its last connection has ended.
-    drained: watch::Receiver<bool>,
+    drained: watch::Receiver<Drained>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -181,10 +215,10 @@ impl DataPlane {
     /// Listens everywhere, starts the workers, and serves what `snapshot` holds at the time of each request.
     ///
     /// # Errors
-    /// When an address can't be listened on or a thread can't be made.
-    pub fn start(config: DataPlaneConfig, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Self, StartError> {
+    /// When an address can't be listened on, a thread can't be made, or what is inherited is of another number of workers.
+    pub fn start(mut config: DataPlaneConfig, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Self, StartError> {
         let count = config.workers.get();
-        let mut listening = Listening::new(count, config.connection_ids.clone());
+        let mut listening = listening(&mut config)?;
         let prepared = listening.prepare(config.listeners.clone())?;
         let (entrance, inlets) =
             ProbeEntrance::open(Arc::clone(snapshot), count).map_err(StartError::Probes)?;
@@ -195,7 +229,8 @@ impl DataPlane {
         let (alive, ended) = mpsc::channel();
         let (ended, listening) = (Mutex::new(ended), Mutex::new(listening));
         let census = Census::new();
-        let mut plane = Self { phase, workers: Vec::with_capacity(count), listening, entrance, ended };
+        let (workers, succeeded) = (Vec::with_capacity(count), Arc::default());
+        let mut plane = Self { phase, workers, listening, entrance, succeeded, ended };
         // Dropped before the plane, whose own drop waits for it.
         let alive = alive;
         for (number, probes) in inlets.into_iter().enumerate() {
@@ -203,7 +238,7 @@ impl DataPlane {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
             let counters = Arc::<WorkerCounters>::default();
-            let (drained_sender, drained) = watch::channel(false);
+            let (drained_sender, drained) = watch::channel(Drained::Not);
             let (orders, ordered) = channel::channel(ORDERS);
             let start = Start {
                 number,
@@ -214,6 +249,7 @@ impl DataPlane {
                 probes,
                 orders: ordered,
                 phase: plane.phase.subscribe(),
+                succeeded: plane.succeeded.clone(),
                 drained: drained_sender,
             };
             let alive = alive.clone();
@@ -226,7 +262,11 @@ impl DataPlane {
                 .map_err(failed)?;
             plane.workers.push(Worker { counters, orders, drained, thread: Some(thread) });
         }
-        plane.reconfigure(prepared, max_descriptors, Duration::ZERO);
+        if prepared.listeners.is_empty() {
+            plane.order(prepared, max_descriptors, Duration::ZERO);
+        } else {
+            plane.reconfigure(prepared, max_descriptors, Duration::ZERO);
+        }
         Ok(plane)
     }
 
@@ -245,6 +285,12 @@ impl DataPlane {
     /// is served by that from the next connection on. The others take no more connections. Those whose listener is no more end
     /// as in a [drain](Self::drain), within `drain`.
     pub fn reconfigure(&self, prepared: Prepared, max_descriptors: Option<usize>, drain: Duration) -> Taking {
+        let taking = self.order(prepared, max_descriptors, drain);
+        self.lock().disclaim();
+        taking
+    }
+
+    fn order(&self, prepared: Prepared, max_descriptors: Option<usize>, drain: Duration) -> Taking {
         let (listeners, sockets) = self.lock().take(prepared);
         let descriptors = max_descriptors.map_or(usize::MAX, |total| total / self.workers.len());
         let (done, taking) = Taking::new();
@@ -313,11 +359,46 @@ impl DataPlane {
         TrafficReader::new(self.workers.iter().map(|worker| worker.counters.clone()))
     }
 
+    /// Its sockets for a successor on the same host: other descriptors of the same sockets. Changes nothing, and may be asked for again;
+    /// what was bequeathed before is worth nothing then. Sockets of listeners that are gone and still have connections are not
+    /// among them. To be called before [`drain`](Self::drain), and with no change of listeners from then until the successor serves.
+    ///
+    /// # Errors
+    /// When there are no descriptors left, or eight data planes before this one still have connections of HTTP/3.
+    pub fn bequeath(&self) -> io::Result<Inheritance> {
+        self.succeeded.store(false, Ordering::Relaxed);
+        self.lock().bequeath()
+    }
+
+    /// A successor that has what was bequeathed last serves from now on: datagrams are its to read, and come from it as far as they are of
+    /// connections here. Where it does not listen, or if it ends before this one, they are read here again; then a new
+    /// succession may begin, or all go on as before. Best called just before the successor's [`reconfigure`](Self::reconfigure): while both
+    /// read, what one has of the other's new connections is lost and comes again. To be followed by [`drain`](Self::drain).
+    ///
+    /// That drain is in no hurry: connections of HTTP/1.1 that have not rested for five seconds may bring one more request, whose
+    /// response closes them.
+    pub fn succeeded(&self) {
+        self.succeeded.store(true, Ordering::Relaxed);
+        self.lock().succeeded();
+    }
+
     /// Stops listening, lets the exchanges under way end and tells their clients to come back on another
     /// connection; waits for that for `deadline` at most. Returns how many connections are still open.
     ///
     /// Connections the kernel has already completed are still taken before the listeners close.
     pub async fn drain(&self, deadline: Duration) -> u64 {
+        self.drain_to(Drained::Over, deadline).await;
+        self.workers.iter().map(|worker| worker.counters.open.read()).sum()
+    }
+
+    /// Begins a [drain](Self::drain), and returns when no worker takes connections any more; at most two seconds later, where
+    /// one is stuck.
+    pub async fn stop_listening(&self) {
+        self.drain_to(Drained::Shut, PATIENCE).await;
+    }
+
+    async fn drain_to(&self, wanted: Drained, deadline: Duration) {
+        self.lock().let_go();
         self.phase.send_if_modified(|phase| {
             let begins = *phase == Phase::Serving;
             *phase = (*phase).max(Phase::Draining);
@@ -327,11 +408,10 @@ impl DataPlane {
             for worker in &self.workers {
                 let mut drained = worker.drained.clone();
                 // An error means that the worker is gone, and its connections with it.
-                let _ = drained.wait_for(|drained| *drained).await;
+                let _ = drained.wait_for(|drained| *drained >= wanted).await;
             }
         };
         let _ = tokio::time::timeout(deadline, all_drained).await;
-        self.workers.iter().map(|worker| worker.counters.open.read()).sum()
     }
 
     /// Closes every connection and ends the workers. Takes no longer than what each of them is doing right now, and at

@@ -244,7 +244,7 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
         let next = tokio::select! {
             next = gate.next(|newcomer| {
                 let entry = shared.entry();
-                let crypto = worker.crypto(&entry)?;
+                let crypto = worker.crypto(&entry, newcomer.is_left)?;
                 let (client, mut counted) = (newcomer.address.ip(), None);
                 // An address that may be forged is counted when the handshake is done: nobody shall use up another's share.
                 if newcomer.is_validated {

@@ -8,7 +8,10 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -52,6 +55,16 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// How far a worker's drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Drained {
+    Not,
+    /// It takes no more connections.
+    Shut,
+    /// The last connection has ended.
+    Over,
+}
+
 /// What a worker begins with.
 pub(crate) struct Start {
     pub(crate) number: usize,
@@ -63,7 +76,9 @@ pub(crate) struct Start {
     /// What it listens on, first and later.
     pub(crate) orders: mpsc::Receiver<Reconfigure>,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) drained: watch::Sender<bool>,
+    /// Another data plane serves in place of this one.
+    pub(crate) succeeded: Arc<AtomicBool>,
+    pub(crate) drained: watch::Sender<Drained>,
 }
 
 /// How many buffers of each kind a worker keeps for the next exchange.
@@ -92,10 +107,18 @@ pub(crate) struct Worker {
     recorder: Rc<Recorder>,
     shed_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
-    drained: watch::Sender<bool>,
+    succeeded: Arc<AtomicBool>,
+    drained: watch::Sender<Drained>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     viewer: Viewer,
     view: RefCell<View>,
+}
+
+/// What only the main task of a worker has.
+struct Own {
+    probes: Inlet,
+    orders: mpsc::Receiver<Reconfigure>,
+    phase: watch::Receiver<Phase>,
 }
 
 /// Runs a worker on this thread until the data plane stops. Dropping its tasks closes their connections, and
@@ -106,8 +129,8 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, start: Start) {
 }
 
 async fn serve(start: Start) {
-    let Start { number, config, snapshot, counters, census, probes, mut orders, mut phase, drained } = start;
-    let worker = Rc::new(Worker::new(number, config, snapshot, counters, census, drained));
+    let (worker, own) = Worker::new(start);
+    let Own { probes, mut orders, mut phase } = own;
     tokio::task::spawn_local(probed::accept(worker.clone(), probes));
     let mut doors = Doors::default();
     let mut beat = tokio::time::interval(BEAT);
@@ -145,7 +168,7 @@ async fn serve(start: Start) {
                     worker.sweep();
                 }
                 if worker.is_draining() && doors.are_shut() {
-                    worker.note_drained();
+                    worker.note_shut();
                 }
             }
         }
@@ -154,14 +177,9 @@ async fn serve(start: Start) {
 }
 
 impl Worker {
-    fn new(
-        number: usize,
-        config: Arc<DataPlaneConfig>,
-        snapshot: Arc<ArcSwap<Snapshot>>,
-        counters: Arc<WorkerCounters>,
-        census: Arc<Census>,
-        drained: watch::Sender<bool>,
-    ) -> Self {
+    fn new(start: Start) -> (Rc<Self>, Own) {
+        let Start { number, config, snapshot, counters, census, probes, orders, phase, succeeded, drained } =
+            start;
         // The hasher's keys are random; the cores get their randomness from here.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let descriptors = Descriptors::new(usize::MAX);
@@ -173,7 +191,7 @@ impl Worker {
         let recorder = Recorder::new(!seed, counters.clone());
         recorder.follow(view.access_log());
         let view = RefCell::new(view);
-        Self {
+        let worker = Self {
             config,
             timers,
             retries: RetryBudget::new(),
@@ -189,11 +207,13 @@ impl Worker {
             recorder,
             shed_told_at: Cell::new(None),
             draining: Cell::new(false),
+            succeeded,
             drained,
             snapshot: RefCell::new(Cache::new(snapshot)),
             viewer,
             view,
-        }
+        };
+        (Rc::new(worker), Own { probes, orders, phase })
     }
 
     /// What an entry serves now.
@@ -202,9 +222,10 @@ impl Worker {
         entry.view()
     }
 
-    /// The TLS of an entry for a new client that comes over QUIC; `None` when there is none to be had.
-    pub(crate) fn crypto(&self, entry: &Entry) -> Option<Crypto> {
-        if self.has_to_leave(entry) {
+    /// The TLS of an entry for a new client that comes over QUIC; `None` when there is none to be had. One that `is_left` to
+    /// this process by its successor is served also in a drain.
+    pub(crate) fn crypto(&self, entry: &Entry, is_left: bool) -> Option<Crypto> {
+        if entry.is_leaving() || (self.is_draining() && !is_left) {
             return None;
         }
         self.service(entry)?.tls().map(TlsServer::quic)
@@ -413,6 +434,11 @@ impl Worker {
         self.draining.get()
     }
 
+    /// Whether another data plane takes the clients of this one, which it may wait for then.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
     /// Whether clients of `entry` do better with a new connection, or elsewhere.
     pub(crate) fn has_to_leave(&self, entry: &Entry) -> bool {
         self.is_draining() || entry.is_leaving()
@@ -424,10 +450,10 @@ impl Worker {
         self.timers.wake_all();
     }
 
-    fn note_drained(&self) {
-        if self.counters.open.read() == 0 {
-            self.drained.send_if_modified(|drained| !std::mem::replace(drained, true));
-        }
+    fn note_shut(&self) {
+        let is_over = self.counters.open.read() == 0;
+        let reached = if is_over { Drained::Over } else { Drained::Shut };
+        self.drained.send_if_modified(|drained| std::mem::replace(drained, reached.max(*drained)) < reached);
     }
 
     fn sweep(&self) {

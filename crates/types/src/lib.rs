@@ -5,6 +5,7 @@
 mod announcement;
 mod bgp;
 mod health;
+pub mod moment;
 mod name;
 mod prefix;
 

@@ -5,7 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use proxima_api::{
     AdvertisedRoutes, Backends, BfdSessions, By, Certificates, DrainRequest, DrainStatus, ErrorBody,
     OrderRequest, Ordered, PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded,
-    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, Status,
+    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, RoutesSummary, Status, UpgradeRequest,
+    Upgraded,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{PeerName, ServiceName};
@@ -23,6 +24,8 @@ const QUEUED_COMMANDS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A reload waits for the last words of the peers it takes out or replaces.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+/// An upgrade waits for another process to be ready.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Where an answer goes. The asker may be gone by then.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -40,6 +43,8 @@ pub(crate) enum Command {
     Received(ReceivedQuery, Reply<Result<ReceivedRoutes, CommandRefusal>>),
     /// The paths to an address.
     Lookup(IpAddr, Reply<Result<RouteLookup, CommandRefusal>>),
+    /// How much peers sent.
+    RoutesSummary(Reply<Result<RoutesSummary, CommandRefusal>>),
     /// All BFD sessions.
     Bfd(Reply<BfdSessions>),
     /// Something for one peer.
@@ -60,6 +65,8 @@ pub(crate) enum Command {
     Undrain(By, Reply<DrainStatus>),
     /// Read the configuration again.
     Reload(ReloadRequest, Reply<Result<Reloaded, CommandRefusal>>),
+    /// Hand over to another process.
+    Upgrade(UpgradeRequest, Reply<Result<Upgraded, CommandRefusal>>),
     /// Leave without a word and begin anew.
     Restart(RestartRequest, Reply<Result<Restarting, CommandRefusal>>),
 }
@@ -88,6 +95,17 @@ pub(crate) enum CommandRefusal {
     Unprocessable(ErrorBody),
     /// The daemon takes no commands any more.
     Stopping,
+}
+
+impl std::fmt::Display for CommandRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(body) | Self::Conflict(body) | Self::Unprocessable(body) => {
+                f.write_str(&body.error)
+            }
+            Self::Stopping => f.write_str("the daemon is stopping"),
+        }
+    }
 }
 
 impl CommandRefusal {
@@ -171,6 +189,10 @@ impl ControlClient {
         self.ask(|reply| Command::Lookup(address, reply)).await
     }
 
+    pub(crate) async fn routes_summary(&self) -> Result<Result<RoutesSummary, CommandRefusal>, ControlError> {
+        self.ask(Command::RoutesSummary).await
+    }
+
     pub(crate) async fn bfd(&self) -> Result<BfdSessions, ControlError> {
         self.ask(Command::Bfd).await
     }
@@ -188,6 +210,13 @@ impl ControlClient {
         request: ReloadRequest,
     ) -> Result<Result<Reloaded, CommandRefusal>, ControlError> {
         self.ask_within(RELOAD_PATIENCE, |reply| Command::Reload(request, reply)).await
+    }
+
+    pub(crate) async fn upgrade(
+        &self,
+        request: UpgradeRequest,
+    ) -> Result<Result<Upgraded, CommandRefusal>, ControlError> {
+        self.ask_within(UPGRADE_PATIENCE, |reply| Command::Upgrade(request, reply)).await
     }
 
     pub(crate) async fn restart(

@@ -18,7 +18,7 @@ use axum::{
 use futures_util::stream;
 use proxima_api::{
     By, DrainRequest, ErrorBody, EventLine, EventsQuery, LookupQuery, OrderRequest, OrderVerb, Peer,
-    ReceivedQuery, ReloadRequest, RestartRequest, RouteFilter, ShutdownRequest, paths,
+    ReceivedQuery, ReloadRequest, RestartRequest, RouteFilter, ShutdownRequest, UpgradeRequest, paths,
 };
 use proxima_telemetry::{EventJournal, Followed, Follower};
 use proxima_types::{NameError, PeerName};
@@ -29,34 +29,32 @@ use tokio::{
     time::timeout,
 };
 
+use crate::accepting::{Accepting, ended};
+
 use super::{AdminSocket, CommandRefusal, ControlClient, ControlError, PeerVerb};
 
 const LINES_AT_ONCE: usize = 256;
 /// How long streams have to take their last lines when the server stops.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Serves the admin interface until `shutdown`, then ends what is open and removes the socket.
+/// Serves the admin interface until `ending` turns true, then ends what is open and removes the socket.
 ///
 /// Publish the last event before, so that followers get it.
 pub(crate) async fn serve(
     socket: AdminSocket,
     control: ControlClient,
     journal: Arc<EventJournal>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    ending: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let (listener, _removed_on_drop) = socket.listen()?;
-    let (stop, stopping) = watch::channel(false);
-    let mut stopped = stopping.clone();
-    let router = router(Admin { control, journal, stopping });
+    let listener = Accepting::until(ending.clone(), listener);
+    let router = router(Admin { control, journal, stopping: ending.clone() });
     let server = axum::serve(listener, router.into_make_service_with_connect_info::<Caller>())
-        .with_graceful_shutdown(async move {
-            shutdown.await;
-            stop.send_replace(true);
-        });
+        .with_graceful_shutdown(ended(ending.clone()));
     let mut serving = tokio::spawn(server.into_future());
     tokio::select! {
-        ended = &mut serving => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
-        _ = stopped.wait_for(|stopped| *stopped) => {}
+        served = &mut serving => return served.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+        () = ended(ending) => {}
     }
     if timeout(LAST_LINES, &mut serving).await.is_err() {
         serving.abort();
@@ -79,6 +77,7 @@ fn router(admin: Admin) -> Router {
         .route(&format!("{}/{{name}}/{{verb}}", paths::PEERS), post(command_peer))
         .route(paths::BFD, get(bfd))
         .route(paths::LOOKUP, get(lookup))
+        .route(paths::SUMMARY, get(routes_summary))
         .route(paths::ADVERTISED, get(advertised))
         .route(paths::RECEIVED, get(received))
         .route(paths::BACKENDS, get(backends))
@@ -90,6 +89,7 @@ fn router(admin: Admin) -> Router {
         .route(paths::UNDRAIN, post(undrain))
         .route(paths::RELOAD, post(reload))
         .route(paths::RESTART, post(restart))
+        .route(paths::UPGRADE, post(upgrade))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(admin)
@@ -120,6 +120,10 @@ async fn received(State(admin): State<Admin>, query: Asked<ReceivedQuery>) -> Re
 async fn lookup(State(admin): State<Admin>, query: Asked<LookupQuery>) -> Result<Response, Refusal> {
     let Query(LookupQuery { address }) = query?;
     Ok(Json(admin.control.lookup(address).await??).into_response())
+}
+
+async fn routes_summary(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    Ok(Json(admin.control.routes_summary().await??).into_response())
 }
 
 async fn bfd(State(admin): State<Admin>) -> Result<Response, Refusal> {
@@ -177,6 +181,16 @@ async fn restart(
     let request: RestartRequest = parse(&body?, r#"send {"force": true}, or nothing"#)?;
     tracing::info!(%caller, force = request.force, "restart asked for");
     Ok(Json(admin.control.restart(request).await??).into_response())
+}
+
+async fn upgrade(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Sent,
+) -> Result<Response, Refusal> {
+    let request: UpgradeRequest = parse(&body?, r#"send {"force": true}, or nothing"#)?;
+    tracing::info!(%caller, force = request.force, "upgrade asked for");
+    Ok(Json(admin.control.upgrade(request).await??).into_response())
 }
 
 async fn certificates(State(admin): State<Admin>) -> Result<Response, Refusal> {
@@ -257,7 +271,7 @@ async fn no_such_path(OriginalUri(uri): OriginalUri) -> Refusal {
 }
 
 async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Refusal {
-    let hint = "GET reads; POST is for /v1/orders, /v1/drain, /v1/undrain, /v1/reload, /v1/restart and /v1/peers/NAME/VERB";
+    let hint = "GET reads; POST is for /v1/orders, /v1/drain, /v1/undrain, /v1/reload, /v1/restart, /v1/upgrade and /v1/peers/NAME/VERB";
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), hint)
 }
 
@@ -403,8 +417,8 @@ impl IntoResponse for Refusal {
 #[derive(Debug, Clone, Copy)]
 struct Caller(Option<UCred>);
 
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+impl Connected<IncomingStream<'_, Accepting<UnixListener>>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, Accepting<UnixListener>>) -> Self {
         Self(stream.io().peer_cred().ok())
     }
 }

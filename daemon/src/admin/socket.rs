@@ -2,14 +2,20 @@
 
 use std::{
     fs, io,
+    os::fd::{AsFd, OwnedFd},
     os::unix::{
         fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown},
         net,
     },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nix::unistd::Group;
+use proxima_config::Admin;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
@@ -54,6 +60,19 @@ pub(crate) struct AdminSocket {
 }
 
 impl AdminSocket {
+    /// The listener once more, for another process.
+    ///
+    /// # Errors
+    /// When this process may have no more descriptors.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    /// What keeps the file from being removed, for when another process goes on with it.
+    pub(crate) fn keep(&self) -> Keep {
+        Keep { kept: Arc::clone(&self.file.kept), path: self.file.path.clone() }
+    }
+
     /// The listener for the runtime this is called in, and what removes the file when dropped.
     pub(crate) fn listen(self) -> io::Result<(UnixListener, SocketFile)> {
         Ok((UnixListener::from_std(self.listener)?, self.file))
@@ -72,14 +91,22 @@ pub(crate) fn bind_admin_socket(
     let path_error = |error| AdminSocketError::Path { path: path.to_owned(), error };
     let bind_error = |error| AdminSocketError::Bind { path: path.to_owned(), error };
     let address = SockAddr::unix(path).map_err(path_error)?;
-    let gid = group.map(group_id).transpose()?;
     make_directory(path)?;
     remove_left_over(path, &address)?;
 
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(bind_error)?;
     socket.bind(&address).map_err(bind_error)?;
     let file = SocketFile::at(path).map_err(bind_error)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(bind_error)?;
+    open_to(path, mode, group)?;
+    socket.listen(BACKLOG).map_err(bind_error)?;
+    socket.set_nonblocking(true).map_err(bind_error)?;
+    Ok(AdminSocket { listener: socket.into(), file })
+}
+
+fn open_to(path: &Path, mode: u32, group: Option<&str>) -> Result<(), AdminSocketError> {
+    let gid = group.map(group_id).transpose()?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|error| AdminSocketError::Bind { path: path.to_owned(), error })?;
     if let (Some(gid), Some(group)) = (gid, group) {
         chown(path, None, Some(gid)).map_err(|error| AdminSocketError::Group {
             path: path.to_owned(),
@@ -87,9 +114,7 @@ pub(crate) fn bind_admin_socket(
             error,
         })?;
     }
-    socket.listen(BACKLOG).map_err(bind_error)?;
-    socket.set_nonblocking(true).map_err(bind_error)?;
-    Ok(AdminSocket { listener: socket.into(), file })
+    Ok(())
 }
 
 fn group_id(group: &str) -> Result<u32, AdminSocketError> {
@@ -140,22 +165,68 @@ fn try_connect(address: &SockAddr) -> io::Result<()> {
     socket.connect(address)
 }
 
-/// The socket's file; removed on drop unless another daemon has put its own there.
+/// The socket's file; removed on drop unless another daemon has put its own there, or goes on with this one.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    kept: Arc<AtomicBool>,
+}
+
+/// Leaves the file of an admin socket where it is.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    kept: Arc<AtomicBool>,
+    path: PathBuf,
+}
+
+impl Keep {
+    /// It is another process's from now on.
+    pub(crate) fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// It is this process's from now on, open to those that `config` says.
+    pub(crate) fn take(&self, config: &Admin) {
+        self.kept.store(false, Ordering::Relaxed);
+        if let Err(error) = open_to(&self.path, config.mode, config.group.as_deref()) {
+            tracing::error!(%error, "the admin socket is open to those it was open to before");
+        }
+    }
+}
+
+/// Goes on with the socket of another process if it is at `path`. The file stays the other's until it is [taken](Keep::take).
+///
+/// # Errors
+/// When they can't be.
+pub(crate) fn adopt_admin_socket(
+    listener: net::UnixListener,
+    path: &Path,
+    group: Option<&str>,
+) -> Result<Option<AdminSocket>, AdminSocketError> {
+    let is_there = listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path));
+    if !is_there {
+        return Ok(None);
+    }
+    let bind_error = |error| AdminSocketError::Bind { path: path.to_owned(), error };
+    let file = SocketFile::at(path).map_err(bind_error)?;
+    let adopted = AdminSocket { listener, file };
+    adopted.keep().keep();
+    group.map(group_id).transpose()?;
+    adopted.listener.set_nonblocking(true).map_err(bind_error)?;
+    Ok(Some(adopted))
 }
 
 impl SocketFile {
     fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, kept: Arc::default() })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+        let is_kept = self.kept.load(Ordering::Relaxed);
+        if !is_kept && identity(&self.path).is_ok_and(|found| found == self.identity) {
             // A left-over socket is replaced by the next start.
             let _ = fs::remove_file(&self.path);
         }
@@ -244,6 +315,28 @@ mod tests {
         let error = bind_admin_socket(&path, 0o600, None).unwrap_err();
         assert!(matches!(error, AdminSocketError::NotASocket { .. }), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_socket_that_is_another_processs_now_keeps_its_file_and_gets_its_mode() {
+        let (_directory, path) = place();
+        let first = bind_admin_socket(&path, 0o600, None).unwrap();
+        let adopt = |path: &Path, group| {
+            adopt_admin_socket(net::UnixListener::from(first.duplicate().unwrap()), path, group)
+        };
+        assert!(adopt(&path.with_extension("other"), None).unwrap().is_none());
+        let error = adopt(&path, Some("no-such-group")).unwrap_err();
+        assert!(error.to_string().contains("groupadd"), "{error}");
+        drop(adopt(&path, None).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600, "it is the first one's still");
+        let second = adopt(&path, None).unwrap().unwrap();
+        second.keep().take(&Admin { socket: path.clone(), mode: 0o660, group: None });
+        first.keep().keep();
+        drop(first);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
+        UnixStream::connect(&path).unwrap();
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -57,6 +57,19 @@ impl Control {
     }
 
     /// Asks the table's thread beside this one.
+    pub(crate) fn routes_summary(&self, reply: Reply<Result<api::RoutesSummary, CommandRefusal>>) {
+        let speaker = self.speaker.clone();
+        tokio::spawn(async move {
+            let summary = speaker.summary().await.map(|sum| api::RoutesSummary {
+                prefixes: sum.prefixes as u64,
+                selected: sum.selected as u64,
+                paths: sum.paths as u64,
+            });
+            reply.send(summary.map_err(CommandRefusal::from)).ok();
+        });
+    }
+
+    /// Asks the table's thread beside this one.
     pub(crate) fn lookup(&self, address: IpAddr, reply: Reply<Result<api::RouteLookup, CommandRefusal>>) {
         let (speaker, started) = (self.speaker.clone(), self.started);
         tokio::spawn(async move {

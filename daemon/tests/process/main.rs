@@ -21,6 +21,8 @@
 //! | [`acme`] | certificates that are ordered: by either challenge, renewed, kept, and when none can be had |
 //! | [`clients`] | clients that others have written, over TLS |
 //! | [`priority`] | who goes first when every core is busy |
+//! | [`upgrade`] | another process takes over, and nobody notices; or it can't, and nobody notices either |
+//! | [`systemd`] | the unit that comes with the product, under a real systemd |
 //! | [`operate`] | status, drain, metrics, the command line |
 //! | [`bad_start`] | what keeps it from starting, each with its remedy |
 //! | [`bad_peer`] | routers that are away, silent or talk nonsense |
@@ -50,5 +52,7 @@ mod serve;
 mod stop;
 mod supervise;
 mod support;
+mod systemd;
 mod tls;
 mod traffic;
+mod upgrade;

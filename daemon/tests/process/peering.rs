@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use proxima_api::{
-    EventKind, Held, Peer, PeerCommanded, ReceivedRoutes, Restarting, RouteLookup, SessionReason,
-    SessionState, Severity, Status, paths,
+    EventKind, Held, Peer, PeerCommanded, ReceivedRoutes, Restarting, RouteLookup, RoutesSummary,
+    SessionReason, SessionState, Severity, Status, paths,
 };
 
 use crate::support::{
@@ -147,8 +147,12 @@ fn a_lookup_finds_the_longest_match_and_says_why_the_other_path_lost() {
     let judged: Vec<_> = found.paths.iter().map(|path| (path.route.peer.as_str(), path.best)).collect();
     assert_eq!(judged, [("one", true), ("other", false)]);
     assert_eq!(found.paths[1].reason.as_deref(), Some("longer AS_PATH"));
+    let summary: RoutesSummary = daemon.ask(paths::SUMMARY);
+    assert_eq!((summary.prefixes, summary.selected, summary.paths), (1, 1, 2));
     let none: RouteLookup = daemon.ask(&format!("{}?address=10.98.1.2", paths::LOOKUP));
     assert_eq!((none.prefix, none.paths.len()), (None, 0));
+    let shown = proxima(&pop.socket(), &["routes", "summary"]).stdout;
+    assert_eq!(String::from_utf8(shown).unwrap(), "1 prefix, 1 with a best path; 2 paths\n");
     let shown = proxima(&pop.socket(), &["routes", "lookup", "10.99.1.2"]).stdout;
     assert!(String::from_utf8(shown).unwrap().contains("other: not best: longer AS_PATH"));
 }

@@ -126,6 +126,26 @@ fn a_life_as_the_service_manager_sees_it() {
 }
 
 #[test]
+fn the_service_manager_is_told_whose_process_it_is_now() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let (manager, mut daemon) = Manager::start(&pop);
+    router.wait_complete(0);
+    let before = manager.told.snapshot().len();
+    let upgraded = daemon.upgrade();
+    let (named, text) = manager.wait(before, "MAINPID=");
+    assert_eq!(text, format!("MAINPID={}\n", upgraded.pid));
+    let (ready, text) = manager.wait(named, "READY=1");
+    assert_eq!(text, "READY=1\nSTATUS=announced: web\n");
+    assert_eq!(daemon.wait_first_exit().code(), Some(0));
+    // Signs of life come from the new process now: the other's number is not in its environment.
+    manager.wait(ready, "WATCHDOG=1");
+    let told = manager.told.snapshot();
+    assert!(told[before..].iter().all(|(_, text)| !text.starts_with("STOPPING")), "{told:?}");
+}
+
+#[test]
 fn a_worker_that_stands_still_withdraws_and_is_left_to_the_daemon_to_judge() {
     let router = Router::polite();
     let app = App::healthy("eu-1");

@@ -286,6 +286,31 @@ fn settings_of_tls_and_the_protocol_itself_change_by_a_reload() {
     assert!(!secure.is_trusted(&trusted), "no TLS is spoken any more");
 }
 
+/// What OpenSSL says of a request.
+fn s_client(secure: &Secure, arguments: &[&str; 3]) -> String {
+    let script = r#"printf 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n' |
+        openssl s_client -connect "$1" -servername web.example -ign_eof "$2" "$3" "$4""#;
+    let address = secure.pop.web().to_string();
+    let output = Command::new("bash").args(["-c", script, "bash", &address]).args(arguments).output();
+    String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+}
+
+#[test]
+fn a_session_goes_on_after_an_upgrade_though_no_file_has_the_keys() {
+    let secure = Secure::new("");
+    let mut daemon = secure.start();
+    let directory = tempfile::tempdir().unwrap();
+    let session = directory.path().join("session");
+    let session = session.to_str().unwrap();
+    let first = s_client(&secure, &["-sess_out", session, "-tls1_3"]);
+    assert!(first.contains("New, TLSv1") && first.contains("200 OK"), "{first}");
+    for _ in 0..2 {
+        daemon.upgrade();
+        let after = s_client(&secure, &["-sess_in", session, "-tls1_3"]);
+        assert!(after.contains("Reused, TLSv1") && after.contains("200 OK"), "{after}");
+    }
+}
+
 #[test]
 fn a_session_that_began_at_one_daemon_goes_on_at_another_with_the_same_ticket_keys() {
     let key = "P8+mOF1+GLXW328dbMq06A94CPEcG5eO9FSnzTCX+fx5PI+D0h+zspvfrslXd+bB4fwOb6yAvZEp7LfrOR1q3/jLNVQaznRQkbimu9u+0hA=";
@@ -297,14 +322,7 @@ fn a_session_that_began_at_one_daemon_goes_on_at_another_with_the_same_ticket_ke
     let _daemons = (here.start(), there.start());
     let session = directory.path().join("session");
     let session = session.to_str().unwrap();
-    let s_client = |secure: &Secure, flag: &str, version: &str| {
-        let script = r#"printf 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n' |
-            openssl s_client -connect "$1" -servername web.example -ign_eof "$2" "$3" "$4""#;
-        let address = secure.pop.web().to_string();
-        let output =
-            Command::new("bash").args(["-c", script, "bash", &address, flag, session, version]).output();
-        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
-    };
+    let s_client = |secure: &Secure, flag, version| s_client(secure, &[flag, session, version]);
     for version in ["-tls1_2", "-tls1_3"] {
         let first = s_client(&here, "-sess_out", version);
         assert!(first.contains("New, TLSv1") && first.contains("200 OK"), "{first}");

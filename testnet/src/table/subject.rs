@@ -115,13 +115,21 @@ impl Running {
         self.main.log_tail()
     }
 
-    /// How many routes it has, through selection where it selects as they arrive; `None` while it can't be asked yet.
+    /// How many routes it has; `None` while it can't be asked yet. Where it selects as they arrive, through selection.
     pub fn routes(&self) -> Option<u32> {
         match self.subject {
             Subject::Proxima => proxima_routes(&self.dir),
             Subject::Bird => bird_routes(&self.dir),
             Subject::Frr => frr_routes(&self.dir),
             Subject::Gobgp => gobgp_routes(&self.ns),
+        }
+    }
+
+    /// Has it choose a best path for every prefix, and says for how many there is one; `None` where it does so as routes arrive.
+    pub fn select(&self) -> Option<u32> {
+        match self.subject {
+            Subject::Proxima => Some(proxima_selected(&self.dir).unwrap_or(0)),
+            Subject::Bird | Subject::Frr | Subject::Gobgp => None,
         }
     }
 
@@ -179,6 +187,13 @@ fn proxima_routes(dir: &Path) -> Option<u32> {
     let body = crate::world::pop::ask(&dir.join("admin.sock"), "/v1/peers/feeder").ok()?;
     let peer: Value = serde_json::from_str(body.split_once("\r\n\r\n")?.1).ok()?;
     number(peer.pointer("/received")?)
+}
+
+/// For how many prefixes a best path is chosen: it chooses for all of them.
+fn proxima_selected(dir: &Path) -> Option<u32> {
+    let body = crate::world::pop::ask(&dir.join("admin.sock"), "/v1/routes/summary").ok()?;
+    let summary: Value = serde_json::from_str(body.split_once("\r\n\r\n")?.1).ok()?;
+    number(summary.pointer("/selected")?)
 }
 
 fn bird() -> String {

@@ -209,12 +209,14 @@ fn leaves_a_frozen_daemon_behind_a_router(make: Make) {
          next-hop-ipv4 = \"{FAR_POP}\""
     );
     lab.pop.peer = lab.pop.peer.replace(&POP_IPV6.to_string(), &FAR_POP_IPV6.to_string());
+    // The daemon sends with 255 (RFC 5883 §5 leaves it open), FRR too; BIRD with the system's own. One is lost on the way.
+    let theirs = if make == Make::Bird { 64 } else { 255 };
+    let least_ttl = |least: u8| format!("multiplier = 3, least-ttl = {least} }}");
+    lab.pop.peer = lab.pop.peer.replace("multiplier = 3 }", &least_ttl(theirs - 1));
     let ttls = [0, 1].map(|side| arriving_ttls(&lab.hosts[side], [POP_LOOPBACK, ROUTER_LOOPBACK][side]));
     start(&mut lab);
     assert_eq!(lab.pop.peer().more["bfd"]["multihop"], true, "{:?}", lab.pop.peer());
     lab.wait_fib(prefix(IPV4), &[BETWEEN[0].into()]);
-    // The daemon sends with 255 (RFC 5883 §5 leaves it open), FRR too; BIRD with the system's own.
-    let theirs = if make == Make::Bird { 64 } else { 255 };
     for ((_, seen), wanted) in ttls.iter().zip([254, theirs - 1]) {
         let seen = wait("captured packets", || match seen.lock().unwrap().clone() {
             none if none.is_empty() => Err("none".to_owned()),
@@ -223,6 +225,11 @@ fn leaves_a_frozen_daemon_behind_a_router(make: Make) {
         assert_eq!(seen, BTreeSet::from([wanted]));
     }
     freeze_and_wait_left(&lab);
+    // A least TTL that nothing can arrive with: what it sends counts no longer.
+    lab.pop.peer = lab.pop.peer.replace(&least_ttl(theirs - 1), &least_ttl(theirs));
+    lab.pop.reload();
+    wait_bfd(&lab, "down");
+    assert_eq!(lab.pop.peer().more["bfd"]["diagnostic"], "detection time expired");
 }
 
 /// The TTLs with which packets of multihop BFD from `source` arrive on a host, as long as the capture lives.

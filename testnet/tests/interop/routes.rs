@@ -159,6 +159,11 @@ fn gobgp_in_our_as_gets_local_pref_that_follows_health() {
 }
 
 #[test]
+fn exabgp_in_our_as_gets_local_pref_that_follows_health() {
+    in_sandbox(|| gets_local_pref(Make::ExaBgp));
+}
+
+#[test]
 fn openbgpd_in_our_as_gets_local_pref_that_follows_health() {
     in_sandbox(|| gets_local_pref(Make::OpenBgpd));
 }

@@ -16,7 +16,7 @@ use proxima_types::Family;
 
 use super::{Order, Session, Slot};
 use crate::{
-    Change, Leave, Settings,
+    Change, Leave, Problem, Settings,
     fsm::{Event, Farewell, Phase, Stop, Then},
     interface::State,
     limits::Verdict,
@@ -51,14 +51,16 @@ impl Session {
         if self.order != Order::Up || self.held().is_some() {
             return;
         }
-        self.shared.backoff.reset();
-        match self.primary.phase() {
-            Phase::Idle { .. } => self.event(now, Slot::Primary, Event::IdleHoldTimerExpires),
-            Phase::Active { .. } => self.event(now, Slot::Primary, Event::ConnectRetryTimerExpires),
+        let event = match self.primary.phase() {
+            Phase::Idle { .. } => Event::IdleHoldTimerExpires,
+            Phase::Active { .. } => Event::ConnectRetryTimerExpires,
             Phase::Connect { .. }
             | Phase::OpenSent { .. }
             | Phase::OpenConfirm { .. }
-            | Phase::Established { .. } => {}
+            | Phase::Established { .. } => return,
+        };
+        if self.shared.backoff.cut_short() {
+            self.event(now, Slot::Primary, event);
         }
     }
 
@@ -76,6 +78,14 @@ impl Session {
     pub(super) fn drain_ends(&self) -> Option<Instant> {
         match &self.order {
             Order::Down { drain, .. } => *drain,
+            Order::NotStarted | Order::Up | Order::Left | Order::HandedOver => None,
+        }
+    }
+
+    /// Why an operator has shut the session down, or is about to.
+    pub fn shutdown_reason(&self) -> Option<&str> {
+        match &self.order {
+            Order::Down { reason, .. } => Some(reason),
             Order::NotStarted | Order::Up | Order::Left | Order::HandedOver => None,
         }
     }
@@ -210,6 +220,14 @@ impl Session {
         self.shared.counters.discarded += more;
         if let Verdict::Tell(problem) = verdict {
             self.tell(problem);
+        }
+    }
+
+    pub(super) fn crowded(&mut self, family: Family, total: u64, limit: usize) {
+        let (more, first) = self.counts.crowd(family, total);
+        self.shared.counters.discarded += more;
+        if first && self.up.is_some() {
+            self.tell(Problem::PathsDiscarded { family, limit });
         }
     }
 

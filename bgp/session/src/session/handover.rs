@@ -7,12 +7,12 @@
 //! ```
 //!
 //! What is handed over: both OPENs, from which the terms follow; the routes the peer holds; marks still due to it; the
-//! time left on the timers; a message that has come in part; counters. Nothing is withdrawn before
+//! time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the table adds them. Nothing is withdrawn before
 //! [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what is desired
 //! as it was sent is not sent again.
 //!
-//! BFD says nothing before it has been up in the new process. The peer's routes are not handed over, as they would be the larger part. [`RibChange::PeerUp`] begins with none of
-//! them; [`Input::Refresh`] brings them, which a peer takes for any operator's request.
+//! BFD says nothing before it has been up in the new process. Where the peer's routes are not handed over, as they would be too many,
+//! [`RibChange::PeerUp`] begins with none of them; [`Input::Refresh`] brings them, which a peer takes for any operator's request.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -24,7 +24,7 @@ use proxima_bgp_wire::{ErrorCode, Message, Negotiated, Notification, Open};
 use proxima_types::{Family, Prefix, RouteAttributes};
 use serde::{Deserialize, Serialize};
 
-use super::{Order, Session, connections::peer_up};
+use super::{Order, Session, Slot, connections::peer_up};
 use crate::{
     ConnectionId, Local, Settings, Terms,
     adj_rib_out::Inheritance,
@@ -62,6 +62,9 @@ pub struct Snapshot {
     pub send_hold: Option<Duration>,
     /// A message of the peer that has not come in full.
     pub partial_message: Vec<u8>,
+    /// The peer's routes, as UPDATEs it might have sent, with End-of-RIB for each family that is complete. `None`: they are to be asked
+    /// for.
+    pub received: Option<Vec<u8>>,
     /// The routes the peer holds.
     pub sent: Vec<(Prefix, RouteAttributes)>,
     /// Families whose End-of-RIB is still to be sent.
@@ -96,6 +99,7 @@ impl Session {
                 self.shared.close(connection);
             }
             Input::PrefixesDiscarded { .. }
+            | Input::PathsDiscarded { .. }
             | Input::PeerFound
             | Input::Shutdown { .. }
             | Input::Stop(_)
@@ -130,6 +134,7 @@ impl Session {
             keepalive: left(clocks.keepalive),
             send_hold: left(clocks.send_hold),
             partial_message: self.primary.inbox.to_vec(),
+            received: None,
             sent,
             end_of_rib_due,
             refresh_due: answers,
@@ -185,6 +190,7 @@ impl Session {
         };
         session.adj_rib_out.inherit(inheritance, &terms, local, &session.shared.settings);
         session.up = Some(terms);
+        session.take_handed(now, Bytes::from(snapshot.received.unwrap_or_default()));
         if !still_said(&session.shared.settings, &ours) {
             let stop = Stop {
                 notification: Notification::new(ErrorCode::OTHER_CONFIGURATION_CHANGE, []),
@@ -195,6 +201,19 @@ impl Session {
             session.event_for_all(now, &Event::AutomaticStop(stop));
         }
         Ok((session, id))
+    }
+}
+
+impl Session {
+    /// Takes the peer's routes in that a predecessor had: nothing was received, so nothing is counted and no timer is set.
+    fn take_handed(&mut self, now: Instant, mut stream: Bytes) {
+        let counters = self.shared.counters;
+        while let Ok(Some((bytes, message))) = self.next_message(Slot::Primary, &mut stream) {
+            if let Message::Update(update) = message {
+                self.take_update(now, bytes, update);
+            }
+        }
+        self.shared.counters = counters;
     }
 }
 

@@ -7,6 +7,7 @@ use proxima_bgp_wire::{
     Capability, DecodeError, ErrorCode, Message, Negotiated, Notification, Open, RefreshKind, RouteRefresh,
     Update, frame,
 };
+use proxima_types::Family;
 
 use super::{Session, Slot, connections::Collision};
 use crate::{
@@ -52,7 +53,11 @@ impl Session {
         }
     }
 
-    fn next_message(&self, slot: Slot, stream: &mut Bytes) -> Result<Option<(Bytes, Message)>, DecodeError> {
+    pub(super) fn next_message(
+        &self,
+        slot: Slot,
+        stream: &mut Bytes,
+    ) -> Result<Option<(Bytes, Message)>, DecodeError> {
         let negotiated = self.fsm(slot).map_or_else(Negotiated::default, negotiated);
         let Some(length) = frame(stream, negotiated.max_len_receive())? else { return Ok(None) };
         let message = Message::decode(&stream[..length], negotiated)?;
@@ -115,16 +120,20 @@ impl Session {
         self.shared.counters.updates_received += 1;
         let established = self.is_established(slot);
         self.event(now, slot, Event::UpdateMsg);
-        if !established {
-            return;
+        if established {
+            self.take_update(now, bytes, update);
         }
+    }
+
+    /// What an UPDATE of the established session says.
+    pub(super) fn take_update(&mut self, now: Instant, bytes: Bytes, update: Update) {
         if let Some(family) = update.disabled_family() {
             self.rib(RibChange::DropFamily(family));
             self.disabled = self.disabled.iter().chain([family]).collect();
             if self.families().next().is_none() {
                 let notification = Notification::new(ErrorCode::OPTIONAL_ATTRIBUTE_ERROR, []);
                 let why = "no family of the session has routes that can be read".to_owned();
-                return self.event(now, slot, Event::MessageErr(notification, why));
+                return self.event(now, Slot::Primary, Event::MessageErr(notification, why));
             }
         }
         let end_of_rib = update.end_of_rib;
@@ -143,9 +152,14 @@ impl Session {
             if let Some(swept) = self.helper.end_of_rib(family) {
                 self.rib(swept);
             }
-            self.complete = self.complete.iter().chain([family]).collect();
+            self.is_complete(family);
             self.rib(RibChange::EndOfRib(family));
         }
+    }
+
+    /// The peer has told all of a family.
+    fn is_complete(&mut self, family: Family) {
+        self.complete = self.complete.iter().chain([family]).collect();
     }
 
     fn route_refresh(&mut self, now: Instant, slot: Slot, refresh: RouteRefresh) {
@@ -162,7 +176,13 @@ impl Session {
                 }
             }
             RefreshKind::Begin | RefreshKind::End => match self.refreshes.mark(now, refresh, &terms) {
-                Ok(change) => self.rib(change),
+                Ok(change) => {
+                    // What was asked for has come in full, too (RFC 7313 §4).
+                    if let RibChange::SweepStale(family) = &change {
+                        self.is_complete(*family);
+                    }
+                    self.rib(change);
+                }
                 Err(problem) => self.tell_sparingly(now, problem),
             },
             RefreshKind::Unknown(_) => {} // RFC 7313 §5

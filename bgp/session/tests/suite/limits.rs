@@ -94,6 +94,18 @@ fn prefixes_the_rib_leaves_out_are_counted_and_told_once_and_asked_for_when_the_
 }
 
 #[test]
+fn paths_beyond_the_most_to_one_prefix_are_counted_and_told_once_a_session() {
+    let mut world = World::established(first(), second());
+    let family = Family::Ipv6;
+    for total in [0, 3, 10] {
+        world.input(1, Input::PathsDiscarded { family, total, limit: 256 });
+    }
+    assert_eq!(world.problems[1], [Problem::PathsDiscarded { family, limit: 256 }]);
+    assert_eq!(world.nodes[1].status().counters.discarded, 10);
+    world.assert_established();
+}
+
+#[test]
 fn raising_the_limit_brings_the_session_back_and_lowering_it_ends_it() {
     let mut world = World::established(first(), limited(MaxPrefixes::new(1)));
     set(&mut world, &[V4, V4_B]);

@@ -175,6 +175,39 @@ fn a_peer_that_is_found_is_tried_at_once_unless_the_session_is_held_down() {
 }
 
 #[test]
+fn whoever_shows_itself_without_end_brings_one_early_attempt() {
+    let mut world = World::new(first(), second());
+    let attempts =
+        |world: &World| world.states[0].iter().filter(|(state, _)| *state == State::Connect).count();
+    world.listens[1] = false;
+    world.run(Duration::from_mins(10));
+    let before = attempts(&world);
+    for _ in 0..1000 {
+        world.input(0, Input::PeerFound);
+        world.run(Duration::from_millis(10));
+    }
+    // The early one, and the next in its turn.
+    assert!((1..=2).contains(&(attempts(&world) - before)), "{} attempts in 10 s", attempts(&world) - before);
+    // The wait is as long as before: an advertisement begins no backoff anew.
+    let before = attempts(&world);
+    world.run(Duration::from_mins(10));
+    assert!((18..=40).contains(&(attempts(&world) - before)), "{}", attempts(&world) - before);
+
+    // Once it was stable, the next one that shows itself is tried at once.
+    world.listens[1] = true;
+    world.run(Duration::from_secs(31));
+    world.assert_established();
+    world.run(Duration::from_mins(10));
+    world.listens[1] = false;
+    world.break_session();
+    world.run(Duration::from_mins(10));
+    world.listens[1] = true;
+    world.input(0, Input::PeerFound);
+    world.run(Duration::from_millis(200));
+    world.assert_established();
+}
+
+#[test]
 fn a_peer_without_the_multiprotocol_capability_speaks_ipv4_only() {
     let only_ipv4 = Settings { families: vec![Family::Ipv4], ..second() };
     let mut world = World::established(first(), only_ipv4);

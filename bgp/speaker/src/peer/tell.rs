@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use proxima_bgp_rib::PathSource;
+use proxima_bgp_rib::{MAX_PATHS_PER_PREFIX, PathSource};
 use proxima_bgp_session::{Cause, Input, MaxPrefixes, PeerUp, Problem, RibChange, State};
 use proxima_types::Family;
 
@@ -84,6 +84,8 @@ impl Peer {
             let count = u32::try_from(counts.paths).unwrap_or(u32::MAX);
             self.handle(Input::PrefixCount { family, count });
             self.handle(Input::PrefixesDiscarded { family, total: counts.discarded });
+            let (total, limit) = (counts.crowded, MAX_PATHS_PER_PREFIX);
+            self.handle(Input::PathsDiscarded { family, total, limit });
         }
     }
 

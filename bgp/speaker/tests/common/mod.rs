@@ -111,6 +111,14 @@ pub async fn until(handle: &SpeakerHandle, peer: &str, state: State) {
 }
 
 /// How many prefixes were received, of both families.
+/// Hands a speaker over for good.
+pub async fn detach(speaker: &SpeakerHandle) -> proxima_bgp_speaker::Detached {
+    let mut handed = within("the hand-over", speaker.hand_over()).await;
+    let detached = std::mem::take(&mut handed.detached);
+    within("its end", handed.taken()).await;
+    detached
+}
+
 pub fn received_count(status: &PeerStatus) -> usize {
     let received = status.session.received;
     (received.ipv4 + received.ipv6) as usize

@@ -175,6 +175,53 @@ fn bird_and_we_sign_with_meticulous_keyed_sha1_and_take_nothing_else() {
 }
 
 #[test]
+fn bird_does_not_notice_that_another_driver_goes_on() {
+    if !enter("bird::bird_does_not_notice_that_another_driver_goes_on") {
+        return;
+    }
+    let mut us = us();
+    let options = format!("authentication meticulous keyed sha1; password \"{SECRET}\" {{ id 7; }};");
+    let bird = Bird::start(
+        &options,
+        "neighbor 10.0.0.1 dev \"eth0\" local 10.0.0.2; neighbor 10.0.1.1 local 10.0.2.2 multihop on;",
+    );
+    let mut signed = near();
+    let key = Key::new(SECRET.as_bytes()).unwrap();
+    let kind = AuthenticationKind::MeticulousKeyedSha1;
+    signed.settings.authentication = Some(Authentication { kind, key_id: 7, key });
+    let far = session("far", "10.0.1.1".parse().unwrap(), "10.0.2.2".parse().unwrap());
+    // BIRD sends multihop packets with TTL 64.
+    let configs = [signed, SessionConfig { multihop: Some(63), ..far }];
+    for config in &configs {
+        us.handle.add(config.clone()).unwrap();
+    }
+    let addresses = ["10.0.0.1", "10.0.1.1"];
+    for (config, address) in configs.iter().zip(addresses) {
+        us.settled(&config.name);
+        until("BIRD to be up", || bird.is(address, "Up"));
+        until("BIRD's timers", || bird.session(address).is_some_and(|line| line.ends_with("0.060 1.200")));
+    }
+    // State, since when, intervals.
+    let before = addresses.map(|address| bird.session(address).unwrap());
+    for _ in 0..5 {
+        let handed = us.handle.hand_over().unwrap();
+        let successor = within("us", || us.successor(handed));
+        us.handle.end_silently().unwrap();
+        us = successor;
+        for config in &configs {
+            us.handle.add(config.clone()).unwrap();
+            assert_eq!(us.event().change.cause, Cause::HandedOver);
+        }
+        us.flows();
+        drop(us.handle.hand_over().unwrap());
+        us.handle.take_back().unwrap();
+        us.flows();
+    }
+    assert_eq!(addresses.map(|address| bird.session(address).unwrap()), before);
+    assert!(us.try_event().is_none());
+}
+
+#[test]
 fn bird_comes_up_over_ipv6_by_keyed_sha1_and_through_a_router() {
     if !enter("bird::bird_comes_up_over_ipv6_by_keyed_sha1_and_through_a_router") {
         return;

@@ -14,16 +14,16 @@ use crate::{
     sandbox::{enter, shell, within},
 };
 
-fn host(namespace: &str) -> Host {
+pub(crate) fn host(namespace: &str) -> Host {
     within(namespace, || Host::start(BfdOptions::default()))
 }
 
-fn pair(ours: &str, theirs: &str) -> [SessionConfig; 2] {
+pub(crate) fn pair(ours: &str, theirs: &str) -> [SessionConfig; 2] {
     let [ours, theirs]: [IpAddr; 2] = [ours.parse().unwrap(), theirs.parse().unwrap()];
     [session("them", ours, theirs), session("us", theirs, ours)]
 }
 
-fn link_local(namespace: &str) -> String {
+pub(crate) fn link_local(namespace: &str) -> String {
     let line = shell(&format!("ip -n {namespace} -6 -o addr show dev eth0 scope link"));
     line.split("inet6 ").nth(1).unwrap().split('/').next().unwrap().to_owned()
 }

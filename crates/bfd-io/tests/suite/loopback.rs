@@ -20,12 +20,12 @@ use proxima_bfd_io::{
 use crate::common::{Host, MS, SLACK, session, settings, until};
 
 /// Two addresses nobody else uses.
-fn addresses(test: u8) -> [Ipv4Addr; 2] {
+pub(crate) fn addresses(test: u8) -> [Ipv4Addr; 2] {
     [Ipv4Addr::new(127, 37, test, 1), Ipv4Addr::new(127, 37, test, 2)]
 }
 
 /// Two hosts with a session to each other, settled.
-fn pair(test: u8, change: impl Fn(&mut SessionConfig)) -> ([Host; 2], [SessionConfig; 2]) {
+pub(crate) fn pair(test: u8, change: impl Fn(&mut SessionConfig)) -> ([Host; 2], [SessionConfig; 2]) {
     let [a, b] = addresses(test);
     let mut configs = [session("b", a.into(), b.into()), session("a", b.into(), a.into())];
     configs.iter_mut().for_each(change);
@@ -118,22 +118,23 @@ fn another_path_takes_a_new_session_and_a_taken_one_leaves_the_old() {
     hosts[1].meaning(Meaning::Up);
 }
 
+pub(crate) fn key(secret: &str) -> Authentication {
+    Authentication {
+        kind: AuthenticationKind::MeticulousKeyedSha1,
+        key_id: 9,
+        key: Key::new(secret.as_bytes()).unwrap(),
+    }
+}
+
 #[test]
 fn sessions_are_signed_with_meticulous_keyed_sha1() {
-    let key = |secret: &str| {
-        Some(Authentication {
-            kind: AuthenticationKind::MeticulousKeyedSha1,
-            key_id: 9,
-            key: Key::new(secret.as_bytes()).unwrap(),
-        })
-    };
-    let (mut hosts, configs) = pair(6, |config| config.settings.authentication = key("secret"));
+    let (mut hosts, configs) = pair(6, |config| config.settings.authentication = Some(key("secret")));
     let status = hosts[0].status("b").session;
     assert_eq!(status.authentication, Some(AuthenticationKind::MeticulousKeyedSha1));
     assert_eq!(status.counters.discarded.total(), 0);
     // Another key on one end only: the session fails and stays down.
     let mut other = configs[0].clone();
-    other.settings.authentication = key("Secret");
+    other.settings.authentication = Some(key("Secret"));
     hosts[0].handle.reconfigure(other).unwrap();
     hosts[1].meaning(Meaning::Failed);
     until("refused packets", || hosts[1].status("a").session.counters.discarded.count(Discard::Digest) > 0);
@@ -141,16 +142,36 @@ fn sessions_are_signed_with_meticulous_keyed_sha1() {
 
 #[test]
 fn multihop_sessions_have_their_own_port_and_a_least_ttl() {
-    let (hosts, _) = pair(7, |config| config.multihop = Some(250));
     let [a, b] = addresses(7);
-    assert_eq!(hosts[0].state("b"), State::Up);
-    // The same neighbour by a single hop is another session.
-    hosts[0].handle.add(session("near", a.into(), b.into())).unwrap();
-    assert_eq!(hosts[0].state("near"), State::Down);
+    let host = Host::at(a);
+    let far = neighbour(b, 4784);
+    host.handle.add(SessionConfig { multihop: Some(250), ..session("far", a.into(), b.into()) }).unwrap();
+    let mut buffer = [0; 128];
+    let length = far.recv(&mut buffer).unwrap();
+    // Its own packet back makes a good first packet of a neighbour: not from too far, nor to the port of single hops.
+    let packet = &buffer[..length];
+    for (ttl, port) in [(249, 4784), (255, 3784)] {
+        far.set_ttl(ttl).unwrap();
+        far.send_to(packet, (a, port)).unwrap();
+    }
+    until("the packets", || host.handle.host().unwrap().received == 2);
+    let discards: Vec<_> = host.handle.host().unwrap().discards.iter().collect();
+    assert_eq!(discards, [(Discard::TtlTooLow, 1), (Discard::NoSession, 1)]);
+    assert_eq!(host.state("far"), State::Down);
+    far.set_ttl(250).unwrap();
+    far.send_to(packet, (a, 4784)).unwrap();
+    until("a good packet", || host.state("far") == State::Init);
+    assert_eq!(host.handle.host().unwrap().discards.total(), 2);
+}
+
+#[test]
+fn multihop_sessions_come_up() {
+    let (hosts, _) = pair(20, |config| config.multihop = Some(250));
+    assert!(hosts.iter().zip(["b", "a"]).all(|(host, name)| host.state(name) == State::Up));
 }
 
 /// A neighbour of the test's own: the socket it receives with.
-fn neighbour(address: Ipv4Addr, port: u16) -> UdpSocket {
+pub(crate) fn neighbour(address: Ipv4Addr, port: u16) -> UdpSocket {
     let socket = UdpSocket::bind((address, port)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket
@@ -166,7 +187,9 @@ fn packets_leave_with_ttl_255_from_one_port_above_49151() {
     let mut ports = Vec::new();
     for socket in sockets {
         setsockopt(&socket, Ipv4RecvTtl, &true).unwrap();
-        for _ in 0..3 {
+        let mut ttls = Vec::new();
+        // What came before the option was set carries none.
+        while ttls.len() < 2 {
             let mut buffer = [0; 128];
             let mut control = cmsg_space!(libc::c_int);
             let capacity = control.capacity();
@@ -175,9 +198,8 @@ fn packets_leave_with_ttl_255_from_one_port_above_49151() {
             let message =
                 recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())
                     .unwrap();
-            // What came before the option was set carries none.
             if let Some(ControlMessageOwned::Ipv4Ttl(ttl)) = message.cmsgs().unwrap().next() {
-                assert_eq!(ttl, 255);
+                ttls.push(ttl);
             }
             let from = message.address.unwrap();
             assert_eq!(from.ip(), a);
@@ -185,6 +207,7 @@ fn packets_leave_with_ttl_255_from_one_port_above_49151() {
             let length = message.bytes;
             assert_eq!(Received::decode(&buffer[..length]).unwrap().packet.state, State::Down);
         }
+        assert_eq!(ttls, [255, 255]);
     }
     assert!(ports.iter().all(|port| *port == ports[0] && *port >= 49152), "{ports:?}");
 }

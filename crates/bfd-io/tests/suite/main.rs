@@ -5,6 +5,7 @@ mod bird;
 mod common;
 mod freeze;
 mod frr;
+mod handover;
 mod link;
 mod load;
 mod loopback;

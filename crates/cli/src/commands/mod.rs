@@ -13,6 +13,7 @@ mod peers;
 mod reload;
 mod routes;
 mod status;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ pub(crate) async fn run(
         Command::Undrain { groups } => order::auto(groups, None, client, output).await?,
         Command::Reload(args) => reload::reload(args, client, output).await?,
         Command::Restart(args) => reload::restart(args, client, output).await?,
+        Command::Upgrade(args) => upgrade::run(args, client, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -231,7 +231,10 @@ fn messages(peer: &Peer, output: &mut Output) -> Result<(), Failure> {
         (counts.treated_as_withdrawn, "routes taken as withdrawn for a fault (RFC 7606)"),
         (counts.martians, "announcements of prefixes that are no destination (RFC 4271 §6.3)"),
         (counts.own_next_hops, "routes with our own address as the next hop (RFC 4271 §6.3)"),
-        (counts.discarded, "announcements left out beyond max-prefixes"),
+        (
+            counts.discarded,
+            "announcements left out beyond max-prefixes, or beyond the most paths to one prefix",
+        ),
         (counts.loops, "routes with our own AS in their path"),
         (counts.leaks, "routes that should not have come from this peer (RFC 9234)"),
     ] {

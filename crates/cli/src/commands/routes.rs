@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use proxima_api::{
     AdvertisedRoute, AdvertisedRoutes, ReceivedQuery, ReceivedRoute, ReceivedRoutes, RouteFilter,
-    RouteLookup, paths,
+    RouteLookup, RoutesSummary, paths,
 };
 
 use crate::{
@@ -23,6 +23,7 @@ pub(crate) async fn run(
         RoutesCommand::Advertised(args) => advertised(args, client, output).await,
         RoutesCommand::Received(args) => received(args, client, output).await,
         RoutesCommand::Lookup { address } => lookup(*address, client, output).await,
+        RoutesCommand::Summary => summary(client, output).await,
     }
 }
 
@@ -162,6 +163,16 @@ async fn lookup(address: IpAddr, client: &Client, output: &mut Output) -> Result
         facts(route, output)?;
     }
     Ok(())
+}
+
+async fn summary(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let answer = client.get::<RoutesSummary>(paths::SUMMARY).await?;
+    if output.json() {
+        return Ok(output.raw(&answer.json)?);
+    }
+    let RoutesSummary { prefixes, selected, paths } = answer.value;
+    let (es, s) = (if prefixes == 1 { "" } else { "es" }, if paths == 1 { "" } else { "s" });
+    Ok(output.line(format_args!("{prefixes} prefix{es}, {selected} with a best path; {paths} path{s}"))?)
 }
 
 fn facts(route: &ReceivedRoute, output: &mut Output) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use axum::{
 };
 use proxima_api::{
     AdvertisedRoutes, Backends, BfdSessions, Certificates, DrainRequest, Events, OrderRequest, OrderVerb,
-    Ordered, OrderedGroup, Peer, Peers, RouteLookup, Status,
+    Ordered, OrderedGroup, Peer, Peers, RouteLookup, RoutesSummary, Status,
 };
 use proxima_types::ReachState;
 use serde::de::DeserializeOwned;
@@ -78,6 +78,13 @@ async fn a_looked_up_address_shows_the_best_path_and_why_the_others_lost() {
     let daemon = answering::<RouteLookup>("/v1/routes/lookup", nothing);
     let outcome = daemon.proxima(&["routes", "lookup", "2001:db8::1"]).await;
     assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "no received route leads to 2001:db8::1\n"));
+}
+
+#[tokio::test]
+async fn a_summary_counts_what_was_received() {
+    let body = "{\"prefixes\":1000000,\"selected\":999999,\"paths\":1}\n";
+    let shown = "1000000 prefixes, 999999 with a best path; 1 path\n";
+    shows::<RoutesSummary>("/v1/routes/summary", &["routes", "summary"], body, shown).await;
 }
 
 #[tokio::test]

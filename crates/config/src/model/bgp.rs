@@ -232,6 +232,8 @@ pub struct Bfd {
     pub multiplier: NonZeroU8,
     /// Across routers (RFC 5883). Default: when the session is.
     pub multihop: bool,
+    /// Across routers: packets that arrive with a TTL below this are not taken, 1 to 255. Default 1.
+    pub least_ttl: NonZeroU8,
     /// Meticulous keyed SHA1 (RFC 5880 §6.7.4); absent: none.
     pub auth: Option<BfdAuth>,
 }

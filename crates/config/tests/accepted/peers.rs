@@ -1,6 +1,6 @@
 //! Neighbours, BFD and those who watch.
 
-use std::time::Duration;
+use std::{num::NonZeroU8, time::Duration};
 
 use proxima_config::{Bfd, MaxPrefixes, Peer, PrefixAction, Remote, Role};
 
@@ -71,10 +71,13 @@ fn bfd_goes_as_far_as_its_session() {
         interval: Duration::from_millis(300),
         multiplier: 3.try_into().unwrap(),
         multihop: false,
+        least_ttl: NonZeroU8::MIN,
         auth: None,
     };
     assert_eq!(bfd("bfd = {}"), plain);
     assert_eq!(bfd("multihop = 4\nbfd = {}"), Bfd { multihop: true, ..plain.clone() });
+    let near = bfd("multihop = 4\nbfd = { least-ttl = 252 }");
+    assert_eq!((near.multihop, near.least_ttl.get()), (true, 252));
     let signed = bfd("bfd = { interval = \"10ms\", multiplier = 5, auth-key-file = \"/k\" }");
     assert_eq!((signed.interval, signed.multiplier.get()), (Duration::from_millis(10), 5));
     assert_eq!(signed.auth.map(|auth| (auth.key_file, auth.key_id)), Some(("/k".into(), 1)));

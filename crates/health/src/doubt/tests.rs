@@ -279,6 +279,21 @@ fn a_verdict_that_a_backend_is_up_by_a_probe_of_before_a_standstill_is_not_belie
 }
 
 #[test]
+fn a_first_verdict_by_a_probe_that_began_before_a_silence_is_not_believed() {
+    let mut world = World::new();
+    world.passes("app/eu-1", SECOND);
+    world.look(SECOND);
+    let silent = LIMIT + 2 * SECOND;
+    assert!(!world.look_with(silent, Health::Unknown).changed, "nothing was known");
+    world.note("app/eu-2", SECOND, 2 * silent, true);
+    world.decided("app/eu-2", Health::Up);
+    assert_eq!(world.believed("app/eu-2"), Health::Unknown);
+    world.passes("app/eu-2", 2 * silent + SECOND);
+    assert!(world.look(2 * silent + SECOND).changed);
+    assert_eq!(world.believed("app/eu-2"), Health::Up);
+}
+
+#[test]
 fn time_in_which_the_host_was_suspended_counts_for_the_age_of_what_is_known() {
     // Probed 3 s before it was suspended for 2 s, and again so, with a prober that is dead by then.
     let mut world = World::new();

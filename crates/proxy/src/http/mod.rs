@@ -61,7 +61,7 @@ use crate::{
     entry::{Entry, Open},
     stats::{ServiceCounters, Slow},
     stream::Stream,
-    timer::Timer,
+    timer::{Deadline, Timer},
     tls::H2,
     worker::Worker,
 };
@@ -76,6 +76,9 @@ const HEAD: usize = 1024;
 
 /// How long a connection that was made just before a drain may take for its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// How long a connection may have rested that a drain does not end at once, if a successor takes the clients: the next request of
+/// one in use may be on its way. So may that of a resting one, but seldom; nginx's `keepalive_min_timeout` is of this kind.
+const NEXT_REQUEST: Duration = Duration::from_secs(5);
 
 /// What one exchange works with. Pooled, so that a request allocates nothing.
 pub(crate) struct Scratch {
@@ -292,6 +295,7 @@ impl Connection {
     /// Waits until there is something to read; false when the connection is not needed any more.
     async fn wait_for_request(&mut self) -> bool {
         self.timer.arm_after(self.worker.config.keep_alive);
+        let next_request = self.worker.timers.deadline(NEXT_REQUEST);
         let mut last_look = false;
         poll_fn(|cx| match self.client.poll_read_ready(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
@@ -299,17 +303,24 @@ impl Connection {
             // A request may be here already and not yet seen by the event loop.
             Poll::Pending if self.worker.has_to_leave(&self.entry) && !last_look => {
                 last_look = true;
-                let grace = if self.is_fresh { FIRST_REQUEST } else { Duration::ZERO };
-                self.timer.arm_after(grace);
-                if self.is_fresh || !is_quiet_in_kernel(self.client.tcp()) {
-                    Poll::Pending
-                } else {
+                let last_call = self.last_call(next_request);
+                self.timer.arm(last_call.max(self.worker.timers.deadline(Duration::ZERO)));
+                if self.worker.timers.is_past(last_call) && is_quiet_in_kernel(self.client.tcp()) {
                     Poll::Ready(false)
+                } else {
+                    Poll::Pending
                 }
             }
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// How long a connection that waits for a request when it is to leave still waits; one in use may until `next_request` at most.
+    fn last_call(&self, next_request: Deadline) -> Deadline {
+        let in_use = if self.worker.is_succeeded() { next_request } else { Deadline::PAST };
+        let fresh = if self.is_fresh { self.worker.timers.deadline(FIRST_REQUEST) } else { Deadline::PAST };
+        in_use.max(fresh)
     }
 
     /// Reads until the head is complete. What is left of the request before is there already.

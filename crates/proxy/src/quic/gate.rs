@@ -4,7 +4,7 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use quinn::{Connecting, Connection, ConnectionError, Endpoint, ServerConfig, VarInt};
 
-use super::{Counters, Crypto, Limits};
+use super::{Counters, Crypto, Limits, socket::Succession};
 
 /// An endpoint's entrance.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Gate {
     current: Option<(Crypto, Arc<ServerConfig>)>,
     limits: Limits,
     counters: Arc<Counters>,
+    /// Whether another process takes new clients.
+    succession: Arc<Succession>,
     /// Handshakes with clients whose address may be forged.
     unvalidated: Rc<Cell<usize>>,
     handshakes: Rc<Cell<usize>>,
@@ -27,6 +29,8 @@ pub struct Newcomer {
     pub address: SocketAddr,
     /// It has answered from there (RFC 9000 §8.1).
     pub is_validated: bool,
+    /// Another process takes new clients by now, but this one came before or answers to us: if it is refused, nobody serves it.
+    pub is_left: bool,
 }
 
 /// Counts one while it lives.
@@ -61,9 +65,10 @@ impl Gate {
         server: ServerConfig,
         limits: Limits,
         counters: Arc<Counters>,
+        succession: Arc<Succession>,
     ) -> Self {
         let (unvalidated, handshakes) = Default::default();
-        Self { endpoint, server, current: None, limits, counters, unvalidated, handshakes }
+        Self { endpoint, server, current: None, limits, counters, succession, unvalidated, handshakes }
     }
 
     /// The endpoint, to close it.
@@ -88,7 +93,8 @@ impl Gate {
                 let _ = incoming.retry();
                 continue;
             }
-            let newcomer = Newcomer { address: incoming.remote_address(), is_validated };
+            let (address, is_left) = (incoming.remote_address(), self.succession.has_begun());
+            let newcomer = Newcomer { address, is_validated, is_left };
             let Some(crypto) = crypto(newcomer) else {
                 incoming.refuse();
                 continue;

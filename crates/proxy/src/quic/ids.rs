@@ -1,6 +1,6 @@
 //! The connection IDs of this process, and whose a datagram is.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, iter, sync::Arc, time::Duration};
 
 use aws_lc_rs::{error::Unspecified, hmac, rand};
 use proxima_quic_lb::{
@@ -9,6 +9,7 @@ use proxima_quic_lb::{
 };
 use quinn::{ConnectionId, ConnectionIdGenerator, crypto::HmacKey};
 use quinn_proto::InvalidCid;
+use serde::{Deserialize, Serialize};
 
 /// Why there are no connection IDs.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,12 @@ pub enum ConnectionIdsError {
     /// The system gave no random octets.
     #[error("the system gives no random octets")]
     Random,
+    /// Those of the process before could not be read.
+    #[error(
+        "`[quic-lb]` is not what the running proximad has, and its connections of HTTP/3 would be lost; keep it as it is, or restart \
+         instead of upgrading"
+    )]
+    Foreign,
 }
 
 impl From<Unspecified> for ConnectionIdsError {
@@ -41,14 +48,53 @@ impl From<Unspecified> for ConnectionIdsError {
 
 /// Issues and reads the connection IDs of one process.
 ///
-/// The generation tells this process from those before it on the same host. It is drawn; a predecessor's packets then count as
-/// lost, since no process of this host goes on with its connections.
+/// The generation tells this process from those before it on the same host. It is drawn, and the packets of processes before count as
+/// lost: nobody goes on with their connections. Unless this one succeeds another that drains beside it: then it is the next
+/// one after that, and the key is the same ([`Lineage`]).
 #[derive(Debug)]
 pub struct ConnectionIds {
     rotation: Rotation,
     /// Of worker 0.
     own: Address,
     reset_key: Arc<hmac::Key>,
+    secret: Secret,
+    /// Of the processes that this one has succeeded.
+    predecessors: Vec<u8>,
+}
+
+/// Who knows the key.
+#[derive(Clone, Copy)]
+enum Secret {
+    /// All hosts.
+    Shared,
+    /// This process, and those that succeed it.
+    Private([u8; 16]),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared => "Shared",
+            Self::Private(_) => "Private(…)",
+        })
+    }
+}
+
+/// What a process needs to go on reading the connection IDs of those that it succeeds.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lineage {
+    /// The predecessor's, and then those of its own predecessors.
+    generations: Vec<u8>,
+    /// Where nobody else knows it.
+    private_key: Option<[u8; 16]>,
+    /// The same for IDs of the same key and host only.
+    mark: [u8; 16],
+}
+
+impl fmt::Debug for Lineage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lineage").field("generations", &self.generations).finish_non_exhaustive()
+    }
 }
 
 /// What all hosts agree on, and which of them this one is.
@@ -80,6 +126,8 @@ pub(super) enum Owner {
     Here,
     /// Another worker's of this process.
     Worker(u16),
+    /// Another process's of this host, by its generation.
+    Process(u8),
     /// Another host's or PoP's.
     Elsewhere,
 }
@@ -89,9 +137,14 @@ impl ConnectionIds {
     pub fn private() -> Result<Self, ConnectionIdsError> {
         let mut key = [0; 16];
         rand::fill(&mut key)?;
+        Self::with_private(key)
+    }
+
+    fn with_private(key: [u8; 16]) -> Result<Self, ConnectionIdsError> {
         let config = ConfigId::new(0).map(|id| Config::encrypted(id, Address::ONE_BLOCK, &key));
         let config = config.and_then(Result::ok).expect("0 is an ID, and the form is valid");
-        Self::new(Rotation::new(config), 0, 0, key)
+        let ids = Self::new(Rotation::new(config), 0, 0, key)?;
+        Ok(Self { secret: Secret::Private(key), ..ids })
     }
 
     /// IDs that all who have the key can read. The secret of stateless resets follows from it, for this host: after a restart,
@@ -119,7 +172,60 @@ impl ConnectionIds {
         rand::fill(&mut generation)?;
         let own = Address::new(pop, host, generation[0] % GENERATIONS, 0)?;
         let reset_key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset));
-        Ok(Self { rotation, own, reset_key })
+        Ok(Self { rotation, own, reset_key, secret: Secret::Shared, predecessors: Vec::new() })
+    }
+
+    /// For a successor, which is to be told of these of the processes before this one.
+    pub(crate) fn lineage(&self, predecessors: impl IntoIterator<Item = u8>) -> Lineage {
+        let private_key = match self.secret {
+            Secret::Private(key) => Some(key),
+            Secret::Shared => None,
+        };
+        let generations = iter::once(self.own.generation()).chain(predecessors).collect();
+        Lineage { generations, private_key, mark: self.mark() }
+    }
+
+    /// The IDs of a process that succeeds those of `lineage`. `configured` are as [`ConnectionIds::shared`] has them, where they are.
+    ///
+    /// # Errors
+    /// When these could not be read by those, or the other way round.
+    pub(crate) fn succeeding(
+        configured: Option<&Self>,
+        lineage: &Lineage,
+    ) -> Result<Self, ConnectionIdsError> {
+        let ids = match (configured, lineage.private_key) {
+            (None, Some(key)) => Self::with_private(key)?,
+            (Some(ids), None) => Self {
+                rotation: ids.rotation.clone(),
+                reset_key: Arc::clone(&ids.reset_key),
+                predecessors: Vec::new(),
+                ..*ids
+            },
+            (None, None) | (Some(_), Some(_)) => return Err(ConnectionIdsError::Foreign),
+        };
+        if ids.mark() != lineage.mark {
+            return Err(ConnectionIdsError::Foreign);
+        }
+        let own = Address::new(ids.own.pop, ids.own.host, following(&lineage.generations), 0)?;
+        Ok(Self { own, predecessors: lineage.generations.clone(), ..ids })
+    }
+
+    /// This process's generation.
+    pub(crate) fn generation(&self) -> u8 {
+        self.own.generation()
+    }
+
+    /// The generation of a process that succeeds this one.
+    pub(super) fn successor(&self) -> u8 {
+        let own = self.own.generation();
+        following(&iter::once(own).chain(self.predecessors.iter().copied()).collect::<Vec<_>>())
+    }
+
+    fn mark(&self) -> [u8; 16] {
+        let ([p0, p1], config) = (self.own.pop.to_be_bytes(), self.rotation.active());
+        let of = [p0, p1, self.own.host, config.id().index() as u8, config.form().nonce];
+        let tag = hmac::sign(&self.reset_key, &[&b"lineage"[..], &of].concat());
+        *tag.as_ref().first_chunk().expect("SHA-256 has 32 octets")
     }
 
     /// How many workers can have connections.
@@ -160,9 +266,9 @@ impl ConnectionIds {
             return if worker == at || worker >= workers { Owner::Here } else { Owner::Worker(worker) };
         }
         match destination {
+            _ if self.is_of_host(address) => Owner::Process(address.generation()),
             // Perhaps it is no ID of ours, but one that the client made up.
             Destination::Long(_) => Owner::Here,
-            Destination::Short(_) if self.is_of_host(address) => Owner::Here,
             Destination::Short(_) => Owner::Elsewhere,
         }
     }
@@ -174,6 +280,14 @@ impl ConnectionIds {
     fn is_of_host(&self, address: Address) -> bool {
         (address.pop, address.host) == (self.own.pop, self.own.host)
     }
+}
+
+/// The generation after the first of `generations` that is none of them.
+fn following(generations: &[u8]) -> u8 {
+    let first = generations.first().copied().unwrap_or_default();
+    let next = (1..GENERATIONS).map(|step| first.wrapping_add(step) % GENERATIONS);
+    // There are far fewer processes than generations; were it not so, the packets of the oldest would count as lost.
+    next.into_iter().find(|next| !generations.contains(next)).unwrap_or(first)
 }
 
 /// The IDs of one worker's connections.
@@ -254,6 +368,67 @@ mod tests {
         for nothing in [&[][..], &[0x40], &[0xc0, 0, 0]] {
             assert_eq!(own.owner(nothing, 0, 4), Owner::Here);
         }
+    }
+
+    /// As another process on the same host that succeeds that of `ids`.
+    fn successor(ids: &ConnectionIds, configured: Option<&ConnectionIds>) -> Arc<ConnectionIds> {
+        let lineage = serde_json::to_vec(&ids.lineage(ids.predecessors.iter().copied())).unwrap();
+        let lineage = serde_json::from_slice(&lineage).unwrap();
+        ConnectionIds::succeeding(configured, &lineage).map(Arc::new).unwrap()
+    }
+
+    #[test]
+    fn processes_that_succeed_each_other_read_and_tell_apart_their_ids() {
+        let private = ConnectionIds::private().map(Arc::new).unwrap();
+        let shared = ids(7, 7);
+        for (first, configured) in [(private, None), (shared, Some(ids(7, 7)))] {
+            let mut processes = vec![first];
+            for _ in 0..8 {
+                let last = processes.last().unwrap();
+                let next = successor(last, configured.as_deref());
+                assert_eq!(last.successor(), next.own.generation());
+                processes.push(next);
+            }
+            for (number, process) in processes.iter().enumerate() {
+                let id = process.issuer(3).generate_cid();
+                for (other, reader) in processes.iter().enumerate() {
+                    let generation = process.own.generation();
+                    let expected =
+                        if other == number { Owner::Worker(3) } else { Owner::Process(generation) };
+                    assert_eq!(reader.owner(&short(&id), 1, 4), expected, "{number} {other}");
+                    assert_eq!(reader.owner(&long(&id), 1, 4), expected);
+                    assert!(reader.issuer(0).validate(&id).is_ok());
+                }
+            }
+            let generations: std::collections::HashSet<_> =
+                processes.iter().map(|process| process.own.generation()).collect();
+            assert_eq!(generations.len(), processes.len());
+            let mut tags = processes.iter().map(|process| {
+                let mut tag = [0; 32];
+                process.reset_key().sign(b"an ID", &mut tag);
+                tag
+            });
+            let first = tags.next().unwrap();
+            assert!(tags.all(|tag| tag == first), "whichever resets, the client believes it");
+        }
+    }
+
+    #[test]
+    fn ids_that_a_successor_could_not_read_are_refused() {
+        let (private, shared) = (ConnectionIds::private().unwrap(), ids(7, 7));
+        let nonce = SharedIds { config_id: 2, nonce_length: 12, key: KEY, pop: 7, host: 7 };
+        let nonce = ConnectionIds::shared(&nonce).unwrap();
+        let config = Config::encrypted(ConfigId::new(2).unwrap(), Address::ONE_BLOCK, &[8; 16]).unwrap();
+        let key = ConnectionIds::new(Rotation::new(config), 7, 7, [8; 16]).unwrap();
+        for configured in [None, Some(&*ids(7, 8)), Some(&*ids(8, 7)), Some(&nonce), Some(&key)] {
+            let refused = ConnectionIds::succeeding(configured, &shared.lineage([]));
+            assert!(matches!(refused, Err(ConnectionIdsError::Foreign)), "{configured:?}");
+        }
+        let refused = ConnectionIds::succeeding(Some(&shared), &private.lineage([]));
+        assert!(matches!(refused, Err(ConnectionIdsError::Foreign)));
+        let shown = format!("{:?} {private:?}", private.lineage([]));
+        let Secret::Private(octets) = private.secret else { panic!("it is private") };
+        assert!(!shown.contains(&format!("{}, {}", octets[0], octets[1])), "{shown}");
     }
 
     #[test]

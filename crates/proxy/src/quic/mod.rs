@@ -16,6 +16,25 @@
 //! bound, which changes when one closes. A copy to another thread is needed for clients that moved only: the first packet's
 //! addresses chose the worker, and all that follow from there come to it directly.
 //!
+//! A process that succeeds another on the same host has its sockets (`crate::inheritance`), and the predecessor goes on with the
+//! connections it has until they end. The generation in a connection ID says which of them owns it:
+//!
+//! ```text
+//! kernel ─▶ socket of worker w ─▶ Routed of the successor ─┬─▶ its endpoint
+//!                                                          └─▶ lane ─▶ Routed of worker w of the predecessor ─▶ its endpoint, or another worker's
+//! ```
+//!
+//! The predecessor reads its lane instead of the socket (`Inbox`), and sends from the socket as before. When the lane ends, the successor has
+//! gone, or listens there no more: then the predecessor reads the socket again. When the predecessor has ended, what comes for it
+//! is answered with a stateless reset, by the same key.
+//!
+//! | a client whose handshake is with the predecessor sends | it has |
+//! |---|---|
+//! | to the ID that the predecessor chose, after its first flight or a Retry: forwarded | that connection |
+//! | its first Initial again, with the ID it made up itself: new to the successor, which begins a handshake of its own | the one whose answer comes first; what others send it drops for another source ID (RFC 9000 §7.2), and they time out |
+//!
+//! So clients that are with the predecessor when it is succeeded are taken although it drains ([`Newcomer::is_left`]): nobody else can.
+//!
 //! Connections to backends have a socket of their own each (`client`): what comes there is theirs.
 //!
 //! | what a flood could grow | its bound |
@@ -29,6 +48,7 @@
 mod client;
 mod gate;
 mod ids;
+mod lane;
 mod route;
 mod socket;
 
@@ -39,7 +59,12 @@ use quinn::{
     crypto::rustls::{NoInitialCipherSuite, QuicServerConfig},
 };
 
-pub(crate) use self::client::{ClientCrypto, Unconnected, connect};
+pub(crate) use self::{
+    client::{ClientCrypto, Unconnected, connect},
+    ids::Lineage,
+    lane::{LaneEnd, LaneStart, lane},
+    socket::{Heir, Predecessor, ports},
+};
 pub use self::{
     gate::{Gate, Handshake, Newcomer},
     ids::{ConnectionIds, ConnectionIdsError, SharedIds},

@@ -30,7 +30,7 @@ use crate::{
     worker::Worker,
 };
 
-/// How long a handshake that a drain finds under way may still take.
+/// How long a handshake that a drain finds under way may still take, unless a successor gives all the time there is.
 const WHILE_DRAINING: Duration = Duration::from_millis(500);
 
 /// Serves one connection: handshake, then the version of HTTP that ALPN agreed on.
@@ -106,7 +106,7 @@ async fn within<T>(
         if let Poll::Ready(result) = poll(cx) {
             return Poll::Ready(result);
         }
-        if worker.has_to_leave(entry) && !is_hurried {
+        if worker.has_to_leave(entry) && !worker.is_succeeded() && !is_hurried {
             is_hurried = true;
             timer.arm_after(WHILE_DRAINING);
         }

@@ -21,9 +21,9 @@ use std::{
 use arc_swap::ArcSwap;
 use proxima_balance::{Candidate, Levels, PolicyKind};
 use proxima_proxy::{
-    AccessLog, AccessLogOptions, ClientLimits, DataPlane, DataPlaneConfig, Displaced, Distress, Listener,
-    Match, Protocol, Route, Service, ServiceStats, Slow, Snapshot, Timeouts, TlsClient, TlsServer, Upstream,
-    UpstreamProtocol,
+    AccessLog, AccessLogOptions, ClientLimits, DataPlane, DataPlaneConfig, Displaced, Distress, Inheritance,
+    Listener, Match, Protocol, Route, Service, ServiceStats, Slow, Snapshot, Timeouts, TlsClient, TlsServer,
+    Upstream, UpstreamProtocol,
 };
 use proxima_residency::Fence;
 use proxima_types::{BackendId, Health, RegionName, ServiceName, Weight};
@@ -170,24 +170,48 @@ impl Setup {
     }
 
     pub fn start(&self) -> World {
-        let snapshot = Arc::new(ArcSwap::from_pointee(self.snapshot()));
         let listener = Listener {
             service: service_name(),
             address: self.listen.parse().unwrap(),
             protocol: self.protocol,
         };
-        let workers = NonZeroUsize::new(self.workers).unwrap();
-        let mut config = DataPlaneConfig::new(workers, vec![listener], "fra1".parse().unwrap());
-        config.header_timeout = self.header_timeout;
-        config.keep_alive = self.keep_alive;
-        config.max_descriptors = self.max_descriptors;
-        config.distress.clone_from(&self.distress);
+        let snapshot = Arc::new(ArcSwap::from_pointee(self.snapshot()));
+        let config = self.config(vec![listener]);
         let displaced = config.displaced.clone();
         let plane = DataPlane::start(config, &snapshot).unwrap();
         let address = plane.listeners()[0].address;
         let backends = self.backends.iter().map(|(address, ..)| *address).collect();
         World { plane, address, snapshot, displaced, backends }
     }
+
+    /// A world that has what `predecessor` leaves, and takes nothing yet.
+    pub fn inherit(&self, predecessor: &World) -> World {
+        let snapshot = Arc::new(ArcSwap::from_pointee(self.snapshot()));
+        let inherited = Some(handed_over(&predecessor.plane));
+        let config = DataPlaneConfig { inherited, ..self.config(Vec::new()) };
+        let displaced = config.displaced.clone();
+        let plane = DataPlane::start(config, &snapshot).unwrap();
+        let backends = self.backends.iter().map(|(address, ..)| *address).collect();
+        World { plane, address: predecessor.address, snapshot, displaced, backends }
+    }
+
+    pub fn config(&self, listeners: Vec<Listener>) -> DataPlaneConfig {
+        let workers = NonZeroUsize::new(self.workers).unwrap();
+        DataPlaneConfig {
+            header_timeout: self.header_timeout,
+            keep_alive: self.keep_alive,
+            max_descriptors: self.max_descriptors,
+            distress: self.distress.clone(),
+            ..DataPlaneConfig::new(workers, listeners, "fra1".parse().unwrap())
+        }
+    }
+}
+
+/// What `plane` leaves, as another process would have it.
+pub fn handed_over(plane: &DataPlane) -> Inheritance {
+    let (meta, descriptors) = plane.bequeath().unwrap().into_parts();
+    let meta = serde_json::from_slice(&serde_json::to_vec(&meta).unwrap()).unwrap();
+    Inheritance::from_parts(meta, descriptors).unwrap()
 }
 
 /// A response as clients of HTTP/2 and HTTP/3 see it.
@@ -218,6 +242,14 @@ pub fn service_name() -> ServiceName {
 impl World {
     pub async fn client(&self) -> Peer {
         Peer::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Serves in place of `predecessor` from when this returns, at these listeners.
+    pub async fn succeed(&self, predecessor: &World, listeners: Vec<Listener>) {
+        let prepared = self.plane.prepare(listeners).unwrap();
+        predecessor.plane.succeeded();
+        let taking = self.plane.reconfigure(prepared, None, PATIENCE);
+        assert!(taking.over().await, "a worker is stuck");
     }
 
     /// How many clients were given up for `slow`.

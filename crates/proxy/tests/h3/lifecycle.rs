@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Answers each request when told to.
-async fn told() -> (Backend, watch::Sender<bool>) {
+pub(crate) async fn told() -> (Backend, watch::Sender<bool>) {
     let (go, wait) = watch::channel(false);
     let backend = Backend::start(move |mut peer| {
         let mut wait = wait.clone();
@@ -220,7 +220,7 @@ async fn http3_requests_that_still_run_when_their_time_is_over_are_cut() {
 }
 
 /// H3_NO_ERROR.
-fn closed_by_us() -> ConnectionError {
+pub(crate) fn closed_by_us() -> ConnectionError {
     let error_code = 0x100u32.into();
     ConnectionError::ApplicationClosed(quinn::ApplicationClose { error_code, reason: Bytes::default() })
 }

@@ -13,4 +13,5 @@ mod exchanges;
 mod lifecycle;
 mod programs;
 mod refused;
+mod succession;
 mod support;

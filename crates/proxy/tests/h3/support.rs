@@ -82,6 +82,11 @@ impl Http3World {
         self.try_connect_with(address, TransportConfig::default()).await
     }
 
+    /// What could serve in place of `predecessor`, which is this world's or has succeeded it.
+    pub(crate) fn successor_of(&self, predecessor: &World) -> World {
+        self.setup.inherit(predecessor)
+    }
+
     /// At these listeners and no others from now on.
     pub(crate) async fn listen(&self, listeners: Vec<Listener>, drain: Duration) {
         self.world.reconfigure(&self.setup, listeners, drain).await;

@@ -1,9 +1,9 @@
 //! Sessions that go on, here or at another PoP.
 
-use proxima_proxy::{Handshake, TicketKeys};
+use proxima_proxy::{Handshake, Inheritance, TicketKeys};
 
 use super::{
-    common::{Backend, Lines, Setup},
+    common::{Backend, Lines, PATIENCE, Setup},
     pki::{Authority, Wanted},
     programs::s_client,
 };
@@ -44,6 +44,32 @@ async fn a_session_goes_on_at_another_pop_with_the_same_keys_and_nowhere_else() 
             assert_eq!(count(&world.stats().handshakes), count(&before) + 1);
         }
     }
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_a_process_that_succeeds_without_keys_from_a_file() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["a.example"]);
+    let backend = Backend::fixed("hi").await;
+    let setup = |tickets| {
+        let wanted = Wanted { tickets, ..Wanted::new(&[&issued]) };
+        Setup::https(&[backend.address], wanted.server())
+    };
+    let keys = TicketKeys::own().unwrap();
+    let world = setup(keys.clone()).start();
+    let session = authority.scratch("succession");
+    let session = session.to_str().unwrap();
+    let first = s_client(world.address, "a.example", &["-tls1_3", "-sess_out", session]).await;
+    assert!(first.ok && first.out.contains("New, TLSv1"), "{first:?}");
+    let (meta, descriptors) = world.plane.bequeath().unwrap().with_tickets(&keys).into_parts();
+    let meta = serde_json::from_slice(&serde_json::to_vec(&meta).unwrap()).unwrap();
+    let inherited = Inheritance::from_parts(meta, descriptors).unwrap().tickets().unwrap();
+    let successor = setup(inherited.unwrap()).inherit(&world);
+    successor.succeed(&world, world.plane.listeners()).await;
+    assert_eq!(world.plane.drain(PATIENCE).await, 0);
+    let said = s_client(successor.address, "a.example", &["-tls1_3", "-sess_in", session]).await;
+    assert!(said.out.contains("Reused, TLSv1.3"), "{said:?}");
+    assert_eq!(successor.stats().handshakes.get(&Handshake::Resumed13), Some(&1));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use proxima_api::{
     AdvertisedRoutes, BackendCounts, Backends, BfdSessions, By, Certificates, DrainStatus, Drained, Event,
     EventKind, Events, Ordered, OrderedGroup, PeerCommanded, PeerCounts, Peers, Phase, ReceivedRoutes,
-    Reloaded, Renewing, RouteLookup, Status, Timestamp,
+    Reloaded, Renewing, RouteLookup, RoutesSummary, Status, Timestamp,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{Asn, GroupName, ReachState};
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
-    sync::oneshot,
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 struct World {
     path: PathBuf,
     journal: Arc<EventJournal>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
     _directory: tempfile::TempDir,
 }
@@ -41,12 +41,10 @@ fn world() -> World {
         }
     });
     let journal = EventJournal::new(4);
-    let (stop, stopped) = oneshot::channel();
+    let (stop, stopped) = watch::channel(false);
     let socket = bind_admin_socket(&path, 0o600, None).unwrap();
-    let server = tokio::spawn(serve(socket, control, Arc::clone(&journal), async {
-        let _ = stopped.await;
-    }));
-    World { path, journal, stop: Some(stop), server, _directory: directory }
+    let server = tokio::spawn(serve(socket, control, Arc::clone(&journal), stopped));
+    World { path, journal, stop, server, _directory: directory }
 }
 
 fn answer(command: Command, drained: &mut Option<Drained>) {
@@ -73,6 +71,9 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
         Command::Lookup(address, reply) => {
             reply.send(Ok(RouteLookup { address, prefix: None, paths: vec![] })).unwrap();
         }
+        Command::RoutesSummary(reply) => {
+            reply.send(Ok(RoutesSummary { prefixes: 3, selected: 2, paths: 5 })).unwrap();
+        }
         Command::Bfd(reply) => reply.send(BfdSessions { sessions: vec![] }).unwrap(),
         Command::Peer(peer, verb, reply) => {
             let known = peer.as_str() != "nobody";
@@ -86,6 +87,9 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
         }
         Command::Restart(_, reply) => {
             reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
+        }
+        Command::Upgrade(_, reply) => {
+            reply.send(Err(CommandRefusal::conflict("no such program", "it goes on"))).unwrap();
         }
         Command::Renew(service, reply) => {
             let issuer = "le".parse().unwrap();
@@ -258,6 +262,8 @@ async fn every_read_gives_the_control_tasks_answer() {
     assert_eq!(page.next, None);
     let found: RouteLookup = world.get("/v1/routes/lookup?address=2001:db8::1").await;
     assert_eq!((found.address.to_string().as_str(), found.prefix), ("2001:db8::1", None));
+    let summary: RoutesSummary = world.get("/v1/routes/summary").await;
+    assert_eq!(summary, RoutesSummary { prefixes: 3, selected: 2, paths: 5 });
     assert!(world.get::<BfdSessions>("/v1/bfd").await.sessions.is_empty());
 }
 
@@ -345,6 +351,7 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("GET", "/v1/peers/router/reset", "", 405, "does not take GET", "POST is for"),
         ("POST", "/v1/certificates/-x-/renew", "", 404, "there is no service `-x-`", "proxima certificates"),
         ("POST", "/v1/restart", "", 409, "nobody helps", "--force"),
+        ("POST", "/v1/upgrade", "", 409, "no such program", "it goes on"),
         ("GET", "/v1/events?since=x", "", 400, "since", "since=SEQ"),
         ("POST", "/v1/drain", "drain!", 400, "not what is asked for", "reason"),
         ("POST", "/v1/drain", r#"{"reasn": "kernel"}"#, 400, "unknown field `reasn`", "reason"),
@@ -422,10 +429,10 @@ async fn a_followed_stream_tells_what_was_lost_then_what_is_kept_then_what_happe
 
 #[tokio::test]
 async fn a_stop_ends_streams_after_the_last_event_and_removes_the_socket() {
-    let mut world = world();
+    let world = world();
     let mut stream = world.follow(0).await;
     world.journal.publish(EventKind::DaemonStopping { cause: "SIGTERM".into() });
-    world.stop.take().unwrap().send(()).unwrap();
+    world.stop.send_replace(true);
     assert_eq!(seqs(&stream.lines().await), [1]);
     assert_eq!(stream.chunk().await, "");
     world.server.await.unwrap().unwrap();

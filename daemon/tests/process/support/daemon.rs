@@ -13,7 +13,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proxima_api::{ErrorBody, Event, EventKind, EventLine, GroupReason, SessionState, paths};
+use proxima_api::{
+    ErrorBody, Event, EventKind, EventLine, GroupReason, SessionState, Status, Upgraded, paths,
+};
 use proxima_types::{Health, ReachState};
 use serde::de::DeserializeOwned;
 
@@ -23,6 +25,8 @@ use super::{PATIENCE, record::Record};
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
+    /// The process that has taken over from the last one.
+    successor: Option<Pid>,
     socket: PathBuf,
     log: Arc<Record<String>>,
     events: Arc<Record<Event>>,
@@ -72,7 +76,8 @@ impl Daemon {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = record_log(child.stderr.take().unwrap());
         // From here on a panic kills it.
-        let mut daemon = Self { child, socket: socket.to_owned(), log, events: Arc::default() };
+        let (socket, events) = (socket.to_owned(), Arc::default());
+        let mut daemon = Self { child, successor: None, socket, log, events };
         daemon.log.wait("a first event in the log", |lines| {
             lines.iter().any(|line| line.contains("started, pid")).then_some(())
         });
@@ -80,8 +85,31 @@ impl Daemon {
         daemon
     }
 
+    /// The process that serves.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.successor.map_or(self.child.id(), |pid| pid.as_raw().cast_unsigned())
+    }
+
+    /// Has the daemon hand over to another process, and follows that one's events from then on.
+    pub(crate) fn upgrade(&mut self) -> Upgraded {
+        let upgraded: Upgraded = self.post(paths::UPGRADE, "");
+        assert_eq!(upgraded.from_pid, self.pid());
+        self.successor = Some(Pid::from_raw(upgraded.pid.cast_signed()));
+        self.events = self.follow();
+        upgraded
+    }
+
+    /// Takes the process that answers at the admin socket now for the daemon, and follows its events.
+    pub(crate) fn adopt(&mut self) -> u32 {
+        let pid = self.ask::<Status>(paths::STATUS).pid;
+        self.successor = Some(Pid::from_raw(pid.cast_signed()));
+        self.events = self.follow();
+        pid
+    }
+
+    /// Waits until the process that was started first has ended, and no other.
+    pub(crate) fn wait_first_exit(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Standard error so far.
@@ -179,7 +207,7 @@ impl Daemon {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
     }
 
     /// Waits until the process has ended.
@@ -211,6 +239,12 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         reap(&mut self.child);
+        if let Some(successor) = self.successor {
+            kill(successor, Signal::SIGKILL).ok(); // it may have ended
+            if !thread::panicking() {
+                self.log.wait_closed("the process that has taken over");
+            }
+        }
         if thread::panicking() {
             eprintln!("--- proximad's log ---\n{}", self.log());
         }

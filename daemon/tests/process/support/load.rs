@@ -56,6 +56,8 @@ pub(crate) struct Load {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Whether a server may ask for another connection.
+    follows: bool,
     over: AtomicBool,
     answered: [AtomicU64; 3],
     failed: Mutex<Vec<String>>,
@@ -64,7 +66,17 @@ struct Shared {
 impl Load {
     /// Asks for `/` of an HTTPS service by that name, whatever its certificate is. No request is sent a second time.
     pub(crate) fn begin(address: SocketAddr, name: &'static str) -> Self {
-        let shared = Arc::<Shared>::default();
+        Self::begin_with(Shared::default(), address, name)
+    }
+
+    /// The same by clients that make another connection where the server asks for it: by `Connection: close` in a response, or
+    /// by GOAWAY, from which they know that a request was not taken (RFC 9113 §6.8, RFC 9114 §5.2).
+    pub(crate) fn begin_following(address: SocketAddr, name: &'static str) -> Self {
+        Self::begin_with(Shared { follows: true, ..Shared::default() }, address, name)
+    }
+
+    fn begin_with(shared: Shared, address: SocketAddr, name: &'static str) -> Self {
+        let shared = Arc::new(shared);
         let of_thread = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -147,10 +159,18 @@ async fn client(
             break;
         }
         let answer = tokio::time::timeout(PATIENCE, connection.ask(name)).await;
-        match answer.unwrap_or_else(|_| Err("no answer".to_owned()))? {
-            200 => shared.answered[version as usize].fetch_add(1, Ordering::Relaxed),
-            status => return Err(format!("status {status}")),
+        let (status, goes_on) = match answer.map_err(|_| "no answer".to_owned())? {
+            Ok(answer) => answer,
+            Err(Failed::NotTaken(_)) if shared.follows => return Ok(()),
+            Err(Failed::NotTaken(words) | Failed::Lost(words)) => return Err(words),
         };
+        if status != 200 {
+            return Err(format!("status {status}"));
+        }
+        shared.answered[version as usize].fetch_add(1, Ordering::Relaxed);
+        if !goes_on && shared.follows {
+            break;
+        }
     }
     connection.close().await;
     Ok(())
@@ -160,6 +180,43 @@ enum Connection {
     Http1(Box<TlsStream<TcpStream>>),
     Http2(h2::client::SendRequest<Bytes>),
     Http3(h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>, Endpoint),
+}
+
+/// A request without an answer.
+enum Failed {
+    /// The server has said that it takes no more on this connection, and this one it has not taken.
+    NotTaken(String),
+    Lost(String),
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+impl From<h2::Error> for Failed {
+    fn from(error: h2::Error) -> Self {
+        let is_farewell =
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let words = error.to_string();
+        if is_farewell || is_refused { Self::NotTaken(words) } else { Self::Lost(words) }
+    }
+}
+
+impl From<StreamError> for Failed {
+    fn from(error: StreamError) -> Self {
+        let words = error.to_string();
+        match error {
+            // h3 keeps the variant to itself.
+            _ if words == "Remote is closing the connection" => Self::NotTaken(words),
+            StreamError::RemoteTerminate { code, .. } if code == h3::error::Code::H3_REQUEST_REJECTED => {
+                Self::NotTaken(words)
+            }
+            _ => Self::Lost(words),
+        }
+    }
 }
 
 fn words(error: impl std::fmt::Display) -> String {
@@ -189,13 +246,13 @@ impl Connection {
         })
     }
 
-    /// The status of a response that has come in whole.
-    async fn ask(&mut self, name: &str) -> Result<u16, String> {
+    /// The status of a response that has come in whole, and whether the connection is to be used again.
+    async fn ask(&mut self, name: &str) -> Result<(u16, bool), Failed> {
         let request = Request::get(format!("https://{name}/")).body(()).unwrap();
         match self {
-            Self::Http1(stream) => ask_http1(stream, name).await.map_err(words),
-            Self::Http2(send) => ask_http2(send, request).await.map_err(words),
-            Self::Http3(send, _) => ask_http3(send, request).await.map_err(words),
+            Self::Http1(stream) => Ok(ask_http1(stream, name).await?),
+            Self::Http2(send) => Ok((ask_http2(send, request).await?, true)),
+            Self::Http3(send, _) => Ok((ask_http3(send, request).await?, true)),
         }
     }
 
@@ -220,7 +277,7 @@ async fn connect(address: SocketAddr, name: &str, alpn: &[u8]) -> Result<TlsStre
     TlsConnector::from(Arc::new(config(alpn))).connect(name, stream).await.map_err(words)
 }
 
-async fn ask_http1(stream: &mut TlsStream<TcpStream>, name: &str) -> std::io::Result<u16> {
+async fn ask_http1(stream: &mut TlsStream<TcpStream>, name: &str) -> std::io::Result<(u16, bool)> {
     stream.write_all(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n").as_bytes()).await?;
     stream.flush().await?;
     let mut received = Vec::new();
@@ -233,20 +290,19 @@ async fn ask_http1(stream: &mut TlsStream<TcpStream>, name: &str) -> std::io::Re
         let length =
             head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         if received.len() >= end + 4 + length.expect("every answer has a length") {
-            return Ok(head[9..12].parse().expect("a status"));
+            let goes_on = !head.contains("connection: close");
+            return Ok((head[9..12].parse().expect("a status"), goes_on));
         }
     }
 }
 
-async fn ask_http2(
-    send: &mut h2::client::SendRequest<Bytes>,
-    request: Request<()>,
-) -> Result<u16, h2::Error> {
+async fn ask_http2(send: &mut h2::client::SendRequest<Bytes>, request: Request<()>) -> Result<u16, Failed> {
+    let lost = |error: h2::Error| Failed::Lost(error.to_string());
     let mut ready = send.clone().ready().await?;
     let (response, _) = ready.send_request(request, true)?;
     let (head, mut body) = response.await?.into_parts();
     while let Some(data) = body.data().await {
-        body.flow_control().release_capacity(data?.len())?;
+        body.flow_control().release_capacity(data.map_err(lost)?.len()).map_err(lost)?;
     }
     Ok(head.status.as_u16())
 }
@@ -254,11 +310,12 @@ async fn ask_http2(
 async fn ask_http3(
     send: &mut h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
     request: Request<()>,
-) -> Result<u16, StreamError> {
+) -> Result<u16, Failed> {
+    let lost = |error: StreamError| Failed::Lost(error.to_string());
     let mut stream = send.send_request(request).await?;
     stream.finish().await?;
     let head = stream.recv_response().await?;
-    while let Some(mut data) = stream.recv_data().await? {
+    while let Some(mut data) = stream.recv_data().await.map_err(lost)? {
         data.advance(data.remaining());
     }
     Ok(head.status().as_u16())

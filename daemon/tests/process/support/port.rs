@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::atomic::{AtomicU16, Ordering},
 };
 
@@ -22,11 +22,6 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn reserve() -> Self {
         Self::reserve_at(Ipv4Addr::LOCALHOST.into()).unwrap()
-    }
-
-    /// A port of `::1`; none where IPv6 is off.
-    pub(crate) fn reserve_ipv6() -> Option<Self> {
-        Self::reserve_at(Ipv6Addr::LOCALHOST.into()).ok()
     }
 
     /// A port of an address that no other has: BGP tells peers apart by it.

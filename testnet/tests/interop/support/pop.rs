@@ -118,6 +118,12 @@ impl Pop {
         });
     }
 
+    /// Has the daemon take the configuration as it is now.
+    pub(crate) fn reload(&self) {
+        fs::write(self.config(), self.whole.clone().unwrap_or_else(|| self.text())).unwrap();
+        self.post(paths::RELOAD, "{}");
+    }
+
     /// Adds a line to `[[bgp.peers]]`.
     pub(crate) fn set(&mut self, line: impl AsRef<str>) {
         self.peer.push_str(line.as_ref());
@@ -251,6 +257,19 @@ impl Pop {
     pub(crate) fn post(&self, path: &str, body: &str) {
         let (status, answer) = self.request("POST", path, body);
         assert_eq!(status, 200, "{path}: {answer}");
+    }
+
+    /// Has another process take over, and waits until the one that was started first has ended, as it may.
+    pub(crate) fn upgrade(&mut self) {
+        let before: Value = self.ask(paths::STATUS);
+        self.post(paths::UPGRADE, "");
+        let after: Value = self.ask(paths::STATUS);
+        assert_ne!(before["pid"], after["pid"]);
+        if let Some(process) = self.process.take() {
+            wait("end of the process before", || {
+                if process.is_running() { Err("it runs".to_owned()) } else { Ok(()) }
+            });
+        }
     }
 
     /// Commands the peer: `up`, `shutdown`, `refresh`, `reset`.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use proxima_types::{Community, Score};
+use proxima_types::{Community, Score, moment};
 
 use super::*;
 use crate::{
@@ -367,6 +367,33 @@ proptest! {
             history.step(step)?;
         }
         history.recover()?;
+    }
+
+    /// What another process takes over is all there is: it goes on as this one would have.
+    #[test]
+    fn a_history_goes_on_in_another_process(
+        config in any_config(),
+        before in proptest::collection::vec(any_step(), 1..40),
+        after in proptest::collection::vec(any_step(), 1..40),
+    ) {
+        let begin = start();
+        let mut one = World::of(config, begin);
+        for step in before {
+            one.step(step);
+        }
+        one.outputs();
+        let text = moment::relative_to(begin, || serde_json::to_string(&one.announcer)).unwrap();
+        let announcer = moment::relative_to(begin, || serde_json::from_str(&text)).unwrap();
+        let mut other = World { announcer, now: one.now };
+        for step in after {
+            for world in [&mut one, &mut other] {
+                world.step(step.clone());
+                world.announcer.handle_timeout(world.now);
+            }
+            prop_assert_eq!(one.outputs(), other.outputs());
+            prop_assert_eq!(one.announcer.desired(), other.announcer.desired());
+            prop_assert_eq!(one.announcer.poll_timeout(), other.announcer.poll_timeout());
+        }
     }
 
     /// The core knows time by differences only: what it does now it does at any time.

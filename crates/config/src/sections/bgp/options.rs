@@ -31,6 +31,9 @@ const STALE_TIME: Duration = Duration::from_mins(6);
 const BFD_INTERVAL: Duration = Duration::from_millis(300);
 const BFD_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
 const BFD_MULTIPLIER: NonZeroU8 = NonZeroU8::new(3).expect("not 0");
+/// Implementations send multihop packets with a TTL of 255 or of 64, and some routers are on the way: without more knowledge how
+/// many are left says nothing about who sent them.
+const BFD_LEAST_TTL: NonZeroU8 = NonZeroU8::MIN;
 const BFD_KEY_ID: u8 = 1;
 
 /// `max-prefixes`: a number or a table.
@@ -131,6 +134,7 @@ pub(super) struct RawBfd {
     interval: Field<Duration>,
     multiplier: Field<NonZeroU8>,
     pub(super) multihop: Field<bool>,
+    least_ttl: Field<NonZeroU8>,
     auth_key_file: Field<PathBuf>,
     auth_key_id: Field<u8>,
     place: Place,
@@ -145,6 +149,10 @@ impl RawBfd {
                 Ok(NonZeroU8::new(multiplier).expect("read within a range that begins at 2"))
             }),
             multihop: table.optional("multihop", value::boolean),
+            least_ttl: table.optional("least-ttl", |found| {
+                let ttl = value::integer::<u8>(1..=255)(found)?;
+                Ok(NonZeroU8::new(ttl).expect("read within a range that begins at 1"))
+            }),
             auth_key_file: table.optional("auth-key-file", value::absolute_path),
             auth_key_id: table.optional("auth-key-id", value::integer(0..=255)),
             place: Place::of(&table),
@@ -160,11 +168,20 @@ impl RawBfd {
             interval: self.interval.or(BFD_INTERVAL)?,
             multiplier: self.multiplier.or(BFD_MULTIPLIER)?,
             multihop: self.multihop.or(multihop)?,
+            least_ttl: self.least_ttl.or(BFD_LEAST_TTL)?,
             auth: self.auth_key_file.maybe()?.map(|key_file| BfdAuth { key_file, key_id }),
         })
     }
 
-    pub(super) fn check(&self, report: &Report) {
+    /// `multihop` is what the session says, as for [`Self::resolve`].
+    pub(super) fn check(&self, report: &Report, multihop: bool) {
+        if let (Field::Given(ttl), Some(false)) = (&self.least_ttl, self.multihop.or(multihop)) {
+            let wrong = Wrong::new(
+                "`least-ttl` has no place beside single-hop BFD, which takes packets with TTL 255 only",
+            )
+            .hint("remove it, or set `multihop` for the peer");
+            report.elsewhere(ttl.span.clone(), &self.place.key("least-ttl"), wrong);
+        }
         if let (Field::Absent, Field::Given(id)) = (&self.auth_key_file, &self.auth_key_id) {
             let wrong = Wrong::new("`auth-key-id` is given without `auth-key-file`")
                 .hint("add `auth-key-file = \"/etc/proxima/bfd.key\"`, or remove the number");

@@ -219,7 +219,7 @@ impl RawPeer {
 
     fn check_bfd(&self, report: &Report) {
         let Field::Given(bfd) = &self.bfd else { return };
-        bfd.value.check(report);
+        bfd.value.check(report, matches!(self.multihop, Field::Given(_)));
         let Field::Given(multihop) = &bfd.value.multihop else { return };
         let wrong = match (multihop.value, &self.multihop, &self.ttl_security, self.remote()) {
             (false, Field::Given(_), _, _) => {

@@ -263,6 +263,11 @@ impl Sending {
         Poll::Ready(Ok(()))
     }
 
+    /// Ready when the other side has acknowledged all that was sent, or never will.
+    pub(in crate::http) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_done { self.poll_stopped(cx) } else { Poll::Ready(()) }
+    }
+
     pub(in crate::http) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stream = &self.stream;
         let stopped = self.stopped.get_or_insert_with(|| {

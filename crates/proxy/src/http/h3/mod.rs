@@ -45,6 +45,8 @@ use crate::{
 
 /// From the word that a GOAWAY will follow to that: requests on their way until then are served.
 const GRACE: Duration = Duration::from_millis(500);
+/// The same where nobody is in a hurry: a successor takes new connections.
+const SUCCEEDED_GRACE: Duration = Duration::from_secs(2);
 /// Control frames that a request earns: clients say, and change, how urgent each is (RFC 9218).
 const CONTROL_PER_REQUEST: u32 = 4;
 
@@ -287,6 +289,7 @@ impl Driver {
         match state {
             State::Busy | State::Left => self.timer.arm(Deadline::NEVER),
             State::Resting => self.timer.arm(self.rest_until),
+            State::Leaving if self.link.worker.is_succeeded() => self.timer.arm_after(SUCCEEDED_GRACE),
             State::Leaving => self.timer.arm_after(GRACE),
             State::Ending => self.timer.arm_after(LINGER),
         }

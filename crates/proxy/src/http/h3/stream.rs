@@ -42,6 +42,8 @@ pub(super) async fn serve(link: Rc<Link>, send: SendStream, receive: RecvStream)
     let mut scratch = worker.scratch.take().unwrap_or_else(Scratch::new);
     stream.exchange(&mut scratch).await;
     scratch.give_back(&worker);
+    // Until the client has it the response is under way: a connection that ends with its last one must not take it along.
+    poll_fn(|cx| stream.send.poll_delivered(cx)).await;
 }
 
 /// A client's stream.
