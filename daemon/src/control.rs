@@ -21,8 +21,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use proxima_acme_io::{Acme, AcmeEvent, IssuerConfig};
-use proxima_announce::{Duty, SelfCheck};
-use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, VerdictReason};
+use proxima_announce::{Duty, Input, SelfCheck};
+use proxima_api::{EventKind, Phase, ReloadRequest, Timestamp, UpgradeRequest, VerdictReason};
 use proxima_bfd_io::BfdEvent;
 use proxima_bgp_speaker::{SpeakerEvents, SpeakerHandle};
 use proxima_config::Config;
@@ -48,7 +48,7 @@ use crate::{
     orders::Orders,
     probing::ThroughWorkers,
     pulse::Pulse,
-    reload::{Outcome, Peers, Progress},
+    reload::{NEW, Outcome, Peers, Progress},
     routing::{self, Observed, Ways},
     self_check::{self, Unchecked},
     signals::{Signal, Signals},
@@ -56,7 +56,7 @@ use crate::{
     tls::Tls,
     traffic::Traffic,
     unchecked::Tellings,
-    upgrade::{self, ControlState, HandedOn},
+    upgrade::{self, ControlState, HandedOn, Newcomers, Upgrading},
     vips::LocalVips,
     words,
 };
@@ -109,6 +109,9 @@ pub(crate) enum WorkerLost {
     Stuck(#[from] WorkerStuck),
 }
 
+/// What another process has left, and what of the configuration it knows nothing of.
+pub(crate) type Before = (ControlState, Newcomers);
+
 /// The state of the daemon.
 pub(crate) struct Control {
     pub(crate) config: Config,
@@ -158,8 +161,13 @@ pub(crate) struct Control {
     restarting: bool,
     pub(crate) doors: Doors,
     pub(crate) upgrades: mpsc::Sender<upgrade::Outcome>,
-    pub(crate) upgrading: bool,
+    /// A successor is being started.
+    pub(crate) upgrading: Option<Upgrading>,
     pub(crate) handed_on: Option<HandedOn>,
+    /// It goes on where another process has left off.
+    resumed: bool,
+    /// The text of the configuration.
+    pub(crate) text: String,
 }
 
 /// The running parts the control task steers.
@@ -188,11 +196,12 @@ pub(crate) struct Parts {
     pub(crate) reloads: mpsc::Sender<Outcome>,
     pub(crate) doors: Doors,
     pub(crate) upgrades: mpsc::Sender<upgrade::Outcome>,
+    pub(crate) text: String,
 }
 
 impl Control {
     /// Begins, or goes on where another process has left off.
-    pub(crate) fn new(now: Instant, config: Config, parts: Parts, state: Option<ControlState>) -> Self {
+    pub(crate) fn new(now: Instant, config: Config, parts: Parts, before: Option<Before>) -> Self {
         let Parts { journal, speaker, data_plane, mut traffic, snapshot, tls, access, bfd, prober, .. } =
             parts;
         let Parts {
@@ -210,6 +219,7 @@ impl Control {
             reloads,
             doors,
             upgrades,
+            text,
             ..
         } = parts;
         observers.follow(&config, &speaker);
@@ -221,21 +231,27 @@ impl Control {
         let ordering = Ordering::new(acme, issuers);
         let mut group_since: BTreeMap<_, _> = config.groups.keys().map(|name| (name.clone(), wall)).collect();
         let (mut observed, mut verdicts, mut orders) = (BTreeMap::new(), BTreeMap::new(), Orders::default());
-        let groups = match state {
+        let (resumed, mut newcomers) = (before.is_some(), Vec::new());
+        let groups = match before {
             None => Groups::new(now, &config),
-            Some(state) => {
-                let is_known = |backend: &BackendId| region_of(&config, backend).is_some();
-                observed.extend(state.observed.into_iter().filter(|(backend, _)| is_known(backend)));
-                verdicts.extend(state.verdicts.into_iter().filter(|(backend, _)| is_known(backend)));
-                group_since
-                    .extend(state.group_since.into_iter().filter(|(it, _)| config.groups.contains_key(it)));
+            Some((state, new)) => {
+                let backends = config.pools.values().flat_map(|pool| &pool.backends).map(|it| &it.id);
+                for id in backends {
+                    let known = state.observed.get(id).filter(|_| !new.backends.contains(id));
+                    observed.insert(id.clone(), known.copied().unwrap_or(NEW));
+                    let verdict = known.and_then(|_| state.verdicts.get(id));
+                    verdicts.extend(verdict.map(|verdict| (id.clone(), verdict.clone())));
+                }
+                let is_there = |group: &GroupName| config.groups.contains_key(group);
+                group_since.extend(state.group_since.into_iter().filter(|(group, _)| is_there(group)));
                 orders = state.orders;
-                orders.forget(|group| config.groups.contains_key(group));
-                traffic.carry(now, state.degradations);
+                orders.forget(is_there);
+                traffic.carry(state.traffic);
+                newcomers = new.groups;
                 Groups::resume(now, &config, state.announcer)
             }
         };
-        Self {
+        let mut control = Self {
             groups,
             self_check: SelfCheck::new(now, &self_check::gates(&config), &checks, workers),
             checks,
@@ -279,9 +295,13 @@ impl Control {
             restarting: false,
             doors,
             upgrades,
-            upgrading: false,
+            upgrading: None,
+            resumed,
+            text,
             handed_on: None,
-        }
+        };
+        control.order_newcomers(now, &newcomers);
+        control
     }
 
     /// Runs until the daemon has stopped in order, was told twice, or is to begin anew.
@@ -292,6 +312,9 @@ impl Control {
         let mut beat_check = tokio::time::interval(BEAT_CHECK);
         beat_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.rescore(Instant::now());
+        if self.resumed {
+            self.go_on(Instant::now());
+        }
         self.tell_missing(&[]);
         loop {
             self.pulse.beat();
@@ -334,9 +357,10 @@ impl Control {
                     self.handle_probes(std::iter::from_fn(|| inputs.probes.try_recv().ok()));
                     self.settle(Instant::now());
                     let pulse = self.pulse.clone();
-                    if let Some(end) = pulse.while_doing(self.hand_over(outcome)).await {
+                    if let Some(end) = pulse.while_doing(self.hand_over(outcome, inputs)).await {
                         return Ok(end);
                     }
+                    self.self_check.waited(Instant::now(), self_check::boottime());
                 }
                 Some(event) = inputs.acme.recv() => self.handle_acme(event),
                 _ = beat_check.tick() => self.check_workers(Instant::now())?,
@@ -349,6 +373,16 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// What the other process has announced is complete, and what kept it from serving was its own.
+    fn go_on(&mut self, now: Instant) {
+        let groups: Vec<_> = self.groups.names().cloned().collect();
+        for group in groups {
+            self.groups.tell(now, &group, Input::Fault(None));
+        }
+        self.announce();
+        self.speaker.release_end_of_rib();
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -534,7 +568,7 @@ impl Control {
                 false
             }
             Signal::Upgrade => {
-                self.upgrade(None);
+                self.upgrade(UpgradeRequest::default(), None);
                 false
             }
             Signal::Stop(_) if self.stop.is_some() => true,
@@ -569,7 +603,7 @@ impl Control {
             Command::Drain(request, by, reply) => drop(reply.send(self.drain(Instant::now(), request, by))),
             Command::Undrain(by, reply) => drop(reply.send(self.undrain(Instant::now(), by))),
             Command::Reload(request, reply) => self.reload(request, Some(reply)),
-            Command::Upgrade(reply) => self.upgrade(Some(reply)),
+            Command::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
             Command::Restart(request, reply) => {
                 let answer = self.restart(request);
                 self.restarting = answer.is_ok();
@@ -607,6 +641,12 @@ impl Control {
 impl Control {
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_some()
+    }
+
+    /// What goes on when another process has all else.
+    pub(crate) fn let_go(self) -> (Arc<DataPlane>, ProberHandle, Access) {
+        let Self { data_plane, prober, access, .. } = self;
+        (data_plane, prober, access)
     }
 
     /// Whether all first verdicts are known.

@@ -19,6 +19,10 @@ const PER_NOTICE: usize = 1;
 const PROGRAMS: usize = 32 * 3;
 /// Listeners and connections under way in both directions.
 const PER_PEER: usize = 8;
+/// A socket of a worker's: its own descriptor, the one kept for an upgrade, and one on its way to another process.
+const PER_SOCKET: usize = 3;
+/// Over UDP both ends of the lane of an upgrade too, and what leads to a process before this one, twice.
+const PER_UDP_SOCKET: usize = PER_SOCKET + 4;
 /// The event loop, and a connection that was accepted to be turned away.
 const PER_WORKER: usize = 8;
 
@@ -90,6 +94,7 @@ struct Needs {
     /// Some backends are probed by programs.
     has_programs: bool,
     peers: usize,
+    /// Descriptors of what each worker listens on.
     listeners: usize,
     workers: usize,
 }
@@ -104,10 +109,10 @@ impl Needs {
     }
 }
 
-/// How many sockets each worker has for a service.
+/// How many descriptors each worker needs for what a service listens on.
 fn listeners(service: &Service) -> usize {
     let http3 = matches!(&service.protocol, Protocol::Http(http) if http.http3);
-    service.listen.len() * (1 + usize::from(http3))
+    service.listen.len() * (PER_SOCKET + if http3 { PER_UDP_SOCKET } else { 0 })
 }
 
 #[cfg(test)]
@@ -133,6 +138,19 @@ mod tests {
         assert_eq!(through.reserve(), reserve + 5 + 96 + 80 + 4, "and a listener for each worker");
         for (limit, expected) in [(1_048_576, 1_048_412), (1024, 860), (200, 50), (64, 16), (0, 0)] {
             assert_eq!(share(limit, reserve), expected, "of {limit}");
+        }
+    }
+
+    #[test]
+    fn what_an_upgrade_needs_of_each_socket_is_set_aside() {
+        let http = include_str!("../tests/two-jurisdictions.toml");
+        let tls = "protocol = \"https\"\ntls = { certificate = \"/a.pem\", key = \"/a.key\" }";
+        let https = http.replace("protocol = \"http\"", tls);
+        for (text, sockets) in [(http, PER_SOCKET), (&https, PER_SOCKET + PER_UDP_SOCKET)] {
+            let config =
+                Config::parse(text, "two-jurisdictions.toml").unwrap_or_else(|errors| panic!("{errors}"));
+            let clients = |workers| for_clients(1 << 20, &config, workers);
+            assert_eq!(clients(1) - clients(3), 2 * (PER_WORKER + sockets));
         }
     }
 }

@@ -13,13 +13,14 @@ use anyhow::{Context, Result};
 use proxima_config::Config;
 
 use crate::{
-    admin::{self, AdminSocket},
+    admin::{self, AdminSocket, Keep},
     metrics_server,
 };
 
 /// What is listened on.
 pub(crate) struct Opened {
     pub(crate) admin: AdminSocket,
+    pub(crate) admin_file: Keep,
     /// Whether the admin socket is the one of the process before.
     pub(crate) adopted: bool,
     pub(crate) metrics: Option<TcpListener>,
@@ -65,12 +66,13 @@ pub(crate) fn open(
         admin: admin.duplicate().context("the admin socket")?,
         metrics: metrics.as_ref().map(of_metrics).transpose().context("the metrics endpoint's socket")?,
     };
-    Ok(Opened { admin, adopted, metrics, doors })
+    let admin_file = admin.keep();
+    Ok(Opened { admin, admin_file, adopted, metrics, doors })
 }
 
 fn open_admin(config: &Config, inherited: Option<UnixListener>) -> Result<(AdminSocket, bool)> {
     let proxima_config::Admin { socket: path, mode, group } = &config.admin;
-    let adopt = |listener| admin::adopt_admin_socket(listener, path, *mode, group.as_deref());
+    let adopt = |listener| admin::adopt_admin_socket(listener, path, group.as_deref());
     match inherited.map(adopt).transpose()?.flatten() {
         Some(adopted) => Ok((adopted, true)),
         None => Ok((admin::bind_admin_socket(path, *mode, group.as_deref())?, false)),

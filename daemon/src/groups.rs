@@ -29,9 +29,14 @@ impl Groups {
 
     /// Goes on with the groups of another process, by this configuration.
     pub(crate) fn resume(now: Instant, config: &Config, announcer: Announcer) -> Self {
-        let mut groups = Self { announcer, gates: BTreeMap::new() };
+        let mut groups = Self::of(config, announcer);
         groups.reconfigure(now, config);
         groups
+    }
+
+    /// The groups of another process, by its own configuration.
+    pub(crate) fn of(config: &Config, announcer: Announcer) -> Self {
+        Self { announcer, gates: gates(config) }
     }
 
     /// For another process.

@@ -3,6 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`start`] | brings everything up, in order, and takes it back |
+//! | [`ready`] | what of that can fail |
 //! | [`control`] | the task that owns every decision |
 //! | [`groups`] | verdicts → scores → what is announced |
 //! | [`self_check`] | whether this PoP can serve, and verdicts are still to be believed |
@@ -57,6 +58,7 @@ mod priority;
 mod probing;
 mod pulse;
 mod quic_lb;
+mod ready;
 mod reload;
 mod report;
 mod routing;
@@ -112,17 +114,25 @@ fn main() -> ExitCode {
 
 /// Runs by itself, or in the place of another process, which is told when that comes to nothing.
 fn run(args: &Args) -> Result<End> {
-    let Some(predecessor) = Predecessor::from_env()? else { return run_after(args, None) };
-    let predecessor = Arc::new(predecessor);
-    run_after(args, Some(Arc::clone(&predecessor)))
-        .inspect_err(|error| predecessor.tell_failure(&format!("{error:#}")))
+    let predecessor = Predecessor::from_env()?.map(Arc::new);
+    let (config, text) = read(args).inspect_err(|error| tell_failure(predecessor.as_deref(), error))?;
+    run_by(args, config, text, predecessor)
 }
 
-fn run_after(args: &Args, predecessor: Option<Arc<Predecessor>>) -> Result<End> {
+fn tell_failure(predecessor: Option<&Predecessor>, error: &anyhow::Error) {
+    if let Some(predecessor) = predecessor {
+        predecessor.tell_failure(&format!("{error:#}"));
+    }
+}
+
+fn read(args: &Args) -> Result<(Config, String)> {
     let file = args.config.display();
     let text = fs::read_to_string(&args.config)
         .with_context(|| format!("can't read {file}; name the configuration with --config FILE"))?;
-    let config = Config::parse(&text, &file.to_string())?;
+    Ok((Config::parse(&text, &file.to_string())?, text))
+}
+
+fn run_by(args: &Args, config: Config, text: String, predecessor: Option<Arc<Predecessor>>) -> Result<End> {
     let log = proxima_telemetry::log::install(&LogOptions {
         format: match config.log.format {
             proxima_config::LogFormat::Text => LogFormat::Text,
@@ -139,7 +149,10 @@ fn run_after(args: &Args, predecessor: Option<Arc<Predecessor>>) -> Result<End> 
         .context("can't make the control thread's runtime")?;
     let path = args.config.clone();
     runtime.block_on(async {
-        let daemon = Daemon::start(config, path, prometheus, log.filter(), predecessor).await?;
+        let start = Daemon::start((config, text), path, prometheus, log.filter(), predecessor.clone());
+        // The process before is told before anything is taken apart, which may take a while.
+        let daemon =
+            Box::pin(start).await.inspect_err(|error| tell_failure(predecessor.as_deref(), error))?;
         priority::raise();
         // A box: it is large.
         let ended = Box::pin(daemon.run()).await;

@@ -209,7 +209,9 @@ impl Watched {
         let known = |session: &&Session| session.peer == *peer && session.complete.contains(&family);
         sessions.iter().find(known)?;
         let counts = match path.route.unusable {
-            None | Some(Unusable::AsLoop | Unusable::NextHop) => path.route.stale != Some(Stale::Restart),
+            None | Some(Unusable::AsLoop | Unusable::NoPolicy | Unusable::NextHop) => {
+                path.route.stale != Some(Stale::Restart)
+            }
             Some(Unusable::ReflectionLoop | Unusable::Leak) => false,
         };
         let communities = path.route.shared.attributes.large_communities.iter();
@@ -337,6 +339,7 @@ mod tests {
             route("rr1", &[]),
             unusable(7, Unusable::AsLoop),
             unusable(8, Unusable::NextHop),
+            unusable(10, Unusable::NoPolicy),
             refreshed,
         ];
         let view = watched.view(&sessions, &[(watched.prefixes[0], paths)]);

@@ -17,6 +17,7 @@ use crate::{
     admin::{CommandRefusal, PeerVerb, Reply},
     control::Control,
     orders::core_order,
+    upgrade::UNDER_WAY,
     words,
 };
 
@@ -215,6 +216,9 @@ impl Control {
     pub(crate) fn restart(&mut self, request: RestartRequest) -> Result<Restarting, CommandRefusal> {
         if self.is_stopping() {
             return Err(CommandRefusal::Stopping);
+        }
+        if self.upgrading.is_some() {
+            return Err(CommandRefusal::conflict(UNDER_WAY, "wait for it, then try again"));
         }
         let established =
             self.speaker.peers().into_iter().filter(|peer| peer.session.state == State::Established);

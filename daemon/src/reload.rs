@@ -43,7 +43,11 @@ pub(crate) use self::peers::Peers;
 use self::{
     newcomers::Findings,
     peers::{Step, carry_out, steps},
-    refuse::{empties_nothing, falls_silent, needs_no_restart, refusal},
+    refuse::{needs_no_restart, refusal},
+};
+pub(crate) use self::{
+    newcomers::of as newcomers,
+    refuse::{empties_nothing, falls_silent},
 };
 use crate::{
     access::Access,
@@ -54,6 +58,7 @@ use crate::{
     routing::{self, Observed},
     speaker::{bmp_config, mrt_config},
     tls::Tls,
+    upgrade::UNDER_WAY,
     vips,
 };
 
@@ -74,6 +79,8 @@ pub(crate) enum Progress {
 
 /// What a reload is going to do.
 pub(crate) struct Plan {
+    /// The text of `config`.
+    text: String,
     config: Config,
     peers: Peers,
     tls: Tls,
@@ -138,8 +145,12 @@ impl Control {
         if self.is_stopping() {
             return answer(asked, Err(CommandRefusal::Stopping));
         }
-        if self.upgrading {
-            let busy = CommandRefusal::conflict("an upgrade is under way", "wait for it, then try again");
+        if let Some(upgrade) = &mut self.upgrading {
+            if asked.is_none() {
+                upgrade.then_reload = true;
+                return;
+            }
+            let busy = CommandRefusal::conflict(UNDER_WAY, "wait for it, then try again");
             return answer(asked, Err(busy));
         }
         if self.reloading != Progress::Idle {
@@ -263,7 +274,9 @@ impl Control {
 
     /// The plan is in force when this returns; the workers have it a moment later.
     fn take_over(&mut self, plan: Plan, means: Means, asked: Asked) {
-        let Plan { config, peers, mut tls, issuers, access, changes, newcomers, arriving, groups, .. } = plan;
+        let Plan {
+            text, config, peers, mut tls, issuers, access, changes, newcomers, arriving, groups, ..
+        } = plan;
         let Means { sockets, findings } = means;
         for gone in self.peers.watches.keys().filter(|name| !peers.watches.contains_key(*name)) {
             self.bfd.remove(gone);
@@ -275,6 +288,7 @@ impl Control {
         }
         self.peers = peers;
         let before = std::mem::replace(&mut self.config, config);
+        self.text = text;
         tls.keep_newer(&self.tls);
         let told = self.tls.missing();
         self.tls = tls;
@@ -374,7 +388,7 @@ impl Control {
     }
 
     fn plan(&mut self, request: ReloadRequest) -> Result<Plan, ErrorBody> {
-        let config = read(&self.file)?;
+        let (text, config) = read(&self.file)?;
         let diff = Config::diff(&self.config, &config);
         needs_no_restart(&self.config, &config, &diff)?;
         if !request.force {
@@ -421,6 +435,7 @@ impl Control {
             other: diff.other.iter().map(ToString::to_string).collect(),
         };
         Ok(Plan {
+            text,
             config,
             peers,
             tls,
@@ -438,7 +453,7 @@ impl Control {
 }
 
 /// Of a backend that has just been added.
-const NEW: Observed =
+pub(crate) const NEW: Observed =
     Observed { health: Health::Unknown, rtt: None, share: Percent::FULL, is_new: true, unchecked: false };
 
 impl Observed {
@@ -458,12 +473,12 @@ fn answer(asked: Asked, with: Result<Reloaded, CommandRefusal>) {
     }
 }
 
-fn read(file: &Path) -> Result<Config, ErrorBody> {
+fn read(file: &Path) -> Result<(String, Config), ErrorBody> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|error| {
         refusal(format!("can't read {name}: {error}"), "the last good configuration stays in force")
     })?;
-    Config::parse(&text, &name).map_err(|errors: ConfigErrors| {
+    let config = Config::parse(&text, &name).map_err(|errors: ConfigErrors| {
         let count = errors.errors().len();
         let first = &errors.errors()[0];
         let more = if count == 1 { String::new() } else { format!(", and {} more", count - 1) };
@@ -472,5 +487,6 @@ fn read(file: &Path) -> Result<Config, ErrorBody> {
             details: errors.errors().iter().map(ToString::to_string).collect(),
             hint: Some("the last good configuration stays in force".to_owned()),
         }
-    })
+    })?;
+    Ok((text, config))
 }

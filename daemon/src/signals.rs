@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What a signal asks for.
@@ -36,6 +37,12 @@ impl Signals {
     /// The next one that asks for an end; others are passed over.
     pub(crate) async fn stop(&mut self) {
         while !matches!(self.next().await, Signal::Stop(_)) {}
+    }
+
+    /// Whether a signal that asks for an end has come already; others are passed over.
+    pub(crate) fn is_to_stop(&mut self) -> bool {
+        let next = || self.next().now_or_never();
+        std::iter::from_fn(next).any(|signal| matches!(signal, Signal::Stop(_)))
     }
 
     /// The next signal. Cancel-safe.

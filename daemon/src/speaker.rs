@@ -98,6 +98,7 @@ pub(crate) fn peer_config(peer: &Peer) -> Result<PeerConfig, SecretError> {
         extended_next_hop: peer.extended_next_hop,
         extended_messages: peer.extended_messages,
         enforce_first_as: peer.enforce_first_as,
+        import: peer.import == proxima_config::Import::All,
         shutdown: peer.shutdown.clone(),
         forget_after: FORGET_AFTER,
     })

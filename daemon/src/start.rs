@@ -4,61 +4,46 @@
 //! the control task has the first verdicts; then the service manager hears that the daemon is ready.
 
 use std::{
-    collections::BTreeMap,
-    num::NonZeroUsize,
+    net::TcpListener,
     path::PathBuf,
     sync::{Arc, Mutex},
-    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
+use anyhow::Result;
+use nix::sys::signal::Signal;
 use proxima_acme_io::Acme;
 use proxima_api::EventKind;
-use proxima_bfd_io::HandedOver;
-use proxima_bgp_speaker::{Detached, Leave, Speaker, SpeakerEvents, SpeakerHandle};
+use proxima_bgp_speaker::Leave;
 use proxima_config::Config;
 use proxima_probe::Prober;
-use proxima_proxy::{DataPlane, DataPlaneConfig, Displaced, Inheritance, Snapshot};
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
-use proxima_types::{BackendId, Health, PeerName};
+use proxima_types::{BackendId, Health};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
 use crate::{
-    access::Access,
-    acme,
     admin::{self, AdminSocket, Keep},
-    bfd::BfdSessions,
     catching::Catching,
     control::{Control, End, Inputs, Parts},
-    descriptors,
-    distance::{Distances, Followers},
-    doors::{self, Opened},
-    lacking, listeners, metrics_server,
+    distance::Followers,
+    doors::Opened,
+    listeners, metrics_server,
     notify::Supervisor,
     observe::Observers,
     priority,
     probing::{self, ThroughWorkers},
-    pulse::{self, Pulse},
-    quic_lb,
-    reload::Peers,
-    routing,
-    signals::Signals,
-    speaker::speaker_config,
-    tls::Tls,
+    pulse,
+    ready::{Begun, Plane, Ready},
     traffic::Traffic,
-    upgrade::{self, Estate, HandedOn, Inherited, Predecessor},
+    upgrade::{self, HandedOn, Predecessor},
     vips::{self, LocalVips},
 };
 
 /// How many events are kept for those who ask later.
 const JOURNAL: usize = 16_384;
-/// How many lost connections may wait to be looked at; those beyond are only counted.
-const DISTRESS: usize = 256;
 
 /// A daemon that is up.
 pub(crate) struct Daemon {
@@ -81,93 +66,48 @@ impl Daemon {
     /// # Errors
     /// The first thing that can't be had, with the remedy; what was begun is undone.
     pub(crate) async fn start(
-        config: Config,
+        (config, text): (Config, String),
         file: PathBuf,
         prometheus: Prometheus,
         log: LogFilter,
         predecessor: Option<Arc<Predecessor>>,
     ) -> Result<Self> {
-        let open_files = descriptors::raise_limit();
-        let signals = Signals::listen().context("can't listen to signals")?;
         let inherited = predecessor.as_ref().map(|predecessor| predecessor.offer()).transpose()?;
-        let from_pid = inherited.as_ref().map(|inherited| inherited.pid);
-        let (of_admin, of_metrics, sockets, of_vips) = match inherited {
-            Some(Inherited { admin, metrics, data_plane, vips, .. }) => {
-                (Some(admin), metrics, Some(data_plane), vips)
-            }
-            None => Default::default(),
-        };
-        let Opened { admin: socket, adopted, metrics, doors } = doors::open(&config, of_admin, of_metrics)?;
-        let admin_file = socket.keep();
-        let tickets = sockets.as_ref().map(Inheritance::tickets).transpose()?.flatten();
-        let tls = Tls::load(&config, tickets)?;
-        let issuers = acme::issuers(&config)?;
-        lacking::check(&config)?;
-        let peers = Peers::of(&config)?;
-        let connection_ids = config.quic_lb.as_ref().map(quic_lb::connection_ids).transpose()?;
-        let access = Access::default().again(config.access_log.as_ref())?;
+        let before = inherited.as_ref().map(|inherited| (inherited.pid, inherited.vips.clone()));
         let journal = EventJournal::new(JOURNAL);
-
-        let vips = LocalVips::new(Arc::clone(&journal));
-        // Those of another process are its own until it gives its word.
-        vips.add(&[of_vips.as_slice(), &vips::wanted(&config)].concat()).await?;
-        let first = routing::snapshot(&config, &tls, &BTreeMap::new(), &Distances::new(&config));
-        let first = Snapshot { access_log: access.log(), ..first };
-        let snapshot = Arc::new(ArcSwap::from_pointee(first));
-        let displaced = Displaced::default();
-        let (tell, distress) = mpsc::channel(DISTRESS);
-        let plane_config = DataPlaneConfig {
-            displaced: displaced.clone(),
-            distress: Some(tell),
-            connection_ids,
-            inherited: sockets,
-            ..data_plane_config(&config, open_files)
+        let (from_pid, of_vips) = before.map_or((None, Vec::new()), |(pid, vips)| (Some(pid), vips));
+        let vips = LocalVips::new(of_vips.clone(), Arc::clone(&journal));
+        let begun = async {
+            let ready = Ready::new(&config, inherited, &vips).await?;
+            ready.take_over(&config, predecessor.as_ref())
         };
-        let max_descriptors = plane_config.max_descriptors;
-        let prepared = DataPlane::start(plane_config, &snapshot)
-            .and_then(|plane| Ok((plane.prepare(listeners::wanted(&config))?, plane)));
-        let (sockets, data_plane) = match prepared {
-            Ok((sockets, data_plane)) => (sockets, Arc::new(data_plane)),
+        let Begun { ready, bgp, catching, state, handed, pulse, watch } = match begun.await {
+            Ok(begun) => begun,
             Err(error) => {
-                vips.keep_only(&of_vips).await;
-                return Err(error.into());
-            }
-        };
-        let (mut bfd, bfd_events) = BfdSessions::new();
-        if predecessor.is_some() && !peers.watches.is_empty() {
-            bfd.prepare()?;
-        }
-        // What follows waits for nothing until the word is given: no task of this thread runs before.
-        let (bgp, watched, state) = match predecessor.as_ref().map(|it| it.estate(adopted)).transpose() {
-            Ok(Some(Estate { bgp, bfd, control })) => (bgp, bfd, Some(control)),
-            Ok(None) => Default::default(),
-            Err(error) => {
-                vips.keep_only(&of_vips).await;
-                return Err(error.into());
-            }
-        };
-        let handed: Vec<PeerName> = bgp.peers.iter().map(|peer| peer.name.clone()).collect();
-        let rest = Catching::start(&config, displaced, predecessor.as_ref())
-            .and_then(|catching| Ok((catching, start_bgp(&config, &peers, &mut bfd, (bgp, watched))?)));
-        let (catching, (speaker, speaker_events)) = match rest {
-            Ok(rest) => rest,
-            Err(error) => {
+                // Those of another process are its own.
                 vips.keep_only(&of_vips).await;
                 return Err(error);
             }
         };
-        if let Some(predecessor) = &predecessor {
-            predecessor.wait_for_the_word()?;
-            admin_file.take();
+        if from_pid.is_some() {
+            ready.opened.admin_file.take(&config.admin);
             vips.keep(vips::wanted(&config), config.drain.withdrawn);
         }
+        let Ready { signals, opened, tls, issuers, peers, access, plane, bfd, bfd_events, open_files } =
+            ready;
+        let Opened { admin: socket, admin_file, metrics, doors, .. } = opened;
+        let Plane { workers: data_plane, snapshot, distress, sockets, max_descriptors, .. } = plane;
+        let (speaker, speaker_events) = bgp;
+
         let via = Arc::new(ThroughWorkers(data_plane.entrance()));
-        let known =
-            |backend: &BackendId| state.as_ref().map_or(Health::Unknown, |state| state.known(backend));
+        let known = |backend: &BackendId| {
+            state.as_ref().map_or(Health::Unknown, |(state, new)| {
+                if new.backends.contains(backend) { Health::Unknown } else { state.known(backend) }
+            })
+        };
         let (prober, probes) =
             Prober::start_with(probing::targets(&config), Some(via.clone()), known, seed());
         let traffic = Traffic::new(&config, &data_plane, prober.passive(), prober.checks());
-
         let (mut followers, routes) = Followers::new(speaker.clone());
         followers.follow(&config);
         let (observers, views) = Observers::new();
@@ -178,12 +118,8 @@ impl Daemon {
         let (acme, acme_events) = Acme::new(priority::lower);
         let (reloads, reload_outcomes) = mpsc::channel(1);
         let (upgrades, upgrade_outcomes) = mpsc::channel(1);
-        let (supervisor, pulse) = (Supervisor::from_env(), Pulse::default());
-        let watch = pulse::watch(pulse.clone(), pulse::LIMIT, pulse::end_the_process)
-            .context("can't start the thread that watches the control thread")?;
-        let journal_of_control = Arc::clone(&journal);
         let parts = Parts {
-            journal: journal_of_control,
+            journal: Arc::clone(&journal),
             speaker,
             data_plane,
             traffic,
@@ -199,9 +135,10 @@ impl Daemon {
             observers,
             vips: vips.clone(),
             log,
-            supervisor,
+            supervisor: Supervisor::from_env(),
             pulse,
             file,
+            text,
             peers,
             reloads,
             doors,
@@ -273,36 +210,47 @@ impl Daemon {
     /// What is another process's now goes without a word: nobody is told anything, nothing is taken back. Clients' connections
     /// may end in peace, unless a signal ends them.
     async fn let_go(self) {
-        let Self { mut control, mut inputs, journal, catching, admin_file, servers, .. } = self;
+        let Self {
+            mut control, mut inputs, journal, vips, catching, admin_file, servers, servers_end, ..
+        } = self;
         let Some(handed_on) = control.handed_on.take() else { return };
-        let HandedOn { successor, bgp, keeps_admin_file, asked, upgraded } = handed_on;
-        self.servers_end.send_replace(true);
-        control.bfd.end_silently();
+        let HandedOn { successor, bgp, pid, keeps_admin_file, asked, upgraded } = handed_on;
+        servers_end.send_replace(true);
+        if inputs.signals.is_to_stop() {
+            upgrade::signal(pid, Signal::SIGTERM); // it came too late for this process
+        }
+        let Inputs { mut signals, commands, .. } = inputs;
+        drop(commands);
+        vips.leave();
         if !keeps_admin_file {
             admin_file.keep();
         }
-        let (drain, data_plane) = (control.config.drain.streams, Arc::clone(&control.data_plane));
+        control.bfd.end_silently();
+        let streams = control.config.drain.streams;
+        // All else of the control task ends here: orders of certificates, observers, sockets that others may want.
+        let (data_plane, mut prober, access) = control.let_go();
         let ended = async {
             bgp.taken().await;
             catching.end();
             successor.release();
-            control.prober.stop().await;
-            end_servers(&journal, &self.servers_end, servers).await;
+            prober.stop().await;
+            end_servers(&journal, &servers_end, servers).await;
         };
         let drained = async {
             // Who hears of it reaches the other process with what comes next.
             data_plane.stop_listening().await;
             upgrade::answer(asked, Ok(upgraded));
-            data_plane.drain(drain).await
+            data_plane.drain(streams).await
         };
-        let ((), open) = tokio::select! {
-            both = async { tokio::join!(ended, drained) } => both,
-            () = inputs.signals.stop() => return,
-        };
-        if open > 0 {
-            tracing::warn!(open, "connections were still open when their time was over");
+        tokio::select! {
+            ((), open) = async { tokio::join!(ended, drained) } => {
+                if open > 0 {
+                    tracing::warn!(open, "connections were still open when their time was over");
+                }
+            }
+            () = signals.stop() => {}
         }
-        control.access.flush();
+        access.flush();
     }
 }
 
@@ -316,35 +264,6 @@ async fn end_servers(journal: &EventJournal, ending: &watch::Sender<bool>, serve
     }
 }
 
-/// The speaker with its sessions, and BFD with those peers that have it: new ones, or those of the process before.
-fn start_bgp(
-    config: &Config,
-    peers: &Peers,
-    bfd: &mut BfdSessions,
-    (sessions, watched): (Detached, HandedOver),
-) -> Result<(SpeakerHandle, SpeakerEvents)> {
-    if !peers.watches.is_empty() || !watched.sessions.is_empty() {
-        bfd.start_with(watched)?;
-    }
-    let (speaker, events) = Speaker::start_with(speaker_config(config, peers), sessions)?;
-    for watch in peers.watches.values() {
-        bfd.set(watch.clone());
-    }
-    Ok((speaker, events))
-}
-
-fn data_plane_config(config: &Config, open_files: usize) -> DataPlaneConfig {
-    let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let workers = config
-        .data_plane
-        .workers
-        .and_then(|workers| NonZeroUsize::new(usize::try_from(workers.get()).ok()?))
-        .unwrap_or_else(cores);
-    let max_descriptors = Some(descriptors::for_clients(open_files, config, workers.get()));
-    let name = config.pop.name.clone();
-    DataPlaneConfig { max_descriptors, ..DataPlaneConfig::new(workers, Vec::new(), name) }
-}
-
 /// Where metrics come from, beside the control task.
 #[derive(Clone)]
 struct Sources {
@@ -355,7 +274,7 @@ struct Sources {
 /// The admin interface and the metrics endpoint, each a task that ends when `ending` turns true.
 fn serve(
     socket: AdminSocket,
-    metrics: Option<std::net::TcpListener>,
+    metrics: Option<TcpListener>,
     client: &admin::ControlClient,
     journal: &Arc<EventJournal>,
     sources: Sources,

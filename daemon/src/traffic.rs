@@ -18,7 +18,8 @@ use proxima_config::{Config, Pool, Slo};
 use proxima_health::{Counted, Degradation, Figures, Objectives, Passive, PassiveRule, SloWindow};
 use proxima_probe::{Checks, Found, PassiveSender, Tally};
 use proxima_proxy::{DataPlane, Distress, Served, Stats, TrafficReader};
-use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName};
+use proxima_types::{BackendId, GroupName, PoolName, Score, ServiceName, moment};
+use serde::{Deserialize, Serialize};
 
 use crate::groups::gating;
 
@@ -39,10 +40,11 @@ pub(crate) struct Traffic {
     carried: Option<Carried>,
 }
 
-/// What the process before this one has found, until this one can have found the same.
-#[derive(Debug)]
-struct Carried {
+/// What one process has found, for the next, until that can have found the same.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Carried {
     degradations: BTreeMap<GroupName, Vec<Degradation>>,
+    #[serde(with = "moment")]
     until: Instant,
 }
 
@@ -86,12 +88,24 @@ impl Traffic {
         Self { reader, prober, checks, rules, windows, looked_at: None, carried: None }
     }
 
-    /// Another process has found this until `now`: it holds until the windows are full.
-    pub(crate) fn carry(&mut self, now: Instant, degradations: BTreeMap<GroupName, Vec<Degradation>>) {
+    /// What is missed of these groups' objectives, until a process that begins `now` has windows of its own; what this one was
+    /// handed itself no longer than it was to hold.
+    pub(crate) fn carried<'a>(
+        &self,
+        now: Instant,
+        groups: impl Iterator<Item = &'a GroupName>,
+    ) -> Option<Carried> {
+        let missed = groups.map(|group| (group.clone(), self.degradations(group)));
+        let degradations: BTreeMap<_, _> = missed.filter(|(_, missed)| !missed.is_empty()).collect();
         let windows = self.windows.values().flat_map(BTreeMap::values);
-        let longest = windows.map(|window| window.objectives().window).max().unwrap_or_default();
-        self.carried =
-            Some(Carried { degradations, until: now + longest }).filter(|it| !it.degradations.is_empty());
+        let longest = windows.map(|window| window.objectives().window).max()?;
+        let until = self.carried.as_ref().map_or(now + longest, |carried| carried.until);
+        (!degradations.is_empty()).then_some(Carried { degradations, until })
+    }
+
+    /// Another process has found this.
+    pub(crate) fn carry(&mut self, carried: Option<Carried>) {
+        self.carried = carried;
     }
 
     /// Takes another configuration. Windows whose objectives stay the same go on.

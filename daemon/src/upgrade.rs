@@ -25,6 +25,7 @@
 
 mod channel;
 mod hand_over;
+mod judge;
 mod predecessor;
 mod state;
 mod successor;
@@ -41,8 +42,9 @@ use serde::{Deserialize, Serialize};
 
 use self::successor::{Ready, Successor, Taken};
 pub(crate) use self::{
-    hand_over::{HandedOn, Outcome, answer},
-    predecessor::{Estate, Inherited, Predecessor, detach},
+    hand_over::{HandedOn, Outcome, UNDER_WAY, Upgrading, answer, signal},
+    judge::{Newcomers, judge},
+    predecessor::{Estate, Inherited, Predecessor, PredecessorError, detach},
     state::ControlState,
 };
 use crate::admin::{CommandRefusal, Reply};
@@ -56,7 +58,7 @@ pub(crate) const DETACH: &str = "PROXIMA_UPGRADE_DETACH";
 /// What both have to mean the same by. To be counted up when a message changes so that one version can't read another's.
 const FORMAT: u32 = 1;
 
-/// How long a successor may take to have everything that it needs.
+/// How long a successor may take to have everything that it needs, from its start on.
 const START: Duration = Duration::from_secs(15);
 /// How long each message may take while sessions stand still: peers hear nothing meanwhile, and the shortest hold time is three seconds.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -95,13 +97,17 @@ struct Offer {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Prepared {
     pub(crate) version: String,
-    /// Whether it goes on with the admin socket's file, so that it is not to be removed.
-    pub(crate) admin: bool,
+    /// It goes on with the admin socket's file, which is not to be removed.
+    pub(crate) adopts_admin_socket: bool,
 }
 
 /// What is known, and held. Descriptors: the sessions' connections, BGP's listeners, BFD's sockets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct State {
+    /// The text of the configuration in force.
+    config: String,
+    /// Whether a file that a reload would refuse is meant.
+    force: bool,
     bgp: BgpState,
     bfd: Vec<HandedSession>,
     control: ControlState,

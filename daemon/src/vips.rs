@@ -49,15 +49,15 @@ pub(crate) fn wanted(config: &Config) -> Vec<Prefix> {
 }
 
 impl LocalVips {
-    /// None yet.
-    pub(crate) fn new(journal: Arc<EventJournal>) -> Self {
-        Self::of(KernelVips::open, journal)
+    /// Those that the process before this one has made local; none otherwise.
+    pub(crate) fn new(inherited: Vec<Prefix>, journal: Arc<EventJournal>) -> Self {
+        Self::of(KernelVips::open, inherited, journal)
     }
 }
 
 impl<V: Vips + Send + Sync + 'static> LocalVips<V> {
-    fn of(open: fn() -> Result<V, VipError>, journal: Arc<EventJournal>) -> Self {
-        let held = Mutex::new(Held { kernel: None, prefixes: Vec::new() });
+    fn of(open: fn() -> Result<V, VipError>, prefixes: Vec<Prefix>, journal: Arc<EventJournal>) -> Self {
+        let held = Mutex::new(Held { kernel: None, prefixes });
         Self(Arc::new(Inner { open, held, wanted: AtomicU64::new(0), journal }))
     }
 
@@ -97,6 +97,11 @@ impl<V: Vips + Send + Sync + 'static> LocalVips<V> {
         self.0.wanted.fetch_add(1, Ordering::Relaxed);
         let mut held = self.0.held.lock().await;
         self.tell(self.set(&mut held, prefixes.to_vec()).await.err());
+    }
+
+    /// They are another process's from now on: nothing that was to be done later is done.
+    pub(crate) fn leave(&self) {
+        self.0.wanted.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Those that are local now, as far as this process has a part in it.
@@ -145,8 +150,12 @@ mod tests {
         static HOST: FakeVips = FakeVips::default();
     }
 
+    fn vips_of(inherited: &[Prefix]) -> LocalVips<FakeVips> {
+        LocalVips::of(|| Ok(HOST.with(Clone::clone)), inherited.to_vec(), EventJournal::new(16))
+    }
+
     fn vips() -> (LocalVips<FakeVips>, FakeVips) {
-        (LocalVips::of(|| Ok(HOST.with(Clone::clone)), EventJournal::new(16)), HOST.with(Clone::clone))
+        (vips_of(&[]), HOST.with(Clone::clone))
     }
 
     fn prefixes<const N: usize>(texts: [&str; N]) -> [Prefix; N] {
@@ -188,5 +197,25 @@ mod tests {
         host.forbid(bad);
         assert!(vips.add(&[bad, other]).await.is_err());
         assert_eq!(host.present().await.unwrap(), [one]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_successor_can_not_have_costs_its_predecessor_nothing() {
+        let [one, bad, new] = prefixes(["192.0.2.0/25", "192.0.2.128/25", "198.51.100.0/24"]);
+        let (vips, host) = vips();
+        vips.add(&[one]).await.unwrap();
+        host.forbid(bad);
+        let successor = vips_of(&vips.held().await);
+        assert!(successor.add(&[one, bad]).await.is_err());
+        successor.keep_only(&[one]).await;
+        assert_eq!(host.present().await.unwrap(), [one]);
+        // What was to be done later is the successor's to do, or not.
+        vips.keep(vec![], WAIT);
+        let successor = vips_of(&vips.held().await);
+        successor.add(&[new]).await.unwrap();
+        vips.leave();
+        successor.keep(vec![one, new], WAIT);
+        tokio::time::sleep(2 * WAIT).await;
+        assert_eq!(host.present().await.unwrap(), [one, new]);
     }
 }

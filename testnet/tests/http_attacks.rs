@@ -9,17 +9,25 @@ use std::process::{Command, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_proxima-testnet");
 
-fn harm_nobody(attack: &str) {
+fn harm_nobody(attack: &str) -> String {
+    harm_nobody_beside(attack, &[])
+}
+
+/// What is printed.
+fn harm_nobody_beside(attack: &str, others: &[&str]) -> String {
     let output = Command::new(PROGRAM)
         .args(["http-attacks", "--rounds", "1", "--seconds", "1", "--slow", "1000", "--grace", "5000"])
         .args(["--attacks", attack])
+        .args(others)
         .env_remove("RUST_LOG")
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    println!("{}", String::from_utf8_lossy(&output.stdout));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{printed}");
     assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    printed
 }
 
 #[test]
@@ -40,6 +48,16 @@ fn heads_that_never_end_harm_nobody_else() {
 #[test]
 fn heads_of_a_megabyte_harm_nobody_else() {
     harm_nobody("large-heads");
+}
+
+#[test]
+fn other_proxies_are_attacked_in_turn_to_compare_with() {
+    let printed = harm_nobody_beside("continuation", &["--beside", "nginx,haproxy"]);
+    let lines: Vec<_> = printed.lines().collect();
+    assert_eq!(lines.len(), 3, "{printed}");
+    for (line, victim) in lines.iter().zip(["proximad", "nginx", "haproxy"]) {
+        assert!(line.contains(victim) && line.contains("ms under attack") && !line.contains("NaN"), "{line}");
+    }
 }
 
 #[test]

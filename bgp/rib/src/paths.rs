@@ -36,7 +36,7 @@ pub(crate) struct Node {
     origin: Origin,
 }
 
-/// Peer (22 bits), generation (8 bits) and standing (2 bits).
+/// Peer (21 bits), generation (8 bits) and standing (3 bits).
 #[derive(Debug, Clone, Copy, Default)]
 struct Origin(u32);
 
@@ -47,26 +47,28 @@ impl Origin {
             Some(Unusable::AsLoop) => 1,
             Some(Unusable::ReflectionLoop) => 2,
             Some(Unusable::Leak) => 3,
+            Some(Unusable::NoPolicy) => 4,
         };
-        Self(peer << 10 | u32::from(generation) << 2 | standing)
+        Self(peer << 11 | u32::from(generation) << 3 | standing)
     }
 }
 
 impl Node {
     pub(crate) fn peer(&self) -> u32 {
-        self.origin.0 >> 10
+        self.origin.0 >> 11
     }
 
     fn generation(&self) -> u8 {
-        (self.origin.0 >> 2) as u8
+        (self.origin.0 >> 3) as u8
     }
 
     pub(crate) fn standing(&self) -> Option<Unusable> {
-        match self.origin.0 & 3 {
+        match self.origin.0 & 7 {
             0 => None,
             1 => Some(Unusable::AsLoop),
             2 => Some(Unusable::ReflectionLoop),
-            _ => Some(Unusable::Leak),
+            3 => Some(Unusable::Leak),
+            _ => Some(Unusable::NoPolicy),
         }
     }
 }

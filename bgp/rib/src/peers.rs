@@ -19,8 +19,8 @@ use proxima_types::Family;
 
 use crate::{Counts, PathSource, PeerId, Stale, Unusable, source::index};
 
-/// The most peers at a time: a path has 22 bits for its peer.
-const MAX_PEERS: usize = 1 << 22;
+/// The most peers at a time: a path has 21 bits for its peer.
+const MAX_PEERS: usize = 1 << 21;
 
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
@@ -275,7 +275,7 @@ impl Tally {
         match standing {
             Some(Unusable::AsLoop | Unusable::ReflectionLoop) => self.loops += 1,
             Some(Unusable::Leak) => self.leaks += 1,
-            Some(Unusable::NextHop) | None => {}
+            Some(Unusable::NoPolicy | Unusable::NextHop) | None => {}
         }
     }
 
@@ -284,7 +284,7 @@ impl Tally {
         match standing {
             Some(Unusable::AsLoop | Unusable::ReflectionLoop) => self.loops -= 1,
             Some(Unusable::Leak) => self.leaks -= 1,
-            Some(Unusable::NextHop) | None => {}
+            Some(Unusable::NoPolicy | Unusable::NextHop) | None => {}
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum Unusable {
     ReflectionLoop,
     /// Its ONLY_TO_CUSTOMER says that it should not have come this way (RFC 9234 §5).
     Leak,
+    /// It is of an external peer, and no policy lets its routes in (RFC 8212 §2).
+    NoPolicy,
     /// Its next hop can't be reached, or is ourselves.
     NextHop,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Unusable {
             Self::AsLoop => "our own AS is in its path",
             Self::ReflectionLoop => "it bears our own identifier as originator or cluster",
             Self::Leak => "it is a route leak by its ONLY_TO_CUSTOMER",
+            Self::NoPolicy => "no policy lets routes of this peer in",
             Self::NextHop => "its next hop is unusable",
         })
     }

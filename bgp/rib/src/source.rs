@@ -34,6 +34,8 @@ pub struct PathSource {
     pub subnet: Option<Prefix>,
     /// Our role towards this peer, if one is configured (RFC 9234 §3); without one no route is a leak.
     pub local_role: Option<Role>,
+    /// Whether a policy lets its routes in: without one those of an external peer are kept to be seen (RFC 8212 §2).
+    pub import: bool,
 }
 
 /// Since what a path waits to be announced again. It is used as before.

@@ -1,4 +1,5 @@
-//! What a path is worth before it is compared: loops (RFC 4271 §9.1.2, RFC 4456 §8) and leaks (RFC 9234 §5).
+//! What a path is worth before it is compared: loops (RFC 4271 §9.1.2, RFC 4456 §8), leaks (RFC 9234 §5), and whether anyone
+//! wants it (RFC 8212 §2).
 
 use proxima_bgp_wire::{Attributes, Loops, PeerKind};
 
@@ -13,7 +14,10 @@ pub(crate) fn judge(attributes: &Attributes, source: &PathSource) -> Option<Unus
     if source.kind == PeerKind::Internal {
         return loops.by_reflection().then_some(Unusable::ReflectionLoop);
     }
-    source.local_role?.is_leak(attributes.only_to_customer, source.asn).then_some(Unusable::Leak)
+    if source.local_role.is_some_and(|role| role.is_leak(attributes.only_to_customer, source.asn)) {
+        return Some(Unusable::Leak);
+    }
+    (!source.import).then_some(Unusable::NoPolicy)
 }
 
 /// Adds ONLY_TO_CUSTOMER to a route from a provider, a peer or a route server that came without (RFC 9234 §5).
@@ -42,6 +46,7 @@ mod tests {
             local_router_id: Ipv4Addr::new(192, 0, 2, 1),
             subnet: None,
             local_role,
+            import: true,
         }
     }
 
@@ -95,6 +100,22 @@ mod tests {
                 "{role:?} {otc:?}"
             );
             assert_eq!(judge(&attributes, &source(PeerKind::External, None)), None);
+        }
+    }
+
+    #[test]
+    fn without_a_policy_no_route_of_an_external_peer_is_used_and_worse_is_told_first() {
+        let own = Attributes { as_path: AsPath::sequence([Asn(64512)]), ..Attributes::default() };
+        let leaked = Attributes { only_to_customer: Some(Asn(1)), ..Attributes::default() };
+        let role = Some(Role::Provider);
+        for (kind, attributes, expected) in [
+            (PeerKind::External, &Attributes::default(), Some(Unusable::NoPolicy)),
+            (PeerKind::External, &own, Some(Unusable::AsLoop)),
+            (PeerKind::External, &leaked, Some(Unusable::Leak)),
+            (PeerKind::Internal, &Attributes::default(), None),
+        ] {
+            let source = PathSource { import: false, ..source(kind, role) };
+            assert_eq!(judge(attributes, &source), expected);
         }
     }
 

@@ -26,6 +26,7 @@ fn source(last: u8) -> PathSource {
         local_router_id: Ipv4Addr::new(192, 0, 2, 254),
         subnet: None,
         local_role: None,
+        import: true,
     }
 }
 

@@ -32,6 +32,7 @@ fn source(peer: PeerId) -> PathSource {
         local_router_id: LOCAL_ID,
         subnet: None,
         local_role: None,
+        import: true,
     }
 }
 

@@ -122,6 +122,8 @@ pub struct PeerConfig {
     pub extended_messages: bool,
     /// Paths of an external peer have to begin with its AS (RFC 4271 §6.3).
     pub enforce_first_as: bool,
+    /// Routes of the peer may be used; without, those of an external peer are kept to be seen (RFC 8212 §2).
+    pub import: bool,
     /// The session starts down, for this reason, until [`SpeakerHandle::up`](crate::SpeakerHandle::up).
     pub shutdown: Option<String>,
     /// Of a range: how long a member is remembered after its last connection.
@@ -155,6 +157,7 @@ impl PeerConfig {
             extended_next_hop: false,
             extended_messages: true,
             enforce_first_as: true,
+            import: true,
             shutdown: None,
             forget_after: FORGET_AFTER,
         }
@@ -262,7 +265,7 @@ impl Common {
                 (Remote::Range { .. }, Remote::Range { .. }) if old.port == new.port => Effect::InPlace,
                 _ => Effect::Replaced,
             }
-        } else if (old.source, &old.password) != (new.source, &new.password) {
+        } else if (old.source, &old.password, old.import) != (new.source, &new.password, new.import) {
             Effect::Reopened
         } else if old == new {
             Effect::Unchanged
@@ -286,6 +289,7 @@ impl Common {
 /// | remote-as, families, hold-time, role, role-strict, add-path            | reopened: said, or judged, in an OPEN  |
 /// | graceful-restart (but for the stale time), extended-next-hop, extended-messages | reopened                      |
 /// | source, password                                                       | reopened: belong to the connection     |
+/// | import                                                                 | reopened: routes are judged as they come |
 /// | max-prefixes, next-hop-ipv4, next-hop-ipv6, enforce-first-as           | in place                               |
 /// | passive, connect-retry                                                 | in place, from the next attempt on     |
 /// | ttl-security, multihop, tcp-user-timeout, keepalive                    | in place, on the live connection       |

@@ -63,13 +63,19 @@ impl SelfCheck {
     pub fn turn(&mut self, now: Instant, boottime: Duration) -> Option<Gap> {
         let gap = self.thaw.look(now, boottime)?;
         self.doubt.thawed(now, gap);
+        // First: any other news would let a hold that has ended meanwhile end.
+        self.tell_new_faults();
         for group in self.faults.keys() {
             self.duties.push_back(Duty::Tell(group.clone(), Input::View(View::default())));
         }
-        self.tell_new_faults();
         self.duties.push_back(Duty::Score);
         self.tell_ended_faults();
         Some(gap)
+    }
+
+    /// The control loop has waited until `now` for something, while all else went on.
+    pub fn waited(&mut self, now: Instant, boottime: Duration) {
+        self.thaw.waited(now, boottime);
     }
 
     /// To be called every 100 ms, with the counts of the workers' beats and the verdict on each backend. Returns what became of

@@ -198,6 +198,10 @@ impl Wish {
         let better = rank(to) > rank(self.state);
         if better && let Some(hold) = self.hold_on_improvement(now) {
             self.blocked = Some(hold);
+            // It was silent once; that it is not any more, and what is known by now, is what counts.
+            if matches!((&self.reason, because), (Some(Reason::Silent { .. }), Because::FirstVerdicts)) {
+                self.reason = self.told(now, because, None);
+            }
             return None;
         }
         let held = self.blocked.take();

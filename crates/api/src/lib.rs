@@ -22,7 +22,7 @@
 //! | `POST /v1/undrain` | [`DrainStatus`] |
 //! | `POST /v1/reload` with [`ReloadRequest`] | [`Reloaded`] |
 //! | `POST /v1/restart` with [`RestartRequest`] | [`Restarting`] |
-//! | `POST /v1/upgrade` | [`Upgraded`] |
+//! | `POST /v1/upgrade` with [`UpgradeRequest`] | [`Upgraded`] |
 //!
 //! The `/` in the name of a member of a range is written `%2F` in a path. Every other answer than 2xx has an [`ErrorBody`]. Keys are in snake_case and carry their unit (`uptime_ms`, `rtt_us`);
 //! words of an enumeration are in kebab-case. A reader ignores keys it does not know.
@@ -52,7 +52,7 @@ pub use group::{Degradation, GroupReason, RegionScore, ServiceScore};
 pub use hold::{Evidence, Hold, Sighting};
 pub use operate::{
     DrainRequest, DrainStatus, Drained, ErrorBody, ReloadRequest, Reloaded, Reloads, RestartRequest,
-    Restarting, Upgraded,
+    Restarting, UpgradeRequest, Upgraded,
 };
 pub use order::{By, Order, OrderRequest, OrderVerb, Ordered, OrderedGroup};
 pub use peer::{

@@ -153,6 +153,15 @@ pub struct Restarting {
     pub dropped_by: Vec<PeerName>,
 }
 
+/// Upgrade, although the new file empties what was not empty, or would have nothing announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// Upgrade all the same.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// Another process has taken over; its predecessor has its clients' connections still, and no part in anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgraded {

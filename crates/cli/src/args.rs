@@ -110,7 +110,7 @@ pub(crate) enum Command {
     /// Begin anew at once, without a word to peers: those with graceful restart keep the routes meanwhile
     Restart(ForceArgs),
     /// Hand over to the program as it is on disk now: no peer, probe or client notices
-    Upgrade,
+    Upgrade(ForceArgs),
 }
 
 #[derive(Debug, Args)]

@@ -26,10 +26,10 @@ pub use model::{
     AccessLog, AccessLogTarget, Admin, Backend, Balance, BestPath, Bfd, BfdAuth, Bgp, Bmp, BodyRate,
     Catchment, Challenge, ClientAuth, ClientTls, Config, ConnectionsPerIp, Damping, DataPlane, Degraded,
     Distance, Drain, ExternalAccount, ForwardedCertificate, GracefulRestart, Group, Guard, HttpService,
-    HttpTimeouts, Issuer, KeyPair, KeyType, Limits, Log, LogFormat, LogLevel, Managed, Match, MaxPrefixes,
-    Metrics, Mrt, Passive, Peer, Pool, PoolProtocol, Pop, PrefixAction, Probe, Protocol, QuicLb, Region,
-    Remote, Role, Route, ServerTls, Service, Slo, TcpService, TcpTimeouts, TlsVersion, Via, Vip, WhenDown,
-    Withdrawals, Withdrawn,
+    HttpTimeouts, Import, Issuer, KeyPair, KeyType, Limits, Log, LogFormat, LogLevel, Managed, Match,
+    MaxPrefixes, Metrics, Mrt, Passive, Peer, Pool, PoolProtocol, Pop, PrefixAction, Probe, Protocol, QuicLb,
+    Region, Remote, Role, Route, ServerTls, Service, Slo, TcpService, TcpTimeouts, TlsVersion, Via, Vip,
+    WhenDown, Withdrawals, Withdrawn,
 };
 
 pub use proxima_probe_kind::ProbeKind;

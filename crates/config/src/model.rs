@@ -31,7 +31,8 @@ pub use access_log::{AccessLog, AccessLogTarget};
 pub use acme::{Challenge, ExternalAccount, Issuer, KeyType, Managed};
 pub use announce::{Damping, Degraded, Group, Guard, Slo, Vip, WhenDown, Withdrawals, Withdrawn};
 pub use bgp::{
-    BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, MaxPrefixes, Mrt, Peer, PrefixAction, Remote, Role,
+    BestPath, Bfd, BfdAuth, Bgp, Bmp, GracefulRestart, Import, MaxPrefixes, Mrt, Peer, PrefixAction, Remote,
+    Role,
 };
 pub use limits::{BodyRate, ConnectionsPerIp, Limits};
 pub use passive::Passive;

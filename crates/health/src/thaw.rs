@@ -46,6 +46,11 @@ impl Thaw {
         let length = monotonic.max(passed);
         (length >= LATE).then_some(Gap { length, asleep: passed.saturating_sub(monotonic) })
     }
+
+    /// The loop did not turn until `now` as it waited for something, while all else went on: no gap.
+    pub fn waited(&mut self, now: Instant, boottime: Duration) {
+        self.last = Some((now, boottime));
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +69,15 @@ mod tests {
                 .map(|gap| (u64::try_from(gap.length.as_millis()).unwrap(), gap.is_suspension()))
         };
         steps.iter().map(|step| look(*step)).collect()
+    }
+
+    #[test]
+    fn a_loop_that_has_waited_sees_no_gap() {
+        let (mut thaw, now, boottime) = (Thaw::default(), Instant::now(), Duration::from_secs(1000));
+        thaw.look(now, boottime);
+        thaw.waited(now + 5 * LATE, boottime + 5 * LATE);
+        assert_eq!(thaw.look(now + 5 * LATE, boottime + 5 * LATE), None);
+        assert!(thaw.look(now + 7 * LATE, boottime + 7 * LATE).is_some());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
+    num::NonZeroUsize,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -118,6 +119,11 @@ pub enum InheritanceError {
 }
 
 impl Inheritance {
+    /// How many workers the predecessor has, and so its successor.
+    pub fn workers(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.workers).unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// The same with the keys of session tickets that the process has drawn, so that sessions go on. Nothing more if `keys` are from a
     /// file, which the successor reads too.
     #[must_use]

@@ -137,7 +137,7 @@ pub(crate) enum Misuse {
     Concurrency,
     /// COMPRESSION_ERROR.
     Compression,
-    /// ENHANCE_YOUR_CALM by another measure: CONTINUATION frames without end, a field list far too long.
+    /// ENHANCE_YOUR_CALM by another measure: CONTINUATION frames without end, a field list far too long, or of far too many fields.
     Excess,
     /// HTTP/3: more requests cancelled than the budget of its connection allows.
     H3RapidReset,

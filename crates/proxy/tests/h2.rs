@@ -7,7 +7,7 @@ mod common;
 use bytes::Bytes;
 use common::{
     Backend, PATIENCE, Setup, field,
-    h2::{Client, answer, get, post},
+    h2::{Client, END_HEADERS, END_STREAM, Raw, answer, block, frame, get, get_block, kind, post},
     refusing, soon, until,
 };
 use h2::Reason;
@@ -230,6 +230,40 @@ async fn a_client_that_leaves_cancels_its_backend_before_the_first_byte() {
     drop(other);
     until("both counted", || world.stats().cancelled == 2).await;
     until("the connection closed", || world.stats().open == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_resets_a_request_it_has_ended_cancels_its_backend_at_once() {
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let backend = Backend::start(move |mut peer| {
+        let ends = ends.clone();
+        async move {
+            peer.head().await.unwrap();
+            peer.closed().await;
+            ends.send(()).unwrap();
+        }
+    })
+    .await;
+    let world = Setup::http(&[backend.address]).start();
+    let mut client = Raw::connect(&world).await;
+    let get = frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &get_block(&[]));
+    let fields: &[(&str, &[u8])] = &[
+        (":method", b"POST"),
+        (":scheme", b"http"),
+        (":path", b"/"),
+        (":authority", b"a"),
+        ("content-length", b"4"),
+    ];
+    let post =
+        [frame(kind::HEADERS, END_HEADERS, 3, &block(fields)), frame(kind::DATA, END_STREAM, 3, b"body")]
+            .concat();
+    for (count, (stream, request)) in (1..).zip([(1, get), (3, post)]) {
+        client.write(&request).await;
+        until("the request", || backend.seen() as u64 == count).await;
+        client.write(&frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8])).await;
+        soon("the end", ended.recv()).await.unwrap();
+        until("the count", || world.stats().cancelled == count).await;
+    }
 }
 
 #[tokio::test]

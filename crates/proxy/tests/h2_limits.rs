@@ -219,6 +219,63 @@ async fn field_lists_beyond_64_kib_get_431_and_far_beyond_the_end() {
     assert_eq!(world.stats().refused.get("h2-excess"), Some(&1), "{:?}", world.stats().refused);
 }
 
+#[tokio::test]
+async fn heads_of_many_fields_are_refused_and_of_far_too_many_end_the_connection() {
+    let backend = Backend::fixed("served").await;
+    let world = Setup::http(&[backend.address]).start();
+    let mut client = Client::connect(&world).await;
+    // RFC 9113 §8.2.3: pieces of one cookie are one field.
+    let mut crumbs = get("/");
+    for crumb in 0..300 {
+        crumbs.headers_mut().append("cookie", format!("c{crumb}=v").parse().unwrap());
+    }
+    assert_eq!(client.ask(crumbs, "").await.status(), 200);
+    let mut many = get("/");
+    for field in 0..300 {
+        many.headers_mut().append("x", field.into());
+    }
+    assert_eq!(client.ask(many, "").await.status(), 431);
+    assert_eq!(client.get("/").await.status(), 200);
+    assert_eq!(world.stats().refused.get("too-many-fields"), Some(&1), "{:?}", world.stats().refused);
+    let indexed = [get_block(&[]), vec![0x82; 600]].concat();
+    let split = indexed.chunks(100).enumerate().map(|(at, fields)| {
+        let kind = if at == 0 { kind::HEADERS } else { kind::CONTINUATION };
+        frame(kind, 0, 1, fields)
+    });
+    let (padded, whole) = ([&[3][..], &indexed, &[0; 3]].concat(), indexed.clone());
+    // Malformed as well, which only those find who decode it.
+    let heads = [
+        vec![frame(kind::HEADERS, ALONE, 1, &whole)],
+        vec![frame(kind::HEADERS, ALONE | 0x8, 1, &padded)],
+        split.collect(),
+    ];
+    for (count, head) in (1..).zip(heads) {
+        drowned(&world, head).await;
+        assert_eq!(world.stats().refused.get("h2-excess"), Some(&count), "{:?}", world.stats().refused);
+    }
+    assert_eq!(refused(&world), 4, "nothing else was found: {:?}", world.stats().refused);
+    until("the connections closed", || world.stats().open == 1).await;
+}
+
+#[tokio::test]
+async fn what_comes_at_once_is_served_turn_by_turn_to_the_last_request() {
+    let backend = Backend::fixed("served").await;
+    let world = Setup::http(&[backend.address]).start();
+    let mut client = Raw::connect(&world).await;
+    let fields = vec![("x", b"1" as &[u8]); 90];
+    let flood: Vec<u8> = (1..256)
+        .step_by(2)
+        .flat_map(|stream| frame(kind::HEADERS, ALONE, stream, &get_block(&fields)))
+        .collect();
+    client.write(&flood).await;
+    let mut answered = 0;
+    while answered < 128 {
+        let told = client.next().await.expect("a frame");
+        answered += usize::from(told.kind == kind::HEADERS && told.payload[0] == 0x88);
+    }
+    assert_eq!(refused(&world), 0);
+}
+
 /// Writes `flood` until the connection ends, or all of it is out, and looks how it ended.
 async fn drowned(world: &World, flood: impl IntoIterator<Item = Vec<u8>>) {
     let mut client = Raw::connect(world).await;
@@ -248,9 +305,10 @@ async fn floods_end_with_enhance_your_calm_and_others_are_served() {
     let more = frame(kind::CONTINUATION, 0, 1, &block(&[("x", b"v")]));
     drowned(&world, [head].into_iter().chain((0..3000).map(|_| more.clone()))).await;
     assert_eq!(world.stats().refused.get("h2-excess"), Some(&1));
-    // Before a stream is even looked at: `h2` has a limit of its own.
+    // Before a stream is even looked at.
     drowned(&world, (0..1000).map(|n| reset_at_once(2 * n + 1))).await;
-    assert_eq!(world.stats().refused.get("h2-excess"), Some(&2));
+    assert_eq!(world.stats().refused.get("h2-rapid-reset"), Some(&1));
+    assert_eq!(world.stats().requests, 0);
     until("the connections closed", || world.stats().open == 0).await;
 }
 

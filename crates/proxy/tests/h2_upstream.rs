@@ -395,6 +395,28 @@ async fn a_client_that_leaves_resets_its_stream_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_client_that_resets_a_request_it_has_ended_resets_its_stream_at_once() {
+    use common::h2::{END_HEADERS, END_STREAM, Raw, frame, get_block, kind};
+
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let backend = Backend::start(move |_, mut respond| {
+        let ends = ends.clone();
+        async move {
+            ends.send(None).unwrap();
+            ends.send(std::future::poll_fn(|cx| respond.poll_reset(cx)).await.ok()).unwrap();
+        }
+    })
+    .await;
+    let world = setup(&[backend.address]).start();
+    let mut client = Raw::connect(&world).await;
+    client.write(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &get_block(&[]))).await;
+    assert_eq!(soon("the request", ended.recv()).await, Some(None));
+    client.write(&frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8])).await;
+    assert_eq!(soon("the reset", ended.recv()).await, Some(Some(Reason::CANCEL)));
+    until("the count", || world.stats().cancelled == 1).await;
+}
+
+#[tokio::test]
 async fn a_response_that_is_reset_never_looks_whole() {
     let breaks = Arc::<Notify>::default();
     let cue = breaks.clone();

@@ -306,7 +306,9 @@ impl World {
         count(&mut host.suspended, begins);
         match (begins, host.suspended) {
             (true, 1) => {
-                self.turn(pop); // the last one before
+                if !self.pops[pop].stands_still() {
+                    self.turn(pop); // the last one before
+                }
                 let host = &mut self.pops[pop];
                 host.suspended_since = self.now;
                 host.clock.suspend(self.now);

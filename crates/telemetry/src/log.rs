@@ -14,6 +14,10 @@ use self::writer::LineWriter;
 /// Overrides the configured filter when set.
 pub const FILTER_VARIABLE: &str = "PROXIMA_LOG";
 
+/// Libraries that warn of what clients and peers send: with that anyone could fill the log. What is refused is counted, and a filter that
+/// names them brings the warnings back.
+const TALKATIVE: &str = "h2=error,quinn_proto=error";
+
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -109,7 +113,10 @@ pub fn install(options: &LogOptions) -> Result<LogGuard, LogError> {
 }
 
 fn parse_filter(filter: String) -> Result<EnvFilter, LogError> {
-    EnvFilter::builder().parse(&filter).map_err(|error| LogError::Filter { filter, error })
+    // Without any directive errors are logged.
+    let wanted = if filter.trim().is_empty() { "error" } else { &filter };
+    let directives = format!("{TALKATIVE},{wanted}");
+    EnvFilter::builder().parse(directives).map_err(|error| LogError::Filter { filter, error })
 }
 
 fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -155,6 +162,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(backend = "app/eu-1", "probing");
             tracing::warn!(backend = "app/eu-1", "down");
+            tracing::warn!(target: "h2::proto::streams::recv", "client resets streams");
         });
         writer.flush();
         let bytes = captured.0.lock().unwrap().clone();
@@ -171,6 +179,14 @@ mod tests {
         );
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(logged(LogFormat::Text, true, "info").contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_clients_do_fills_no_log_unless_it_is_asked_for() {
+        for (filter, lines) in [("info", 2), ("debug", 2), ("info,h2=warn", 3), ("h2=debug", 1), ("", 0)] {
+            let text = logged(LogFormat::Text, false, filter);
+            assert_eq!(text.lines().count(), lines, "{filter}: {text}");
+        }
     }
 
     #[test]

@@ -112,4 +112,6 @@ fn describe() {
 }
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use proxima_api::{
     AdvertisedRoutes, Backends, BfdSessions, By, Certificates, DrainRequest, DrainStatus, ErrorBody,
     OrderRequest, Ordered, PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded,
-    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, RoutesSummary, Status, Upgraded,
+    Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, RoutesSummary, Status, UpgradeRequest,
+    Upgraded,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{PeerName, ServiceName};
@@ -65,7 +66,7 @@ pub(crate) enum Command {
     /// Read the configuration again.
     Reload(ReloadRequest, Reply<Result<Reloaded, CommandRefusal>>),
     /// Hand over to another process.
-    Upgrade(Reply<Result<Upgraded, CommandRefusal>>),
+    Upgrade(UpgradeRequest, Reply<Result<Upgraded, CommandRefusal>>),
     /// Leave without a word and begin anew.
     Restart(RestartRequest, Reply<Result<Restarting, CommandRefusal>>),
 }
@@ -94,6 +95,17 @@ pub(crate) enum CommandRefusal {
     Unprocessable(ErrorBody),
     /// The daemon takes no commands any more.
     Stopping,
+}
+
+impl std::fmt::Display for CommandRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(body) | Self::Conflict(body) | Self::Unprocessable(body) => {
+                f.write_str(&body.error)
+            }
+            Self::Stopping => f.write_str("the daemon is stopping"),
+        }
+    }
 }
 
 impl CommandRefusal {
@@ -200,8 +212,11 @@ impl ControlClient {
         self.ask_within(RELOAD_PATIENCE, |reply| Command::Reload(request, reply)).await
     }
 
-    pub(crate) async fn upgrade(&self) -> Result<Result<Upgraded, CommandRefusal>, ControlError> {
-        self.ask_within(UPGRADE_PATIENCE, Command::Upgrade).await
+    pub(crate) async fn upgrade(
+        &self,
+        request: UpgradeRequest,
+    ) -> Result<Result<Upgraded, CommandRefusal>, ControlError> {
+        self.ask_within(UPGRADE_PATIENCE, |reply| Command::Upgrade(request, reply)).await
     }
 
     pub(crate) async fn restart(

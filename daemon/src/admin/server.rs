@@ -18,7 +18,7 @@ use axum::{
 use futures_util::stream;
 use proxima_api::{
     By, DrainRequest, ErrorBody, EventLine, EventsQuery, LookupQuery, OrderRequest, OrderVerb, Peer,
-    ReceivedQuery, ReloadRequest, RestartRequest, RouteFilter, ShutdownRequest, paths,
+    ReceivedQuery, ReloadRequest, RestartRequest, RouteFilter, ShutdownRequest, UpgradeRequest, paths,
 };
 use proxima_telemetry::{EventJournal, Followed, Follower};
 use proxima_types::{NameError, PeerName};
@@ -186,9 +186,11 @@ async fn restart(
 async fn upgrade(
     State(admin): State<Admin>,
     ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Sent,
 ) -> Result<Response, Refusal> {
-    tracing::info!(%caller, "upgrade asked for");
-    Ok(Json(admin.control.upgrade().await??).into_response())
+    let request: UpgradeRequest = parse(&body?, r#"send {"force": true}, or nothing"#)?;
+    tracing::info!(%caller, force = request.force, "upgrade asked for");
+    Ok(Json(admin.control.upgrade(request).await??).into_response())
 }
 
 async fn certificates(State(admin): State<Admin>) -> Result<Response, Refusal> {

@@ -15,6 +15,7 @@ use std::{
 };
 
 use nix::unistd::Group;
+use proxima_config::Admin;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
@@ -69,7 +70,7 @@ impl AdminSocket {
 
     /// What keeps the file from being removed, for when another process goes on with it.
     pub(crate) fn keep(&self) -> Keep {
-        Keep(Arc::clone(&self.file.kept))
+        Keep { kept: Arc::clone(&self.file.kept), path: self.file.path.clone() }
     }
 
     /// The listener for the runtime this is called in, and what removes the file when dropped.
@@ -174,29 +175,33 @@ pub(crate) struct SocketFile {
 
 /// Leaves the file of an admin socket where it is.
 #[derive(Debug)]
-pub(crate) struct Keep(Arc<AtomicBool>);
+pub(crate) struct Keep {
+    kept: Arc<AtomicBool>,
+    path: PathBuf,
+}
 
 impl Keep {
     /// It is another process's from now on.
     pub(crate) fn keep(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.kept.store(true, Ordering::Relaxed);
     }
 
-    /// It is this process's from now on.
-    pub(crate) fn take(&self) {
-        self.0.store(false, Ordering::Relaxed);
+    /// It is this process's from now on, open to those that `config` says.
+    pub(crate) fn take(&self, config: &Admin) {
+        self.kept.store(false, Ordering::Relaxed);
+        if let Err(error) = open_to(&self.path, config.mode, config.group.as_deref()) {
+            tracing::error!(%error, "the admin socket is open to those it was open to before");
+        }
     }
 }
 
-/// Goes on with the socket of another process if it is at `path`; the mode and the group are those asked for from now on. The
-/// file stays the other's until it is [taken](Keep::take).
+/// Goes on with the socket of another process if it is at `path`. The file stays the other's until it is [taken](Keep::take).
 ///
 /// # Errors
 /// When they can't be.
 pub(crate) fn adopt_admin_socket(
     listener: net::UnixListener,
     path: &Path,
-    mode: u32,
     group: Option<&str>,
 ) -> Result<Option<AdminSocket>, AdminSocketError> {
     let is_there = listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path));
@@ -207,7 +212,7 @@ pub(crate) fn adopt_admin_socket(
     let file = SocketFile::at(path).map_err(bind_error)?;
     let adopted = AdminSocket { listener, file };
     adopted.keep().keep();
-    open_to(path, mode, group)?;
+    group.map(group_id).transpose()?;
     adopted.listener.set_nonblocking(true).map_err(bind_error)?;
     Ok(Some(adopted))
 }
@@ -316,20 +321,19 @@ mod tests {
     fn a_socket_that_is_another_processs_now_keeps_its_file_and_gets_its_mode() {
         let (_directory, path) = place();
         let first = bind_admin_socket(&path, 0o600, None).unwrap();
-        let duplicate = || net::UnixListener::from(first.duplicate().unwrap());
-        assert!(
-            adopt_admin_socket(duplicate(), &path.with_extension("other"), 0o600, None).unwrap().is_none()
-        );
-        let error = adopt_admin_socket(duplicate(), &path, 0o660, Some("no-such-group")).unwrap_err();
+        let adopt = |path: &Path, group| {
+            adopt_admin_socket(net::UnixListener::from(first.duplicate().unwrap()), path, group)
+        };
+        assert!(adopt(&path.with_extension("other"), None).unwrap().is_none());
+        let error = adopt(&path, Some("no-such-group")).unwrap_err();
         assert!(error.to_string().contains("groupadd"), "{error}");
-        assert!(path.exists(), "it is the first one's still");
-        let second = adopt_admin_socket(duplicate(), &path, 0o660, None).unwrap().unwrap();
-        drop(adopt_admin_socket(duplicate(), &path, 0o600, None).unwrap());
-        assert!(path.exists(), "and so it is where nothing comes of it");
-        second.keep().take();
+        drop(adopt(&path, None).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600, "it is the first one's still");
+        let second = adopt(&path, None).unwrap().unwrap();
+        second.keep().take(&Admin { socket: path.clone(), mode: 0o660, group: None });
         first.keep().keep();
         drop(first);
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
         UnixStream::connect(&path).unwrap();
         drop(second);
         assert!(!path.exists());

@@ -22,7 +22,7 @@ pub(super) const WAIT: Duration = Duration::from_secs(5);
 pub(super) type Findings = Vec<ProbeEvent>;
 
 /// The backends of `new` that are not in `old`, or elsewhere there.
-pub(super) fn of(old: &Config, new: &Config) -> BTreeSet<BackendId> {
+pub(crate) fn of(old: &Config, new: &Config) -> BTreeSet<BackendId> {
     let before: BTreeMap<_, _> = backends(old).map(|backend| (&backend.id, backend.address)).collect();
     let is_new = |backend: &&Backend| before.get(&backend.id) != Some(&backend.address);
     backends(new).filter(is_new).map(|backend| backend.id.clone()).collect()

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proxima_sys::{MAX_RIGHTS, receive_with_rights, send_with_rights};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -30,12 +31,21 @@ pub(crate) enum ChannelError {
     /// Nothing came in time.
     #[error("the other process has said nothing for {:.1} s", .0.as_secs_f64())]
     Silent(Duration),
+    /// It can't be put into words.
+    #[error("what there is to say can't be written: {0}")]
+    Unwritable(String),
     /// It can't be read: by another version, perhaps.
     #[error("what the other process says can't be read: {0}")]
     Unreadable(String),
     /// Anything else.
     #[error("the socket to the other process: {0}")]
     Io(#[from] io::Error),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    In,
+    Out,
 }
 
 /// One end.
@@ -57,24 +67,55 @@ impl Channel {
         descriptors: &[BorrowedFd<'_>],
         patience: Duration,
     ) -> Result<(), ChannelError> {
-        self.send_all(message, descriptors, patience).map_err(|error| failure(error, patience))
+        let text =
+            serde_json::to_vec(message).map_err(|error| ChannelError::Unwritable(error.to_string()))?;
+        let until = Instant::now() + patience;
+        self.send_all(&text, descriptors, until).map_err(|error| failure(error, patience))
     }
 
-    fn send_all(
-        &self,
-        message: &impl Serialize,
-        descriptors: &[BorrowedFd<'_>],
-        patience: Duration,
-    ) -> io::Result<()> {
-        let text = serde_json::to_vec(message)?;
-        self.0.set_write_timeout(Some(patience))?;
+    fn send_all(&self, text: &[u8], descriptors: &[BorrowedFd<'_>], until: Instant) -> io::Result<()> {
         let number = |length: usize| u32::try_from(length).map_err(io::Error::other).map(u32::to_be_bytes);
         let head = [number(text.len())?, number(descriptors.len())?].concat();
-        (&self.0).write_all(&head)?;
+        self.write(&head, until)?;
         for group in descriptors.chunks(MAX_RIGHTS) {
-            send_with_rights(&self.0, &[0], group)?;
+            self.again(Direction::Out, until, || send_with_rights(&self.0, &[0], group))?;
         }
-        (&self.0).write_all(&text)
+        self.write(text, until)
+    }
+
+    fn write(&self, mut octets: &[u8], until: Instant) -> io::Result<()> {
+        while !octets.is_empty() {
+            let written = self.again(Direction::Out, until, || (&self.0).write(octets))?;
+            octets = &octets[written..];
+        }
+        Ok(())
+    }
+
+    /// Does it until it is not interrupted by a signal, and no longer than that.
+    fn again<T>(
+        &self,
+        direction: Direction,
+        until: Instant,
+        mut act: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            match direction {
+                Direction::In => self.0.set_read_timeout(Some(left))?,
+                Direction::Out => self.0.set_write_timeout(Some(left))?,
+            }
+            match act() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Whether the other end is closed, as far as is known without waiting.
+    pub(crate) fn is_ended(&self) -> bool {
+        let mut seen = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut seen, PollTimeout::ZERO).is_ok()
+            && seen[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
     }
 
     /// The next message, with its descriptors.
@@ -101,8 +142,8 @@ impl Channel {
         }
         let mut descriptors = Vec::new();
         while descriptors.len() < count {
-            self.wait(until)?;
-            if receive_with_rights(&self.0, &mut [0], &mut descriptors)? == 0 {
+            let receive = || receive_with_rights(&self.0, &mut [0], &mut descriptors);
+            if self.again(Direction::In, until, receive)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -113,27 +154,12 @@ impl Channel {
 
     fn read(&self, mut buffer: &mut [u8], until: Instant) -> io::Result<()> {
         while !buffer.is_empty() {
-            self.wait(until)?;
-            match (&self.0).read(buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => buffer = &mut buffer[read..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match self.again(Direction::In, until, || (&self.0).read(buffer))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => buffer = &mut buffer[read..],
             }
         }
         Ok(())
-    }
-
-    /// The next read waits until then at most.
-    fn wait(&self, until: Instant) -> io::Result<()> {
-        let left = until.saturating_duration_since(Instant::now());
-        self.0.set_read_timeout(Some(left.max(Duration::from_millis(1))))
-    }
-}
-
-impl AsFd for Channel {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

@@ -1,22 +1,34 @@
 //! The control task's part: when an upgrade may begin, and the moment in which everything changes hands.
 
-use std::time::Instant;
+use std::{thread, time::Instant};
 
-use proxima_api::{EventKind, Upgraded};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use proxima_api::{EventKind, UpgradeRequest, Upgraded};
 use proxima_bgp_speaker::{Detached, HandOver};
 use proxima_types::PeerName;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 
 use super::{Asked, Prepared, Ready, Successor, Taken, successor::UpgradeError};
 use crate::{
     admin::CommandRefusal,
-    control::{Control, End},
+    control::{Control, End, Inputs},
     reload::Progress,
 };
+
+/// An upgrade under way.
+#[derive(Debug, Default)]
+pub(crate) struct Upgrading {
+    /// A signal asked for a reload since: whoever goes on does it.
+    pub(crate) then_reload: bool,
+}
 
 /// What a successor has come to so far, and who waits for that.
 pub(crate) struct Outcome {
     ready: Result<Ready, UpgradeError>,
+    request: UpgradeRequest,
     asked: Asked,
 }
 
@@ -25,6 +37,7 @@ pub(crate) struct Outcome {
 pub(crate) struct HandedOn {
     pub(crate) successor: Taken,
     pub(crate) bgp: HandOver,
+    pub(crate) pid: Pid,
     /// Whether the admin socket's file is still this process's.
     pub(crate) keeps_admin_file: bool,
     /// To be answered when nothing new comes here any more.
@@ -34,27 +47,31 @@ pub(crate) struct HandedOn {
 
 impl Control {
     /// Starts a successor; the answer goes to who asked and into the journal.
-    pub(crate) fn upgrade(&mut self, asked: Asked) {
+    pub(crate) fn upgrade(&mut self, request: UpgradeRequest, asked: Asked) {
         if let Err(refusal) = self.may_upgrade() {
+            tracing::warn!("no upgrade: {refusal}");
             return answer(asked, Err(refusal));
         }
-        let begun = self
-            .doors
-            .duplicate()
-            .and_then(|doors| Ok((doors, self.data_plane.bequeath()?.with_tickets(self.tls.own_tickets()))));
+        let sockets = || Ok((self.doors.duplicate()?, self.data_plane.bequeath()?));
+        let begun: std::io::Result<_> = sockets();
         let (doors, data_plane) = match begun {
-            Ok(begun) => begun,
+            Ok((doors, data_plane)) => (doors, data_plane.with_tickets(self.tls.own_tickets())),
             Err(error) => return self.upgrade_failed(&UpgradeError::own("sockets", &error), asked),
         };
-        self.upgrading = true;
+        self.upgrading = Some(Upgrading::default());
         self.journal.publish(EventKind::UpgradeBegun);
         let (upgrades, vips) = (self.upgrades.clone(), self.vips.clone());
         tokio::spawn(async move {
             let vips = vips.held().await;
-            let ready = spawn_blocking(move || Successor::start(doors, data_plane, vips)).await;
-            let ready = ready.unwrap_or(Err(UpgradeError::Confused));
-            // Gone only when the daemon is.
-            upgrades.send(Outcome { ready, asked }).await.ok();
+            // A thread of its own: a daemon that ends meanwhile waits for nobody, and its end is the successor's.
+            let started = thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
+                let ready = Successor::start(doors, data_plane, vips);
+                // Gone only when the daemon is.
+                upgrades.blocking_send(Outcome { ready, request, asked }).ok();
+            });
+            if let Err(error) = started {
+                tracing::error!(%error, "no thread to start another process from");
+            }
         });
     }
 
@@ -66,11 +83,8 @@ impl Control {
             let hint = "wait until `proxima status` says running, or restart";
             return Err(CommandRefusal::conflict("first verdicts are awaited still", hint));
         }
-        if self.upgrading {
-            return Err(CommandRefusal::conflict(
-                "an upgrade is under way",
-                "wait for it, then see `proxima status`",
-            ));
+        if self.upgrading.is_some() {
+            return Err(CommandRefusal::conflict(UNDER_WAY, "wait for it, then see `proxima status`"));
         }
         if self.reloading != Progress::Idle {
             return Err(CommandRefusal::conflict("a reload is under way", "wait for it, then try again"));
@@ -79,55 +93,81 @@ impl Control {
     }
 
     /// Hands everything over to a successor that is ready. `Some`: it has it all.
-    pub(crate) async fn hand_over(&mut self, Outcome { ready, asked }: Outcome) -> Option<End> {
-        self.upgrading = false;
-        let ready = match ready {
-            Ok(ready) if self.is_stopping() => {
-                drop(ready);
+    pub(crate) async fn hand_over(&mut self, outcome: Outcome, inputs: &mut Inputs) -> Option<End> {
+        let Outcome { ready, request, asked } = outcome;
+        let upgrading = self.upgrading.take().unwrap_or_default();
+        let done = match ready {
+            Ok(_) if self.is_stopping() => {
                 answer(asked, Err(CommandRefusal::Stopping));
                 return None;
             }
-            Ok(ready) => ready,
-            Err(error) => {
-                self.upgrade_failed(&error, asked);
-                return None;
-            }
+            Ok(ready) => self.hand_over_to(ready, request, inputs).await,
+            Err(error) => Err(error),
         };
-        let (pid, prepared) = (ready.pid(), ready.prepared.clone());
-        let begun = Instant::now();
-        let mut bgp = self.speaker.hand_over().await;
-        let peers = bgp.detached.peers.iter().map(|peer| peer.name.clone()).collect();
-        match self.commit(ready, std::mem::take(&mut bgp.detached)).await {
-            Ok(successor) => {
-                let still_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-                let upgraded = self.upgraded(pid, &prepared, peers, still_us);
+        match done {
+            Ok((handed_on, prepared)) => {
+                let Upgraded { pid, still_us, .. } = handed_on.upgraded;
                 self.journal.publish(EventKind::HandedOver { pid, version: prepared.version, still_us });
-                let keeps_admin_file = !prepared.admin;
-                self.handed_on = Some(HandedOn { successor, bgp, keeps_admin_file, asked, upgraded });
+                if upgrading.then_reload {
+                    signal(handed_on.pid, Signal::SIGHUP);
+                }
+                self.handed_on = Some(HandedOn { asked, ..handed_on });
                 Some(End::Upgraded)
             }
             Err(error) => {
-                bgp.called_off();
-                self.bfd.take_back();
                 self.upgrade_failed(&error, asked);
+                if upgrading.then_reload {
+                    self.reload(proxima_api::ReloadRequest::default(), None);
+                }
                 None
             }
         }
     }
 
-    /// Everything at one stroke: what stands still here goes on there.
-    async fn commit(&mut self, ready: Ready, bgp: Detached) -> Result<Taken, UpgradeError> {
-        let state = self.state();
+    /// Everything at one stroke: what stands still here goes on there. BFD first: what it has seen fail is told to sessions before
+    /// they stand still.
+    async fn hand_over_to(
+        &mut self,
+        ready: Ready,
+        UpgradeRequest { force }: UpgradeRequest,
+        inputs: &mut Inputs,
+    ) -> Result<(HandedOn, Prepared), UpgradeError> {
+        let (begun, pid, prepared) = (Instant::now(), ready.pid(), ready.prepared.clone());
         let bfd = self.bfd.hand_over().map_err(|error| UpgradeError::own("BFD sessions", &error))?;
-        let pid = ready.pid();
-        let taken = spawn_blocking(move || ready.hand_over(&bgp, &bfd, state)).await;
-        let mut taken = taken.unwrap_or(Err(UpgradeError::Confused))?;
-        // Before it speaks for itself: what it says is heard only from the main process.
-        self.supervisor.hand_over(pid);
-        // Before the other reads datagrams: of those that both read some would be lost. If it ends, this process reads on.
-        self.data_plane.succeeded();
-        taken.commit().inspect_err(|_| self.supervisor.hand_over(std::process::id()))?;
-        Ok(taken)
+        while let Ok(event) = inputs.bfd.try_recv() {
+            self.handle_bfd(event);
+        }
+        yield_now().await; // what tells the sessions goes first
+        let mut bgp = self.speaker.hand_over().await;
+        let Detached { peers, .. } = &bgp.detached;
+        let peers: Vec<PeerName> = peers.iter().map(|peer| peer.name.clone()).collect();
+        let (detached, state, text) = (std::mem::take(&mut bgp.detached), self.state(), self.text.clone());
+        let taken = spawn_blocking(move || ready.hand_over(&detached, &bfd, state, (text, force))).await;
+        let committed = taken.unwrap_or(Err(UpgradeError::Confused)).and_then(|mut taken| {
+            if inputs.signals.is_to_stop() {
+                return Err(UpgradeError::Stopping);
+            }
+            // Before it speaks for itself: what it says is heard only from the main process.
+            self.supervisor.hand_over(pid);
+            // Before the other reads datagrams: of those that both read some would be lost. If it ends, this process reads on.
+            self.data_plane.succeeded();
+            taken.commit().inspect_err(|_| self.supervisor.hand_over(std::process::id()))?;
+            Ok(taken)
+        });
+        match committed {
+            Ok(successor) => {
+                let still_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let upgraded = self.upgraded(pid, &prepared, peers, still_us);
+                let keeps_admin_file = !prepared.adopts_admin_socket;
+                let pid = Pid::from_raw(pid.cast_signed());
+                Ok((HandedOn { successor, bgp, pid, keeps_admin_file, asked: None, upgraded }, prepared))
+            }
+            Err(error) => {
+                bgp.called_off();
+                self.bfd.take_back();
+                Err(error)
+            }
+        }
     }
 
     fn upgraded(&self, pid: u32, prepared: &Prepared, peers: Vec<PeerName>, still_us: u64) -> Upgraded {
@@ -143,15 +183,27 @@ impl Control {
     }
 
     fn upgrade_failed(&mut self, error: &UpgradeError, asked: Asked) {
+        // What it has made local is nobody's.
+        self.vips.keep(crate::vips::wanted(&self.config), std::time::Duration::ZERO);
         let hint = "this process goes on as before; what the new one had to say is in the log";
         self.journal.publish(EventKind::UpgradeFailed { error: error.to_string() });
         answer(asked, Err(CommandRefusal::conflict(error.to_string(), hint)));
     }
 }
 
+/// Why something else has to wait.
+pub(crate) const UNDER_WAY: &str = "an upgrade is under way";
+
 /// Tells who asked, if someone waits for it.
 pub(crate) fn answer(asked: Asked, what: Result<Upgraded, CommandRefusal>) {
     if let Some(asked) = asked {
         asked.send(what).ok(); // nobody waits any more
+    }
+}
+
+/// Passes a signal on to the process that has taken over.
+pub(crate) fn signal(pid: Pid, signal: Signal) {
+    if let Err(error) = kill(pid, signal) {
+        tracing::warn!(%pid, %signal, %error, "the process that has taken over was not told");
     }
 }

@@ -47,6 +47,14 @@ pub(crate) enum PredecessorError {
         /// The predecessor's.
         theirs: String,
     },
+    /// The new file is one that a reload would refuse.
+    #[error("{0}; upgrade with --force if that is meant")]
+    Refused(String),
+    /// The text of the configuration in force means nothing to this version.
+    #[error(
+        "this version can't read the configuration in force, and so not tell what would change; upgrade with --force all the same: {0}"
+    )]
+    Unreadable(String),
     /// What came is not what was announced.
     #[error("the running proximad does not keep to the order of an upgrade; use `proxima restart`")]
     Confused,
@@ -89,6 +97,9 @@ pub(crate) struct Inherited {
 /// What it knows and holds.
 #[derive(Debug)]
 pub(crate) struct Estate {
+    /// The text of the configuration in force there.
+    pub(crate) config: String,
+    pub(crate) force: bool,
     pub(crate) bgp: Detached,
     pub(crate) bfd: HandedOver,
     pub(crate) control: ControlState,
@@ -141,13 +152,13 @@ impl Predecessor {
     ///
     /// # Errors
     /// When the predecessor goes on by itself.
-    pub(crate) fn estate(&self, admin: bool) -> Result<Estate, PredecessorError> {
+    pub(crate) fn estate(&self, adopts_admin_socket: bool) -> Result<Estate, PredecessorError> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let prepared = ToPredecessor::Prepared(Prepared { version, admin });
+        let prepared = ToPredecessor::Prepared(Prepared { version, adopts_admin_socket });
         self.channel.send(&prepared, &[], TAKE_OVER)?;
         let (said, descriptors) = moment::relative_to(epoch(), || self.channel.receive(DECISION))?;
         let ToSuccessor::State(state) = said else { return Err(PredecessorError::Confused) };
-        let State { bgp, bfd, control } = *state;
+        let State { config, force, bgp, bfd, control } = *state;
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(PredecessorError::Confused);
         let session = |BgpSession { peer, unwritten, session }| {
@@ -159,7 +170,7 @@ impl Predecessor {
         let listeners = listeners.collect::<Result<_, PredecessorError>>()?;
         let sockets: Vec<OwnedFd> = descriptors.collect();
         let bfd = HandedOver { sessions: bfd, sockets };
-        Ok(Estate { bgp: Detached { peers, down: bgp.down, listeners }, bfd, control })
+        Ok(Estate { config, force, bgp: Detached { peers, down: bgp.down, listeners }, bfd, control })
     }
 
     /// It is taken in. Waits, without letting any task of this thread run, until it is this process's to act.
@@ -168,7 +179,8 @@ impl Predecessor {
     /// When the predecessor goes on by itself: then nothing must have been said to anybody.
     pub(crate) fn wait_for_the_word(&self) -> Result<(), PredecessorError> {
         self.channel.send(&ToPredecessor::Accepted, &[], TAKE_OVER)?;
-        match self.channel.receive(TAKE_OVER)?.0 {
+        // Without a clock of its own: it is the predecessor that decides, or ends.
+        match self.channel.receive(DECISION)?.0 {
             ToSuccessor::Commit => Ok(()),
             ToSuccessor::Offer(_) | ToSuccessor::State(_) | ToSuccessor::Released => {
                 Err(PredecessorError::Confused)

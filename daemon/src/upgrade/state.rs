@@ -1,14 +1,13 @@
 //! What the control task knows and has decided, for a successor's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use proxima_announce::Announcer;
 use proxima_api::{Timestamp, VerdictReason};
-use proxima_health::Degradation;
 use proxima_types::{BackendId, GroupName, Health};
 use serde::{Deserialize, Serialize};
 
-use crate::{control::Control, orders::Orders, routing::Observed};
+use crate::{control::Control, orders::Orders, routing::Observed, traffic::Carried};
 
 /// The state of the control task. What it only counts, or sees again at once, is not part of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,8 +21,8 @@ pub(crate) struct ControlState {
     pub(crate) group_since: BTreeMap<GroupName, Timestamp>,
     /// Whose the orders are.
     pub(crate) orders: Orders,
-    /// What real traffic degrades each group by.
-    pub(crate) degradations: BTreeMap<GroupName, Vec<Degradation>>,
+    /// What real traffic degrades the groups by.
+    pub(crate) traffic: Option<Carried>,
 }
 
 impl ControlState {
@@ -37,16 +36,13 @@ impl Control {
     /// As of now. A verdict that is doubted is none: what is probed since says what is true.
     pub(crate) fn state(&self) -> ControlState {
         let believed = |backend: &BackendId| Observed { unchecked: false, ..self.believed(backend) };
-        let degradations = |name: &GroupName| {
-            Some((name.clone(), self.traffic.degradations(name))).filter(|(_, it)| !it.is_empty())
-        };
         ControlState {
             announcer: self.groups.announcer().clone(),
             observed: self.observed.keys().map(|backend| (backend.clone(), believed(backend))).collect(),
             verdicts: self.verdicts.clone(),
             group_since: self.group_since.clone(),
             orders: self.orders.clone(),
-            degradations: self.groups.names().filter_map(degradations).collect(),
+            traffic: self.traffic.carried(Instant::now(), self.groups.names()),
         }
     }
 }

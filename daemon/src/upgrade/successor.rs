@@ -27,8 +27,8 @@ use super::{
 };
 use crate::doors::Doors;
 
-/// How long a process that has failed may take to end by itself.
-const LAST_MOMENTS: Duration = Duration::from_secs(2);
+/// How long a process that has failed may take to say why, and one that was killed to be gone.
+const LAST_MOMENTS: Duration = Duration::from_millis(200);
 /// From one look at it to the next.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -54,6 +54,9 @@ pub(crate) enum UpgradeError {
         /// How it ended, if it did.
         status: Option<ExitStatus>,
     },
+    /// Someone wants an end instead.
+    #[error("this daemon was told to stop")]
+    Stopping,
     /// It says something else than it should.
     #[error("the new process does not keep to the order of an upgrade")]
     Confused,
@@ -104,7 +107,8 @@ impl Successor {
         data_plane: Inheritance,
         vips: Vec<Prefix>,
     ) -> Result<Ready, UpgradeError> {
-        let mut successor = Self::spawn()?;
+        let until = Instant::now() + START;
+        let mut successor = Self::spawn(until)?;
         let (meta, sockets) = data_plane.into_parts();
         let Doors { admin, metrics } = doors;
         let offer = ToSuccessor::Offer(Offer {
@@ -116,8 +120,8 @@ impl Successor {
         let metrics = metrics.iter().map(|(_, socket)| socket.as_fd());
         let descriptors: Vec<BorrowedFd<'_>> =
             std::iter::once(admin.as_fd()).chain(metrics).chain(sockets.iter().map(AsFd::as_fd)).collect();
-        successor.send(&offer, &descriptors, START)?;
-        match successor.receive(START)? {
+        successor.send(&offer, &descriptors, left(until))?;
+        match successor.receive(left(until))? {
             ToPredecessor::Prepared(prepared) => Ok(Ready { successor, prepared }),
             ToPredecessor::Begun { .. } | ToPredecessor::Accepted | ToPredecessor::Failed(_) => {
                 Err(UpgradeError::Confused)
@@ -125,7 +129,7 @@ impl Successor {
         }
     }
 
-    fn spawn() -> Result<Self, UpgradeError> {
+    fn spawn(until: Instant) -> Result<Self, UpgradeError> {
         let mut arguments = env::args_os();
         let program = arguments.next().unwrap_or_else(|| "proximad".into());
         let failed = |error| UpgradeError::Spawn { program: program.display().to_string(), error };
@@ -139,12 +143,12 @@ impl Successor {
             .stdin(Stdio::from(OwnedFd::from(there)))
             .spawn()
             .map_err(failed)?;
-        let status = end_of(parent, START).map_err(failed)?;
+        let status = end_of(parent, until).map_err(failed)?;
         if !status.success() {
             return Err(UpgradeError::Lost { error: ChannelError::Ended, status: Some(status) });
         }
         let mut successor = Self { pid: None, channel: Channel::new(here) };
-        match successor.receive(START)? {
+        match successor.receive(left(until))? {
             ToPredecessor::Begun { pid } => successor.pid = Some(Pid::from_raw(pid.cast_signed())),
             ToPredecessor::Prepared(_) | ToPredecessor::Accepted | ToPredecessor::Failed(_) => {
                 return Err(UpgradeError::Confused);
@@ -175,9 +179,12 @@ impl Successor {
     }
 }
 
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
 /// Waits for the end of a child, and ends it when it takes too long.
-fn end_of(mut child: Child, patience: Duration) -> std::io::Result<ExitStatus> {
-    let until = Instant::now() + patience;
+fn end_of(mut child: Child, until: Instant) -> std::io::Result<ExitStatus> {
     while Instant::now() < until {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
@@ -191,6 +198,9 @@ fn end_of(mut child: Child, patience: Duration) -> std::io::Result<ExitStatus> {
 impl Drop for Successor {
     fn drop(&mut self) {
         let Some(pid) = self.pid else { return };
+        if self.channel.is_ended() {
+            return; // its number may be another's by now
+        }
         kill(pid, Signal::SIGKILL).ok(); // it may have ended by itself
         // It has when its end of the socket is closed: nothing is read by two processes from then on.
         while self.channel.receive::<ToPredecessor>(LAST_MOMENTS).is_ok() {}
@@ -213,6 +223,7 @@ impl Ready {
         bgp: &Detached,
         bfd: &HandedOver,
         control: ControlState,
+        (config, force): (String, bool),
     ) -> Result<Taken, UpgradeError> {
         let mut successor = self.successor;
         let session = |peer: &proxima_bgp_speaker::DetachedPeer| BgpSession {
@@ -221,6 +232,8 @@ impl Ready {
             session: peer.session.clone(),
         };
         let state = ToSuccessor::State(Box::new(State {
+            config,
+            force,
             bgp: BgpState {
                 sessions: bgp.peers.iter().map(session).collect(),
                 down: bgp.down.clone(),

@@ -20,7 +20,7 @@ use nix::{
 use proxima_api::{EventKind, GroupReason, ProbeFailure, VerdictReason};
 use proxima_types::{Health, ReachState};
 
-use crate::support::{App, Daemon, Pop, Record, Router};
+use crate::support::{App, Daemon, Pop, Record, Router, get};
 
 /// A service manager: what it was told, and when.
 struct Manager {
@@ -167,6 +167,23 @@ fn a_worker_that_stands_still_withdraws_and_is_left_to_the_daemon_to_judge() {
     drop(held);
     let (_, why) = daemon.wait_transition("web", ReachState::Announced, withdrawn.seq);
     assert!(matches!(why, GroupReason::ScoreAbove { .. }), "{why:?}");
+}
+
+#[test]
+fn what_kept_a_process_from_serving_keeps_the_next_from_nothing() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let mut daemon = pop.start_announced(&router);
+    let held = Held::new(thread_of(&daemon, "worker-1"));
+    daemon.wait_transition("web", ReachState::Withdrawn, 0);
+    router.wait_for("withdraw 203.0.113.0/24");
+    let before = router.heard().len();
+    daemon.upgrade();
+    router.wait_after(before, "announce 203.0.113.0/24");
+    assert_eq!(get(pop.web(), "/").body, "eu-1 /");
+    drop(held);
+    daemon.wait_first_exit();
 }
 
 #[test]

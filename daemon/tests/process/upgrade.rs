@@ -48,8 +48,9 @@ fn peers_hear_nothing_but_keepalives_and_the_new_process_announces_on_their_conn
     let mut daemon = pop.start_announced(&router);
     let (before, announced) = (heard(&router), group(&daemon));
     let first = daemon.pid();
-    let Upgraded { pid, from_pid, peers, .. } = daemon.upgrade();
+    let Upgraded { pid, from_pid, peers, still_us, .. } = daemon.upgrade();
     assert_eq!((from_pid, peers), (first, vec!["router".parse().unwrap()]));
+    assert!(still_us > 0);
     assert_eq!(daemon.wait_first_exit().code(), Some(0));
     assert_eq!(daemon.ask::<Status>(paths::STATUS).pid, pid);
     let after = group(&daemon);
@@ -246,7 +247,7 @@ def say(message):
     stream.sendall(struct.pack(">II", len(text), 0) + text)
 say({"Begun": {"pid": os.getpid()}})
 assert "Offer" in receive()
-say({"Prepared": {"version": "9.9", "admin": True}})
+say({"Prepared": {"version": "9.9", "adopts_admin_socket": True}})
 assert len(receive()["State"]["bgp"]["sessions"]) == 1
 "#;
 
@@ -265,7 +266,10 @@ fn a_successor_that_fails_while_sessions_stand_still_leaves_them_as_they_were() 
         ("os._exit(3)", "the other process has ended"),
         ("signal.pause()", "has said nothing for 1.0 s"),
         ("say({'Failed': 'no room'}); os._exit(1)", "the new process could not start: no room"),
-        ("say({'Prepared': {'version': '', 'admin': True}}); signal.pause()", "the order of an upgrade"),
+        (
+            "say({'Prepared': {'version': '', 'adopts_admin_socket': True}}); signal.pause()",
+            "the order of an upgrade",
+        ),
     ] {
         fs::write(&script, format!("{PREPARED}{then}\n")).unwrap();
         let (status, refusal) = daemon.refused("POST", paths::UPGRADE, "");
@@ -294,6 +298,110 @@ fn what_the_new_file_asks_for_is_so_in_the_new_process() {
     daemon.upgrade();
     assert_eq!((get(pop.web(), "/a").status, get(pop.web(), "/b").status), (404, 200));
     assert_eq!(heard(&router), before);
+}
+
+#[test]
+fn a_file_that_a_reload_would_refuse_an_upgrade_refuses_too_unless_it_is_forced() {
+    let (router, app, mut dies) = (Router::polite(), App::healthy("eu-1"), App::healthy("eu-2"));
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app).backend("eu", &dies);
+    let mut daemon = pop.start_announced(&router);
+    dies.kill();
+    daemon.wait_transition("web", ReachState::DePreferred, 0);
+    router.wait_for("announce 2001:db8:ac::/48 via 2001:db8:ffff::2 path 64512 64512 64512");
+    let (before, group) = (heard(&router), pop.group.clone());
+    let refused = |daemon: &Daemon, why: &str| {
+        let (status, refusal) = daemon.refused("POST", paths::UPGRADE, "");
+        assert_eq!(status, 409, "{refusal:?}");
+        assert!(refusal.error.contains(why) && refusal.error.contains("--force"), "{refusal:?}");
+    };
+    pop.group = String::new();
+    pop.write();
+    refused(&daemon, "leaves empty what was not before: announce");
+    // Half of its capacity is no longer enough.
+    pop.group = group.replace("below = 0.4", "below = 0.6");
+    pop.write();
+    refused(&daemon, "nothing would be announced any more");
+    assert_eq!(heard(&router), before);
+    let upgraded: Upgraded = daemon.post(paths::UPGRADE, r#"{"force":true}"#);
+    assert_eq!(daemon.adopt(), upgraded.pid);
+    router.wait_for("withdraw 203.0.113.0/24");
+}
+
+#[test]
+fn a_backend_at_another_address_is_a_new_one_and_a_new_group_of_a_drained_pop_is_drained() {
+    let (router, app, other) = (Router::polite(), App::healthy("eu-1"), App::undecided("eu-1"));
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    // No first verdict comes of itself while the test runs.
+    pop.probe = r#"{ http = "/healthz", interval = "60s", timeout = "60s", rise = 1, fall = 10 }"#.to_owned();
+    let mut daemon = pop.start_announced(&router);
+    daemon.post::<proxima_api::DrainStatus>(paths::DRAIN, r#"{"reason":"new line card"}"#);
+    router.wait_for("withdraw 2001:db8:ac::/48");
+    let before = heard(&router);
+    pop.group += "[announce.more]\nprefixes = [\"198.51.100.0/24\"]\nservices = [\"web\"]\nvip = \"none\"\n";
+    let text = pop.text().replace(&app.address().to_string(), &other.address().to_string());
+    fs::write(pop.directory().join("proxima.toml"), text).unwrap();
+    daemon.upgrade();
+    let Backends { backends } = daemon.ask(paths::BACKENDS);
+    assert_eq!(backends[0].health, Health::Unknown, "nothing is known of what is there");
+    other.answer_probes();
+    daemon.wait_verdict("app/eu-1", Health::Up);
+    let groups = daemon.ask::<Status>(paths::STATUS).groups;
+    assert_eq!(groups.len(), 2);
+    for group in groups {
+        assert_eq!(group.order.map(|order| order.verb), Some(OrderVerb::Drain), "{}", group.name);
+        assert_eq!(group.state, ReachState::Withdrawn, "{}", group.name);
+    }
+    assert_eq!(heard(&router), before);
+}
+
+#[test]
+fn signals_during_an_upgrade_are_for_whoever_goes_on() {
+    let (router, app) = (Router::polite(), App::healthy("eu-1"));
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let go = pop.directory().join("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let wait = format!("read word < {}", go.display());
+    let path = program(pop.directory(), &wait);
+    let mut command = Command::new(&path);
+    command.arg("--config").arg(pop.write()).env("NO_COLOR", "1").env_remove("PROXIMA_LOG");
+    let mut daemon = Daemon::launch(command, &pop.socket());
+    router.wait_complete(0);
+    let reloaded = |daemon: &Daemon| {
+        daemon.wait_event("a reload", |event| match &event.kind {
+            EventKind::Reloaded { changes } => Some(changes.services.changed.clone()),
+            _ => None,
+        })
+    };
+    // A reload is done by this process, as the other comes to nothing.
+    program(pop.directory(), &format!("{wait}; exit 7"));
+    daemon.signal(Signal::SIGUSR2);
+    daemon.wait_event("its begin", |event| matches!(event.kind, EventKind::UpgradeBegun).then_some(()));
+    let first = "[[services.web.routes]]\npool = \"app\"\nmatch = { path-prefix = \"/b\" }\n";
+    pop.routes.insert_str(0, first);
+    pop.write();
+    daemon.signal(Signal::SIGHUP);
+    fs::write(&go, "go\n").unwrap();
+    assert_eq!(reloaded(&daemon), ["web"]);
+    // It is done by the other, where there is one.
+    program(pop.directory(), &wait);
+    let began = |events: &[proxima_api::Event]| {
+        let begun = events.iter().filter(|event| matches!(event.kind, EventKind::UpgradeBegun));
+        (begun.count() == 2).then_some(())
+    };
+    daemon.signal(Signal::SIGUSR2);
+    daemon.wait_events("the second begin", began);
+    daemon.signal(Signal::SIGHUP);
+    fs::write(&go, "go\n").unwrap();
+    daemon.wait_followed();
+    daemon.adopt();
+    assert_eq!(reloaded(&daemon), [""; 0], "it has read the file itself");
+    // A stop is the end of both, whoever hears of it.
+    let (before, stops) = (heard(&router).len(), router.heard().len());
+    daemon.signal(Signal::SIGUSR2);
+    daemon.signal(Signal::SIGTERM);
+    router.wait_after(stops, "withdraw 203.0.113.0/24");
+    router.wait_after(stops, "notification 6/2");
+    assert!(heard(&router).len() > before);
 }
 
 #[test]

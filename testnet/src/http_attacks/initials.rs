@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
     version::TLS13,
 };
 
-use super::{POP_TO_ATTACKER, strike::Count};
+use super::{scene::POP_TO_ATTACKER, strike::Count};
 use crate::{
     error::{Error, Result},
     load::arrivals::Random,
@@ -33,7 +33,7 @@ const TAG: usize = 16;
 const PARAMETERS: &[u8] = &[0x0f, 0];
 
 /// Sends them until the process is ended.
-pub(super) async fn attack(count: &Count) -> Result<()> {
+pub(super) async fn attack(port: u16, count: &Count) -> Result<()> {
     let initials = Initials::new().map_err(|error| Error::Claim(format!("no ClientHello: {error}")))?;
     let mut random = Random::new(1);
     let mut ticks = interval(EVERY);
@@ -41,19 +41,20 @@ pub(super) async fn attack(count: &Count) -> Result<()> {
     loop {
         ticks.tick().await;
         for _ in 0..AT_ONCE {
-            send(&initials, &mut random).map_err(Error::io("sending a packet from a forged address"))?;
+            send(&initials, port, &mut random)
+                .map_err(Error::io("sending a packet from a forged address"))?;
         }
         count.step(AT_ONCE.into());
     }
 }
 
-fn send(initials: &Initials, random: &mut Random) -> io::Result<()> {
+fn send(initials: &Initials, port: u16, random: &mut Random) -> io::Result<()> {
     let bits = random.bits();
     let [a, b, high, low, ..] = bits.to_be_bytes();
     // Of `FORGED`; ports from 1024 on.
     let from = SocketAddr::from((Ipv4Addr::new(10, 96, a, b), u16::from_be_bytes([high, low]) | 0x400));
     let datagram = initials.datagram(random.bits().to_be_bytes()).map_err(io::Error::other)?;
-    match UdpSocket::bind(from)?.send_to(&datagram, (POP_TO_ATTACKER, 443)) {
+    match UdpSocket::bind(from)?.send_to(&datagram, (POP_TO_ATTACKER, port)) {
         // The link's queue is full.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         sent => sent.map(drop),

@@ -7,16 +7,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{
     http2::large_head,
     strike::{Count, connect},
+    victim::Ports,
 };
 
 pub(super) const LENGTH: usize = 1 << 20;
 
 /// One head, over HTTP/1.1 or HTTP/2, and whatever is answered.
-pub(super) async fn attack(number: u32, count: &Count) -> io::Result<()> {
+pub(super) async fn attack(number: u32, ports: Ports, count: &Count) -> io::Result<()> {
     if number.is_multiple_of(2) {
-        return large_head(number, count).await;
+        return large_head(number, ports.http2, count).await;
     }
-    let mut connection = connect(number, 80).await?;
+    let mut connection = connect(number, ports.http1).await?;
     let field = "x".repeat(LENGTH);
     // It may be refused before it is whole, which is what it is there for.
     let _ = connection

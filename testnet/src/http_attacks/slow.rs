@@ -8,7 +8,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::strike::{Count, connect};
+use super::{
+    strike::{Count, connect},
+    victim::Ports,
+};
 
 /// Between two octets.
 const PACE: Duration = Duration::from_secs(1);
@@ -21,12 +24,12 @@ const LARGE: &str = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
 
 /// One such connection, until the other side ends it.
-pub(super) async fn attack(number: u32, count: &Count) -> io::Result<()> {
+pub(super) async fn attack(number: u32, ports: Ports, count: &Count) -> io::Result<()> {
     let (port, begin): (_, &[u8]) = match number % 4 {
-        0 => (80, HEAD.as_bytes()),
-        1 => (443, HELLO),
-        2 => (80, BODY.as_bytes()),
-        _ => (80, LARGE.as_bytes()),
+        0 => (ports.http1, HEAD.as_bytes()),
+        1 => (ports.secure, HELLO),
+        2 => (ports.http1, BODY.as_bytes()),
+        _ => (ports.http1, LARGE.as_bytes()),
     };
     let mut connection = connect(number, port).await?;
     connection.write_all(begin).await?;

@@ -16,7 +16,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{POP_TO_ATTACKER, http2, initials, overlong, slow, sources};
+use super::{
+    http2, initials, overlong,
+    scene::{POP_TO_ATTACKER, sources},
+    slow,
+    victim::Ports,
+};
 use crate::error::{Error, Result};
 
 /// One way to do harm.
@@ -73,6 +78,8 @@ pub struct Strike {
     /// Connections of slow clients.
     #[arg(long, default_value_t = 4000)]
     connections: u32,
+    #[command(flatten)]
+    ports: Ports,
 }
 
 /// Connections of a flood at once.
@@ -137,15 +144,21 @@ impl Drop for Held<'_> {
 /// When there is nothing to attack with.
 pub async fn strike(strike: Strike) -> Result<()> {
     let count = Count::default();
+    let Strike { attack, connections, ports } = strike;
+    let http2 = ports.http2;
     let attack = async {
-        match strike.attack {
-            Attack::Slow => each(strike.connections, async |number| slow::attack(number, &count).await).await,
-            Attack::RapidReset => each(FLOODS, async |number| http2::rapid_reset(number, &count).await).await,
-            Attack::Continuation => {
-                each(FLOODS, async |number| http2::continuation(number, &count).await).await;
+        match attack {
+            Attack::Slow => each(connections, async |number| slow::attack(number, ports, &count).await).await,
+            Attack::RapidReset => {
+                each(FLOODS, async |number| http2::rapid_reset(number, http2, &count).await).await;
             }
-            Attack::LargeHeads => each(FLOODS, async |number| overlong::attack(number, &count).await).await,
-            Attack::Initials => return initials::attack(&count).await,
+            Attack::Continuation => {
+                each(FLOODS, async |number| http2::continuation(number, http2, &count).await).await;
+            }
+            Attack::LargeHeads => {
+                each(FLOODS, async |number| overlong::attack(number, ports, &count).await).await;
+            }
+            Attack::Initials => return initials::attack(ports.secure, &count).await,
         }
         Ok(())
     };

@@ -3,7 +3,7 @@
 //! The whole configuration is written anew whenever its routes change, and BIRD told to take it (`configure`): it finds
 //! out itself what differs. Its timers for connecting are as short as it allows.
 
-use std::{fmt::Write as _, path::PathBuf, process::Command};
+use std::{fmt::Write as _, net::IpAddr, path::PathBuf, process::Command};
 
 use nix::sys::signal::Signal;
 use proxima_types::{Family, Prefix};
@@ -71,6 +71,10 @@ impl Bird {
         program::write(&self.file("bird.conf"), &text)
     }
 
+    fn takes_whoever_calls(&self) -> bool {
+        self.peering.as_ref().is_some_and(|peering| matches!(peering.neighbour, Neighbour::Interface(_)))
+    }
+
     fn reconfigure(&mut self) -> Result<()> {
         self.write_configuration()?;
         self.ask("configure").map(drop)
@@ -101,7 +105,11 @@ impl Router for Bird {
     }
 
     fn session(&self) -> Result<Session> {
-        let told = self.ask(&format!("show protocols all {}", self.name))?;
+        let told = match self.ask(&format!("show protocols all {}", self.name)) {
+            // A dynamic neighbour that is not there has no name.
+            Err(Error::Router { answer, .. }) if self.takes_whoever_calls() => answer,
+            told => told?,
+        };
         let value = |key: &str| told.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim);
         let established = value("BGP state:") == Some("Established");
         let hold_time = value("Hold timer:").and_then(|timer| timer.rsplit('/').next()?.parse().ok());
@@ -117,6 +125,7 @@ impl Router for Bird {
     }
 
     fn announce(&mut self, route: &Announcement) -> Result<()> {
+        route.is_plain_for(Make::Bird)?;
         self.announced.retain(|known| (known.prefix, known.nth) != (route.prefix, route.nth));
         self.announced.push(route.clone());
         if self.process.is_some() { self.reconfigure() } else { Ok(()) }
@@ -162,8 +171,11 @@ impl Router for Bird {
     }
 }
 
-/// The name of the first BGP session in a configuration.
+/// The name of the first BGP session in a configuration. Those of dynamic neighbours are numbered.
 fn session_name(text: &str) -> String {
+    if let Some((_, after)) = text.split_once("dynamic name \"") {
+        return after.split('"').next().unwrap_or_default().to_owned() + "1";
+    }
     let after = text.split_once("\nprotocol bgp ").map_or("", |(_, after)| after);
     after.split_whitespace().next().unwrap_or_default().to_owned()
 }
@@ -192,6 +204,12 @@ fn configuration(peering: &Peering, announced: &[Announcement]) -> Result<String
              filter to_pop {\n  if source != RTS_STATIC then reject;\n  \
              # An MED is sent to another AS only if this filter sets it.\n  \
              if defined(bgp_med) then bgp_med = bgp_med;\n  accept;\n}\n";
+    if let Neighbour::Interface(interface) = &peering.neighbour {
+        let _ = writeln!(
+            text,
+            "protocol radv {{ interface \"{interface}\" {{ min ra interval 3; max ra interval 4; default lifetime 0; }}; }}"
+        );
+    }
     if let Some(bfd) = &peering.bfd {
         let key = peering.bfd_key.as_ref().map_or_else(String::new, |key| {
             format!(" authentication meticulous keyed sha1; password \"{key}\" {{ id 1; }};")
@@ -209,6 +227,9 @@ fn configuration(peering: &Peering, announced: &[Announcement]) -> Result<String
 }
 
 fn session(peering: &Peering) -> Result<String> {
+    if peering.extended_parameters {
+        return Err(cannot(Make::Bird, "extend the parameters of a short OPEN"));
+    }
     let neighbour = match &peering.neighbour {
         Neighbour::Address(address) => {
             format!("local {} as {};\n  neighbor {address}", peering.local_end(*address), peering.local_as)
@@ -216,16 +237,21 @@ fn session(peering: &Peering) -> Result<String> {
         Neighbour::LinkLocal(address, interface) => {
             format!("local as {};\n  interface \"{interface}\";\n  neighbor {address}", peering.local_as)
         }
-        Neighbour::Interface(_) => {
-            return Err(cannot(Make::Bird, "learn a neighbour's link-local address from its advertisements"));
-        }
+        // It takes whoever calls from a link-local address there; that it is there it advertises (see `configuration`).
+        Neighbour::Interface(interface) => format!(
+            "local as {};\n  interface \"{interface}\";\n  neighbor range fe80::/10",
+            peering.local_as
+        ),
     };
     // Without four-octet AS numbers it cannot name such a peer; it goes on reading the peer's capability, though, so that
     // AS_TRANS would not do either.
     let whose =
         if peering.two_octet_as { "external".to_owned() } else { format!("as {}", peering.remote_as) };
+    let dynamic = matches!(peering.neighbour, Neighbour::Interface(_));
+    let named = if dynamic { format!("dynamic name \"{NAME}\";\n  ") } else { String::new() };
+    let name = if dynamic { "callers" } else { NAME };
     let mut text = format!(
-        "protocol bgp {NAME} {{\n  {neighbour} {whose};\n  \
+        "protocol bgp {name} {{\n  {neighbour} {whose};\n  {named}\
            hold time {};\n  \
            debug {{ events, packets }};\n  \
            connect delay time 1;\n  \
@@ -237,6 +263,7 @@ fn session(peering: &Peering) -> Result<String> {
         (peering.passive, "passive on;"),
         (peering.ttl_security, "ttl security on;"),
         (peering.two_octet_as, "enable as4 off;"),
+        (peering.extended_messages, "enable extended messages on;"),
         (peering.bfd.is_some(), "bfd on;"),
     ] {
         if on {
@@ -279,6 +306,9 @@ fn session(peering: &Peering) -> Result<String> {
 fn static_route(number: usize, route: &Announcement) -> String {
     let pair = |word: &String| word.replace(':', ", ");
     let mut attributes = String::new();
+    for asn in route.as_path.iter().rev() {
+        let _ = write!(attributes, " bgp_path.prepend({asn});");
+    }
     if let Some(med) = route.med {
         let _ = write!(attributes, " bgp_med = {med};");
     }
@@ -324,7 +354,11 @@ fn parse_routes(answer: &str, session: &str, prefix: Prefix) -> Vec<Path> {
 
 fn take_attribute(path: &mut Path, key: &str, value: &str) {
     match key {
-        "BGP.next_hop" => path.next_hop = value.split_whitespace().next().and_then(|word| word.parse().ok()),
+        // `:: fe80::2` where there is a link-local one only.
+        "BGP.next_hop" => {
+            let mut addresses = value.split_whitespace().filter_map(|word| word.parse::<IpAddr>().ok());
+            path.next_hop = addresses.find(|address| !address.is_unspecified());
+        }
         "BGP.as_path" => {
             path.as_path = value.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         }
@@ -360,9 +394,9 @@ mod tests {
             \tBGP.community: (64512,100) (64512,20)\n\
             \tBGP.large_community: (64512, 1, 2)\n\
             \x20                    unicast [pop 16:45:29.066] * (100) [AS4200000001i]\n\
-            \tBGP.next_hop: 10.0.0.2\n";
+            \tBGP.next_hop: :: fe80::2\n";
         let paths = parse_routes(answer, "pop", "203.0.113.0/24".parse().unwrap());
-        assert_eq!(paths[0].next_hop, Some("10.0.0.2".parse().unwrap()));
+        assert_eq!(paths[0].next_hop, Some("fe80::2".parse().unwrap()));
         assert_eq!(
             paths[1],
             Path {

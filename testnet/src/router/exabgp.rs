@@ -18,7 +18,7 @@ use proxima_types::{Family, Prefix};
 use serde_json::Value;
 
 use super::{
-    Announcement, Make, Path, Peering, Router, START, Session, Site,
+    Announcement, Make, Path, Peering, RawAttribute, Router, START, Session, Site,
     path::sorted,
     peering::cannot,
     program::{self, kill, logs},
@@ -69,6 +69,13 @@ impl ExaBgp {
         if let Some(med) = route.med {
             let _ = write!(line, " med {med}");
         }
+        if !(route.as_path.is_empty() && route.as_set.is_empty()) {
+            line += &as_path(peering, route);
+        }
+        if let Some(RawAttribute { code, flags, value }) = &route.attribute {
+            let value: Vec<String> = value.iter().map(|octet| format!("{octet:02x}")).collect();
+            let _ = write!(line, " attribute [ 0x{code:02x} 0x{flags:02x} 0x{} ]", value.concat());
+        }
         let targets: Vec<String> =
             route.route_targets.iter().map(|target| format!("target:{target}")).collect();
         for (key, values) in [
@@ -115,7 +122,9 @@ impl Router for ExaBgp {
         }
         program::write(&self.file("exabgp.conf"), &configuration(peering, &feed.display().to_string())?)?;
         let mut command = Command::new("exabgp");
-        let bind = if peering.passive { bound(peering)?.to_string() } else { String::new() };
+        // It listens where it waits to be called, and where it calls too. With a key or GTSM its listening socket is of no use.
+        let listening = peering.passive || !(peering.ttl_security || peering.password.is_some());
+        let bind = if listening { bound(peering)?.to_string() } else { String::new() };
         command
             .arg(self.file("exabgp.conf"))
             .env("exabgp.daemon.user", "root")
@@ -127,7 +136,7 @@ impl Router for ExaBgp {
         self.process = Some(program::start(&self.site, "exabgp", "exabgp", command)?);
         block_until(START, || {
             self.check()?;
-            let listens = !peering.passive || listens(&self.site)?;
+            let listens = !listening || listens(&self.site)?;
             Ok(if listens { String::new() } else { "ExaBGP does not listen".to_owned() })
         })?;
         self.announced.iter().try_for_each(|route| self.add(route))
@@ -197,6 +206,19 @@ impl Router for ExaBgp {
     }
 }
 
+/// A whole path, since it adds no AS of its own to one that is given.
+fn as_path(peering: &Peering, route: &Announcement) -> String {
+    let own = (peering.local_as != peering.remote_as).then_some(peering.local_as);
+    let words =
+        |list: &mut dyn Iterator<Item = u32>| list.map(|asn| asn.to_string() + " ").collect::<String>();
+    let sequence = words(&mut own.into_iter().chain(route.as_path.iter().copied()));
+    let set = match route.as_set.as_slice() {
+        [] => String::new(),
+        set => format!("( {}) ", words(&mut set.iter().copied())),
+    };
+    format!(" as-path [ {sequence}{set}]")
+}
+
 /// The address of its end of the session.
 fn bound(peering: &Peering) -> Result<IpAddr> {
     Ok(peering.local_end(peering.address(Make::ExaBgp)?))
@@ -222,6 +244,7 @@ fn configuration(peering: &Peering, feed: &str) -> Result<String> {
         (peering.bfd.is_some(), "speak BFD"),
         (peering.multihop.is_some(), "talk over several hops here"),
         (peering.max_prefixes.is_some(), "limit prefixes"),
+        (peering.extended_parameters, "extend the parameters of a short OPEN"),
     ] {
         if wanted {
             return Err(cannot(Make::ExaBgp, what));
@@ -313,7 +336,7 @@ fn parse_attributes(next_hop: &str, json: &Value) -> Path {
         next_hop: next_hop.parse().ok(),
         as_path: list(&json["as-path"]).iter().filter_map(number).collect(),
         med: number(&json["med"]),
-        local_pref: None,
+        local_pref: number(&json["local-preference"]),
         communities: words(&json["community"]),
         large_communities: words(&json["large-community"]),
         stale: false,

@@ -88,6 +88,10 @@ impl Frr {
         if let Some(med) = route.med {
             lines.push(format!("set metric {med}"));
         }
+        if !route.as_path.is_empty() {
+            let ases: Vec<String> = route.as_path.iter().map(u32::to_string).collect();
+            lines.push(format!("set as-path prepend {}", ases.join(" ")));
+        }
         for (what, words) in [
             ("community", &route.communities),
             ("large-community", &route.large_communities),
@@ -171,6 +175,7 @@ impl Router for Frr {
     }
 
     fn announce(&mut self, route: &Announcement) -> Result<()> {
+        route.is_plain_for(Make::Frr)?;
         self.announced.push(route.clone());
         if route.nth == KERNEL {
             self.kernel_route(route.prefix)?;
@@ -321,6 +326,7 @@ fn configuration(peering: &Peering) -> Result<String> {
         (peering.ttl_security, "ttl-security hops 1"),
         (peering.two_octet_as, "dont-capability-negotiate"),
         (peering.extended_next_hop, "capability extended-nexthop"),
+        (peering.extended_parameters, "extended-optional-parameters"),
     ] {
         if on {
             lines.push(line.to_owned());

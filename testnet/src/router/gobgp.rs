@@ -1,14 +1,19 @@
 //! GoBGP: gobgpd, asked by `gobgp` over a Unix socket. Its policies cannot set LOCAL_PREF to 0 (that means "leave it"): the
 //! last resort is 1.
 
-use std::{fmt::Write as _, path::PathBuf, process::Command};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    process::Command,
+};
 
 use nix::sys::signal::Signal;
 use proxima_types::{Family, Prefix};
 use serde_json::Value;
 
 use super::{
-    Announcement, Make, Path, Peering, Router, START, Session, Site,
+    Announcement, Make, Neighbour, Path, Peering, Router, START, Session, Site,
     path::{community, sorted},
     peering::cannot,
     program::{self, ask, ask_json, kill, logs},
@@ -59,7 +64,11 @@ impl GoBgp {
     fn neighbour(&self) -> Result<String> {
         let peering =
             self.peering.as_ref().ok_or_else(|| cannot(Make::GoBgp, "be asked before its start"))?;
-        Ok(peering.address(Make::GoBgp)?.to_string())
+        Ok(match &peering.neighbour {
+            Neighbour::Address(address) => address.to_string(),
+            Neighbour::LinkLocal(address, interface) => format!("{address}%{interface}"),
+            Neighbour::Interface(interface) => interface.clone(),
+        })
     }
 
     fn add(&self, route: &Announcement) -> Result<()> {
@@ -80,6 +89,10 @@ impl GoBgp {
         }
         if let Some(med) = route.med {
             option("med", med.to_string());
+        }
+        if !route.as_path.is_empty() {
+            let ases: Vec<String> = route.as_path.iter().map(u32::to_string).collect();
+            option("aspath", ases.join(" "));
         }
         if route.nth > 0 {
             option("identifier", route.nth.to_string());
@@ -144,6 +157,7 @@ impl Router for GoBgp {
     }
 
     fn announce(&mut self, route: &Announcement) -> Result<()> {
+        route.is_plain_for(Make::GoBgp)?;
         self.announced.push(route.clone());
         if self.process.is_some() { self.add(route) } else { Ok(()) }
     }
@@ -204,6 +218,8 @@ impl Router for GoBgp {
 fn configuration(peering: &Peering) -> Result<String> {
     for (wanted, what) in [
         (peering.two_octet_as, "leave out the four-octet AS capability"),
+        (peering.extended_parameters, "extend the parameters of a short OPEN"),
+        (peering.extended_messages, "take extended messages"),
         (peering.role.is_some(), "have a role"),
         (peering.bfd.is_some(), "speak BFD"),
         (peering.multihop.is_some(), "talk over several hops here"),
@@ -212,8 +228,22 @@ fn configuration(peering: &Peering) -> Result<String> {
             return Err(cannot(Make::GoBgp, what));
         }
     }
-    let neighbour = peering.address(Make::GoBgp)?;
-    let local = peering.local_end(neighbour);
+    // A link-local address is one together with its interface.
+    let (neighbour, local) = match &peering.neighbour {
+        Neighbour::LinkLocal(address, interface) => {
+            (format!("neighbor-address = \"{address}%{interface}\""), None)
+        }
+        Neighbour::Interface(interface) => {
+            return Err(cannot(Make::GoBgp, &format!("find a neighbour on {interface} here")));
+        }
+        Neighbour::Address(address) => {
+            (format!("neighbor-address = \"{address}\""), Some(peering.local_end(*address)))
+        }
+    };
+    let listen = match local {
+        Some(_) => [IpAddr::from(peering.local), peering.local_ipv6.into()],
+        None => [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    };
     let mut text = format!(
         "[global.config]\n\
          as = {}\n\
@@ -236,13 +266,13 @@ fn configuration(peering: &Peering) -> Result<String> {
          route-disposition = \"accept-route\"\n\
          [policy-definitions.statements.actions.bgp-actions]\n\
          set-local-pref = 1\n",
-        peering.local_as, peering.local, peering.local, peering.local_ipv6
+        peering.local_as, peering.local, listen[0], listen[1]
     );
     let _ = write!(
         text,
         "[[neighbors]]\n\
          [neighbors.config]\n\
-         neighbor-address = \"{neighbour}\"\n\
+         {neighbour}\n\
          peer-as = {}\n",
         peering.remote_as
     );
@@ -257,12 +287,14 @@ fn configuration(peering: &Peering) -> Result<String> {
          keepalive-interval = {}\n\
          idle-hold-time-after-reset = 1\n\
          [neighbors.transport.config]\n\
-         local-address = \"{local}\"\n\
          passive-mode = {}\n",
         peering.hold_time,
         peering.hold_time / 3,
         peering.passive
     );
+    if let Some(local) = local {
+        let _ = writeln!(text, "local-address = \"{local}\"");
+    }
     if peering.ttl_security {
         text += "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n";
     }
@@ -298,7 +330,11 @@ fn configuration(peering: &Peering) -> Result<String> {
 /// A list of paths to one prefix, those of its own included.
 fn parse_paths(json: &Value, neighbour: &str) -> Vec<Path> {
     let mut paths: Vec<&Value> = json.as_array().into_iter().flatten().collect();
-    paths.retain(|path| path["neighbor-ip"] == neighbour);
+    // `fe80::2%eth0` stands as `fe80::2`.
+    let without_zone = |address: &str| address.split('%').next().unwrap_or_default().to_owned();
+    let neighbour = without_zone(neighbour);
+    let is_there = |from: &str| without_zone(from) == neighbour;
+    paths.retain(|path| path["neighbor-ip"].as_str().is_some_and(is_there));
     paths.sort_by_key(|path| path["best"] != true);
     paths.into_iter().map(parse_path).collect()
 }

@@ -32,7 +32,7 @@ use nix::sys::signal::Signal;
 use proxima_types::{Family, Prefix};
 
 pub use self::{
-    path::{Announcement, Path},
+    path::{Announcement, Path, RawAttribute},
     peering::{Bfd, Neighbour, Peering, Role},
 };
 use crate::{error::Result, netns::NetNs};

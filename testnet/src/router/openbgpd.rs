@@ -58,6 +58,10 @@ impl OpenBgpd {
         if route.nth > 0 {
             return Err(cannot(Make::OpenBgpd, "originate more than one path to a prefix"));
         }
+        route.is_plain_for(Make::OpenBgpd)?;
+        if !route.as_path.is_empty() {
+            return Err(cannot(Make::OpenBgpd, "originate a route with a path"));
+        }
         let (prefix, med) = (route.prefix.to_string(), route.med.map(|med| med.to_string()));
         let mut words = vec!["network", "add", &prefix];
         for (key, values) in
@@ -184,6 +188,8 @@ fn configuration(peering: &Peering) -> Result<String> {
     for (wanted, what) in [
         (peering.extended_next_hop, "have IPv6 next hops for IPv4 routes"),
         (peering.bfd.is_some(), "speak BFD"),
+        (peering.extended_parameters, "extend the parameters of a short OPEN"),
+        (peering.extended_messages, "take extended messages here"),
         (peering.multihop.is_some(), "talk over several hops here"),
     ] {
         if wanted {

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use proxima_types::Prefix;
 
+use super::{Make, peering::cannot};
+use crate::error::Result;
+
 /// One path to a prefix, as a router has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Path {
@@ -36,8 +39,25 @@ pub struct Announcement {
     pub large_communities: Vec<String>,
     /// Route targets (extended communities) as `64512:7`.
     pub route_targets: Vec<String>,
+    /// The ASes behind the router, nearest first.
+    pub as_path: Vec<u32>,
+    /// An AS_SET at the end of the path.
+    pub as_set: Vec<u32>,
+    /// An attribute as it is to be on the wire, whatever sense it makes.
+    pub attribute: Option<RawAttribute>,
     /// Paths to one prefix are numbered from 1 where several are announced; 0 for the only one.
     pub nth: u32,
+}
+
+/// A path attribute, octet by octet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawAttribute {
+    /// Its type code.
+    pub code: u8,
+    /// Its flags.
+    pub flags: u8,
+    /// Its value.
+    pub value: Vec<u8>,
 }
 
 impl Announcement {
@@ -52,6 +72,9 @@ impl Announcement {
             communities: Vec::new(),
             large_communities: Vec::new(),
             route_targets: Vec::new(),
+            as_path: Vec::new(),
+            as_set: Vec::new(),
+            attribute: None,
             nth: 0,
         }
     }
@@ -82,6 +105,38 @@ impl Announcement {
     pub fn route_target(mut self, target: &str) -> Self {
         self.route_targets.push(target.to_owned());
         self
+    }
+
+    /// From behind these ASes.
+    #[must_use]
+    pub fn behind(mut self, as_path: &[u32]) -> Self {
+        as_path.clone_into(&mut self.as_path);
+        self
+    }
+
+    /// With an AS_SET at the end of its path.
+    #[must_use]
+    pub fn as_set(mut self, set: &[u32]) -> Self {
+        set.clone_into(&mut self.as_set);
+        self
+    }
+
+    /// With this attribute, as it is.
+    #[must_use]
+    pub fn attribute(mut self, code: u8, flags: u8, value: &[u8]) -> Self {
+        self.attribute = Some(RawAttribute { code, flags, value: value.to_vec() });
+        self
+    }
+
+    /// An error of a make that can write neither attributes octet by octet nor AS_SETs.
+    pub(super) fn is_plain_for(&self, make: Make) -> Result<()> {
+        if self.attribute.is_some() {
+            return Err(cannot(make, "send an attribute that it does not know"));
+        }
+        if !self.as_set.is_empty() {
+            return Err(cannot(make, "put an AS_SET into a path here"));
+        }
+        Ok(())
     }
 
     /// As one of several paths to the prefix.

@@ -48,6 +48,10 @@ pub struct Peering {
     pub add_path: bool,
     /// It offers IPv6 next hops for IPv4 routes (RFC 8950).
     pub extended_next_hop: bool,
+    /// It takes messages of up to 65535 octets (RFC 8654), where it does not do so by itself.
+    pub extended_messages: bool,
+    /// Its OPEN has parameters of extended length, however few there are (RFC 9072).
+    pub extended_parameters: bool,
     /// It watches the PoP by BFD (RFC 5881).
     pub bfd: Option<Bfd>,
     /// The key of BFD by Meticulous Keyed SHA1 (RFC 5880 §6.7.4); its number is 1.
@@ -121,6 +125,8 @@ impl Peering {
             graceful_restart: None,
             add_path: false,
             extended_next_hop: false,
+            extended_messages: false,
+            extended_parameters: false,
             bfd: None,
             bfd_key: None,
             max_prefixes: None,

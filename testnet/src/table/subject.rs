@@ -160,6 +160,7 @@ listen = ["{SUBJECT}:179"]
 name = "feeder"
 address = "{FEEDER}"
 remote-as = {FEEDER_AS}
+import = "all"
 passive = true
 max-prefixes = 10000000
 [services.none]

@@ -1,4 +1,4 @@
-//! What is negotiated: several paths, IPv6 next hops, roles, limits, neighbours without an address.
+//! What is negotiated: several paths, IPv6 next hops, roles, neighbours without an address.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -116,33 +116,40 @@ fn exabgp_hears_ipv4_routes_with_an_ipv6_next_hop() {
 // ---- link-local neighbours
 
 /// The daemon finds the router by its advertisements, and is found by its own.
+fn finds_the_daemon_on_an_interface(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.peering.extended_next_hop = make != Make::Frr;
+    lab.peering.neighbour = Neighbour::Interface(INTERFACE.to_owned());
+    lab.pop.remote = format!("interface = \"{INTERFACE}\"\nremote-as = {ROUTER_AS}");
+    lab.pop.peer.clear();
+    lab.pop.set("families = [\"ipv4\", \"ipv6\"]");
+    lab.pop.set("extended-next-hop = true");
+    lab.establish();
+    let is_link_local = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    for text in [IPV4, IPV6] {
+        lab.wait_path(text, "by a link-local next hop", |path| {
+            path.next_hop.as_ref().is_some_and(is_link_local)
+        });
+        wait(&format!("route to {text} by a link-local gateway"), || {
+            match lab.fib(prefix(text)).as_slice() {
+                [one] if is_link_local(one) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+    lab.pop.stop_apps(2);
+    lab.wait_gone(IPV4);
+    lab.wait_gone(IPV6);
+}
+
+#[test]
+fn bird_and_the_daemon_find_each_other_on_an_interface() {
+    in_sandbox(|| finds_the_daemon_on_an_interface(Make::Bird));
+}
+
 #[test]
 fn frr_and_the_daemon_find_each_other_on_an_interface() {
-    in_sandbox(|| {
-        let mut lab = Lab::new(Make::Frr);
-        lab.peering.neighbour = Neighbour::Interface(INTERFACE.to_owned());
-        lab.pop.remote = format!("interface = \"{INTERFACE}\"\nremote-as = {ROUTER_AS}");
-        lab.pop.peer.clear();
-        lab.pop.set("families = [\"ipv4\", \"ipv6\"]");
-        lab.pop.set("extended-next-hop = true");
-        lab.establish();
-        let is_link_local =
-            |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        for text in [IPV4, IPV6] {
-            lab.wait_path(text, "by a link-local next hop", |path| {
-                path.next_hop.as_ref().is_some_and(is_link_local)
-            });
-            wait(&format!("route to {text} by a link-local gateway"), || {
-                match lab.fib(prefix(text)).as_slice() {
-                    [one] if is_link_local(one) => Ok(()),
-                    other => Err(format!("{other:?}")),
-                }
-            });
-        }
-        lab.pop.stop_apps(2);
-        lab.wait_gone(IPV4);
-        lab.wait_gone(IPV6);
-    });
+    in_sandbox(|| finds_the_daemon_on_an_interface(Make::Frr));
 }
 
 const ROUTER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -172,6 +179,11 @@ fn talks_by_link_local_addresses(make: Make) {
 #[test]
 fn bird_and_the_daemon_talk_by_link_local_addresses() {
     in_sandbox(|| talks_by_link_local_addresses(Make::Bird));
+}
+
+#[test]
+fn gobgp_and_the_daemon_talk_by_link_local_addresses() {
+    in_sandbox(|| talks_by_link_local_addresses(Make::GoBgp));
 }
 
 #[test]
@@ -309,88 +321,6 @@ fn bird_without_a_role_is_refused_where_one_is_insisted_on() {
         lab.pop.wait_ended("sent", code, subcode);
         assert_eq!(lab.pop.peer().established_count, 0);
     });
-}
-
-// ---- limits
-
-/// The router sends more than it may: the session is closed and stays so until an operator says otherwise.
-fn sends_too_much(make: Make) {
-    let mut lab = Lab::new(make);
-    // FRR sends us our own route back, which counts.
-    let limit = if make == Make::Frr { 3 } else { 2 };
-    lab.pop.set(format!("max-prefixes = {{ limit = {limit}, action = \"close\" }}"));
-    for text in ["198.51.100.0/24", "198.51.101.0/24"] {
-        lab.router.announce(&Announcement::of(text)).unwrap();
-    }
-    lab.establish();
-    lab.wait_path(IPV4, "", |_| true);
-    lab.router.announce(&Announcement::of("198.51.102.0/24")).unwrap();
-    lab.pop.wait_ended("sent", 6, 1);
-    let peer = lab.pop.peer();
-    assert_eq!(peer.more["held"]["because"], "prefix-limit", "{peer:?}");
-    lab.wait_gone(IPV4);
-    lab.router.kill().unwrap();
-    lab.router.forget(prefix("198.51.102.0/24"));
-    lab.start_router();
-    lab.pop.command_peer("up", "");
-    lab.wait_established();
-    lab.wait_path(IPV4, "", |_| true);
-}
-
-#[test]
-fn bird_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
-    in_sandbox(|| sends_too_much(Make::Bird));
-}
-
-#[test]
-fn frr_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
-    in_sandbox(|| sends_too_much(Make::Frr));
-}
-
-#[test]
-fn gobgp_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
-    in_sandbox(|| sends_too_much(Make::GoBgp));
-}
-
-#[test]
-fn openbgpd_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
-    in_sandbox(|| sends_too_much(Make::OpenBgpd));
-}
-
-#[test]
-fn exabgp_is_closed_when_it_sends_too_many_prefixes_until_an_operator_says_up() {
-    in_sandbox(|| sends_too_much(Make::ExaBgp));
-}
-
-/// We send more than the router takes: the operator can read that.
-fn takes_only_so_much(make: Make) {
-    let mut lab = Lab::new(make);
-    // FRR lets one more pass.
-    lab.pop.prefixes =
-        vec!["203.0.113.0/24", "192.0.2.0/24", "198.18.0.0/24", "198.19.0.0/24", "2001:db8:ac::/48"];
-    lab.peering.max_prefixes = Some(2);
-    lab.start();
-    lab.pop.wait_ended("received", 6, 1);
-}
-
-#[test]
-fn bird_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
-    in_sandbox(|| takes_only_so_much(Make::Bird));
-}
-
-#[test]
-fn frr_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
-    in_sandbox(|| takes_only_so_much(Make::Frr));
-}
-
-#[test]
-fn gobgp_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
-    in_sandbox(|| takes_only_so_much(Make::GoBgp));
-}
-
-#[test]
-fn openbgpd_closes_when_it_is_sent_too_many_prefixes_and_says_so() {
-    in_sandbox(|| takes_only_so_much(Make::OpenBgpd));
 }
 
 // ---- loops

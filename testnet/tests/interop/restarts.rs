@@ -1,13 +1,16 @@
 //! Graceful restart (RFC 4724, RFC 8538): of the daemon, with routers that help, and of routers, with the daemon's help.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use nix::sys::signal::Signal;
 use proxima_api::{SessionState, paths};
-use proxima_testnet::router::{Announcement, Make, Router};
+use proxima_testnet::{
+    observe::bgp::Message,
+    router::{Announcement, Make, Router},
+};
 use proxima_types::Prefix;
 
-use crate::support::{Lab, POP, hold_for, in_sandbox, wait};
+use crate::support::{Lab, POP, Wire, hold_for, in_sandbox, wait};
 
 const IPV4: &str = "203.0.113.0/24";
 const IPV6: &str = "2001:db8:ac::/48";
@@ -43,7 +46,7 @@ fn is_established(router: &dyn Router) -> bool {
 fn still_there(lab: &Lab) {
     assert!(!lab.router.rib(prefix(IPV4)).unwrap().is_empty(), "{}", lab.router.session().unwrap().told);
     if lab.make.has_fib() {
-        assert_eq!(lab.fib(prefix(IPV4)), [std::net::IpAddr::from(POP)]);
+        assert_eq!(lab.fib(prefix(IPV4)), [IpAddr::from(POP)]);
     }
 }
 
@@ -159,9 +162,20 @@ fn openbgpd_drops_routes_of_a_daemon_that_stays_away() {
 /// A daemon that is stopped means to leave: the router drops its routes at once, graceful restart or not.
 fn drops_routes_of_a_daemon_that_stops(make: Make) {
     let mut lab = establish(make, 60);
+    let wire = Wire::of(&lab);
     lab.pop.end(Signal::SIGTERM);
     lab.wait_gone(IPV4);
     lab.wait_gone(IPV6);
+    // Hard Reset (RFC 8538 §3) towards whoever would keep routes over a NOTIFICATION as well.
+    let last_words = if matches!(make, Make::Frr | Make::GoBgp) { (6, 9) } else { (6, 2) };
+    wait("the daemon's last words", || {
+        let said = wire.since(0);
+        let last = said.iter().rev().find_map(|seen| match seen.message {
+            Message::Notification(code, subcode) if seen.from() == IpAddr::from(POP) => Some((code, subcode)),
+            _ => None,
+        });
+        if last == Some(last_words) { Ok(()) } else { Err(format!("{said:?}")) }
+    });
 }
 
 #[test]

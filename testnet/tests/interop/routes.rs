@@ -159,6 +159,11 @@ fn gobgp_in_our_as_gets_local_pref_that_follows_health() {
 }
 
 #[test]
+fn exabgp_in_our_as_gets_local_pref_that_follows_health() {
+    in_sandbox(|| gets_local_pref(Make::ExaBgp));
+}
+
+#[test]
 fn openbgpd_in_our_as_gets_local_pref_that_follows_health() {
     in_sandbox(|| gets_local_pref(Make::OpenBgpd));
 }
@@ -268,4 +273,42 @@ fn openbgpd_honours_graceful_shutdown_before_the_routes_go() {
 #[test]
 fn exabgp_hears_graceful_shutdown_before_the_routes_go() {
     in_sandbox(|| honours_graceful_shutdown(Make::ExaBgp));
+}
+
+// ---- which of its routes are used
+
+/// Without a policy the routes of an external peer are kept to be seen (RFC 8212 §2).
+fn are_used_only_by_a_policy(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.pop.peer = lab.pop.peer.replace("import = \"all\"\n", "");
+    lab.router.announce(&Announcement::of("198.51.100.0/24")).unwrap();
+    lab.establish();
+    let judged = |lab: &Lab, wanted: Option<&str>| {
+        wait("the route, judged", || {
+            let routes = lab.pop.received();
+            let of = |route: &crate::support::Route| route.prefix == "198.51.100.0/24".parse().unwrap();
+            let route = routes.iter().find(|route| of(route)).ok_or("none")?;
+            let why = route.more["unusable"].as_str();
+            if why == wanted { Ok(()) } else { Err(format!("{why:?}")) }
+        });
+    };
+    judged(&lab, Some("no policy lets routes of this peer in"));
+    lab.pop.set("import = \"all\"");
+    lab.pop.reload();
+    judged(&lab, None);
+}
+
+#[test]
+fn routes_of_bird_are_used_only_by_a_policy() {
+    in_sandbox(|| are_used_only_by_a_policy(Make::Bird));
+}
+
+#[test]
+fn routes_of_frr_are_used_only_by_a_policy() {
+    in_sandbox(|| are_used_only_by_a_policy(Make::Frr));
+}
+
+#[test]
+fn routes_of_gobgp_are_used_only_by_a_policy() {
+    in_sandbox(|| are_used_only_by_a_policy(Make::GoBgp));
 }

@@ -152,6 +152,41 @@ fn exabgp_keeps_a_silent_session_without_a_hold_time() {
     in_sandbox(|| keeps_a_silent_session_without_a_hold_time(Make::ExaBgp));
 }
 
+/// Without a hold time nobody but TCP notices that the other side is gone: what is sent stays unacknowledged for the user timeout
+/// (RFC 5482), which a reload has set on the connection.
+fn is_left_when_nothing_arrives(make: Make) {
+    let mut lab = Lab::new(make);
+    lab.pop.hold_time = "0s";
+    lab.establish();
+    lab.wait_path(IPV4, "", |_| true);
+    lab.pop.set("tcp-user-timeout = \"1s\"");
+    lab.pop.reload();
+    assert_eq!(lab.pop.peer().established_count, 1, "the connection is the same");
+    let deaf =
+        "add table inet deaf\nadd chain inet deaf in { type filter hook input priority 0; policy drop; }";
+    lab.hosts[0].nft(deaf).unwrap();
+    // An UPDATE.
+    lab.pop.stop_apps(1);
+    let cut = Instant::now();
+    let peer = wait("end of the session", || match lab.pop.peer() {
+        peer if peer.state != SessionState::Established => Ok(peer),
+        peer => Err(format!("{peer:?}")),
+    });
+    assert!(cut.elapsed() < Duration::from_secs(5), "after {:?}", cut.elapsed());
+    let lost = peer.more["last_transport_error"]["reason"]["error"].as_str();
+    assert!(lost.is_some_and(|error| error.contains("timed out")), "{peer:?}");
+}
+
+#[test]
+fn bird_to_which_nothing_gets_is_left_within_the_user_timeout() {
+    in_sandbox(|| is_left_when_nothing_arrives(Make::Bird));
+}
+
+#[test]
+fn frr_to_which_nothing_gets_is_left_within_the_user_timeout() {
+    in_sandbox(|| is_left_when_nothing_arrives(Make::Frr));
+}
+
 // ---- speakers of two-octet AS numbers
 
 /// A path of two octets cannot name our AS: the router knows it from AS4_PATH.
@@ -266,6 +301,11 @@ fn one_session_with_frr_stands_when_both_may_call() {
 #[test]
 fn one_session_with_gobgp_stands_when_both_may_call() {
     in_sandbox(|| one_session_stands_when_both_may_call(Make::GoBgp));
+}
+
+#[test]
+fn one_session_with_exabgp_stands_when_both_may_call() {
+    in_sandbox(|| one_session_stands_when_both_may_call(Make::ExaBgp));
 }
 
 #[test]

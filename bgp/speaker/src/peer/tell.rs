@@ -70,6 +70,7 @@ impl Peer {
             local_router_id: self.common.router_id,
             subnet: up.local.subnet,
             local_role: self.common.settings(&self.config).effective_role(),
+            import: self.config.import,
         }
     }
 

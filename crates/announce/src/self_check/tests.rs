@@ -113,7 +113,7 @@ fn a_worker_that_stays_stuck_is_an_error() {
 }
 
 #[test]
-fn after_a_standstill_views_are_forgotten_first_and_a_suspended_host_is_a_fault() {
+fn after_a_standstill_a_suspended_host_is_a_fault_first_and_views_are_forgotten() {
     let mut world = World::new();
     world.probes.0 = Some(world.begun + SECOND);
     world.look(SECOND, [1, 1]).unwrap();
@@ -130,7 +130,7 @@ fn after_a_standstill_views_are_forgotten_first_and_a_suspended_host_is_a_fault(
     assert!(
         matches!(
             &duties[..],
-            [Duty::Tell(_, Input::View(_)), Duty::Tell(_, Input::Fault(Some(_))), Duty::Score]
+            [Duty::Tell(_, Input::Fault(Some(_))), Duty::Tell(_, Input::View(_)), Duty::Score]
         ),
         "{duties:?}"
     );

@@ -48,7 +48,7 @@ pub(crate) async fn run(
         Command::Undrain { groups } => order::auto(groups, None, client, output).await?,
         Command::Reload(args) => reload::reload(args, client, output).await?,
         Command::Restart(args) => reload::restart(args, client, output).await?,
-        Command::Upgrade => upgrade::run(client, output).await?,
+        Command::Upgrade(args) => upgrade::run(args, client, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use proxima_api::{Upgraded, paths};
+use proxima_api::{UpgradeRequest, Upgraded, paths};
 
 use crate::{
+    args::ForceArgs,
     client::Client,
     failure::Failure,
     output::{Output, words},
 };
 
-pub(crate) async fn run(client: &Client, output: &mut Output) -> Result<(), Failure> {
-    let answer = client.post::<Upgraded>(paths::UPGRADE, &()).await?;
+pub(crate) async fn run(args: &ForceArgs, client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let request = UpgradeRequest { force: args.force };
+    let answer = client.post::<Upgraded>(paths::UPGRADE, &request).await?;
     if output.json() {
         return Ok(output.raw(&answer.json)?);
     }

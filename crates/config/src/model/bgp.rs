@@ -103,6 +103,9 @@ pub struct Peer {
     pub extended_messages: bool,
     /// The first AS of a path must be the peer's. Default true for eBGP; never for iBGP.
     pub enforce_first_as: bool,
+    /// Which routes of the peer may be used, as a distance (`distance = "bgp"`). Default: all for iBGP, none otherwise (RFC 8212
+    /// §2). Evidence for a guard is what is seen, used or not.
+    pub import: Import,
     /// Forwarding to the peer is watched by BFD (RFC 5880); absent: it is not.
     pub bfd: Option<Bfd>,
     /// The session is down until an operator says otherwise. The text goes to the peer, at most 255 octets (RFC 9003).
@@ -184,6 +187,20 @@ pub enum PrefixAction {
     Warn,
     /// `discard`: what is beyond the limit is left out, which the operator is told; the session stays.
     Discard,
+}
+
+/// `import` of a peer (RFC 8212 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Import {
+    /// All of its routes.
+    All,
+    /// None: they are kept to be seen.
+    None,
+}
+
+impl Import {
+    /// Every one, each with its word in the file.
+    pub const ALL: [(&'static str, Self); 2] = [("all", Self::All), ("none", Self::None)];
 }
 
 /// `role`: what this side is to the peer (RFC 9234 §4.1).

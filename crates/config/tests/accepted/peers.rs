@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU8, time::Duration};
 
-use proxima_config::{Bfd, MaxPrefixes, Peer, PrefixAction, Remote, Role};
+use proxima_config::{Bfd, Import, MaxPrefixes, Peer, PrefixAction, Remote, Role};
 
 use crate::{common::with, parse};
 
@@ -25,6 +25,7 @@ fn a_peer_that_says_nothing_has_the_defaults() {
     assert_eq!(peer.max_prefixes, MaxPrefixes { limit, warn_at: 80, action, restart: None });
     let internal = parse(&with("remote-as = 65000", "remote-as = 64512")).bgp.peers.swap_remove(0);
     assert!(!internal.enforce_first_as);
+    assert_eq!((peer.import, internal.import), (Import::None, Import::All), "RFC 8212");
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod exchange;
 mod flow;
 mod h2;
 pub(crate) mod h3;
+mod linger;
 mod old;
 mod on_stream;
 mod origin;
@@ -44,9 +45,13 @@ use std::{
 };
 
 use proxima_http1::{Fault, Hop, MAX_HEAD, RequestHead, ResponseHead};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
 
-use self::{answer::Answer, tunnel::Switched};
+use self::{
+    answer::Answer,
+    linger::{LINGER, linger},
+    tunnel::Switched,
+};
 use crate::{
     access::{Access, Tls},
     backend::is_quiet_in_kernel,
@@ -68,10 +73,6 @@ const FEW_REPLY: usize = 8 * 1024;
 const REPLY: usize = 32 * 1024;
 /// Room for heads that are written anew, which is made larger where one needs it.
 const HEAD: usize = 1024;
-/// How long a refused client may still send before its connection is closed for good.
-const LINGER: Duration = Duration::from_secs(2);
-/// How much it may still send.
-const LINGER_BYTES: usize = 256 * 1024;
 
 /// How long a connection that was made just before a drain may take for its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
@@ -198,7 +199,7 @@ pub(crate) async fn serve(
             serve_http2(worker, open, entry, client, read_ahead, peer).await;
         }
         End::Close => {}
-        End::Linger => connection.linger().await,
+        End::Linger => linger(&connection.worker, &connection.timer, &mut *connection.client).await,
         End::Reset => connection.client.break_off(),
     }
 }
@@ -232,7 +233,7 @@ pub(crate) async fn turn_away(
     let turn = connection.answer(&mut scratch, &Answer::overloaded(), false, false).await;
     connection.give_back(scratch);
     if let Turn::End(End::Linger) = turn {
-        connection.linger().await;
+        linger(&connection.worker, &connection.timer, &mut *connection.client).await;
     }
 }
 
@@ -415,29 +416,6 @@ impl Connection {
             (true, false) => Turn::End(End::Linger),
             (false, _) => Turn::End(End::Close),
         }
-    }
-
-    /// RFC 9112 §9.6: ends our side, and reads on for a while so that the close does not reset the connection
-    /// before the client has read our answer.
-    async fn linger(&mut self) {
-        if self.client.shutdown().await.is_err() {
-            return;
-        }
-        self.timer.arm_after(LINGER);
-        let mut scratch = self.worker.scratch.take().unwrap_or_else(Scratch::new);
-        let mut left = LINGER_BYTES;
-        poll_fn(|cx| {
-            loop {
-                match scratch.input.poll_fill(&mut *self.client, cx) {
-                    Poll::Ready(Ok(count)) if count > 0 && count < left => left -= count,
-                    Poll::Pending if !self.timer.has_expired() => return Poll::Pending,
-                    _ => return Poll::Ready(()),
-                }
-                scratch.input.clear();
-            }
-        })
-        .await;
-        self.give_back(scratch);
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 /// How often a value fell where.
 #[derive(Debug, Clone, Copy)]
 pub struct Histogram {
-    name: &'static str,
-    help: &'static str,
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
 }
 
 /// One labelled series of a histogram.

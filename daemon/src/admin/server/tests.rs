@@ -88,7 +88,7 @@ fn answer(command: Command, drained: &mut Option<Drained>) {
         Command::Restart(_, reply) => {
             reply.send(Err(CommandRefusal::conflict("nobody helps", "--force"))).unwrap();
         }
-        Command::Upgrade(reply) => {
+        Command::Upgrade(_, reply) => {
             reply.send(Err(CommandRefusal::conflict("no such program", "it goes on"))).unwrap();
         }
         Command::Renew(service, reply) => {

@@ -241,6 +241,9 @@ impl Drop for Daemon {
         reap(&mut self.child);
         if let Some(successor) = self.successor {
             kill(successor, Signal::SIGKILL).ok(); // it may have ended
+            if !thread::panicking() {
+                self.log.wait_closed("the process that has taken over");
+            }
         }
         if thread::panicking() {
             eprintln!("--- proximad's log ---\n{}", self.log());

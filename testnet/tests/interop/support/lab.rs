@@ -131,17 +131,39 @@ impl Lab {
         })
     }
 
-    /// Waits until the best path the router has to `prefix` is as wanted.
+    /// Waits until the best path the router has to `prefix` is as wanted, and its kernel, where it has a part in that, sends
+    /// packets that way.
     pub(crate) fn wait_path(&self, prefix: &str, what: &str, wanted: impl Fn(&Path) -> bool) -> Path {
         let prefix: Prefix = prefix.parse().unwrap();
-        wait(&format!("path of {} to {prefix}: {what}", self.make), || {
+        let path = wait(&format!("path of {} to {prefix}: {what}", self.make), || {
             self.check();
             let paths = self.router.rib(prefix).unwrap();
             match paths.first() {
                 Some(path) if wanted(path) => Ok(path.clone()),
                 _ => Err(format!("{paths:?}")),
             }
-        })
+        });
+        if self.make.has_fib() {
+            wait(&format!("route to {prefix} in the kernel of {}: {path:?}", self.make), || {
+                self.check();
+                match self.fib(prefix).as_slice() {
+                    [gateway] if self.leads_to(*gateway, &path) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            });
+        }
+        path
+    }
+
+    /// Whether that is the gateway of the path: its next hop, or the router on the way there. A global IPv6 next hop comes with the
+    /// link-local one beside it (RFC 2545 §3), and routers take either.
+    fn leads_to(&self, gateway: IpAddr, path: &Path) -> bool {
+        let Some(next_hop) = path.next_hop else { return false };
+        let link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
+        match self.between {
+            Some(_) => gateway == BETWEEN[0] || gateway == BETWEEN_IPV6[0],
+            None => gateway == next_hop || (next_hop.is_ipv6() && link_local),
+        }
     }
 
     /// Waits until the router has no path to `prefix`, and no route in its kernel.

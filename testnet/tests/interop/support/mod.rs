@@ -16,7 +16,7 @@ pub(crate) use self::{
     lab::{BETWEEN, FAR_POP, FAR_POP_IPV6, INTERFACE, Lab, POP, POP_IPV6, ROUTER, ROUTER_AS, ROUTER_IPV6},
     pop::{APP_PORTS, Pop, Route},
     tcp::{Connection, connections, listens},
-    wire::{Step, Wire},
+    wire::{Headers, Step, Wire},
 };
 
 /// What does not happen by then does not happen, however busy the machine is.

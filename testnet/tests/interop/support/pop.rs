@@ -93,7 +93,9 @@ impl Pop {
             hold_time: "9s",
             bgp: String::new(),
             remote: format!("address = \"{ROUTER}\"\nremote-as = {ROUTER_AS}"),
-            peer: format!("families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"{POP_IPV6}\"\n"),
+            peer: format!(
+                "families = [\"ipv4\", \"ipv6\"]\nnext-hop-ipv6 = \"{POP_IPV6}\"\nimport = \"all\"\n"
+            ),
             group: "med = 50\ncommunities = [\"64512:100\"]\n".to_owned(),
             degraded: String::new(),
             drain: "graceful-shutdown = \"2s\"\nwithdrawn = \"200ms\"\nstreams = \"200ms\"\n".to_owned(),

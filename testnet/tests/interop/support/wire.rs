@@ -1,10 +1,14 @@
 //! What passes the cable, seen by a capture on the router's side.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex},
+};
 
 use proxima_testnet::observe::{
     WireWatch,
     bgp::{Message, Refresh, Update},
+    capture::{Capture, Wanted},
     wire::Seen,
 };
 use proxima_types::{Family, Prefix};
@@ -79,4 +83,61 @@ fn of_family(update: &Update, family: Family) -> Vec<Step> {
         Step::Request | Step::Begin | Step::End => true,
     };
     withdrawn.chain(announced).filter(is_of).collect()
+}
+
+/// The beginning of a message as it passes over IPv4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) from: Ipv4Addr,
+    pub(crate) length: u16,
+    pub(crate) kind: u8,
+    /// What of the body is in the same frame.
+    pub(crate) body: Vec<u8>,
+}
+
+/// The headers of all messages since the capture began.
+pub(crate) struct Headers {
+    seen: Arc<Mutex<Vec<Header>>>,
+    _capture: Capture,
+}
+
+impl Headers {
+    pub(crate) fn of(lab: &Lab) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&seen);
+        let capture = Capture::start(&lab.hosts[0], INTERFACE, Wanted::TcpPort(179), move |frame, _| {
+            sink.lock().unwrap().extend(headers(frame));
+        });
+        Self { seen, _capture: capture.unwrap() }
+    }
+
+    /// Whether a message like this has been seen.
+    pub(crate) fn any(&self, wanted: impl Fn(&Header) -> bool) -> bool {
+        self.seen.lock().unwrap().iter().any(wanted)
+    }
+
+    /// Waits for a message like this.
+    pub(crate) fn wait(&self, what: &str, wanted: impl Fn(&Header) -> bool) -> Header {
+        wait(what, || {
+            let seen = self.seen.lock().unwrap();
+            let kinds = || seen.iter().map(|seen| (seen.from, seen.kind, seen.length)).collect::<Vec<_>>();
+            seen.iter().find(|header| wanted(header)).cloned().ok_or_else(|| format!("{:?}", kinds()))
+        })
+    }
+}
+
+/// What begins in a frame: Ethernet, IPv4 without options, TCP; then wherever a marker is (RFC 4271 §4.1).
+fn headers(frame: &[u8]) -> Vec<Header> {
+    const MARKER: [u8; 16] = [0xff; 16];
+    let Some(&[a, b, c, d]) = frame.get(26..30) else { return Vec::new() };
+    let data = &frame[34..];
+    let begins = data.windows(19).enumerate().filter(|(_, octets)| octets[..16] == MARKER);
+    begins
+        .map(|(at, octets)| Header {
+            from: Ipv4Addr::new(a, b, c, d),
+            length: u16::from_be_bytes([octets[16], octets[17]]),
+            kind: octets[18],
+            body: data[at + 19..].to_vec(),
+        })
+        .collect()
 }

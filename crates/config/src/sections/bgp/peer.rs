@@ -16,7 +16,7 @@ use super::{
     options::{RawBfd, RawGracefulRestart, RawMaxPrefixes},
 };
 use crate::{
-    Peer, Remote, Role,
+    Import, Peer, Remote, Role,
     report::Wrong,
     section::{Field, List, Read, Section},
     sections::{Place, resolved},
@@ -64,6 +64,7 @@ pub(super) struct RawPeer {
     pub(super) extended_next_hop: Field<bool>,
     extended_messages: Field<bool>,
     pub(super) enforce_first_as: Field<bool>,
+    import: Field<Import>,
     pub(super) bfd: Field<RawBfd>,
     shutdown: Field<String>,
     pub(super) place: Place,
@@ -110,6 +111,7 @@ impl RawPeer {
             extended_next_hop: peer.optional("extended-next-hop", value::boolean),
             extended_messages: peer.optional("extended-messages", value::boolean),
             enforce_first_as: peer.optional("enforce-first-as", value::boolean),
+            import: peer.optional("import", value::word(&Import::ALL)),
             bfd: peer.section("bfd").map(RawBfd::read),
             shutdown: peer.optional("shutdown", value::shutdown_reason),
             place: Place::of(&peer),
@@ -194,6 +196,11 @@ impl RawPeer {
             extended_next_hop: self.extended_next_hop.or(false)?,
             extended_messages: self.extended_messages.or(true)?,
             enforce_first_as: self.enforce_first_as.or(remote_as != defaults.local_as)?,
+            import: self.import.or(if remote_as == defaults.local_as {
+                Import::All
+            } else {
+                Import::None
+            })?,
             bfd: resolved(&self.bfd, |bfd| bfd.resolve(multihop.is_some()))?,
             shutdown: self.shutdown.maybe()?,
         })

@@ -5,13 +5,16 @@
 //! | resets | a stream the client resets (CVE-2023-44487), or makes us reset (CVE-2025-8671) | a response that was sent whole; time |
 //! | control | PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, what nobody knows | HEADERS and DATA, either way; time |
 //!
-//! A client without credit gets GOAWAY with ENHANCE_YOUR_CALM.
+//! A client without credit gets GOAWAY with ENHANCE_YOUR_CALM. So does one that cancels many requests along with asking for them: nobody
+//! has looked at them yet, and nobody shall.
 
 use super::frames::{Frame, kind};
 use crate::{http::cancels::Cancels, stats::Misuse};
 
 const CONTROL: u32 = 1000;
 const CONTROL_PER_SECOND: u32 = 100;
+/// Requests cancelled before they were accepted, of those that come at once. `h2` takes 20, and each of them costs it a stream.
+const UNSEEN: u32 = 16;
 /// Each frame that brings something forward may be answered by updates of two windows, and a PING.
 const CONTROL_PER_FRAME: u32 = 4;
 
@@ -27,11 +30,15 @@ const REFUSED_STREAM: u32 = 7;
 pub(super) struct Budget {
     resets: Cancels,
     control: u32,
+    /// The last stream whose request was accepted.
+    accepted: u32,
+    /// Streams behind it that were reset since then.
+    unseen: u32,
 }
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self { resets: Cancels::new(), control: CONTROL }
+        Self { resets: Cancels::new(), control: CONTROL, accepted: 0, unseen: 0 }
     }
 
     /// To be called once a second at most.
@@ -40,10 +47,21 @@ impl Budget {
         self.control = (self.control + CONTROL_PER_SECOND).min(CONTROL);
     }
 
+    /// The request of `stream` has come to us; those of a client come in the order of their streams (RFC 9113 §5.1.1).
+    pub(super) fn accepted(&mut self, stream: u32) {
+        (self.accepted, self.unseen) = (stream, 0);
+    }
+
     /// A frame of the client.
     pub(super) fn received(&mut self, frame: &Frame) -> Result<(), Misuse> {
         match frame.kind {
-            kind::RST_STREAM => self.spend_reset(),
+            kind::RST_STREAM if frame.stream > self.accepted && self.unseen == UNSEEN => {
+                Err(Misuse::RapidReset)
+            }
+            kind::RST_STREAM => {
+                self.unseen += u32::from(frame.stream > self.accepted);
+                self.spend_reset()
+            }
             kind::DATA if frame.length == 0 && !frame.ends_stream() => self.spend_control(),
             kind::DATA | kind::HEADERS | kind::CONTINUATION => {
                 self.earn_control();
@@ -93,6 +111,13 @@ mod tests {
         Frame { kind, flags: 0, stream: 1, length: 8, code: None }
     }
 
+    /// Of a client whose requests are under way.
+    fn under_way() -> Budget {
+        let mut budget = Budget::new();
+        budget.accepted(1);
+        budget
+    }
+
     const PING: u8 = 6;
 
     /// What it has of resets at first.
@@ -103,7 +128,7 @@ mod tests {
 
     #[test]
     fn resets_are_paid_for_by_time_and_by_whole_responses() {
-        let mut budget = Budget::new();
+        let mut budget = under_way();
         for _ in 0..resets() {
             budget.received(&frame(kind::RST_STREAM)).unwrap();
         }
@@ -114,6 +139,22 @@ mod tests {
             budget.sent(&Frame { flags: END_STREAM, ..frame(kind::DATA) }).unwrap();
             budget.received(&frame(kind::RST_STREAM)).unwrap();
         }
+    }
+
+    #[test]
+    fn requests_may_be_cancelled_unseen_only_a_few_at_a_time() {
+        let mut budget = Budget::new();
+        let reset = |stream| Frame { stream, ..frame(kind::RST_STREAM) };
+        for stream in (1..).step_by(2).take(UNSEEN as usize) {
+            budget.received(&reset(stream)).unwrap();
+        }
+        budget.accepted(2 * UNSEEN + 1);
+        for stream in (2 * UNSEEN + 3..).step_by(2).take(UNSEEN as usize) {
+            budget.received(&reset(stream)).unwrap();
+            budget.received(&reset(1)).unwrap();
+        }
+        assert_eq!(budget.received(&reset(99)), Err(Misuse::RapidReset));
+        assert_eq!(budget.received(&reset(1)), Ok(()), "one that was under way");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Frames that pass by (RFC 9113 §4.1): their headers, and the error code of those that carry one. Payloads are not
-//! looked at.
+//! Frames that pass by (RFC 9113 §4.1): their headers, the error code of those that carry one, and what blocks of header fields are made of.
+//! Nothing else of payloads is looked at.
 
 /// The kinds of frames that are told apart (RFC 9113 §6).
 pub(super) mod kind {
@@ -12,7 +12,11 @@ pub(super) mod kind {
 
 pub(super) const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
 const HEADER: usize = 9;
+/// The most of a block of header fields that is seen at once.
+pub(super) const FRAGMENT: usize = 256;
 /// What a client's side begins with (RFC 9113 §3.4).
 pub(in crate::http) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -34,6 +38,14 @@ impl Frame {
     }
 }
 
+/// What has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen<'a> {
+    Frame(Frame),
+    /// Of a block of header fields, which the last frame begins or continues: at most [`FRAGMENT`] octets.
+    Fragment(&'a [u8]),
+}
+
 /// The frames of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
@@ -43,6 +55,8 @@ pub(super) struct Frames {
     head: [u8; HEADER + 8],
     have: usize,
     payload_left: usize,
+    /// How much of that, before padding, is of a block of header fields.
+    fragment_left: usize,
     last_kind: u8,
     /// A block of header fields has begun and not ended.
     block_open: bool,
@@ -59,23 +73,29 @@ impl Frames {
         self.have > 0 || self.block_open || (self.payload_left > 0 && self.last_kind != kind::DATA)
     }
 
-    pub(super) fn see(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+    /// The next of what `bytes` hold, which are then those behind it; `None` when they hold nothing more that is told.
+    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Seen<'a>> {
         while !bytes.is_empty() {
             if self.skip > 0 {
-                bytes = pass(bytes, &mut self.skip);
+                pass(bytes, &mut self.skip);
+            } else if self.fragment_left > 0 {
+                let mut most = self.fragment_left.min(FRAGMENT);
+                let fragment = pass(bytes, &mut most);
+                self.fragment_left -= fragment.len();
+                self.payload_left -= fragment.len();
+                return Some(Seen::Fragment(fragment));
             } else if self.payload_left > 0 {
-                bytes = pass(bytes, &mut self.payload_left);
+                pass(bytes, &mut self.payload_left);
             } else {
-                let count = (self.wanted() - self.have).min(bytes.len());
-                let (taken, rest) = bytes.split_at(count);
-                self.head[self.have..self.have + count].copy_from_slice(taken);
-                self.have += count;
-                bytes = rest;
+                let taken = pass(bytes, &mut (self.wanted() - self.have));
+                self.head[self.have..self.have + taken.len()].copy_from_slice(taken);
+                self.have += taken.len();
                 if self.have == self.wanted() {
-                    each(self.finish());
+                    return Some(Seen::Frame(self.finish()));
                 }
             }
         }
+        None
     }
 
     /// How many bytes of header and payload the present frame is told by.
@@ -83,11 +103,19 @@ impl Frames {
         if self.have < HEADER {
             return HEADER;
         }
-        match self.head[3] {
-            kind::RST_STREAM => HEADER + self.length().min(4),
-            kind::GOAWAY => HEADER + self.length().min(8),
-            _ => HEADER,
-        }
+        let payload = match self.head[3] {
+            kind::HEADERS => self.before_block(),
+            kind::RST_STREAM => 4,
+            kind::GOAWAY => 8,
+            _ => 0,
+        };
+        HEADER + self.length().min(payload)
+    }
+
+    /// How many bytes come before the block of header fields in HEADERS (§6.2).
+    fn before_block(&self) -> usize {
+        let has = |flag| self.head[4] & flag != 0;
+        usize::from(has(PADDED)) + if has(PRIORITY) { 5 } else { 0 }
     }
 
     fn length(&self) -> usize {
@@ -107,6 +135,13 @@ impl Frames {
         };
         let length = self.length();
         self.payload_left = length - (self.have - HEADER);
+        self.fragment_left = match kind {
+            kind::HEADERS if flags & PADDED != 0 => {
+                self.payload_left.saturating_sub(self.head[HEADER].into())
+            }
+            kind::HEADERS | kind::CONTINUATION => self.payload_left,
+            _ => 0,
+        };
         self.have = 0;
         self.last_kind = kind;
         if matches!(kind, kind::HEADERS | kind::CONTINUATION) {
@@ -117,10 +152,12 @@ impl Frames {
     }
 }
 
-fn pass<'a>(bytes: &'a [u8], left: &mut usize) -> &'a [u8] {
-    let count = bytes.len().min(*left);
-    *left -= count;
-    &bytes[count..]
+/// Takes what is `left`, or as much of it as there is.
+fn pass<'a>(bytes: &mut &'a [u8], left: &mut usize) -> &'a [u8] {
+    let (passed, rest) = bytes.split_at(bytes.len().min(*left));
+    *left -= passed.len();
+    *bytes = rest;
+    passed
 }
 
 #[cfg(test)]
@@ -137,6 +174,18 @@ mod tests {
         bytes
     }
 
+    /// The frames in `bytes`, and the blocks of header fields.
+    fn seen(frames: &mut Frames, mut bytes: &[u8]) -> (Vec<Frame>, Vec<u8>) {
+        let (mut all, mut block) = (Vec::new(), Vec::new());
+        while let Some(seen) = frames.next(&mut bytes) {
+            match seen {
+                Seen::Frame(frame) => all.push(frame),
+                Seen::Fragment(fragment) => block.extend(fragment),
+            }
+        }
+        (all, block)
+    }
+
     #[test]
     fn codes_are_those_of_rst_stream_and_goaway() {
         let mut frames = Frames::of_client();
@@ -144,8 +193,8 @@ mod tests {
         bytes.extend(bytes_of(kind::RST_STREAM, 0, 5, &[0, 0, 0, 8]));
         bytes.extend(bytes_of(kind::GOAWAY, 0, 0, b"\0\0\0\x07\0\0\0\x0bdebug"));
         bytes.extend(bytes_of(kind::RST_STREAM, 0, 7, &[1]));
-        let mut seen = Vec::new();
-        frames.see(&bytes, |frame| seen.push((frame.kind, frame.stream, frame.code)));
+        let seen: Vec<_> =
+            seen(&mut frames, &bytes).0.iter().map(|frame| (frame.kind, frame.stream, frame.code)).collect();
         assert_eq!(
             seen,
             [(kind::RST_STREAM, 5, Some(8)), (kind::GOAWAY, 0, Some(11)), (kind::RST_STREAM, 7, None)]
@@ -160,11 +209,47 @@ mod tests {
         bytes.extend(bytes_of(kind::CONTINUATION, END_HEADERS, 1, b"ef"));
         assert!(!frames.is_within_head());
         for (at, byte) in bytes.iter().enumerate() {
-            frames.see(&[*byte], |_| {});
+            seen(&mut frames, &[*byte]);
             assert_eq!(frames.is_within_head(), at + 1 < bytes.len(), "{at}");
         }
-        frames.see(&bytes_of(kind::DATA, 0, 1, b"data")[..11], |_| {});
+        seen(&mut frames, &bytes_of(kind::DATA, 0, 1, b"data")[..11]);
         assert!(!frames.is_within_head(), "data has deadlines of its own");
+    }
+
+    #[test]
+    fn a_block_is_what_frames_hold_without_padding_and_priority() {
+        let bytes = [
+            bytes_of(kind::HEADERS, PADDED | PRIORITY, 1, b"\x02\0\0\0\0\x10ab--"),
+            bytes_of(kind::CONTINUATION, PADDED | PRIORITY, 1, b"cd"),
+            bytes_of(kind::CONTINUATION, END_HEADERS, 1, b"e"),
+            bytes_of(kind::DATA, PADDED, 1, b"\x01data-"),
+            bytes_of(kind::HEADERS, PADDED, 3, b"\0f"),
+            bytes_of(kind::HEADERS, PRIORITY, 5, b"\0\0\0\0\x10g"),
+            // Padding beyond the frame, and frames too short for what they say: errors to those who decode.
+            bytes_of(kind::HEADERS, PADDED, 7, b"\xffx"),
+            bytes_of(kind::HEADERS, PADDED, 7, b""),
+            bytes_of(kind::HEADERS, PADDED | PRIORITY, 7, b"\x01\0\0"),
+            bytes_of(kind::HEADERS, 0, 9, b"h"),
+        ]
+        .concat();
+        let (frames, block) = seen(&mut Frames::default(), &bytes);
+        assert_eq!((frames.len(), block), (10, b"abcdefgh".to_vec()));
+        let (mut frames, mut block) = (Frames::default(), Vec::new());
+        for byte in &bytes {
+            block.extend(seen(&mut frames, &[*byte]).1);
+        }
+        assert_eq!(block, b"abcdefgh");
+    }
+
+    #[test]
+    fn of_a_block_no_more_than_a_fragment_is_seen_at_once() {
+        let bytes = bytes_of(kind::HEADERS, 0, 1, &[b'x'; FRAGMENT + 1]);
+        let (mut frames, mut bytes) = (Frames::default(), &bytes[..]);
+        assert!(matches!(frames.next(&mut bytes), Some(Seen::Frame(_))));
+        assert_eq!(frames.next(&mut bytes), Some(Seen::Fragment(&[b'x'; FRAGMENT])));
+        assert_eq!(bytes, b"x", "it can be left for later");
+        assert_eq!(frames.next(&mut bytes), Some(Seen::Fragment(b"x")));
+        assert_eq!(frames.next(&mut bytes), None);
     }
 
     proptest! {
@@ -175,15 +260,18 @@ mod tests {
         ) {
             let bytes: Vec<u8> = sent.iter().flat_map(|(kind, flags, stream, payload)| bytes_of(*kind, *flags, *stream, payload)).collect();
             let mut frames = Frames::default();
-            let mut seen = Vec::new();
+            let (mut all, mut block) = (Vec::new(), Vec::new());
             let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-                frames.see(piece, |frame| seen.push((frame.kind, frame.flags, frame.stream, frame.length as usize)));
+                let (frames, fragments) = seen(&mut frames, piece);
+                all.extend(frames.iter().map(|frame| (frame.kind, frame.flags, frame.stream, frame.length as usize)));
+                block.extend(fragments);
                 rest = after;
             }
             let expected: Vec<_> = sent.iter().map(|(kind, flags, stream, payload)| (*kind, *flags, *stream, payload.len())).collect();
-            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(all, expected);
+            prop_assert_eq!(block, seen(&mut Frames::default(), &bytes).1);
         }
     }
 }

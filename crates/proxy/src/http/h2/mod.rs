@@ -11,6 +11,7 @@
 //! A connection's window is as large as those of all its streams together: a stream whose backend is slow keeps nobody
 //! else from sending. What a client may have us hold is so bounded by its streams and their windows.
 
+mod block;
 mod budget;
 mod frames;
 mod stream;
@@ -20,7 +21,7 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -33,11 +34,15 @@ use h2::{
 };
 use http::Request;
 use proxima_http1::Hop;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use self::frames::PREFACE;
 use self::tap::{Tally, Tap};
-use super::{LINGER, LINGER_BYTES, streams::Streams, translate::MAX_LIST};
+use super::{
+    linger::{LINGER, linger},
+    streams::Streams,
+    translate::MAX_LIST,
+};
 use crate::{
     access::Tls,
     entry::{Entry, Open},
@@ -90,7 +95,10 @@ where
     if let Some(connection) = handshake(&link, &timer, tap).await {
         Driver::new(link.clone(), &timer, connection).run().await;
     }
-    linger(&timer, &stream).await;
+    // The tap has gone with the connection.
+    if let Some(stream) = Rc::into_inner(stream) {
+        linger(&link.worker, &timer, &mut stream.into_inner()).await;
+    }
 }
 
 async fn handshake<S>(link: &Link, timer: &Timer, tap: Tap<S>) -> Option<Connection<Tap<S>, Bytes>>
@@ -251,35 +259,4 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
             stream::serve(link, request, respond).await;
         }));
     }
-}
-
-/// Ends our side, and reads on for a while so that the close does not reset the connection before the client has read
-/// what it was told.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(timer: &Timer, stream: &RefCell<S>) {
-    timer.arm_after(LINGER);
-    let mut left = LINGER_BYTES;
-    let mut room = [0; 4096];
-    let mut closing = true;
-    poll_fn(|cx| {
-        let mut stream = stream.borrow_mut();
-        let mut stream = Pin::new(&mut *stream);
-        loop {
-            if closing {
-                match stream.as_mut().poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) => closing = false,
-                    Poll::Pending if !timer.has_expired() => return Poll::Pending,
-                    _ => return Poll::Ready(()),
-                }
-            }
-            let mut into = ReadBuf::new(&mut room);
-            match stream.as_mut().poll_read(cx, &mut into) {
-                Poll::Ready(Ok(())) if !into.filled().is_empty() && into.filled().len() < left => {
-                    left -= into.filled().len();
-                }
-                Poll::Pending if !timer.has_expired() => return Poll::Pending,
-                _ => return Poll::Ready(()),
-            }
-        }
-    })
-    .await;
 }
