@@ -35,7 +35,7 @@ use std::{net::SocketAddr, time::Duration};
 use nix::time::{ClockId, clock_gettime};
 use proxima_api::Upgraded;
 use proxima_bfd_io::HandedSession;
-use proxima_bgp_speaker::Snapshot;
+use proxima_bgp_speaker::{Configured, Down, Snapshot, octets};
 use proxima_proxy::InheritanceMeta;
 use proxima_types::{PeerName, Prefix};
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub(crate) const VARIABLE: &str = "PROXIMA_UPGRADE";
 pub(crate) const DETACH: &str = "PROXIMA_UPGRADE_DETACH";
 
 /// What both have to mean the same by. To be counted up when a message changes so that one version can't read another's.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How long a successor may take to have everything that it needs, from its start on.
 const START: Duration = Duration::from_secs(15);
@@ -117,15 +117,17 @@ pub(crate) struct State {
 #[derive(Debug, Serialize, Deserialize)]
 struct BgpState {
     sessions: Vec<BgpSession>,
-    down: Vec<(PeerName, String)>,
+    down: Vec<Down>,
     listeners: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct BgpSession {
     peer: PeerName,
+    #[serde(with = "octets")]
     unwritten: Vec<u8>,
     session: Snapshot,
+    configured: Configured,
 }
 
 /// When CLOCK_MONOTONIC was zero: the same moment for all processes of this host, however each counts its instants.

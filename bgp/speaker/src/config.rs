@@ -10,9 +10,10 @@ use std::{
 };
 
 use proxima_bgp_rib::BestPathRules;
-use proxima_bgp_session::{AllowList, Change, GracefulRestart, MaxPrefixes, Settings};
+use proxima_bgp_session::{AllowList, Change, GracefulRestart, MaxPrefixes, Settings, octets};
 use proxima_bgp_wire::Role;
 use proxima_types::{Asn, Family, PeerName, Prefix, StationName};
+use serde::{Deserialize, Serialize};
 
 use crate::PeerError;
 
@@ -259,25 +260,48 @@ impl Common {
 
     /// What the change of a peer's configuration means for it; see [`Effect`].
     pub(crate) fn effect(&self, old: &PeerConfig, new: &PeerConfig) -> Effect {
-        let transport = if (&old.remote, old.port) != (&new.remote, new.port) {
-            match (&old.remote, &new.remote) {
-                // Members outside the new range go, the others stay.
-                (Remote::Range { .. }, Remote::Range { .. }) if old.port == new.port => Effect::InPlace,
-                _ => Effect::Replaced,
-            }
-        } else if (old.source, &old.password, old.import) != (new.source, &new.password, new.import) {
-            Effect::Reopened
-        } else if old == new {
-            Effect::Unchanged
-        } else {
-            Effect::InPlace
-        };
+        let unchanged = if old == new { Effect::Unchanged } else { Effect::InPlace };
+        let connection = Configured::of(old).change_to(&Configured::of(new));
         let session = match self.settings(old).change_to(&self.settings(new)) {
             Change::None => Effect::Unchanged,
             Change::InPlace => Effect::InPlace,
             Change::Reopen => Effect::Reopened,
         };
-        transport.max(session)
+        unchanged.max(connection).max(session)
+    }
+}
+
+/// What the configuration said of a peer as far as its session does not know: whose connection it is, whether its routes may
+/// be used, and whether it was to be up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    pub(crate) remote: Remote,
+    pub(crate) port: u16,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) password: Option<Password>,
+    pub(crate) import: bool,
+    pub(crate) shutdown: Option<String>,
+}
+
+impl Configured {
+    pub(crate) fn of(peer: &PeerConfig) -> Self {
+        let PeerConfig { remote, port, source, password, import, shutdown, .. } = peer.clone();
+        Self { remote, port, source, password, import, shutdown }
+    }
+
+    /// What it means for the peer's connection that the configuration is another.
+    pub(crate) fn change_to(&self, new: &Self) -> Effect {
+        if (&self.remote, self.port) != (&new.remote, new.port) {
+            match (&self.remote, &new.remote) {
+                // Members outside the new range go, the others stay.
+                (Remote::Range { .. }, Remote::Range { .. }) if self.port == new.port => Effect::InPlace,
+                _ => Effect::Replaced,
+            }
+        } else if (self.source, &self.password, self.import) != (new.source, &new.password, new.import) {
+            Effect::Reopened
+        } else {
+            Effect::Unchanged
+        }
     }
 }
 
@@ -314,7 +338,7 @@ pub(crate) fn fits_open(hold_time: Duration) -> bool {
 }
 
 /// Who a peer is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Remote {
     /// A router with an address.
     Address {
@@ -377,9 +401,27 @@ pub enum Distance {
     Security(NonZeroU8),
 }
 
-/// The key of TCP MD5 signatures: 1 to 80 octets. Never shown.
-#[derive(Clone, PartialEq, Eq)]
+/// The key of TCP MD5 signatures: 1 to 80 octets. Never shown; written down for another process only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Password(Arc<[u8]>);
+
+#[derive(Serialize, Deserialize)]
+struct Written(#[serde(with = "octets")] Vec<u8>);
+
+impl From<Password> for Written {
+    fn from(Password(key): Password) -> Self {
+        Self(key.to_vec())
+    }
+}
+
+impl TryFrom<Written> for Password {
+    type Error = PasswordError;
+
+    fn try_from(Written(key): Written) -> Result<Self, PasswordError> {
+        Self::new(&key)
+    }
+}
 
 /// A text that can't be the key of TCP MD5 signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

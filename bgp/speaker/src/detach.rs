@@ -11,24 +11,38 @@
 //! The routes of a peer go with its session (`carried`). Those that are too many for that, or have not reached the table,
 //! the successor asks for again (RFC 2918).
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use proxima_bgp_session::Snapshot;
 use proxima_types::PeerName;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::{SpeakerHandle, carried::Question, connection::Connection, roster::Roster};
+use crate::{
+    Configured, PeerConfig, SpeakerHandle, carried::Question, connection::Connection, roster::Roster,
+};
 
 /// A speaker without its tasks.
 #[derive(Debug, Default)]
 pub struct Detached {
     /// Sessions that were established.
     pub peers: Vec<DetachedPeer>,
-    /// Peers and ranges that an operator has shut down, each with the reason.
-    pub down: Vec<(PeerName, String)>,
+    /// Peers and ranges that an operator has shut down.
+    pub down: Vec<Down>,
     /// The sockets it listened on.
     pub listeners: Vec<std::net::TcpListener>,
+}
+
+/// A peer or a range that an operator has shut down, by an order and not in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// The peer.
+    pub name: PeerName,
+    /// Why.
+    pub reason: String,
+    /// How long its routes are still announced as about to go. 0: it is down.
+    pub drain: Duration,
 }
 
 /// An established session without its task.
@@ -42,12 +56,15 @@ pub struct DetachedPeer {
     pub unwritten: Bytes,
     /// Its session.
     pub session: Snapshot,
+    /// What the configuration said of it.
+    pub configured: Configured,
 }
 
 impl DetachedPeer {
-    pub(crate) fn new(name: PeerName, connection: &Connection, session: Snapshot) -> io::Result<Self> {
+    pub(crate) fn new(config: &PeerConfig, connection: &Connection, session: Snapshot) -> io::Result<Self> {
         let (stream, unwritten) = connection.duplicate()?;
-        Ok(Self { name, stream, unwritten, session })
+        let (name, configured) = (config.name.clone(), Configured::of(config));
+        Ok(Self { name, stream, unwritten, session, configured })
     }
 }
 
@@ -112,15 +129,14 @@ pub(crate) struct Handed {
     pub(crate) session: Option<DetachedPeer>,
     /// What to ask the table for the routes of the session; None where it does not have all that the peer has sent.
     pub(crate) routes: Option<Question>,
-    /// An operator has shut it down, or is about to: why.
-    pub(crate) down: Option<String>,
+    pub(crate) down: Option<Down>,
 }
 
 /// What goes on in a new task.
 #[derive(Debug, Default)]
 pub(crate) struct Resumed {
     pub(crate) session: Option<ResumedSession>,
-    pub(crate) down: Option<String>,
+    pub(crate) down: Option<Down>,
 }
 
 /// A session of another process.
@@ -129,6 +145,7 @@ pub(crate) struct ResumedSession {
     pub(crate) snapshot: Snapshot,
     pub(crate) stream: tokio::net::TcpStream,
     pub(crate) unwritten: Bytes,
+    pub(crate) configured: Configured,
 }
 
 /// What a peer's task begins with.
@@ -137,17 +154,26 @@ pub(crate) struct Before {
     pub(crate) connection: Option<Connection>,
     /// Whether the routes of the session are known already.
     pub(crate) has_routes: bool,
+    /// The connection was not made as it is configured now.
+    pub(crate) reopen: bool,
     /// It is to begin shut down.
-    pub(crate) down: Option<String>,
+    pub(crate) down: Option<Down>,
+    /// Why the configuration of the process before had it shut down, although it was up.
+    pub(crate) overruled: Option<String>,
 }
 
 impl TryFrom<DetachedPeer> for ResumedSession {
     type Error = io::Error;
 
     fn try_from(peer: DetachedPeer) -> io::Result<Self> {
-        let DetachedPeer { stream, unwritten, session, .. } = peer;
+        let DetachedPeer { stream, unwritten, session, configured, .. } = peer;
         stream.set_nonblocking(true)?;
-        Ok(Self { snapshot: session, stream: tokio::net::TcpStream::from_std(stream)?, unwritten })
+        Ok(Self {
+            snapshot: session,
+            stream: tokio::net::TcpStream::from_std(stream)?,
+            unwritten,
+            configured,
+        })
     }
 }
 

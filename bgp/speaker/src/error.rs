@@ -166,6 +166,19 @@ pub enum CommandError {
     Stopped,
 }
 
+/// Why a speaker was not handed over. All of it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandOverError {
+    /// A peer's task has not stood still in time.
+    #[error(
+        "the task of BGP peer `{0}` has not answered within a second; try again when the host has less to do"
+    )]
+    Busy(PeerName),
+    /// Sessions stand still already.
+    #[error("BGP sessions stand still for another hand-over; wait for the end of that")]
+    UnderWay,
+}
+
 /// Why a table dump was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {

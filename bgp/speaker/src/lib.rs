@@ -57,11 +57,11 @@ mod table;
 mod watchers;
 
 pub use config::{
-    BGP_PORT, BmpConfig, Distance, Effect, FORGET_AFTER, MAX_DYNAMIC, MrtConfig, Password, PasswordError,
-    PeerConfig, Remote, SpeakerConfig,
+    BGP_PORT, BmpConfig, Configured, Distance, Effect, FORGET_AFTER, MAX_DYNAMIC, MrtConfig, Password,
+    PasswordError, PeerConfig, Remote, SpeakerConfig,
 };
-pub use detach::{Detached, DetachedPeer, HandOver};
-pub use error::{CommandError, DumpError, GuardError, PeerError, StartError};
+pub use detach::{Detached, DetachedPeer, Down, HandOver};
+pub use error::{CommandError, DumpError, GuardError, HandOverError, PeerError, StartError};
 pub use event::{EVENT_QUEUE, SpeakerEvent, SpeakerEvents};
 pub use handle::SpeakerHandle;
 pub use proxima_bgp_rib::{
@@ -69,7 +69,7 @@ pub use proxima_bgp_rib::{
 };
 pub use proxima_bgp_session::{
     AllowList, Announced, Bfd, Cause, Counters, GracefulRestart, Held, Leave, LimitAction, MaxPrefixes,
-    NotAllowed, PerFamily, Problem, Snapshot, Stamped, State, Status, Timers, UpdateContent,
+    NotAllowed, PerFamily, Problem, Snapshot, Stamped, State, Status, Timers, UpdateContent, octets,
 };
 pub use start::Speaker;
 pub use status::PeerStatus;

@@ -127,11 +127,7 @@ impl Listeners {
         if let Some(old) = before.and_then(scope)
             && now.and_then(scope) != Some(old)
         {
-            match self.set_key(old, b"") {
-                // It was never set: a guard that failed half-way.
-                Err(GuardError::Md5 { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
-                result => result?,
-            }
+            self.clear_key(old)?;
         }
         if let Some(Guard { scope, password: Some(key), .. }) = now
             && before.is_none_or(|before| (before.scope, before.password.as_ref()) != (*scope, Some(key)))
@@ -139,6 +135,26 @@ impl Listeners {
             self.set_key(*scope, key.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Sets all guards once more, after another process had the sockets too.
+    pub(crate) fn guard_again(&self) -> Result<(), GuardError> {
+        for Guard { scope, password, .. } in self.guards.values() {
+            match password {
+                Some(key) => self.set_key(*scope, key.as_bytes())?,
+                // A kernel without signatures has no key either.
+                None => self.clear_key(*scope).unwrap_or_default(),
+            }
+        }
+        self.set_filters()
+    }
+
+    fn clear_key(&self, scope: Prefix) -> Result<(), GuardError> {
+        match self.set_key(scope, b"") {
+            // There is none: a guard that failed half-way, or that another process did not set.
+            Err(GuardError::Md5 { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 
     fn set_key(&self, scope: Prefix, key: &[u8]) -> Result<(), GuardError> {

@@ -37,7 +37,7 @@ use crate::{
     carried::Question,
     config::Common,
     connection::Connection,
-    detach::{Before, DetachedPeer, Handed},
+    detach::{Before, DetachedPeer, Down, Handed},
     discovery::{Conflict, Discovery, Neighbour, Sighted},
     event::EventSink,
     rib::RibQueue,
@@ -108,10 +108,17 @@ pub(crate) struct Peer {
     warned: Option<String>,
     /// A member of a range is forgotten then, if it has no connection by then.
     forget_at: Option<Instant>,
-    /// The process before has had the peer's routes.
+    /// What the process before has left.
+    before: Left,
+}
+
+/// What a task begins with, beside a connection.
+#[derive(Default)]
+struct Left {
     has_routes: bool,
-    /// It is to begin shut down, as an operator had it in the process before.
-    down: Option<String>,
+    reopen: bool,
+    down: Option<Down>,
+    overruled: Option<String>,
 }
 
 /// The one thing that happened.
@@ -138,7 +145,7 @@ impl Peer {
         ports: Ports,
         created: Instant,
     ) -> Self {
-        let Before { connection, has_routes, down } = before;
+        let Before { connection, has_routes, reopen, down, overruled } = before;
         let discovery = match &config.remote {
             Remote::Interface { interface } => Some(Discovery::start(interface.clone(), config.port)),
             Remote::Address { .. } | Remote::Range { .. } => None,
@@ -157,8 +164,7 @@ impl Peer {
             created,
             warned: None,
             forget_at: None,
-            has_routes,
-            down,
+            before: Left { has_routes, reopen, down, overruled },
         }
     }
 
@@ -170,11 +176,6 @@ impl Peer {
     pub(crate) async fn run(mut self) {
         self.take_wanted();
         self.go_on();
-        let first = match self.down.take().or_else(|| self.config.shutdown.clone()) {
-            Some(reason) => Input::Shutdown { reason, drain: Duration::ZERO },
-            None => Input::Up,
-        };
-        self.handle(first);
         loop {
             self.pump();
             match self.next().await {
@@ -191,13 +192,25 @@ impl Peer {
         }
     }
 
-    /// Where the session comes from another process: routes that did not come with it are asked for again.
+    /// Begins, or goes on with the session of another process: under the configuration of this one, and asking for the routes
+    /// that did not come with it.
     fn go_on(&mut self) {
-        let Some(terms) = self.session.status().terms else { return };
-        self.connected(Instant::now());
-        if !self.has_routes {
-            terms.negotiated.families.iter().for_each(|family| self.handle(Input::Refresh(family)));
+        let Left { has_routes, reopen, down, overruled } = std::mem::take(&mut self.before);
+        if let Some(terms) = self.session.status().terms {
+            self.connected(Instant::now());
+            self.connections.iter().for_each(|connection| self.shape(connection, true));
+            if reopen {
+                self.handle(Input::Reset);
+            } else if !has_routes {
+                terms.negotiated.families.iter().for_each(|family| self.handle(Input::Refresh(family)));
+            }
         }
+        let configured = self.config.shutdown.clone().filter(|reason| overruled.as_ref() != Some(reason));
+        self.handle(match (down, configured) {
+            (Some(Down { reason, drain, .. }), _) => Input::Shutdown { reason, drain },
+            (None, Some(reason)) => Input::Shutdown { reason, drain: Duration::ZERO },
+            (None, None) => Input::Up,
+        });
     }
 
     async fn next(&mut self) -> Happening {
@@ -317,16 +330,8 @@ impl Peer {
         if effect == Effect::Reopened && !session_reopens {
             self.handle(Input::Reset);
         }
-        let internal = self.common.internal(&self.config);
         for connection in &self.connections {
-            let stream = connection.stream();
-            let ipv6 = connection.local.is_some_and(|local| local.is_ipv6());
-            if old.distance != self.config.distance
-                && let Err(error) = socket::apply_distance(stream, ipv6, self.config.distance, internal)
-            {
-                tracing::warn!(peer = %self.config.name, "BGP: cannot set the TTL: {error}");
-            }
-            socket::apply_timers(stream, &self.config);
+            self.shape(connection, old.distance != self.config.distance);
         }
         if old.shutdown != self.config.shutdown {
             match self.config.shutdown.clone() {
@@ -337,6 +342,16 @@ impl Peer {
         if matches!(self.config.remote, Remote::Interface { .. }) {
             self.guard_neighbour();
         }
+    }
+
+    /// What of the configuration is set on live connections.
+    fn shape(&self, connection: &Connection, distance: bool) {
+        let (stream, internal) = (connection.stream(), self.common.internal(&self.config));
+        let ipv6 = connection.local.is_some_and(|local| local.is_ipv6());
+        if distance && let Err(error) = socket::apply_distance(stream, ipv6, self.config.distance, internal) {
+            tracing::warn!(peer = %self.config.name, "BGP: cannot set the TTL: {error}");
+        }
+        socket::apply_timers(stream, &self.config);
     }
 
     /// The router at the end of the link has shown itself: no reason to wait any longer.
@@ -433,18 +448,24 @@ impl Peer {
 
     /// Hands out what a successor needs and stands still until it is known that there is none.
     async fn hand_over(&mut self, answer: oneshot::Sender<Handed>, mut end: watch::Receiver<()>) {
-        let down = self.session.shutdown_reason().map(str::to_owned);
-        let drain = self.session.status().timers.drain;
+        let ends = self.session.status().timers.drain;
+        let down = self.session.shutdown_reason().map(|reason| Down {
+            name: self.config.name.clone(),
+            reason: reason.to_owned(),
+            drain: ends.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default(),
+        });
+        // Whom the configuration has shut down, that of the successor may have up.
+        let by_order = down.clone().filter(|down| self.config.shutdown.as_ref() != Some(&down.reason));
         let session = self.detached();
         let established = session.is_some();
         let routes = self.question();
         // Nobody who waits for it is nobody who takes it.
-        answer.send(Handed { session, routes, down: down.clone() }).ok();
+        answer.send(Handed { session, routes, down: by_order }).ok();
         while end.changed().await.is_ok() {}
         if established {
             self.handle(Input::Up);
-            if let Some(reason) = down {
-                let left = drain.map(|until| until.saturating_duration_since(Instant::now()));
+            if let Some(Down { reason, .. }) = down {
+                let left = ends.map(|at| at.saturating_duration_since(Instant::now()));
                 self.handle(Input::Shutdown { reason, drain: left.unwrap_or_default() });
             }
         }
@@ -464,7 +485,7 @@ impl Peer {
         self.pump();
         let connection = self.connections.iter().find(|connection| connection.id == established)?;
         let snapshot = self.session.detach(Instant::now())?;
-        DetachedPeer::new(self.config.name.clone(), connection, snapshot)
+        DetachedPeer::new(&self.config, connection, snapshot)
             .inspect_err(|error| tracing::warn!(peer = %self.config.name, "BGP: not handed over: {error}"))
             .ok()
     }

@@ -44,7 +44,6 @@ use crate::{
 };
 
 use arrival::Astray;
-use hand_over::begin;
 
 /// Commands that wait for a peer's task.
 const COMMAND_QUEUE: usize = 16;
@@ -303,7 +302,9 @@ impl Roster {
         }
         inner.listeners.guard(&config.name, Guard::of(&config))?;
         let kind = match config.remote {
-            Remote::Range { .. } => Kind::Range { down: resumed.down.or_else(|| config.shutdown.clone()) },
+            Remote::Range { .. } => {
+                Kind::Range { down: resumed.down.map(|down| down.reason).or_else(|| config.shutdown.clone()) }
+            }
             Remote::Address { .. } | Remote::Interface { .. } => {
                 Kind::Session(self.spawn(&mut inner, config.clone(), None, resumed))
             }
@@ -488,8 +489,7 @@ impl Roster {
         let id = PeerId(inner.last_id);
         let (accepted_sender, accepted) = mpsc::channel(ACCEPT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let (session, before) =
-            begin(now, self.common.started, &config, self.common.settings(&config), resumed);
+        let (session, before) = self.begin(now, &config, resumed, &mut inner.tasks);
         let before = Before { down, ..before };
         let ends = before.connection.as_ref().map(|connection| (connection.local, connection.remote));
         let (local, remote) = ends.unwrap_or_default();
@@ -535,3 +535,6 @@ impl PeerConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,8 +35,11 @@ impl Speaker {
         Self::start_with(config, Detached::default())
     }
 
-    /// Goes on with what another speaker has [handed over](SpeakerHandle::hand_over): its peers notice nothing. What the
-    /// configuration no longer has is closed without a word; what it has more begins as ever.
+    /// Goes on with what another speaker has [handed over](SpeakerHandle::hand_over): its peers notice nothing, but for what
+    /// [`Effect`](crate::Effect) says of those that are configured otherwise. Who is configured no longer hears Cease 6/3;
+    /// what there is more begins as ever.
+    ///
+    /// Nothing is said or let in before the tasks run for the first time.
     ///
     /// # Errors
     /// As [`Speaker::start`]; what was handed over is lost then.
@@ -72,8 +75,9 @@ impl Speaker {
             let name = peer.name.clone();
             resumed.entry(name).or_default().session = ResumedSession::try_from(peer).ok();
         }
-        for (name, reason) in down {
-            resumed.entry(name).or_default().down = Some(reason);
+        for down in down {
+            let name = down.name.clone();
+            resumed.entry(name).or_default().down = Some(down);
         }
         for peer in config.peers {
             let resumed = resumed.remove(&peer.name).unwrap_or_default();

@@ -17,7 +17,11 @@ use common::{
     },
     received_count, speaker, status, two, until, until_received, within,
 };
-use proxima_bgp_speaker::{Speaker, SpeakerConfig, SpeakerHandle, State};
+use proxima_bgp_speaker::{
+    Configured, Detached, Distance, Down, HandOverError, Password, PeerConfig, Remote, Speaker,
+    SpeakerConfig, SpeakerEvents, SpeakerHandle, State,
+};
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -109,11 +113,12 @@ async fn a_hand_over_that_is_called_off_leaves_everything_as_it_was() {
     assert_eq!(read_notification(&mut second).await[..2], [6, 2]);
     until(&pop, "second", State::Idle).await;
     let before = identity(&status(&pop, "first"));
-    let handed = within("the hand-over", pop.hand_over()).await;
+    let handed = within("the hand-over", pop.hand_over()).await.unwrap();
     // What the peer says meanwhile waits.
     first.write_all(&announce([[10, 0, 1]])).await.unwrap();
     assert_eq!(handed.detached.peers.len(), 1);
-    assert_eq!(handed.detached.down, [("second".parse().unwrap(), "enough".to_owned())]);
+    let down = Down { name: "second".parse().unwrap(), reason: "enough".to_owned(), drain: Duration::ZERO };
+    assert_eq!(handed.detached.down, [down]);
     drop(handed);
     until_received(&pop, "first", 1).await;
     assert_eq!(identity(&status(&pop, "first")), before);
@@ -182,7 +187,7 @@ fn with_range() -> (SpeakerHandle, SpeakerConfig, IpAddr) {
 #[tokio::test]
 async fn who_connects_while_sessions_stand_still_is_let_in_by_the_successor() {
     let (old, config, member) = with_range();
-    let mut handed = within("the hand-over", old.hand_over()).await;
+    let mut handed = within("the hand-over", old.hand_over()).await.unwrap();
     let mut stream = connect_from(member, config.listen[0]).await;
     stream.write_all(&member_open()).await.unwrap();
     let detached = std::mem::take(&mut handed.detached);
@@ -197,7 +202,7 @@ async fn who_connects_while_sessions_stand_still_is_let_in_by_the_successor() {
 #[tokio::test]
 async fn who_connects_while_sessions_stand_still_is_let_in_when_that_comes_to_nothing() {
     let (pop, config, member) = with_range();
-    let handed = within("the hand-over", pop.hand_over()).await;
+    let handed = within("the hand-over", pop.hand_over()).await.unwrap();
     let mut stream = connect_from(member, config.listen[0]).await;
     handed.called_off();
     handshake_with(&mut stream, &member_open()).await;
@@ -208,7 +213,7 @@ async fn who_connects_while_sessions_stand_still_is_let_in_when_that_comes_to_no
 async fn a_peer_that_comes_while_sessions_stand_still_does_not_keep_the_process_alive() {
     let Two { pop, config, .. } = two().await;
     let (listener, at) = listening(own_address()).await;
-    let handed = within("the hand-over", pop.hand_over()).await;
+    let handed = within("the hand-over", pop.hand_over()).await.unwrap();
     pop.add_peer(peer("third", at, THEIR_AS, config.peers[0].source.unwrap())).await.unwrap();
     let mut stream = accept(&listener).await;
     handshake(&mut stream).await;
@@ -227,7 +232,7 @@ async fn of_all_peers_together_no_more_than_so_many_routes_go_over_those_with_fe
     }
     until_received(&pop, "first", 15_000).await;
     until_received(&pop, "second", 6_000).await;
-    let handed = within("the hand-over", pop.hand_over()).await;
+    let handed = within("the hand-over", pop.hand_over()).await.unwrap();
     let received: Vec<_> = handed.detached.peers.iter().map(|peer| peer.session.received.is_some()).collect();
     assert_eq!(received, [false, true]);
 }
@@ -235,4 +240,182 @@ async fn of_all_peers_together_no_more_than_so_many_routes_go_over_those_with_fe
 /// So many prefixes of 10.0.0.0/8 and what follows.
 fn slash_24s(count: u32) -> Vec<[u8; 3]> {
     (0..count).map(|n| [10 + (n >> 16) as u8, (n >> 8) as u8, n as u8]).collect()
+}
+
+/// The process after that of `two`, under another configuration.
+async fn succeeded(
+    two: &Two,
+    change: impl FnOnce(&mut SpeakerConfig),
+) -> (SpeakerHandle, SpeakerEvents, SpeakerConfig) {
+    let mut config = two.config.clone();
+    change(&mut config);
+    let detached = common::detach(&two.pop).await;
+    let (new, events) = Speaker::start_with(config.clone(), detached).unwrap();
+    (new, events, config)
+}
+
+#[tokio::test]
+async fn a_peer_that_is_configured_no_longer_hears_so_from_the_successor() {
+    let mut two = two().await;
+    two.pop.set_desired(vec![plain(V4)]).unwrap();
+    read_kind(&mut two.first, 2).await;
+    let (new, _events, _) = succeeded(&two, |config| drop(config.peers.remove(0))).await;
+    let withdrawal = read_kind(&mut two.first, 2).await;
+    assert_eq!(withdrawal[19..25], [0, 4, 24, 203, 0, 113]);
+    assert_eq!(read_notification(&mut two.first).await, [6, 3], "peer deconfigured");
+    assert_eq!(names(&new), ["second"]);
+    until(&new, "second", State::Established).await;
+}
+
+#[tokio::test]
+async fn a_member_of_a_range_that_is_gone_hears_so_from_the_successor() {
+    let (old, mut config, member) = with_range();
+    let mut stream = connect_from(member, config.listen[0]).await;
+    handshake_with(&mut stream, &member_open()).await;
+    until(&old, &format!("leaves/{member}"), State::Established).await;
+    config.peers.clear();
+    let detached = common::detach(&old).await;
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    assert_eq!(read_notification(&mut stream).await, [6, 3], "peer deconfigured");
+    assert!(names(&new).is_empty());
+}
+
+#[tokio::test]
+async fn a_peer_with_another_address_or_port_is_another_to_the_successor() {
+    let address: fn(&mut PeerConfig) = |peer| peer.remote = Remote::address(own_address());
+    let port: fn(&mut PeerConfig) = |peer| peer.port += 1;
+    for change in [address, port] {
+        let mut two = two().await;
+        let (new, _events, _) = succeeded(&two, |config| change(&mut config.peers[0])).await;
+        assert_eq!(read_notification(&mut two.first).await, [6, 3], "peer deconfigured");
+        assert_ne!(status(&new, "first").session.state, State::Established);
+        until(&new, "second", State::Established).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_to_be_made_otherwise_is_made_anew_by_the_successor() {
+    let source: fn(&mut PeerConfig) = |peer| peer.source = None;
+    let password: fn(&mut PeerConfig) = |peer| peer.password = Some(Password::new(b"new").unwrap());
+    for change in [source, password] {
+        let mut two = two().await;
+        let before = identity(&status(&two.pop, "second"));
+        let (new, _events, _) = succeeded(&two, |config| change(&mut config.peers[0])).await;
+        assert_eq!(read_notification(&mut two.first).await[..2], [6, 4], "as after a reload");
+        let after = identity(&status(&new, "second"));
+        assert_eq!((after.1, after.2, after.3), (before.1, before.2, before.3));
+    }
+}
+
+#[tokio::test]
+async fn what_is_set_on_a_live_connection_a_successor_sets_too() {
+    let mut two = two().await;
+    let (new, _events, _) = succeeded(&two, |config| {
+        let nine = std::num::NonZeroU8::new(9).unwrap();
+        let peer = &mut config.peers[0];
+        peer.distance = Distance::Multihop(nine);
+        peer.tcp_user_timeout = Some(Duration::from_secs(7));
+        peer.next_hop_ipv4 = Some([10, 9, 8, 7].into());
+    })
+    .await;
+    new.set_desired(vec![plain(V4)]).unwrap();
+    let update = read_kind(&mut two.first, 2).await;
+    assert!(update.windows(4).any(|octets| octets == [10, 9, 8, 7]), "{update:?}");
+    // The options are of the socket, whichever descriptor they are asked of.
+    let mut handed = within("the hand-over", new.hand_over()).await.unwrap();
+    let Detached { peers, .. } = std::mem::take(&mut handed.detached);
+    let socket = SockRef::from(&peers[0].stream);
+    assert_eq!(socket.ttl_v4().unwrap(), 9);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+    assert_eq!(identity(&status(&new, "first")).3, 0, "no flap");
+}
+
+#[tokio::test]
+async fn whom_only_the_old_configuration_had_shut_down_the_successor_calls() {
+    let us = own_address();
+    let (listener, at) = listening(own_address()).await;
+    let mut config = speaker(vec![peer("router", at, THEIR_AS, us)]);
+    config.peers[0].shutdown = Some("not yet".to_owned());
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    // And who is up by an order against the configuration stays so.
+    old.up("router").await.unwrap();
+    let mut stream = accept(&listener).await;
+    handshake(&mut stream).await;
+    until(&old, "router", State::Established).await;
+    let detached = common::detach(&old).await;
+    let (old, _events) = Speaker::start_with(config.clone(), detached).unwrap();
+    old.set_desired(vec![plain(V4)]).unwrap();
+    read_kind(&mut stream, 2).await;
+    until(&old, "router", State::Established).await;
+
+    old.shutdown("router", "not yet", Duration::ZERO).await.unwrap();
+    assert_eq!(read_notification(&mut stream).await[..2], [6, 2]);
+    let detached = common::detach(&old).await;
+    assert!(detached.down.is_empty(), "{:?}", detached.down);
+    config.peers[0].shutdown = None;
+    let (new, _events) = Speaker::start_with(config, detached).unwrap();
+    handshake(&mut accept(&listener).await).await;
+    until(&new, "router", State::Established).await;
+}
+
+#[tokio::test]
+async fn a_drain_goes_on_in_the_successor_with_the_time_that_is_left() {
+    let mut two = two().await;
+    two.pop.set_desired(vec![plain(V4)]).unwrap();
+    two.pop.release_end_of_rib();
+    read_kind(&mut two.first, 2).await;
+    read_kind(&mut two.first, 2).await; // End-of-RIB
+    two.pop.shutdown("first", "new optics", Duration::from_millis(1500)).await.unwrap();
+    let update = read_kind(&mut two.first, 2).await;
+    assert!(update.windows(4).any(|octets| octets == [0xff, 0xff, 0, 0]), "GRACEFUL_SHUTDOWN: {update:?}");
+    let detached = common::detach(&two.pop).await;
+    let [Down { reason, drain, .. }] = &detached.down[..] else { panic!("{:?}", detached.down) };
+    assert_eq!(reason, "new optics");
+    assert!(!drain.is_zero() && *drain < Duration::from_millis(1500), "{drain:?}");
+    let (new, _events) = Speaker::start_with(two.config.clone(), detached).unwrap();
+    new.set_desired(vec![plain(V4)]).unwrap();
+    new.release_end_of_rib();
+    let ends = within("the drain", new.wait_for("first", |status| status.session.timers.drain.is_some()));
+    assert_eq!(ends.await.unwrap().session.state, State::Established);
+    // Nothing of it is said again; then it ends.
+    let withdrawal = read_kind(&mut two.first, 2).await;
+    assert_eq!(withdrawal[19..25], [0, 4, 24, 203, 0, 113]);
+    let notification = read_notification(&mut two.first).await;
+    assert_eq!((&notification[..3], &notification[3..]), (&[6, 2, 10][..], &b"new optics"[..]));
+}
+
+#[tokio::test]
+async fn sessions_stand_still_for_one_at_a_time() {
+    let Two { pop, .. } = two().await;
+    let handed = within("the hand-over", pop.hand_over()).await.unwrap();
+    assert_eq!(pop.hand_over().await.map(|_| ()), Err(HandOverError::UnderWay));
+    handed.called_off();
+    within("the hand-over", pop.hand_over()).await.unwrap().called_off();
+}
+
+#[tokio::test]
+async fn what_is_configured_goes_to_another_process_in_writing() {
+    let mut two = two().await;
+    let secret =
+        PeerConfig { password: Some(Password::new(b"secret").unwrap()), ..two.config.peers[0].clone() };
+    two.pop.reconfigure(secret).await.unwrap();
+    read_notification(&mut two.first).await;
+    let handed = within("the hand-over", two.pop.hand_over()).await.unwrap();
+    let configured = &handed.detached.peers[0].configured;
+    let text = serde_json::to_string(configured).unwrap();
+    assert_eq!(*configured, serde_json::from_str::<Configured>(&text).unwrap());
+    assert!(!format!("{configured:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn what_guards_connections_is_as_before_when_a_hand_over_is_called_off() {
+    let (pop, mut config, member) = with_range();
+    let mut handed = within("the hand-over", pop.hand_over()).await.unwrap();
+    config.peers[0].password = Some(Password::new(b"new").unwrap());
+    let (new, _events) = Speaker::start_with(config.clone(), std::mem::take(&mut handed.detached)).unwrap();
+    drop(new); // before its tasks have run
+    handed.called_off();
+    let mut stream = connect_from(member, config.listen[0]).await;
+    handshake_with(&mut stream, &member_open()).await;
+    until(&pop, &format!("leaves/{member}"), State::Established).await;
 }

@@ -138,7 +138,13 @@ impl Control {
             self.handle_bfd(event);
         }
         yield_now().await; // what tells the sessions goes first
-        let mut bgp = self.speaker.hand_over().await;
+        let mut bgp = match self.speaker.hand_over().await {
+            Ok(bgp) => bgp,
+            Err(error) => {
+                self.bfd.take_back();
+                return Err(UpgradeError::own("BGP sessions", &error));
+            }
+        };
         let Detached { peers, .. } = &bgp.detached;
         let peers: Vec<PeerName> = peers.iter().map(|peer| peer.name.clone()).collect();
         let (detached, state, text) = (std::mem::take(&mut bgp.detached), self.state(), self.text.clone());

@@ -161,9 +161,9 @@ impl Predecessor {
         let State { config, force, bgp, bfd, control } = *state;
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(PredecessorError::Confused);
-        let session = |BgpSession { peer, unwritten, session }| {
+        let session = |BgpSession { peer, unwritten, session, configured }| {
             let (stream, unwritten) = (next()?.into(), unwritten.into());
-            Ok(DetachedPeer { name: peer, stream, unwritten, session })
+            Ok(DetachedPeer { name: peer, stream, unwritten, session, configured })
         };
         let peers = bgp.sessions.into_iter().map(session).collect::<Result<_, PredecessorError>>()?;
         let listeners = (0..bgp.listeners).map(|_| Ok(next()?.into()));

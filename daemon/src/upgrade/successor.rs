@@ -230,6 +230,7 @@ impl Ready {
             peer: peer.name.clone(),
             unwritten: peer.unwritten.to_vec(),
             session: peer.session.clone(),
+            configured: peer.configured.clone(),
         };
         let state = ToSuccessor::State(Box::new(State {
             config,

@@ -1,13 +1,23 @@
 //! Handing a speaker over: all stand still, then the successor has it or it goes on.
 
-use tokio::sync::oneshot;
+use std::time::{Duration, Instant};
+
+use tokio::{
+    sync::oneshot,
+    time::{timeout, timeout_at},
+};
 
 use super::SpeakerHandle;
 use crate::{
-    carried,
+    HandOverError, carried,
     detach::{Detached, HandOver, Handed},
     peer::Command,
 };
+
+/// How long all tasks together may take to stand still.
+const ANSWERS: Duration = Duration::from_secs(1);
+/// How long the table may take to say what it has of them.
+const TABLE: Duration = Duration::from_millis(500);
 
 impl SpeakerHandle {
     /// Has every session stand still and hands out what a successor needs to go on without the peers noticing:
@@ -16,30 +26,44 @@ impl SpeakerHandle {
     /// Commands wait meanwhile. Connections that peers make stay in the queues of the listening sockets, which the successor
     /// has too. A session that is not established is none of a successor's: its connections close without a word when there
     /// is one.
-    pub async fn hand_over(&self) -> HandOver {
-        let (still, ports) = self.inner.roster.stand_still();
+    ///
+    /// Takes a second and a half at most: routes that the table does not tell within half a second are the successor's to ask
+    /// for.
+    ///
+    /// # Errors
+    /// When a task has not stood still within a second, or sessions do already; all goes on then.
+    pub async fn hand_over(&self) -> Result<HandOver, HandOverError> {
+        let until = Instant::now() + ANSWERS;
+        let (still, ports) = self.inner.roster.stand_still().ok_or(HandOverError::UnderWay)?;
         let mut answers = Vec::new();
         for port in ports {
             let (answer, answered) = oneshot::channel();
-            port.commands.send(Command::HandOver(answer, still.end())).await.ok(); // its task has ended already
-            answers.push((port.name, answered));
+            let order = port.commands.send(Command::HandOver(answer, still.end()));
+            match timeout_at(until.into(), order).await {
+                // A task that has ended has nothing to hand over.
+                Ok(Ok(()) | Err(_)) => answers.push((port.name, answered)),
+                Err(_) => return Err(HandOverError::Busy(port.name)),
+            }
         }
         let (down, listeners) = (self.inner.roster.ranges_down(), self.inner.roster.duplicate_listeners());
         let mut detached = Detached { peers: Vec::new(), down, listeners };
         let mut questions = Vec::new();
         for (name, answered) in answers {
-            let Handed { session, routes, down } = answered.await.unwrap_or_default();
+            let answered = timeout_at(until.into(), answered).await.map_err(|_| HandOverError::Busy(name))?;
+            let Handed { session, routes, down } = answered.unwrap_or_default();
             if let Some(session) = session {
                 detached.peers.push(session);
                 questions.push(routes);
             }
-            detached.down.extend(down.map(|reason| (name, reason)));
+            detached.down.extend(down);
         }
-        let carried = self.rib().ask(move |rib| carried::routes(rib, &questions)).await.unwrap_or_default();
-        for (peer, routes) in detached.peers.iter_mut().zip(carried) {
-            peer.session.received = routes;
+        let told = self.rib().ask(move |rib| carried::routes(rib, &questions));
+        if let Ok(Some(told)) = timeout(TABLE, told).await {
+            for (peer, routes) in detached.peers.iter_mut().zip(told) {
+                peer.session.received = routes;
+            }
         }
-        HandOver { detached, speaker: self.clone(), still }
+        Ok(HandOver { detached, speaker: self.clone(), still })
     }
 
     /// Ends every task without a word.

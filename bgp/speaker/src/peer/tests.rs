@@ -222,3 +222,14 @@ async fn routes_that_have_not_reached_the_table_are_the_successors_to_ask_for() 
     assert!(flooding.session.is_some(), "the session goes over");
     assert!(flooding.routes.is_none(), "and nobody takes what the table has for all of them");
 }
+
+#[tokio::test]
+async fn a_table_that_stands_still_does_not_hold_up_a_hand_over() {
+    let Stuck { handle, calm, go_on: _stuck, .. } = stuck("203.0.113.0/24".parse().unwrap()).await;
+    let handed = tokio::time::timeout(DEADLINE, handle.hand_over()).await.expect("in time").unwrap();
+    let received: Vec<_> = handed.detached.peers.iter().map(|peer| &peer.session.received).collect();
+    assert_eq!(received, [&None, &None], "they are the successor's to ask for");
+    handed.called_off();
+    let now = calm.keepalives.load(Ordering::Relaxed);
+    reaches(&calm.keepalives, now + 1, "the next KEEPALIVE").await;
+}

@@ -4,34 +4,41 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     os::fd::AsFd,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use proxima_bgp_session::{Session, Settings};
+use proxima_bgp_session::{Leave, Session};
 use proxima_types::PeerName;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{Entry, Kind, PeerPort, Roster};
 use crate::{
-    PeerConfig, Remote,
-    connection::Connection,
-    detach::{Before, Resumed, ResumedSession, StandStill},
+    Configured, Effect, PeerConfig, Remote,
+    connection::{Connection, linger},
+    detach::{Before, Down, Resumed, ResumedSession, StandStill},
 };
 
 impl Roster {
     /// Lets nobody in until the end of it; with the ways to the tasks that are to stand still: there are no others meanwhile,
     /// but for peers that are added by order.
-    pub(crate) fn stand_still(self: &Arc<Self>) -> (StandStill, Vec<PeerPort>) {
+    ///
+    /// `None` while they do already.
+    pub(crate) fn stand_still(self: &Arc<Self>) -> Option<(StandStill, Vec<PeerPort>)> {
         let inner = self.lock();
-        self.accepting.send_replace(false);
+        if !self.accepting.send_replace(false) {
+            return None;
+        }
         let ports = inner.entries.iter().filter_map(Entry::port).cloned().collect();
-        (StandStill::new(Arc::clone(self)), ports)
+        Some((StandStill::new(Arc::clone(self)), ports))
     }
 
     /// The end of the stand-still, if the tasks have not ended.
     pub(crate) fn go_on(&self) {
         let inner = self.lock();
         if !inner.closed {
+            if let Err(error) = inner.listeners.guard_again() {
+                tracing::warn!("BGP: what guards connections is not as it was before the hand-over: {error}");
+            }
             self.accepting.send_replace(true);
         }
     }
@@ -62,51 +69,82 @@ impl Roster {
             .collect()
     }
 
-    /// The ranges that are shut down, each with the reason.
-    pub(crate) fn ranges_down(&self) -> Vec<(PeerName, String)> {
+    /// The ranges that are shut down by an order.
+    pub(crate) fn ranges_down(&self) -> Vec<Down> {
         let inner = self.lock();
-        let down = |entry: &Entry| match &entry.kind {
-            Kind::Range { down } => Some((entry.config.name.clone(), down.clone()?)),
-            Kind::Session(_) => None,
+        let down = |Entry { config, kind }: &Entry| match kind {
+            Kind::Range { down: Some(reason) } if config.shutdown.as_ref() != Some(reason) => {
+                Some(Down { name: config.name.clone(), reason: reason.clone(), drain: Duration::ZERO })
+            }
+            Kind::Range { .. } | Kind::Session(_) => None,
         };
         inner.entries.iter().filter_map(down).collect()
     }
 
-    /// Goes on with a member of a range that another process has had; lets it go where there is no such range any more.
+    /// Goes on with a member of a range that another process has had, where there is still such a range.
     pub(crate) fn resume_member(self: &Arc<Self>, name: &PeerName, resumed: Resumed) {
-        let Some((range, address)) = name.as_member() else { return };
         let mut inner = self.lock();
-        let config = inner.entries.iter().map(|entry| &entry.config).find(|config| config.name == range);
-        let Some(config @ PeerConfig { remote: Remote::Range { prefix, .. }, .. }) = config else { return };
-        if prefix.contains(address) {
-            let config = config.member(address);
+        let range = name.as_member().and_then(|(range, address)| {
+            let config =
+                inner.entries.iter().map(|entry| &entry.config).find(|config| config.name == range)?;
+            let Remote::Range { prefix, .. } = config.remote else { return None };
+            prefix.contains(address).then(|| (range, config.member(address)))
+        });
+        if let Some((range, config)) = range {
             let port = self.spawn(&mut inner, config.clone(), Some(range), resumed);
             inner.entries.push(Entry { config, kind: Kind::Session(port) });
+        } else if let Some(session) = resumed.session {
+            part(name, session, &mut inner.tasks);
+        }
+    }
+
+    /// A new session, or one that goes on where another process left it, with its connection; as far as that goes on under
+    /// the configuration of this one ([`Effect`]).
+    pub(super) fn begin(
+        &self,
+        now: Instant,
+        config: &PeerConfig,
+        resumed: Option<ResumedSession>,
+        tasks: &mut JoinSet<()>,
+    ) -> (Session, Before) {
+        let settings = self.common.settings(config);
+        let anew = || Session::new(settings.clone(), self.common.started, random_seed());
+        let Some(resumed) = resumed else { return (anew(), Before::default()) };
+        let effect = resumed.configured.change_to(&Configured::of(config));
+        if effect == Effect::Replaced {
+            part(&config.name, resumed, tasks);
+            return (anew(), Before::default());
+        }
+        let ResumedSession { snapshot, stream, unwritten, configured } = resumed;
+        let has_routes = snapshot.received.is_some();
+        match Session::resume(settings.clone(), random_seed(), now, snapshot) {
+            Ok((session, id)) => {
+                let before = Before {
+                    connection: Some(Connection::resumed(id, stream, &unwritten)),
+                    has_routes,
+                    reopen: effect == Effect::Reopened,
+                    down: None,
+                    overruled: configured.shutdown,
+                };
+                (session, before)
+            }
+            Err(error) => {
+                tracing::warn!(peer = %config.name, "BGP: {error}");
+                (anew(), Before::default())
+            }
         }
     }
 }
 
-/// A new session, or one that goes on where another process left it, with its connection.
-pub(super) fn begin(
-    now: Instant,
-    started: Instant,
-    config: &PeerConfig,
-    settings: Settings,
-    resumed: Option<ResumedSession>,
-) -> (Session, Before) {
-    let Some(ResumedSession { snapshot, stream, unwritten }) = resumed else {
-        return (Session::new(settings, started, random_seed()), Before::default());
-    };
-    let has_routes = snapshot.received.is_some();
-    match Session::resume(settings.clone(), random_seed(), now, snapshot) {
-        Ok((session, id)) => {
-            let connection = Some(Connection::resumed(id, stream, &unwritten));
-            (session, Before { connection, has_routes, down: None })
+/// Withdraws, says Cease 6/3 and closes.
+fn part(name: &PeerName, session: ResumedSession, tasks: &mut JoinSet<()>) {
+    let ResumedSession { snapshot, stream, unwritten, .. } = session;
+    match Session::last_words(Instant::now(), snapshot, Leave::Deconfigured) {
+        Ok(words) => {
+            tracing::info!(peer = %name, "BGP session ended: the peer is not configured any more");
+            tasks.spawn(async move { linger(stream, &[&unwritten[..], &words].concat()).await });
         }
-        Err(error) => {
-            tracing::warn!(peer = %config.name, "BGP: {error}");
-            (Session::new(settings, started, random_seed()), Before::default())
-        }
+        Err(error) => tracing::warn!(peer = %name, "BGP: {error}"),
     }
 }
 

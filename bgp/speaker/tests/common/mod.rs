@@ -114,7 +114,7 @@ pub async fn until(handle: &SpeakerHandle, peer: &str, state: State) {
 
 /// Hands a speaker over for good.
 pub async fn detach(speaker: &SpeakerHandle) -> proxima_bgp_speaker::Detached {
-    let mut handed = within("the hand-over", speaker.hand_over()).await;
+    let mut handed = within("the hand-over", speaker.hand_over()).await.unwrap();
     let detached = std::mem::take(&mut handed.detached);
     within("its end", handed.taken()).await;
     detached
