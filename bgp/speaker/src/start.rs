@@ -54,6 +54,7 @@ impl Speaker {
             return Err(StartError::HoldTime(config.hold_time));
         }
         let Detached { peers, down, mut listeners } = detached;
+        let inherited = !listeners.is_empty();
         let listen = |&address| {
             listener(address, &mut listeners).map_err(|error| StartError::Listen { address, error })
         };
@@ -87,6 +88,9 @@ impl Speaker {
             roster.resume_member(&member, resumed);
         }
         let mut listeners = JoinSet::new();
+        if inherited {
+            roster.guard_inherited(&mut listeners);
+        }
         roster.listen(&mut listeners);
         let mut watchers = Watchers::new(config.router_id);
         watchers.begin(config.bmp, config.mrt, &roster);

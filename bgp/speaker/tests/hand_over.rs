@@ -419,3 +419,19 @@ async fn what_guards_connections_is_as_before_when_a_hand_over_is_called_off() {
     handshake_with(&mut stream, &member_open()).await;
     until(&pop, &format!("leaves/{member}"), State::Established).await;
 }
+
+#[tokio::test]
+async fn a_key_that_the_new_configuration_does_not_have_goes_with_the_process_before() {
+    let (them, member) = (own_address(), own_address());
+    let mut config = router(SocketAddr::new(them, 0), &[]);
+    config.peers = vec![range("leaves", member, 10)];
+    config.peers[0].password = Some(Password::new(b"old").unwrap());
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    config.listen = old.listening();
+    config.peers[0].password = None;
+    let detached = common::detach(&old).await;
+    let (new, _events) = Speaker::start_with(config.clone(), detached).unwrap();
+    let mut stream = connect_from(member, config.listen[0]).await;
+    handshake_with(&mut stream, &member_open()).await;
+    until(&new, &format!("leaves/{member}"), State::Established).await;
+}

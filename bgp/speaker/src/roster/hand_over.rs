@@ -11,12 +11,20 @@ use proxima_bgp_session::{Leave, Session};
 use proxima_types::PeerName;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{Entry, Kind, PeerPort, Roster};
+use super::{Entry, Inner, Kind, PeerPort, Roster};
 use crate::{
     Configured, Effect, PeerConfig, Remote,
     connection::{Connection, linger},
     detach::{Before, Down, Resumed, ResumedSession, StandStill},
 };
+
+impl Inner {
+    fn guard_again(&self) {
+        if let Err(error) = self.listeners.guard_again() {
+            tracing::warn!("BGP: what guards connections is not as it was before the hand-over: {error}");
+        }
+    }
+}
 
 impl Roster {
     /// Lets nobody in until the end of it; with the ways to the tasks that are to stand still: there are no others meanwhile,
@@ -36,11 +44,19 @@ impl Roster {
     pub(crate) fn go_on(&self) {
         let inner = self.lock();
         if !inner.closed {
-            if let Err(error) = inner.listeners.guard_again() {
-                tracing::warn!("BGP: what guards connections is not as it was before the hand-over: {error}");
-            }
+            inner.guard_again();
             self.accepting.send_replace(true);
         }
+    }
+
+    /// Sets what guards connections once this process alone has the say: keys of the process before go where peers have none.
+    pub(crate) fn guard_inherited(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let roster = Arc::downgrade(self);
+        tasks.spawn(async move {
+            if let Some(roster) = roster.upgrade() {
+                roster.lock().guard_again();
+            }
+        });
     }
 
     /// Lets nobody in any more, and ends every task at once, whatever it does.
