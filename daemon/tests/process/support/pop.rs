@@ -99,6 +99,7 @@ port = {port}
 remote-as = {ROUTER_AS}
 families = ["ipv4", "ipv6"]
 next-hop-ipv6 = "2001:db8:ffff::2"
+import = "all"
 "#
         );
         self.peers.push_str(&section);
