@@ -331,13 +331,21 @@ impl AdjRibOut {
             }
         }
         // What a predecessor sent may yet be desired, and has to be sent again then.
-        if !self.inherited || self.end_of_rib_released {
+        if !self.awaits_desired() {
             self.refresh.clear();
         }
         self.end_answer().or_else(|| self.end_of_rib())
     }
 
+    /// Whether a predecessor sent what we have no verdict on yet: it is not to go, and so no answer to a refresh may end.
+    fn awaits_desired(&self) -> bool {
+        self.inherited && !self.end_of_rib_released
+    }
+
     fn begin_answer(&mut self) -> Option<UpdateBatch> {
+        if self.awaits_desired() {
+            return None;
+        }
         let channel = self.channel.as_ref()?;
         let allowed = |family: &Family| !channel.graceful_restart || !self.end_of_rib_due.contains(family);
         let due = |(family, answer): &(&Family, &Answer)| **answer == Answer::Due && allowed(family);
@@ -429,7 +437,7 @@ impl AdjRibOut {
             });
             groups[at].prefixes.push_back(exportable);
         }
-        if !self.inherited || self.end_of_rib_released {
+        if !self.awaits_desired() {
             self.withdrawals.extend(self.sent.keys().filter(|prefix| !wanted.contains(prefix)));
         }
         self.announcements.extend(groups);

@@ -57,6 +57,21 @@ fn a_successor_sends_what_differs_and_withdraws_only_once_it_knows_everything() 
 }
 
 #[test]
+fn a_peer_that_asks_is_answered_once_the_successor_knows_everything() {
+    // What is not between the marks of an answer is gone for the peer (RFC 7313 section 4).
+    let mut world = announcing();
+    world.hand_over(0, first());
+    world.input(1, Input::Refresh(Family::Ipv4));
+    world.run(Duration::from_secs(2));
+    assert!(world.types_sent(0).is_empty(), "no mark yet");
+    world.input(0, plain(&[V4, V6]));
+    world.input(0, Input::ReleaseEndOfRib);
+    world.run(2 * LATENCY);
+    assert_eq!(world.types_sent(0), [5, 2, 5], "the marks around the route");
+    assert_eq!(world.tables[1].prefixes(), [V4, V6]);
+}
+
+#[test]
 fn the_hold_time_goes_on_where_it_was() {
     let mut world = announcing();
     world.run(Duration::from_secs(5));
