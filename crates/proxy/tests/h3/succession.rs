@@ -16,13 +16,32 @@ use proxima_proxy::{
     quic::{ConnectionIds, SharedIds},
 };
 use quinn::ConnectionError;
-use tokio::{net::UdpSocket, task::JoinHandle};
+use tokio::{net::UdpSocket, sync::watch, task::JoinHandle};
 
 use crate::{
     common::{Backend, PATIENCE, Setup, World, handed_over, soon, until},
     lifecycle::{closed_by_us, told},
-    support::{Http3World, answer, get, post, start},
+    support::{Client, Http3World, Stream, answer, get, post, start},
 };
+
+/// A client whose request has come to the backend, which answers once it is told to.
+struct Waiting {
+    world: Http3World,
+    client: Client,
+    request: Stream,
+    go: watch::Sender<bool>,
+    _backend: Backend,
+}
+
+async fn waiting() -> Waiting {
+    let (backend, go) = told().await;
+    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
+    let mut client = world.client().await;
+    let mut request = client.send.send_request(get("/")).await.unwrap();
+    request.finish().await.unwrap();
+    until("the request", || world.world.stats().requests == 1).await;
+    Waiting { world, client, request, go, _backend: backend }
+}
 
 /// Serves in place of `predecessor`, which drains.
 async fn succeed(world: &Http3World, predecessor: &World) -> World {
@@ -40,12 +59,7 @@ async fn until_forwarded(world: &World) {
 
 #[tokio::test]
 async fn a_request_under_way_goes_on_with_the_predecessor_and_new_clients_come_to_the_successor() {
-    let (backend, go) = told().await;
-    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
-    let mut client = world.client().await;
-    let mut under_way = client.send.send_request(get("/")).await.unwrap();
-    under_way.finish().await.unwrap();
-    until("the request", || world.world.stats().requests == 1).await;
+    let Waiting { world, client, request, go, .. } = waiting().await;
     let successor = succeed(&world, &world.world).await;
     let mut others = Vec::new();
     for _ in 0..8 {
@@ -53,7 +67,7 @@ async fn a_request_under_way_goes_on_with_the_predecessor_and_new_clients_come_t
     }
     assert_eq!((world.world.stats().connections, successor.stats().connections), (1, 8));
     go.send(true).unwrap();
-    assert_eq!(soon("the answer", answer(under_way)).await.unwrap().text(), "ok");
+    assert_eq!(soon("the answer", answer(request)).await.unwrap().text(), "ok");
     for other in &mut others {
         assert_eq!(other.get("/").await.text(), "ok");
     }
@@ -226,12 +240,7 @@ async fn clients_of_a_predecessor_that_dies_learn_it_from_the_successor() {
 
 #[tokio::test]
 async fn where_the_successor_does_not_listen_the_predecessor_reads_on_and_refuses_new_clients() {
-    let (backend, go) = told().await;
-    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
-    let mut client = world.client().await;
-    let mut under_way = client.send.send_request(get("/")).await.unwrap();
-    under_way.finish().await.unwrap();
-    until("the request", || world.world.stats().requests == 1).await;
+    let Waiting { world, client, request, go, .. } = waiting().await;
     let successor = world.successor_of(&world.world);
     successor.succeed(&world.world, Vec::new()).await;
     let drained = async {
@@ -250,7 +259,7 @@ async fn where_the_successor_does_not_listen_the_predecessor_reads_on_and_refuse
         assert!(matches!(refused, ConnectionError::ConnectionClosed(_)), "{refused}");
         client.move_on();
         go.send(true).unwrap();
-        assert_eq!(soon("the answer", answer(under_way)).await.unwrap().text(), "ok");
+        assert_eq!(soon("the answer", answer(request)).await.unwrap().text(), "ok");
     };
     tokio::join!(drained, clients);
     assert_eq!(successor.plane.stats().quic.forwarded, 0);
@@ -258,36 +267,26 @@ async fn where_the_successor_does_not_listen_the_predecessor_reads_on_and_refuse
 
 #[tokio::test]
 async fn a_successor_that_dies_leaves_the_predecessors_clients_to_it() {
-    let (backend, go) = told().await;
-    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
-    let mut client = world.client().await;
-    let mut under_way = client.send.send_request(get("/")).await.unwrap();
-    under_way.finish().await.unwrap();
-    until("the request", || world.world.stats().requests == 1).await;
+    let Waiting { world, client, request, go, .. } = waiting().await;
     let successor = succeed(&world, &world.world).await;
     assert_eq!(world.client().await.connection.close_reason(), None);
     tokio::task::spawn_blocking(move || drop(successor)).await.unwrap();
     client.move_on();
     go.send(true).unwrap();
-    assert_eq!(soon("the answer", answer(under_way)).await.unwrap().text(), "ok");
+    assert_eq!(soon("the answer", answer(request)).await.unwrap().text(), "ok");
     assert_eq!(world.world.plane.drain(PATIENCE).await, 0);
 }
 
 #[tokio::test]
 async fn a_process_that_ends_between_two_others_takes_no_connection_with_it() {
-    let (backend, go) = told().await;
-    let world = start(Setup { workers: 2, ..Setup::http(&[backend.address]) });
-    let mut client = world.client().await;
-    let mut under_way = client.send.send_request(get("/")).await.unwrap();
-    under_way.finish().await.unwrap();
-    until("the request", || world.world.stats().requests == 1).await;
+    let Waiting { world, client, request, go, .. } = waiting().await;
     let between = succeed(&world, &world.world).await;
     let last = succeed(&world, &between).await;
     assert_eq!(between.plane.drain(PATIENCE).await, 0);
     tokio::task::spawn_blocking(move || drop(between)).await.unwrap();
     client.move_on();
     go.send(true).unwrap();
-    assert_eq!(soon("the answer", answer(under_way)).await.unwrap().text(), "ok");
+    assert_eq!(soon("the answer", answer(request)).await.unwrap().text(), "ok");
     until_forwarded(&last).await;
 }
 
