@@ -7,8 +7,8 @@
 use std::time::{Duration, SystemTime};
 
 use instant_acme::{
-    Account, AuthorizationStatus, CertificateIdentifier, ExternalAccountKey, Identifier, NewAccount,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, CertificateIdentifier, Error as AcmeError, ExternalAccountKey, Identifier,
+    NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use proxima_acme::Held;
 use proxima_types::ServiceName;
@@ -153,6 +153,19 @@ impl Orders {
         if !offer(&self.events, &self.config.name, answers).await {
             return Err(OrderError::Stopping);
         }
+        let state = match self.set_ready(order).await {
+            Ok(()) => order.poll_ready(&POLL).await,
+            Err(error) => Err(error),
+        };
+        match state {
+            Ok(OrderStatus::Ready | OrderStatus::Valid) => Ok(()),
+            Ok(state) => Err(unproven(order).await.unwrap_or_else(|| invalid(order, &format!("{state:?}")))),
+            Err(error) => Err(unproven(order).await.unwrap_or(error.into())),
+        }
+    }
+
+    /// Says that the answers are there. A server that looks at once may say already what it does not like of them.
+    async fn set_ready(&self, order: &mut Order) -> Result<(), AcmeError> {
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
@@ -162,11 +175,7 @@ impl Orders {
                 challenge.set_ready().await?;
             }
         }
-        match order.poll_ready(&POLL).await {
-            Ok(OrderStatus::Ready | OrderStatus::Valid) => Ok(()),
-            Ok(state) => Err(unproven(order).await.unwrap_or_else(|| invalid(order, &format!("{state:?}")))),
-            Err(error) => Err(unproven(order).await.unwrap_or(error.into())),
-        }
+        Ok(())
     }
 
     /// What has to be answered for those names that the server wants proven.

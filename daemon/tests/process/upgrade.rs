@@ -146,7 +146,8 @@ fn what_is_known_and_ordered_goes_over_verdicts_holds_damping_and_orders() {
     let mut daemon = pop.start_announced(&router);
     one.kill();
     daemon.wait_transition("web", ReachState::DePreferred, 0);
-    router.wait_for("announce 203.0.113.0/24 path");
+    router.wait_for("announce 203.0.113.0/24 path 64512 64512 64512");
+    router.wait_for("announce 2001:db8:ac::/48 via 2001:db8:ffff::2 path 64512 64512 64512");
     let (before, held, told) = (group(&daemon), heard(&router), daemon.ask::<Backends>(paths::BACKENDS));
     assert_eq!(before.state, ReachState::DePreferred);
     daemon.upgrade();
@@ -164,7 +165,8 @@ fn what_is_known_and_ordered_goes_over_verdicts_holds_damping_and_orders() {
         paths::ORDERS,
         r#"{"verb":"withdraw","groups":["web"],"reason":"a new line card","for_ms":3600000}"#,
     );
-    router.wait_for("withdraw");
+    router.wait_for("withdraw 203.0.113.0/24");
+    router.wait_for("withdraw 2001:db8:ac::/48");
     let (ordered, held) = (group(&daemon), heard(&router));
     daemon.upgrade();
     let order = group(&daemon).order.unwrap();
