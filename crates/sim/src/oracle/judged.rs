@@ -33,6 +33,8 @@ pub(crate) struct Judged {
     drained_at: Option<Instant>,
     fault: bool,
     checked: Option<Instant>,
+    /// When it fell silent last: at that time it goes, though what it is told then ends the silence.
+    silenced: Option<Instant>,
     /// When what an order or the configuration asks for last changed: at that time the state may be any.
     changed: Option<Instant>,
     held_until: Option<Instant>,
@@ -107,6 +109,7 @@ impl Default for Judged {
             drained_at: None,
             fault: false,
             checked: None,
+            silenced: None,
             changed: None,
             held_until: None,
             flaps: Flaps::default(),
@@ -205,7 +208,7 @@ impl Judged {
             self.changed = Some(local);
         }
         if self.falls_silent(local) {
-            self.known = Known::Silent;
+            (self.known, self.silenced) = (Known::Silent, Some(local));
             self.last_low = Some(local);
             self.score = None;
             self.keep_time();
@@ -367,7 +370,7 @@ impl Judged {
             let hold_down = self.withdrawn().map_or(Duration::ZERO, |withdrawn| withdrawn.hold_down);
             self.held_until = Some(local + hold_down);
         }
-        if self.fault || self.is_silent() {
+        if self.fault || self.is_silent() || self.silenced == Some(local) {
             return Ok(Verdict::Fine);
         }
         if !self.is_settled() {
