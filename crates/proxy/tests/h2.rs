@@ -205,9 +205,9 @@ async fn tokens_pass_as_they_come_on_many_streams_at_once() {
     }
 }
 
-#[tokio::test]
-async fn a_client_that_leaves_cancels_its_backend_before_the_first_byte() {
-    let (ends, mut ended) = mpsc::unbounded_channel();
+/// A backend that answers nothing and tells of each connection that is given up.
+async fn silent() -> (Backend, mpsc::UnboundedReceiver<()>) {
+    let (ends, ended) = mpsc::unbounded_channel();
     let backend = Backend::start(move |mut peer| {
         let ends = ends.clone();
         async move {
@@ -217,6 +217,12 @@ async fn a_client_that_leaves_cancels_its_backend_before_the_first_byte() {
         }
     })
     .await;
+    (backend, ended)
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_backend_before_the_first_byte() {
+    let (backend, mut ended) = silent().await;
     let world = Setup::http(&[backend.address]).start();
     let mut client = Client::connect(&world).await;
     let (response, mut sending) = client.send.send_request(post("/"), false).unwrap();
@@ -234,16 +240,7 @@ async fn a_client_that_leaves_cancels_its_backend_before_the_first_byte() {
 
 #[tokio::test]
 async fn a_client_that_resets_a_request_it_has_ended_cancels_its_backend_at_once() {
-    let (ends, mut ended) = mpsc::unbounded_channel();
-    let backend = Backend::start(move |mut peer| {
-        let ends = ends.clone();
-        async move {
-            peer.head().await.unwrap();
-            peer.closed().await;
-            ends.send(()).unwrap();
-        }
-    })
-    .await;
+    let (backend, mut ended) = silent().await;
     let world = Setup::http(&[backend.address]).start();
     let mut client = Raw::connect(&world).await;
     let get = frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &get_block(&[]));
