@@ -1,4 +1,4 @@
-//! The reference tells the truth about what is read.
+//! The reference tells the truth about what is read, and the schema agrees with it.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,10 @@ use proxima_config::{
     reference::{Absent, How, Key, Table, reference},
 };
 use toml::Value;
+
+#[path = "../common/mod.rs"]
+mod common;
+mod schema;
 
 /// Every table there is.
 const WHOLE: &str = include_str!("whole.toml");
