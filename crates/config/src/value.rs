@@ -57,7 +57,7 @@ macro_rules! written {
 
 written!("a name", "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$":
     GroupName, IssuerName, Jurisdiction, PeerName, PoolName, PopName, ProviderName, RegionName, ServiceName, StationName);
-written!("a prefix", "^[0-9A-Fa-f.:]+/[0-9]{1,3}$": Prefix);
+written!("a prefix", "^[0-9A-Fa-f.:]+/[0-9]+$": Prefix);
 written!("a community", "^([0-9]+:[0-9]+|graceful-shutdown|no-export|no-advertise)$": Community);
 written!("a large community", "^[0-9]+:[0-9]+:[0-9]+$": LargeCommunity);
 
@@ -391,7 +391,7 @@ pub(crate) fn router_id() -> Reader<Ipv4Addr> {
     })
 }
 
-const ADDRESS_AND_PORT: &str = r"^([0-9.]+|\[[0-9A-Fa-f.:]+(%[0-9]+)?\]):[0-9]{1,5}$";
+const ADDRESS_AND_PORT: &str = r"^([0-9.]+|\[[0-9A-Fa-f.:]+(%[0-9]+)?\]):[0-9]+$";
 
 /// An address and port to listen on; the address may be `0.0.0.0` or `[::]`.
 pub(crate) fn listen() -> Reader<SocketAddr> {

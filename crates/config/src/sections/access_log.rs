@@ -70,7 +70,7 @@ impl RawAccessLog {
 }
 
 fn target() -> Reader<AccessLogTarget> {
-    Reader::text("an absolute path, or `stdout`", "^(/.*[^/]|stdout)$", |found| {
+    Reader::text("an absolute path, or `stdout`", r"^(/(.|\n)*[^/]|stdout)$", |found| {
         let text = value::text(found)?;
         if text == "stdout" {
             return Ok(AccessLogTarget::Stdout);

@@ -198,7 +198,7 @@ impl RawProcess {
 }
 
 fn socket_path() -> Reader<PathBuf> {
-    Reader::text("an absolute path", "^/.*[^/]$", |found| {
+    Reader::text("an absolute path", r"^/(.|\n)*[^/]$", |found| {
         let text = value::text(found)?;
         let wrong = |why: String, hint: &str| Err(Wrong::new(why).hint(hint));
         if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {

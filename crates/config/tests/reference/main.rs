@@ -111,6 +111,23 @@ fn every_key_says_in_sentences_what_it_means_and_what_holds_without_it() {
     }
 }
 
+/// In some table at least: `protocol = "http"` goes with `routes` only.
+#[test]
+fn the_examples_of_required_keys_can_be_written() {
+    let file = whole();
+    for Found { path, table, ways } in tables(&file) {
+        for (name, example) in table.keys.iter().filter_map(|key| Some((key.name, key.example?))) {
+            let written = ways.iter().filter_map(|way| {
+                let mut other = file.clone();
+                at(&mut other, way).as_table_mut()?.remove(name)?;
+                Some(toml::to_string(&with_more(&other, way, [(name, example)])).expect("it is TOML"))
+            });
+            let outcomes: Vec<_> = written.map(|text| common::fits(&text)).collect();
+            assert!(outcomes.iter().any(Result::is_ok), "{path}/{name} = {example}: {outcomes:?}");
+        }
+    }
+}
+
 /// A default in the reference is what writing it means. Some keys come in pairs, so that all defaults of a table are tried where one
 /// alone is refused.
 #[test]

@@ -104,3 +104,35 @@ fn what_is_wrong_in_itself_is_refused_by_the_schema_as_by_the_reader() {
         assert!(fits(&text).is_err(), "the schema accepts {why}");
     }
 }
+
+#[test]
+fn unusual_spellings_that_are_accepted_fit_the_schema() {
+    for (from, to) in [
+        ("hold-time = \"9s\"", "hold-time = \"009000ms\""),
+        ("hold-time = \"9s\"", "hold-time = \"0h\""),
+        ("\"203.0.113.0/24\"", "\"203.0.113.0/024\""),
+        ("\"10.1.0.10:8080\"", "\"10.1.0.10:008080\""),
+        ("\"10.1.0.10:8080\"", "\"[fe80::1%3]:8080\""),
+        ("\"10.1.0.10:8080\"", "\"[::ffff:10.1.0.10]:8080\""),
+        ("\"64512:100\"", "\"064512:100\", \"no-export\""),
+        ("local-as = 64512", "local-as = 0xFC00"),
+        ("weight = 100", "weight = 1_000"),
+        ("\"0660\"", "\"00600\""),
+        ("mode =", "socket = \"/run/a\\nb\"\nmode ="),
+        ("\"/v1\"", "\"/ä b/\""),
+        ("\"api.example.com\"", "\"API.Example.com\""),
+        ("\"api.example.com\"", "\"[2001:db8::1]\""),
+        ("{ tcp = true }", "{ http = \"/?a=b\", expect = \" +200 - 0299\", host = \"a:+80\" }"),
+        (
+            "{ tcp = true }",
+            "{ https = \"/\", tls = { server-name = \"2001:db8::1\" }, expect-header = \"x:\" }",
+        ),
+        ("{ tcp = true }", "{ dns = \"a_b.example.\" }"),
+        ("{ tcp = true }", "{ grpc = \"\" }"),
+        ("{ tcp = true }", "{ postgres = { user = \"an user\" } }"),
+    ] {
+        let text = with(from, to);
+        Config::parse(&text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"));
+        fits(&text).unwrap_or_else(|why| panic!("{to}: {why}"));
+    }
+}

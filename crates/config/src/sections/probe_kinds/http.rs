@@ -208,7 +208,7 @@ fn statuses() -> Reader<Statuses> {
     let status = || Shape::Integer { least: 100, most: 599 };
     let range_of_them = || Shape::Text {
         what: "a range such as `\"200-299\"`",
-        pattern: "^ *[1-5][0-9]{2} *(- *[1-5][0-9]{2} *)?$",
+        pattern: r"^\s*\+?0*[1-5][0-9]{2}\s*(-\s*\+?0*[1-5][0-9]{2}\s*)?$",
     };
     let list = Shape::List { of: Box::new(Shape::AnyOf(vec![status(), range_of_them()])) };
     Reader::new(Shape::AnyOf(vec![status(), range_of_them(), list]), |found| {
