@@ -86,6 +86,21 @@ pub struct Setup {
     pub probed: bool,
 }
 
+/// A task that panics ends alone, and what its client sees of it may be what a test expects anyway.
+fn abort_on_a_workers_panic() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            usual(panic);
+            if std::thread::current().name().is_some_and(|name| name.starts_with("worker-")) {
+                std::process::abort();
+            }
+        }));
+    });
+}
+
 impl Setup {
     /// Backends in the order they are tried.
     pub fn http(backends: &[SocketAddr]) -> Self {
@@ -170,6 +185,7 @@ impl Setup {
     }
 
     pub fn start(&self) -> World {
+        abort_on_a_workers_panic();
         let listener = Listener {
             service: service_name(),
             address: self.listen.parse().unwrap(),

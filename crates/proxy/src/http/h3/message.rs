@@ -181,12 +181,17 @@ pub(crate) struct Sending {
     ends: bool,
     /// It is ended, or reset.
     is_done: bool,
-    /// Ready when the other side wants no more; made when first asked for.
-    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The wait for the other side to want no more; made when first asked for.
+    stopped: Option<Stopping>,
     /// Of the client that it goes to, if it does.
     counters: Option<Arc<ServiceCounters>>,
     /// What a reset says that comes about by dropping.
     dropped: Code,
+}
+
+enum Stopping {
+    Waiting(Pin<Box<dyn Future<Output = ()>>>),
+    Done,
 }
 
 impl Sending {
@@ -268,13 +273,18 @@ impl Sending {
         if self.is_done { self.poll_stopped(cx) } else { Poll::Ready(()) }
     }
 
+    /// Ready, now and ever after, when the other side takes no more, or has all.
     pub(in crate::http) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stream = &self.stream;
         let stopped = self.stopped.get_or_insert_with(|| {
             let stopped = stream.stopped();
-            Box::pin(async move { drop(stopped.await) })
+            Stopping::Waiting(Box::pin(async move { drop(stopped.await) }))
         });
-        stopped.as_mut().poll(cx)
+        if let Stopping::Waiting(stopping) = stopped {
+            ready!(stopping.as_mut().poll(cx));
+            *stopped = Stopping::Done;
+        }
+        Poll::Ready(())
     }
 
     pub(in crate::http) fn reset(&mut self, code: Code) {
