@@ -169,6 +169,28 @@ async fn an_interim_response_that_is_not_for_the_client_commits_to_nothing() {
     assert!(clean && answered.starts_with("HTTP/1.1 502"), "{answered}");
 }
 
+#[tokio::test]
+async fn a_connection_that_has_fallen_silent_gets_no_more_streams() {
+    use common::h2::{END_HEADERS, END_STREAM, frame, kind};
+
+    let (address, mut connections) = raw_backend().await;
+    let timeouts = Timeouts { first_byte: Duration::from_millis(300), ..Timeouts::default() };
+    let world = Setup { timeouts, ..setup(&[address]) }.start();
+    let mut client = world.client().await;
+    // It takes what is sent and says nothing, as one does that a firewall has forgotten.
+    assert_eq!(client.post("/", "x").await.status, 504);
+    let _silent = soon("a connection", connections.recv()).await.unwrap();
+    let (response, answered) = tokio::join!(client.post("/", "x"), async {
+        let mut other = soon("another connection", connections.recv()).await.unwrap();
+        let request = other.expect(kind::HEADERS).await;
+        // :status 204 of the static table.
+        other.write(&frame(kind::HEADERS, END_STREAM | END_HEADERS, request.stream, &[0x89])).await;
+        other
+    });
+    assert_eq!(response.status, 204);
+    drop(answered);
+}
+
 /// A gRPC message: a flag and a length before it.
 fn message(text: &str) -> Bytes {
     let mut framed = vec![0, 0, 0, 0, text.len() as u8];

@@ -80,7 +80,7 @@ impl<L> Default for Multiplexed<L> {
 struct Shared<L> {
     link: L,
     streams: Cell<usize>,
-    /// Streams it takes: one fewer than when its backend has last refused one, and one more for each that it has not.
+    /// Streams it takes: one fewer than when its backend has last refused one, and one more for each that it has answered.
     limit: Cell<usize>,
     /// Streams were on it.
     is_used: Cell<bool>,
@@ -104,8 +104,6 @@ pub(crate) struct Place<L> {
     changed: Rc<Notify>,
     /// Streams were on this connection before.
     pub(crate) is_used: bool,
-    /// The backend has refused the stream.
-    is_refused: Cell<bool>,
 }
 
 impl<L> Place<L> {
@@ -117,7 +115,17 @@ impl<L> Place<L> {
     /// The backend has refused the stream: it takes no more than there are beside it.
     pub(crate) fn note_refused(&self) {
         self.shared.limit.set(self.shared.streams.get() - 1);
-        self.is_refused.set(true);
+    }
+
+    /// The backend has not answered in time. It may be the connection: what lies between may have forgotten it without a word,
+    /// which TCP finds out in a quarter of an hour. It takes no more streams until one of those on it is answered.
+    pub(crate) fn note_silent(&self) {
+        self.shared.limit.set(0);
+    }
+
+    /// The backend has answered: what it has refused once it may take again, step by step.
+    pub(crate) fn note_answered(&self) {
+        self.shared.limit.set(STREAMS.min(self.shared.limit.get() + 1));
     }
 }
 
@@ -125,10 +133,6 @@ impl<L> Drop for Place<L> {
     fn drop(&mut self) {
         let streams = self.shared.streams.get() - 1;
         self.shared.streams.set(streams);
-        if !self.is_refused.get() {
-            // What was refused once may be taken again, step by step.
-            self.shared.limit.set(STREAMS.min(self.shared.limit.get() + 1));
-        }
         if streams == 0 {
             self.shared.until.set(self.timers.deadline(IDLE));
         }
@@ -154,7 +158,7 @@ impl<L: Link> Multiplexed<L> {
                 let is_used = shared.is_used.replace(true);
                 shared.streams.set(shared.streams.get() + 1);
                 let (timers, changed) = (timers.clone(), own.changed.clone());
-                let place = Place { shared, timers, changed, is_used, is_refused: Cell::new(false) };
+                let place = Place { shared, timers, changed, is_used };
                 return Ok((place, stream));
             }
             if websocket && let Some(shared) = own.unsettled() {
@@ -260,11 +264,11 @@ mod tests {
     fn place(shared: &Rc<Shared<()>>) -> Place<()> {
         shared.streams.set(shared.streams.get() + 1);
         let (timers, changed) = (Timers::new(Instant::now()), Rc::default());
-        Place { shared: shared.clone(), timers, changed, is_used: false, is_refused: Cell::new(false) }
+        Place { shared: shared.clone(), timers, changed, is_used: false }
     }
 
     #[test]
-    fn a_connection_takes_fewer_streams_after_a_refusal_and_more_again_after_others() {
+    fn a_connection_takes_fewer_streams_after_a_refusal_and_more_again_after_answers() {
         let shared = Rc::new(Shared {
             link: (),
             streams: Cell::new(0),
@@ -279,10 +283,13 @@ mod tests {
         }
         assert_eq!(shared.limit.get(), 7, "as many as it has not refused");
         drop(places);
-        assert_eq!(shared.limit.get(), 14);
-        for _ in 0..2 * STREAMS {
-            drop(place(&shared));
-        }
+        let answered = place(&shared);
+        answered.note_answered();
+        assert_eq!(shared.limit.get(), 8);
+        answered.note_silent();
+        drop(place(&shared));
+        assert_eq!(shared.limit.get(), 0, "until one is answered");
+        (0..2 * STREAMS).for_each(|_| answered.note_answered());
         assert_eq!(shared.limit.get(), STREAMS);
     }
 }

@@ -68,6 +68,10 @@ impl Multiplexing for Http2 {
     fn is_reused(&self) -> bool {
         self.place.is_used
     }
+
+    fn note_silent(&self) {
+        self.place.note_silent();
+    }
 }
 
 impl Http2 {
@@ -86,6 +90,7 @@ impl Http2 {
         let response = ready!(std::pin::pin!(&mut self.response).poll(cx));
         let (parts, body) = response.map_err(|error| self.wrong(&error))?.into_parts();
         self.read_head(scratch, &parts, method)?;
+        self.place.note_answered();
         let framing = scratch.response_head.framing();
         // Something follows an agreement, if only its end.
         let last = !scratch.response_head.switches() && (body.is_end_stream() || framing == Framing::None);

@@ -64,6 +64,10 @@ impl Multiplexing for Http3 {
     fn is_reused(&self) -> bool {
         self.place.is_used
     }
+
+    fn note_silent(&self) {
+        self.place.note_silent();
+    }
 }
 
 impl Http3 {
@@ -92,6 +96,7 @@ impl Http3 {
             return Poll::Ready(Ok(Incoming::Head { last: false }));
         }
         self.has_begun = true;
+        self.place.note_answered();
         self.place.link().forget(self.number);
         if scratch.response_head.switches() {
             self.receiving.begin_tunnel();

@@ -79,6 +79,9 @@ pub(super) trait Multiplexing: Origin + Sized {
 
     /// Streams were on the connection before this one.
     fn is_reused(&self) -> bool;
+
+    /// The backend has not answered in time.
+    fn note_silent(&self);
 }
 
 /// What follows the head of a request.

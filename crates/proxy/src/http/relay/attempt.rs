@@ -58,7 +58,11 @@ impl<C: Client> Relay<'_, C> {
                     if origin.is_reused() {
                         backend.counters.reuses.add(1);
                     }
-                    (self.pass(&mut origin, index).await, origin.is_reused())
+                    let result = self.pass(&mut origin, index).await;
+                    if result == Err(Stop::Upstream(Reason::FirstByte)) {
+                        origin.note_silent();
+                    }
+                    (result, origin.is_reused())
                 }
                 Err(Unbegun::Fault(fault)) => return Err(Stop::ClientFault(fault)),
                 Err(Unbegun::Refused) => (Err(Stop::Upstream(Reason::Refused)), true),
