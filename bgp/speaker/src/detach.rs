@@ -61,10 +61,14 @@ pub struct DetachedPeer {
 }
 
 impl DetachedPeer {
-    pub(crate) fn new(config: &PeerConfig, connection: &Connection, session: Snapshot) -> io::Result<Self> {
-        let (stream, unwritten) = connection.duplicate()?;
+    /// With what [`Connection::duplicate`] returned.
+    pub(crate) fn new(
+        config: &PeerConfig,
+        (stream, unwritten): (std::net::TcpStream, Bytes),
+        session: Snapshot,
+    ) -> Self {
         let (name, configured) = (config.name.clone(), Configured::of(config));
-        Ok(Self { name, stream, unwritten, session, configured })
+        Self { name, stream, unwritten, session, configured }
     }
 }
 

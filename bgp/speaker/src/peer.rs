@@ -478,16 +478,21 @@ impl Peer {
         Some(Question { peer: self.ports.id, negotiated, complete })
     }
 
-    /// The established session, for another process; it stands still from now on. None where there is none.
+    /// The established session, for another process; it stands still from now on. None where there is none, or where its
+    /// connection can't be shared: then it goes on as it is.
     fn detached(&mut self) -> Option<DetachedPeer> {
-        let established = self.session.established()?;
-        self.handle(Input::Stop(Leave::Upgrade));
+        // A session that stands still hears of no connection that breaks, so what has to be written is written before.
         self.pump();
+        let established = self.session.established()?;
         let connection = self.connections.iter().find(|connection| connection.id == established)?;
-        let snapshot = self.session.detach(Instant::now())?;
-        DetachedPeer::new(&self.config, connection, snapshot)
+        let shared = connection
+            .duplicate()
             .inspect_err(|error| tracing::warn!(peer = %self.config.name, "BGP: not handed over: {error}"))
-            .ok()
+            .ok()?;
+        self.handle(Input::Stop(Leave::Upgrade));
+        self.carry_out();
+        let snapshot = self.session.detach(Instant::now())?;
+        Some(DetachedPeer::new(&self.config, shared, snapshot))
     }
 }
 
