@@ -87,8 +87,9 @@ impl Rib {
         self.watches.touch_all();
     }
 
-    /// Takes in at most so many paths of each family of the peer from now on; what it has stays. Without limit when absent,
-    /// and until this is called.
+    /// Takes in at most so many paths of each family of the peer from now on; what it has stays until it has to be announced
+    /// again. Paths that are stale don't count, but both together are twice as many at most. A stale path that is announced
+    /// when there is no room stays as it is until it is swept. Without limit when absent, and until this is called.
     pub fn limit(&mut self, peer: PeerId, most: Option<u32>) {
         if let Some(number) = self.paths.peers.number(peer) {
             self.paths.peers.limit(number, most.map_or(usize::MAX, |most| most as usize));

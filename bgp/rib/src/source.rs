@@ -55,7 +55,7 @@ pub struct UnknownPeer(pub PeerId);
 /// How many paths of a family a peer has here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// All, those of no use among them; what a limit on prefixes is held against.
+    /// All, those of no use among them. Without the stale ones, what [`Rib::limit`](crate::Rib::limit) is held against.
     pub paths: usize,
     /// Of them, those kept from before a restart or refresh and not yet announced again.
     pub stale: usize,

@@ -125,16 +125,46 @@ fn beyond_its_limit_nothing_new_of_a_peer_is_taken_in() {
     rib.apply(now, PEER, withdraw(nth(2))).unwrap();
     assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().refused, 1);
     assert_eq!(discarded(&rib), 3);
-    // Stale paths take room; dead ones, collected or not, take none, and do not come back for nothing.
+    // Stale and dead paths, collected or not, take none, and do not come back for nothing.
     rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
-    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1), nth(5)])).unwrap().refused, 1);
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1), nth(5)])).unwrap().refused, 0);
     rib.sweep_stale(PEER, Family::Ipv4);
-    let applied = rib.apply(now, PEER, announce(1, [nth(5), nth(3)])).unwrap();
-    assert_eq!((applied.announced, applied.refused), (1, 1), "3 is dead and not collected");
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3)])).unwrap().refused, 1, "dead and not collected");
     rib.peer_up(PEER, source(7));
     assert_eq!(discarded(&rib), 0, "counted for each session");
     rib.limit(PEER, None);
     assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().announced, 2);
+}
+
+#[test]
+fn what_comes_anew_finds_room_beside_what_is_stale_and_both_together_are_bounded() {
+    for since in [Stale::Restart, Stale::Refresh] {
+        let (mut rib, now) = (rib(), Instant::now());
+        let path = |path_id| Nlri { prefix: nth(path_id % 60), path_id };
+        let paths = |ids: std::ops::Range<u32>| announce(1, ids.map(path));
+        rib.limit(PEER, Some(100));
+        rib.apply(now, PEER, paths(0..60)).unwrap();
+        // The same again, by other path identifiers.
+        rib.mark_stale(PEER, Family::Ipv4, since);
+        let applied = rib.apply(now, PEER, paths(60..120)).unwrap();
+        assert_eq!((applied.announced, applied.refused), (60, 0), "{since:?}");
+        rib.sweep_stale(PEER, Family::Ipv4);
+        assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 60, ..Counts::default() });
+        // What is confirmed takes room as what is new does.
+        rib.mark_stale(PEER, Family::Ipv4, since);
+        assert_eq!(rib.apply(now, PEER, paths(120..180)).unwrap().announced, 60);
+        let applied = rib.apply(now, PEER, paths(60..120)).unwrap();
+        assert_eq!((applied.unchanged, applied.refused), (40, 20));
+        rib.sweep_stale(PEER, Family::Ipv4);
+        let counts = rib.counts(PEER, Family::Ipv4);
+        assert_eq!((counts.paths, counts.discarded), (100, 20));
+        // However often what there is goes stale and is not swept.
+        for round in 1..10 {
+            rib.mark_stale(PEER, Family::Ipv4, since);
+            rib.apply(now, PEER, paths(round * 600..round * 600 + 100)).unwrap();
+            assert_eq!(rib.counts(PEER, Family::Ipv4).paths, 200, "round {round}");
+        }
+    }
 }
 
 #[test]

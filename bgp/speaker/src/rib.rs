@@ -3,7 +3,7 @@
 //! ```text
 //!  peer tasks ── batch per read of a socket ──▶ queue of RIB_QUEUE ──▶ thread "rib": Rib::apply, Rib::collect in slices
 //!      ▲                                              ▲                   │
-//!      └── counts of prefixes (watch, latest wins) ◀──┼───────────────────┤
+//!      └── counts of paths (watch, latest wins) ◀─────┼───────────────────┤
 //!                        questions (oneshot) ─────────┘                   └─▶ watches (watch, latest wins)
 //! ```
 //!
@@ -75,7 +75,7 @@ pub(crate) enum Entry {
         at: Instant,
         end: SessionEnd,
     },
-    /// The most prefixes of each family that are taken in.
+    /// The most fresh paths of each family that are taken in.
     Limit(Option<u32>),
     Change {
         at: Instant,
@@ -83,7 +83,7 @@ pub(crate) enum Entry {
     },
 }
 
-/// How many prefixes the table holds of a peer.
+/// How many paths the table holds of a peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PeerCounts {
     /// As of which of the peer's sessions.

@@ -104,7 +104,7 @@ impl Session {
             Input::Up => self.bring_up(now),
             Input::SetDesired(desired) => self.adj_rib_out.set_desired(desired),
             Input::ReleaseEndOfRib => self.adj_rib_out.release_end_of_rib(),
-            Input::PrefixCount { family, count } => self.counts.set(family, count),
+            Input::PrefixCount { family, count, stale } => self.counts.set(family, (count, stale)),
             Input::Connected { connection, .. } | Input::Accepted { connection, .. } => {
                 self.shared.close(connection);
             }
