@@ -9,7 +9,7 @@
 //! Nobody is let in meanwhile: who connects waits in the queues of the listening sockets, which both have.
 //!
 //! The routes of a peer go with its session (`carried`). Those that are too many for that, or have not reached the table,
-//! the successor asks for again (RFC 2918).
+//! the successor asks for again (RFC 2918); also where some were left out for a limit, as it would not know of them.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
