@@ -73,6 +73,8 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
     let ([hold, keepalive, send_hold, established_for], [sent_open, received_open, partial]) =
         (seconds, parts);
     let families = if flag(4) { Family::ALL.to_vec() } else { Vec::new() };
+    // One, both or none, as the hold time has it.
+    let disabled = Family::ALL.into_iter().zip([1, 2]).filter(|(_, bit)| hold.as_secs() & bit != 0);
     let prefix = "203.0.113.0/24".parse().ok()?;
     let snapshot = Snapshot {
         settings: Settings { add_path: !flag(7), ..settings() },
@@ -91,6 +93,7 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
         sent: if flag(5) { vec![(prefix, RouteAttributes::default())] } else { Vec::new() },
         end_of_rib_due: families.clone(),
         refresh_due: families,
+        disabled: disabled.map(|(family, _)| family).collect(),
         counters: proxima_bgp_session::Counters::default(),
     };
     Some((snapshot, rest))

@@ -196,13 +196,15 @@ impl Peer {
     /// that did not come with it.
     fn go_on(&mut self) {
         let Left { has_routes, reopen, down, overruled } = std::mem::take(&mut self.before);
-        if let Some(terms) = self.session.status().terms {
+        let Status { terms, disabled, .. } = self.session.status();
+        if let Some(terms) = terms {
             self.connected(Instant::now());
             self.connections.iter().for_each(|connection| self.shape(connection, true));
             if reopen {
                 self.handle(Input::Reset);
             } else if !has_routes {
-                terms.negotiated.families.iter().for_each(|family| self.handle(Input::Refresh(family)));
+                let families = terms.negotiated.families.iter().filter(|family| !disabled.contains(family));
+                families.for_each(|family| self.handle(Input::Refresh(family)));
             }
         }
         let configured = self.config.shutdown.clone().filter(|reason| overruled.as_ref() != Some(reason));

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is handed over: the settings, and both OPENs, from which the terms follow; the routes the peer holds; marks still
-//! due to it; the time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the
+//! due to it; families that are disabled; the time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the
 //! table adds them. Nothing is withdrawn before [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what
 //! is desired as it was sent is not sent again.
 //!
@@ -81,6 +81,9 @@ pub struct Snapshot {
     pub end_of_rib_due: Vec<Family>,
     /// Families the peer has asked for and not been sent in full.
     pub refresh_due: Vec<Family>,
+    /// Families whose routes could not be read, and are not taken for the rest of the session (RFC 7606 §2).
+    #[serde(default)]
+    pub disabled: Vec<Family>,
     /// Counts.
     pub counters: Counters,
 }
@@ -149,6 +152,7 @@ impl Session {
             sent,
             end_of_rib_due,
             refresh_due: answers,
+            disabled: self.disabled.iter().collect(),
             counters: self.shared.counters,
         })
     }
@@ -226,6 +230,7 @@ impl Session {
         };
         session.adj_rib_out.inherit(inheritance, &terms, local, &session.shared.settings);
         session.up = Some(terms);
+        session.disabled = snapshot.disabled.into_iter().collect();
         session.take_handed(now, Bytes::from(snapshot.received.unwrap_or_default()));
         Ok((session, id))
     }

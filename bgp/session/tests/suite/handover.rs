@@ -7,8 +7,8 @@ use proxima_types::{Family, RouteAttributes};
 
 use crate::{
     by_hand::{
-        Alone, KEEPALIVE, V4, V4_B, V6, allow_list, attributes, changes, closed, drain, message,
-        notifications, open_of_second, plain, set, update,
+        Alone, KEEPALIVE, MP_IPV4, MP_IPV6, V4, V4_B, V6, allow_list, attributes, changes, closed, drain,
+        message, notifications, open_of_second, open_with, plain, set, update,
     },
     world::{LATENCY, World, desired, epoch, first, graceful, second},
 };
@@ -98,6 +98,50 @@ fn a_message_in_part_is_completed_by_the_successor() {
     );
     let outputs = drain(&mut session);
     assert_eq!(changes(&outputs).len(), 2, "PeerUp, then the UPDATE: {outputs:?}");
+}
+
+/// The same session in another process.
+fn succeeded(alone: &mut Alone) -> proxima_bgp_session::ConnectionId {
+    alone.input(Input::Stop(Leave::Upgrade));
+    alone.drain();
+    let text = serde_json::to_string(&alone.session.detach(alone.now).unwrap()).unwrap();
+    let snapshot = serde_json::from_str(&text).unwrap();
+    let settings = alone.session.settings().clone();
+    let (session, connection) = Session::resume(settings, 2, alone.now, snapshot).unwrap();
+    alone.session = session;
+    connection
+}
+
+#[test]
+fn a_family_that_could_not_be_read_stays_disabled_in_the_successor() {
+    // MP_REACH_NLRI of IPv6 with a next hop of 3 octets; then one whose routes can be read.
+    let broken = [&[0x80, 14, 8, 0, 2, 1, 3, 0, 0, 0][..], &[0x40, 1, 1, 0, 0x40, 2, 0]].concat();
+    let next_hop = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let sound = [
+        &[0x80, 14, 26, 0, 2, 1, 16][..],
+        &next_hop,
+        &[0, 32, 0x20, 0x01, 0x0d, 0xb8],
+        &[0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfd, 0xe8],
+    ]
+    .concat();
+    let as_update = |attributes: &[u8]| {
+        message(2, &[&[0, 0], &(attributes.len() as u16).to_be_bytes()[..], attributes].concat())
+    };
+    let end_of_rib = as_update(&[0x80, 15, 3, 0, 2, 1]);
+    let (mut alone, connection) = Alone::established(first(), &open_with(&[MP_IPV4, MP_IPV6].concat()));
+    alone.receive(connection, &end_of_rib);
+    assert_eq!(alone.session.status().complete, [Family::Ipv6]);
+    alone.receive(connection, &as_update(&broken));
+    assert_eq!(alone.session.status().disabled, [Family::Ipv6]);
+    assert_eq!(alone.session.status().complete, [], "nobody knows what there is");
+    for _ in 0..2 {
+        let connection = succeeded(&mut alone);
+        assert_eq!(alone.session.status().disabled, [Family::Ipv6]);
+        alone.drain();
+        alone.receive(connection, &as_update(&sound));
+        alone.receive(connection, &end_of_rib);
+        assert_eq!(changes(&alone.drain()).len(), 0, "its routes are left out for the rest of the session");
+    }
 }
 
 #[test]
