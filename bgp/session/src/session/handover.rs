@@ -79,7 +79,7 @@ pub struct Snapshot {
     pub sent: Vec<(Prefix, RouteAttributes)>,
     /// Families whose End-of-RIB is still to be sent.
     pub end_of_rib_due: Vec<Family>,
-    /// Families the peer has asked for and not been sent in full.
+    /// Families that have not been sent again in full, as the peer has asked or a next hop has changed.
     pub refresh_due: Vec<Family>,
     /// Families whose routes could not be read, and are not taken for the rest of the session (RFC 7606 §2).
     #[serde(default)]
@@ -135,7 +135,7 @@ impl Session {
     pub fn detach(&self, now: Instant) -> Option<Snapshot> {
         let Phase::Established { link, terms, clocks, since } = self.primary.phase() else { return None };
         let left = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
-        let Inheritance { sent, end_of_rib_due, answers } = self.adj_rib_out.bequeath();
+        let Inheritance { sent, end_of_rib_due, again } = self.adj_rib_out.bequeath();
         Some(Snapshot {
             settings: self.shared.settings.clone(),
             sent_open: encoded(&Message::Open(terms.ours.clone())).to_vec(),
@@ -151,7 +151,7 @@ impl Session {
             received: None,
             sent,
             end_of_rib_due,
-            refresh_due: answers,
+            refresh_due: again,
             disabled: self.disabled.iter().collect(),
             counters: self.shared.counters,
         })
@@ -226,7 +226,7 @@ impl Session {
         let inheritance = Inheritance {
             sent: snapshot.sent,
             end_of_rib_due: snapshot.end_of_rib_due,
-            answers: snapshot.refresh_due,
+            again: snapshot.refresh_due,
         };
         session.adj_rib_out.inherit(inheritance, &terms, local, &session.shared.settings);
         session.up = Some(terms);

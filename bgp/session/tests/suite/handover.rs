@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use proxima_bgp_session::{Input, Leave, ResumeError, Session, Settings, State};
+use proxima_bgp_session::{Input, Leave, ResumeError, Session, Settings, State, UpdateContent};
 use proxima_types::{Family, RouteAttributes};
 
 use crate::{
     by_hand::{
-        Alone, KEEPALIVE, MP_IPV4, MP_IPV6, V4, V4_B, V6, allow_list, attributes, changes, closed, drain,
-        message, notifications, open_of_second, open_with, plain, set, update,
+        Alone, KEEPALIVE, MP_IPV4, MP_IPV6, ROUTE_REFRESH, V4, V4_B, V6, allow_list, attributes, changes,
+        closed, drain, message, notifications, open_of_second, open_with, plain, set, update,
     },
     world::{LATENCY, World, desired, epoch, first, graceful, second},
 };
@@ -142,6 +142,30 @@ fn a_family_that_could_not_be_read_stays_disabled_in_the_successor() {
         alone.receive(connection, &end_of_rib);
         assert_eq!(changes(&alone.drain()).len(), 0, "its routes are left out for the rest of the session");
     }
+}
+
+#[test]
+fn a_refresh_without_marks_that_was_under_way_is_answered_by_the_successor() {
+    let (mut alone, connection) = Alone::established(first(), &open_with(&[MP_IPV4, ROUTE_REFRESH].concat()));
+    alone.input(plain(&[V4]));
+    alone.input(Input::ReleaseEndOfRib);
+    alone.updates();
+    alone.receive(connection, &message(5, &[0, 1, 0, 1]));
+    for _ in 0..2 {
+        succeeded(&mut alone); // twice, before it knows what is desired
+    }
+    assert_eq!(alone.updates(), [], "not yet");
+    alone.input(plain(&[V4]));
+    alone.input(Input::ReleaseEndOfRib);
+    let announced = |batch: &proxima_bgp_session::UpdateBatch| match &batch.content {
+        UpdateContent::Announced { prefixes, .. } => prefixes.len(),
+        _ => 0,
+    };
+    assert_eq!(alone.updates().iter().map(announced).collect::<Vec<_>>(), [1], "once");
+    succeeded(&mut alone);
+    alone.input(plain(&[V4]));
+    alone.input(Input::ReleaseEndOfRib);
+    assert_eq!(alone.updates(), [], "it was answered");
 }
 
 #[test]
