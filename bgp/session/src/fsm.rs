@@ -186,7 +186,10 @@ impl Fsm {
                 cause = Cause::RetryTimerExpired;
                 match shared.held_by_bfd {
                     Some(until) if now < until => Idle { restart: Some(until) },
-                    Some(_) | None => start(now, shared),
+                    Some(_) | None => {
+                        shared.held_by_bfd = None;
+                        start(now, shared)
+                    }
                 }
             }
             (Idle { .. }, E::ManualStop(_)) => {
