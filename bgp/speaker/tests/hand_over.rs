@@ -18,11 +18,12 @@ use common::{
     received_count, speaker, status, two, until, until_received, within,
 };
 use proxima_bgp_speaker::{
-    Configured, Detached, Distance, Down, HandOverError, LimitAction, MaxPrefixes, Password, PeerConfig,
-    Remote, Speaker, SpeakerConfig, SpeakerEvents, SpeakerHandle, State,
+    Configured, Detached, Distance, Down, GracefulRestart, HandOverError, LimitAction, MaxPrefixes, Password,
+    PeerConfig, Remote, Speaker, SpeakerConfig, SpeakerEvents, SpeakerHandle, State,
 };
+use proxima_bgp_wire::{Message, Negotiated};
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test]
 async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
@@ -130,6 +131,36 @@ async fn a_successor_asks_for_what_was_left_out_for_the_limit_where_the_peer_can
             assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1]);
         }
     }
+}
+
+/// Whether our OPEN, the next message on a connection, says that we have restarted, and that forwarding went on.
+async fn restarted(stream: &mut TcpStream) -> (bool, bool) {
+    let open = read_message(stream).await.expect("OPEN");
+    let Ok(Message::Open(open)) = Message::decode(&open, Negotiated::default()) else { panic!("{open:?}") };
+    let offer = open.graceful_restart().expect("it is configured");
+    (offer.restarted, offer.families.iter().all(|family| family.forwarding))
+}
+
+#[tokio::test]
+async fn a_hand_over_is_no_restart_to_peers_whose_session_was_down() {
+    let restart_time = Duration::from_secs(60);
+    let restart = GracefulRestart { restart_time, stale_time: restart_time, forwarding: false };
+    let (listener, at) = listening(own_address()).await;
+    let router =
+        PeerConfig { graceful_restart: Some(restart), ..peer("router", at, THEIR_AS, own_address()) };
+    let config = speaker(vec![router]);
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    assert_eq!(restarted(&mut accept(&listener).await).await, (true, false));
+    let detached = common::detach(&old).await;
+    assert!(detached.peers.is_empty());
+    let started = detached.started.unwrap();
+    // As it would be, had that been a while ago.
+    let detached = Detached { started: started.checked_sub(restart_time), ..detached };
+    let (new, _events) = Speaker::start_with(config.clone(), detached).unwrap();
+    assert_eq!(restarted(&mut accept(&listener).await).await, (false, true), "nothing has stopped since");
+    // Its own successor hears the same of it.
+    let (_newest, _events) = Speaker::start_with(config, common::detach(&new).await).unwrap();
+    assert_eq!(restarted(&mut accept(&listener).await).await, (false, true));
 }
 
 #[tokio::test]
