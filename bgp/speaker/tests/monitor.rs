@@ -4,7 +4,13 @@
 
 mod common;
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use common::{
     own_address, peer,
@@ -195,6 +201,19 @@ async fn a_station_that_does_not_read_delays_nobody_and_is_told_all_anew() {
     let mut again = accept(&listener).await;
     assert_eq!(table(&mut again).await.len(), 60_000);
     assert_eq!(pop.peers()[0].session.counters.flaps, 0);
+}
+
+#[tokio::test]
+async fn a_station_that_takes_connections_and_ends_them_is_tried_less_and_less_often() {
+    let (listener, at) = stations().await;
+    let (_pop, _router) = established(|config| config.bmp = vec![station(at)]).await;
+    drop(accept(&listener).await);
+    let first = Instant::now();
+    for _ in 0..5 {
+        drop(accept(&listener).await);
+    }
+    // 20 ms, doubled each time.
+    assert!(first.elapsed() > Duration::from_millis(20 + 40 + 80 + 160 + 300), "{:?}", first.elapsed());
 }
 
 #[tokio::test]
