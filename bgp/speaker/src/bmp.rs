@@ -327,7 +327,7 @@ impl<'a> Session<'a> {
                 Statistic::ClusterListLoops(figures.cluster_list_loops),
                 Statistic::AsPathLoops(figures.as_path_loops),
                 Statistic::OriginatorIdLoops(figures.originator_id_loops),
-                Statistic::TreatAsWithdrawUpdates(figures.mended),
+                Statistic::TreatAsWithdrawUpdates(figures.treated_as_withdrawn),
                 Statistic::AdjRibIn(held.iter().sum()),
             ];
             let families = Family::ALL.into_iter().zip(held);

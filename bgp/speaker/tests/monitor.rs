@@ -242,6 +242,35 @@ async fn a_station_gets_figures_from_time_to_time() {
 }
 
 #[tokio::test]
+async fn only_updates_that_were_treated_as_withdrawals_count_as_such() {
+    let (listener, at) = stations().await;
+    let every = Some(Duration::from_millis(30));
+    let (_pop, mut router) =
+        established(|config| config.bmp = vec![BmpConfig { statistics: every, ..station(at) }]).await;
+    let mut collector = accept(&listener).await;
+    bmp_of(&mut collector, PEER_UP).await;
+    // A prefix that is no destination is ignored, which is no withdrawal; ORIGIN 9 makes one.
+    let martian = announce([[10, 0, 1], [127, 0, 0]]);
+    let mut faulty = announce([[10, 0, 2]]);
+    let origin = faulty.windows(4).position(|octets| octets == [0x40, 1, 1, 0]).unwrap();
+    faulty[origin + 3] = 9;
+    for update in [&martian, &faulty, &announce([[10, 0, 3]])] {
+        router.write_all(update).await.unwrap();
+    }
+    assert_eq!(announced(&update_of(&mut collector).await), [[10, 0, 1]]);
+    // Types 7 and 11 of RFC 7854 §4.8.
+    let (held, treated) = ([0, 7, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2], [0, 11, 0, 4, 0, 0, 0]);
+    let counted = loop {
+        let figures = bmp_of(&mut collector, STATISTICS).await;
+        if figures.windows(held.len()).any(|octets| octets == held) {
+            let at = figures.windows(7).position(|octets| octets == treated).unwrap();
+            break figures[at + 7];
+        }
+    };
+    assert_eq!(counted, 1);
+}
+
+#[tokio::test]
 async fn loops_are_counted_by_what_shows_them() {
     let (listener, at) = stations().await;
     let every = Some(Duration::from_millis(30));
