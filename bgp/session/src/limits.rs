@@ -10,7 +10,7 @@
 //! Otherwise the RIB counts and its driver tells; what is told is late by what waits on the way, so a peer may get beyond the limit
 //! by as much as the queue to the RIB holds.
 
-use proxima_bgp_wire::{AfiSafi, ErrorCode, Notification};
+use proxima_bgp_wire::Notification;
 use proxima_types::Family;
 
 use crate::{LimitAction, MaxPrefixes, Problem, status::PerFamily};
@@ -112,7 +112,7 @@ impl PrefixCounts {
                 let detail = format!(
                     "{count} {family} paths received, max-prefixes is {limit}; filter on the peer or raise the limit"
                 );
-                Verdict::Close(exceeded(family, limit), detail)
+                Verdict::Close(Notification::max_prefixes(family, limit), detail)
             }
             _ if level <= told => Verdict::Fine,
             Level::Below => Verdict::Fine,
@@ -132,17 +132,10 @@ fn level(count: u32, max: MaxPrefixes) -> Level {
     }
 }
 
-/// The data is the family and the limit.
-fn exceeded(family: Family, limit: u32) -> Notification {
-    let AfiSafi { afi, safi } = family.into();
-    let mut data = afi.to_be_bytes().to_vec();
-    data.push(safi);
-    data.extend_from_slice(&limit.to_be_bytes());
-    Notification::new(ErrorCode::MAXIMUM_PREFIXES, data)
-}
-
 #[cfg(test)]
 mod tests {
+    use proxima_bgp_wire::ErrorCode;
+
     use super::*;
 
     fn counted(counts: &mut PrefixCounts, count: u32, max: MaxPrefixes) -> Verdict {
