@@ -312,7 +312,8 @@ fn close_attribute(buf: &mut BytesMut, at: usize) {
     buf[at + 2..at + 4].copy_from_slice(&(length as u16).to_be_bytes());
 }
 
-/// The attributes that do not depend on the prefixes, in ascending order of their codes.
+/// The attributes that do not depend on the prefixes, in ascending order of their codes; behind them those that are passed on as they
+/// came.
 fn write_attributes(
     attributes: &Attributes,
     next_hop: Option<Ipv4Addr>,
