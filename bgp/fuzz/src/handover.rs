@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use proxima_bgp_session::{GracefulRestart, Input, Leave, Session, Settings, Snapshot, State};
-use proxima_types::{Asn, Family, RouteAttributes};
+use proxima_types::{Asn, Family, Prefix, RouteAttributes};
 
 /// The target `handover`: flags (one octet); the times left on the hold, keepalive and send hold timers in seconds and how
 /// long the session has been up (eight octets each); our OPEN, the peer's and a part of a message (each after its length in
@@ -82,6 +82,7 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
         received_open: received_open.to_vec(),
         local: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
         link_local: None,
+        subnet: flag(0).then(|| Prefix::truncating(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 24)),
         initiated: flag(0),
         established_for,
         hold: flag(1).then_some(hold),

@@ -58,6 +58,9 @@ pub struct Snapshot {
     pub local: IpAddr,
     /// The link-local address that goes with it.
     pub link_local: Option<Ipv6Addr>,
+    /// The subnet that an external peer shares with us, where it is known.
+    #[serde(default)]
+    pub subnet: Option<Prefix>,
     /// Whether we made the connection.
     pub initiated: bool,
     /// How long the session has been up.
@@ -142,6 +145,7 @@ impl Session {
             received_open: terms.peer_bytes.to_vec(),
             local: link.local.address,
             link_local: link.local.link_local,
+            subnet: link.local.subnet,
             initiated: link.initiator == Initiator::Local,
             established_for: now.saturating_duration_since(*since),
             hold: left(clocks.hold),
@@ -201,7 +205,8 @@ impl Session {
         let mut session = Self::new(snapshot.settings, now, seed);
         let id = session.next_connection();
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
-        let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };
+        let Snapshot { local: address, link_local, subnet, .. } = snapshot;
+        let local = Local { address, link_local, subnet };
         let link = Link { id, initiator, local };
         // No timer runs longer, whatever is said of it.
         let ends = |left: Option<Duration>| left.map(|left| now + left.min(LONGEST));

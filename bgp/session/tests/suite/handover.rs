@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use proxima_bgp_session::{Input, Leave, ResumeError, Session, Settings, State, UpdateContent};
+use proxima_bgp_session::{
+    Input, Leave, Local, ResumeError, RibChange, Session, Settings, State, UpdateContent,
+};
 use proxima_types::{Family, RouteAttributes};
 
 use crate::{
     by_hand::{
         Alone, KEEPALIVE, MP_IPV4, MP_IPV6, ROUTE_REFRESH, V4, V4_B, V6, allow_list, attributes, changes,
-        closed, drain, message, notifications, open_of_second, open_with, plain, set, update,
+        closed, drain, local, message, notifications, open_of_second, open_with, plain, set, update,
     },
-    world::{LATENCY, World, desired, epoch, first, graceful, second},
+    world::{LATENCY, World, desired, epoch, first, graceful, prefix, second},
 };
 
 fn announcing() -> World {
@@ -141,6 +143,22 @@ fn a_family_that_could_not_be_read_stays_disabled_in_the_successor() {
         alone.receive(connection, &as_update(&sound));
         alone.receive(connection, &end_of_rib);
         assert_eq!(changes(&alone.drain()).len(), 0, "its routes are left out for the rest of the session");
+    }
+}
+
+#[test]
+fn the_subnet_that_an_external_peer_shares_goes_over_with_its_session() {
+    let mut alone = Alone::active(first());
+    let connection = alone.session.next_connection();
+    let subnet = Some(prefix("10.0.0.0/24"));
+    alone.input(Input::Accepted { connection, local: Local { subnet, ..local() } });
+    alone.receive(connection, &open_of_second());
+    alone.receive(connection, KEEPALIVE);
+    for _ in 0..2 {
+        succeeded(&mut alone);
+        let outputs = alone.drain();
+        let [RibChange::PeerUp(up)] = changes(&outputs)[..] else { panic!("{outputs:?}") };
+        assert_eq!(up.local, Local { subnet, ..local() });
     }
 }
 
