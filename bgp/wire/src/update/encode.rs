@@ -17,8 +17,8 @@ use bytes::{BufMut, BytesMut};
 use proxima_types::{Asn, Family};
 
 use super::{
-    AsPath, Attributes, LargeCommunity, NextHop, Nlri, Update,
-    attributes::{code, flag},
+    AsPath, Attributes, NextHop, Nlri, Update,
+    attributes::{code, distinct, flag},
     nlri,
 };
 use crate::{
@@ -356,7 +356,7 @@ fn write_attributes(
     if !wide {
         write_as4(attributes, buf);
     }
-    let large = LargeCommunity::distinct(attributes.large_communities.clone());
+    let large = distinct(attributes.large_communities.clone());
     write_list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, large.iter().map(|c| c.octets()), buf);
     if let Some(asn) = attributes.only_to_customer {
         write_attribute(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &asn.0.to_be_bytes(), buf);
