@@ -132,15 +132,20 @@ pub struct Aggregator {
     pub router_id: Ipv4Addr,
 }
 
-/// Each once, where it stands first: repetitions are dropped on receipt and never sent (RFC 8092 §3).
-pub(super) fn distinct(communities: Box<[LargeCommunity]>) -> Box<[LargeCommunity]> {
+/// Each once, where it stands first: repetitions are dropped on receipt and never sent (RFC 8092 §3). None where there are
+/// none, as in all that was received.
+pub(super) fn without_repetitions(communities: &[LargeCommunity]) -> Option<Box<[LargeCommunity]>> {
+    let ascends = |communities: &[LargeCommunity]| communities.is_sorted_by(|a, b| a < b);
+    if ascends(communities) {
+        return None;
+    }
     let mut sorted = communities.to_vec();
     sorted.sort_unstable();
-    if sorted.is_sorted_by(|a, b| a < b) {
-        return communities;
+    if ascends(&sorted) {
+        return None;
     }
     let mut seen = HashSet::new();
-    communities.into_iter().filter(|community| seen.insert(*community)).collect()
+    Some(communities.iter().copied().filter(|community| seen.insert(*community)).collect())
 }
 
 /// An attribute as it came.
@@ -226,4 +231,23 @@ pub(crate) fn name(attribute: u8) -> Option<&'static str> {
         code::ONLY_TO_CUSTOMER => "ONLY_TO_CUSTOMER",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn communities_without_repetitions_are_written_as_they_are() {
+        let listed = |numbers: &[u32]| -> Vec<LargeCommunity> {
+            let community = |&local2: &u32| LargeCommunity { global: 64512, local1: 0, local2 };
+            numbers.iter().map(community).collect()
+        };
+        for distinct in [&[][..], &[7], &[1, 2, 3], &[3, 1, 2]] {
+            assert_eq!(without_repetitions(&listed(distinct)), None, "{distinct:?}: nothing is copied");
+        }
+        for (repeated, once) in [(&[1, 1][..], &[1][..]), (&[3, 1, 3, 2, 1], &[3, 1, 2])] {
+            assert_eq!(without_repetitions(&listed(repeated)), Some(listed(once).into()), "{repeated:?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use proxima_types::{Asn, Family};
 
 use super::{
     AsPath, Attributes, NextHop, Nlri, Update,
-    attributes::{code, distinct, flag},
+    attributes::{code, flag, without_repetitions},
     nlri,
 };
 use crate::{
@@ -356,7 +356,8 @@ fn write_attributes(
     if !wide {
         write_as4(attributes, buf);
     }
-    let large = distinct(attributes.large_communities.clone());
+    let distinct = without_repetitions(&attributes.large_communities);
+    let large = distinct.as_ref().unwrap_or(&attributes.large_communities);
     write_list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, large.iter().map(|c| c.octets()), buf);
     if let Some(asn) = attributes.only_to_customer {
         write_attribute(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &asn.0.to_be_bytes(), buf);
