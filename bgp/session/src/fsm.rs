@@ -124,9 +124,7 @@ impl Fsm {
         match &self.phase {
             Phase::Idle { .. } | Phase::Connect { .. } | Phase::Active { .. } => None,
             Phase::OpenSent { ours, .. } => Some(ours.clone()),
-            Phase::OpenConfirm { terms, .. } | Phase::Established { terms, .. } => {
-                Some(Arc::new(terms.ours.clone()))
-            }
+            Phase::OpenConfirm { terms, .. } | Phase::Established { terms, .. } => Some(terms.ours.clone()),
         }
     }
 

@@ -20,6 +20,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -141,7 +142,7 @@ impl Session {
         let Inheritance { sent, end_of_rib_due, again } = self.adj_rib_out.bequeath();
         Some(Snapshot {
             settings: self.shared.settings.clone(),
-            sent_open: encoded(&Message::Open(terms.ours.clone())).to_vec(),
+            sent_open: encoded(&Message::Open(Open::clone(&terms.ours))).to_vec(),
             received_open: terms.peer_bytes.to_vec(),
             local: link.local.address,
             link_local: link.local.link_local,
@@ -198,7 +199,7 @@ impl Session {
 
     /// The session of the predecessor, under its settings.
     fn as_it_was(seed: u64, now: Instant, snapshot: Snapshot) -> Result<(Self, ConnectionId), ResumeError> {
-        let ours = open(&snapshot.sent_open, "sent_open")?;
+        let ours = Arc::new(open(&snapshot.sent_open, "sent_open")?);
         let theirs = open(&snapshot.received_open, "received_open")?;
         let terms = Terms::agree(&snapshot.settings, &ours, &theirs, Bytes::from(snapshot.received_open))
             .map_err(|refusal| ResumeError::Refused(refusal.detail))?;
@@ -216,7 +217,7 @@ impl Session {
             send_hold: ends(snapshot.send_hold),
         };
         let since = now.checked_sub(snapshot.established_for).unwrap_or(now);
-        let terms = std::sync::Arc::new(terms);
+        let terms = Arc::new(terms);
         session.primary = Fsm::resumed(
             Phase::Established { link, terms: terms.clone(), clocks, since },
             BytesMut::from(&snapshot.partial_message[..]),

@@ -1,6 +1,6 @@
 //! Another process goes on with an established session.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use proxima_bgp_session::{
     Input, Leave, Local, ResumeError, RibChange, Session, Settings, State, UpdateContent,
@@ -201,6 +201,8 @@ fn a_snapshot_survives_being_written_down() {
     assert_eq!(session.state(), State::Established);
     assert_eq!(session.adj_rib_out().len(), 2);
     assert_eq!(session.status().terms, world.nodes[0].status().terms);
+    let proxima_bgp_session::Status { sent_open, terms, .. } = session.status();
+    assert!(Arc::ptr_eq(&sent_open.unwrap(), &terms.unwrap().ours), "told without a copy of it");
 }
 
 #[test]
