@@ -1,8 +1,9 @@
-//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | sim`.
+//! The project's own tasks: `cargo xtask demo | test | docs | bench | fuzz | sim`.
 //!
 //! ```text
 //! demo   packages ─▶ build ─▶ proxima-testnet demo (takes this process's place)
 //! test   packages ─▶ fmt, clippy, arrows, licences, tests, doctests, demo: each a step with its time
+//! docs   settings ─▶ configs/proxima.schema.json, docs/config.md
 //! bench  packages ─▶ build ─▶ interleaved rounds against nginx, BIRD, FRR, GoBGP, ExaBGP
 //! soak   packages ─▶ build ─▶ what takes longer than a test may
 //! sim    build ─▶ worlds by seed; or mutants of the cores, which worlds have to find
@@ -21,6 +22,7 @@ mod demo;
 mod docs;
 mod fuzz;
 mod packages;
+mod settings;
 mod sim;
 mod soak;
 mod supply;
@@ -47,6 +49,8 @@ enum Task {
     },
     /// Run everything CI runs.
     Test(test::Options),
+    /// Write the JSON Schema and the reference page of the configuration anew.
+    Docs,
     /// What takes longer than a test may.
     Soak {
         #[command(subcommand)]
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo { arguments } => demo::run(&arguments).map(|never| match never {}),
         Task::Test(options) => Ok(test::run(&options)),
+        Task::Docs => renew_docs(),
         Task::Soak { soak } => soak::run(&soak).map(|never| match never {}),
         Task::Bench { bench } => bench::run(&bench),
         Task::Fuzz(options) => fuzz::run(&options),
@@ -79,4 +84,15 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::from(COULD_NOT_RUN)
     })
+}
+
+fn renew_docs() -> anyhow::Result<ExitCode> {
+    let renewed = settings::renew(&cargo::metadata()?.workspace_root)?;
+    for path in &renewed {
+        println!("written: {path}");
+    }
+    if renewed.is_empty() {
+        println!("nothing has changed");
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{arrows, cargo, demo, docs, packages, sim, supply};
+use crate::{arrows, cargo, demo, docs, packages, settings, sim, supply};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,7 +40,7 @@ const STEPS: [Step; 10] = [
     Step { name: "lint", about: "cargo clippy, warnings are errors", run: lint_step },
     Step { name: "arrows", about: "who may depend on whom", run: arrows_step },
     Step { name: "supply", about: "licences, bans, sources", run: supply_step },
-    Step { name: "docs", about: "the tests that the documentation names", run: docs_step },
+    Step { name: "docs", about: "the tests that it names, and what is generated", run: docs_step },
     Step { name: "tests", about: "every crate's tests", run: tests_step },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests_step },
     Step { name: "worlds", about: "simulated, with seeded faults", run: || succeed(&mut sim::tested()?) },
@@ -108,7 +108,10 @@ fn supply_step() -> Result<()> {
 }
 
 fn docs_step() -> Result<()> {
-    none_found(&docs::violations(&cargo::metadata()?.workspace_root)?)
+    let root = cargo::metadata()?.workspace_root;
+    let mut violations = docs::violations(&root)?;
+    violations.extend(settings::violations(&root));
+    none_found(&violations)
 }
 
 /// What must hold, in the build the tests have made already. How fast it holds is measured by `cargo xtask demo`, not by a

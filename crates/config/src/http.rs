@@ -4,10 +4,44 @@ use std::net::Ipv6Addr;
 
 use toml::de::DeValue;
 
-use crate::{report::Wrong, section::Read, value};
+use crate::{field::Read, report::Wrong, value};
+
+/// The readers, each with what it takes.
+pub(crate) mod readers {
+    use crate::reader::Reader;
+
+    /// [`host`](super::host).
+    pub(crate) fn host() -> Reader<String> {
+        Reader::text("a host without a port", r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f.:]+\])$", super::host)
+    }
+
+    /// [`authority`](super::authority).
+    pub(crate) fn authority() -> Reader<String> {
+        Reader::text(
+            "a host, with a port if need be",
+            r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f.:]+\])(:\+?[0-9]+)?$",
+            super::authority,
+        )
+    }
+
+    /// [`target`](super::target).
+    pub(crate) fn target() -> Reader<String> {
+        Reader::text("a path, with a query if need be", r"^/[!-~]*$", super::target)
+    }
+
+    /// [`path_prefix`](super::path_prefix).
+    pub(crate) fn path_prefix() -> Reader<String> {
+        Reader::text("the beginning of a path", "^/[^?#%*]*$", super::path_prefix)
+    }
+
+    /// [`method`](super::method).
+    pub(crate) fn method() -> Reader<String> {
+        Reader::text("a method in upper case", "^[^a-z ]+$", super::method)
+    }
+}
 
 /// A host as routes match it: a name or an address without a port, in lower case.
-pub(crate) fn host(value: &DeValue<'_>) -> Read<String> {
+fn host(value: &DeValue<'_>) -> Read<String> {
     let text = value::text(value)?.to_ascii_lowercase();
     if is_host(&text) {
         return Ok(text);
@@ -25,7 +59,7 @@ pub(crate) fn host(value: &DeValue<'_>) -> Read<String> {
 }
 
 /// A Host header: a host, and a port if need be.
-pub(crate) fn authority(value: &DeValue<'_>) -> Read<String> {
+fn authority(value: &DeValue<'_>) -> Read<String> {
     let text = value::text(value)?;
     let host = match text.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() => host,
@@ -48,7 +82,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// The target of a probe's request: an absolute path, with a query if need be.
-pub(crate) fn target(value: &DeValue<'_>) -> Read<String> {
+fn target(value: &DeValue<'_>) -> Read<String> {
     let text = value::text(value)?;
     if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Ok(text);
@@ -62,7 +96,7 @@ pub(crate) fn target(value: &DeValue<'_>) -> Read<String> {
 }
 
 /// The beginning of a path, as routes match it: decoded, without dot segments, without a slash at the end.
-pub(crate) fn path_prefix(value: &DeValue<'_>) -> Read<String> {
+fn path_prefix(value: &DeValue<'_>) -> Read<String> {
     let text = value::text(value)?;
     let wrong = |why: &str, hint: &str| Err(Wrong::new(format!("`{text}` {why}")).hint(hint));
     if !text.starts_with('/') {
@@ -94,7 +128,7 @@ pub(crate) fn path_prefix(value: &DeValue<'_>) -> Read<String> {
 }
 
 /// A method: a token, in upper case as all that exist.
-pub(crate) fn method(value: &DeValue<'_>) -> Read<String> {
+fn method(value: &DeValue<'_>) -> Read<String> {
     let text = value::text(value)?;
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if text.is_empty() || !text.bytes().all(token) {

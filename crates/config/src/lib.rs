@@ -5,17 +5,23 @@
 //!                                          │                      │
 //!                                          └──── ConfigErrors ◀───┘    all of them, sorted by position
 //! ```
+//!
+//! What is read is described where it is read: [`mod@reference`].
 
 #![allow(clippy::option_option, reason = "the outer one: could it be read; the inner one: is it there")]
 
 mod diff;
 mod error;
+mod field;
 mod http;
 mod model;
+mod reader;
+pub mod reference;
 mod report;
 mod section;
 mod sections;
 mod suggest;
+mod survey;
 mod syntax;
 mod value;
 

@@ -1,23 +1,24 @@
 //! Readers of single values: strings, numbers, durations, addresses, words.
+//!
+//! A [`Reader`] comes with the shape of what it takes, whose pattern is as narrow as it can be and still match all of it.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
-    ops::RangeInclusive,
+    ops::{Bound, RangeInclusive},
     path::PathBuf,
     str::FromStr,
     time::Duration,
 };
 
-use proxima_types::{Asn, Score};
+use proxima_types::{
+    Asn, Community, GroupName, IssuerName, Jurisdiction, LargeCommunity, PeerName, PoolName, PopName, Prefix,
+    ProviderName, RegionName, Score, ServiceName, StationName,
+};
 use toml::de::DeValue;
 
-use crate::{
-    report::Wrong,
-    section::{Read, kind},
-    suggest,
-};
+use crate::{field::Read, reader::Reader, reference::Shape, report::Wrong, section::kind, suggest};
 
 /// A string.
 pub(crate) fn text(value: &DeValue<'_>) -> Read<String> {
@@ -33,35 +34,62 @@ pub(crate) fn text(value: &DeValue<'_>) -> Read<String> {
     }
 }
 
+/// Any string.
+pub(crate) fn string(what: &'static str) -> Reader<String> {
+    Reader::text(what, "", text)
+}
+
+/// A type whose own error says what is wrong with a string.
+pub(crate) trait Written: FromStr<Err: fmt::Display> + 'static {
+    /// What it looks like.
+    fn shape() -> Shape;
+}
+
+macro_rules! written {
+    ($what:literal, $pattern:literal: $($type:ty),*) => {$(
+        impl Written for $type {
+            fn shape() -> Shape {
+                Shape::Text { what: $what, pattern: $pattern }
+            }
+        }
+    )*};
+}
+
+written!("a name", "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$":
+    GroupName, IssuerName, Jurisdiction, PeerName, PoolName, PopName, ProviderName, RegionName, ServiceName, StationName);
+written!("a prefix", "^[0-9A-Fa-f.:]+/[0-9]+$": Prefix);
+written!("a community", "^([0-9]+:[0-9]+|graceful-shutdown|no-export|no-advertise)$": Community);
+written!("a large community", "^[0-9]+:[0-9]+:[0-9]+$": LargeCommunity);
+
 /// A string of a type whose own error says what is wrong: names, prefixes, communities.
-pub(crate) fn parsed<T: FromStr<Err: fmt::Display>>(value: &DeValue<'_>) -> Read<T> {
-    text(value)?.parse().map_err(|error| Wrong::new(format!("{error}")))
+pub(crate) fn parsed<T: Written>() -> Reader<T> {
+    Reader::new(T::shape(), |value| text(value)?.parse().map_err(|error| Wrong::new(format!("{error}"))))
 }
 
 /// `true` or `false`.
-pub(crate) fn boolean(value: &DeValue<'_>) -> Read<bool> {
-    value
-        .as_bool()
-        .ok_or_else(|| expected("a boolean", value).hint("write `true` or `false`, without quotes"))
+pub(crate) fn boolean() -> Reader<bool> {
+    Reader::new(Shape::Boolean, |value| {
+        let hint = "write `true` or `false`, without quotes";
+        value.as_bool().ok_or_else(|| expected("a boolean", value).hint(hint))
+    })
 }
 
 /// One of a few words.
-pub(crate) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&DeValue<'_>) -> Read<T> {
-    move |value| {
+pub(crate) fn word<T: Copy + 'static>(words: &'static [(&'static str, T)]) -> Reader<T> {
+    let shape = Shape::Words(words.iter().map(|(word, _)| *word).collect());
+    Reader::new(shape, |value| {
         let text = text(value)?;
         words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
             let hint = suggest::hint(&text, "choices", words.iter().map(|(word, _)| word));
             Wrong::new(format!("`{text}` is none of the choices")).hint(hint)
         })
-    }
+    })
 }
 
 /// A whole number within a range.
-pub(crate) fn integer<T>(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Read<T>
-where
-    T: TryFrom<u32>,
-{
-    move |value| {
+pub(crate) fn integer<T: TryFrom<u32> + 'static>(range: RangeInclusive<u32>) -> Reader<T> {
+    let shape = Shape::Integer { least: *range.start(), most: *range.end() };
+    Reader::new(shape, move |value| {
         let hint = format!("write a whole number from {} to {}", range.start(), range.end());
         let DeValue::Integer(number) = value else {
             let hint = match value {
@@ -76,12 +104,26 @@ where
             .filter(|number| range.contains(number))
             .and_then(|number| T::try_from(number).ok())
             .ok_or_else(|| Wrong::new(format!("`{number}` is out of range")).hint(hint))
+    })
+}
+
+/// Whether it is a number, with a fraction or without.
+pub(crate) fn is_number(value: &DeValue<'_>) -> bool {
+    matches!(value, DeValue::Float(_) | DeValue::Integer(_))
+}
+
+/// A number with a fraction or without; nothing when it is written in another way.
+pub(crate) fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        DeValue::Integer(number) => number.as_str().parse().ok().filter(|_| number.radix() == 10),
+        _ => None,
     }
 }
 
 /// An AS number that may stand for a real AS.
-pub(crate) fn asn(value: &DeValue<'_>) -> Read<Asn> {
-    match integer::<u32>(0..=u32::MAX)(value).map(Asn)? {
+pub(crate) fn asn() -> Reader<Asn> {
+    let number = integer::<u32>(0..=u32::MAX).then(|number| match Asn(number) {
         Asn(0) => {
             Err(Wrong::new("AS 0 is reserved (RFC 7607)").hint("write an AS number from 1 to 4294967294"))
         }
@@ -92,34 +134,36 @@ pub(crate) fn asn(value: &DeValue<'_>) -> Read<Asn> {
         Asn(u32::MAX) => Err(Wrong::new("AS 4294967295 is reserved (RFC 7300)")
             .hint("write an AS number from 1 to 4294967294")),
         asn => Ok(asn),
-    }
+    });
+    number.described(Shape::Integer { least: 1, most: u32::MAX - 1 })
 }
 
 /// A share from 0 to 1.
-pub(crate) fn share(value: &DeValue<'_>) -> Read<Score> {
-    let number = match value {
-        DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
-        DeValue::Integer(number) => number.as_str().parse::<f64>().ok().filter(|_| number.radix() == 10),
-        _ => {
-            return Err(
-                expected("a number", value).hint("write a share from 0 to 1, as in `0.8`, without quotes")
-            );
+pub(crate) fn share() -> Reader<Score> {
+    let shape = Shape::Number { from: Bound::Included(0.0), to: Bound::Included(1.0) };
+    Reader::new(shape, |value| {
+        if !is_number(value) {
+            let hint = "write a share from 0 to 1, as in `0.8`, without quotes";
+            return Err(expected("a number", value).hint(hint));
         }
-    };
-    number.filter(|share| (0.0..=1.0).contains(share)).map(Score::new).ok_or_else(|| {
-        let hint = match number {
-            Some(percent) if percent > 1.0 && percent <= 100.0 => {
-                format!("for {percent} % write `{}`", percent / 100.0)
-            }
-            _ => "write a share from 0 to 1, as in `0.8`".to_owned(),
-        };
-        Wrong::new("a share of capacity goes from 0 to 1").hint(hint)
+        let number = number(value);
+        number.filter(|share| (0.0..=1.0).contains(share)).map(Score::new).ok_or_else(|| {
+            let hint = match number {
+                Some(percent) if percent > 1.0 && percent <= 100.0 => {
+                    format!("for {percent} % write `{}`", percent / 100.0)
+                }
+                _ => "write a share from 0 to 1, as in `0.8`".to_owned(),
+            };
+            Wrong::new("a share of capacity goes from 0 to 1").hint(hint)
+        })
     })
 }
 
 /// A duration within a range.
-pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>) -> Read<Duration> {
-    move |value| {
+pub(crate) fn duration(range: RangeInclusive<Duration>) -> Reader<Duration> {
+    let (least, most) = range.clone().into_inner();
+    let shape = Shape::Duration { least, most, or_zero: false, whole_seconds: false };
+    Reader::new(shape, move |value| {
         let duration = any_duration(value)?;
         if range.contains(&duration) {
             return Ok(duration);
@@ -127,18 +171,35 @@ pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>)
         let (least, most) = (show(*range.start()), show(*range.end()));
         Err(Wrong::new(format!("{} is out of range", show(duration)))
             .hint(format!("write {least} to {most}")))
-    }
+    })
+}
+
+/// A duration within a range, or zero, which stands for `zero`.
+pub(crate) fn duration_or_zero(range: RangeInclusive<Duration>, zero: &'static str) -> Reader<Duration> {
+    let (least, most) = range.into_inner();
+    let reader = duration(Duration::ZERO..=most).then(move |duration| {
+        if duration.is_zero() || duration >= least {
+            return Ok(duration);
+        }
+        let hint = format!("write {} to {}, or \"0s\" for {zero}", show(least), show(most));
+        Err(Wrong::new(format!("{} is out of range", show(duration))).hint(hint))
+    });
+    reader.described(Shape::Duration { least, most, or_zero: true, whole_seconds: false })
 }
 
 /// A BGP hold time: zero, or 3 s to 65535 s in whole seconds (RFC 4271 §4.2).
-pub(crate) fn hold_time(value: &DeValue<'_>) -> Read<Duration> {
-    let duration = any_duration(value)?;
-    let seconds = duration.as_secs();
-    if duration.subsec_nanos() == 0 && (seconds == 0 || (3..=65535).contains(&seconds)) {
-        return Ok(duration);
-    }
-    Err(Wrong::new(format!("a hold time can't be {}", show(duration)))
-        .hint("write \"0s\" for none, or whole seconds from \"3s\" to \"65535s\" (RFC 4271 §4.2)"))
+pub(crate) fn hold_time() -> Reader<Duration> {
+    let (least, most) = (Duration::from_secs(3), Duration::from_secs(65535));
+    let shape = Shape::Duration { least, most, or_zero: true, whole_seconds: true };
+    Reader::new(shape, move |value| {
+        let duration = any_duration(value)?;
+        let fits = duration.is_zero() || (least..=most).contains(&duration);
+        if duration.subsec_nanos() == 0 && fits {
+            return Ok(duration);
+        }
+        Err(Wrong::new(format!("a hold time can't be {}", show(duration)))
+            .hint("write \"0s\" for none, or whole seconds from \"3s\" to \"65535s\" (RFC 4271 §4.2)"))
+    })
 }
 
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
@@ -183,17 +244,22 @@ pub(crate) fn show(duration: Duration) -> String {
 }
 
 /// An address of one host.
-pub(crate) fn address(value: &DeValue<'_>) -> Read<IpAddr> {
-    let address = scoped_address(value)?;
-    if link_local(address) {
-        return Err(Wrong::new(format!("{address} is link-local and would need an interface"))
-            .hint("write the address of one host"));
-    }
-    Ok(address)
+pub(crate) fn address() -> Reader<IpAddr> {
+    scoped_address().then(|address| {
+        if link_local(address) {
+            return Err(Wrong::new(format!("{address} is link-local and would need an interface"))
+                .hint("write the address of one host"));
+        }
+        Ok(address)
+    })
 }
 
 /// An address of one host, which may be one that means nothing without its interface.
-pub(crate) fn scoped_address(value: &DeValue<'_>) -> Read<IpAddr> {
+pub(crate) fn scoped_address() -> Reader<IpAddr> {
+    Reader::text("an IP address", "^[0-9A-Fa-f.:]+$", host_address)
+}
+
+fn host_address(value: &DeValue<'_>) -> Read<IpAddr> {
     let text = text(value)?;
     let address: IpAddr = text.parse().map_err(|_| {
         let hint = if let Some((address, zone)) = text.split_once('%') {
@@ -230,111 +296,123 @@ pub(crate) fn link_local(address: IpAddr) -> bool {
 }
 
 /// The name of a network interface.
-pub(crate) fn interface(value: &DeValue<'_>) -> Read<String> {
+pub(crate) fn interface() -> Reader<String> {
     /// IFNAMSIZ of the kernel, without the NUL at its end.
     const LONGEST: usize = 15;
-    let text = text(value)?;
-    let fits = (1..=LONGEST).contains(&text.len())
-        && !matches!(text.as_str(), "." | "..")
-        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
-    if fits {
-        Ok(text)
-    } else {
-        Err(Wrong::new(format!("`{text}` can't be an interface"))
-            .hint("write a name of at most 15 characters, as `ip link` shows it"))
-    }
+    Reader::text("an interface", "^[!-.0-9;-~]{1,15}$", |value| {
+        let text = text(value)?;
+        let fits = (1..=LONGEST).contains(&text.len())
+            && !matches!(text.as_str(), "." | "..")
+            && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+        if fits {
+            Ok(text)
+        } else {
+            Err(Wrong::new(format!("`{text}` can't be an interface"))
+                .hint("write a name of at most 15 characters, as `ip link` shows it"))
+        }
+    })
 }
 
 /// The path of a file or directory, from the root.
-pub(crate) fn absolute_path(value: &DeValue<'_>) -> Read<PathBuf> {
-    let text = text(value)?;
-    if text.contains('\0') || !text.starts_with('/') {
-        return Err(Wrong::new(format!("`{}` is not an absolute path", text.escape_debug()))
-            .hint("begin it with /, as in \"/etc/proxima/secret.key\""));
-    }
-    Ok(PathBuf::from(text))
+pub(crate) fn absolute_path() -> Reader<PathBuf> {
+    Reader::text("an absolute path", "^/", |value| {
+        let text = text(value)?;
+        if text.contains('\0') || !text.starts_with('/') {
+            return Err(Wrong::new(format!("`{}` is not an absolute path", text.escape_debug()))
+                .hint("begin it with /, as in \"/etc/proxima/secret.key\""));
+        }
+        Ok(PathBuf::from(text))
+    })
 }
 
 /// Words for a peer's operator (RFC 9003 §2).
-pub(crate) fn shutdown_reason(value: &DeValue<'_>) -> Read<String> {
+pub(crate) fn shutdown_reason() -> Reader<String> {
     /// What one octet of length can say.
     const LONGEST: usize = 255;
-    if matches!(value, DeValue::Boolean(_)) {
-        return Err(expected("a string", value).hint("write why, for the peer's operator: `\"maintenance\"`"));
-    }
-    let text = text(value)?;
-    if text.len() > LONGEST {
-        return Err(Wrong::new(format!(
-            "the text has {} octets, and at most {LONGEST} go to a peer",
-            text.len()
-        ))
-        .hint("shorten it (RFC 9003 §2)"));
-    }
-    Ok(text)
+    Reader::text("a text of at most 255 octets", "", |value| {
+        if matches!(value, DeValue::Boolean(_)) {
+            let hint = "write why, for the peer's operator: `\"maintenance\"`";
+            return Err(expected("a string", value).hint(hint));
+        }
+        let text = text(value)?;
+        if text.len() > LONGEST {
+            return Err(Wrong::new(format!(
+                "the text has {} octets, and at most {LONGEST} go to a peer",
+                text.len()
+            ))
+            .hint("shorten it (RFC 9003 §2)"));
+        }
+        Ok(text)
+    })
 }
 
 /// A duration in whole seconds within a range.
-pub(crate) fn seconds(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Read<Duration> {
-    let within = duration(Duration::from_secs(*range.start())..=Duration::from_secs(*range.end()));
-    move |value| {
-        let duration = within(value)?;
+pub(crate) fn seconds(range: RangeInclusive<u64>) -> Reader<Duration> {
+    let (least, most) = (Duration::from_secs(*range.start()), Duration::from_secs(*range.end()));
+    let within = duration(least..=most).then(|duration| {
         if duration.subsec_nanos() == 0 {
             return Ok(duration);
         }
         Err(Wrong::new(format!("{} is no whole number of seconds", show(duration)))
             .hint("write whole seconds"))
-    }
+    });
+    within.described(Shape::Duration { least, most, or_zero: false, whole_seconds: true })
 }
 
 /// An IPv4 address of one host.
-pub(crate) fn ipv4(value: &DeValue<'_>) -> Read<Ipv4Addr> {
-    match address(value)? {
+pub(crate) fn ipv4() -> Reader<Ipv4Addr> {
+    let reader = address().then(|address| match address {
         IpAddr::V4(address) => Ok(address),
         IpAddr::V6(address) => {
             Err(Wrong::new(format!("{address} is not an IPv4 address")).hint("write an IPv4 address here"))
         }
-    }
+    });
+    reader.described(Shape::Text { what: "an IPv4 address", pattern: "^[0-9.]+$" })
 }
 
 /// An IPv6 address of one host.
-pub(crate) fn ipv6(value: &DeValue<'_>) -> Read<Ipv6Addr> {
-    match address(value)? {
+pub(crate) fn ipv6() -> Reader<Ipv6Addr> {
+    let reader = address().then(|address| match address {
         IpAddr::V6(address) => Ok(address),
         IpAddr::V4(address) => {
             Err(Wrong::new(format!("{address} is not an IPv6 address")).hint("write an IPv6 address here"))
         }
-    }
+    });
+    reader.described(Shape::Text { what: "an IPv6 address", pattern: "^[0-9A-Fa-f.]*:[0-9A-Fa-f.:]+$" })
 }
 
 /// A BGP identifier.
-pub(crate) fn router_id(value: &DeValue<'_>) -> Read<Ipv4Addr> {
+pub(crate) fn router_id() -> Reader<Ipv4Addr> {
     const HOW: &str = "write it as an IPv4 address that no other router of the AS uses, as in \"192.0.2.11\"";
-    let text = text(value).map_err(|wrong| wrong.hint(HOW))?;
-    text.parse()
-        .ok()
-        .filter(|id: &Ipv4Addr| !id.is_unspecified())
-        .ok_or_else(|| Wrong::new(format!("`{text}` can't be a BGP identifier (RFC 6286 §2.1)")).hint(HOW))
+    Reader::text("an IPv4 address", "^[0-9.]+$", |value| {
+        let text = text(value).map_err(|wrong| wrong.hint(HOW))?;
+        let id = text.parse().ok().filter(|id: &Ipv4Addr| !id.is_unspecified());
+        id.ok_or_else(|| Wrong::new(format!("`{text}` can't be a BGP identifier (RFC 6286 §2.1)")).hint(HOW))
+    })
 }
 
+const ADDRESS_AND_PORT: &str = r"^([0-9.]+|\[[0-9A-Fa-f.:]+(%[0-9]+)?\]):[0-9]+$";
+
 /// An address and port to listen on; the address may be `0.0.0.0` or `[::]`.
-pub(crate) fn listen(value: &DeValue<'_>) -> Read<SocketAddr> {
-    let socket = socket(value)?;
-    if socket.ip().is_multicast() {
-        return Err(Wrong::new(format!("{} is a multicast address", socket.ip()))
-            .hint("write an address of this host"));
-    }
-    Ok(socket)
+pub(crate) fn listen() -> Reader<SocketAddr> {
+    Reader::text("an address and port", ADDRESS_AND_PORT, socket).then(|socket| {
+        if socket.ip().is_multicast() {
+            return Err(Wrong::new(format!("{} is a multicast address", socket.ip()))
+                .hint("write an address of this host"));
+        }
+        Ok(socket)
+    })
 }
 
 /// An address and port to connect to.
-pub(crate) fn endpoint(value: &DeValue<'_>) -> Read<SocketAddr> {
-    let socket = socket(value)?;
-    if socket.ip().is_unspecified() || socket.ip().is_multicast() {
-        return Err(
-            Wrong::new(format!("nothing can be reached at {socket}")).hint("write the address of one host")
-        );
-    }
-    Ok(socket)
+pub(crate) fn endpoint() -> Reader<SocketAddr> {
+    Reader::text("an address and port", ADDRESS_AND_PORT, socket).then(|socket| {
+        if socket.ip().is_unspecified() || socket.ip().is_multicast() {
+            return Err(Wrong::new(format!("nothing can be reached at {socket}"))
+                .hint("write the address of one host"));
+        }
+        Ok(socket)
+    })
 }
 
 fn socket(value: &DeValue<'_>) -> Read<SocketAddr> {
@@ -360,11 +438,10 @@ fn socket(value: &DeValue<'_>) -> Read<SocketAddr> {
 }
 
 /// A port.
-pub(crate) fn port(value: &DeValue<'_>) -> Read<NonZeroU16> {
-    let number: u16 = integer(1..=65535)(value)?;
-    Ok(NonZeroU16::new(number).expect("read within a range that begins at 1"))
+pub(crate) fn port() -> Reader<NonZeroU16> {
+    integer(1..=65535).map(|number| NonZeroU16::new(number).expect("read within a range that begins at 1"))
 }
 
-fn expected(what: &str, found: &DeValue<'_>) -> Wrong {
+pub(crate) fn expected(what: &str, found: &DeValue<'_>) -> Wrong {
     Wrong::new(format!("expected {what}, found {}", kind(found)))
 }

@@ -5,11 +5,15 @@ use proxima_config::Config;
 
 mod common;
 
-use common::SOUND;
+use common::{SOUND, fits};
 
-/// No panic; and errors, if any, point into the file, in order, and can be printed.
+/// No panic; what is accepted fits the schema; and errors, if any, point into the file, in order, and can be printed.
 fn answers(text: &str) -> Result<(), TestCaseError> {
-    let Err(errors) = Config::parse(text, "f.toml") else { return Ok(()) };
+    let Err(errors) = Config::parse(text, "f.toml") else {
+        let fits = fits(text);
+        prop_assert!(fits.is_ok(), "accepted, and not by the schema: {fits:?}");
+        return Ok(());
+    };
     prop_assert!(!errors.errors().is_empty());
     prop_assert!(!errors.to_string().is_empty());
     prop_assert!(errors.errors().is_sorted_by_key(|error| (error.line, error.column)));

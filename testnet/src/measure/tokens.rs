@@ -50,13 +50,15 @@ pub(super) struct Figures {
 /// Streams that are begun in a second: their handshakes are not what is measured.
 const RAMP: u32 = 1000;
 const RAMP_LIMIT: Duration = Duration::from_secs(30);
+/// From when all streams run to where the measurement begins: what their handshakes have held up is over then.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What all streams share.
 #[derive(Default)]
 struct Shared {
     running: AtomicUsize,
     broken: AtomicUsize,
-    /// All streams run: what is sent from here on counts.
+    /// All streams run, and have for a while: what is sent from here on counts.
     counts: AtomicBool,
     late: RefCell<Latencies>,
     stretched: RefCell<Latencies>,
@@ -90,6 +92,7 @@ pub(super) async fn run(options: Options) -> Result<Figures> {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        tokio::time::sleep(SETTLE).await;
         shared.counts.store(true, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(options.seconds.into())).await;
         Ok(())

@@ -5,7 +5,7 @@ mod degraded;
 mod guard;
 mod withdrawn;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::Bound, time::Duration};
 
 use proxima_types::{Family, GroupName, PoolName, Prefix, RegionName, RouteAttributes, Score, ServiceName};
 
@@ -18,13 +18,17 @@ use self::{
 use super::{Place, Raw, bgp, distinct, element, refer, resolved, services::RawService};
 use crate::{
     Group, Pool, Service, Vip, WhenDown, Withdrawn,
+    field::{At, Field, List},
+    reader::Reader,
+    reference::{Absent, Shape},
     report::{Report, Wrong},
-    section::{At, Field, List, Read, Section},
+    section::Section,
     value,
 };
 
 /// The least time without a probe's end that is taken for a dead checker, where nothing is configured.
 const DEAD_MAN: Duration = Duration::from_secs(30);
+const VIP: Vip = Vip::AnyIp;
 const VIPS: [(&str, Vip); 2] = [("anyip", Vip::AnyIp), ("none", Vip::None)];
 const WHEN_DOWN: [(&str, Down); 2] = [("withdraw", Down::Withdraw), ("stay", Down::Stay)];
 
@@ -59,28 +63,83 @@ pub(super) struct Around<'r> {
 
 impl RawGroup {
     pub(super) fn read(file: &mut Section<'_>) -> Vec<Self> {
-        file.named("announce").into_iter().map(|(name, group)| Self::read_one(name, group)).collect()
+        let doc = "Prefixes that share a fate: announced, made less attractive and withdrawn together. See \
+            [from a probe to a route](health.md). A reload sends only routes that differ.";
+        file.named("announce", doc).into_iter().map(|(name, group)| Self::keys(name, group)).collect()
     }
 
-    fn read_one(name: Field<GroupName>, mut group: Section<'_>) -> Self {
-        let prefixes = group.required_list("prefixes", "[\"203.0.113.0/24\"]", announceable);
-        let services = group.required_list("services", "[\"web\"]", value::parsed);
+    fn keys(name: Field<GroupName>, mut group: Section<'_>) -> Self {
+        let prefixes = group.required_list(
+            "prefixes",
+            "[\"203.0.113.0/24\"]",
+            announceable(),
+            "What is announced. Prefixes of different groups do not overlap, and each family is carried by \
+            a peer.",
+        );
+        let services = group.required_list(
+            "services",
+            "[\"web\"]",
+            value::parsed(),
+            "The services whose health gates the group; the least healthy of them decides.",
+        );
         let attributes = RawAttributes::read(&mut group);
-        let vip = group.optional("vip", value::word(&VIPS));
-        let hand_over = group.optional("hand-over", value::boolean);
-        let when_down = group.optional("when-down", value::word(&WHEN_DOWN));
-        let degraded = group.section("degraded").map(RawDegraded::read);
+        let vip = group.optional(
+            "vip",
+            value::word(&VIPS),
+            Absent::word(&VIPS, &VIP),
+            "How the prefixes become local to this host. `anyip`: by a local route for each. `none`: the \
+            operator sees to it.",
+        );
+        let hand_over = group.optional(
+            "hand-over",
+            value::boolean(),
+            Absent::means("`true`; `false` beside `when-down = \"stay\"`"),
+            "With `[catchment]`: whether running connections to these prefixes may be handed over between \
+            PoPs, and with them whatever they carry.",
+        );
+        let when_down = group.optional(
+            "when-down",
+            value::word(&WHEN_DOWN),
+            Absent::word(&WHEN_DOWN, &Down::Withdraw),
+            "What health does when the region no longer serves. `withdraw`: see `withdrawn`. `stay`: never \
+            withdraws, so that this PoP answers whatever happens.",
+        );
+        let degraded = group
+            .section(
+                "degraded",
+                Absent::means("never by its score"),
+                "When the group is made less attractive (de-preferred), and how. At least one attribute \
+                differs.",
+            )
+            .map(RawDegraded::read);
         let (withdrawn, guard) = if when_down.value() == Some(&Down::Stay) {
             let hint = "health never withdraws this group: remove the section, or `when-down`";
             group.refuse("withdrawn", "beside `when-down = \"stay\"`", hint);
             group.refuse("guard", "beside `when-down = \"stay\"`", hint);
             (Field::Absent, Field::Absent)
         } else {
-            let withdrawn = group.section("withdrawn").map(RawWithdrawn::read);
-            (withdrawn, group.section("guard").map(RawGuard::read))
+            let withdrawn = group
+                .section("withdrawn", Absent::means("its defaults"), "When health withdraws the group.")
+                .map(RawWithdrawn::read);
+            let guard = group
+                .section(
+                    "guard",
+                    Absent::means("health needs nobody's word"),
+                    "Never the last one to leave: health withdraws the group only while others are seen to \
+                    announce it. See [the guard](guard.md).",
+                )
+                .map(RawGuard::read);
+            (withdrawn, guard)
         };
         let damping = RawDamping::read(&mut group);
-        let dead_man = group.optional("dead-man", dead_man);
+        let dead_man = group.optional(
+            "dead-man",
+            value::duration_or_zero(Duration::from_secs(1)..=Duration::from_hours(24), "never"),
+            Absent::is(DEAD_MAN)
+                .or("three times the quickest gating probe with its timeout, where that is more"),
+            "With no gating probe of the own region ended for so long nothing is known, and the group is \
+            withdrawn. More than such a probe may take. `\"0s\"`: never.",
+        );
         let place = Place::of(&group);
         group.close();
         Self {
@@ -131,12 +190,12 @@ impl RawGroup {
             name: name.clone(),
             prefixes,
             services,
-            vip: self.vip.or(Vip::AnyIp)?,
+            vip: self.vip.or(VIP)?,
             hand_over: self.hand_over.or(when_down != WhenDown::Stay)?,
             degraded: resolved(&self.degraded, |degraded| degraded.resolve(&attributes))?,
             attributes,
             when_down,
-            damping: self.damping.value()?.resolve()?,
+            damping: RawDamping::resolve(&self.damping)?,
             guard: resolved(&self.guard, RawGuard::resolve)?,
             dead_man: Some(dead_man).filter(|wait| !wait.is_zero()),
         };
@@ -182,7 +241,7 @@ pub(super) fn check(raw: &Raw, report: &Report) {
         check_dead_man(raw, report, group);
         check_degraded_before_withdrawn(report, group);
         check_services(raw, report, group);
-        if group.vip.or(Vip::AnyIp) == Some(Vip::AnyIp) {
+        if group.vip.or(VIP) == Some(Vip::AnyIp) {
             check_vips(raw, report, group);
         }
     }
@@ -370,25 +429,17 @@ fn check_order(report: &Report, place: &Place, below: &Field<Score>, above: &Fie
     }
 }
 
-/// How long nothing may be heard of the probes.
-fn dead_man(found: &toml::de::DeValue<'_>) -> Read<Duration> {
-    let wait = value::duration(Duration::ZERO..=Duration::from_hours(24))(found)?;
-    if !wait.is_zero() && wait < Duration::from_secs(1) {
-        return Err(Wrong::new(format!("{} is out of range", value::show(wait)))
-            .hint("write 1s to 24h, or \"0s\" for never"));
-    }
-    Ok(wait)
-}
-
 /// A threshold of the score. At 0 the state would never be entered.
-fn threshold(found: &toml::de::DeValue<'_>) -> Read<Score> {
-    let score = value::share(found)?;
-    if score == Score::ZERO {
-        return Err(Wrong::new("a threshold of 0 is never crossed: no score is below it").hint(
-            "write a share above 0; to keep health from withdrawing a group write `when-down = \"stay\"`",
-        ));
-    }
-    Ok(score)
+fn threshold() -> Reader<Score> {
+    let reader = value::share().then(|score| {
+        if score == Score::ZERO {
+            return Err(Wrong::new("a threshold of 0 is never crossed: no score is below it").hint(
+                "write a share above 0; to keep health from withdrawing a group write `when-down = \"stay\"`",
+            ));
+        }
+        Ok(score)
+    });
+    reader.described(Shape::Number { from: Bound::Excluded(0.0), to: Bound::Included(1.0) })
 }
 
 /// What routers forward to nobody, with what it is for (RFC 6890; RFC 5771, 4291).
@@ -405,23 +456,24 @@ const NEVER_ROUTED: [(&str, &str); 9] = [
 ];
 
 /// A prefix, but not all addresses at once, and none that is never routed.
-fn announceable(found: &toml::de::DeValue<'_>) -> Read<Prefix> {
-    let prefix: Prefix = value::parsed(found)?;
-    if prefix.length() == 0 {
-        let family = match prefix.family() {
-            Family::Ipv4 => "IPv4",
-            Family::Ipv6 => "IPv6",
-        };
-        return Err(Wrong::new(format!(
-            "{prefix} is every {family} address: announcing it would attract all traffic"
-        ))
-        .hint("write the prefix that holds the service's addresses"));
-    }
-    let never =
-        NEVER_ROUTED.iter().find(|(range, _)| range.parse().is_ok_and(|range| overlap(range, prefix)));
-    if let Some((range, what)) = never {
-        return Err(Wrong::new(format!("{prefix} is never routed: {range} is for {what} addresses"))
+fn announceable() -> Reader<Prefix> {
+    value::parsed().then(|prefix: Prefix| {
+        if prefix.length() == 0 {
+            let family = match prefix.family() {
+                Family::Ipv4 => "IPv4",
+                Family::Ipv6 => "IPv6",
+            };
+            return Err(Wrong::new(format!(
+                "{prefix} is every {family} address: announcing it would attract all traffic"
+            ))
             .hint("write the prefix that holds the service's addresses"));
-    }
-    Ok(prefix)
+        }
+        let never =
+            NEVER_ROUTED.iter().find(|(range, _)| range.parse().is_ok_and(|range| overlap(range, prefix)));
+        if let Some((range, what)) = never {
+            return Err(Wrong::new(format!("{prefix} is never routed: {range} is for {what} addresses"))
+                .hint("write the prefix that holds the service's addresses"));
+        }
+        Ok(prefix)
+    })
 }

@@ -26,14 +26,18 @@ use self::{
 use super::{Place, Raw, element, resolved};
 use crate::{
     BestPath, Bgp, Peer, Remote,
+    field::{At, Field, List},
+    reference::Absent,
     report::{Report, Wrong},
-    section::{At, Field, List, Section},
+    section::Section,
     value,
 };
 
 const BGP_PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(90);
 const CONNECT_RETRY: Duration = Duration::from_secs(5);
+/// Each switch of `best-path`.
+const BEST_PATH: bool = false;
 
 pub(super) struct RawBgp {
     pub(super) path: String,
@@ -50,27 +54,67 @@ pub(super) struct RawBgp {
 
 impl RawBgp {
     pub(super) fn read(file: &mut Section<'_>) -> Field<Self> {
-        match file.section("bgp") {
-            Field::Absent => {
-                file.missing("bgp", "add `[bgp]` with `local-as`, and `[[bgp.peers]]` for each router")
-            }
-            found => found.map(|mut bgp| {
-                let raw = Self {
-                    path: bgp.path().to_owned(),
-                    local_as: bgp.required("local-as", "64512", value::asn),
-                    hold_time: bgp.optional("hold-time", value::hold_time),
-                    connect_retry: bgp.optional("connect-retry", value::duration(peer::RETRY)),
-                    listen: bgp.optional_list("listen", value::listen),
-                    best_path: read_best_path(&mut bgp),
-                    peers: bgp.sections("peers").map(|peers| peers.into_iter().map(RawPeer::read).collect()),
-                    bmp: bgp.sections("bmp").map(|bmp| bmp.into_iter().map(RawBmp::read).collect()),
-                    mrt: bgp.section("mrt").map(RawMrt::read),
-                    place: Place::of(&bgp),
-                };
-                bgp.close();
-                raw
-            }),
-        }
+        let bgp = file.required_section(
+            "bgp",
+            "add `[bgp]` with `local-as`, and `[[bgp.peers]]` for each router",
+            "The BGP speaker. Another `local-as`, `listen` or `best-path` needs a restart.",
+        );
+        bgp.map(Self::keys)
+    }
+
+    fn keys(mut bgp: Section<'_>) -> Self {
+        let raw = Self {
+            path: bgp.path().to_owned(),
+            local_as: bgp.required("local-as", "64512", value::asn(), "The own AS."),
+            hold_time: bgp.optional(
+                "hold-time",
+                value::hold_time(),
+                Absent::is(HOLD_TIME),
+                "The hold time that is offered to peers without one of their own, in whole seconds: a dead \
+                host is noticed after this long. `\"0s\"`: no keepalives.",
+            ),
+            connect_retry: bgp.optional(
+                "connect-retry",
+                value::duration(peer::RETRY),
+                Absent::is(CONNECT_RETRY),
+                "The first interval of the backoff between attempts to connect, of peers without one of \
+                their own.",
+            ),
+            listen: bgp.optional_list(
+                "listen",
+                value::listen(),
+                Absent::means(
+                    "nowhere, or port 179 of both families where a peer is passive, a range or an \
+                    interface",
+                ),
+                "Where incoming sessions are taken.",
+            ),
+            best_path: read_best_path(&mut bgp),
+            peers: bgp
+                .sections(
+                    "peers",
+                    "A session with a router, or the sessions of a range. Needed where there is something \
+                    to announce. [peers.toml](../configs/peers.toml) has one of each kind. A reload \
+                    begins only sessions anew whose settings can't change while they are up.",
+                )
+                .map(|peers| peers.into_iter().map(RawPeer::read).collect()),
+            bmp: bgp
+                .sections(
+                    "bmp",
+                    "A monitoring station (RFC 7854) that is told of the sessions and of what they bring.",
+                )
+                .map(|bmp| bmp.into_iter().map(RawBmp::read).collect()),
+            mrt: bgp
+                .section(
+                    "mrt",
+                    Absent::means("none"),
+                    "Table dumps (RFC 6396), as `proxima bgp dump` reads them.",
+                )
+                .map(RawMrt::read),
+            place: Place::of(&bgp),
+        };
+        bgp.close();
+        raw
     }
 
     pub(super) fn listens(&self) -> impl Iterator<Item = &At<SocketAddr>> {
@@ -120,13 +164,27 @@ fn default_listen(peers: &[Peer]) -> Vec<SocketAddr> {
 }
 
 fn read_best_path(bgp: &mut Section<'_>) -> Option<BestPath> {
-    let mut section = bgp.defaulted("best-path");
-    let mut switch = |key| section.optional(key, value::boolean).or(false);
-    let (always_compare_med, missing_med_worst, ignore_as_path_length, prefer_oldest) = (
-        switch("always-compare-med"),
-        switch("missing-med-worst"),
-        switch("ignore-as-path-length"),
-        switch("prefer-oldest"),
+    let mut section = bgp.defaulted(
+        "best-path",
+        "How the best of several paths is found where RFC 4271 §9.1.2.2 leaves a choice.",
+    );
+    let mut switch =
+        |key, doc| section.optional(key, value::boolean(), Absent::is(BEST_PATH), doc).or(BEST_PATH);
+    let always_compare_med = switch(
+        "always-compare-med",
+        "Whether MEDs are compared whatever AS the paths came by, and not only between paths by the same \
+        neighbour.",
+    );
+    let missing_med_worst = switch(
+        "missing-med-worst",
+        "Whether a path without MED is the least preferred; otherwise it counts as 0, the most preferred.",
+    );
+    let ignore_as_path_length =
+        switch("ignore-as-path-length", "Whether the length of AS_PATH is not looked at.");
+    let prefer_oldest = switch(
+        "prefer-oldest",
+        "Whether of external paths the one that came first stays the best (RFC 5004); otherwise the lower \
+        router ID decides.",
     );
     section.close();
     Some(BestPath {

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use toml::de::DeValue;
-
 use super::Raw;
 use crate::{
     Catchment,
+    field::{At, Field, List},
+    reader::Reader,
+    reference::Absent,
     report::{Report, Wrong},
-    section::{At, Field, List, Read, Section},
+    section::Section,
     value,
 };
 
@@ -23,23 +24,41 @@ pub(super) struct RawCatchment {
 
 impl RawCatchment {
     pub(super) fn read(file: &mut Section<'_>) -> Field<Self> {
-        file.section("catchment").map(|mut catchment| {
-            let raw = Self {
-                listen: catchment.required("listen", "\"192.0.2.11:7078\"", listen),
-                peers: catchment.required_list("peers", "[\"192.0.2.21:7078\"]", value::endpoint),
-                key_file: catchment.required(
-                    "key-file",
-                    "\"/etc/proxima/catchment.key\"",
-                    value::absolute_path,
-                ),
-                answer_within: catchment.optional(
-                    "answer-within",
-                    value::duration(Duration::from_millis(10)..=Duration::from_secs(10)),
-                ),
-            };
-            catchment.close();
-            raw
-        })
+        let doc = "Running TCP connections are handed over when routers move their clients between PoPs. A \
+            change needs a restart.";
+        file.section("catchment", Absent::means("such connections are reset"), doc).map(Self::keys)
+    }
+
+    fn keys(mut catchment: Section<'_>) -> Self {
+        let raw = Self {
+            listen: catchment.required(
+                "listen",
+                "\"192.0.2.11:7078\"",
+                listen(),
+                "The UDP address that the other PoPs know this one by.",
+            ),
+            peers: catchment.required_list(
+                "peers",
+                "[\"192.0.2.21:7078\"]",
+                value::endpoint(),
+                "The other PoPs, of the same family.",
+            ),
+            key_file: catchment.required(
+                "key-file",
+                "\"/etc/proxima/catchment.key\"",
+                value::absolute_path(),
+                "A file with 64 hexadecimal digits, the same on all PoPs.",
+            ),
+            answer_within: catchment.optional(
+                "answer-within",
+                value::duration(Duration::from_millis(10)..=Duration::from_secs(10)),
+                Absent::is(ANSWER_WITHIN),
+                "How long a reset waits for the other PoPs' answers: at least a round trip to the \
+                farthest.",
+            ),
+        };
+        catchment.close();
+        raw
     }
 
     pub(super) fn resolve(&self) -> Option<Catchment> {
@@ -74,11 +93,12 @@ pub(super) fn check(raw: &Raw, report: &Report) {
     }
 }
 
-fn listen(found: &DeValue<'_>) -> Read<SocketAddr> {
-    let address = value::listen(found)?;
-    if address.ip().is_unspecified() {
-        return Err(Wrong::new(format!("{address} is no address the other PoPs could name"))
-            .hint("write the address of this host that they reach"));
-    }
-    Ok(address)
+fn listen() -> Reader<SocketAddr> {
+    value::listen().then(|address| {
+        if address.ip().is_unspecified() {
+            return Err(Wrong::new(format!("{address} is no address the other PoPs could name"))
+                .hint("write the address of this host that they reach"));
+        }
+        Ok(address)
+    })
 }

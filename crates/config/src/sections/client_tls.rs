@@ -3,14 +3,10 @@
 use std::path::PathBuf;
 
 use super::{
-    probe_kinds::{either, server_name, yes},
+    probe_kinds::{server_name, yes},
     server_tls::RawKeyPair,
 };
-use crate::{
-    ClientTls,
-    section::{Field, Section},
-    value,
-};
+use crate::{ClientTls, field::Field, reference::Absent, section::Section, value};
 
 /// `tls = true`, or the table.
 pub(super) struct RawClientTls {
@@ -28,7 +24,15 @@ impl Default for RawClientTls {
 
 impl RawClientTls {
     pub(super) fn read(pool: &mut Section<'_>) -> Field<Self> {
-        either(pool, "tls", |value| yes(value).map(|()| Self::default()), Self::keys)
+        pool.either(
+            "tls",
+            yes().map(|()| Self::default()),
+            Absent::means("plain text"),
+            "TLS to the backends; `true`: as an empty table. Certificates are always verified. Probes have \
+            settings of their own. Not in a pool of a TCP service. A reload changes it for new \
+            connections.",
+            Self::keys,
+        )
     }
 
     fn keys(mut tls: Section<'_>) -> Self {
@@ -38,8 +42,18 @@ impl RawClientTls {
             RawKeyPair::none(&mut tls)
         };
         let raw = Self {
-            ca_file: tls.optional("ca-file", value::absolute_path),
-            server_name: tls.optional("server-name", server_name),
+            ca_file: tls.optional(
+                "ca-file",
+                value::absolute_path(),
+                Absent::means("those of the system"),
+                "A PEM file with the only certificate authorities that are trusted.",
+            ),
+            server_name: tls.optional(
+                "server-name",
+                server_name(),
+                Absent::means("each backend's address"),
+                "The name that is asked for by SNI and that certificates have to have, or an address.",
+            ),
             identity,
         };
         tls.close();

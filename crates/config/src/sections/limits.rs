@@ -7,8 +7,10 @@ use proxima_types::Prefix;
 use super::{Raw, distinct, resolved};
 use crate::{
     BodyRate, ConnectionsPerIp, Limits, Withdrawals,
+    field::{Field, List},
+    reference::Absent,
     report::Report,
-    section::{Field, List, Section},
+    section::Section,
     value,
 };
 
@@ -42,11 +44,34 @@ struct RawRate {
 
 impl RawLimits {
     pub(super) fn read(file: &mut Section<'_>) -> Self {
-        let mut limits = file.defaulted("limits");
+        let mut limits = file.defaulted(
+            "limits",
+            "What all groups together are held to, and what clients are. See [limits for \
+            clients](limits.md).",
+        );
         let raw = Self {
-            withdrawals: limits.section("withdrawals").map(RawWithdrawals::read),
-            connections: limits.section("connections-per-ip").map(RawConnections::read),
-            rate: RawRate::read(limits.defaulted("body-rate")),
+            withdrawals: limits
+                .section(
+                    "withdrawals",
+                    Absent::means("any number"),
+                    "The most withdrawals by health, of all groups; those beyond are de-preferred until \
+                    there is room. A reload changes it at once.",
+                )
+                .map(RawWithdrawals::read),
+            connections: limits
+                .section(
+                    "connections-per-ip",
+                    Absent::means("any number"),
+                    "The most connections of one address, of all services together, over TCP and QUIC; \
+                    those beyond are refused before anything is read from them. A reload changes it for \
+                    the next connection.",
+                )
+                .map(RawConnections::read),
+            rate: RawRate::read(limits.defaulted(
+                "body-rate",
+                "How fast bodies have to move while nothing but the client is waited for. A reload changes \
+                it for the next request.",
+            )),
         };
         limits.close();
         raw
@@ -76,10 +101,16 @@ impl RawLimits {
 
 impl RawWithdrawals {
     fn read(mut withdrawals: Section<'_>) -> Self {
-        let within = value::duration(Duration::from_secs(1)..=Duration::from_hours(24));
         let raw = Self {
-            most: withdrawals.required("most", "2", value::integer(1..=1000)).map(at_least_one),
-            within: withdrawals.required("within", "\"60s\"", within),
+            most: withdrawals
+                .required("most", "2", value::integer(1..=1000), "So many withdrawals.")
+                .map(at_least_one),
+            within: withdrawals.required(
+                "within",
+                "\"60s\"",
+                value::duration(Duration::from_secs(1)..=Duration::from_hours(24)),
+                "Within any such time.",
+            ),
         };
         withdrawals.close();
         raw
@@ -89,9 +120,21 @@ impl RawWithdrawals {
 impl RawConnections {
     fn read(mut connections: Section<'_>) -> Self {
         let raw = Self {
-            most: connections.required("most", "1000", value::integer(1..=1_000_000)).map(at_least_one),
-            ipv6_prefix: connections.optional("ipv6-prefix", value::integer(32..=128)),
-            exempt: connections.optional_list("exempt", value::parsed),
+            most: connections
+                .required("most", "1000", value::integer(1..=1_000_000), "So many at once.")
+                .map(at_least_one),
+            ipv6_prefix: connections.optional(
+                "ipv6-prefix",
+                value::integer(32..=128),
+                Absent::is(IPV6_PREFIX),
+                "IPv6 addresses with so many bits in common are one.",
+            ),
+            exempt: connections.optional_list(
+                "exempt",
+                value::parsed(),
+                Absent::means("none"),
+                "Addresses that may have any number, such as those of load balancers in front.",
+            ),
         };
         connections.close();
         raw
@@ -100,11 +143,33 @@ impl RawConnections {
 
 impl RawRate {
     fn read(mut rate: Section<'_>) -> Self {
+        let default = BodyRate::default();
         let raw = Self {
-            request: rate.optional("request", value::integer(0..=FASTEST)),
-            response: rate.optional("response", value::integer(0..=FASTEST)),
-            grace: rate.optional("grace", value::duration(Duration::from_secs(1)..=Duration::from_hours(1))),
-            streams: rate.optional("streams", value::boolean),
+            request: rate.optional(
+                "request",
+                value::integer(0..=FASTEST),
+                Absent::is(default.request),
+                "Octets a second of a request's body; `0`: any.",
+            ),
+            response: rate.optional(
+                "response",
+                value::integer(0..=FASTEST),
+                Absent::is(default.response),
+                "Octets a second that a client takes of a response; `0`: any.",
+            ),
+            grace: rate.optional(
+                "grace",
+                value::duration(Duration::from_secs(1)..=Duration::from_hours(1)),
+                Absent::is(default.grace),
+                "How long a client may be slower: then a request ends in 408, a response in a reset.",
+            ),
+            streams: rate.optional(
+                "streams",
+                value::boolean(),
+                Absent::is(default.streams),
+                "Whether request bodies of unknown length are held to it, too, until their response \
+                begins.",
+            ),
         };
         rate.close();
         raw

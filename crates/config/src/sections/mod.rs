@@ -26,8 +26,9 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use crate::{
     Config,
+    field::{At, Field},
     report::{Report, Span, Wrong},
-    section::{At, Field, Section},
+    section::Section,
     suggest,
 };
 

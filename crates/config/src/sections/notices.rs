@@ -7,9 +7,11 @@ use proxima_probe_kind::{Notice, NoticeSource};
 
 use super::Place;
 use crate::{
+    field::Field,
     http,
+    reference::Absent,
     report::{Report, Wrong},
-    section::{Field, Section},
+    section::Section,
     value,
 };
 
@@ -26,21 +28,48 @@ pub(super) struct RawNotice {
 
 impl RawNotice {
     pub(super) fn read(pool: &mut Section<'_>) -> Field<Self> {
-        pool.section("notice").map(|mut notice| {
-            let raw = Self {
-                directory: notice.optional("directory", value::absolute_path),
-                http: notice.optional("http", http::target),
-                port: notice.optional("port", value::port),
-                lead: notice.optional("lead", value::duration(Duration::ZERO..=Duration::from_hours(24))),
-                interval: notice.optional(
-                    "interval",
-                    value::duration(Duration::from_millis(100)..=Duration::from_hours(1)),
-                ),
-                place: Place::of(&notice),
-            };
-            notice.close();
-            raw
-        })
+        let doc = "Who says that a backend goes away, such as spot capacity, so that it is drained before: \
+            either `directory` or `http`.";
+        pool.section("notice", Absent::means("nobody"), doc).map(Self::keys)
+    }
+
+    fn keys(mut notice: Section<'_>) -> Self {
+        let raw = Self {
+            directory: notice.optional(
+                "directory",
+                value::absolute_path(),
+                Absent::means("see `http`"),
+                "A directory: a file there, named like the backend, says when it goes (RFC 3339, or JSON \
+                with `time`).",
+            ),
+            http: notice.optional(
+                "http",
+                http::readers::target(),
+                Absent::means("see `directory`"),
+                "A path: what each backend answers there with 200 says when it goes.",
+            ),
+            port: notice.optional(
+                "port",
+                value::port(),
+                Absent::means("that of the backend"),
+                "With `http`: the port to ask at.",
+            ),
+            lead: notice.optional(
+                "lead",
+                value::duration(Duration::ZERO..=Duration::from_hours(24)),
+                Absent::is(Settings::LEAD),
+                "From so long before that time on the backend is down, whatever its probes say.",
+            ),
+            interval: notice.optional(
+                "interval",
+                value::duration(Duration::from_millis(100)..=Duration::from_hours(1)),
+                Absent::is(INTERVAL),
+                "From one look to the next.",
+            ),
+            place: Place::of(&notice),
+        };
+        notice.close();
+        raw
     }
 
     pub(super) fn check(&self, report: &Report) {

@@ -5,12 +5,7 @@ use std::net::Ipv4Addr;
 use proxima_types::{Jurisdiction, PopName, RegionName};
 
 use super::{Place, Raw, refer};
-use crate::{
-    Pop, Region,
-    report::Report,
-    section::{Field, Section},
-    value,
-};
+use crate::{Pop, Region, field::Field, report::Report, section::Section, value};
 
 pub(super) struct RawPop {
     name: Field<PopName>,
@@ -21,19 +16,34 @@ pub(super) struct RawPop {
 
 impl RawPop {
     pub(super) fn read(file: &mut Section<'_>) -> Field<Self> {
-        match file.section("pop") {
-            Field::Absent => file.missing("pop", "add `[pop]` with `name`, `region` and `router-id`"),
-            found => found.map(|mut pop| {
-                let raw = Self {
-                    name: pop.required("name", "\"fra1\"", value::parsed),
-                    region: pop.required("region", "\"eu\"", value::parsed),
-                    router_id: pop.required("router-id", "\"192.0.2.11\"", value::router_id),
-                    place: Place::of(&pop),
-                };
-                pop.close();
-                raw
-            }),
-        }
+        let pop = file.required_section(
+            "pop",
+            "add `[pop]` with `name`, `region` and `router-id`",
+            "Who and where this PoP is. A change needs a restart.",
+        );
+        pop.map(Self::keys)
+    }
+
+    fn keys(mut pop: Section<'_>) -> Self {
+        let raw = Self {
+            name: pop.required("name", "\"fra1\"", value::parsed(), "The PoP's name."),
+            region: pop.required(
+                "region",
+                "\"eu\"",
+                value::parsed(),
+                "Its region, one of `[regions]`. What is healthy there is what it announces for.",
+            ),
+            router_id: pop.required(
+                "router-id",
+                "\"192.0.2.11\"",
+                value::router_id(),
+                "The BGP identifier, which no other router of the AS has (RFC 6286); written as an IPv4 \
+                address.",
+            ),
+            place: Place::of(&pop),
+        };
+        pop.close();
+        raw
     }
 
     pub(super) fn resolve(&self) -> Option<Pop> {
@@ -52,18 +62,23 @@ pub(super) struct RawRegion {
 
 impl RawRegion {
     pub(super) fn read(file: &mut Section<'_>) -> Vec<Self> {
-        if !file.has("regions") {
-            let hint = "add `[regions.NAME]` with `jurisdiction` for every region, the own one included";
-            let _: Field<()> = file.missing("regions", hint);
-        }
-        file.named("regions")
-            .into_iter()
-            .map(|(name, mut region)| {
-                let jurisdiction = region.required("jurisdiction", "\"EU\"", value::parsed);
-                region.close();
-                Self { name, jurisdiction }
-            })
-            .collect()
+        let regions = file.required_named(
+            "regions",
+            "add `[regions.NAME]` with `jurisdiction` for every region, the own one included",
+            "A region of the deployment; all of them are named, the own one included.",
+        );
+        let keys = |(name, mut region): (Field<RegionName>, Section<'_>)| {
+            let jurisdiction = region.required(
+                "jurisdiction",
+                "\"EU\"",
+                value::parsed(),
+                "The jurisdiction that data in this region is under, as `residency` has it. Another one \
+                needs a restart.",
+            );
+            region.close();
+            Self { name, jurisdiction }
+        };
+        regions.into_iter().map(keys).collect()
     }
 
     pub(super) fn resolve(&self) -> Option<(RegionName, Region)> {

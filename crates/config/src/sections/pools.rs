@@ -16,10 +16,17 @@ use super::{
 };
 use crate::{
     Backend, Balance, Passive, Pool, PoolProtocol,
+    field::{At, Field},
+    reference::Absent,
     report::{Report, Wrong},
-    section::{At, Field, Section},
+    section::Section,
     value,
 };
+
+const TIER: u8 = 0;
+const SHARED: bool = false;
+const BALANCE: Balance = Balance::LeastRequest;
+const PROTOCOL: PoolProtocol = PoolProtocol::Http1;
 
 const POLICIES: [(&str, Balance); 2] =
     [("round-robin", Balance::RoundRobin), ("least-request", Balance::LeastRequest)];
@@ -53,33 +60,45 @@ pub(super) struct RawBackend {
 
 impl RawPool {
     pub(super) fn read(file: &mut Section<'_>) -> Vec<Self> {
-        file.named("pools")
-            .into_iter()
-            .map(|(name, mut pool)| {
-                let raw = Self {
-                    name,
-                    balance: pool.optional("balance", value::word(&POLICIES)),
-                    protocol: pool.optional("protocol", value::word(&PROTOCOLS)),
-                    tls: RawClientTls::read(&mut pool),
-                    probe: RawProbe::read(&mut pool),
-                    passive: RawPassive::read(&mut pool),
-                    notice: RawNotice::read(&mut pool),
-                    backends: match pool.sections("backends") {
-                        Field::Absent => {
-                            let hint = format!(
-                                "add `[[{}.backends]]` with `name`, `region` and `address`",
-                                pool.path()
-                            );
-                            pool.missing("backends", &hint)
-                        }
-                        found => found.map(|backends| backends.into_iter().map(RawBackend::read).collect()),
-                    },
-                    place: Place::of(&pool),
-                };
-                pool.close();
-                raw
-            })
-            .collect()
+        let doc = "Backends that serve the same thing, and how they are probed.";
+        file.named("pools", doc).into_iter().map(|(name, pool)| Self::keys(name, pool)).collect()
+    }
+
+    fn keys(name: Field<PoolName>, mut pool: Section<'_>) -> Self {
+        let hint = format!("add `[[{}.backends]]` with `name`, `region` and `address`", pool.path());
+        let raw = Self {
+            name,
+            balance: pool.optional(
+                "balance",
+                value::word(&POLICIES),
+                Absent::word(&POLICIES, &BALANCE),
+                "How backends of one region and tier share the load, by weight. `least-request`: the less \
+                loaded of two at random.",
+            ),
+            protocol: pool.optional(
+                "protocol",
+                value::word(&PROTOCOLS),
+                Absent::word(&PROTOCOLS, &PROTOCOL),
+                "What the backends speak, for HTTP services. `h2`: by prior knowledge, or by ALPN where \
+                there is `tls`. `h3`: the pool has `tls`. A reload changes it for new connections.",
+            ),
+            tls: RawClientTls::read(&mut pool),
+            probe: RawProbe::read(&mut pool),
+            passive: RawPassive::read(&mut pool),
+            notice: RawNotice::read(&mut pool),
+            backends: pool
+                .required_sections(
+                    "backends",
+                    &hint,
+                    "One of the pool's backends. Names differ, and so do addresses; one at least has a \
+                    weight. By a reload new ones get requests once they are up, what runs on those that \
+                    are gone has `drain.streams` to end, and the others keep verdict and connections.",
+                )
+                .map(|backends| backends.into_iter().map(RawBackend::read).collect()),
+            place: Place::of(&pool),
+        };
+        pool.close();
+        raw
     }
 
     /// The backends; nothing when not all of them are known.
@@ -91,8 +110,8 @@ impl RawPool {
         let name = self.name.value()?.clone();
         let pool = Pool {
             name: name.clone(),
-            balance: self.balance.or(Balance::LeastRequest)?,
-            protocol: self.protocol.or(PoolProtocol::Http1)?,
+            balance: self.balance.or(BALANCE)?,
+            protocol: self.protocol.or(PROTOCOL)?,
             tls: resolved(&self.tls, RawClientTls::resolve)?,
             probe: self.probe.value()?.resolve()?,
             passive: resolved(&self.passive, RawPassive::resolve)?.unwrap_or(Some(Passive::default())),
@@ -110,16 +129,45 @@ impl RawPool {
 impl RawBackend {
     fn read(mut backend: Section<'_>) -> Self {
         let raw = Self {
-            name: backend.required("name", "\"app-1\"", |found| {
-                // A provider's name follows the same rule as a backend's.
-                value::parsed::<ProviderName>(found).map(|name| name.to_string())
-            }),
-            region: backend.required("region", "\"eu\"", value::parsed),
-            address: backend.required("address", "\"10.1.0.10:8080\"", value::endpoint),
-            tier: backend.optional("tier", value::integer(0..=255)),
-            weight: backend.optional("weight", value::integer(0..=65535)),
-            shared: backend.optional("shared", value::boolean),
-            provider: backend.optional("provider", value::parsed),
+            // A provider's name follows the same rule as a backend's.
+            name: backend.required(
+                "name",
+                "\"app-1\"",
+                value::parsed().map(|name: ProviderName| name.to_string()),
+                "The backend's name in its pool.",
+            ),
+            region: backend.required("region", "\"eu\"", value::parsed(), "Where it is, one of `[regions]`."),
+            address: backend.required(
+                "address",
+                "\"10.1.0.10:8080\"",
+                value::endpoint(),
+                "Where it listens; names are not looked up.",
+            ),
+            tier: backend.optional(
+                "tier",
+                value::integer(0..=255),
+                Absent::is(TIER),
+                "Tier 0 is tried first, the next when nothing of it is up.",
+            ),
+            weight: backend.optional(
+                "weight",
+                value::integer(0..=65535),
+                Absent::is(Weight::default().0),
+                "Its share of the traffic, and of its region's capacity; `0`: neither.",
+            ),
+            shared: backend.optional(
+                "shared",
+                value::boolean(),
+                Absent::is(SHARED),
+                "Whether every region uses it: its loss de-prefers the groups it gates and never withdraws \
+                them, and it is no part of a region's capacity.",
+            ),
+            provider: backend.optional(
+                "provider",
+                value::parsed(),
+                Absent::means("none"),
+                "A label for people, told by `proxima --json backends`.",
+            ),
             place: Place::of(&backend),
         };
         backend.close();
@@ -143,9 +191,9 @@ impl RawBackend {
             jurisdiction: place::jurisdiction(regions, &region)?.clone(),
             region,
             address: *self.address.value()?,
-            tier: self.tier.or(0)?,
+            tier: self.tier.or(TIER)?,
             weight: self.weight.maybe()?.map(Weight).unwrap_or_default(),
-            shared: self.shared.or(false)?,
+            shared: self.shared.or(SHARED)?,
             provider: self.provider.maybe()?,
         })
     }

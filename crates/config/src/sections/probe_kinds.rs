@@ -8,7 +8,6 @@ mod http;
 mod tls;
 
 use proxima_probe_kind::{Exec, ProbeKind};
-use toml::de::DeValue;
 
 pub(super) use self::tls::{is_name, server_name};
 use self::{
@@ -18,10 +17,16 @@ use self::{
 };
 use super::Place;
 use crate::{
+    field::{At, Field, List, Read},
+    reader::Reader,
+    reference::{Absent, Shape},
     report::{Report, Span, Wrong},
-    section::{Field, List, Read, Section},
+    section::Section,
     value,
 };
+
+/// What holds without the key of a kind.
+const OTHER: Absent = Absent::Means("not asked");
 
 pub(super) struct RawKind {
     tcp: Field<()>,
@@ -51,29 +56,69 @@ impl RawKind {
     /// Reads the keys of every kind. `Bad` when there is none at all.
     pub(super) fn read(probe: &mut Section<'_>) -> Field<Self> {
         let raw = Self {
-            tcp: probe.optional("tcp", yes),
-            tls: either(probe, "tls", |value| yes(value).map(|()| RawTls::default()), RawTls::read_handshake),
-            http: RawHttp::read(probe),
-            quic: either(
-                probe,
-                "quic",
-                |value| yes(value).map(|()| RawTls::default()),
+            tcp: probe.optional("tcp", yes(), OTHER, "A connection is made, and that is all."),
+            tls: probe.either(
+                "tls",
+                yes().map(|()| RawTls::default()),
+                OTHER,
+                "A TLS handshake, and what the certificate is like. Beside `https`: how TLS is spoken. \
+                `true`: as an empty table.",
                 RawTls::read_handshake,
             ),
-            grpc: either(probe, "grpc", RawGrpc::plain, RawGrpc::read),
-            postgres: probe.section("postgres").map(RawDatabase::read_postgres),
-            redis: either(
-                probe,
+            http: RawHttp::read(probe),
+            quic: probe.either(
+                "quic",
+                yes().map(|()| RawTls::default()),
+                OTHER,
+                "A QUIC handshake. `true`: as an empty table.",
+                RawTls::read_handshake,
+            ),
+            grpc: probe.either(
+                "grpc",
+                RawGrpc::plain(),
+                OTHER,
+                "`grpc.health.v1.Health/Check` of a service, or with `true` of the server as a whole.",
+                RawGrpc::read,
+            ),
+            postgres: probe
+                .section(
+                    "postgres",
+                    OTHER,
+                    "A login to PostgreSQL; its role and how far it is behind, where that is asked.",
+                )
+                .map(RawDatabase::read_postgres),
+            redis: probe.either(
                 "redis",
-                |value| yes(value).map(|()| RawDatabase::default()),
+                yes().map(|()| RawDatabase::default()),
+                OTHER,
+                "PING to Redis, and INFO where a role or a lag is asked. `true`: as an empty table.",
                 RawDatabase::read_redis,
             ),
-            dns: either(probe, "dns", RawDns::plain, RawDns::read),
-            exec: probe.optional_list("exec", value::text),
-            agent: either(probe, "agent", RawAgent::plain, RawAgent::read),
+            dns: probe.either(
+                "dns",
+                RawDns::plain(),
+                OTHER,
+                "A question to a name server; the name alone, or the table.",
+                RawDns::read,
+            ),
+            exec: probe.optional_list(
+                "exec",
+                value::string("a text"),
+                OTHER,
+                "A program, by its absolute path, and its arguments; there is no shell. Exit status 0 is \
+                success. It finds the backend in `PROXIMA_BACKEND`, `_ADDRESS` and `_PORT`.",
+            ),
+            agent: probe.either(
+                "agent",
+                RawAgent::plain(),
+                OTHER,
+                "An agent beside the app, as HAProxy's; its share (`75%`) counts in scores and balancing. \
+                `true`: at the backend's port; or the port; or the table.",
+                RawAgent::read,
+            ),
             place: Place::of(probe),
         };
-        Field::Given(crate::section::At { span: raw.place.span.clone(), value: raw })
+        Field::Given(At { span: raw.place.span.clone(), value: raw })
     }
 
     /// The kinds whose keys are there, but for `tls`, which goes with others too.
@@ -197,30 +242,26 @@ fn state<T>(field: &Field<T>) -> Option<Option<Span>> {
     }
 }
 
-/// A table, or a plain value in its place.
-pub(super) fn either<T>(
-    section: &mut Section<'_>,
-    key: &'static str,
-    plain: impl FnOnce(&DeValue<'_>) -> Read<T>,
-    table: impl FnOnce(Section<'_>) -> T,
-) -> Field<T> {
-    if section.has_table(key) { section.section(key).map(table) } else { section.optional(key, plain) }
+/// `true`: a kind without settings of its own.
+pub(super) fn yes() -> Reader<()> {
+    value::boolean().then(only_yes).described(Shape::True)
 }
 
-/// `true`: a kind without settings of its own.
-pub(super) fn yes(value: &DeValue<'_>) -> Read<()> {
-    if value::boolean(value)? {
+fn only_yes(yes: bool) -> Read<()> {
+    if yes {
         return Ok(());
     }
     Err(Wrong::new("`false` asks nothing").hint("remove the key, or write `true`"))
 }
 
 /// Text without control characters, not empty.
-fn words(value: &DeValue<'_>) -> Read<String> {
-    let text = value::text(value)?;
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(Wrong::new(format!("`{}` can't be used here", text.escape_debug()))
-            .hint("write at least one character, and no control characters"));
-    }
-    Ok(text)
+fn words() -> Reader<String> {
+    Reader::text("a text", "^[^\\x00-\\x1f]+$", |found| {
+        let text = value::text(found)?;
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(Wrong::new(format!("`{}` can't be used here", text.escape_debug()))
+                .hint("write at least one character, and no control characters"));
+        }
+        Ok(text)
+    })
 }

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    ops::Bound,
     time::Duration,
 };
 
@@ -12,8 +13,11 @@ use proxima_probe_kind::ProbeKind;
 use super::{Place, probe_kinds::RawKind};
 use crate::{
     Probe, Via,
+    field::{At, Field},
+    reader::Reader,
+    reference::{Absent, Shape},
     report::{Report, Wrong},
-    section::{At, Field, Read, Section},
+    section::Section,
     value,
 };
 
@@ -24,6 +28,7 @@ const MOST_JITTER: f64 = 0.5;
 const TIMEOUT: Duration = Duration::from_millis(500);
 const RISE: NonZeroU16 = NonZeroU16::new(2).expect("2 is not 0");
 const FALL: NonZeroU16 = NonZeroU16::new(3).expect("3 is not 0");
+const VIA: Via = Via::Direct;
 const VIAS: [(&str, Via); 2] = [("direct", Via::Direct), ("service", Via::Service)];
 
 pub(super) struct RawProbe {
@@ -42,32 +47,90 @@ pub(super) struct RawProbe {
 
 impl RawProbe {
     pub(super) fn read(pool: &mut Section<'_>) -> Field<Self> {
-        match pool.section("probe") {
-            Field::Absent => {
-                pool.missing("probe", "add `probe = { http = \"/healthz\" }` or `probe = { tcp = true }`")
-            }
-            found => found.map(|mut probe| {
-                let limits = Duration::from_millis(10)..=Duration::from_hours(1);
-                let raw = Self {
-                    kind: RawKind::read(&mut probe),
-                    interval: probe.optional("interval", value::duration(limits.clone())),
-                    fast_interval: probe.optional("fast-interval", value::duration(limits.clone())),
-                    down_interval: probe.optional("down-interval", value::duration(limits)),
-                    jitter: probe.optional("jitter", jitter),
-                    timeout: probe.optional(
-                        "timeout",
-                        value::duration(Duration::from_millis(1)..=Duration::from_hours(1)),
-                    ),
-                    rise: probe.optional("rise", value::integer(1..=65535)).map(non_zero),
-                    fall: probe.optional("fall", value::integer(1..=65535)).map(non_zero),
-                    source: probe.optional("source", value::address),
-                    via: probe.optional("via", value::word(&VIAS)),
-                    place: Place::of(&probe),
-                };
-                probe.close();
-                raw
-            }),
-        }
+        let probe = pool.required_section(
+            "probe",
+            "add `probe = { http = \"/healthz\" }` or `probe = { tcp = true }`",
+            "How each backend is probed. Exactly one of `tcp`, `tls`, `http`, `https`, `quic`, `grpc`, \
+            `postgres`, `redis`, `dns`, `exec` and `agent` says what is asked (beside `https`, `tls` says \
+            how); [probes.toml](../configs/probes.toml) has each kind, and [health](health.md) tells what \
+            follows. A reload begins probes anew that differ, and the verdict stays until they decide \
+            otherwise.",
+        );
+        probe.map(Self::keys)
+    }
+
+    fn keys(mut probe: Section<'_>) -> Self {
+        let limits = Duration::from_millis(10)..=Duration::from_hours(1);
+        let raw = Self {
+            kind: RawKind::read(&mut probe),
+            interval: probe.optional(
+                "interval",
+                value::duration(limits.clone()),
+                Absent::is(INTERVAL),
+                "From one probe to the next while all is settled.",
+            ),
+            fast_interval: probe.optional(
+                "fast-interval",
+                value::duration(limits.clone()),
+                Absent::is(Settings::FAST_INTERVAL)
+                    .or("`\"1s\"` for `exec` and `postgres`; never more than `interval`"),
+                "The same while undecided: before the first verdict, and while the last outcome speaks \
+                against it. At most `interval`.",
+            ),
+            down_interval: probe.optional(
+                "down-interval",
+                value::duration(limits),
+                Absent::is(Settings::DOWN_INTERVAL)
+                    .or("`fast-interval` where that is longer; never more than `interval`"),
+                "The same while down, and while this host can't probe. At most `interval`.",
+            ),
+            jitter: probe.optional(
+                "jitter",
+                jitter(),
+                Absent::is(f64::from(Settings::JITTER.as_u8()) / 100.0),
+                "By which share a pause between probes is longer or shorter at most.",
+            ),
+            timeout: probe.optional(
+                "timeout",
+                value::duration(Duration::from_millis(1)..=Duration::from_hours(1)),
+                Absent::is(TIMEOUT).or("`interval` where that is shorter"),
+                "For the whole probe: connecting, asking, the answer. At most `interval`.",
+            ),
+            rise: probe
+                .optional(
+                    "rise",
+                    value::integer(1..=65535),
+                    Absent::is(RISE),
+                    "So many successes in a row make a backend up.",
+                )
+                .map(non_zero),
+            fall: probe
+                .optional(
+                    "fall",
+                    value::integer(1..=65535),
+                    Absent::is(FALL),
+                    "So many failures in a row make it down. A refused or reset connection does at once, \
+                    when confirmed.",
+                )
+                .map(non_zero),
+            source: probe.optional(
+                "source",
+                value::address(),
+                Absent::means("the system's choice"),
+                "The own address to probe from, of the family of every backend. Not with `via = \
+                \"service\"`.",
+            ),
+            via: probe.optional(
+                "via",
+                value::word(&VIAS),
+                Absent::word(&VIAS, &VIA),
+                "The way to the backends: straight, or through this PoP's own workers, as requests go. \
+                `service` is only for probes over TCP.",
+            ),
+            place: Place::of(&probe),
+        };
+        probe.close();
+        raw
     }
 
     /// `addresses` are those of the pool's backends.
@@ -176,7 +239,7 @@ impl RawProbe {
             rise: self.rise.or(RISE)?,
             fall: self.fall.or(FALL)?,
             source: self.source.maybe()?,
-            via: self.via.or(Via::Direct)?,
+            via: self.via.or(VIA)?,
         })
     }
 }
@@ -187,13 +250,19 @@ fn longer(given: &Field<Duration>, interval: Duration) -> Option<&At<Duration>> 
 }
 
 /// A share from 0 to 0.5, in whole percent.
-fn jitter(value: &toml::de::DeValue<'_>) -> Read<u8> {
-    let hint = "write a share of the interval from 0 to 0.5, as in `0.1`";
-    let jitter = value::share(value).map_err(|wrong| Wrong::new(wrong.message).hint(hint))?.share();
-    if jitter > MOST_JITTER {
-        return Err(Wrong::new(format!("a jitter of {jitter} is out of range")).hint(hint));
-    }
-    Ok((jitter * 100.0).round() as u8)
+fn jitter() -> Reader<u8> {
+    let share = value::share();
+    Reader::new(
+        Shape::Number { from: Bound::Included(0.0), to: Bound::Included(MOST_JITTER) },
+        move |found| {
+            let hint = "write a share of the interval from 0 to 0.5, as in `0.1`";
+            let jitter = share.read(found).map_err(|wrong| Wrong::new(wrong.message).hint(hint))?.share();
+            if jitter > MOST_JITTER {
+                return Err(Wrong::new(format!("a jitter of {jitter} is out of range")).hint(hint));
+            }
+            Ok((jitter * 100.0).round() as u8)
+        },
+    )
 }
 
 fn non_zero(number: u16) -> NonZeroU16 {

@@ -7,19 +7,29 @@ use proxima_types::IssuerName;
 use super::{Place, Raw, acme, distinct, element, refer, resolved};
 use crate::{
     ClientAuth, ForwardedCertificate, KeyPair, Managed, ServerTls, TlsVersion,
+    field::{Field, List},
+    reference::Absent,
     report::{Report, Wrong},
-    section::{Field, List, Section},
+    section::Section,
     value,
 };
 
 /// As many as a public authority puts into one certificate.
 const MOST_NAMES: usize = 100;
+const MIN_VERSION: TlsVersion = TlsVersion::Tls12;
+const CLIENTS_REQUIRED: bool = true;
+const FORWARD: ForwardedCertificate = ForwardedCertificate::None;
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 const FORWARDED: [(&str, ForwardedCertificate); 3] = [
     ("none", ForwardedCertificate::None),
     ("certificate", ForwardedCertificate::Certificate),
     ("chain", ForwardedCertificate::Chain),
 ];
+const CERTIFICATE: &str =
+    "A PEM file: the own certificate, then those that lead to its authority. Not without `key`.";
+const KEY: &str = "A PEM file: the private key of `certificate`.";
+const CERTIFICATES: &str = "In place of `certificate` and `key`, several of them: the name that a client asks for \
+    chooses, and the first is for clients that name none of theirs.";
 const CLIENT_AUTH: [(&str, bool); 2] = [("required", true), ("optional", false)];
 
 pub(super) struct RawServerTls {
@@ -48,25 +58,59 @@ pub(super) struct RawKeyPair {
 
 impl RawServerTls {
     pub(super) fn read(service: &mut Section<'_>) -> Field<Self> {
-        match service.section("tls") {
-            Field::Absent => service.missing(
-                "tls",
-                "add `tls = { certificate = \"/etc/proxima/api.pem\", key = \"/etc/proxima/api.key\" }`",
-            ),
-            found => found.map(Self::keys),
-        }
+        let tls = service.required_section(
+            "tls",
+            "add `tls = { certificate = \"/etc/proxima/api.pem\", key = \"/etc/proxima/api.key\" }`",
+            "Who the service is to its clients, and which of them it takes: `certificate` and `key`, or \
+            `certificates`, or `acme` and `names`, alone or beside them. See [TLS](tls.md). A reload \
+            changes it for the next handshake.",
+        );
+        tls.map(Self::keys)
     }
 
     fn keys(mut tls: Section<'_>) -> Self {
         let raw = Self {
             certificates: RawCertificates::read(&mut tls),
-            issuer: tls.optional("acme", value::parsed),
+            issuer: tls.optional(
+                "acme",
+                value::parsed(),
+                Absent::means("certificates are of files"),
+                "The issuer, one of `[acme]`, that a certificate for `names` is ordered from.",
+            ),
             names: Self::names(&mut tls),
-            min_version: tls.optional("min-version", value::word(&VERSIONS)),
-            client_ca: tls.optional("client-ca", value::absolute_path),
-            client_auth: tls.optional("client-auth", value::word(&CLIENT_AUTH)),
-            forward: tls.optional("forward-client-cert", value::word(&FORWARDED)),
-            ticket_keys: tls.optional("ticket-keys", value::absolute_path),
+            min_version: tls.optional(
+                "min-version",
+                value::word(&VERSIONS),
+                Absent::word(&VERSIONS, &MIN_VERSION),
+                "The least version of TLS that is taken.",
+            ),
+            client_ca: tls.optional(
+                "client-ca",
+                value::absolute_path(),
+                Absent::means("anyone is taken"),
+                "A PEM file with the authorities of clients' certificates, which clients are asked for.",
+            ),
+            client_auth: tls.optional(
+                "client-auth",
+                value::word(&CLIENT_AUTH),
+                Absent::word(&CLIENT_AUTH, &CLIENTS_REQUIRED),
+                "With `client-ca`: whether a client without a certificate is refused.",
+            ),
+            forward: tls.optional(
+                "forward-client-cert",
+                value::word(&FORWARDED),
+                Absent::word(&FORWARDED, &FORWARD),
+                "With `client-ca`: what backends are told of a client's certificate (RFC 9440). \
+                `certificate`: itself, in `Client-Cert`. `chain`: also those it came with, in \
+                `Client-Cert-Chain`.",
+            ),
+            ticket_keys: tls.optional(
+                "ticket-keys",
+                value::absolute_path(),
+                Absent::means("random keys of this process"),
+                "A file with the keys of session tickets, the same on all PoPs, so that sessions go on at \
+                another; the first makes new tickets.",
+            ),
             place: Place::of(&tls),
         };
         tls.close();
@@ -75,7 +119,12 @@ impl RawServerTls {
 
     fn names(tls: &mut Section<'_>) -> Field<List<String>> {
         if tls.has("acme") {
-            return tls.required_list("names", "[\"api.example.com\"]", acme::name);
+            return tls.required_list(
+                "names",
+                "[\"api.example.com\"]",
+                acme::name(),
+                "With `acme`: the certificate's DNS names, at most 100, no wildcards.",
+            );
         }
         tls.refuse(
             "names",
@@ -124,14 +173,14 @@ impl RawServerTls {
     }
 
     pub(super) fn resolve(&self) -> Option<ServerTls> {
-        let (required, forward) = (self.client_auth.or(true)?, self.forward.or(ForwardedCertificate::None)?);
+        let (required, forward) = (self.client_auth.or(CLIENTS_REQUIRED)?, self.forward.or(FORWARD)?);
         let managed = resolved(&self.issuer, |issuer| {
             Some(Managed { issuer: issuer.clone(), names: self.names.value()?.values()? })
         })?;
         Some(ServerTls {
             certificates: self.certificates.resolve()?,
             managed,
-            min_version: self.min_version.or(TlsVersion::Tls12)?,
+            min_version: self.min_version.or(MIN_VERSION)?,
             clients: resolved(&self.client_ca, |ca| Some(ClientAuth { ca: ca.clone(), required, forward }))?,
             ticket_keys: self.ticket_keys.maybe()?,
         })
@@ -143,7 +192,7 @@ impl RawCertificates {
         if tls.has("acme") && !["certificates", "certificate", "key"].iter().any(|key| tls.has(key)) {
             // Known, and not there.
             RawKeyPair::none(tls);
-            tls.sections("certificates");
+            tls.sections("certificates", CERTIFICATES);
             return Self::None;
         }
         if !tls.has("certificates") {
@@ -152,7 +201,7 @@ impl RawCertificates {
         for key in ["certificate", "key"] {
             tls.refuse(key, "beside `certificates`", "write it as the first of `certificates`");
         }
-        Self::List(tls.sections("certificates").map(|pairs| {
+        Self::List(tls.sections("certificates", CERTIFICATES).map(|pairs| {
             let read = |mut pair: Section<'_>| {
                 let raw = RawKeyPair::read(&mut pair);
                 pair.close();
@@ -173,18 +222,17 @@ impl RawCertificates {
 
 impl RawKeyPair {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let mut file = |key, example, doc| section.required(key, example, value::absolute_path(), doc);
         Self {
-            certificate: section.required("certificate", "\"/etc/proxima/api.pem\"", value::absolute_path),
-            key: section.required("key", "\"/etc/proxima/api.key\"", value::absolute_path),
+            certificate: file("certificate", "\"/etc/proxima/api.pem\"", CERTIFICATE),
+            key: file("key", "\"/etc/proxima/api.key\"", KEY),
         }
     }
 
     /// Knows the keys, which are not there.
     pub(super) fn none(section: &mut Section<'_>) -> Self {
-        Self {
-            certificate: section.optional("certificate", value::absolute_path),
-            key: section.optional("key", value::absolute_path),
-        }
+        let mut file = |key, doc| section.optional(key, value::absolute_path(), Absent::means("none"), doc);
+        Self { certificate: file("certificate", CERTIFICATE), key: file("key", KEY) }
     }
 
     /// The pair where there may be none; nothing at all when it is wrong.

@@ -6,15 +6,21 @@ use proxima_types::{Jurisdiction, PoolName, ServiceName};
 
 use super::{Place, Raw, distinct, element, place, refer, resolved, server_tls::RawServerTls};
 use crate::{
-    HttpService, HttpTimeouts, Match, Protocol, Route, Service, TcpService, TcpTimeouts, http,
+    HttpService, HttpTimeouts, Match, Protocol, Route, Service, TcpService, TcpTimeouts,
+    field::{At, Field, List},
+    http,
+    reader::Reader,
+    reference::Absent,
     report::{Report, Wrong},
-    section::{At, Field, List, Section},
+    section::Section,
     value,
 };
 
 const CONNECT: Duration = Duration::from_secs(1);
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_mins(1);
+/// Where TLS is spoken.
+const HTTP3: bool = true;
 const PROTOCOLS: [(&str, Spoken); 3] =
     [("tcp", Spoken::Tcp), ("http", Spoken::Http), ("https", Spoken::Https)];
 
@@ -89,17 +95,30 @@ struct RawTimeouts {
 
 impl RawService {
     pub(super) fn read(file: &mut Section<'_>) -> Vec<Self> {
-        file.named("services")
-            .into_iter()
-            .map(|(name, mut service)| {
-                let listen = service.required_list("listen", "[\"203.0.113.1:80\"]", value::listen);
-                let spoken = service.required("protocol", "\"http\"", value::word(&PROTOCOLS));
-                let path = service.path().to_owned();
-                let resembled = spoken.value().copied().or_else(|| Spoken::resembled(&service));
-                let protocol = resembled.map(|spoken| RawProtocol::read(service, spoken));
-                Self { name, path, listen, spoken, protocol }
-            })
-            .collect()
+        let doc = "A service: where it listens, and where what comes goes. A reload binds new addresses \
+            before anything else changes, and lets what runs at old ones end; see \
+            [reloads](reload.md).";
+        file.named("services", doc).into_iter().map(|(name, service)| Self::keys(name, service)).collect()
+    }
+
+    fn keys(name: Field<ServiceName>, mut service: Section<'_>) -> Self {
+        let listen = service.required_list(
+            "listen",
+            "[\"203.0.113.1:80\"]",
+            value::listen(),
+            "Where it listens; no other service has one of these addresses.",
+        );
+        let spoken = service.required(
+            "protocol",
+            "\"http\"",
+            value::word(&PROTOCOLS),
+            "What it speaks. `tcp`: bytes are relayed to `pool`. `http`: HTTP/1.1 and HTTP/2 in plain \
+            text, by `routes`. `https`: the same over `tls`, and HTTP/3.",
+        );
+        let path = service.path().to_owned();
+        let resembled = spoken.value().copied().or_else(|| Spoken::resembled(&service));
+        let protocol = resembled.map(|spoken| RawProtocol::read(service, spoken));
+        Self { name, path, listen, spoken, protocol }
     }
 
     pub(super) fn listens(&self) -> impl Iterator<Item = &At<SocketAddr>> {
@@ -138,7 +157,7 @@ impl RawService {
                     None => None,
                     Some(tls) => Some(tls.value()?.resolve()?),
                 },
-                http3: http.http3.or(http.tls.is_some())?,
+                http3: http.http3.or(HTTP3)? && http.tls.is_some(),
             }),
         };
         Some((name.clone(), Service { name, listen: self.listen.value()?.values()?, protocol }))
@@ -166,14 +185,14 @@ impl RawProtocol {
                     "a TCP service sees no requests: write `protocol = \"https\"`",
                 );
                 let target = RawTarget::read(&mut service);
-                let mut timeouts = service.defaulted("timeouts");
+                let mut timeouts = service.defaulted("timeouts", "The deadlines of relayed connections.");
                 for key in ["first-byte", "total"] {
                     timeouts.refuse(key, "in a TCP service", "a TCP service has `connect` and `idle`");
                 }
                 let tcp = RawTcp {
                     target,
-                    connect: timeouts.optional("connect", timeout),
-                    idle: timeouts.optional("idle", timeout),
+                    connect: connect_timeout(&mut timeouts),
+                    idle: idle_timeout(&mut timeouts),
                 };
                 timeouts.close();
                 Self::Tcp(tcp)
@@ -181,7 +200,14 @@ impl RawProtocol {
             Spoken::Http | Spoken::Https => {
                 let (tls, http3) = if matches!(spoken, Spoken::Https) {
                     let tls = RawServerTls::read(&mut service);
-                    (Some(tls), service.optional("http3", value::boolean))
+                    let http3 = service.optional(
+                        "http3",
+                        value::boolean(),
+                        Absent::is(HTTP3),
+                        "Whether HTTP/3 is spoken too, over UDP at the same addresses, and offered by \
+                        `Alt-Svc`.",
+                    );
+                    (Some(tls), http3)
                 } else {
                     for key in ["tls", "http3"] {
                         service.refuse(key, "in a service of plain HTTP", "write `protocol = \"https\"`");
@@ -195,13 +221,15 @@ impl RawProtocol {
                         &format!("write it in a route: `[[{}.routes]]`", service.path()),
                     );
                 }
-                let routes = match service.sections("routes") {
-                    Field::Absent => {
-                        let hint = format!("add `[[{}.routes]]` with `pool`", service.path());
-                        service.missing("routes", &hint)
-                    }
-                    found => found.map(|routes| routes.into_iter().map(RawRoute::read).collect()),
-                };
+                let hint = format!("add `[[{}.routes]]` with `pool`", service.path());
+                let routes = service
+                    .required_sections(
+                        "routes",
+                        &hint,
+                        "Where requests go: the first route that matches takes the request. A reload \
+                        changes it for the next request.",
+                    )
+                    .map(|routes| routes.into_iter().map(RawRoute::read).collect());
                 Self::Http(Box::new(RawHttp { routes, tls, http3 }))
             }
         };
@@ -213,12 +241,24 @@ impl RawProtocol {
 impl RawTarget {
     fn read(section: &mut Section<'_>) -> Self {
         Self {
-            pool: section.required("pool", "\"app\"", value::parsed),
-            residency: section.section("residency").map(|mut residency| {
-                let allow = residency.required_list("allow", "[\"EU\"]", value::parsed);
-                residency.close();
-                allow
-            }),
+            pool: section.required("pool", "\"app\"", value::parsed(), "Where it goes, one of `[pools]`."),
+            residency: section
+                .section(
+                    "residency",
+                    Absent::means("anywhere"),
+                    "The fence: where data may go. With nothing left inside it the answer is 503 (over TCP \
+                    a reset), never another jurisdiction.",
+                )
+                .map(|mut residency| {
+                    let allow = residency.required_list(
+                        "allow",
+                        "[\"EU\"]",
+                        value::parsed(),
+                        "The jurisdictions it may go to; the pool has backends in one of them.",
+                    );
+                    residency.close();
+                    allow
+                }),
             place: Place::of(section),
         }
     }
@@ -285,13 +325,32 @@ impl RawTarget {
 
 impl RawRoute {
     fn read(mut route: Section<'_>) -> Self {
-        let mut matches = route.defaulted("match");
-        let host = matches.optional("host", http::host);
-        let path_prefix = matches.optional("path-prefix", http::path_prefix);
-        let methods = matches.optional_list("methods", http::method);
+        let mut matches = route.defaulted(
+            "match",
+            "Which requests the route takes: all that is given has to hold. Nothing given takes every \
+            request.",
+        );
+        let host = matches.optional(
+            "host",
+            http::readers::host(),
+            Absent::means("any"),
+            "The request's host, without a port.",
+        );
+        let path_prefix = matches.optional(
+            "path-prefix",
+            http::readers::path_prefix(),
+            Absent::means("any"),
+            "The beginning of its path, decoded, in whole segments: `/v1` takes `/v1` and `/v1/chat`, not \
+            `/v12`.",
+        );
+        let methods =
+            matches.optional_list("methods", http::readers::method(), Absent::means("any"), "Its methods.");
         matches.close();
         let target = RawTarget::read(&mut route);
-        let timeouts = RawTimeouts::read(route.defaulted("timeouts"));
+        let timeouts = RawTimeouts::read(route.defaulted(
+            "timeouts",
+            "The deadlines of its requests; see [limits for clients](limits.md#deadlines).",
+        ));
         route.close();
         Self { target, host, path_prefix, methods, timeouts }
     }
@@ -322,10 +381,21 @@ impl RawRoute {
 impl RawTimeouts {
     fn read(mut timeouts: Section<'_>) -> Self {
         let raw = Self {
-            connect: timeouts.optional("connect", timeout),
-            first_byte: timeouts.optional("first-byte", timeout),
-            idle: timeouts.optional("idle", timeout),
-            total: timeouts.optional("total", timeout),
+            connect: connect_timeout(&mut timeouts),
+            first_byte: timeouts.optional(
+                "first-byte",
+                timeout(),
+                Absent::is(FIRST_BYTE),
+                "From the request sent to the first byte of the response; then the next backend is tried, \
+                or the answer is 504.",
+            ),
+            idle: idle_timeout(&mut timeouts),
+            total: timeouts.optional(
+                "total",
+                timeout(),
+                Absent::means("none"),
+                "For the whole exchange, streams included.",
+            ),
         };
         timeouts.close();
         raw
@@ -417,6 +487,15 @@ fn covers(wide: &Match, narrow: &Match) -> bool {
     host && path && methods
 }
 
-fn timeout(found: &toml::de::DeValue<'_>) -> crate::section::Read<Duration> {
-    value::duration(Duration::from_millis(1)..=Duration::from_hours(24))(found)
+fn connect_timeout(timeouts: &mut Section<'_>) -> Field<Duration> {
+    let doc = "For connecting to a backend; then the next one is tried.";
+    timeouts.optional("connect", timeout(), Absent::is(CONNECT), doc)
+}
+
+fn idle_timeout(timeouts: &mut Section<'_>) -> Field<Duration> {
+    timeouts.optional("idle", timeout(), Absent::is(IDLE), "Without a byte either way.")
+}
+
+fn timeout() -> Reader<Duration> {
+    value::duration(Duration::from_millis(1)..=Duration::from_hours(24))
 }

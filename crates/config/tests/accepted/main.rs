@@ -13,10 +13,12 @@ mod groups;
 mod peers;
 mod probes;
 
-use common::with;
+use common::{fits, with};
 
 fn parse(text: &str) -> Config {
-    Config::parse(text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"))
+    let config = Config::parse(text, "f.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    fits(text).unwrap_or_else(|why| panic!("accepted, and not by the schema: {why}\n{text}"));
+    config
 }
 
 #[test]
@@ -100,6 +102,7 @@ fn unusual_files_are_accepted() {
             "{why}:\n{}",
             Config::parse(&text, "f.toml").unwrap_err()
         );
+        parse(&text);
     }
 }
 

@@ -1,4 +1,6 @@
-//! A sound file, and how to break it.
+//! A sound file, and how to break it; the schema, and what fits it.
+
+use boon::{Compiler, Schemas};
 
 /// One of everything that exists, as short as it can be.
 pub(crate) const SOUND: &str = r#"[pop]
@@ -84,4 +86,28 @@ level = "info"
 pub(crate) fn with(from: &str, to: &str) -> String {
     assert!(SOUND.contains(from), "`{from}` is not in the sound file");
     SOUND.replacen(from, to, 1)
+}
+
+#[allow(dead_code, reason = "as above")]
+/// The schema, as it is checked in.
+pub(crate) fn schema() -> serde_json::Value {
+    const SCHEMA: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/proxima.schema.json"));
+    serde_json::from_str(SCHEMA).expect("it is JSON")
+}
+
+#[allow(dead_code, reason = "as above")]
+/// Whether a file that is TOML fits the schema.
+pub(crate) fn fits(text: &str) -> Result<(), String> {
+    thread_local! {
+        static COMPILED: (Schemas, boon::SchemaIndex) = {
+            let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+            compiler.add_resource("proxima.schema.json", schema()).expect("its name is a place");
+            let index = compiler.compile("proxima.schema.json", &mut schemas).expect("it is a schema");
+            (schemas, index)
+        };
+    }
+    let file: toml::Table = text.parse().map_err(|error| format!("{error}"))?;
+    let file = serde_json::to_value(file).map_err(|error| error.to_string())?;
+    COMPILED.with(|(schemas, index)| schemas.validate(&file, *index).map_err(|error| format!("{error:#}")))
 }

@@ -7,7 +7,7 @@ use h2::{RecvStream, client::SendRequest};
 use http::{Request, Response};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinHandle,
 };
 
@@ -149,7 +149,17 @@ impl Frame {
 impl Raw {
     /// Connects and says the preface.
     pub async fn connect(world: &World) -> Self {
-        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        Self::over(TcpStream::connect(world.address).await.unwrap()).await
+    }
+
+    /// The same with little room for what is not read yet.
+    pub async fn narrow(world: &World) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::over(socket.connect(world.address).await.unwrap()).await
+    }
+
+    async fn over(mut stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.write_all(PREFACE).await.unwrap();
         stream.write_all(&frame(kind::SETTINGS, 0, 0, &[])).await.unwrap();

@@ -36,6 +36,10 @@ const RESTING: u32 = 15_000;
 const OTHER_FILES: u32 = 1000;
 /// From when all connections are at rest until memory is read: what their handshakes took is given back by then.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Processors, where the proxy has one of its own: what clients and source take of two is more than is left then, and whom the scheduler
+/// puts together with whom would be most of what is measured.
+const PROXYS: u32 = 0;
+const THEIRS: u32 = 1;
 
 pub(super) struct Bench<'a> {
     pub(super) directory: &'a Path,
@@ -154,10 +158,17 @@ impl Bench<'_> {
         // Without it HAProxy may hold small pieces of a response back in hope of more.
         site.haproxy = "  option http-no-delay\n";
         let servers = start(&site, work)?;
+        let has_own_processor = work == Work::Streams;
+        if has_own_processor {
+            source.keep_to(THEIRS)?;
+            servers.iter().try_for_each(|server| server.keep_to(PROXYS))?;
+        }
         let seconds = seconds.to_string();
         let ask = |port: u16, more: &[&str]| {
             let to = format!("127.0.0.1:{port}");
-            self.figures(&[command, &["--to", &to, "--seconds", &seconds], more].concat())
+            let arguments = [command, &["--to", &to, "--seconds", &seconds], more].concat();
+            let processor = has_own_processor.then_some(THEIRS);
+            self.figures_on(processor, &arguments)
         };
         let certificate = site.certificate().display().to_string();
         let (mut direct, mut asked_in) = (Value::Null, 0);
@@ -205,7 +216,19 @@ impl Bench<'_> {
 
     /// Runs the client; what it printed.
     fn figures(&self, arguments: &[&str]) -> Result<Value> {
-        let mut command = Command::new(self.client);
+        self.figures_on(None, arguments)
+    }
+
+    /// Runs the client, on this processor only where one is named; what it printed.
+    fn figures_on(&self, processor: Option<u32>, arguments: &[&str]) -> Result<Value> {
+        let mut command = match processor {
+            None => Command::new(self.client),
+            Some(processor) => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", &processor.to_string()]).arg(self.client);
+                command
+            }
+        };
         let output = command.arg("measure").args(arguments).output().context("running proxima-testnet")?;
         let (said, figures) =
             (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));

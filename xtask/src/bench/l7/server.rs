@@ -73,6 +73,17 @@ impl Server {
         Ok(pids)
     }
 
+    /// Lets all its threads run on this processor only.
+    pub(super) fn keep_to(&self, processor: u32) -> Result<()> {
+        for pid in self.pids()? {
+            let mut command = Command::new("taskset");
+            command.args(["--all-tasks", "--pid", "--cpu-list", &processor.to_string(), &pid.to_string()]);
+            let output = command.output().context("running taskset")?;
+            ensure!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
     fn wait_until_it_serves(&mut self) -> Result<()> {
         let start = Instant::now();
         while !answers_ok(self.plain) {

@@ -4,8 +4,10 @@ use proxima_types::{Asn, Community, LargeCommunity, RouteAttributes};
 
 use super::super::{Place, distinct, element, resolved};
 use crate::{
+    field::{Field, List},
+    reference::Absent,
     report::{Report, Wrong},
-    section::{Field, List, Section},
+    section::Section,
     value,
 };
 
@@ -22,13 +24,78 @@ pub(super) struct RawAttributes {
 }
 
 impl RawAttributes {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    /// `[announce.NAME]`: those of the healthy state.
+    pub(super) fn read(group: &mut Section<'_>) -> Self {
         Self {
-            prepend: section.optional("prepend", value::integer(0..=MAX_PREPEND)),
-            med: section.optional("med", value::integer(0..=u32::MAX)),
-            local_pref: section.optional("local-pref", value::integer(0..=u32::MAX)),
-            communities: section.optional_list("communities", value::parsed),
-            large_communities: section.optional_list("large-communities", value::parsed),
+            prepend: group.optional(
+                "prepend",
+                value::integer(0..=MAX_PREPEND),
+                Absent::is(RouteAttributes::default().prepend),
+                "How many times more the own AS stands in AS_PATH.",
+            ),
+            med: group.optional(
+                "med",
+                value::integer(0..=u32::MAX),
+                Absent::means("none is sent"),
+                "MULTI_EXIT_DISC: the lower attracts more.",
+            ),
+            local_pref: group.optional(
+                "local-pref",
+                value::integer(0..=u32::MAX),
+                Absent::means("100"),
+                "LOCAL_PREF for internal peers, the only ones that get one: the higher attracts more.",
+            ),
+            communities: group.optional_list(
+                "communities",
+                value::parsed(),
+                Absent::means("none"),
+                "Communities (RFC 1997): `\"64512:100\"`, or `no-export`, `no-advertise`, \
+                `graceful-shutdown`.",
+            ),
+            large_communities: group.optional_list(
+                "large-communities",
+                value::parsed(),
+                Absent::means("none"),
+                "Large communities (RFC 8092), as in `\"64512:100:1\"`. `LOCAL-AS:1:…` and `LOCAL-AS:2:…` \
+                are a guard's.",
+            ),
+        }
+    }
+
+    /// `[announce.NAME.degraded]`: what differs from the healthy state.
+    pub(super) fn read_degraded(degraded: &mut Section<'_>) -> Self {
+        const AS_EVER: &str = "as while healthy";
+        Self {
+            prepend: degraded.optional(
+                "prepend",
+                value::integer(0..=MAX_PREPEND),
+                Absent::means(AS_EVER),
+                "How many times more the own AS stands in AS_PATH; not fewer than while healthy.",
+            ),
+            med: degraded.optional(
+                "med",
+                value::integer(0..=u32::MAX),
+                Absent::means(AS_EVER),
+                "MULTI_EXIT_DISC; not lower than while healthy.",
+            ),
+            local_pref: degraded.optional(
+                "local-pref",
+                value::integer(0..=u32::MAX),
+                Absent::means(AS_EVER),
+                "LOCAL_PREF for internal peers; not higher than while healthy.",
+            ),
+            communities: degraded.optional_list(
+                "communities",
+                value::parsed(),
+                Absent::means("none"),
+                "Communities in addition to the group's own.",
+            ),
+            large_communities: degraded.optional_list(
+                "large-communities",
+                value::parsed(),
+                Absent::means("none"),
+                "Large communities in addition to the group's own.",
+            ),
         }
     }
 

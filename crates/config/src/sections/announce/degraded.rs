@@ -1,6 +1,6 @@
 //! `[announce.NAME.degraded]`: when a group is made less attractive, and how.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, ops::Bound, time::Duration};
 
 use proxima_health::Objectives;
 use proxima_types::{Asn, RouteAttributes, Score};
@@ -12,8 +12,11 @@ use super::{
 };
 use crate::{
     Degraded, Slo,
+    field::Field,
+    reader::Reader,
+    reference::{Absent, Shape},
     report::{Report, Wrong},
-    section::{Field, Read, Section},
+    section::Section,
     value,
 };
 
@@ -40,10 +43,29 @@ struct RawSlo {
 impl RawDegraded {
     pub(super) fn read(mut degraded: Section<'_>) -> Self {
         let raw = Self {
-            below: degraded.required("below", "0.8", threshold),
-            above: degraded.required("above", "0.9", threshold),
-            attributes: RawAttributes::read(&mut degraded),
-            slo: degraded.section("slo").map(RawSlo::read),
+            below: degraded.required(
+                "below",
+                "0.8",
+                threshold(),
+                "The group is de-preferred when its score falls below this; not under `below` of \
+                `withdrawn`.",
+            ),
+            above: degraded.required(
+                "above",
+                "0.9",
+                threshold(),
+                "It is announced as usual again when its score is at least this; not under `below`, nor \
+                `above` of `withdrawn`.",
+            ),
+            attributes: RawAttributes::read_degraded(&mut degraded),
+            slo: degraded
+                .section(
+                    "slo",
+                    Absent::means("traffic decides nothing"),
+                    "What real traffic of the services has to be like; a breach de-prefers the group. At \
+                    least one of `p95` and `error-rate` is needed. See [traffic](traffic.md).",
+                )
+                .map(RawSlo::read),
             place: Place::of(&degraded),
         };
         degraded.close();
@@ -111,11 +133,31 @@ impl RawDegraded {
 impl RawSlo {
     fn read(mut slo: Section<'_>) -> Self {
         let raw = Self {
-            p95: slo.optional("p95", value::duration(Duration::from_millis(1)..=Duration::from_mins(10))),
-            error_rate: slo.optional("error-rate", error_rate),
-            window: slo.optional("window", value::duration(Duration::from_secs(5)..=Duration::from_hours(1))),
+            p95: slo.optional(
+                "p95",
+                value::duration(Duration::from_millis(1)..=Duration::from_mins(10)),
+                Absent::means("any"),
+                "The most that the 95th percentile of the time to the first byte may be.",
+            ),
+            error_rate: slo.optional(
+                "error-rate",
+                error_rate(),
+                Absent::means("any"),
+                "The most that may fail, as a share of the requests.",
+            ),
+            window: slo.optional(
+                "window",
+                value::duration(Duration::from_secs(5)..=Duration::from_hours(1)),
+                Absent::is(Objectives::WINDOW),
+                "The time looked back on.",
+            ),
             min_requests: slo
-                .optional("min-requests", value::integer(1..=MOST_REQUESTS))
+                .optional(
+                    "min-requests",
+                    value::integer(1..=MOST_REQUESTS),
+                    Absent::is(Objectives::LEAST),
+                    "With fewer requests than this in the window nothing is concluded.",
+                )
                 .map(|requests: u32| NonZeroU32::new(requests).expect("read within a range from 1")),
             place: Place::of(&slo),
         };
@@ -142,19 +184,25 @@ impl RawSlo {
 }
 
 /// A share of requests. At 0 one failed request would be a breach for ever, at 1 nothing ever would.
-fn error_rate(found: &toml::de::DeValue<'_>) -> Read<Score> {
-    let rate = value::share(found).map_err(|wrong| match wrong.hint {
-        Some(hint) => Wrong::new("a share of requests goes from 0 to 1").hint(hint.replace("0.8", "0.02")),
-        None => wrong,
-    })?;
-    if rate == Score::ZERO || rate == Score::FULL {
-        let why = if rate == Score::ZERO {
-            "any single failure would be a breach"
-        } else {
-            "nothing would ever be a breach"
-        };
-        return Err(Wrong::new(format!("with an error rate of {}, {why}", rate.share()))
-            .hint("write a share between 0 and 1, as in `0.02`"));
-    }
-    Ok(rate)
+fn error_rate() -> Reader<Score> {
+    let shape = Shape::Number { from: Bound::Excluded(0.0), to: Bound::Excluded(1.0) };
+    let share = value::share();
+    Reader::new(shape, move |found| {
+        let rate = share.read(found).map_err(|wrong| match wrong.hint {
+            Some(hint) => {
+                Wrong::new("a share of requests goes from 0 to 1").hint(hint.replace("0.8", "0.02"))
+            }
+            None => wrong,
+        })?;
+        if rate == Score::ZERO || rate == Score::FULL {
+            let why = if rate == Score::ZERO {
+                "any single failure would be a breach"
+            } else {
+                "nothing would ever be a breach"
+            };
+            return Err(Wrong::new(format!("with an error rate of {}, {why}", rate.share()))
+                .hint("write a share between 0 and 1, as in `0.02`"));
+        }
+        Ok(rate)
+    })
 }

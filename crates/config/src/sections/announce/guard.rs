@@ -7,8 +7,10 @@ use proxima_types::{Family, PeerName, Prefix};
 use super::super::{Place, Raw, bgp, distinct, element, refer};
 use crate::{
     Guard,
+    field::{At, Field, List},
+    reference::Absent,
     report::{Report, Wrong},
-    section::{At, Field, List, Section},
+    section::Section,
     value,
 };
 
@@ -26,11 +28,26 @@ impl RawGuard {
     pub(super) fn read(mut guard: Section<'_>) -> Self {
         let raw = Self {
             min_announcers: guard
-                .optional("min-announcers", value::integer(1..=255))
+                .optional(
+                    "min-announcers",
+                    value::integer(1..=255),
+                    Absent::is(MIN_ANNOUNCERS),
+                    "How many others have to be seen to announce the group.",
+                )
                 .map(|count: u16| NonZeroU16::new(count).expect("read within a range from 1")),
-            observe: guard.required_list("observe", "[\"rr1\"]", value::parsed),
-            quiet: guard
-                .optional("quiet", value::duration(Duration::from_millis(100)..=Duration::from_mins(10))),
+            observe: guard.required_list(
+                "observe",
+                "[\"rr1\"]",
+                value::parsed(),
+                "The peers whose routes tell who announces the group: route reflectors, collectors.",
+            ),
+            quiet: guard.optional(
+                "quiet",
+                value::duration(Duration::from_millis(100)..=Duration::from_mins(10)),
+                Absent::is(QUIET),
+                "How long the group is marked as leaving before it leaves: longer than the propagation \
+                between PoPs times the number of PoPs.",
+            ),
             place: Place::of(&guard),
         };
         guard.close();

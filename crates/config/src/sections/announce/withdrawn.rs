@@ -1,27 +1,37 @@
 //! `[announce.NAME.withdrawn]` and `[announce.NAME.damping]`: when a group is withdrawn, and what keeps it from flapping.
 
-use std::time::Duration;
+use std::{ops::Bound, time::Duration};
 
 use proxima_types::Score;
 use toml::de::DeValue;
 
-use super::{super::Place, check_order, threshold};
+use super::{
+    super::{Place, resolved},
+    check_order, threshold,
+};
 use crate::{
     Damping, Withdrawn,
+    field::{At, Field},
+    reader::Reader,
+    reference::{Absent, Shape},
     report::{Report, Wrong},
-    section::{At, Field, Read, Section, kind},
+    section::{Section, kind},
     value,
 };
 
 const BELOW: f64 = 0.01;
 const ABOVE: f64 = 0.02;
 const HOLD_DOWN: Duration = Duration::from_secs(10);
-const HALF_LIFE: Duration = Duration::from_mins(1);
-const SUPPRESS: f64 = 3.0;
-const REUSE: f64 = 1.0;
+const MIN_UP: Duration = Duration::ZERO;
 const MOST_PENALTY: f64 = 1000.0;
 /// How many half-lives the longest suppression has, where nothing is configured.
 const LONGEST: u32 = 4;
+const DAMPING: Damping = Damping {
+    half_life: Duration::from_mins(1),
+    suppress: 3.0,
+    reuse: 1.0,
+    max_suppress: Duration::from_mins(4),
+};
 const DAY: Duration = Duration::from_hours(24);
 
 pub(super) struct RawWithdrawn {
@@ -48,21 +58,38 @@ pub(super) struct RawPenalty {
 
 /// What holds where nothing is written.
 pub(super) fn default() -> Withdrawn {
-    Withdrawn {
-        below: Score::new(BELOW),
-        above: Score::new(ABOVE),
-        hold_down: HOLD_DOWN,
-        min_up: Duration::ZERO,
-    }
+    Withdrawn { below: Score::new(BELOW), above: Score::new(ABOVE), hold_down: HOLD_DOWN, min_up: MIN_UP }
 }
 
 impl RawWithdrawn {
     pub(super) fn read(mut withdrawn: Section<'_>) -> Self {
         let raw = Self {
-            below: withdrawn.optional("below", threshold),
-            above: withdrawn.optional("above", threshold),
-            hold_down: withdrawn.optional("hold-down", value::duration(Duration::ZERO..=DAY)),
-            min_up: withdrawn.optional("min-up", value::duration(Duration::ZERO..=DAY)),
+            below: withdrawn.optional(
+                "below",
+                threshold(),
+                Absent::is(BELOW),
+                "The group is withdrawn when its score falls below this. `below` and `above` are given \
+                both or not at all.",
+            ),
+            above: withdrawn.optional(
+                "above",
+                threshold(),
+                Absent::is(ABOVE),
+                "It comes back when its score is at least this; not under `below`.",
+            ),
+            hold_down: withdrawn.optional(
+                "hold-down",
+                value::duration(Duration::ZERO..=DAY),
+                Absent::is(HOLD_DOWN),
+                "The least time withdrawn, however soon the backends are up again.",
+            ),
+            min_up: withdrawn.optional(
+                "min-up",
+                value::duration(Duration::ZERO..=DAY),
+                Absent::is(MIN_UP),
+                "The least time announced before health withdraws the group; a fault of the PoP itself \
+                does not wait.",
+            ),
             place: Place::of(&withdrawn),
         };
         withdrawn.close();
@@ -96,20 +123,24 @@ impl RawWithdrawn {
 
 impl RawDamping {
     pub(super) fn read(group: &mut Section<'_>) -> Field<Self> {
-        if group.has_table("damping") || !group.has("damping") {
-            return Field::Given(At {
-                span: group.span(),
-                value: Self::By(RawPenalty::read(group.defaulted("damping"))),
-            });
-        }
-        group.optional("damping", none).map(|()| Self::None)
+        group.either(
+            "damping",
+            none().map(|()| Self::None),
+            Absent::means("as an empty table: by its defaults"),
+            "A penalty for flaps, after RFC 2439: each turn for the worse adds 1, and half of it is gone \
+            after each half-life. `\"none\"`: no damping, so that a route changes as often as its \
+            backends do.",
+            |damping| Self::By(RawPenalty::read(damping)),
+        )
     }
 
-    pub(super) fn resolve(&self) -> Option<Option<Damping>> {
-        match self {
+    /// What is written, or the defaults; nothing at all when it is wrong.
+    pub(super) fn resolve(damping: &Field<Self>) -> Option<Option<Damping>> {
+        let given = resolved(damping, |damping| match damping {
             Self::None => Some(None),
             Self::By(penalty) => penalty.resolve().map(Some),
-        }
+        })?;
+        Some(given.unwrap_or(Some(DAMPING)))
     }
 
     pub(super) fn check(&self, report: &Report) {
@@ -122,10 +153,30 @@ impl RawDamping {
 impl RawPenalty {
     fn read(mut damping: Section<'_>) -> Self {
         let raw = Self {
-            half_life: damping.optional("half-life", value::duration(Duration::from_secs(1)..=DAY)),
-            suppress: damping.optional("suppress", penalty),
-            reuse: damping.optional("reuse", penalty),
-            max_suppress: damping.optional("max-suppress", value::duration(Duration::from_secs(1)..=DAY)),
+            half_life: damping.optional(
+                "half-life",
+                value::duration(Duration::from_secs(1)..=DAY),
+                Absent::is(DAMPING.half_life),
+                "The penalty halves within this time.",
+            ),
+            suppress: damping.optional(
+                "suppress",
+                penalty(),
+                Absent::is(DAMPING.suppress),
+                "From this penalty on the group is held back: nothing improves.",
+            ),
+            reuse: damping.optional(
+                "reuse",
+                penalty(),
+                Absent::is(DAMPING.reuse),
+                "Until the penalty has fallen to this; less than `suppress`.",
+            ),
+            max_suppress: damping.optional(
+                "max-suppress",
+                value::duration(Duration::from_secs(1)..=DAY),
+                Absent::is(DAMPING.max_suppress).or("four times another `half-life`, a day at most"),
+                "The longest time held back; not less than `half-life`.",
+            ),
             place: Place::of(&damping),
         };
         damping.close();
@@ -133,17 +184,18 @@ impl RawPenalty {
     }
 
     fn resolve(&self) -> Option<Damping> {
-        let half_life = self.half_life.or(HALF_LIFE)?;
+        let half_life = self.half_life.or(DAMPING.half_life)?;
         Some(Damping {
             half_life,
-            suppress: self.suppress.or(SUPPRESS)?,
-            reuse: self.reuse.or(REUSE)?,
+            suppress: self.suppress.or(DAMPING.suppress)?,
+            reuse: self.reuse.or(DAMPING.reuse)?,
             max_suppress: self.max_suppress.or(DAY.min(half_life.saturating_mul(LONGEST)))?,
         })
     }
 
     fn check(&self, report: &Report) {
-        if let (Some(suppress), Some(reuse)) = (self.suppress.or(SUPPRESS), self.reuse.or(REUSE))
+        if let (Some(suppress), Some(reuse)) =
+            (self.suppress.or(DAMPING.suppress), self.reuse.or(DAMPING.reuse))
             && reuse >= suppress
         {
             let (key, at) = match (self.suppress.given(), self.reuse.given()) {
@@ -155,7 +207,8 @@ impl RawPenalty {
                 .hint("a group is held back from `suppress` on until its penalty has fallen to `reuse`");
             report.here(at.span.clone(), &self.place.key(key), wrong);
         }
-        if let (Some(longest), Some(half_life)) = (self.max_suppress.given(), self.half_life.or(HALF_LIFE))
+        if let (Some(longest), Some(half_life)) =
+            (self.max_suppress.given(), self.half_life.or(DAMPING.half_life))
             && longest.value < half_life
         {
             let wrong = Wrong::new(format!(
@@ -170,22 +223,22 @@ impl RawPenalty {
 }
 
 /// The word that turns damping off.
-fn none(found: &DeValue<'_>) -> Read<()> {
-    match found {
+fn none() -> Reader<()> {
+    Reader::new(Shape::Words(vec!["none"]), |found| match found {
         DeValue::String(text) if text == "none" => Ok(()),
         _ => Err(Wrong::new("this is neither damping nor none")
             .hint("write `damping = \"none\"`, or its settings, as in `damping = { suppress = 3.0 }`")),
-    }
+    })
 }
 
 /// A penalty: one flap is 1.
-fn penalty(found: &DeValue<'_>) -> Read<f64> {
-    let hint = format!("each flap adds 1: write a number above 0, up to {MOST_PENALTY}, as in `3.0`");
-    let number = match found {
-        DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
-        DeValue::Integer(number) => number.as_str().parse::<f64>().ok().filter(|_| number.radix() == 10),
-        _ => return Err(Wrong::new(format!("expected a number, found {}", kind(found))).hint(hint)),
-    };
-    let sound = number.filter(|penalty| *penalty > 0.0 && *penalty <= MOST_PENALTY);
-    sound.ok_or_else(|| Wrong::new("the penalty is out of range").hint(hint))
+fn penalty() -> Reader<f64> {
+    Reader::new(Shape::Number { from: Bound::Excluded(0.0), to: Bound::Included(MOST_PENALTY) }, |found| {
+        let hint = format!("each flap adds 1: write a number above 0, up to {MOST_PENALTY}, as in `3.0`");
+        if !value::is_number(found) {
+            return Err(Wrong::new(format!("expected a number, found {}", kind(found))).hint(hint));
+        }
+        let sound = value::number(found).filter(|penalty| *penalty > 0.0 && *penalty <= MOST_PENALTY);
+        sound.ok_or_else(|| Wrong::new("the penalty is out of range").hint(hint))
+    })
 }

@@ -6,8 +6,10 @@ use proxima_types::StationName;
 
 use crate::{
     Bmp, Mrt,
+    field::Field,
+    reference::Absent,
     report::{Report, Wrong},
-    section::{Field, Section},
+    section::Section,
     sections::element,
     value,
 };
@@ -26,18 +28,20 @@ pub(super) struct RawBmp {
 impl RawBmp {
     pub(super) fn read(mut bmp: Section<'_>) -> Self {
         let raw = Self {
-            name: bmp.required("name", "\"collector\"", value::parsed),
-            address: bmp.required("address", "\"192.0.2.50:11019\"", value::endpoint),
-            retry: bmp
-                .optional("retry", value::duration(Duration::from_millis(100)..=Duration::from_hours(1))),
-            statistics: bmp.optional("statistics", |found| {
-                let wait = value::duration(Duration::ZERO..=Duration::from_hours(24))(found)?;
-                if (Duration::from_nanos(1)..Duration::from_secs(1)).contains(&wait) {
-                    return Err(Wrong::new(format!("{} is out of range", value::show(wait)))
-                        .hint("write 1s to 24h, or \"0s\" for no reports"));
-                }
-                Ok(wait)
-            }),
+            name: bmp.required("name", "\"collector\"", value::parsed(), "The station's name."),
+            address: bmp.required("address", "\"192.0.2.50:11019\"", value::endpoint(), "Where it listens."),
+            retry: bmp.optional(
+                "retry",
+                value::duration(Duration::from_millis(100)..=Duration::from_hours(1)),
+                Absent::is(RETRY),
+                "From one attempt to connect to the next.",
+            ),
+            statistics: bmp.optional(
+                "statistics",
+                value::duration_or_zero(Duration::from_secs(1)..=Duration::from_hours(24), "no reports"),
+                Absent::is(STATISTICS),
+                "From one statistics report to the next; `\"0s\"`: no reports.",
+            ),
         };
         bmp.close();
         raw
@@ -83,9 +87,18 @@ pub(super) struct RawMrt {
 impl RawMrt {
     pub(super) fn read(mut mrt: Section<'_>) -> Self {
         let raw = Self {
-            directory: mrt.required("directory", "\"/var/lib/proximad/mrt\"", value::absolute_path),
-            interval: mrt
-                .optional("interval", value::duration(Duration::from_secs(1)..=Duration::from_hours(24))),
+            directory: mrt.required(
+                "directory",
+                "\"/var/lib/proximad/mrt\"",
+                value::absolute_path(),
+                "The directory for the files; the daemon writes to it.",
+            ),
+            interval: mrt.optional(
+                "interval",
+                value::duration(Duration::from_secs(1)..=Duration::from_hours(24)),
+                Absent::is(INTERVAL),
+                "From one file to the next.",
+            ),
         };
         mrt.close();
         raw

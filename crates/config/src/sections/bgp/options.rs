@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use toml::de::DeValue;
-
 use crate::{
     Bfd, BfdAuth, GracefulRestart, MaxPrefixes, PrefixAction,
+    field::Field,
+    reader::Reader,
+    reference::Absent,
     report::{Report, Wrong},
-    section::{Field, Read, Section},
-    sections::Place,
+    section::Section,
+    sections::{Place, resolved},
     value,
 };
 
@@ -27,6 +28,7 @@ const RESTART_TIME: Duration = Duration::from_mins(2);
 /// Twelve bits of seconds (RFC 4724 §3).
 const RESTART_TIME_MAX: u64 = 4095;
 const STALE_TIME: Duration = Duration::from_mins(6);
+const FORWARDING: bool = false;
 
 const BFD_INTERVAL: Duration = Duration::from_millis(300);
 const BFD_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
@@ -38,7 +40,7 @@ const BFD_KEY_ID: u8 = 1;
 
 /// `max-prefixes`: a number or a table.
 pub(super) enum RawMaxPrefixes {
-    Number(Field<NonZeroU32>),
+    Number(NonZeroU32),
     Table {
         limit: Field<NonZeroU32>,
         warn_at: Field<u8>,
@@ -46,43 +48,61 @@ pub(super) enum RawMaxPrefixes {
         restart: Field<Duration>,
         place: Place,
     },
-    Bad,
 }
 
 impl RawMaxPrefixes {
-    pub(super) fn read(peer: &mut Section<'_>) -> Self {
-        const KEY: &str = "max-prefixes";
-        if !peer.has_table(KEY) {
-            return Self::Number(peer.optional(KEY, limit));
-        }
-        let Field::Given(at) = peer.section(KEY) else { return Self::Bad };
-        let mut table = at.value;
+    pub(super) fn read(peer: &mut Section<'_>) -> Field<Self> {
+        peer.either(
+            "max-prefixes",
+            limit().map(Self::Number),
+            Absent::is(MAX_PREFIXES),
+            "The most prefixes that are taken from the peer, counted per family; a number is the `limit` \
+            of the table.",
+            Self::keys,
+        )
+    }
+
+    fn keys(mut table: Section<'_>) -> Self {
         let raw = Self::Table {
-            limit: table.required("limit", "10000", limit),
-            warn_at: table.optional("warn-at", value::integer(1..=100)),
-            action: table.optional("action", value::word(&ACTIONS)),
-            restart: table
-                .optional("restart", value::duration(Duration::from_secs(1)..=Duration::from_hours(24))),
+            limit: table.required("limit", "10000", limit(), "The most prefixes of one family."),
+            warn_at: table.optional(
+                "warn-at",
+                value::integer(1..=100),
+                Absent::is(WARN_AT),
+                "From so many percent of the limit on the operator is warned.",
+            ),
+            action: table.optional(
+                "action",
+                value::word(&ACTIONS),
+                Absent::word(&ACTIONS, &ACTION),
+                "What is done beyond the limit. `discard`: what is beyond is left out, the session stays. \
+                `close`: the session ends with Cease 6/1 (RFC 4486). `warn`: the operator is told. The \
+                operator is told in any case.",
+            ),
+            restart: table.optional(
+                "restart",
+                value::duration(Duration::from_secs(1)..=Duration::from_hours(24)),
+                Absent::means("not before an operator says so"),
+                "With `action = \"close\"`: when the session is tried again.",
+            ),
             place: Place::of(&table),
         };
         table.close();
         raw
     }
 
-    pub(super) fn resolve(&self) -> Option<MaxPrefixes> {
-        match self {
-            Self::Number(limit) => {
-                let limit = limit.or(MAX_PREFIXES)?;
-                Some(MaxPrefixes { limit, warn_at: WARN_AT, action: ACTION, restart: None })
-            }
+    pub(super) fn resolve(max: &Field<Self>) -> Option<MaxPrefixes> {
+        let number = |limit| MaxPrefixes { limit, warn_at: WARN_AT, action: ACTION, restart: None };
+        let given = resolved(max, |max| match max {
+            Self::Number(limit) => Some(number(*limit)),
             Self::Table { limit, warn_at, action, restart, place: _ } => Some(MaxPrefixes {
                 limit: *limit.value()?,
                 warn_at: warn_at.or(WARN_AT)?,
                 action: action.or(ACTION)?,
                 restart: restart.maybe()?,
             }),
-            Self::Bad => None,
-        }
+        })?;
+        Some(given.unwrap_or(number(MAX_PREFIXES)))
     }
 
     pub(super) fn check(&self, report: &Report) {
@@ -97,9 +117,13 @@ impl RawMaxPrefixes {
     }
 }
 
-fn limit(found: &DeValue<'_>) -> Read<NonZeroU32> {
-    let limit = value::integer::<u32>(1..=u32::MAX)(found)?;
-    Ok(NonZeroU32::new(limit).expect("read within a range that begins at 1"))
+fn limit() -> Reader<NonZeroU32> {
+    value::integer(1..=u32::MAX)
+        .map(|limit| NonZeroU32::new(limit).expect("read within a range that begins at 1"))
+}
+
+fn non_zero(number: u8) -> NonZeroU8 {
+    NonZeroU8::new(number).expect("read within a range that begins above 0")
 }
 
 /// `graceful-restart`.
@@ -112,9 +136,25 @@ pub(super) struct RawGracefulRestart {
 impl RawGracefulRestart {
     pub(super) fn read(mut table: Section<'_>) -> Self {
         let raw = Self {
-            restart_time: table.optional("restart-time", value::seconds(1..=RESTART_TIME_MAX)),
-            stale_time: table.optional("stale-time", value::seconds(1..=3600)),
-            forwarding: table.optional("forwarding", value::boolean),
+            restart_time: table.optional(
+                "restart-time",
+                value::seconds(1..=RESTART_TIME_MAX),
+                Absent::is(RESTART_TIME),
+                "How long the peer is asked to keep our routes while we restart.",
+            ),
+            stale_time: table.optional(
+                "stale-time",
+                value::seconds(1..=3600),
+                Absent::is(STALE_TIME),
+                "How long we keep the peer's routes at most once it is back.",
+            ),
+            forwarding: table.optional(
+                "forwarding",
+                value::boolean(),
+                Absent::is(FORWARDING),
+                "Whether the peer is told that forwarding is kept while we restart. Without, the data \
+                plane restarts with us.",
+            ),
         };
         table.close();
         raw
@@ -124,7 +164,7 @@ impl RawGracefulRestart {
         Some(GracefulRestart {
             restart_time: self.restart_time.or(RESTART_TIME)?,
             stale_time: self.stale_time.or(STALE_TIME)?,
-            forwarding: self.forwarding.or(false)?,
+            forwarding: self.forwarding.or(FORWARDING)?,
         })
     }
 }
@@ -143,18 +183,42 @@ pub(super) struct RawBfd {
 impl RawBfd {
     pub(super) fn read(mut table: Section<'_>) -> Self {
         let raw = Self {
-            interval: table.optional("interval", value::duration(BFD_INTERVALS)),
-            multiplier: table.optional("multiplier", |found| {
-                let multiplier = value::integer::<u8>(2..=255)(found)?;
-                Ok(NonZeroU8::new(multiplier).expect("read within a range that begins at 2"))
-            }),
-            multihop: table.optional("multihop", value::boolean),
-            least_ttl: table.optional("least-ttl", |found| {
-                let ttl = value::integer::<u8>(1..=255)(found)?;
-                Ok(NonZeroU8::new(ttl).expect("read within a range that begins at 1"))
-            }),
-            auth_key_file: table.optional("auth-key-file", value::absolute_path),
-            auth_key_id: table.optional("auth-key-id", value::integer(0..=255)),
+            interval: table.optional(
+                "interval",
+                value::duration(BFD_INTERVALS),
+                Absent::is(BFD_INTERVAL),
+                "From one packet to the next, sent and asked for.",
+            ),
+            multiplier: table.optional(
+                "multiplier",
+                value::integer(2..=255).map(non_zero),
+                Absent::is(BFD_MULTIPLIER),
+                "So many packets missed in a row mean that the peer is gone.",
+            ),
+            multihop: table.optional(
+                "multihop",
+                value::boolean(),
+                Absent::means("as the session: true where the peer has `multihop`"),
+                "Whether routers are between (RFC 5883).",
+            ),
+            least_ttl: table.optional(
+                "least-ttl",
+                value::integer(1..=255).map(non_zero),
+                Absent::is(BFD_LEAST_TTL),
+                "Across routers: packets that arrive with a TTL below this are not taken.",
+            ),
+            auth_key_file: table.optional(
+                "auth-key-file",
+                value::absolute_path(),
+                Absent::means("packets are not authenticated"),
+                "A file with the key of meticulous keyed SHA1 (RFC 5880 §6.7.4), 1 to 20 octets.",
+            ),
+            auth_key_id: table.optional(
+                "auth-key-id",
+                value::integer(0..=255),
+                Absent::is(BFD_KEY_ID),
+                "The key's number on both sides.",
+            ),
             place: Place::of(&table),
         };
         table.close();

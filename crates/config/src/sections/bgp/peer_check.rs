@@ -7,8 +7,8 @@ use super::{
     peer::{RawPeer, RawRemote},
 };
 use crate::{
+    field::Field,
     report::{Report, Span, Wrong},
-    section::Field,
     sections::distinct,
     value,
 };
@@ -19,7 +19,9 @@ impl RawPeer {
         if let Some(families) = self.families.value() {
             distinct(report, &families.elements, &self.place.key("families"));
         }
-        self.max_prefixes.check(report);
+        if let Some(max_prefixes) = self.max_prefixes.value() {
+            max_prefixes.check(report);
+        }
         self.check_remote(report);
         self.check_scope(report);
         self.check_source(report);

@@ -10,8 +10,11 @@ use super::{
     words, yes,
 };
 use crate::{
+    field::{At, Field, List},
+    reader::Reader,
+    reference::{Absent, Shape},
     report::{Report, Wrong},
-    section::{At, Field, List, Read, Section},
+    section::Section,
     sections::Place,
     value,
 };
@@ -51,9 +54,19 @@ impl Default for RawDatabase {
 impl RawDatabase {
     pub(super) fn read_postgres(mut postgres: Section<'_>) -> Self {
         let raw = Self {
-            user: postgres.required("user", "\"probe\"", words),
-            database: postgres.optional("database", words),
-            max_lag: postgres.optional("max-lag", value::duration(Duration::from_millis(1)..=MAX_LAG)),
+            user: postgres.required("user", "\"probe\"", words(), "Who logs in."),
+            database: postgres.optional(
+                "database",
+                words(),
+                Absent::means("named like the user"),
+                "To which database.",
+            ),
+            max_lag: postgres.optional(
+                "max-lag",
+                value::duration(Duration::from_millis(1)..=MAX_LAG),
+                Absent::means("any"),
+                "How far a replica may be behind.",
+            ),
             needs_password: false,
             ..Self::shared(&mut postgres)
         };
@@ -63,8 +76,18 @@ impl RawDatabase {
 
     pub(super) fn read_redis(mut redis: Section<'_>) -> Self {
         let raw = Self {
-            user: redis.optional("user", words),
-            max_lag: redis.optional("max-lag", value::seconds(1..=MAX_LAG.as_secs())),
+            user: redis.optional(
+                "user",
+                words(),
+                Absent::means("the default user"),
+                "Who logs in; not without `password-file`.",
+            ),
+            max_lag: redis.optional(
+                "max-lag",
+                value::seconds(1..=MAX_LAG.as_secs()),
+                Absent::means("any"),
+                "For how long a replica may not have heard of its primary.",
+            ),
             ..Self::shared(&mut redis)
         };
         redis.close();
@@ -73,9 +96,19 @@ impl RawDatabase {
 
     fn shared(section: &mut Section<'_>) -> Self {
         Self {
-            password_file: section.optional("password-file", value::absolute_path),
+            password_file: section.optional(
+                "password-file",
+                value::absolute_path(),
+                Absent::means("no password is given"),
+                "A file with the password.",
+            ),
             tls: RawTls::read(section),
-            role: section.optional("role", value::word(&ROLES)),
+            role: section.optional(
+                "role",
+                value::word(&ROLES),
+                Absent::means("either"),
+                "What the server has to be.",
+            ),
             place: Some(Place::of(section)),
             ..Self::default()
         }
@@ -122,6 +155,8 @@ impl RawDatabase {
     }
 }
 
+const RECORD: DnsRecord = DnsRecord::A;
+const TRANSPORT: DnsTransport = DnsTransport::Udp;
 const RECORDS: [(&str, DnsRecord); 7] = [
     ("A", DnsRecord::A),
     ("AAAA", DnsRecord::Aaaa),
@@ -144,9 +179,9 @@ pub(super) struct RawDns {
 }
 
 impl RawDns {
-    pub(super) fn plain(value: &DeValue<'_>) -> Read<Self> {
-        Ok(Self {
-            name: Field::Given(At { value: name(value)?, span: 0..0 }),
+    pub(super) fn plain() -> Reader<Self> {
+        name().map(|name| Self {
+            name: Field::Given(At { value: name, span: 0..0 }),
             record: Field::Absent,
             transport: Field::Absent,
             expect: Field::Absent,
@@ -156,10 +191,30 @@ impl RawDns {
 
     pub(super) fn read(mut dns: Section<'_>) -> Self {
         let raw = Self {
-            name: dns.required("name", "\"www.example.com\"", name),
-            record: dns.optional("record", value::word(&RECORDS)),
-            transport: dns.optional("transport", value::word(&TRANSPORTS)),
-            expect: dns.optional_list("expect", value::address),
+            name: dns.required(
+                "name",
+                "\"www.example.com\"",
+                name(),
+                "The name that is asked for; `.` is the root.",
+            ),
+            record: dns.optional(
+                "record",
+                value::word(&RECORDS),
+                Absent::word(&RECORDS, &RECORD),
+                "The type of record that is asked for.",
+            ),
+            transport: dns.optional(
+                "transport",
+                value::word(&TRANSPORTS),
+                Absent::word(&TRANSPORTS, &TRANSPORT),
+                "How the question is sent.",
+            ),
+            expect: dns.optional_list(
+                "expect",
+                value::address(),
+                Absent::means("any answer of that type"),
+                "Addresses of the type of `record`, one of which has to be in the answer.",
+            ),
             place: Some(Place::of(&dns)),
         };
         dns.close();
@@ -168,7 +223,7 @@ impl RawDns {
 
     pub(super) fn check(&self, report: &Report) {
         let (Some(place), Some(expect)) = (&self.place, self.expect.value()) else { return };
-        let Some(record) = self.record.or(DnsRecord::A) else { return };
+        let Some(record) = self.record.or(RECORD) else { return };
         for (index, at) in expect.elements.iter().enumerate() {
             let fits = match record {
                 DnsRecord::A => at.value.is_ipv4(),
@@ -192,26 +247,28 @@ impl RawDns {
         };
         Some(Dns {
             name: self.name.value()?.clone(),
-            record: self.record.or(DnsRecord::A)?,
-            transport: self.transport.or(DnsTransport::Udp)?,
+            record: self.record.or(RECORD)?,
+            transport: self.transport.or(TRANSPORT)?,
             expect,
         })
     }
 }
 
 /// A domain name, without the dot at its end.
-fn name(value: &DeValue<'_>) -> Read<String> {
-    let text = value::text(value)?;
-    let name = text.strip_suffix('.').unwrap_or(&text);
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    if text == "." || (name.len() <= 253 && name.split('.').all(is_label)) {
-        return Ok(name.to_owned());
-    }
-    Err(Wrong::new(format!("`{}` is not a domain name", text.escape_debug()))
-        .hint("write a name such as \"www.example.com\", or \".\" for the root"))
+fn name() -> Reader<String> {
+    Reader::text("a domain name", "^([A-Za-z0-9_.-]+)$", |found| {
+        let text = value::text(found)?;
+        let name = text.strip_suffix('.').unwrap_or(&text);
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        };
+        if text == "." || (name.len() <= 253 && name.split('.').all(is_label)) {
+            return Ok(name.to_owned());
+        }
+        Err(Wrong::new(format!("`{}` is not a domain name", text.escape_debug()))
+            .hint("write a name such as \"www.example.com\", or \".\" for the root"))
+    })
 }
 
 /// `agent = 9999`, or the table.
@@ -222,17 +279,33 @@ pub(super) struct RawAgent {
 
 impl RawAgent {
     /// The port, or `true` for the backend's own.
-    pub(super) fn plain(value: &DeValue<'_>) -> Read<Self> {
-        let port = match value {
-            DeValue::Boolean(_) => yes(value).map(|()| Field::Absent),
-            _ => value::port(value).map(|value| Field::Given(At { value, span: 0..0 })),
-        }?;
-        Ok(Self { port, send: Field::Absent })
+    pub(super) fn plain() -> Reader<Self> {
+        let (own, other) = (yes(), value::port());
+        let shape = Shape::AnyOf(vec![own.shape().clone(), other.shape().clone()]);
+        Reader::new(shape, move |found| {
+            let port = match found {
+                DeValue::Boolean(_) => own.read(found).map(|()| Field::Absent),
+                _ => other.read(found).map(|value| Field::Given(At { value, span: 0..0 })),
+            }?;
+            Ok(Self { port, send: Field::Absent })
+        })
     }
 
     pub(super) fn read(mut agent: Section<'_>) -> Self {
-        let raw =
-            Self { port: agent.optional("port", value::port), send: agent.optional("send", value::text) };
+        let raw = Self {
+            port: agent.optional(
+                "port",
+                value::port(),
+                Absent::means("that of the backend"),
+                "Where the agent listens.",
+            ),
+            send: agent.optional(
+                "send",
+                value::string("a text"),
+                Absent::means("nothing"),
+                "What is sent first.",
+            ),
+        };
         agent.close();
         raw
     }

@@ -3,17 +3,20 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use proxima_probe_kind::{Quic, Tls, TlsHandshake, Trust};
-use toml::de::DeValue;
 
-use super::{either, yes};
+use super::yes;
 use crate::{
+    field::{Field, List},
+    reader::Reader,
+    reference::Absent,
     report::{Report, Wrong},
-    section::{Field, List, Read, Section},
+    section::Section,
     sections::Place,
     value,
 };
 
 const DAY: Duration = Duration::from_hours(24);
+const VERIFY: bool = true;
 const QUIC_ALPN: &str = "h3";
 
 /// `tls = true`, or the table.
@@ -43,10 +46,11 @@ impl Default for RawTls {
 impl RawTls {
     /// `tls` of a kind that has its own protocol.
     pub(super) fn read(section: &mut Section<'_>) -> Field<Self> {
-        either(
-            section,
+        section.either(
             "tls",
-            |value| yes(value).map(|()| Self::default()),
+            yes().map(|()| Self::default()),
+            Absent::means("plain text"),
+            "How TLS is spoken. `true`: as an empty table.",
             |mut tls| {
                 let raw = Self::keys(&mut tls);
                 tls.close();
@@ -57,17 +61,43 @@ impl RawTls {
 
     /// The table of a kind that is a handshake.
     pub(super) fn read_handshake(mut tls: Section<'_>) -> Self {
-        let raw = Self { alpn: tls.optional_list("alpn", protocol), ..Self::keys(&mut tls) };
+        let alpn = tls.optional_list(
+            "alpn",
+            protocol(),
+            Absent::means("none; `h3` with `quic`"),
+            "The protocols that are offered (ALPN). Not beside `https`, where `version` says it.",
+        );
+        let raw = Self { alpn, ..Self::keys(&mut tls) };
         tls.close();
         raw
     }
 
     fn keys(tls: &mut Section<'_>) -> Self {
         Self {
-            server_name: tls.optional("server-name", server_name),
-            ca_file: tls.optional("ca-file", value::absolute_path),
-            verify: tls.optional("verify", value::boolean),
-            min_valid_days: tls.optional("min-valid-days", value::integer(1..=3650)),
+            server_name: tls.optional(
+                "server-name",
+                server_name(),
+                Absent::means("`host` where there is one, or the backend's address"),
+                "The name that is asked for by SNI and that the certificate has to have, or an address.",
+            ),
+            ca_file: tls.optional(
+                "ca-file",
+                value::absolute_path(),
+                Absent::means("those of the system"),
+                "A PEM file with the only certificate authorities that are trusted.",
+            ),
+            verify: tls.optional(
+                "verify",
+                value::boolean(),
+                Absent::is(VERIFY),
+                "Whether the certificate is verified.",
+            ),
+            min_valid_days: tls.optional(
+                "min-valid-days",
+                value::integer(1..=3650),
+                Absent::means("it is valid now"),
+                "For how many days more the certificate has to be valid.",
+            ),
             alpn: Field::Absent,
             place: Some(Place::of(tls)),
         }
@@ -94,7 +124,7 @@ impl RawTls {
 
     /// `host` names the server where nothing else does.
     pub(super) fn resolve(&self, host: Option<&str>) -> Option<Tls> {
-        let trust = match (self.verify.or(true)?, self.ca_file.maybe()?) {
+        let trust = match (self.verify.or(VERIFY)?, self.ca_file.maybe()?) {
             (false, _) => Trust::Anyone,
             (true, Some(file)) => Trust::File(file),
             (true, None) => Trust::System,
@@ -140,13 +170,15 @@ fn name_in(host: &str) -> Option<String> {
 }
 
 /// A name or an address, as a certificate has it.
-pub(in crate::sections) fn server_name(value: &DeValue<'_>) -> Read<String> {
-    let text = value::text(value)?;
-    if is_name(&text) || text.parse::<IpAddr>().is_ok() {
-        return Ok(text);
-    }
-    Err(Wrong::new(format!("`{text}` is not a server name"))
-        .hint("write a name such as \"api.example.com\", or an address, as the certificate has it"))
+pub(in crate::sections) fn server_name() -> Reader<String> {
+    Reader::text("a host name or an IP address", "^[A-Za-z0-9_.:-]+$", |found| {
+        let text = value::text(found)?;
+        if is_name(&text) || text.parse::<IpAddr>().is_ok() {
+            return Ok(text);
+        }
+        Err(Wrong::new(format!("`{text}` is not a server name"))
+            .hint("write a name such as \"api.example.com\", or an address, as the certificate has it"))
+    })
 }
 
 /// A host name: labels of letters, digits and inner hyphens (RFC 1123 §2.1), underscores too.
@@ -161,11 +193,13 @@ pub(in crate::sections) fn is_name(text: &str) -> bool {
 }
 
 /// The name of a protocol (RFC 7301 §3.1).
-fn protocol(value: &DeValue<'_>) -> Read<String> {
-    let text = value::text(value)?;
-    if (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(text);
-    }
-    Err(Wrong::new(format!("`{}` can't be a protocol", text.escape_debug()))
-        .hint("write the name that ALPN has for it, as in \"h2\" or \"http/1.1\""))
+fn protocol() -> Reader<String> {
+    Reader::text("the name of a protocol", "^[!-~]{1,255}$", |found| {
+        let text = value::text(found)?;
+        if (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Ok(text);
+        }
+        Err(Wrong::new(format!("`{}` can't be a protocol", text.escape_debug()))
+            .hint("write the name that ALPN has for it, as in \"h2\" or \"http/1.1\""))
+    })
 }

@@ -52,10 +52,15 @@ impl Budget {
         (self.accepted, self.unseen) = (stream, 0);
     }
 
+    /// Whether the request of `stream` is still to come to us, if it is a request.
+    pub(super) fn is_unseen(&self, stream: u32) -> bool {
+        stream > self.accepted
+    }
+
     /// A frame of the client.
     pub(super) fn received(&mut self, frame: &Frame) -> Result<(), Misuse> {
         match frame.kind {
-            kind::RST_STREAM if frame.stream > self.accepted && self.unseen == UNSEEN => {
+            kind::RST_STREAM if self.is_unseen(frame.stream) && self.unseen == UNSEEN => {
                 Err(Misuse::RapidReset)
             }
             kind::RST_STREAM => {

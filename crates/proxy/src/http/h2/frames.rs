@@ -73,6 +73,11 @@ impl Frames {
         self.have > 0 || self.block_open || (self.payload_left > 0 && self.last_kind != kind::DATA)
     }
 
+    /// Whether a frame has begun and not ended.
+    pub(super) fn is_within_frame(&self) -> bool {
+        self.have > 0 || self.payload_left > 0
+    }
+
     /// The next of what `bytes` hold, which are then those behind it; `None` when they hold nothing more that is told.
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Seen<'a>> {
         while !bytes.is_empty() {

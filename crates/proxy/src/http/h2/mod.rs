@@ -131,6 +131,11 @@ where
 enum State {
     /// It does not: streams are open.
     Busy,
+    /// No stream is open, but not everything that they have handed to `h2` is written.
+    Writing {
+        /// Octets that had been written when the timer was set.
+        written: u64,
+    },
     /// No stream is open.
     Resting,
     /// A head has begun.
@@ -203,7 +208,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 self.link.counters.slow_client(Slow::Head);
                 Poll::Ready(None)
             }
-            State::Ending => Poll::Ready(None),
+            State::Writing { .. } | State::Ending => Poll::Ready(None),
             State::Busy => Poll::Pending,
         }
     }
@@ -213,6 +218,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
         let state = match () {
             () if self.link.tally.is_within_head() => State::WithinHead,
             () if self.link.streams.are_active() => State::Busy,
+            () if !self.calmed && !self.link.tally.has_written_all() => {
+                State::Writing { written: self.link.tally.written() }
+            }
             () if self.leaving || self.calmed => State::Ending,
             () => State::Resting,
         };
@@ -222,13 +230,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     }
 
     fn enter(&mut self, state: State) {
-        if self.state == State::Busy {
+        if matches!(self.state, State::Busy | State::Writing { .. }) {
             self.rest_until = self.link.worker.timers.deadline(self.link.worker.config.keep_alive);
         }
         self.state = state;
         let config = &self.link.worker.config;
         match state {
             State::Busy => self.timer.arm(Deadline::NEVER),
+            // For as long as the client takes something.
+            State::Writing { .. } => self.timer.arm_after(config.keep_alive),
             State::Resting => self.timer.arm(self.rest_until),
             State::WithinHead => self.timer.arm_after(config.header_timeout),
             State::Ending => self.timer.arm_after(LINGER),

@@ -98,7 +98,7 @@ impl Stream {
     }
 
     fn reset(&mut self, reason: Reason) {
-        self.link.tally.expect_own_reset();
+        self.link.tally.expect_own_reset(self.respond.stream_id().as_u32());
         match &mut self.sending {
             Some(sending) => sending.send_reset(reason),
             None => self.respond.send_reset(reason),

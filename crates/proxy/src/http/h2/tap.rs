@@ -59,12 +59,18 @@ pub(super) struct Tally {
     budget: RefCell<Budget>,
     next_second: Cell<Deadline>,
     excess: Cell<Option<Misuse>>,
-    /// Streams whose requests were accepted, until either side has ended them.
+    /// Streams whose requests were accepted, until the end of the response has been written or either side has reset them.
     accepted: RefCell<Vec<u32>>,
+    /// Streams that were reset before their requests were accepted: 16 at most, since more are too much.
+    unseen: RefCell<Vec<u32>>,
     /// The last stream that `h2` answered by itself.
     answered_alone: Cell<u32>,
-    /// Resets to come that are counted already.
-    own_resets: Cell<u32>,
+    /// Streams whose resets, which are to come, are counted already.
+    own_resets: RefCell<Vec<u32>>,
+    /// Octets that were written.
+    written: Cell<u64>,
+    /// Nothing of them waits to be sent.
+    is_flushed: Cell<bool>,
 }
 
 impl Tally {
@@ -81,8 +87,11 @@ impl Tally {
             next_second,
             excess: Cell::new(None),
             accepted: RefCell::default(),
+            unseen: RefCell::default(),
             answered_alone: Cell::new(0),
-            own_resets: Cell::new(0),
+            own_resets: RefCell::default(),
+            written: Cell::new(0),
+            is_flushed: Cell::new(true),
         })
     }
 
@@ -96,30 +105,38 @@ impl Tally {
         self.received.borrow().is_within_head()
     }
 
-    /// The request of `stream` has come to us.
+    /// Whether all that there was to say to accepted requests is with the kernel, or they were reset.
+    pub(super) fn has_written_all(&self) -> bool {
+        self.is_flushed.get() && self.accepted.borrow().is_empty() && !self.sent.borrow().is_within_frame()
+    }
+
+    /// Octets that were written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// The request of `stream` has come to us; those of a client come in the order of their streams.
     pub(super) fn accept(&self, stream: u32) {
-        self.accepted.borrow_mut().push(stream);
+        let mut unseen = self.unseen.borrow_mut();
+        if !unseen.contains(&stream) {
+            self.accepted.borrow_mut().push(stream);
+        }
+        unseen.retain(|reset| *reset > stream);
         self.budget.borrow_mut().accepted(stream);
     }
 
-    fn forget(&self, stream: u32) {
-        let mut accepted = self.accepted.borrow_mut();
-        if let Some(at) = accepted.iter().position(|known| *known == stream) {
-            accepted.swap_remove(at);
+    /// The reset of `stream`, if there is one, is no refusal that `h2` came to by itself.
+    pub(super) fn expect_own_reset(&self, stream: u32) {
+        if self.accepted.borrow().contains(&stream) {
+            self.own_resets.borrow_mut().push(stream);
         }
-    }
-
-    /// The next reset is no refusal that `h2` came to by itself.
-    pub(super) fn expect_own_reset(&self) {
-        self.own_resets.set(self.own_resets.get() + 1);
     }
 
     /// Notes what has come, as far as this turn goes: so many octets.
     fn note_received(&self, bytes: &[u8]) -> usize {
-        let mut budget = self.budget.borrow_mut();
         if self.timers.is_past(self.next_second.get()) {
             self.next_second.set(self.timers.deadline(std::time::Duration::from_secs(1)));
-            budget.next_second();
+            self.budget.borrow_mut().next_second();
         }
         let (mut received, mut rest) = (self.received.borrow_mut(), bytes);
         while !self.turn.get().is_over()
@@ -128,10 +145,11 @@ impl Tally {
         {
             match seen {
                 Seen::Frame(frame) => {
-                    if let Err(misuse) = budget.received(&frame) {
-                        self.note_excess(misuse);
+                    let afforded = self.budget.borrow_mut().received(&frame);
+                    match afforded {
+                        Ok(()) => self.note_frame(&frame),
+                        Err(misuse) => self.note_excess(misuse),
                     }
-                    self.note_frame(&frame);
                 }
                 Seen::Fragment(fragment) => self.note_fragment(fragment),
             }
@@ -144,10 +162,18 @@ impl Tally {
     fn note_frame(&self, frame: &Frame) {
         match frame.kind {
             kind::HEADERS => self.block.set(Block::default()),
-            kind::RST_STREAM => self.forget(frame.stream),
+            kind::RST_STREAM => self.note_reset(frame.stream),
             _ => {}
         }
         self.work(Turn::FRAME);
+    }
+
+    /// The client resets `stream`.
+    fn note_reset(&self, stream: u32) {
+        take(&self.own_resets, stream);
+        if !take(&self.accepted, stream) && self.budget.borrow().is_unseen(stream) {
+            self.unseen.borrow_mut().push(stream);
+        }
     }
 
     fn note_fragment(&self, fragment: &[u8]) {
@@ -167,6 +193,8 @@ impl Tally {
 
     fn note_sent(&self, bytes: &[u8]) {
         self.counters.bytes_out.add(bytes.len() as u64);
+        self.written.set(self.written.get() + bytes.len() as u64);
+        self.is_flushed.set(false);
         let (mut sent, mut rest) = (self.sent.borrow_mut(), bytes);
         while let Some(seen) = sent.next(&mut rest) {
             let Seen::Frame(frame) = seen else { continue };
@@ -191,17 +219,26 @@ impl Tally {
             self.answered_alone.set(frame.stream);
             self.counters.refused(Fault::HeadTooLong);
         }
-        if frame.kind == kind::RST_STREAM || frame.ends_stream() {
-            self.forget(frame.stream);
+        let is_reset = frame.kind == kind::RST_STREAM;
+        if is_reset || frame.ends_stream() {
+            take(&self.accepted, frame.stream);
         }
+        let is_own = is_reset && take(&self.own_resets, frame.stream);
         let Some(misuse) = frame.code.and_then(misuse) else { return };
         match frame.kind {
-            kind::RST_STREAM if self.own_resets.get() > 0 => self.own_resets.set(self.own_resets.get() - 1),
+            kind::RST_STREAM if is_own => {}
             kind::RST_STREAM if frame.stream == self.answered_alone.get() => {}
             kind::GOAWAY if misuse == Misuse::Excess && self.excess.get().is_some() => {}
             _ => self.counters.misused(misuse),
         }
     }
+}
+
+/// Takes a stream out of a list; whether it was there.
+fn take(streams: &RefCell<Vec<u32>>, stream: u32) -> bool {
+    let mut streams = streams.borrow_mut();
+    let at = streams.iter().position(|known| *known == stream);
+    at.map(|at| streams.swap_remove(at)).is_some()
 }
 
 /// What an error code of ours says of the client (RFC 9113 §7).
@@ -303,7 +340,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)
+        let flushed = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
+        self.tally.is_flushed.set(flushed.is_ready());
+        flushed
     }
 
     /// The end is said when `h2` is done (`linger`).
