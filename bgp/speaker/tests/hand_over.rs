@@ -143,7 +143,7 @@ async fn restarted(stream: &mut TcpStream) -> (bool, bool) {
 
 #[tokio::test]
 async fn a_hand_over_is_no_restart_to_peers_whose_session_was_down() {
-    let restart_time = Duration::from_secs(60);
+    let restart_time = Duration::from_mins(1);
     let restart = GracefulRestart { restart_time, stale_time: restart_time, forwarding: false };
     let (listener, at) = listening(own_address()).await;
     let router =
