@@ -66,10 +66,7 @@ impl Peer {
             asn: up.asn,
             router_id: up.router_id,
             address: remote.to_canonical(),
-            local_as: self.common.local_as,
-            local_router_id: self.common.router_id,
             subnet: up.local.subnet,
-            local_role: self.common.settings(&self.config).effective_role(),
             import: self.config.import,
         }
     }
