@@ -3,6 +3,9 @@
 //! Backends resolve `%61`, `//` and `/../`. A route must be matched against what the backend will see, or
 //! `/x/../v1/chat` walks around the residency fence of `/v1/chat`. Only the match uses this form: the
 //! target is passed on as it came.
+//!
+//! Some backends take `%2f` and `\\` for a slash and `..;x` for `..`, others do not. Where that makes a difference, which it does
+//! for dot segments, there is no one path that the backend will see: the request is refused.
 
 use std::borrow::Cow;
 
@@ -12,16 +15,21 @@ use crate::Fault;
 /// that occurs, which costs one scan.
 ///
 /// # Errors
-/// [`Fault::Path`] for a broken escape, an escaped NUL, and for a path that climbs above its root.
+/// [`Fault::Path`] for a broken escape, an escaped NUL, for a path that climbs above its root, and for one with dot segments
+/// that backends resolve differently.
 pub fn match_path(path: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
-    if !path.contains(&b'%') && !path.windows(2).any(|two| two == b"//" || two == b"/.") {
+    let is_plain = |byte: &u8| !matches!(byte, b'%' | b'\\');
+    if path.iter().all(is_plain) && !path.windows(2).any(|two| two == b"//" || two == b"/.") {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = decode(path)?;
+    let Decoded { path: decoded, ambiguous } = decode(path)?;
     let mut out: Vec<u8> = Vec::with_capacity(decoded.len());
     let mut segments = decoded.split(|byte| *byte == b'/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
+        if has_dots(segment) && (ambiguous || !matches!(segment, b"." | b"..")) {
+            return Err(Fault::Path);
+        }
         match segment {
             b"" | b"." if last => out.push(b'/'),
             b"" | b"." => {}
@@ -41,8 +49,21 @@ pub fn match_path(path: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     Ok(Cow::Owned(out))
 }
 
-fn decode(path: &[u8]) -> Result<Vec<u8>, Fault> {
+/// Whether some backend takes the segment, or a part of it, for a dot segment.
+fn has_dots(segment: &[u8]) -> bool {
+    let mut parts = segment.split(|byte| *byte == b'\\');
+    parts.any(|part| matches!(part.split(|byte| *byte == b';').next(), Some(b"." | b"..")))
+}
+
+struct Decoded {
+    path: Vec<u8>,
+    /// There is an escaped slash in it, or a backslash.
+    ambiguous: bool,
+}
+
+fn decode(path: &[u8]) -> Result<Decoded, Fault> {
     let mut out = Vec::with_capacity(path.len());
+    let mut ambiguous = path.contains(&b'\\');
     let mut rest = path;
     while let Some((first, after)) = rest.split_first() {
         rest = after;
@@ -56,10 +77,11 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, Fault> {
         if byte == 0 {
             return Err(Fault::Path);
         }
+        ambiguous |= matches!(byte, b'/' | b'\\');
         out.push(byte);
         rest = &rest[2..];
     }
-    Ok(out)
+    Ok(Decoded { path: out, ambiguous })
 }
 
 #[cfg(test)]
@@ -76,7 +98,9 @@ mod tests {
             ("//v1///chat", "/v1/chat"),
             ("/%761/ch%61t", "/v1/chat"),
             ("/x/%2e%2E/v1", "/v1"),
-            ("/x%2f..%2fv1", "/v1"),
+            ("/v1%2fchat", "/v1/chat"),
+            ("/a;b/c", "/a;b/c"),
+            ("/a\\b%5cc", "/a\\b\\c"),
             ("/v1/./chat/.", "/v1/chat/"),
             ("/v1/chat/..", "/v1/"),
             ("/v1/chat//", "/v1/chat/"),
@@ -85,6 +109,24 @@ mod tests {
             ("/a%20b", "/a b"),
         ] {
             assert_eq!(match_path(path.as_bytes()).unwrap(), seen.as_bytes(), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_backends_resolve_differently_are_refused() {
+        for path in [
+            "/v1/chat/..%2f..%2fpublic",
+            "/x%2f..%2fv1",
+            "/a%2fb/../c",
+            "/x/..;/v1/chat",
+            "/x/%2e%2e;a=b/v1",
+            "/x/.;/v1",
+            "/x\\..\\v1",
+            "/x%5c..%5cv1",
+            "/a%5cb/../c",
+            "/a\\b/./c",
+        ] {
+            assert_eq!(match_path(path.as_bytes()), Err(Fault::Path), "{path}");
         }
     }
 

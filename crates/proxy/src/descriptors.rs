@@ -3,7 +3,7 @@
 //! | who | holds | is promised |
 //! |---|---|---|
 //! | client | its connection | 2: an exchange may need a connection to a backend |
-//! | stream of an HTTP/2 connection | nothing | 1: all but the client's first need a connection to a backend of their own |
+//! | stream of an HTTP/2 connection | nothing | 1 where others of its client are open: the only one has its client's |
 //! | attempt | a connection to a backend | nothing: its client has counted for it |
 //! | resting connection to a backend | itself | nothing: it is closed when its place is needed |
 //! | pipe | 2 | 2 |

@@ -204,7 +204,9 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.entry.tasks.borrow_mut().running.remove(&self.number);
-        if self.place.is_some() {
+        // Its places are free before anybody, in whatever thread, can see that it is gone.
+        drop(self.counted.take());
+        if self.place.take().is_some() {
             self.entry.counters.open.sub(1);
             self.worker.counters.open.sub(1);
         }

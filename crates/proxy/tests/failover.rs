@@ -5,6 +5,7 @@
 mod common;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use common::{Backend, Peer, Setup, field, refusing, soon, until};
-use proxima_proxy::{Reason, Timeouts};
+use proxima_proxy::{Reason, Timeouts, UpstreamProtocol};
 use socket2::SockRef;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -47,14 +48,44 @@ async fn when_nobody_takes_the_connection_the_answer_is_502() {
     assert_eq!(world.stats().failures.get(&Reason::Connect), Some(&2));
 }
 
+/// Where no connection is made: a backlog that is full, so that the kernel drops further SYNs.
+struct Full {
+    address: SocketAddr,
+    _listener: socket2::Socket,
+    _filler: std::net::TcpStream,
+}
+
+impl Full {
+    fn new() -> Self {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let filler = std::net::TcpStream::connect(address).unwrap();
+        Self { address, _listener: listener, _filler: filler }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_still_sends_is_not_blamed_for_a_connection_that_is_not_made_in_time() {
+    let timeouts = Timeouts { connect: Duration::from_millis(100), ..Timeouts::default() };
+    let (broken, full) = (closing().await, Full::new());
+    for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+        let addresses = [broken.address, full.address];
+        let world = Setup { timeouts, upstream: protocol, ..Setup::http(&addresses) }.start();
+        let mut client = world.client().await;
+        client.write("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhalf").await;
+        let response = client.response().await;
+        assert_eq!(response.status, 504, "{protocol:?}: {}", response.text());
+        assert!(field(&response.head, "proxy-status").unwrap().contains("error=connection_timeout"));
+        assert_eq!(world.stats().slow_clients.values().sum::<u64>(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_is_not_made_in_time_is_given_up_for_the_next_candidate() {
-    // A backlog that is full: the kernel drops further SYNs.
-    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    full.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-    full.listen(0).unwrap();
-    let address = full.local_addr().unwrap().as_socket().unwrap();
-    let _filler = std::net::TcpStream::connect(address).unwrap();
+    let full = Full::new();
+    let address = full.address;
     let backend = Backend::echo().await;
     let timeouts = Timeouts { connect: Duration::from_millis(100), ..Timeouts::default() };
     let world = Setup { timeouts, ..Setup::http(&[address, backend.address]) }.start();

@@ -444,3 +444,22 @@ async fn streams_that_find_no_descriptor_for_their_backend_get_503() {
     assert_eq!(shed.status().as_u16(), 503);
     assert!((1..12).contains(&waiting.len()), "{}", waiting.len());
 }
+
+#[tokio::test]
+async fn clients_at_rest_take_no_descriptor_from_the_one_stream_of_another() {
+    let backend = silent().await;
+    let world = Setup { max_descriptors: Some(12), ..Setup::http(&[backend.address]) }.start();
+    let clients = [Client::connect(&world).await, Client::connect(&world).await];
+    let mut resting = Vec::new();
+    while world.stats().shed == 0 {
+        resting.push(tokio::net::TcpStream::connect(world.address).await.unwrap());
+        let count = (resting.len() + clients.len()) as u64;
+        until("a verdict", || world.stats().open + world.stats().shed >= count).await;
+    }
+    let mut waiting = Vec::new();
+    for client in &clients {
+        let mut ready = client.send.clone().ready().await.unwrap();
+        waiting.push(ready.send_request(get("/"), true).unwrap());
+        until("the backend to be asked", || backend.seen() == waiting.len()).await;
+    }
+}

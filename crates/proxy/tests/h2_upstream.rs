@@ -152,6 +152,23 @@ async fn clients_of_http10_get_what_they_know() {
     assert_eq!(client.response().await.text(), "served");
 }
 
+#[tokio::test]
+async fn an_interim_response_that_is_not_for_the_client_commits_to_nothing() {
+    let broken = Backend::start(|_, mut respond| async move {
+        respond.send_informational(Response::builder().status(103).body(()).unwrap()).unwrap();
+        // Once that is on its way.
+        tokio::task::yield_now().await;
+        respond.send_reset(Reason::INTERNAL_ERROR);
+    })
+    .await;
+    let world = setup(&[broken.address]).start();
+    let mut client = world.client().await;
+    client.write("GET / HTTP/1.0\r\n\r\n").await;
+    let (answered, clean) = client.rest().await;
+    let answered = String::from_utf8(answered).unwrap();
+    assert!(clean && answered.starts_with("HTTP/1.1 502"), "{answered}");
+}
+
 /// A gRPC message: a flag and a length before it.
 fn message(text: &str) -> Bytes {
     let mut framed = vec![0, 0, 0, 0, text.len() as u8];

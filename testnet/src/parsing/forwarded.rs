@@ -90,7 +90,7 @@ fn cases() -> Vec<Case> {
         ("an absolute target without a path", get("http://a", ""), got("/")),
         ("HTTP/1.0 that stays", b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n".to_vec(), got("/")),
         ("an unknown method", b"PURGE /x HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), line("PURGE", "/x", "a", b"", b"")),
-        ("escapes and dots in a target", get("/a%2fb/../c//d;e=%41?q=/../", ""), got("/a%2fb/../c//d;e=%41?q=/../")),
+        ("escapes and dots in a target", get("/a%41b/../c//d;e=%42?q=/../", ""), got("/a%41b/../c//d;e=%42?q=/../")),
         ("a query of odd characters", get("/?a=b&c[]=(d),e;f'g*!~", ""), got("/?a=b&c[]=(d),e;f'g*!~")),
         ("a field of 6 000 octets", get("/", &format!("Y: {}\r\n", "y".repeat(6000))), got("/")),
         ("fields for one hop", get("/", "Connection: X\r\nX: gone\r\nKeep-Alive: 5\r\nTE: trailers\r\n"), got("/")),

@@ -133,6 +133,8 @@ pub(super) trait Sending {
     /// Something came from the backend on the last attempt.
     fn has_reply(&self) -> bool;
     fn is_past_total(&self) -> bool;
+    /// Forgets the attempt before, so that nothing of it is taken for this one's.
+    fn begin_attempt(&mut self);
     /// Sets the deadline, or that of the whole exchange if it is sooner.
     fn arm(&self, after: Duration);
     /// Ready when the client left, or the deadline passed, which is the backend's fault for `reason`.
@@ -224,6 +226,7 @@ pub(super) async fn over_http1<S: OverHttp1>(
             continue;
         }
         backend.counters.reuses.add(1);
+        sending.begin_attempt();
         match sending.over(stream, backend, index).await {
             Err(Stop::Upstream(Reason::Closed)) if sending.may_be_sent_again() && !sending.has_reply() => {
                 backend.counters.failure(Reason::Stale);
@@ -232,6 +235,7 @@ pub(super) async fn over_http1<S: OverHttp1>(
             result => return result,
         }
     }
+    sending.begin_attempt();
     sending.arm(connect);
     sending.worker().make_room();
     let mut connecting = pin!(backend.connect());

@@ -132,6 +132,10 @@ impl Sending for Exchange<'_> {
         self.flow.is_past_total()
     }
 
+    fn begin_attempt(&mut self) {
+        self.flow.begin();
+    }
+
     fn arm(&self, after: Duration) {
         self.flow.arm(after);
     }
@@ -148,7 +152,6 @@ impl Sending for Exchange<'_> {
 
 impl OverHttp1 for Exchange<'_> {
     async fn over(&mut self, mut stream: Stream, backend: &Rc<Backend>, index: usize) -> Result<Turn, Stop> {
-        self.flow.begin();
         let length = poll_fn(|cx| self.flow.poll_head(cx, &mut stream)).await?;
         let first_byte = self.begun.elapsed();
         let keep = self.flow.begin_response(length);

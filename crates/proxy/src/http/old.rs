@@ -171,12 +171,13 @@ impl Client for OldClient<'_> {
         Poll::Ready(Ok(()))
     }
 
+    fn takes_interim(&self) -> bool {
+        !self.is_old
+    }
+
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop> {
         if head.is_interim() {
-            // RFC 9110 §15.2: not to clients that don't know them.
-            if !self.is_old {
-                write_response(out, head, text, &self.hop, ConnectionOption::Omit, true);
-            }
+            write_response(out, head, text, &self.hop, ConnectionOption::Omit, true);
             return Ok(());
         }
         self.framing = match head.framing() {

@@ -9,6 +9,7 @@ use super::{
     Answer, LINGER, Scratch,
     attempts::{self, Refusal, Stop, Verdict, conclude},
     relay::{Client, Relay},
+    streams::Streams,
 };
 use crate::{entry::Entry, stats::ServiceCounters, worker::Worker};
 
@@ -19,6 +20,7 @@ pub(super) trait Link {
     fn counters(&self) -> &Arc<ServiceCounters>;
     /// What requests are told of this hop.
     fn hop(&self) -> &Hop;
+    fn streams(&self) -> &Streams;
 }
 
 /// A client's stream.
@@ -53,12 +55,13 @@ pub(super) enum Conclusion {
 pub(super) async fn serve<S: OnStream>(stream: &mut S, scratch: &mut Scratch, to_head: bool) {
     let link = stream.link().clone();
     let (worker, counters) = (link.worker().clone(), link.counters());
-    // A place for the connection to the backend.
-    let Some(_place) = worker.admit_stream() else {
+    // A place for the connection to the backend: with the client came one for the only stream.
+    let place = link.streams().are_several().then(|| worker.admit_stream());
+    if matches!(place, Some(None)) {
         counters.shed.add(1);
         scratch.access.end("shed", None);
         return answer(stream, scratch, &Answer::overloaded(), to_head).await;
-    };
+    }
     counters.requests.add(1);
     worker.retries.earn();
     let text = &scratch.response;

@@ -78,6 +78,10 @@ pub(super) trait Client {
     fn passed_on(&mut self, count: usize);
     /// Ready when what was handed over is on its way, and there is room for more.
     fn poll_ready(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Result<(), Stop>>;
+    /// Whether interim responses are for it (RFC 9110 §15.2).
+    fn takes_interim(&self) -> bool {
+        true
+    }
     /// A response's head, parsed from `text`; an interim one if it says so, or the agreement to a WebSocket. `last`: nothing follows it.
     fn begin(&mut self, head: &ResponseHead, text: &[u8], out: &mut Vec<u8>, last: bool) -> Result<(), Stop>;
     /// Content, when [`Client::poll_ready`] was ready.
@@ -202,15 +206,6 @@ impl<'a, C: Client> Relay<'a, C> {
 
     /// One attempt, over `origin`.
     async fn pass(&mut self, origin: &mut impl Origin, index: usize) -> Result<(), Stop> {
-        self.up.next = 0;
-        self.up.stage = match self.scratch.request_head.framing() {
-            Framing::None if self.asks_websocket() => Stage::Asking,
-            Framing::None => Stage::Taken,
-            _ => Stage::Taking,
-        };
-        self.attempt = Attempt::default();
-        self.is_tunnel = false;
-        self.scratch.reply.clear();
         self.arm(self.deadlines.idle);
         let passed = async {
             poll_fn(|cx| self.poll_head(cx, origin)).await?;
@@ -261,6 +256,11 @@ impl<'a, C: Client> Relay<'a, C> {
     /// Hands a head to the client. Whether it is the final one.
     fn begin(&mut self, origin: &mut impl Origin, last: bool) -> Result<bool, Stop> {
         let Scratch { response_head, response, reply, .. } = &mut *self.scratch;
+        if response_head.is_interim() && !self.client.takes_interim() {
+            origin.consume_head(reply);
+            self.arm(self.deadlines.idle);
+            return Ok(false);
+        }
         let text = origin.head(reply);
         if response_head.switches() {
             if self.client.handshake().is_some_and(|handshake| !handshake.is_answered_by(text)) {

@@ -21,6 +21,10 @@ impl Streams {
         self.active.get() > 0
     }
 
+    pub(super) fn are_several(&self) -> bool {
+        self.active.get() > 1
+    }
+
     /// Has the connection look at what has come.
     pub(super) fn wake_connection(&self) {
         self.connection.borrow().wake_by_ref();

@@ -80,7 +80,7 @@ impl<L> Default for Multiplexed<L> {
 struct Shared<L> {
     link: L,
     streams: Cell<usize>,
-    /// Streams it takes, as long as its backend has refused none below.
+    /// Streams it takes: one fewer than when its backend has last refused one, and one more for each that it has not.
     limit: Cell<usize>,
     /// Streams were on it.
     is_used: Cell<bool>,
@@ -104,6 +104,8 @@ pub(crate) struct Place<L> {
     changed: Rc<Notify>,
     /// Streams were on this connection before.
     pub(crate) is_used: bool,
+    /// The backend has refused the stream.
+    is_refused: Cell<bool>,
 }
 
 impl<L> Place<L> {
@@ -115,6 +117,7 @@ impl<L> Place<L> {
     /// The backend has refused the stream: it takes no more than there are beside it.
     pub(crate) fn note_refused(&self) {
         self.shared.limit.set(self.shared.streams.get() - 1);
+        self.is_refused.set(true);
     }
 }
 
@@ -122,6 +125,10 @@ impl<L> Drop for Place<L> {
     fn drop(&mut self) {
         let streams = self.shared.streams.get() - 1;
         self.shared.streams.set(streams);
+        if !self.is_refused.get() {
+            // What was refused once may be taken again, step by step.
+            self.shared.limit.set(STREAMS.min(self.shared.limit.get() + 1));
+        }
         if streams == 0 {
             self.shared.until.set(self.timers.deadline(IDLE));
         }
@@ -146,7 +153,8 @@ impl<L: Link> Multiplexed<L> {
             if let Some((shared, stream)) = own.with_room(websocket) {
                 let is_used = shared.is_used.replace(true);
                 shared.streams.set(shared.streams.get() + 1);
-                let place = Place { shared, timers: timers.clone(), changed: own.changed.clone(), is_used };
+                let (timers, changed) = (timers.clone(), own.changed.clone());
+                let place = Place { shared, timers, changed, is_used, is_refused: Cell::new(false) };
                 return Ok((place, stream));
             }
             if websocket && let Some(shared) = own.unsettled() {
@@ -240,4 +248,41 @@ async fn connect<L: Link>(backend: Rc<Backend>, timers: Rc<Timers>, deadline: Du
     // From here on the connection must not keep its backend alive.
     drop(backend);
     drive.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::descriptors::Descriptors;
+
+    fn place(shared: &Rc<Shared<()>>) -> Place<()> {
+        shared.streams.set(shared.streams.get() + 1);
+        let (timers, changed) = (Timers::new(Instant::now()), Rc::default());
+        Place { shared: shared.clone(), timers, changed, is_used: false, is_refused: Cell::new(false) }
+    }
+
+    #[test]
+    fn a_connection_takes_fewer_streams_after_a_refusal_and_more_again_after_others() {
+        let shared = Rc::new(Shared {
+            link: (),
+            streams: Cell::new(0),
+            limit: Cell::new(STREAMS),
+            is_used: Cell::new(false),
+            until: Cell::new(Deadline::NEVER),
+            _place: Descriptors::new(10).resting(),
+        });
+        let mut places: Vec<_> = (0..10).map(|_| place(&shared)).collect();
+        for refused in places.drain(7..).rev() {
+            refused.note_refused();
+        }
+        assert_eq!(shared.limit.get(), 7, "as many as it has not refused");
+        drop(places);
+        assert_eq!(shared.limit.get(), 14);
+        for _ in 0..2 * STREAMS {
+            drop(place(&shared));
+        }
+        assert_eq!(shared.limit.get(), STREAMS);
+    }
 }

@@ -201,6 +201,10 @@ impl on_stream::Link for Link {
     fn hop(&self) -> &Hop {
         &self.hop
     }
+
+    fn streams(&self) -> &crate::http::streams::Streams {
+        &self.streams
+    }
 }
 
 impl OnStream for Stream {

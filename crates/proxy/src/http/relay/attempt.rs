@@ -49,6 +49,7 @@ impl<C: Client> Relay<'_, C> {
     ) -> Result<(), Stop> {
         let mut is_first = true;
         loop {
+            self.begin_attempt();
             let follows = self.follows()?;
             let (place, stream) = self.place::<O::Link>(connect, backend).await?;
             let (result, was_reused) = match O::begin(place, stream, &self.scratch.request, backend, follows)
@@ -62,14 +63,17 @@ impl<C: Client> Relay<'_, C> {
                 Err(Unbegun::Fault(fault)) => return Err(Stop::ClientFault(fault)),
                 Err(Unbegun::Refused) => (Err(Stop::Upstream(Reason::Refused)), true),
             };
-            let again = match result {
-                Err(Stop::Upstream(Reason::Refused)) => self.is_replayable() && attempts::affords_retry(self),
-                Err(Stop::Upstream(Reason::Closed)) if was_reused => {
-                    self.may_be_sent_again() && !self.attempt.replied
-                }
-                _ => false,
-            };
-            if !(again && std::mem::take(&mut is_first)) {
+            let again = std::mem::take(&mut is_first)
+                && match result {
+                    Err(Stop::Upstream(Reason::Refused)) => {
+                        self.is_replayable() && attempts::affords_retry(self)
+                    }
+                    Err(Stop::Upstream(Reason::Closed)) if was_reused => {
+                        self.may_be_sent_again() && !self.attempt.replied
+                    }
+                    _ => false,
+                };
+            if !again {
                 return result;
             }
             let counted =
@@ -138,6 +142,18 @@ impl<C: Client> Sending for Relay<'_, C> {
 
     fn is_past_total(&self) -> bool {
         self.client.timer().is_past(self.deadlines.total)
+    }
+
+    fn begin_attempt(&mut self) {
+        self.up.next = 0;
+        self.up.stage = match self.scratch.request_head.framing() {
+            Framing::None if self.asks_websocket() => Stage::Asking,
+            Framing::None => Stage::Taken,
+            _ => Stage::Taking,
+        };
+        (self.attempt, self.awaits) = Default::default();
+        self.is_tunnel = false;
+        self.scratch.reply.clear();
     }
 
     fn arm(&self, after: Duration) {
