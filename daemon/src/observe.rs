@@ -22,7 +22,7 @@ use futures_util::future::select_all;
 use proxima_announce::{Origin, Sighting, View};
 use proxima_bgp_speaker::{Change, PeerRoute, PeerStatus, SpeakerHandle, Stale, State, Unusable, Watch};
 use proxima_config::Config;
-use proxima_types::{Asn, Family, GroupName, LargeCommunity, PeerName, Prefix};
+use proxima_types::{Asn, Family, GroupName, PeerName, Prefix};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -214,12 +214,7 @@ impl Watched {
             }
             Some(Unusable::ReflectionLoop | Unusable::Leak) => false,
         };
-        let communities = path.route.shared.attributes.large_communities.iter();
-        let marks = communities.map(|community| LargeCommunity {
-            global: community.global,
-            local1: community.local_1,
-            local2: community.local_2,
-        });
+        let marks = path.route.shared.attributes.large_communities.iter().copied();
         Sighting::of(self.local_as, marks).filter(|_| counts)
     }
 }
@@ -230,6 +225,7 @@ mod tests {
 
     use proxima_bgp_speaker::{PeerId, Route, Shared};
     use proxima_bgp_wire::{Attributes, NextHop};
+    use proxima_types::LargeCommunity;
 
     use super::*;
 
@@ -250,11 +246,7 @@ mod tests {
 
     /// A route of `peer` with these marks: kind and origin.
     fn route(peer: &str, marks: &[(u32, u32)]) -> PeerRoute {
-        let mark = |&(local_1, local_2): &(u32, u32)| proxima_bgp_wire::LargeCommunity {
-            global: 64512,
-            local_1,
-            local_2,
-        };
+        let mark = |&(local1, local2): &(u32, u32)| LargeCommunity { global: 64512, local1, local2 };
         let attributes =
             Attributes { large_communities: marks.iter().map(mark).collect(), ..Attributes::default() };
         let next_hop = NextHop::from("192.0.2.9".parse::<std::net::IpAddr>().unwrap());

@@ -30,7 +30,10 @@ mod predecessor;
 mod state;
 mod successor;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use nix::time::{ClockId, clock_gettime};
 use proxima_api::Upgraded;
@@ -119,6 +122,9 @@ struct BgpState {
     sessions: Vec<BgpSession>,
     down: Vec<Down>,
     listeners: usize,
+    /// When the first of these processes was started.
+    #[serde(default, with = "proxima_types::moment::option")]
+    started: Option<Instant>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -131,8 +137,8 @@ struct BgpSession {
 }
 
 /// When CLOCK_MONOTONIC was zero: the same moment for all processes of this host, however each counts its instants.
-fn epoch() -> std::time::Instant {
+fn epoch() -> Instant {
     let since = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    let now = std::time::Instant::now();
+    let now = Instant::now();
     now.checked_sub(since).unwrap_or(now)
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use proxima_bgp_session::{GracefulRestart, Input, Leave, Session, Settings, Snapshot, State};
-use proxima_types::{Asn, Family, RouteAttributes};
+use proxima_types::{Asn, Family, Prefix, RouteAttributes};
 
 /// The target `handover`: flags (one octet); the times left on the hold, keepalive and send hold timers in seconds and how
 /// long the session has been up (eight octets each); our OPEN, the peer's and a part of a message (each after its length in
@@ -73,6 +73,8 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
     let ([hold, keepalive, send_hold, established_for], [sent_open, received_open, partial]) =
         (seconds, parts);
     let families = if flag(4) { Family::ALL.to_vec() } else { Vec::new() };
+    // One, both or none, as the hold time has it.
+    let disabled = Family::ALL.into_iter().zip([1, 2]).filter(|(_, bit)| hold.as_secs() & bit != 0);
     let prefix = "203.0.113.0/24".parse().ok()?;
     let snapshot = Snapshot {
         settings: Settings { add_path: !flag(7), ..settings() },
@@ -80,6 +82,7 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
         received_open: received_open.to_vec(),
         local: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
         link_local: None,
+        subnet: flag(0).then(|| Prefix::truncating(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 24)),
         initiated: flag(0),
         established_for,
         hold: flag(1).then_some(hold),
@@ -91,6 +94,7 @@ fn snapshot(input: &[u8]) -> Option<(Snapshot, &[u8])> {
         sent: if flag(5) { vec![(prefix, RouteAttributes::default())] } else { Vec::new() },
         end_of_rib_due: families.clone(),
         refresh_due: families,
+        disabled: disabled.map(|(family, _)| family).collect(),
         counters: proxima_bgp_session::Counters::default(),
     };
     Some((snapshot, rest))

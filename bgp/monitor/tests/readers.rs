@@ -19,15 +19,15 @@ use proxima_bgp_monitor::{
     bmp::{self, PeerDown, PeerUp, Statistic, TerminationReason},
     mrt::{self, Ends, IndexedPeer, MessageForm, RibEntry, State, TableDump},
 };
-use proxima_bgp_wire::{Aggregator, Attributes, LargeCommunity, NextHop};
-use proxima_types::{Asn, Family};
+use proxima_bgp_wire::{Aggregator, Attributes, NextHop};
+use proxima_types::{Asn, Family, LargeCommunity};
 
 /// Attributes with something of everything that both readers know.
 fn rich() -> Attributes {
     let mut rich = attributes();
     rich.local_pref = Some(200);
     rich.atomic_aggregate = true;
-    rich.large_communities = [LargeCommunity { global: 64496, local_1: 1, local_2: 2 }].into();
+    rich.large_communities = [LargeCommunity { global: 64496, local1: 1, local2: 2 }].into();
     rich.rare.aggregator = Some(Aggregator { asn: Asn(64496), router_id: Ipv4Addr::new(198, 51, 100, 1) });
     rich
 }

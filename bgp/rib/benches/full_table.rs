@@ -100,7 +100,7 @@ fn measure(destinations: &[Prefix], sets: usize) {
     );
     let update =
         Update { withdrawn: destinations.iter().copied().map(Nlri::from).collect(), ..Update::default() };
-    spent = timed(|| rib.apply(now, one, update).map_or(0, |applied| applied.withdrawn));
+    spent = timed(|| rib.apply(now, one, update, None).map_or(0, |applied| applied.withdrawn));
     println!("  withdraw:  {:>7.1} ms; counted {} octets", spent.as_secs_f64() * 1e3, rib.memory().octets);
 }
 
@@ -117,7 +117,9 @@ fn feed(rib: &mut Rib, peer: PeerId, destinations: &[Prefix], sets: usize, now: 
                 Update { reach: vec![Reach { next_hop, nlri }], attributes, ..Update::default() }
             })
             .collect();
-        spent += timed(|| updates.into_iter().filter_map(|update| rib.apply(now, peer, update).ok()).count());
+        spent += timed(|| {
+            updates.into_iter().filter_map(|update| rib.apply(now, peer, update, None).ok()).count()
+        });
     }
     assert_eq!(rib.counts(peer, Family::Ipv4).paths, destinations.len());
     spent
@@ -178,10 +180,7 @@ fn source(last: u8) -> PathSource {
         asn: Asn(65001),
         router_id: Ipv4Addr::new(192, 0, 2, last),
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
-        local_as: Asn(64512),
-        local_router_id: Ipv4Addr::new(192, 0, 2, 254),
         subnet: None,
-        local_role: None,
         import: true,
     }
 }

@@ -27,7 +27,6 @@ mod rules;
 mod select;
 mod slab;
 mod source;
-mod standing;
 mod table;
 mod watch;
 

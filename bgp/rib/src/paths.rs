@@ -160,15 +160,18 @@ impl Paths {
     pub(crate) fn insert(&mut self, head: &mut u32, incoming: Incoming) -> Inserted {
         let Incoming { peer, family, path_id, shared, received, standing } = incoming;
         let Place { previous, found } = self.place(*head, peer, path_id);
-        let is_full = self.peers.is_full(peer, family);
+        let before = found.map_or(State::Dead, |at| self.state(&self.nodes[at], family));
+        let has_room = before == State::Fresh || self.peers.has_room(peer, family, before);
         let life = self.peers.life_mut(peer, family);
         let origin = Origin::new(peer, life.current(), standing);
-        let is_new = found.is_none_or(|at| life.state(self.nodes[at].generation()) == State::Dead);
-        if is_full && is_new {
+        if !has_room {
             life.discard();
             return Inserted::Refused;
         }
-        if is_new && *head != NONE && self.paths_of(*head, peer, family) >= MAX_PATHS_PER_PREFIX {
+        if before == State::Dead
+            && *head != NONE
+            && self.paths_of(*head, peer, family) >= MAX_PATHS_PER_PREFIX
+        {
             self.peers.life_mut(peer, family).crowd();
             return Inserted::Refused;
         }
@@ -182,18 +185,17 @@ impl Paths {
         };
         let life = self.peers.life_mut(peer, family);
         let node = &mut self.nodes[at];
-        let state = life.state(node.generation());
-        life.remove(state, node.standing());
+        life.remove(before, node.standing());
         life.add(standing);
         node.origin = origin;
-        if state != State::Dead && node.shared == shared {
-            return if state == State::Stale { Inserted::Confirmed } else { Inserted::Unchanged };
+        if before != State::Dead && node.shared == shared {
+            return if before == State::Stale { Inserted::Confirmed } else { Inserted::Unchanged };
         }
         node.received = received;
-        let before = std::mem::replace(&mut node.shared, shared);
+        let replaced = std::mem::replace(&mut node.shared, shared);
         self.sets.hold(shared);
-        self.sets.release(before);
-        if state == State::Dead { Inserted::New } else { Inserted::Replaced }
+        self.sets.release(replaced);
+        if before == State::Dead { Inserted::New } else { Inserted::Replaced }
     }
 
     fn paths_of(&self, head: u32, peer: u32, family: Family) -> usize {

@@ -33,7 +33,7 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) source: PathSource,
-    /// The most paths of each family that are taken in.
+    /// The most fresh paths of each family that are taken in.
     limit: usize,
     /// Dropped; it waits for its paths to be collected.
     gone: bool,
@@ -102,17 +102,23 @@ impl Peers {
         self.slots[number as usize].as_ref().expect("paths and names lead to peers that are here")
     }
 
-    /// Sets the most paths of each family that are taken in of a peer.
+    /// Sets the most fresh paths of each family that are taken in of a peer.
     pub(crate) fn limit(&mut self, number: u32, most: usize) {
         if let Some(peer) = &mut self.slots[number as usize] {
             peer.limit = most;
         }
     }
 
-    /// Whether a peer has as many paths of a family as it may.
-    pub(crate) fn is_full(&self, number: u32, family: Family) -> bool {
+    /// Whether there is room for a path of a peer that is not fresh, which so far is `before`.
+    ///
+    /// Fresh paths are held against the limit: those that are stale go in the end, while what comes in their place and is
+    /// refused does not come again by itself. Both together are no more than twice the limit, so that a peer that marks
+    /// its routes and never says that those were all takes up no more memory than that.
+    pub(crate) fn has_room(&self, number: u32, family: Family, before: State) -> bool {
         let Peer { limit, lives, .. } = self.peer(number);
-        lives[index(family)].counts().paths >= *limit
+        let Life { fresh, stale, .. } = &lives[index(family)];
+        let adds = before == State::Dead;
+        fresh.paths < *limit && !(adds && fresh.paths + stale.paths >= limit.saturating_mul(2))
     }
 
     pub(crate) fn life(&self, number: u32, family: Family) -> &Life {

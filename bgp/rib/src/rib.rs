@@ -2,14 +2,13 @@
 
 use std::{fmt, time::Instant};
 
-use proxima_bgp_wire::{Attributes, NextHop, Nlri, Update};
+use proxima_bgp_wire::{NextHop, Nlri, PeerKind, Update};
 use proxima_types::Family;
 
 use crate::{
-    Applied, BestPathRules, Change, Counts, PathSource, PeerId, Shared, Stale, UnknownPeer, Watch,
+    Applied, BestPathRules, Change, Counts, PathSource, PeerId, Shared, Stale, UnknownPeer, Unusable, Watch,
     key::{AnyKey, Key, V4, V6},
     paths::{Incoming, Inserted, Paths},
-    standing,
     table::Table,
     watch::Watches,
 };
@@ -87,8 +86,9 @@ impl Rib {
         self.watches.touch_all();
     }
 
-    /// Takes in at most so many paths of each family of the peer from now on; what it has stays. Without limit when absent,
-    /// and until this is called.
+    /// Takes in at most so many paths of each family of the peer from now on; what it has stays until it has to be announced
+    /// again. Paths that are stale don't count, but both together are twice as many at most. A stale path that is announced
+    /// when there is no room stays as it is until it is swept. Without limit when absent, and until this is called.
     pub fn limit(&mut self, peer: PeerId, most: Option<u32>) {
         if let Some(number) = self.paths.peers.number(peer) {
             self.paths.peers.limit(number, most.map_or(usize::MAX, |most| most as usize));
@@ -96,7 +96,16 @@ impl Rib {
     }
 
     /// Takes an UPDATE in: withdrawals first, so that a prefix in both lists stays.
-    pub fn apply(&mut self, now: Instant, peer: PeerId, update: Update) -> Result<Applied, UnknownPeer> {
+    ///
+    /// `marked` is what the session has found against the routes that it announces: they are kept to be seen, and never used.
+    /// Those of an external peer are not used without a policy either (RFC 8212 §2), which is told where there is nothing worse.
+    pub fn apply(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        update: Update,
+        marked: Option<Unusable>,
+    ) -> Result<Applied, UnknownPeer> {
         let number = self.paths.peers.number(peer).ok_or(UnknownPeer(peer))?;
         let mut applied = Applied::default();
         for nlri in update.withdrawn {
@@ -106,35 +115,26 @@ impl Rib {
                 applied.unknown += 1;
             }
         }
+        let source = &self.paths.peers.peer(number).source;
+        let without_policy = source.kind == PeerKind::External && !source.import;
+        let standing = marked.or(without_policy.then_some(Unusable::NoPolicy));
+        let received = self.paths.ticks(now);
         let mut attributes = Some(update.attributes);
         let last = update.reach.len().saturating_sub(1);
         for (at, reach) in update.reach.into_iter().enumerate() {
             let own = if at == last { attributes.take() } else { attributes.clone() };
             let Some(first) = reach.nlri.first() else { continue };
             let family = first.prefix.family();
-            let incoming = self.incoming(now, number, family, own.unwrap_or_default(), reach.next_hop);
+            let shared = Shared { attributes: own.unwrap_or_default(), next_hop: reach.next_hop };
+            // Held by us until its paths hold it.
+            let shared = self.paths.sets.take(shared);
+            let incoming = Incoming { peer: number, family, path_id: 0, shared, received, standing };
             for nlri in reach.nlri {
                 self.announce(nlri, incoming, &mut applied);
             }
             self.paths.sets.release(incoming.shared);
         }
         Ok(applied)
-    }
-
-    /// What the paths of one reach have in common; its set is held.
-    fn incoming(
-        &mut self,
-        now: Instant,
-        peer: u32,
-        family: Family,
-        mut attributes: Attributes,
-        next_hop: NextHop,
-    ) -> Incoming {
-        let source = &self.paths.peers.peer(peer).source;
-        let standing = standing::judge(&attributes, source);
-        standing::mark_only_to_customer(&mut attributes, source);
-        let shared = self.paths.sets.take(Shared { attributes, next_hop });
-        Incoming { peer, family, path_id: 0, shared, received: self.paths.ticks(now), standing }
     }
 
     fn announce(&mut self, nlri: Nlri, incoming: Incoming, applied: &mut Applied) {

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, net::Ipv4Addr};
 
-use proxima_bgp_wire::{PeerKind, Role};
+use proxima_bgp_wire::PeerKind;
 use proxima_types::{Asn, Family, Prefix};
 
 /// A peer by number; whoever runs the sessions gives the numbers out.
@@ -15,7 +15,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// What a session knows about its two ends, as far as routes are judged by it.
+/// What a session knows about its two ends, as far as routes are compared by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathSource {
     /// eBGP or iBGP.
@@ -26,14 +26,8 @@ pub struct PathSource {
     pub router_id: Ipv4Addr,
     /// The peer's address on this session.
     pub address: IpAddr,
-    /// Our AS towards this peer: a loop if it is in a path.
-    pub local_as: Asn,
-    /// Our BGP identifier: a loop if a reflected route bears it.
-    pub local_router_id: Ipv4Addr,
     /// The subnet that an external peer shares with us, if it is known: a next hop elsewhere is of no use (RFC 4271 §6.3).
     pub subnet: Option<Prefix>,
-    /// Our role towards this peer, if one is configured (RFC 9234 §3); without one no route is a leak.
-    pub local_role: Option<Role>,
     /// Whether a policy lets its routes in: without one those of an external peer are kept to be seen (RFC 8212 §2).
     pub import: bool,
 }
@@ -55,7 +49,7 @@ pub struct UnknownPeer(pub PeerId);
 /// How many paths of a family a peer has here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// All, those of no use among them; what a limit on prefixes is held against.
+    /// All, those of no use among them. Without the stale ones, what [`Rib::limit`](crate::Rib::limit) is held against.
     pub paths: usize,
     /// Of them, those kept from before a restart or refresh and not yet announced again.
     pub stale: usize,

@@ -8,7 +8,7 @@ use std::{
 
 use proxima_bgp_rib::{
     BestPathRules, Counts, MAX_PATHS_PER_PREFIX, Memory, PathSource, PeerId, Rib, Stale, Summary,
-    UnknownPeer, Watch,
+    UnknownPeer, Unusable, Watch,
 };
 use proxima_bgp_wire::{AsPath, Attributes, Nlri, PeerKind, Reach, Update};
 use proxima_types::{Asn, Family, Prefix};
@@ -22,10 +22,7 @@ fn source(last: u8) -> PathSource {
         asn: Asn(65001),
         router_id: Ipv4Addr::new(192, 0, 2, last),
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
-        local_as: Asn(64512),
-        local_router_id: Ipv4Addr::new(192, 0, 2, 254),
         subnet: None,
-        local_role: None,
         import: true,
     }
 }
@@ -61,13 +58,13 @@ fn withdraw(prefix: Prefix) -> Update {
 #[test]
 fn a_route_is_stale_until_it_comes_again_and_swept_if_it_does_not() {
     let (mut rib, now) = (rib(), Instant::now());
-    rib.apply(now, PEER, announce(1, [nth(1), nth(2), nth(3)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(1), nth(2), nth(3)]), None).unwrap();
     rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
     assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 3, stale: 3, ..Counts::default() });
 
     let later = now + Duration::from_secs(5);
-    assert_eq!(rib.apply(later, PEER, announce(1, [nth(1)])).unwrap().unchanged, 1);
-    assert_eq!(rib.apply(later, PEER, announce(2, [nth(2)])).unwrap().replaced, 1);
+    assert_eq!(rib.apply(later, PEER, announce(1, [nth(1)]), None).unwrap().unchanged, 1);
+    assert_eq!(rib.apply(later, PEER, announce(2, [nth(2)]), None).unwrap().replaced, 1);
     assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 3, stale: 1, ..Counts::default() });
     assert_eq!(rib.best(nth(1)).unwrap().received_at, now, "it has not changed since");
     assert_eq!(rib.best(nth(2)).unwrap().received_at, later);
@@ -83,15 +80,15 @@ fn a_refresh_and_the_loss_of_a_session_make_routes_stale_apart() {
     let (mut rib, now) = (rib(), Instant::now());
     let stale = |rib: &Rib| [1, 2, 3].map(|n| rib.best(nth(n)).and_then(|route| route.stale));
     let (restart, refresh) = (Some(Stale::Restart), Some(Stale::Refresh));
-    rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(1)]), None).unwrap();
     rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
-    rib.apply(now, PEER, announce(1, [nth(2), nth(3)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(2), nth(3)]), None).unwrap();
     rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
     assert_eq!(stale(&rib), [restart, refresh, refresh]);
-    rib.apply(now, PEER, announce(1, [nth(2)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(2)]), None).unwrap();
     rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
     assert_eq!(stale(&rib), [restart, refresh, refresh], "begun again before it ended");
-    rib.apply(now, PEER, announce(1, [nth(3)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(3)]), None).unwrap();
     rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
     assert_eq!(stale(&rib), [restart; 3], "the session is lost in the middle of it");
     assert_eq!(rib.sweep_stale(PEER, Family::Ipv4), 3);
@@ -100,10 +97,10 @@ fn a_refresh_and_the_loss_of_a_session_make_routes_stale_apart() {
 #[test]
 fn more_refreshes_than_there_are_generations_do_not_look_like_a_restart() {
     let (mut rib, now) = (rib(), Instant::now());
-    rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(1)]), None).unwrap();
     for round in 0..1000 {
         rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
-        rib.apply(now, PEER, announce(round, [nth(2)])).unwrap();
+        rib.apply(now, PEER, announce(round, [nth(2)]), None).unwrap();
         assert_eq!(rib.best(nth(1)).unwrap().stale, Some(Stale::Refresh), "round {round}");
     }
 }
@@ -113,36 +110,70 @@ fn beyond_its_limit_nothing_new_of_a_peer_is_taken_in() {
     let (mut rib, now) = (rib(), Instant::now());
     let discarded = |rib: &Rib| rib.counts(PEER, Family::Ipv4).discarded;
     rib.limit(PEER, Some(2));
-    let applied = rib.apply(now, PEER, announce(1, [nth(1), nth(2), nth(3), nth(4)])).unwrap();
+    let applied = rib.apply(now, PEER, announce(1, [nth(1), nth(2), nth(3), nth(4)]), None).unwrap();
     assert_eq!((applied.announced, applied.refused, discarded(&rib)), (2, 2, 2));
     assert_eq!(rib.best(nth(3)), None);
     // What is there may change, and another peer, and family, has a limit of its own.
-    assert_eq!(rib.apply(now, PEER, announce(2, [nth(1)])).unwrap().replaced, 1);
-    assert_eq!(rib.apply(now, OTHER, announce(1, [nth(3)])).unwrap().announced, 1);
+    assert_eq!(rib.apply(now, PEER, announce(2, [nth(1)]), None).unwrap().replaced, 1);
+    assert_eq!(rib.apply(now, OTHER, announce(1, [nth(3)]), None).unwrap().announced, 1);
     let ipv6: Prefix = "2001:db8::/32".parse().unwrap();
-    assert_eq!(rib.apply(now, PEER, announce(1, [ipv6])).unwrap().announced, 1);
+    assert_eq!(rib.apply(now, PEER, announce(1, [ipv6]), None).unwrap().announced, 1);
     // Room comes with a withdrawal.
-    rib.apply(now, PEER, withdraw(nth(2))).unwrap();
-    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().refused, 1);
+    rib.apply(now, PEER, withdraw(nth(2)), None).unwrap();
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)]), None).unwrap().refused, 1);
     assert_eq!(discarded(&rib), 3);
-    // Stale paths take room; dead ones, collected or not, take none, and do not come back for nothing.
+    // Stale and dead paths, collected or not, take none, and do not come back for nothing.
     rib.mark_stale(PEER, Family::Ipv4, Stale::Refresh);
-    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1), nth(5)])).unwrap().refused, 1);
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1), nth(5)]), None).unwrap().refused, 0);
     rib.sweep_stale(PEER, Family::Ipv4);
-    let applied = rib.apply(now, PEER, announce(1, [nth(5), nth(3)])).unwrap();
-    assert_eq!((applied.announced, applied.refused), (1, 1), "3 is dead and not collected");
+    assert_eq!(
+        rib.apply(now, PEER, announce(1, [nth(3)]), None).unwrap().refused,
+        1,
+        "dead and not collected"
+    );
     rib.peer_up(PEER, source(7));
     assert_eq!(discarded(&rib), 0, "counted for each session");
     rib.limit(PEER, None);
-    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)])).unwrap().announced, 2);
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(3), nth(4)]), None).unwrap().announced, 2);
+}
+
+#[test]
+fn what_comes_anew_finds_room_beside_what_is_stale_and_both_together_are_bounded() {
+    for since in [Stale::Restart, Stale::Refresh] {
+        let (mut rib, now) = (rib(), Instant::now());
+        let path = |path_id| Nlri { prefix: nth(path_id % 60), path_id };
+        let paths = |ids: std::ops::Range<u32>| announce(1, ids.map(path));
+        rib.limit(PEER, Some(100));
+        rib.apply(now, PEER, paths(0..60), None).unwrap();
+        // The same again, by other path identifiers.
+        rib.mark_stale(PEER, Family::Ipv4, since);
+        let applied = rib.apply(now, PEER, paths(60..120), None).unwrap();
+        assert_eq!((applied.announced, applied.refused), (60, 0), "{since:?}");
+        rib.sweep_stale(PEER, Family::Ipv4);
+        assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 60, ..Counts::default() });
+        // What is confirmed takes room as what is new does.
+        rib.mark_stale(PEER, Family::Ipv4, since);
+        assert_eq!(rib.apply(now, PEER, paths(120..180), None).unwrap().announced, 60);
+        let applied = rib.apply(now, PEER, paths(60..120), None).unwrap();
+        assert_eq!((applied.unchanged, applied.refused), (40, 20));
+        rib.sweep_stale(PEER, Family::Ipv4);
+        let counts = rib.counts(PEER, Family::Ipv4);
+        assert_eq!((counts.paths, counts.discarded), (100, 20));
+        // However often what there is goes stale and is not swept.
+        for round in 1..10 {
+            rib.mark_stale(PEER, Family::Ipv4, since);
+            rib.apply(now, PEER, paths(round * 600..round * 600 + 100), None).unwrap();
+            assert_eq!(rib.counts(PEER, Family::Ipv4).paths, 200, "round {round}");
+        }
+    }
 }
 
 #[test]
 fn families_go_stale_and_are_dropped_apart() {
     let (mut rib, now) = (rib(), Instant::now());
     let ipv6: Prefix = "2001:db8::/32".parse().unwrap();
-    rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
-    rib.apply(now, PEER, announce(1, [ipv6])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(1)]), None).unwrap();
+    rib.apply(now, PEER, announce(1, [ipv6]), None).unwrap();
     rib.mark_stale(PEER, Family::Ipv6, Stale::Restart);
     assert_eq!(rib.sweep_stale(PEER, Family::Ipv4), 0);
     assert_eq!(rib.best(nth(1)).unwrap().stale, None);
@@ -155,9 +186,9 @@ fn families_go_stale_and_are_dropped_apart() {
 fn what_is_dropped_is_gone_at_once_and_collected_in_slices() {
     let (mut rib, now) = (rib(), Instant::now());
     for n in 0..10_000 {
-        rib.apply(now, PEER, announce(n / 10, [nth(n)])).unwrap();
+        rib.apply(now, PEER, announce(n / 10, [nth(n)]), None).unwrap();
     }
-    rib.apply(now, OTHER, announce(1, [nth(5000)])).unwrap();
+    rib.apply(now, OTHER, announce(1, [nth(5000)]), None).unwrap();
     assert_eq!(rib.drop_peer(PEER), 10_000);
     assert_eq!(rib.table(None, 100).routes.len(), 1, "{:?}", rib.memory());
     assert_eq!((rib.counts(PEER, Family::Ipv4), rib.source(PEER)), (Counts::default(), None));
@@ -178,14 +209,14 @@ fn what_is_dropped_is_gone_at_once_and_collected_in_slices() {
 #[test]
 fn a_peer_that_comes_back_before_its_old_paths_are_collected_sees_none_of_them() {
     let (mut rib, now) = (rib(), Instant::now());
-    rib.apply(now, PEER, announce(1, [nth(1), nth(2)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(1), nth(2)]), None).unwrap();
     rib.drop_peer(PEER);
-    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1)])), Err(UnknownPeer(PEER)));
+    assert_eq!(rib.apply(now, PEER, announce(1, [nth(1)]), None), Err(UnknownPeer(PEER)));
     rib.peer_up(PEER, source(7));
     assert_eq!(rib.received(PEER, None, 10).routes, []);
-    let applied = rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
+    let applied = rib.apply(now, PEER, announce(1, [nth(1)]), None).unwrap();
     assert_eq!((applied.announced, applied.unchanged), (1, 0));
-    assert_eq!(rib.apply(now, PEER, withdraw(nth(2))).unwrap().unknown, 1, "it was gone before");
+    assert_eq!(rib.apply(now, PEER, withdraw(nth(2)), None).unwrap().unknown, 1, "it was gone before");
     while rib.collect(1) {}
     assert_eq!(rib.memory().paths, 1);
     assert_eq!(rib.counts(PEER, Family::Ipv4).paths, 1);
@@ -194,10 +225,10 @@ fn a_peer_that_comes_back_before_its_old_paths_are_collected_sees_none_of_them()
 #[test]
 fn more_restarts_than_there_are_generations_confuse_nothing() {
     let (mut rib, now) = (rib(), Instant::now());
-    rib.apply(now, PEER, announce(1, [nth(1)])).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(1)]), None).unwrap();
     for round in 0..1000 {
         rib.mark_stale(PEER, Family::Ipv4, Stale::Restart);
-        rib.apply(now, PEER, announce(round, [nth(2)])).unwrap();
+        rib.apply(now, PEER, announce(round, [nth(2)]), None).unwrap();
         assert!(rib.best(nth(1)).unwrap().stale.is_some(), "round {round}");
         assert_eq!(rib.best(nth(2)).unwrap().stale, None, "round {round}");
         assert_eq!(rib.counts(PEER, Family::Ipv4), Counts { paths: 2, stale: 1, ..Counts::default() });
@@ -209,7 +240,7 @@ fn more_restarts_than_there_are_generations_confuse_nothing() {
     for round in 0..1000 {
         assert_eq!(rib.drop_family(PEER, Family::Ipv4), 1, "round {round}");
         assert_eq!(rib.table(None, 10).routes, [], "round {round}");
-        rib.apply(now, PEER, announce(1, [nth(round)])).unwrap();
+        rib.apply(now, PEER, announce(1, [nth(round)]), None).unwrap();
     }
     assert_eq!(rib.counts(PEER, Family::Ipv4).paths, 1);
     rib.drop_peer(PEER);
@@ -221,9 +252,9 @@ fn more_restarts_than_there_are_generations_confuse_nothing() {
 fn a_withdrawal_in_the_same_update_comes_first() {
     let (mut rib, now) = (rib(), Instant::now());
     let both = Update { withdrawn: vec![nth(1).into()], ..announce(1, [nth(1)]) };
-    let applied = rib.apply(now, PEER, both.clone()).unwrap();
+    let applied = rib.apply(now, PEER, both.clone(), None).unwrap();
     assert_eq!((applied.unknown, applied.announced), (1, 1));
-    let applied = rib.apply(now, PEER, both).unwrap();
+    let applied = rib.apply(now, PEER, both, None).unwrap();
     assert_eq!((applied.withdrawn, applied.announced), (1, 1));
     assert!(rib.best(nth(1)).is_some());
 }
@@ -233,26 +264,26 @@ fn paths_of_one_prefix_are_limited_per_peer_whatever_their_order() {
     let (mut rib, now) = (rib(), Instant::now());
     let many = MAX_PATHS_PER_PREFIX as u32 + 10;
     let nlri: Vec<Nlri> = (0..many).rev().map(|path_id| Nlri { prefix: nth(1), path_id }).collect();
-    let applied = rib.apply(now, PEER, announce(1, nlri)).unwrap();
+    let applied = rib.apply(now, PEER, announce(1, nlri), None).unwrap();
     assert_eq!((applied.announced, applied.refused), (MAX_PATHS_PER_PREFIX, 10));
     let counts = Counts { paths: MAX_PATHS_PER_PREFIX, crowded: 10, ..Counts::default() };
     assert_eq!(rib.counts(PEER, Family::Ipv4), counts);
     // One of those that are here may come again, and another once one has gone.
     let again = |path_id| announce(1, [Nlri { prefix: nth(1), path_id }]);
-    assert_eq!(rib.apply(now, PEER, again(many - 1)).unwrap().unchanged, 1);
+    assert_eq!(rib.apply(now, PEER, again(many - 1), None).unwrap().unchanged, 1);
     let gone = Update { withdrawn: vec![Nlri { prefix: nth(1), path_id: many - 1 }], ..again(0) };
-    assert_eq!(rib.apply(now, PEER, gone).unwrap().announced, 1);
+    assert_eq!(rib.apply(now, PEER, gone, None).unwrap().announced, 1);
     assert_eq!(rib.counts(PEER, Family::Ipv4), counts);
-    assert_eq!(rib.apply(now, OTHER, announce(1, [nth(1)])).unwrap().announced, 1);
+    assert_eq!(rib.apply(now, OTHER, announce(1, [nth(1)]), None).unwrap().announced, 1);
 }
 
 #[test]
 fn a_page_looks_at_a_bounded_part_of_the_table_and_says_where_to_go_on() {
     let (mut rib, now) = (rib(), Instant::now());
-    rib.apply(now, PEER, announce(1, (0..60_000).map(nth))).unwrap();
-    rib.apply(now, OTHER, announce(1, [nth(59_999)])).unwrap();
+    rib.apply(now, PEER, announce(1, (0..60_000).map(nth)), None).unwrap();
+    rib.apply(now, OTHER, announce(1, [nth(59_999)]), None).unwrap();
     let ipv6: Prefix = "2001:db8::/32".parse().unwrap();
-    rib.apply(now, OTHER, announce(1, [ipv6])).unwrap();
+    rib.apply(now, OTHER, announce(1, [ipv6]), None).unwrap();
     let page = rib.received(OTHER, None, 10);
     assert_eq!((page.routes.len(), page.next), (0, Some(nth(49_999))));
     let page = rib.received(OTHER, page.next, 1);
@@ -265,11 +296,11 @@ fn a_page_looks_at_a_bounded_part_of_the_table_and_says_where_to_go_on() {
 #[test]
 fn a_summary_counts_what_is_selected_in_bounded_parts() {
     let (mut rib, now) = (rib(), Instant::now());
-    rib.apply(now, PEER, announce(1, (0..60_000).map(nth))).unwrap();
-    rib.apply(now, OTHER, announce(2, [nth(0), nth(59_999)])).unwrap();
+    rib.apply(now, PEER, announce(1, (0..60_000).map(nth)), None).unwrap();
+    rib.apply(now, OTHER, announce(2, [nth(0), nth(59_999)]), None).unwrap();
     let mut looped = announce(1, ["2001:db8::/32".parse::<Prefix>().unwrap()]);
     looped.attributes.as_path = AsPath::sequence([Asn(65001), Asn(64512)]);
-    rib.apply(now, OTHER, looped).unwrap();
+    rib.apply(now, OTHER, looped, Some(Unusable::AsLoop)).unwrap();
     let first = rib.summary(None);
     let next = Some(nth(49_999));
     assert_eq!(first, Summary { prefixes: 50_000, selected: 50_000, paths: 50_001, next });
@@ -285,15 +316,15 @@ fn a_watch_tells_of_loops_too_and_is_silent_when_nothing_changes() {
     assert_eq!(rib.poll_change(), None);
     let mut looped = announce(1, [nth(1)]);
     looped.attributes.as_path = AsPath::sequence([Asn(65001), Asn(64512)]);
-    rib.apply(now, PEER, looped.clone()).unwrap();
+    rib.apply(now, PEER, looped.clone(), Some(Unusable::AsLoop)).unwrap();
     let change = rib.poll_change().unwrap();
     assert_eq!((change.best, change.best_changed, change.paths.len()), (None, false, 1));
-    rib.apply(now, PEER, looped).unwrap();
-    rib.apply(now, PEER, announce(1, [nth(2)])).unwrap();
+    rib.apply(now, PEER, looped, Some(Unusable::AsLoop)).unwrap();
+    rib.apply(now, PEER, announce(1, [nth(2)]), None).unwrap();
     assert_eq!(rib.poll_change(), None);
     rib.drop_peer(PEER);
     assert_eq!(rib.poll_change().unwrap().paths, []);
     rib.unwatch(Watch::Exact(nth(1)));
-    rib.apply(now, OTHER, announce(1, [nth(1)])).unwrap();
+    rib.apply(now, OTHER, announce(1, [nth(1)]), None).unwrap();
     assert_eq!(rib.poll_change(), None);
 }

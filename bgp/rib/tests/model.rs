@@ -28,10 +28,7 @@ fn source(peer: PeerId) -> PathSource {
         asn: if internal { LOCAL_AS } else { Asn(65001 + peer.0 / 2) },
         router_id: Ipv4Addr::new(1, 1, 1, 1 + peer.0 as u8 / 2),
         address: address.into(),
-        local_as: LOCAL_AS,
-        local_router_id: LOCAL_ID,
         subnet: None,
-        local_role: None,
         import: true,
     }
 }
@@ -141,14 +138,19 @@ impl Model {
     }
 }
 
-fn unusable(shared: &proxima_bgp_rib::Shared, peer: PeerId) -> Option<Unusable> {
-    if shared.attributes.as_path.asns().any(|asn| asn == LOCAL_AS) {
+/// What a session finds.
+fn marked(attributes: &Attributes, peer: PeerId) -> Option<Unusable> {
+    if attributes.as_path.asns().any(|asn| asn == LOCAL_AS) {
         Some(Unusable::AsLoop)
-    } else if peer.0 >= 3 && shared.attributes.rare.originator_id == Some(LOCAL_ID) {
-        Some(Unusable::ReflectionLoop)
     } else {
-        (shared.next_hop.address == BAD_NEXT_HOP).then_some(Unusable::NextHop)
+        let reflected = peer.0 >= 3 && attributes.rare.originator_id == Some(LOCAL_ID);
+        reflected.then_some(Unusable::ReflectionLoop)
     }
+}
+
+fn unusable(shared: &proxima_bgp_rib::Shared, peer: PeerId) -> Option<Unusable> {
+    let nowhere = (shared.next_hop.address == BAD_NEXT_HOP).then_some(Unusable::NextHop);
+    marked(&shared.attributes, peer).or(nowhere)
 }
 
 fn neighbour(route: &Route) -> Asn {
@@ -272,8 +274,9 @@ fn step(rib: &mut Rib, model: &mut Model, now: Instant, op: Op) -> Result<(), Te
             }
         }
         Op::Apply(peer, update) => {
+            let marked = marked(&update.attributes, peer);
             let expected = model.apply(now, peer, &update);
-            prop_assert_eq!(rib.apply(now, peer, update), expected);
+            prop_assert_eq!(rib.apply(now, peer, update, marked), expected);
         }
         Op::MarkStale(peer, family, since) => {
             rib.mark_stale(peer, family, since);

@@ -8,7 +8,7 @@ use std::{
 
 use proxima_bgp_rib::{BestPathRules, PathSource, PeerId, Rib, Step, Unusable, Verdict};
 use proxima_bgp_wire::{
-    AsPath, Attributes, NextHop, Nlri, Origin, PeerKind, Reach, Role, Segment, SegmentKind, Update,
+    AsPath, Attributes, NextHop, Nlri, Origin, PeerKind, Reach, Segment, SegmentKind, Update,
 };
 use proxima_types::{Asn, Community, Prefix};
 
@@ -27,10 +27,7 @@ fn external(asn: u32, last: u8) -> PathSource {
         asn: Asn(asn),
         router_id: Ipv4Addr::new(192, 0, 2, last),
         address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
-        local_as: LOCAL_AS,
-        local_router_id: Ipv4Addr::new(192, 0, 2, 254),
         subnet: None,
-        local_role: None,
         import: true,
     }
 }
@@ -47,6 +44,7 @@ struct Given {
     path_id: u32,
     attributes: Attributes,
     next_hop: IpAddr,
+    marked: Option<Unusable>,
 }
 
 fn path(asns: &[u32]) -> AsPath {
@@ -58,7 +56,7 @@ fn given(peer: PeerId, source: PathSource, change: impl FnOnce(&mut Attributes))
         if source.kind == PeerKind::External { path(&[source.asn.0, 65010]) } else { path(&[65009, 65010]) };
     let mut attributes = Attributes { origin: Origin::Igp, as_path, ..Attributes::default() };
     change(&mut attributes);
-    Given { peer, source, path_id: 0, attributes, next_hop: source.address }
+    Given { peer, source, path_id: 0, attributes, next_hop: source.address, marked: None }
 }
 
 fn table(rules: BestPathRules, order: &[&Given]) -> Rib {
@@ -71,7 +69,7 @@ fn table(rules: BestPathRules, order: &[&Given]) -> Rib {
             nlri: vec![Nlri { prefix: prefix(), path_id: given.path_id }],
         };
         let update = Update { reach: vec![reach], attributes: given.attributes.clone(), ..Update::default() };
-        rib.apply(now, given.peer, update).unwrap();
+        rib.apply(now, given.peer, update, given.marked).unwrap();
         now += Duration::from_secs(1);
     }
     rib
@@ -272,11 +270,25 @@ fn the_lower_path_identifier_wins_in_the_end() {
 }
 
 #[test]
+fn without_a_policy_no_route_of_an_external_peer_is_used_and_worse_is_told_first() {
+    let unasked = |source| PathSource { import: false, ..source };
+    for (source, marked, expected) in [
+        (external(65001, 1), None, Verdict::Unusable(Unusable::NoPolicy)),
+        (external(65001, 1), Some(Unusable::AsLoop), Verdict::Unusable(Unusable::AsLoop)),
+        (external(65001, 1), Some(Unusable::Leak), Verdict::Unusable(Unusable::Leak)),
+        (internal(1), None, Verdict::Best),
+    ] {
+        let given = Given { marked, ..given(A, unasked(source), |_| ()) };
+        assert_eq!(verdicts(&table(DEFAULT, &[&given])), [(A, expected)]);
+    }
+}
+
+#[test]
 fn unusable_paths_take_no_part_and_say_why() {
-    let looped = given(A, external(65001, 1), |a| a.as_path = path(&[65001, LOCAL_AS.0]));
-    let reflected = given(B, internal(2), |a| a.rare.originator_id = Some(Ipv4Addr::new(192, 0, 2, 254)));
-    let role = PathSource { local_role: Some(Role::Provider), ..external(65003, 3) };
-    let leaked = given(C, role, |a| a.only_to_customer = Some(Asn(65003)));
+    let marked = |given: Given, marked| Given { marked: Some(marked), ..given };
+    let looped = marked(given(A, external(65001, 1), |_| ()), Unusable::AsLoop);
+    let reflected = marked(given(B, internal(2), |_| ()), Unusable::ReflectionLoop);
+    let leaked = marked(given(C, external(65003, 3), |_| ()), Unusable::Leak);
     let mut nowhere = given(PeerId(4), external(65004, 4), |_| ());
     nowhere.next_hop = "198.51.100.1".parse().unwrap();
     let worst = given(PeerId(5), external(65005, 5), |a| a.as_path = path(&[65005; 9]));

@@ -157,8 +157,8 @@ struct Group {
 pub(crate) struct Inheritance {
     pub(crate) sent: Vec<(Prefix, RouteAttributes)>,
     pub(crate) end_of_rib_due: Vec<Family>,
-    /// Families whose answer to a route refresh is not complete.
-    pub(crate) answers: Vec<Family>,
+    /// Families that have not been sent again in full, as the peer has asked or a next hop has changed.
+    pub(crate) again: Vec<Family>,
 }
 
 impl AdjRibOut {
@@ -258,6 +258,7 @@ impl AdjRibOut {
 
     /// What a successor has to know.
     pub(crate) fn bequeath(&self) -> Inheritance {
+        let again = self.refresh.iter().map(Prefix::family).chain(self.answers.keys().copied());
         Inheritance {
             sent: self
                 .sent
@@ -265,11 +266,11 @@ impl AdjRibOut {
                 .map(|(prefix, sent)| (*prefix, RouteAttributes::clone(&sent.chosen)))
                 .collect(),
             end_of_rib_due: self.end_of_rib_due.iter().copied().collect(),
-            answers: self.answers.keys().copied().collect(),
+            again: again.collect::<BTreeSet<_>>().into_iter().collect(),
         }
     }
 
-    /// Goes on where a predecessor stopped. An answer it had begun begins again.
+    /// Goes on where a predecessor stopped. What it was sending again is sent again from the beginning.
     pub(crate) fn inherit(&mut self, from: Inheritance, terms: &Terms, local: Local, settings: &Settings) {
         self.close();
         let channel = Channel::new(terms, local, settings);
@@ -281,8 +282,8 @@ impl AdjRibOut {
         self.sent = from.sent.into_iter().map(inherited).collect();
         self.channel = Some(channel);
         self.end_of_rib_due = from.end_of_rib_due.into_iter().collect();
-        self.answers = from.answers.into_iter().map(|family| (family, Answer::Due)).collect();
         self.inherited = true;
+        from.again.into_iter().for_each(|family| self.refresh(family));
         self.plan();
     }
 

@@ -15,9 +15,7 @@
 //! (Sections of RFC 4271.) Towards an internal peer `prepend` has no effect: the own AS in the path would be a loop there.
 
 use bytes::BytesMut;
-use proxima_bgp_wire::{
-    AsPath, Attributes, EncodeError, LargeCommunity, Negotiated, NextHop, Origin, update,
-};
+use proxima_bgp_wire::{AsPath, Attributes, EncodeError, Negotiated, NextHop, Origin, update};
 use proxima_types::{Community, RouteAttributes};
 
 use crate::{Exportable, Settings, roles, settings::LOCAL_PREF};
@@ -63,13 +61,8 @@ fn path_attributes(settings: &Settings, chosen: &RouteAttributes) -> Attributes 
         med: chosen.med,
         local_pref,
         communities: chosen.communities.as_slice().into(),
-        large_communities: chosen.large_communities.iter().copied().map(on_the_wire).collect(),
+        large_communities: chosen.large_communities.as_slice().into(),
         only_to_customer: settings.effective_role().and_then(|role| roles::send(role, settings.local_as)),
         ..Attributes::default()
     }
-}
-
-fn on_the_wire(community: proxima_types::LargeCommunity) -> LargeCommunity {
-    let proxima_types::LargeCommunity { global, local1, local2 } = community;
-    LargeCommunity { global, local_1: local1, local_2: local2 }
 }

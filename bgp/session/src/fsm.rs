@@ -124,9 +124,7 @@ impl Fsm {
         match &self.phase {
             Phase::Idle { .. } | Phase::Connect { .. } | Phase::Active { .. } => None,
             Phase::OpenSent { ours, .. } => Some(ours.clone()),
-            Phase::OpenConfirm { terms, .. } | Phase::Established { terms, .. } => {
-                Some(Arc::new(terms.ours.clone()))
-            }
+            Phase::OpenConfirm { terms, .. } | Phase::Established { terms, .. } => Some(terms.ours.clone()),
         }
     }
 
@@ -186,7 +184,10 @@ impl Fsm {
                 cause = Cause::RetryTimerExpired;
                 match shared.held_by_bfd {
                     Some(until) if now < until => Idle { restart: Some(until) },
-                    Some(_) | None => start(now, shared),
+                    Some(_) | None => {
+                        shared.held_by_bfd = None;
+                        start(now, shared)
+                    }
                 }
             }
             (Idle { .. }, E::ManualStop(_)) => {

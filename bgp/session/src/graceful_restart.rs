@@ -3,7 +3,8 @@
 //! As the one that restarts: every process that starts may be the successor of one that died, and can't know. So for the
 //! restart time after the speaker's start its OPENs say that we have restarted (R), and that forwarding went on only if it
 //! is configured to (F). After that a lost connection is no restart, nor is a peer that is new: R is clear and F is set, as
-//! the data plane that the routes lead to is still the same.
+//! the data plane that the routes lead to is still the same. Nor is a process that another one has handed its sessions over to: it
+//! takes that one's start for its own, with those peers too whose sessions were down.
 //!
 //! As the helper, with a peer that offers it too:
 //!

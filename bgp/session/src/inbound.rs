@@ -13,7 +13,7 @@ use bytes::Bytes;
 use proxima_bgp_wire::{Disposition, Families, Loops, Nlri, Reach, Update};
 use proxima_types::Prefix;
 
-use crate::{Local, Marks, Problem, ReceivedUpdate, Settings, roles, status::Counters};
+use crate::{Local, Marks, Mended, Problem, ReceivedUpdate, Settings, roles, status::Counters};
 
 /// Addresses that are no destination of unicast routes: this network, loopback, multicast, reserved, link-local.
 const MARTIANS: [(IpAddr, u8); 7] = [
@@ -43,21 +43,44 @@ pub(crate) fn examine(
     counters: &mut Counters,
     problems: &mut Vec<Problem>,
 ) -> ReceivedUpdate {
-    let Session { settings, disabled, .. } = session;
-    if update.disposition() == Some(Disposition::TreatAsWithdraw) {
+    let treated_as_withdrawn = update.disposition() == Some(Disposition::TreatAsWithdraw);
+    if treated_as_withdrawn {
         counters.treated_as_withdrawn += update.withdrawn.len() as u64;
     }
+    let (faults, said) = (!update.problems.is_empty(), routes(&update));
+    let marks = check(session, &mut update, counters, problems);
+    let mended = if treated_as_withdrawn {
+        Some(Mended::TreatedAsWithdrawn)
+    } else {
+        (faults || routes(&update) != said).then_some(Mended::Otherwise)
+    };
+    ReceivedUpdate { message, update, mended, marks }
+}
+
+/// How many routes are withdrawn and announced.
+fn routes(update: &Update) -> (usize, usize) {
+    (update.withdrawn.len(), update.reach.iter().map(|reach| reach.nlri.len()).sum())
+}
+
+/// Leaves out and withdraws what must not be taken, and says what there is to be said of the rest.
+fn check(
+    session: Session<'_>,
+    update: &mut Update,
+    counters: &mut Counters,
+    problems: &mut Vec<Problem>,
+) -> Marks {
+    let Session { settings, disabled, .. } = session;
     problems.extend(update.problems.drain(..).map(Problem::MalformedUpdate));
     if !disabled.is_empty() {
         let gone = |nlri: &Nlri| disabled.contains(nlri.prefix.family());
         update.withdrawn.retain(|nlri| !gone(nlri));
         update.reach.retain(|reach| !reach.nlri.first().is_some_and(gone));
     }
-    leave_out_martians(&mut update, counters, problems);
+    leave_out_martians(update, counters, problems);
     if update.reach.is_empty() {
-        return ReceivedUpdate { message, update, marks: Marks::default() };
+        return Marks::default();
     }
-    let routes = update.reach.iter().map(|reach| reach.nlri.len()).sum::<usize>();
+    let (_, routes) = routes(update);
     let first = update.attributes.as_path.neighbour();
     if settings.checks_first_as() && first != Some(settings.remote_as) {
         let found = update.attributes.as_path.asns().next();
@@ -65,13 +88,13 @@ pub(crate) fn examine(
         counters.treated_as_withdrawn += routes as u64;
         let refused = std::mem::take(&mut update.reach).into_iter().flat_map(|reach| reach.nlri);
         update.withdrawn.extend(refused);
-        return ReceivedUpdate { message, update, marks: Marks::default() };
+        return Marks::default();
     }
     let loops = Loops::of(&update.attributes, settings.local_as, settings.router_id);
     let mut marks = Marks { loops, leak: false };
     // Of no use already where it has been here: then it is our own route, with what was its next hop.
     if !loops.any() {
-        check_next_hops(session, &mut update, counters, problems);
+        check_next_hops(session, update, counters, problems);
     }
     if let Some(role) = settings.effective_role() {
         let otc = update.attributes.only_to_customer;
@@ -82,7 +105,7 @@ pub(crate) fn examine(
     }
     counters.loops += if loops.any() { routes as u64 } else { 0 };
     counters.leaks += if marks.leak { routes as u64 } else { 0 };
-    ReceivedUpdate { message, update, marks }
+    marks
 }
 
 /// RFC 4271 §6.3: such a prefix is ignored, the others of the message are not.

@@ -173,12 +173,15 @@ pub enum Input {
     /// The desired state is complete for the first time: End-of-RIB may follow it (RFC 4724 §4.1 asks to defer it
     /// until then), and a resumed session may withdraw. Stays in force for all later connections.
     ReleaseEndOfRib,
-    /// How many prefixes of a family the RIB now holds of the peer, stale ones included.
+    /// How many paths of a family the RIB now holds of the peer: as many as prefixes, unless several to a prefix are agreed on
+    /// (RFC 7911).
     PrefixCount {
         /// The family.
         family: Family,
-        /// How many.
+        /// How many, stale ones included.
         count: u32,
+        /// How many of them are stale, so that they don't count against [`MaxPrefixes`](crate::MaxPrefixes).
+        stale: u32,
     },
     /// How many announcements of a family the RIB has left out in the present session for
     /// [`LimitAction::Discard`](crate::LimitAction::Discard).

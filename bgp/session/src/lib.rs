@@ -53,7 +53,7 @@ pub use allow_list::{AllowList, Desired, Exportable, NotAllowed};
 pub use export::Announced;
 pub use graceful_restart::PeerRestart;
 pub use interface::{ConnectionId, Input, Leave, Local, State};
-pub use output::{Cause, Marks, Output, PeerUp, ReceivedUpdate, RibChange};
+pub use output::{Cause, Marks, Mended, Output, PeerUp, ReceivedUpdate, RibChange};
 pub use problem::Problem;
 pub use session::{ResumeError, Session, Snapshot};
 pub use settings::{

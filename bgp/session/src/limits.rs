@@ -1,13 +1,16 @@
 //! How many prefixes a peer may send: a warning on the way, and an end (RFC 4486 §4, Cease 6/1), another warning, or no
 //! more of them.
 //!
+//! What is counted are paths: as many as prefixes, unless several to a prefix are agreed on (RFC 7911). Paths that are stale,
+//! kept over a restart or while the peer sends all again, don't count: they go when those that take their place are here.
+//!
 //! With [`LimitAction::Discard`] the RIB takes in no more than the limit, and tells how many it left out. They come only with
 //! a refresh when there is room again, as on other routers; one is asked for when the limit is raised.
 //!
 //! Otherwise the RIB counts and its driver tells; what is told is late by what waits on the way, so a peer may get beyond the limit
 //! by as much as the queue to the RIB holds.
 
-use proxima_bgp_wire::{AfiSafi, ErrorCode, Notification};
+use proxima_bgp_wire::Notification;
 use proxima_types::Family;
 
 use crate::{LimitAction, MaxPrefixes, Problem, status::PerFamily};
@@ -25,6 +28,8 @@ enum Level {
 #[derive(Debug, Default)]
 pub(crate) struct PrefixCounts {
     counts: PerFamily<u32>,
+    /// Of them, those that are stale.
+    stale: PerFamily<u32>,
     /// What the RIB left out in this session.
     discarded: PerFamily<u64>,
     /// What it left out as there were too many paths to one prefix.
@@ -82,17 +87,19 @@ impl PrefixCounts {
     /// Nothing of the peer is left.
     pub(crate) fn clear(&mut self) {
         self.counts = PerFamily::default();
+        self.stale = PerFamily::default();
     }
 
-    /// Takes a count over.
-    pub(crate) fn set(&mut self, family: Family, count: u32) {
+    /// Takes over how many there are, and how many of them are stale.
+    pub(crate) fn set(&mut self, family: Family, (count, stale): (u32, u32)) {
         *self.counts.of_mut(family) = count;
+        *self.stale.of_mut(family) = stale;
     }
 
     /// Holds the count of `family` against its limit.
     pub(crate) fn check(&mut self, family: Family, max: Option<MaxPrefixes>) -> Verdict {
         let Some(max) = max else { return Verdict::Fine };
-        let count = *self.counts.of(family);
+        let count = self.counts.of(family).saturating_sub(*self.stale.of(family));
         let mut level = level(count, max);
         if max.action == LimitAction::Discard && level == Level::Near {
             // It gets no further.
@@ -103,9 +110,9 @@ impl PrefixCounts {
         match level {
             Level::Beyond if max.action == LimitAction::Close => {
                 let detail = format!(
-                    "{count} {family} prefixes received, max-prefixes is {limit}; filter on the peer or raise the limit"
+                    "{count} {family} paths received, max-prefixes is {limit}; filter on the peer or raise the limit"
                 );
-                Verdict::Close(exceeded(family, limit), detail)
+                Verdict::Close(Notification::max_prefixes(family, limit), detail)
             }
             _ if level <= told => Verdict::Fine,
             Level::Below => Verdict::Fine,
@@ -125,21 +132,14 @@ fn level(count: u32, max: MaxPrefixes) -> Level {
     }
 }
 
-/// The data is the family and the limit.
-fn exceeded(family: Family, limit: u32) -> Notification {
-    let AfiSafi { afi, safi } = family.into();
-    let mut data = afi.to_be_bytes().to_vec();
-    data.push(safi);
-    data.extend_from_slice(&limit.to_be_bytes());
-    Notification::new(ErrorCode::MAXIMUM_PREFIXES, data)
-}
-
 #[cfg(test)]
 mod tests {
+    use proxima_bgp_wire::ErrorCode;
+
     use super::*;
 
     fn counted(counts: &mut PrefixCounts, count: u32, max: MaxPrefixes) -> Verdict {
-        counts.set(Family::Ipv6, count);
+        counts.set(Family::Ipv6, (count, 0));
         counts.check(Family::Ipv6, Some(max))
     }
 
@@ -163,7 +163,7 @@ mod tests {
             panic!("not closed");
         };
         assert_eq!(notification, Notification::new(ErrorCode(6, 1), [0, 2, 1, 0, 0, 0, 10]));
-        assert!(detail.contains("11 ipv6 prefixes received, max-prefixes is 10"), "{detail}");
+        assert!(detail.contains("11 ipv6 paths received, max-prefixes is 10"), "{detail}");
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn families_are_counted_apart_and_without_a_limit_nothing_is_said() {
         let mut counts = PrefixCounts::default();
-        counts.set(Family::Ipv4, u32::MAX);
+        counts.set(Family::Ipv4, (u32::MAX, 0));
         assert_eq!(counts.check(Family::Ipv6, Some(MaxPrefixes::new(1))), Verdict::Fine);
         assert_eq!(counts.check(Family::Ipv4, None), Verdict::Fine);
     }

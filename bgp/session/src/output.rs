@@ -92,8 +92,19 @@ pub struct ReceivedUpdate {
     pub message: Bytes,
     /// What it says. Routes that failed a check are among the withdrawn ones.
     pub update: Update,
+    /// How that differs from what the message says.
+    pub mended: Option<Mended>,
     /// What is to be said of the routes it announces.
     pub marks: Marks,
+}
+
+/// How an UPDATE was not taken for what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// Its routes were treated as withdrawn for a fault of its attributes (RFC 7606 §2).
+    TreatedAsWithdrawn,
+    /// Otherwise: an attribute was discarded, or routes were refused or left out.
+    Otherwise,
 }
 
 /// Why routes are kept to be seen, but not to be used.

@@ -101,8 +101,8 @@ pub enum Problem {
     /// There is no next hop for a family.
     #[error("no {0} next hop on this session: no {0} route is announced; set `next-hop-{0}` for the peer")]
     NoNextHop(Family),
-    /// The number of prefixes comes near the limit.
-    #[error("{count} {family} prefixes received, max-prefixes is {limit}: near the limit")]
+    /// The number of paths comes near the limit on prefixes.
+    #[error("{count} {family} paths received, max-prefixes is {limit}: near the limit")]
     NearPrefixLimit {
         /// The family.
         family: Family,
@@ -111,9 +111,9 @@ pub enum Problem {
         /// How many there may be.
         limit: u32,
     },
-    /// The number of prefixes is beyond a limit that only warns.
+    /// The number of paths is beyond a limit on prefixes that only warns.
     #[error(
-        "{count} {family} prefixes received, max-prefixes is {limit}: beyond the limit, going on as configured"
+        "{count} {family} paths received, max-prefixes is {limit}: beyond the limit, going on as configured"
     )]
     BeyondPrefixLimit {
         /// The family.
@@ -123,9 +123,9 @@ pub enum Problem {
         /// How many there may be.
         limit: u32,
     },
-    /// Prefixes beyond a limit are left out.
+    /// Paths beyond a limit on prefixes are left out.
     #[error(
-        "more {family} prefixes received than max-prefixes = {limit}: those beyond it are not taken in, the session goes \
+        "more {family} paths received than max-prefixes = {limit}: those beyond it are not taken in, the session goes \
          on; filter on the peer, or raise the limit"
     )]
     PrefixesDiscarded {

@@ -178,7 +178,7 @@ impl Session {
             }
             Input::SetDesired(desired) => self.adj_rib_out.set_desired(desired),
             Input::ReleaseEndOfRib => self.adj_rib_out.release_end_of_rib(),
-            Input::PrefixCount { family, count } => self.counted(now, family, count),
+            Input::PrefixCount { family, count, stale } => self.counted(now, family, (count, stale)),
             Input::PrefixesDiscarded { family, total } => self.discarded(family, total),
             Input::PathsDiscarded { family, total, limit } => self.crowded(family, total, limit),
             Input::Refresh(family) => self.ask_for_routes(family),
@@ -341,7 +341,7 @@ impl Session {
     fn rib(&mut self, change: RibChange) {
         match change {
             RibChange::DropAll => self.counts.clear(),
-            RibChange::DropFamily(family) => self.counts.set(family, 0),
+            RibChange::DropFamily(family) => self.counts.set(family, (0, 0)),
             RibChange::PeerUp(_)
             | RibChange::Update(_)
             | RibChange::EndOfRib(_)

@@ -62,7 +62,7 @@ pub struct Settings {
     pub next_hop_ipv4: Option<Ipv4Addr>,
     /// The next hop of IPv6 routes, and nothing beside it; see [`Settings::next_hop`].
     pub next_hop_ipv6: Option<Ipv6Addr>,
-    /// The most prefixes the peer may send of each family, and what happens beyond that; without limit when absent.
+    /// The most paths to prefixes that the peer may send of each family, and what happens beyond that; without limit when absent.
     pub max_prefixes: Option<MaxPrefixes>,
     /// What we are to the peer (RFC 9234). Of no effect towards an internal peer.
     #[serde(with = "written::role")]
@@ -83,7 +83,8 @@ pub struct Settings {
     pub enforce_first_as: bool,
 }
 
-/// A limit on received prefixes, for each family by itself.
+/// A limit on received prefixes, for each family by itself. With several paths to a prefix (RFC 7911) each of them counts;
+/// stale ones don't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPrefixes {
     /// The most there may be; 1 or more.
@@ -109,7 +110,7 @@ pub enum LimitAction {
 }
 
 impl MaxPrefixes {
-    /// How many the RIB takes in of each family, if it is to leave out the others.
+    /// How many fresh paths the RIB takes in of each family, if it is to leave out the others.
     pub fn most_taken(self) -> Option<u32> {
         (self.action == LimitAction::Discard).then_some(self.limit)
     }

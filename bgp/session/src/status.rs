@@ -31,7 +31,7 @@ pub struct Counters {
     pub martians: u64,
     /// Routes with our own address as the next hop; taken as withdrawn.
     pub own_next_hops: u64,
-    /// Prefixes that were not taken in, as the peer had as many as it may.
+    /// Paths that were not taken in, as the peer had as many as it may.
     pub discarded: u64,
     /// Routes with our own AS in their path.
     pub loops: u64,
@@ -175,7 +175,8 @@ pub struct Status {
     pub complete: Vec<Family>,
     /// What BFD says.
     pub bfd: Bfd,
-    /// Prefixes received, as the RIB counted them last.
+    /// Paths received, stale ones included, as the RIB counted them last: as many as prefixes, unless several to a prefix are
+    /// agreed on (RFC 7911).
     pub received: PerFamily<u32>,
     /// Prefixes the peer holds from us.
     pub advertised: usize,

@@ -1,6 +1,6 @@
 //! Our OPEN, the checks on the peer's, and what the two agree on (RFC 4271 §4.2, §6.2; RFC 5492, 6286, 6793, 9234).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use proxima_bgp_wire::{
@@ -23,7 +23,7 @@ pub struct Terms {
     /// The peer's role, if it said one that goes with ours (RFC 9234).
     pub peer_role: Option<Role>,
     /// Our OPEN.
-    pub ours: Open,
+    pub ours: Arc<Open>,
     /// The peer's OPEN.
     pub peer: Open,
     /// The peer's OPEN as it came, header included.
@@ -56,7 +56,7 @@ impl Terms {
     /// The checks the codec can't make, since they depend on the configuration.
     pub(crate) fn agree(
         settings: &Settings,
-        ours: &Open,
+        ours: &Arc<Open>,
         theirs: &Open,
         peer_bytes: Bytes,
     ) -> Result<Self, Refusal> {

@@ -6,6 +6,9 @@
 //!    └── wait (grows to 16 times) ◀── station gone, too slow, or tap lost: all is told anew ◀──┘
 //! ```
 //!
+//! The wait begins anew after a connection that lasted for a minute: telling a whole table again and again, to a station that takes
+//! connections and ends them or does not keep up, is no way to have it told.
+//!
 //! Nothing waits for a station: its tap is a bounded queue ([`TAP_QUEUE`] records) that the thread of the table closes
 //! when it is full. The station then begins anew, with what the table holds by then.
 //!
@@ -42,6 +45,8 @@ use crate::{
 
 /// How long connecting may take, and a write that the station does not take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection has to last for the waits between attempts to begin anew.
+const STABLE: Duration = Duration::from_mins(1);
 /// The longest wait between attempts, in first waits.
 const LONGEST_WAIT: u32 = 16;
 /// Octets that are written at once, about.
@@ -66,12 +71,17 @@ pub(crate) async fn run(
         let error = match connected {
             Ok(Ok(stream)) => {
                 tracing::info!(station = %config.name, address = %config.address, "BMP: connected");
-                (wait, warned) = (config.retry, false);
+                let since = Instant::now();
                 let mut session = Session::new(&config, station, &rib, stream);
-                match session.run(&mut ending).await {
+                let why = match session.run(&mut ending).await {
                     End::Stopped => return session.terminate().await,
                     End::Lost(why) => why,
+                };
+                warned = false;
+                if since.elapsed() >= STABLE {
+                    wait = config.retry;
                 }
+                why
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
@@ -317,7 +327,7 @@ impl<'a> Session<'a> {
                 Statistic::ClusterListLoops(figures.cluster_list_loops),
                 Statistic::AsPathLoops(figures.as_path_loops),
                 Statistic::OriginatorIdLoops(figures.originator_id_loops),
-                Statistic::TreatAsWithdrawUpdates(figures.mended),
+                Statistic::TreatAsWithdrawUpdates(figures.treated_as_withdrawn),
                 Statistic::AdjRibIn(held.iter().sum()),
             ];
             let families = Family::ALL.into_iter().zip(held);

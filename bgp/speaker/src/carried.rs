@@ -20,8 +20,8 @@ pub(crate) struct Question {
     pub(crate) complete: Vec<Family>,
 }
 
-/// The answer to each question, in their order: `None` where there was no question, where the routes are too many, and where
-/// some of them wait to be confirmed.
+/// The answer to each question, in their order: `None` where there was no question, where the routes are too many, where
+/// some of them wait to be confirmed, and where some were left out that the peer can be asked for again.
 pub(crate) fn routes(rib: &Rib, questions: &[Option<Question>]) -> Vec<Option<Vec<u8>>> {
     let held = |question: &Question| -> usize {
         Family::ALL.iter().map(|family| rib.counts(question.peer, *family).paths).sum()
@@ -41,6 +41,13 @@ pub(crate) fn routes(rib: &Rib, questions: &[Option<Question>]) -> Vec<Option<Ve
 
 /// All that the table holds of a peer, if that is not more than `most`, and End-of-RIB for each family that is complete.
 fn of_peer(rib: &Rib, question: &Question, most: usize) -> Option<(usize, Vec<u8>)> {
+    let left_out = |family: &Family| {
+        let counts = rib.counts(question.peer, *family);
+        counts.discarded + counts.crowded > 0
+    };
+    if question.negotiated.route_refresh && Family::ALL.iter().any(left_out) {
+        return None;
+    }
     let Page { routes, next } = rib.received(question.peer, None, most.max(1));
     if next.is_some() || routes.len() > most || routes.iter().any(|route| route.stale.is_some()) {
         return None;

@@ -98,7 +98,7 @@ pub struct PeerConfig {
     pub next_hop_ipv4: Option<Ipv4Addr>,
     /// Next hop of IPv6 routes; the local address of the session when absent.
     pub next_hop_ipv6: Option<Ipv6Addr>,
-    /// The most prefixes it may send of each family, and what happens beyond that.
+    /// The most paths to prefixes it may send of each family, and what happens beyond that.
     pub max_prefixes: Option<MaxPrefixes>,
     /// The key of the TCP MD5 signatures (RFC 2385).
     pub password: Option<Password>,

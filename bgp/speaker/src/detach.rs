@@ -9,9 +9,14 @@
 //! Nobody is let in meanwhile: who connects waits in the queues of the listening sockets, which both have.
 //!
 //! The routes of a peer go with its session (`carried`). Those that are too many for that, or have not reached the table,
-//! the successor asks for again (RFC 2918).
+//! the successor asks for again (RFC 2918); also where some were left out for a limit, as it would not know of them.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use proxima_bgp_session::Snapshot;
@@ -32,6 +37,9 @@ pub struct Detached {
     pub down: Vec<Down>,
     /// The sockets it listened on.
     pub listeners: Vec<std::net::TcpListener>,
+    /// When the first of the speakers that handed one another over was started; none where that is not known. Peers are told of
+    /// a restart for some time after it (RFC 4724 §3), and no hand-over is one.
+    pub started: Option<Instant>,
 }
 
 /// A peer or a range that an operator has shut down, by an order and not in the configuration.
@@ -61,10 +69,14 @@ pub struct DetachedPeer {
 }
 
 impl DetachedPeer {
-    pub(crate) fn new(config: &PeerConfig, connection: &Connection, session: Snapshot) -> io::Result<Self> {
-        let (stream, unwritten) = connection.duplicate()?;
+    /// With what [`Connection::duplicate`] returned.
+    pub(crate) fn new(
+        config: &PeerConfig,
+        (stream, unwritten): (std::net::TcpStream, Bytes),
+        session: Snapshot,
+    ) -> Self {
         let (name, configured) = (config.name.clone(), Configured::of(config));
-        Ok(Self { name, stream, unwritten, session, configured })
+        Self { name, stream, unwritten, session, configured }
     }
 }
 

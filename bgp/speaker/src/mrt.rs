@@ -46,7 +46,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Such as `rib.20260129.1430.mrt`, in UTC, as the public archives have it.
+/// Such as `rib.20260129.143000.mrt`, in UTC: as the public archives have it, and with seconds.
 fn file_name(now: SystemTime) -> String {
     match jiff::Timestamp::try_from(now) {
         Ok(now) => now.strftime("rib.%Y%m%d.%H%M%S.mrt").to_string(),

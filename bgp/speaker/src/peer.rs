@@ -196,13 +196,15 @@ impl Peer {
     /// that did not come with it.
     fn go_on(&mut self) {
         let Left { has_routes, reopen, down, overruled } = std::mem::take(&mut self.before);
-        if let Some(terms) = self.session.status().terms {
+        let Status { terms, disabled, .. } = self.session.status();
+        if let Some(terms) = terms {
             self.connected(Instant::now());
             self.connections.iter().for_each(|connection| self.shape(connection, true));
             if reopen {
                 self.handle(Input::Reset);
             } else if !has_routes {
-                terms.negotiated.families.iter().for_each(|family| self.handle(Input::Refresh(family)));
+                let families = terms.negotiated.families.iter().filter(|family| !disabled.contains(family));
+                families.for_each(|family| self.handle(Input::Refresh(family)));
             }
         }
         let configured = self.config.shutdown.clone().filter(|reason| overruled.as_ref() != Some(reason));
@@ -478,16 +480,21 @@ impl Peer {
         Some(Question { peer: self.ports.id, negotiated, complete })
     }
 
-    /// The established session, for another process; it stands still from now on. None where there is none.
+    /// The established session, for another process; it stands still from now on. None where there is none, or where its
+    /// connection can't be shared: then it goes on as it is.
     fn detached(&mut self) -> Option<DetachedPeer> {
-        let established = self.session.established()?;
-        self.handle(Input::Stop(Leave::Upgrade));
+        // A session that stands still hears of no connection that breaks, so what has to be written is written before.
         self.pump();
+        let established = self.session.established()?;
         let connection = self.connections.iter().find(|connection| connection.id == established)?;
-        let snapshot = self.session.detach(Instant::now())?;
-        DetachedPeer::new(&self.config, connection, snapshot)
+        let shared = connection
+            .duplicate()
             .inspect_err(|error| tracing::warn!(peer = %self.config.name, "BGP: not handed over: {error}"))
-            .ok()
+            .ok()?;
+        self.handle(Input::Stop(Leave::Upgrade));
+        self.carry_out();
+        let snapshot = self.session.detach(Instant::now())?;
+        Some(DetachedPeer::new(&self.config, shared, snapshot))
     }
 }
 

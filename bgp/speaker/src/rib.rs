@@ -3,7 +3,7 @@
 //! ```text
 //!  peer tasks ── batch per read of a socket ──▶ queue of RIB_QUEUE ──▶ thread "rib": Rib::apply, Rib::collect in slices
 //!      ▲                                              ▲                   │
-//!      └── counts of prefixes (watch, latest wins) ◀──┼───────────────────┤
+//!      └── counts of paths (watch, latest wins) ◀─────┼───────────────────┤
 //!                        questions (oneshot) ─────────┘                   └─▶ watches (watch, latest wins)
 //! ```
 //!
@@ -16,8 +16,8 @@ mod taps;
 
 use std::{collections::HashMap, io, sync::Arc, time::Instant};
 
-use proxima_bgp_rib::{BestPathRules, Change, Counts, PathSource, PeerId, Rib, Stale, Watch};
-use proxima_bgp_session::RibChange;
+use proxima_bgp_rib::{BestPathRules, Change, Counts, PathSource, PeerId, Rib, Stale, Unusable, Watch};
+use proxima_bgp_session::{Marks, RibChange};
 use proxima_types::{Family, Prefix};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
@@ -75,7 +75,7 @@ pub(crate) enum Entry {
         at: Instant,
         end: SessionEnd,
     },
-    /// The most prefixes of each family that are taken in.
+    /// The most fresh paths of each family that are taken in.
     Limit(Option<u32>),
     Change {
         at: Instant,
@@ -83,7 +83,7 @@ pub(crate) enum Entry {
     },
 }
 
-/// How many prefixes the table holds of a peer.
+/// How many paths the table holds of a peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PeerCounts {
     /// As of which of the peer's sessions.
@@ -220,7 +220,7 @@ impl Thread {
             RibChange::EndOfRib(family) => self.taps.end_of_rib(peer, at, family),
             RibChange::Update(received) => {
                 self.taps.update(peer, at, &received);
-                match self.rib.apply(at, peer, received.update) {
+                match self.rib.apply(at, peer, received.update, unusable(received.marks)) {
                     Ok(applied) => self.taps.applied(peer, applied),
                     Err(error) => tracing::error!(%error, "BGP: an UPDATE was not taken into the table"),
                 }
@@ -261,6 +261,40 @@ impl Thread {
             for sender in senders {
                 sender.send_replace(Some(change.clone()));
             }
+        }
+    }
+}
+
+/// Why routes with these marks are not used; the worst is told.
+fn unusable(Marks { loops, leak }: Marks) -> Option<Unusable> {
+    if loops.as_path {
+        Some(Unusable::AsLoop)
+    } else if loops.by_reflection() {
+        Some(Unusable::ReflectionLoop)
+    } else {
+        leak.then_some(Unusable::Leak)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_bgp_wire::Loops;
+
+    use super::*;
+
+    #[test]
+    fn routes_with_marks_are_not_used_and_the_worst_is_told() {
+        let loops = |as_path, originator_id, cluster_list| Loops { as_path, originator_id, cluster_list };
+        for (loops, leak, expected) in [
+            (Loops::default(), false, None),
+            (Loops::default(), true, Some(Unusable::Leak)),
+            (loops(false, true, false), false, Some(Unusable::ReflectionLoop)),
+            (loops(false, false, true), true, Some(Unusable::ReflectionLoop)),
+            (loops(true, true, true), true, Some(Unusable::AsLoop)),
+        ] {
+            let marks = Marks { loops, leak };
+            assert_eq!(unusable(marks), expected, "{marks:?}");
+            assert_eq!(marks.eligible(), expected.is_none());
         }
     }
 }

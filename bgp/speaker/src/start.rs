@@ -53,7 +53,7 @@ impl Speaker {
         if !fits_open(config.hold_time) {
             return Err(StartError::HoldTime(config.hold_time));
         }
-        let Detached { peers, down, mut listeners } = detached;
+        let Detached { peers, down, mut listeners, started } = detached;
         let inherited = !listeners.is_empty();
         let listen = |&address| {
             listener(address, &mut listeners).map_err(|error| StartError::Listen { address, error })
@@ -63,7 +63,7 @@ impl Speaker {
         let common = Common {
             local_as: config.local_as,
             router_id: config.router_id,
-            started: Instant::now(),
+            started: started.unwrap_or_else(Instant::now),
             hold_time: config.hold_time,
             connect_retry: config.connect_retry,
         };

@@ -18,11 +18,12 @@ use common::{
     received_count, speaker, status, two, until, until_received, within,
 };
 use proxima_bgp_speaker::{
-    Configured, Detached, Distance, Down, HandOverError, Password, PeerConfig, Remote, Speaker,
-    SpeakerConfig, SpeakerEvents, SpeakerHandle, State,
+    Configured, Detached, Distance, Down, GracefulRestart, HandOverError, LimitAction, MaxPrefixes, Password,
+    PeerConfig, Remote, Speaker, SpeakerConfig, SpeakerEvents, SpeakerHandle, State,
 };
+use proxima_bgp_wire::{Message, Negotiated};
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test]
 async fn a_successor_goes_on_with_the_sessions_and_the_peer_notices_nothing() {
@@ -104,6 +105,62 @@ async fn a_successor_asks_for_routes_that_are_too_many_to_be_handed_over() {
     let (new, _events) = Speaker::start_with(config, detached).unwrap();
     assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1]);
     assert_eq!(status(&new, "router").session.state, State::Established);
+}
+
+#[tokio::test]
+async fn a_successor_asks_for_what_was_left_out_for_the_limit_where_the_peer_can_be_asked() {
+    let max = MaxPrefixes { action: LimitAction::Discard, ..MaxPrefixes::new(1) };
+    for (capabilities, carried) in [(&[MP_IPV4, common::raw::ROUTE_REFRESH][..], false), (&[MP_IPV4], true)] {
+        let (listener, at) = listening(own_address()).await;
+        let limited = PeerConfig { max_prefixes: Some(max), ..peer("router", at, THEIR_AS, own_address()) };
+        let mut config = speaker(vec![limited]);
+        let (old, _events) = Speaker::start(config.clone()).unwrap();
+        let mut stream = accept(&listener).await;
+        handshake_with(&mut stream, &open(0, capabilities)).await;
+        stream.write_all(&announce([[10, 0, 1], [10, 0, 2]])).await.unwrap();
+        let discarded = |status: &proxima_bgp_speaker::PeerStatus| status.session.counters.discarded == 1;
+        within("one left out", old.wait_for("router", discarded)).await.unwrap();
+        let detached = common::detach(&old).await;
+        assert_eq!(detached.peers[0].session.received.is_some(), carried);
+        // There is room for it from now on.
+        config.peers[0].max_prefixes = None;
+        let (new, _events) = Speaker::start_with(config, detached).unwrap();
+        if carried {
+            until_received(&new, "router", 1).await;
+        } else {
+            assert_eq!(read_kind(&mut stream, 5).await[19..], [0, 1, 0, 1]);
+        }
+    }
+}
+
+/// Whether our OPEN, the next message on a connection, says that we have restarted, and that forwarding went on.
+async fn restarted(stream: &mut TcpStream) -> (bool, bool) {
+    let open = read_message(stream).await.expect("OPEN");
+    let Ok(Message::Open(open)) = Message::decode(&open, Negotiated::default()) else { panic!("{open:?}") };
+    let offer = open.graceful_restart().expect("it is configured");
+    (offer.restarted, offer.families.iter().all(|family| family.forwarding))
+}
+
+#[tokio::test]
+async fn a_hand_over_is_no_restart_to_peers_whose_session_was_down() {
+    let restart_time = Duration::from_mins(1);
+    let restart = GracefulRestart { restart_time, stale_time: restart_time, forwarding: false };
+    let (listener, at) = listening(own_address()).await;
+    let router =
+        PeerConfig { graceful_restart: Some(restart), ..peer("router", at, THEIR_AS, own_address()) };
+    let config = speaker(vec![router]);
+    let (old, _events) = Speaker::start(config.clone()).unwrap();
+    assert_eq!(restarted(&mut accept(&listener).await).await, (true, false));
+    let detached = common::detach(&old).await;
+    assert!(detached.peers.is_empty());
+    let started = detached.started.unwrap();
+    // As it would be, had that been a while ago.
+    let detached = Detached { started: started.checked_sub(restart_time), ..detached };
+    let (new, _events) = Speaker::start_with(config.clone(), detached).unwrap();
+    assert_eq!(restarted(&mut accept(&listener).await).await, (false, true), "nothing has stopped since");
+    // Its own successor hears the same of it.
+    let (_newest, _events) = Speaker::start_with(config, common::detach(&new).await).unwrap();
+    assert_eq!(restarted(&mut accept(&listener).await).await, (false, true));
 }
 
 #[tokio::test]

@@ -4,7 +4,13 @@
 
 mod common;
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use common::{
     own_address, peer,
@@ -198,6 +204,19 @@ async fn a_station_that_does_not_read_delays_nobody_and_is_told_all_anew() {
 }
 
 #[tokio::test]
+async fn a_station_that_takes_connections_and_ends_them_is_tried_less_and_less_often() {
+    let (listener, at) = stations().await;
+    let (_pop, _router) = established(|config| config.bmp = vec![station(at)]).await;
+    drop(accept(&listener).await);
+    let first = Instant::now();
+    for _ in 0..5 {
+        drop(accept(&listener).await);
+    }
+    // 20 ms, doubled each time.
+    assert!(first.elapsed() > Duration::from_millis(20 + 40 + 80 + 160 + 300), "{:?}", first.elapsed());
+}
+
+#[tokio::test]
 async fn a_station_gets_figures_from_time_to_time() {
     let (listener, at) = stations().await;
     let every = Some(Duration::from_millis(30));
@@ -220,6 +239,35 @@ async fn a_station_gets_figures_from_time_to_time() {
     // And it is not held against the router that it says nothing.
     assert_eq!(pop.peers()[0].session.state, State::Established);
     drop(read_message(&mut router));
+}
+
+#[tokio::test]
+async fn only_updates_that_were_treated_as_withdrawals_count_as_such() {
+    let (listener, at) = stations().await;
+    let every = Some(Duration::from_millis(30));
+    let (_pop, mut router) =
+        established(|config| config.bmp = vec![BmpConfig { statistics: every, ..station(at) }]).await;
+    let mut collector = accept(&listener).await;
+    bmp_of(&mut collector, PEER_UP).await;
+    // A prefix that is no destination is ignored, which is no withdrawal; ORIGIN 9 makes one.
+    let martian = announce([[10, 0, 1], [127, 0, 0]]);
+    let mut faulty = announce([[10, 0, 2]]);
+    let origin = faulty.windows(4).position(|octets| octets == [0x40, 1, 1, 0]).unwrap();
+    faulty[origin + 3] = 9;
+    for update in [&martian, &faulty, &announce([[10, 0, 3]])] {
+        router.write_all(update).await.unwrap();
+    }
+    assert_eq!(announced(&update_of(&mut collector).await), [[10, 0, 1]]);
+    // Types 7 and 11 of RFC 7854 §4.8.
+    let (held, treated) = ([0, 7, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2], [0, 11, 0, 4, 0, 0, 0]);
+    let counted = loop {
+        let figures = bmp_of(&mut collector, STATISTICS).await;
+        if figures.windows(held.len()).any(|octets| octets == held) {
+            let at = figures.windows(7).position(|octets| octets == treated).unwrap();
+            break figures[at + 7];
+        }
+    };
+    assert_eq!(counted, 1);
 }
 
 #[tokio::test]

@@ -54,6 +54,6 @@ pub use open::{Open, OpenError, RoleMismatch};
 pub use route_refresh::{RefreshKind, RouteRefresh, RouteRefreshError};
 pub use standing::Loops;
 pub use update::{
-    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Nlri,
-    Origin, Rare, RareAttributes, RawAttribute, Reach, Segment, SegmentKind, Segments, Update, UpdateError,
+    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, NextHop, Nlri, Origin, Rare,
+    RareAttributes, RawAttribute, Reach, Segment, SegmentKind, Segments, Update, UpdateError,
 };

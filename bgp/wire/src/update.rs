@@ -25,7 +25,7 @@ use std::{
 use proxima_types::{Family, Prefix};
 
 pub use as_path::{AsPath, Segment, SegmentKind, Segments};
-pub use attributes::{Aggregator, Attributes, LargeCommunity, Origin, Rare, RareAttributes, RawAttribute};
+pub use attributes::{Aggregator, Attributes, Origin, Rare, RareAttributes, RawAttribute};
 pub(crate) use attributes::{code, name as attribute_name};
 pub(crate) use decode::raw_attributes;
 pub use encode::{announce, end_of_rib, withdraw};

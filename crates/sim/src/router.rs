@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use proxima_announce::{Input, Origin, Sighting, View};
 use proxima_bgp_session::{ReceivedUpdate, RibChange};
 use proxima_bgp_wire::{Attributes, NextHop};
-use proxima_types::{LargeCommunity, RouteAttributes};
+use proxima_types::RouteAttributes;
 
 use crate::{
     clock::{MS, Nanos},
@@ -33,20 +33,12 @@ pub(crate) struct Route {
 impl Route {
     /// What the route's marks tell other PoPs; `None`: it is no evidence for anybody.
     fn sighting(&self) -> Option<Sighting> {
-        let marks = self.attributes.large_communities.iter();
-        let marks = marks.map(|mark| LargeCommunity {
-            global: mark.global,
-            local1: mark.local_1,
-            local2: mark.local_2,
-        });
-        Sighting::of(LOCAL_AS, marks)
+        Sighting::of(LOCAL_AS, self.attributes.large_communities.iter().copied())
     }
 
     /// Whether it is announced with these attributes.
     pub(crate) fn is(&self, announced: &RouteAttributes) -> bool {
         let held = &self.attributes;
-        let marks = held.large_communities.iter().map(|mark| (mark.global, mark.local_1, mark.local_2));
-        let wanted = announced.large_communities.iter().map(|mark| (mark.global, mark.local1, mark.local2));
         held.as_path.asns().count() == 1 + usize::from(announced.prepend)
             && held.med == announced.med
             && held
@@ -54,7 +46,7 @@ impl Route {
                 .iter()
                 .map(|known| known.0)
                 .eq(announced.communities.iter().map(|known| known.0))
-            && marks.eq(wanted)
+            && held.large_communities[..] == announced.large_communities[..]
     }
 }
 

@@ -94,6 +94,25 @@ pub struct LargeCommunity {
     pub local2: u32,
 }
 
+impl LargeCommunity {
+    /// Its wire form (RFC 8092 §3).
+    pub fn octets(self) -> [u8; 12] {
+        let mut octets = [0; 12];
+        for (chunk, word) in octets.chunks_exact_mut(4).zip([self.global, self.local1, self.local2]) {
+            chunk.copy_from_slice(&word.to_be_bytes());
+        }
+        octets
+    }
+}
+
+/// From its wire form.
+impl From<[u8; 12]> for LargeCommunity {
+    fn from(octets: [u8; 12]) -> Self {
+        let word = |at| u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+        Self { global: word(0), local1: word(4), local2: word(8) }
+    }
+}
+
 /// A text that is not a large community.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a large community; write three numbers from 0 to 4294967295 as in `64512:1:2`")]

@@ -170,7 +170,8 @@ impl Predecessor {
         let listeners = listeners.collect::<Result<_, PredecessorError>>()?;
         let sockets: Vec<OwnedFd> = descriptors.collect();
         let bfd = HandedOver { sessions: bfd, sockets };
-        Ok(Estate { config, force, bgp: Detached { peers, down: bgp.down, listeners }, bfd, control })
+        let bgp = Detached { peers, down: bgp.down, listeners, started: bgp.started };
+        Ok(Estate { config, force, bgp, bfd, control })
     }
 
     /// It is taken in. Waits, without letting any task of this thread run, until it is this process's to act.

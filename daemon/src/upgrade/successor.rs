@@ -239,6 +239,7 @@ impl Ready {
                 sessions: bgp.peers.iter().map(session).collect(),
                 down: bgp.down.clone(),
                 listeners: bgp.listeners.len(),
+                started: bgp.started,
             },
             bfd: bfd.sessions.clone(),
             control,

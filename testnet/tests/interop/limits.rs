@@ -34,7 +34,7 @@ fn is_left_out_beyond_the_limit(make: Make) -> Lab {
         let told = |event: &serde_json::Value| {
             event["fault"]
                 .as_str()
-                .is_some_and(|text| text.contains("more ipv4 prefixes received than max-prefixes = 2"))
+                .is_some_and(|text| text.contains("more ipv4 paths received than max-prefixes = 2"))
         };
         if events.iter().any(told) { Ok(()) } else { Err(format!("{events:?}")) }
     });

@@ -65,7 +65,7 @@ fn graceful() -> Settings {
 fn terms_of(settings: &Settings) -> Arc<Terms> {
     let theirs = Settings { local_as: Asn(65000), router_id: [192, 0, 2, 2].into(), ..settings.clone() };
     let (ours, theirs) = (our_open(settings, false, false), our_open(&theirs, false, false));
-    Arc::new(Terms::agree(settings, &ours, &theirs, bytes::Bytes::new()).unwrap())
+    Arc::new(Terms::agree(settings, &Arc::new(ours), &theirs, bytes::Bytes::new()).unwrap())
 }
 
 fn terms() -> Arc<Terms> {

@@ -207,8 +207,9 @@ impl Session {
         }
     }
 
-    pub(super) fn counted(&mut self, now: Instant, family: Family, count: u32) {
-        self.counts.set(family, count);
+    /// The RIB holds so many paths, and so many of them are stale.
+    pub(super) fn counted(&mut self, now: Instant, family: Family, (count, stale): (u32, u32)) {
+        self.counts.set(family, (count, stale));
         if self.up.is_some() {
             self.check_count(now, family);
         }

@@ -259,7 +259,7 @@ pub(super) fn peer_up(link: Link, terms: &Terms) -> PeerUp {
         kind: terms.negotiated.peer,
         local: link.local,
         negotiated: terms.negotiated,
-        sent_open: encoded(&proxima_bgp_wire::Message::Open(terms.ours.clone())),
+        sent_open: encoded(&proxima_bgp_wire::Message::Open(Open::clone(&terms.ours))),
         received_open: terms.peer_bytes.clone(),
     }
 }

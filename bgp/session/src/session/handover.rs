@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is handed over: the settings, and both OPENs, from which the terms follow; the routes the peer holds; marks still
-//! due to it; the time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the
+//! due to it; families that are disabled; the time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the
 //! table adds them. Nothing is withdrawn before [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what
 //! is desired as it was sent is not sent again.
 //!
@@ -20,6 +20,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -58,6 +59,9 @@ pub struct Snapshot {
     pub local: IpAddr,
     /// The link-local address that goes with it.
     pub link_local: Option<Ipv6Addr>,
+    /// The subnet that an external peer shares with us, where it is known.
+    #[serde(default)]
+    pub subnet: Option<Prefix>,
     /// Whether we made the connection.
     pub initiated: bool,
     /// How long the session has been up.
@@ -79,8 +83,11 @@ pub struct Snapshot {
     pub sent: Vec<(Prefix, RouteAttributes)>,
     /// Families whose End-of-RIB is still to be sent.
     pub end_of_rib_due: Vec<Family>,
-    /// Families the peer has asked for and not been sent in full.
+    /// Families that have not been sent again in full, as the peer has asked or a next hop has changed.
     pub refresh_due: Vec<Family>,
+    /// Families whose routes could not be read, and are not taken for the rest of the session (RFC 7606 §2).
+    #[serde(default)]
+    pub disabled: Vec<Family>,
     /// Counts.
     pub counters: Counters,
 }
@@ -104,7 +111,7 @@ impl Session {
             Input::Up => self.bring_up(now),
             Input::SetDesired(desired) => self.adj_rib_out.set_desired(desired),
             Input::ReleaseEndOfRib => self.adj_rib_out.release_end_of_rib(),
-            Input::PrefixCount { family, count } => self.counts.set(family, count),
+            Input::PrefixCount { family, count, stale } => self.counts.set(family, (count, stale)),
             Input::Connected { connection, .. } | Input::Accepted { connection, .. } => {
                 self.shared.close(connection);
             }
@@ -132,13 +139,14 @@ impl Session {
     pub fn detach(&self, now: Instant) -> Option<Snapshot> {
         let Phase::Established { link, terms, clocks, since } = self.primary.phase() else { return None };
         let left = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
-        let Inheritance { sent, end_of_rib_due, answers } = self.adj_rib_out.bequeath();
+        let Inheritance { sent, end_of_rib_due, again } = self.adj_rib_out.bequeath();
         Some(Snapshot {
             settings: self.shared.settings.clone(),
-            sent_open: encoded(&Message::Open(terms.ours.clone())).to_vec(),
+            sent_open: encoded(&Message::Open(Open::clone(&terms.ours))).to_vec(),
             received_open: terms.peer_bytes.to_vec(),
             local: link.local.address,
             link_local: link.local.link_local,
+            subnet: link.local.subnet,
             initiated: link.initiator == Initiator::Local,
             established_for: now.saturating_duration_since(*since),
             hold: left(clocks.hold),
@@ -148,7 +156,8 @@ impl Session {
             received: None,
             sent,
             end_of_rib_due,
-            refresh_due: answers,
+            refresh_due: again,
+            disabled: self.disabled.iter().collect(),
             counters: self.shared.counters,
         })
     }
@@ -190,14 +199,15 @@ impl Session {
 
     /// The session of the predecessor, under its settings.
     fn as_it_was(seed: u64, now: Instant, snapshot: Snapshot) -> Result<(Self, ConnectionId), ResumeError> {
-        let ours = open(&snapshot.sent_open, "sent_open")?;
+        let ours = Arc::new(open(&snapshot.sent_open, "sent_open")?);
         let theirs = open(&snapshot.received_open, "received_open")?;
         let terms = Terms::agree(&snapshot.settings, &ours, &theirs, Bytes::from(snapshot.received_open))
             .map_err(|refusal| ResumeError::Refused(refusal.detail))?;
         let mut session = Self::new(snapshot.settings, now, seed);
         let id = session.next_connection();
         let initiator = if snapshot.initiated { Initiator::Local } else { Initiator::Remote };
-        let local = Local { link_local: snapshot.link_local, ..snapshot.local.into() };
+        let Snapshot { local: address, link_local, subnet, .. } = snapshot;
+        let local = Local { address, link_local, subnet };
         let link = Link { id, initiator, local };
         // No timer runs longer, whatever is said of it.
         let ends = |left: Option<Duration>| left.map(|left| now + left.min(LONGEST));
@@ -207,7 +217,7 @@ impl Session {
             send_hold: ends(snapshot.send_hold),
         };
         let since = now.checked_sub(snapshot.established_for).unwrap_or(now);
-        let terms = std::sync::Arc::new(terms);
+        let terms = Arc::new(terms);
         session.primary = Fsm::resumed(
             Phase::Established { link, terms: terms.clone(), clocks, since },
             BytesMut::from(&snapshot.partial_message[..]),
@@ -222,10 +232,11 @@ impl Session {
         let inheritance = Inheritance {
             sent: snapshot.sent,
             end_of_rib_due: snapshot.end_of_rib_due,
-            answers: snapshot.refresh_due,
+            again: snapshot.refresh_due,
         };
         session.adj_rib_out.inherit(inheritance, &terms, local, &session.shared.settings);
         session.up = Some(terms);
+        session.disabled = snapshot.disabled.into_iter().collect();
         session.take_handed(now, Bytes::from(snapshot.received.unwrap_or_default()));
         Ok((session, id))
     }

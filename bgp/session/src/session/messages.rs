@@ -130,6 +130,7 @@ impl Session {
         if let Some(family) = update.disabled_family() {
             self.rib(RibChange::DropFamily(family));
             self.disabled = self.disabled.iter().chain([family]).collect();
+            self.complete = self.complete.iter().filter(|complete| *complete != family).collect();
             if self.families().next().is_none() {
                 let notification = Notification::new(ErrorCode::OPTIONAL_ATTRIBUTE_ERROR, []);
                 let why = "no family of the session has routes that can be read".to_owned();
@@ -157,9 +158,11 @@ impl Session {
         }
     }
 
-    /// The peer has told all of a family.
+    /// The peer has told all of a family, which is worth something where it could be read.
     fn is_complete(&mut self, family: Family) {
-        self.complete = self.complete.iter().chain([family]).collect();
+        if !self.disabled.contains(family) {
+            self.complete = self.complete.iter().chain([family]).collect();
+        }
     }
 
     fn route_refresh(&mut self, now: Instant, slot: Slot, refresh: RouteRefresh) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxima_bgp_session::{BFD_HOLD_OFF, Bfd, Held, Input, RETRY_CEILING, State};
 
 use crate::{
-    by_hand::{V4, set},
+    by_hand::{Alone, V4, open, open_of_second, set},
     world::{World, first, graceful, just_before, second},
 };
 
@@ -84,6 +84,19 @@ fn a_peer_that_has_done_with_bfd_is_tried_without_after_a_while() {
     world.input(0, Input::BfdAdminDown);
     world.run(Duration::from_secs(1));
     world.assert_established();
+}
+
+#[test]
+fn what_bfd_held_back_once_is_not_said_to_wait_for_it_later() {
+    let (mut alone, _) = Alone::established(first(), &open_of_second());
+    alone.input(Input::BfdUp);
+    alone.input(down());
+    alone.run(BFD_HOLD_OFF + Duration::from_secs(1));
+    assert_eq!(alone.session.state(), State::Active);
+    let connection = alone.accept();
+    alone.receive(connection, &open(3, 65000, 9, [192, 0, 2, 2], &[]));
+    assert!(alone.session.status().timers.idle_hold.is_some(), "a wait for another reason");
+    assert_eq!(alone.session.status().held, None);
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! Another process goes on with an established session.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use proxima_bgp_session::{Input, Leave, ResumeError, Session, Settings, State};
+use proxima_bgp_session::{
+    Input, Leave, Local, ResumeError, RibChange, Session, Settings, State, UpdateContent,
+};
 use proxima_types::{Family, RouteAttributes};
 
 use crate::{
     by_hand::{
-        Alone, KEEPALIVE, V4, V4_B, V6, allow_list, attributes, changes, closed, drain, message,
-        notifications, open_of_second, plain, set, update,
+        Alone, KEEPALIVE, MP_IPV4, MP_IPV6, ROUTE_REFRESH, V4, V4_B, V6, allow_list, attributes, changes,
+        closed, drain, local, message, notifications, open_of_second, open_with, plain, set, update,
     },
-    world::{LATENCY, World, desired, epoch, first, graceful, second},
+    world::{LATENCY, World, desired, epoch, first, graceful, prefix, second},
 };
 
 fn announcing() -> World {
@@ -100,6 +102,90 @@ fn a_message_in_part_is_completed_by_the_successor() {
     assert_eq!(changes(&outputs).len(), 2, "PeerUp, then the UPDATE: {outputs:?}");
 }
 
+/// The same session in another process.
+fn succeeded(alone: &mut Alone) -> proxima_bgp_session::ConnectionId {
+    alone.input(Input::Stop(Leave::Upgrade));
+    alone.drain();
+    let text = serde_json::to_string(&alone.session.detach(alone.now).unwrap()).unwrap();
+    let snapshot = serde_json::from_str(&text).unwrap();
+    let settings = alone.session.settings().clone();
+    let (session, connection) = Session::resume(settings, 2, alone.now, snapshot).unwrap();
+    alone.session = session;
+    connection
+}
+
+#[test]
+fn a_family_that_could_not_be_read_stays_disabled_in_the_successor() {
+    // MP_REACH_NLRI of IPv6 with a next hop of 3 octets; then one whose routes can be read.
+    let broken = [&[0x80, 14, 8, 0, 2, 1, 3, 0, 0, 0][..], &[0x40, 1, 1, 0, 0x40, 2, 0]].concat();
+    let next_hop = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let sound = [
+        &[0x80, 14, 26, 0, 2, 1, 16][..],
+        &next_hop,
+        &[0, 32, 0x20, 0x01, 0x0d, 0xb8],
+        &[0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfd, 0xe8],
+    ]
+    .concat();
+    let as_update = |attributes: &[u8]| {
+        message(2, &[&[0, 0], &(attributes.len() as u16).to_be_bytes()[..], attributes].concat())
+    };
+    let end_of_rib = as_update(&[0x80, 15, 3, 0, 2, 1]);
+    let (mut alone, connection) = Alone::established(first(), &open_with(&[MP_IPV4, MP_IPV6].concat()));
+    alone.receive(connection, &end_of_rib);
+    assert_eq!(alone.session.status().complete, [Family::Ipv6]);
+    alone.receive(connection, &as_update(&broken));
+    assert_eq!(alone.session.status().disabled, [Family::Ipv6]);
+    assert_eq!(alone.session.status().complete, [], "nobody knows what there is");
+    for _ in 0..2 {
+        let connection = succeeded(&mut alone);
+        assert_eq!(alone.session.status().disabled, [Family::Ipv6]);
+        alone.drain();
+        alone.receive(connection, &as_update(&sound));
+        alone.receive(connection, &end_of_rib);
+        assert_eq!(changes(&alone.drain()).len(), 0, "its routes are left out for the rest of the session");
+    }
+}
+
+#[test]
+fn the_subnet_that_an_external_peer_shares_goes_over_with_its_session() {
+    let mut alone = Alone::active(first());
+    let connection = alone.session.next_connection();
+    let subnet = Some(prefix("10.0.0.0/24"));
+    alone.input(Input::Accepted { connection, local: Local { subnet, ..local() } });
+    alone.receive(connection, &open_of_second());
+    alone.receive(connection, KEEPALIVE);
+    for _ in 0..2 {
+        succeeded(&mut alone);
+        let outputs = alone.drain();
+        let [RibChange::PeerUp(up)] = changes(&outputs)[..] else { panic!("{outputs:?}") };
+        assert_eq!(up.local, Local { subnet, ..local() });
+    }
+}
+
+#[test]
+fn a_refresh_without_marks_that_was_under_way_is_answered_by_the_successor() {
+    let (mut alone, connection) = Alone::established(first(), &open_with(&[MP_IPV4, ROUTE_REFRESH].concat()));
+    alone.input(plain(&[V4]));
+    alone.input(Input::ReleaseEndOfRib);
+    alone.updates();
+    alone.receive(connection, &message(5, &[0, 1, 0, 1]));
+    for _ in 0..2 {
+        succeeded(&mut alone); // twice, before it knows what is desired
+    }
+    assert_eq!(alone.updates(), [], "not yet");
+    alone.input(plain(&[V4]));
+    alone.input(Input::ReleaseEndOfRib);
+    let announced = |batch: &proxima_bgp_session::UpdateBatch| match &batch.content {
+        UpdateContent::Announced { prefixes, .. } => prefixes.len(),
+        _ => 0,
+    };
+    assert_eq!(alone.updates().iter().map(announced).collect::<Vec<_>>(), [1], "once");
+    succeeded(&mut alone);
+    alone.input(plain(&[V4]));
+    alone.input(Input::ReleaseEndOfRib);
+    assert_eq!(alone.updates(), [], "it was answered");
+}
+
 #[test]
 fn a_snapshot_survives_being_written_down() {
     let mut world = World::established(graceful(first()), graceful(second()));
@@ -115,6 +201,8 @@ fn a_snapshot_survives_being_written_down() {
     assert_eq!(session.state(), State::Established);
     assert_eq!(session.adj_rib_out().len(), 2);
     assert_eq!(session.status().terms, world.nodes[0].status().terms);
+    let proxima_bgp_session::Status { sent_open, terms, .. } = session.status();
+    assert!(Arc::ptr_eq(&sent_open.unwrap(), &terms.unwrap().ours), "told without a copy of it");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use proxima_bgp_session::{Held, Input, LimitAction, MaxPrefixes, Problem, Settin
 use proxima_types::Family;
 
 use crate::{
-    by_hand::{V4, V4_B, V6, set},
+    by_hand::{V4, V4_B, V6, plain, set},
     world::{LATENCY, World, first, graceful, just_before, second},
 };
 
@@ -24,7 +24,7 @@ fn too_many_prefixes_of_a_family_end_the_session_until_an_operator_looks_at_it()
     assert_eq!(world.notifications(1), [(6, 1, vec![0, 1, 1, 0, 0, 0, 1])]);
     assert!(world.tables[1].routes.is_empty());
     let cause = world.nodes[1].status().last_sent.unwrap().what.to_string();
-    assert!(cause.contains("2 ipv4 prefixes received, max-prefixes is 1"), "{cause}");
+    assert!(cause.contains("2 ipv4 paths received, max-prefixes is 1"), "{cause}");
     world.run(Duration::from_hours(1));
     assert_eq!(world.nodes[1].state(), State::Idle);
     assert_eq!(world.nodes[1].status().held, Some(Held::PrefixLimit { until: None }));
@@ -67,6 +67,25 @@ fn a_limit_that_only_warns_does_so_near_and_beyond_it() {
     );
     world.assert_established();
     assert_eq!(world.nodes[1].status().received.ipv4, 2);
+}
+
+#[test]
+fn routes_kept_over_a_restart_do_not_count_beside_those_that_come_anew() {
+    let max = MaxPrefixes { warn_at: 100, ..MaxPrefixes::new(1) };
+    let mut world = World::established(graceful(first()), graceful(limited(max)));
+    set(&mut world, &[V4]);
+    world.break_session();
+    world.input(0, plain(&[V4_B]));
+    world.run(Duration::from_secs(31));
+    world.assert_established();
+    assert_eq!(
+        (world.tables[1].prefixes(), world.tables[1].stale()),
+        (vec![V4_B.into(), V4.into()], vec![V4.into()])
+    );
+    assert_eq!(world.nodes[1].status().received.ipv4, 2, "both are told");
+    world.input(0, Input::ReleaseEndOfRib);
+    world.run(LATENCY * 4);
+    assert_eq!((world.tables[1].prefixes(), world.notifications(1)), (vec![V4_B.to_owned()], vec![]));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn an_active_and_a_passive_side_establish_in_the_order_of_the_rfc() {
     let terms = status.terms.expect("agreed");
     assert_eq!(terms.hold_time, Some(Duration::from_secs(9)));
     assert_eq!(terms.peer.router_id, Ipv4Addr::new(192, 0, 2, 2));
-    assert_eq!(terms.ours, *status.sent_open.unwrap());
+    assert_eq!(terms.ours, status.sent_open.unwrap());
     let negotiated = terms.negotiated;
     assert!(negotiated.four_octet_as && negotiated.route_refresh && negotiated.enhanced_refresh);
     assert!(negotiated.extended_messages_send && !negotiated.extended_next_hop_send);

@@ -81,8 +81,10 @@ impl Table {
         self.log.contains(&format!("EndOfRib({family})"))
     }
 
-    pub fn count(&self, family: Family) -> u32 {
-        self.routes.keys().filter(|(prefix, _)| prefix.family() == family).count() as u32
+    /// All, and those that are stale.
+    fn counts(&self, family: Family) -> (u32, u32) {
+        let of_family = || self.routes.iter().filter(|((prefix, _), _)| prefix.family() == family);
+        (of_family().count() as u32, of_family().filter(|(_, route)| route.stale).count() as u32)
     }
 
     pub fn apply(&mut self, change: RibChange) {
@@ -472,12 +474,12 @@ impl World {
     }
 
     fn rib(&mut self, node: Node, change: RibChange) {
-        let before = Family::ALL.map(|family| self.tables[node].count(family));
+        let before = Family::ALL.map(|family| self.tables[node].counts(family));
         self.tables[node].apply(change);
         for (family, before) in Family::ALL.into_iter().zip(before) {
-            let count = self.tables[node].count(family);
-            if count != before {
-                self.nodes[node].handle(self.now, Input::PrefixCount { family, count });
+            let (count, stale) = self.tables[node].counts(family);
+            if (count, stale) != before {
+                self.nodes[node].handle(self.now, Input::PrefixCount { family, count, stale });
             }
         }
     }

@@ -46,7 +46,8 @@ impl SpeakerHandle {
             }
         }
         let (down, listeners) = (self.inner.roster.ranges_down(), self.inner.roster.duplicate_listeners());
-        let mut detached = Detached { peers: Vec::new(), down, listeners };
+        let started = Some(self.inner.roster.started());
+        let mut detached = Detached { peers: Vec::new(), down, listeners, started };
         let mut questions = Vec::new();
         for (name, answered) in answers {
             let answered = timeout_at(until.into(), answered).await.map_err(|_| HandOverError::Busy(name))?;

@@ -64,7 +64,7 @@ impl Routes {
         self.changes.push(Entry::Up { session: self.session, source, monitored });
     }
 
-    /// At most so many prefixes of each family are taken in, from the next change on.
+    /// At most so many fresh paths of each family are taken in, from the next change on.
     pub(super) fn limit(&mut self, most: Option<u32>) {
         self.changes.push(Entry::Limit(most));
     }

@@ -66,10 +66,7 @@ impl Peer {
             asn: up.asn,
             router_id: up.router_id,
             address: remote.to_canonical(),
-            local_as: self.common.local_as,
-            local_router_id: self.common.router_id,
             subnet: up.local.subnet,
-            local_role: self.common.settings(&self.config).effective_role(),
             import: self.config.import,
         }
     }
@@ -82,8 +79,9 @@ impl Peer {
     pub(super) fn take_counts(&mut self) {
         let Some(counts) = self.routes.counts() else { return };
         for (family, counts) in Family::ALL.into_iter().zip(counts.families) {
-            let count = u32::try_from(counts.paths).unwrap_or(u32::MAX);
-            self.handle(Input::PrefixCount { family, count });
+            let [count, stale] =
+                [counts.paths, counts.stale].map(|paths| u32::try_from(paths).unwrap_or(u32::MAX));
+            self.handle(Input::PrefixCount { family, count, stale });
             self.handle(Input::PrefixesDiscarded { family, total: counts.discarded });
             let (total, limit) = (counts.crowded, MAX_PATHS_PER_PREFIX);
             self.handle(Input::PathsDiscarded { family, total, limit });

@@ -12,7 +12,7 @@ use std::{
 };
 
 use proxima_bgp_session::{AllowList, State};
-use proxima_types::{Announcement, Asn, Family, Prefix, RouteAttributes};
+use proxima_types::{Announcement, Asn, Community, Family, Prefix, RouteAttributes};
 
 use tokio::sync::{oneshot, watch};
 
@@ -121,6 +121,21 @@ fn peer(name: &str, at: SocketAddr) -> PeerConfig {
     }
 }
 
+fn speaker(peers: Vec<PeerConfig>, allow_list: AllowList) -> SpeakerConfig {
+    SpeakerConfig {
+        local_as: Asn(64512),
+        router_id: Ipv4Addr::new(192, 0, 2, 11),
+        hold_time: Duration::from_secs(9),
+        connect_retry: Duration::from_millis(200),
+        listen: Vec::new(),
+        peers,
+        allow_list,
+        best_path: proxima_bgp_rib::BestPathRules::default(),
+        bmp: Vec::new(),
+        mrt: None,
+    }
+}
+
 async fn until(handle: &SpeakerHandle, peer: &str, condition: impl FnMut(&crate::PeerStatus) -> bool) {
     tokio::time::timeout(DEADLINE, handle.wait_for(peer, condition)).await.expect("in time").unwrap();
 }
@@ -146,18 +161,7 @@ struct Stuck {
 async fn stuck(prefix: Prefix) -> Stuck {
     let (flooding, flooded) = router(own_address(1), UPDATES);
     let (quiet, calm) = router(own_address(2), 0);
-    let config = SpeakerConfig {
-        local_as: Asn(64512),
-        router_id: Ipv4Addr::new(192, 0, 2, 11),
-        hold_time: Duration::from_secs(9),
-        connect_retry: Duration::from_millis(200),
-        listen: Vec::new(),
-        peers: vec![peer("flooding", flooding), peer("quiet", quiet)],
-        allow_list: AllowList::new([prefix]),
-        best_path: proxima_bgp_rib::BestPathRules::default(),
-        bmp: Vec::new(),
-        mrt: None,
-    };
+    let config = speaker(vec![peer("flooding", flooding), peer("quiet", quiet)], AllowList::new([prefix]));
     let (handle, _events) = Speaker::start(config).unwrap();
     let (go_on, stopped) = mpsc::channel::<()>();
     let rib = handle.rib().clone();
@@ -232,4 +236,57 @@ async fn a_table_that_stands_still_does_not_hold_up_a_hand_over() {
     handed.called_off();
     let now = calm.keepalives.load(Ordering::Relaxed);
     reaches(&calm.keepalives, now + 1, "the next KEEPALIVE").await;
+}
+
+/// Routes of more octets than sockets' buffers and ours hold together, as each has attributes of its own.
+fn too_much() -> Vec<Announcement> {
+    let announcement = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let communities = (0..250).map(|value| Community(u32::from(number) << 16 | value)).collect();
+        Announcement {
+            prefix: Prefix::truncating(Ipv4Addr::new(10, high, low, 0).into(), 24),
+            attributes: RouteAttributes { communities, ..RouteAttributes::default() },
+        }
+    };
+    (0..2000).map(announcement).collect()
+}
+
+/// What is handed over of a session whose peer, which reads nothing, resets the connection at that moment.
+async fn reset_at_the_hand_over() -> Handed {
+    let listener = TcpListener::bind((own_address(3), 0)).unwrap();
+    socket2::SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+    let routes = too_much();
+    let allowed = AllowList::new(routes.iter().map(|route| route.prefix));
+    let config = speaker(vec![peer("deaf", listener.local_addr().unwrap())], allowed);
+    let (handle, _events) = Speaker::start(config).unwrap();
+    let mut stream = tokio::task::spawn_blocking(move || listener.accept().unwrap().0).await.unwrap();
+    // Without a hold time.
+    stream.write_all(&message(1, &[4, 0xfd, 0xe8, 0, 0, 192, 0, 2, 22, 0])).unwrap();
+    stream.write_all(&message(4, &[])).unwrap();
+    let most = routes.len();
+    handle.set_desired(routes).unwrap();
+    until(&handle, "deaf", |status| status.session.advertised > 0).await;
+    assert!(handle.peers()[0].session.advertised < most, "some of it waits to be written");
+
+    let (answer, answered) = oneshot::channel();
+    let until = watch::Sender::new(());
+    let commands = handle.roster().session("deaf").unwrap().commands;
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    // The reset is known to the runtime when this goes on, and has not been told to the task, whose next turn it is.
+    tokio::task::yield_now().await;
+    commands.try_send(Command::HandOver(answer, until.subscribe())).unwrap();
+    answered.await.unwrap()
+}
+
+#[test]
+fn a_connection_that_is_reset_as_it_is_handed_over_is_nobodys_and_holds_nobody_up() {
+    let (handed, outcome) = mpsc::channel();
+    // On a thread that can be left behind, should it never end.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        handed.send(runtime.block_on(reset_at_the_hand_over())).ok();
+    });
+    let handed = outcome.recv_timeout(DEADLINE).expect("the task goes on");
+    assert!(handed.session.is_none());
 }

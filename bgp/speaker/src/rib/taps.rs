@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use proxima_bgp_rib::{Applied, Counts, Page, PeerId, Rib};
-use proxima_bgp_session::{Cause, PeerUp, ReceivedUpdate};
+use proxima_bgp_session::{Cause, Mended, PeerUp, ReceivedUpdate};
 use proxima_bgp_wire::{Loops, Message, Negotiated, Nlri, Notification, Update};
 use proxima_types::{Asn, Family, PeerName, Prefix};
 use tokio::sync::mpsc;
@@ -97,13 +97,6 @@ impl From<&Cause> for SessionEnd {
     }
 }
 
-/// Whether a message was taken for what it says: neither mended (RFC 7606) nor refused in part.
-fn taken_as_said(received: &ReceivedUpdate, negotiated: Negotiated) -> bool {
-    let Ok(Message::Update(said)) = Message::decode(&received.message, negotiated) else { return false };
-    let taken = &received.update;
-    said.problems.is_empty() && said.withdrawn == taken.withdrawn && said.reach == taken.reach
-}
-
 fn encoded(notification: &Notification) -> Bytes {
     let mut bytes = BytesMut::new();
     // What went over the wire once fits a message.
@@ -126,7 +119,7 @@ pub(crate) enum Record {
         at: Instant,
         message: Bytes,
     },
-    /// One that had faults: what was made of it (RFC 7606).
+    /// One that was not taken for what it says: what was made of it.
     Mended {
         peer: PeerId,
         at: Instant,
@@ -160,8 +153,8 @@ pub(crate) struct Figures {
     pub(crate) cluster_list_loops: u32,
     pub(crate) as_path_loops: u32,
     pub(crate) originator_id_loops: u32,
-    /// While a station listens.
-    pub(crate) mended: u32,
+    /// UPDATEs (RFC 7606).
+    pub(crate) treated_as_withdrawn: u32,
 }
 
 /// The stations that listen, and the sessions there are to tell of.
@@ -212,20 +205,20 @@ impl Taps {
 
     /// An UPDATE, before the table takes it.
     pub(super) fn update(&mut self, peer: PeerId, at: Instant, received: &ReceivedUpdate) {
-        let Some((session, figures)) = self.sessions.get_mut(&peer) else { return };
+        let Some((_, figures)) = self.sessions.get_mut(&peer) else { return };
         let Loops { as_path, originator_id, cluster_list } = received.marks.loops;
         figures.as_path_loops += u32::from(as_path);
         figures.originator_id_loops += u32::from(originator_id);
         figures.cluster_list_loops += u32::from(cluster_list);
+        figures.treated_as_withdrawn += u32::from(received.mended == Some(Mended::TreatedAsWithdrawn));
         if self.stations.is_empty() {
             return;
         }
-        if taken_as_said(received, session.negotiated) {
+        if received.mended.is_none() {
             // The message shares its memory with all that came along: not to be kept.
             let message = Bytes::copy_from_slice(&received.message);
             self.tell(|| Record::Update { peer, at, message: message.clone() });
         } else {
-            figures.mended += 1;
             let update = Arc::new(received.update.clone());
             self.tell(|| Record::Mended { peer, at, update: update.clone() });
         }

@@ -69,6 +69,11 @@ impl Roster {
         tasks.shutdown().await;
     }
 
+    /// When the speaker was started, or the first of those before it.
+    pub(crate) fn started(&self) -> Instant {
+        self.common.started
+    }
+
     /// The listening sockets once more, for a successor.
     pub(crate) fn duplicate_listeners(&self) -> Vec<std::net::TcpListener> {
         let inner = self.lock();

@@ -7,10 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::BytesMut;
 use proxima_bgp_wire::{
-    Aggregator, AsPath, Attributes, LargeCommunity, Message, Negotiated, NextHop, Nlri, Origin,
-    RareAttributes, Reach, Update,
+    Aggregator, AsPath, Attributes, Message, Negotiated, NextHop, Nlri, Origin, RareAttributes, Reach, Update,
 };
-use proxima_types::{Asn, Community, Prefix};
+use proxima_types::{Asn, Community, LargeCommunity, Prefix};
 
 /// Messages of each kind: about as much as a core's second-level cache holds.
 const MESSAGES: usize = 1000;
@@ -151,8 +150,8 @@ impl Random {
         let large = if self.one_in(10) { 1 + self.below(4) } else { 0 };
         let large_community = |random: &mut Self| LargeCommunity {
             global: random.asn().0,
-            local_1: random.below(100),
-            local_2: random.below(1000),
+            local1: random.below(100),
+            local2: random.below(1000),
         };
         let aggregator = self
             .one_in(10)

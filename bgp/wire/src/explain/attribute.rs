@@ -5,11 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use proxima_types::{Asn, Community};
+use proxima_types::{Asn, Community, LargeCommunity};
 
 use super::octets;
 use crate::{
-    AfiSafi, LargeCommunity, Negotiated, NextHop, Nlri,
+    AfiSafi, Negotiated, NextHop, Nlri,
     reader::Reader,
     update::{self, code},
 };

@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-use proxima_types::{Asn, Community};
+use proxima_types::{Asn, Community, LargeCommunity};
 
 use super::AsPath;
 
@@ -132,50 +132,20 @@ pub struct Aggregator {
     pub router_id: Ipv4Addr,
 }
 
-/// A large community (RFC 8092), written `64512:1:2`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LargeCommunity {
-    /// Global administrator: the AS that gives it meaning.
-    pub global: u32,
-    /// First local part.
-    pub local_1: u32,
-    /// Second local part.
-    pub local_2: u32,
-}
-
-impl LargeCommunity {
-    /// Its wire form.
-    pub(super) fn octets(self) -> [u8; 12] {
-        let mut octets = [0; 12];
-        for (chunk, word) in octets.chunks_exact_mut(4).zip([self.global, self.local_1, self.local_2]) {
-            chunk.copy_from_slice(&word.to_be_bytes());
-        }
-        octets
+/// Each once, where it stands first: repetitions are dropped on receipt and never sent (RFC 8092 §3). None where there are
+/// none, as in all that was received.
+pub(super) fn without_repetitions(communities: &[LargeCommunity]) -> Option<Box<[LargeCommunity]>> {
+    let ascends = |communities: &[LargeCommunity]| communities.is_sorted_by(|a, b| a < b);
+    if ascends(communities) {
+        return None;
     }
-
-    /// Each once, where it stands first: repetitions are dropped on receipt and never sent (RFC 8092 §3).
-    pub(super) fn distinct(communities: Box<[Self]>) -> Box<[Self]> {
-        let mut sorted = communities.to_vec();
-        sorted.sort_unstable();
-        if sorted.is_sorted_by(|a, b| a < b) {
-            return communities;
-        }
-        let mut seen = HashSet::new();
-        communities.into_iter().filter(|community| seen.insert(*community)).collect()
+    let mut sorted = communities.to_vec();
+    sorted.sort_unstable();
+    if ascends(&sorted) {
+        return None;
     }
-}
-
-impl From<[u8; 12]> for LargeCommunity {
-    fn from(octets: [u8; 12]) -> Self {
-        let word = |at| u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
-        Self { global: word(0), local_1: word(4), local_2: word(8) }
-    }
-}
-
-impl fmt::Display for LargeCommunity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.global, self.local_1, self.local_2)
-    }
+    let mut seen = HashSet::new();
+    Some(communities.iter().copied().filter(|community| seen.insert(*community)).collect())
 }
 
 /// An attribute as it came.
@@ -261,4 +231,23 @@ pub(crate) fn name(attribute: u8) -> Option<&'static str> {
         code::ONLY_TO_CUSTOMER => "ONLY_TO_CUSTOMER",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn communities_without_repetitions_are_written_as_they_are() {
+        let listed = |numbers: &[u32]| -> Vec<LargeCommunity> {
+            let community = |&local2: &u32| LargeCommunity { global: 64512, local1: 0, local2 };
+            numbers.iter().map(community).collect()
+        };
+        for distinct in [&[][..], &[7], &[1, 2, 3], &[3, 1, 2]] {
+            assert_eq!(without_repetitions(&listed(distinct)), None, "{distinct:?}: nothing is copied");
+        }
+        for (repeated, once) in [(&[1, 1][..], &[1][..]), (&[3, 1, 3, 2, 1], &[3, 1, 2])] {
+            assert_eq!(without_repetitions(&listed(repeated)), Some(listed(once).into()), "{repeated:?}");
+        }
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use proxima_types::{Asn, Community, Family};
+use proxima_types::{Asn, Community, Family, LargeCommunity};
 
 use super::{
-    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, LargeCommunity, NextHop, Nlri,
-    RawAttribute, Reach, Update, UpdateError,
-    attributes::{code, flag},
+    Aggregator, AsPath, AttributeProblem, Attributes, Disposition, Fault, NextHop, Nlri, RawAttribute, Reach,
+    Update, UpdateError,
+    attributes::{code, flag, without_repetitions},
     nlri,
     value::{
         afi_safi, aggregator, can_be_a_host, class, disposition, fixed, list, mp_next_hop, next_hop, number,
@@ -238,9 +238,8 @@ impl AttributeList {
             }
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(value, true)?),
             code::LARGE_COMMUNITIES => {
-                into.large_communities = LargeCommunity::distinct(
-                    list(value)?.iter().copied().map(LargeCommunity::from).collect(),
-                );
+                let listed: Box<[_]> = list(value)?.iter().copied().map(LargeCommunity::from).collect();
+                into.large_communities = without_repetitions(&listed).unwrap_or(listed);
             }
             code::ONLY_TO_CUSTOMER => into.only_to_customer = Some(Asn(number(value)?)),
             _ => {}

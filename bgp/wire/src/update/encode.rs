@@ -17,8 +17,8 @@ use bytes::{BufMut, BytesMut};
 use proxima_types::{Asn, Family};
 
 use super::{
-    AsPath, Attributes, LargeCommunity, NextHop, Nlri, Update,
-    attributes::{code, flag},
+    AsPath, Attributes, NextHop, Nlri, Update,
+    attributes::{code, flag, without_repetitions},
     nlri,
 };
 use crate::{
@@ -312,7 +312,8 @@ fn close_attribute(buf: &mut BytesMut, at: usize) {
     buf[at + 2..at + 4].copy_from_slice(&(length as u16).to_be_bytes());
 }
 
-/// The attributes that do not depend on the prefixes, in ascending order of their codes.
+/// The attributes that do not depend on the prefixes, in ascending order of their codes; behind them those that are passed on as they
+/// came.
 fn write_attributes(
     attributes: &Attributes,
     next_hop: Option<Ipv4Addr>,
@@ -355,7 +356,8 @@ fn write_attributes(
     if !wide {
         write_as4(attributes, buf);
     }
-    let large = LargeCommunity::distinct(attributes.large_communities.clone());
+    let distinct = without_repetitions(&attributes.large_communities);
+    let large = distinct.as_ref().unwrap_or(&attributes.large_communities);
     write_list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, large.iter().map(|c| c.octets()), buf);
     if let Some(asn) = attributes.only_to_customer {
         write_attribute(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &asn.0.to_be_bytes(), buf);

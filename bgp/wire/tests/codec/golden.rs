@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytes::BytesMut;
 use proxima_bgp_wire::{
     AfiSafi, Aggregator, AsPath, Attributes, Capability, ErrorCode, Families, GracefulRestart, KEEPALIVE,
-    LargeCommunity, Message, Negotiated, NextHop, Nlri, Notification, Open, Origin, RareAttributes,
-    RawAttribute, Reach, RouteRefresh, Segment, SegmentKind, Update, update,
+    Message, Negotiated, NextHop, Nlri, Notification, Open, Origin, RareAttributes, RawAttribute, Reach,
+    RouteRefresh, Segment, SegmentKind, Update, update,
 };
-use proxima_types::{Asn, Community, Family, Prefix};
+use proxima_types::{Asn, Community, Family, LargeCommunity, Prefix};
 
 use super::{after_marker, decode_update, encode, hex, message, modern, two_octet};
 
@@ -60,7 +60,7 @@ fn bird_attributes() -> Attributes {
 fn bird_attributes_with_everything() -> Attributes {
     Attributes {
         communities: [Community(0xfc00_0064), Community::GRACEFUL_SHUTDOWN].into(),
-        large_communities: [LargeCommunity { global: 64512, local_1: 1, local_2: 2 }].into(),
+        large_communities: [LargeCommunity { global: 64512, local1: 1, local2: 2 }].into(),
         rare: RareAttributes {
             extended_communities: [[0x00, 0x02, 0xfc, 0x00, 0, 0, 0, 7]].into(),
             ..RareAttributes::default()
@@ -666,7 +666,7 @@ fn large_communities_are_taken_and_sent_once_each() {
         super::update(&[], &hex(&attributes), &hex("18 cb0071"))
     };
     let mut update = decode_update(&with(twice), modern()).unwrap();
-    let large = |local_1, local_2| LargeCommunity { global: 64512, local_1, local_2 };
+    let large = |local1, local2| LargeCommunity { global: 64512, local1, local2 };
     assert_eq!(*update.attributes.large_communities, [large(1, 2), large(0, 0)]);
     update.attributes.large_communities = [large(1, 2), large(0, 0), large(1, 2)].into();
     assert_eq!(encode(&Message::Update(update), modern()), Ok(with(once)));

@@ -6,11 +6,11 @@ use bytes::BytesMut;
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 use proxima_bgp_wire::{
     AddPath, AddPathMode, AfiSafi, Aggregator, AsPath, Attributes, Capability, EXTENDED_MAX_LEN,
-    ExtendedNextHop, Families, GracefulRestart, GracefulRestartFamily, LargeCommunity, MAX_LEN, Message,
-    Negotiated, NextHop, Nlri, Notification, Open, Origin, PeerKind, RareAttributes, RawAttribute, Reach,
-    RefreshKind, Role, RouteRefresh, Segment, SegmentKind, Update, frame,
+    ExtendedNextHop, Families, GracefulRestart, GracefulRestartFamily, MAX_LEN, Message, Negotiated, NextHop,
+    Nlri, Notification, Open, Origin, PeerKind, RareAttributes, RawAttribute, Reach, RefreshKind, Role,
+    RouteRefresh, Segment, SegmentKind, Update, frame,
 };
-use proxima_types::{Asn, Community, Family, Prefix};
+use proxima_types::{Asn, Community, Family, LargeCommunity, Prefix};
 
 use super::{decode_update, encode, frames, message, modern};
 
@@ -84,10 +84,10 @@ fn as_path() -> impl Strategy<Value = AsPath> {
 fn attributes() -> impl Strategy<Value = Attributes> {
     let origin = prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)];
     let aggregator = (asn(), any::<Ipv4Addr>()).prop_map(|(asn, router_id)| Aggregator { asn, router_id });
-    let large = any::<(u32, u32, u32)>().prop_map(|(global, local_1, local_2)| LargeCommunity {
+    let large = any::<(u32, u32, u32)>().prop_map(|(global, local1, local2)| LargeCommunity {
         global,
-        local_1,
-        local_2,
+        local1,
+        local2,
     });
     let unknown = option::of((99..=200u8, vec(any::<u8>(), 0..300))).prop_map(|raw| {
         raw.map(|(code, value)| RawAttribute { flags: 0xe0, code, value: value.into() }).into_iter().collect()

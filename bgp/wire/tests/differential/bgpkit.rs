@@ -302,10 +302,10 @@ fn update_from(their: BgpUpdateMessage) -> Update {
                 rare.extended_communities = it.iter().map(extended_community_from).collect();
             }
             AttributeValue::LargeCommunities(it) => {
-                let one = |it: &LargeCommunity| wire::LargeCommunity {
+                let one = |it: &LargeCommunity| proxima_types::LargeCommunity {
                     global: it.global_admin,
-                    local_1: it.local_data[0],
-                    local_2: it.local_data[1],
+                    local1: it.local_data[0],
+                    local2: it.local_data[1],
                 };
                 into.large_communities = it.iter().map(one).collect();
             }
@@ -394,7 +394,7 @@ fn attributes_to(from: &wire::Attributes, negotiated: Negotiated, into: &mut Vec
     into.extend(from.atomic_aggregate.then_some(AttributeValue::AtomicAggregate));
     let communities: Vec<_> = from.communities.iter().map(|it| community_to(it.0)).collect();
     into.extend((!communities.is_empty()).then_some(AttributeValue::Communities(communities)));
-    let large = |it: &wire::LargeCommunity| LargeCommunity::new(it.global, [it.local_1, it.local_2]);
+    let large = |it: &proxima_types::LargeCommunity| LargeCommunity::new(it.global, [it.local1, it.local2]);
     let large: Vec<_> = from.large_communities.iter().map(large).collect();
     into.extend((!large.is_empty()).then_some(AttributeValue::LargeCommunities(large)));
     let otc = from.only_to_customer.map(|asn| AttributeValue::OnlyToCustomer(TheirAsn::new_32bit(asn.0)));

@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use proxima_bgp_wire::{
     AddPath, AddPathMode, AfiSafi, Aggregator, AsPath, Attributes, Capability, ErrorCode, ExtendedNextHop,
-    GracefulRestart, GracefulRestartFamily, LargeCommunity, Message, NextHop, Nlri, Notification, Open,
-    Origin, RareAttributes, RawAttribute, Reach, RefreshKind, Role, RouteRefresh, Segment, SegmentKind,
-    Update,
+    GracefulRestart, GracefulRestartFamily, Message, NextHop, Nlri, Notification, Open, Origin,
+    RareAttributes, RawAttribute, Reach, RefreshKind, Role, RouteRefresh, Segment, SegmentKind, Update,
 };
-use proxima_types::{Asn, Community, Family, Prefix};
+use proxima_types::{Asn, Community, Family, LargeCommunity, Prefix};
 
 /// Families all know by number: unicast, multicast, labelled, VPN.
 const FAMILIES: [(u16, u8); 8] = [(1, 1), (2, 1), (1, 2), (2, 2), (1, 4), (2, 4), (1, 128), (2, 128)];
@@ -102,10 +101,10 @@ fn rare() -> impl Strategy<Value = RareAttributes> {
 
 fn attributes() -> impl Strategy<Value = Attributes> {
     let origin = select(vec![Origin::Igp, Origin::Egp, Origin::Incomplete]);
-    let large = any::<(u32, u32, u32)>().prop_map(|(global, local_1, local_2)| LargeCommunity {
+    let large = any::<(u32, u32, u32)>().prop_map(|(global, local1, local2)| LargeCommunity {
         global,
-        local_1,
-        local_2,
+        local1,
+        local2,
     });
     let plain = (origin, as_path(), any::<Option<u32>>(), any::<Option<u32>>(), any::<bool>());
     let communities = vec(any::<u32>().prop_map(Community), 0..80);

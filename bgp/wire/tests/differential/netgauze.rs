@@ -306,10 +306,10 @@ fn update_from(their: &BgpUpdateMessage) -> Update {
                 rare.extended_communities = it.communities().iter().map(extended_community_from).collect();
             }
             PathAttributeValue::LargeCommunities(it) => {
-                let one = |it: &LargeCommunity| wire::LargeCommunity {
+                let one = |it: &LargeCommunity| proxima_types::LargeCommunity {
                     global: it.global_admin(),
-                    local_1: it.local_data1(),
-                    local_2: it.local_data2(),
+                    local1: it.local_data1(),
+                    local2: it.local_data2(),
                 };
                 into.large_communities = it.communities().iter().map(one).collect();
             }
@@ -409,7 +409,7 @@ fn attributes_to(from: &wire::Attributes, negotiated: Negotiated, into: &mut Vec
     if !communities.is_empty() {
         add(Value::Communities(Communities::new(communities)));
     }
-    let large = |it: &wire::LargeCommunity| LargeCommunity::new(it.global, it.local_1, it.local_2);
+    let large = |it: &proxima_types::LargeCommunity| LargeCommunity::new(it.global, it.local1, it.local2);
     let large: Vec<_> = from.large_communities.iter().map(large).collect();
     if !large.is_empty() {
         add(Value::LargeCommunities(LargeCommunities::new(large)));

@@ -164,7 +164,8 @@ impl fmt::Display for Remote {
     }
 }
 
-/// `max-prefixes` of a peer, counted per family.
+/// `max-prefixes` of a peer, counted per family. With `add-path` each path to a prefix counts; paths that wait to be announced again
+/// after a restart or a refresh don't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaxPrefixes {
     /// The most prefixes of one family. Default 10 000.

@@ -64,7 +64,13 @@ impl RawMaxPrefixes {
 
     fn keys(mut table: Section<'_>) -> Self {
         let raw = Self::Table {
-            limit: table.required("limit", "10000", limit(), "The most prefixes of one family."),
+            limit: table.required(
+                "limit",
+                "10000",
+                limit(),
+                "The most prefixes of one family; with `add-path` each path to a prefix counts. Those that wait \
+                to be announced again after a restart or a refresh don't.",
+            ),
             warn_at: table.optional(
                 "warn-at",
                 value::integer(1..=100),
