@@ -99,13 +99,16 @@ impl PrefixCounts {
     /// Holds the count of `family` against its limit.
     pub(crate) fn check(&mut self, family: Family, max: Option<MaxPrefixes>) -> Verdict {
         let Some(max) = max else { return Verdict::Fine };
-        let count = self.counts.of(family).saturating_sub(*self.stale.of(family));
-        let mut level = level(count, max);
-        if max.action == LimitAction::Discard && level == Level::Near {
+        let (all, told) = (*self.counts.of(family), *self.told.of(family));
+        let count = all.saturating_sub(*self.stale.of(family));
+        let reached = |count| match level(count, max) {
             // It gets no further.
-            level = level.max(*self.told.of(family));
-        }
-        let told = std::mem::replace(self.told.of_mut(family), level);
+            Level::Near if max.action == LimitAction::Discard => Level::Near.max(told),
+            level => level,
+        };
+        let level = reached(count);
+        // What was told of paths that are stale now holds as long as they are here: they may well come again.
+        *self.told.of_mut(family) = level.max(told.min(reached(all)));
         let limit = max.limit;
         match level {
             Level::Beyond if max.action == LimitAction::Close => {
@@ -192,6 +195,34 @@ mod tests {
             counts.discard(family, 501, Some(max)),
             (1, Verdict::Tell(Problem::PrefixesDiscarded { family, limit: 10 }))
         );
+    }
+
+    #[test]
+    fn a_refresh_is_no_reason_to_tell_again() {
+        let family = Family::Ipv6;
+        for action in [LimitAction::Close, LimitAction::Warn, LimitAction::Discard] {
+            let max = MaxPrefixes { action, ..MaxPrefixes::new(10) };
+            let mut counts = PrefixCounts::default();
+            let mut counted = |all, stale| {
+                counts.set(family, (all, stale));
+                counts.check(family, Some(max))
+            };
+            let near = |count| Verdict::Tell(Problem::NearPrefixLimit { family, count, limit: 10 });
+            assert_eq!(counted(9, 0), near(9));
+            for (all, stale) in [(9, 9), (12, 9), (17, 8), (9, 0)] {
+                assert_eq!(counted(all, stale), Verdict::Fine, "{action:?}: {stale} of {all} are stale");
+            }
+            assert_eq!(counted(3, 0), Verdict::Fine);
+            assert_eq!(counted(9, 0), near(9), "after a fall");
+        }
+        let max = MaxPrefixes { action: LimitAction::Discard, ..MaxPrefixes::new(10) };
+        let mut counts = PrefixCounts::default();
+        assert!(matches!(counts.discard(family, 1, Some(max)).1, Verdict::Tell(_)));
+        for (all, stale) in [(10, 0), (10, 10), (13, 10), (10, 0)] {
+            counts.set(family, (all, stale));
+            assert_eq!(counts.check(family, Some(max)), Verdict::Fine);
+            assert_eq!(counts.discard(family, 2, Some(max)).1, Verdict::Fine);
+        }
     }
 
     #[test]
