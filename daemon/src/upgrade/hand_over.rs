@@ -16,6 +16,7 @@ use crate::{
     admin::CommandRefusal,
     control::{Control, End, Inputs},
     reload::Progress,
+    signals,
 };
 
 /// An upgrade under way.
@@ -96,19 +97,20 @@ impl Control {
     pub(crate) async fn hand_over(&mut self, outcome: Outcome, inputs: &mut Inputs) -> Option<End> {
         let Outcome { ready, request, asked } = outcome;
         let upgrading = self.upgrading.take().unwrap_or_default();
+        let mut meanwhile = Vec::new();
         let done = match ready {
             Ok(_) if self.is_stopping() => {
                 answer(asked, Err(CommandRefusal::Stopping));
                 return None;
             }
-            Ok(ready) => self.hand_over_to(ready, request, inputs).await,
+            Ok(ready) => self.hand_over_to(ready, request, inputs, &mut meanwhile).await,
             Err(error) => Err(error),
         };
         match done {
             Ok((handed_on, prepared)) => {
                 let Upgraded { pid, still_us, .. } = handed_on.upgraded;
                 self.journal.publish(EventKind::HandedOver { pid, version: prepared.version, still_us });
-                if upgrading.then_reload {
+                if upgrading.then_reload || meanwhile.contains(&signals::Signal::Reload) {
                     signal(handed_on.pid, Signal::SIGHUP);
                 }
                 self.handed_on = Some(HandedOn { asked, ..handed_on });
@@ -116,21 +118,21 @@ impl Control {
             }
             Err(error) => {
                 self.upgrade_failed(&error, asked);
-                if upgrading.then_reload {
-                    self.reload(proxima_api::ReloadRequest::default(), None);
-                }
-                None
+                let reload = upgrading.then_reload.then_some(signals::Signal::Reload);
+                let is_over = reload.into_iter().chain(meanwhile).any(|signal| self.handle_signal(signal));
+                is_over.then_some(End::Stop)
             }
         }
     }
 
     /// Everything at one stroke: what stands still here goes on there. BFD first: what it has seen fail is told to sessions before
-    /// they stand still.
+    /// they stand still. Signals that were seen `meanwhile` are nobody's yet.
     async fn hand_over_to(
         &mut self,
         ready: Ready,
         UpgradeRequest { force }: UpgradeRequest,
         inputs: &mut Inputs,
+        meanwhile: &mut Vec<signals::Signal>,
     ) -> Result<(HandedOn, Prepared), UpgradeError> {
         let (begun, pid, prepared) = (Instant::now(), ready.pid(), ready.prepared.clone());
         let bfd = self.bfd.hand_over().map_err(|error| UpgradeError::own("BFD sessions", &error))?;
@@ -150,7 +152,8 @@ impl Control {
         let (detached, state, text) = (std::mem::take(&mut bgp.detached), self.state(), self.text.clone());
         let taken = spawn_blocking(move || ready.hand_over(&detached, &bfd, state, (text, force))).await;
         let committed = taken.unwrap_or(Err(UpgradeError::Confused)).and_then(|mut taken| {
-            if inputs.signals.is_to_stop() {
+            *meanwhile = inputs.signals.pending();
+            if meanwhile.iter().any(|signal| matches!(signal, signals::Signal::Stop(_))) {
                 return Err(UpgradeError::Stopping);
             }
             // Before it speaks for itself: what it says is heard only from the main process.
