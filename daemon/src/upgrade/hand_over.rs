@@ -9,7 +9,10 @@ use nix::{
 use proxima_api::{EventKind, UpgradeRequest, Upgraded};
 use proxima_bgp_speaker::{Detached, HandOver};
 use proxima_types::PeerName;
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::{
+    sync::oneshot,
+    task::{spawn_blocking, yield_now},
+};
 
 use super::{Asked, Prepared, Ready, Successor, Taken, successor::UpgradeError};
 use crate::{
@@ -64,15 +67,9 @@ impl Control {
         let (upgrades, vips) = (self.upgrades.clone(), self.vips.clone());
         tokio::spawn(async move {
             let vips = vips.held().await;
-            // A thread of its own: a daemon that ends meanwhile waits for nobody, and its end is the successor's.
-            let started = thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
-                let ready = Successor::start(doors, data_plane, vips);
-                // Gone only when the daemon is.
-                upgrades.blocking_send(Outcome { ready, request, asked }).ok();
-            });
-            if let Err(error) = started {
-                tracing::error!(%error, "no thread to start another process from");
-            }
+            let ready = on_a_thread(move || Successor::start(doors, data_plane, vips)).await;
+            // Gone only when the daemon is.
+            upgrades.send(Outcome { ready, request, asked }).await.ok();
         });
     }
 
@@ -200,6 +197,17 @@ impl Control {
     }
 }
 
+/// Does it on a thread of its own, for which a daemon that ends meanwhile does not wait. Whatever becomes of the thread, there is
+/// an answer: nothing else may be ordered before.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, UpgradeError> + Send + 'static,
+) -> Result<T, UpgradeError> {
+    let (done, result) = oneshot::channel();
+    let started = thread::Builder::new().name("upgrade".to_owned()).spawn(move || done.send(work()).ok());
+    started.map_err(|error| UpgradeError::Thread(error.to_string()))?;
+    result.await.unwrap_or_else(|_| Err(UpgradeError::Thread("it has panicked".to_owned())))
+}
+
 /// Why something else has to wait.
 pub(crate) const UNDER_WAY: &str = "an upgrade is under way";
 
@@ -214,5 +222,18 @@ pub(crate) fn answer(asked: Asked, what: Result<Upgraded, CommandRefusal>) {
 pub(crate) fn signal(pid: Pid, signal: Signal) {
     if let Err(error) = kill(pid, signal) {
         tracing::warn!(%pid, %signal, %error, "the process that has taken over was not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_an_answer_too() {
+        let done = on_a_thread(|| Ok(7)).await;
+        assert!(matches!(done, Ok(7)), "{done:?}");
+        let failed = on_a_thread::<()>(|| panic!("the system is out of something")).await;
+        assert!(matches!(&failed, Err(UpgradeError::Thread(why)) if why.contains("panicked")), "{failed:?}");
     }
 }

@@ -43,6 +43,9 @@ pub(crate) enum UpgradeError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// No thread that could start it, or none any more.
+    #[error("the thread that starts the new process: {0}")]
+    Thread(String),
     /// It says why.
     #[error("the new process could not start: {0}")]
     Failed(String),
