@@ -14,7 +14,7 @@ use tokio::{
     task::{spawn_blocking, yield_now},
 };
 
-use super::{Asked, Prepared, Ready, Successor, Taken, successor::UpgradeError};
+use super::{Asked, Prepared, Ready, STILL, Successor, Taken, successor::UpgradeError};
 use crate::{
     admin::CommandRefusal,
     control::{Control, End, Inputs},
@@ -132,6 +132,7 @@ impl Control {
         meanwhile: &mut Vec<signals::Signal>,
     ) -> Result<(HandedOn, Prepared), UpgradeError> {
         let (begun, pid, prepared) = (Instant::now(), ready.pid(), ready.prepared.clone());
+        let until = begun + STILL;
         let bfd = self.bfd.hand_over().map_err(|error| UpgradeError::own("BFD sessions", &error))?;
         while let Ok(event) = inputs.bfd.try_recv() {
             self.handle_bfd(event);
@@ -147,7 +148,8 @@ impl Control {
         let Detached { peers, .. } = &bgp.detached;
         let peers: Vec<PeerName> = peers.iter().map(|peer| peer.name.clone()).collect();
         let (detached, state, text) = (std::mem::take(&mut bgp.detached), self.state(), self.text.clone());
-        let taken = spawn_blocking(move || ready.hand_over(&detached, &bfd, state, (text, force))).await;
+        let taken =
+            spawn_blocking(move || ready.hand_over(&detached, &bfd, state, (text, force), until)).await;
         let committed = taken.unwrap_or(Err(UpgradeError::Confused)).and_then(|mut taken| {
             *meanwhile = inputs.signals.pending();
             if meanwhile.iter().any(|signal| matches!(signal, signals::Signal::Stop(_))) {
@@ -157,7 +159,7 @@ impl Control {
             self.supervisor.hand_over(pid);
             // Before the other reads datagrams: of those that both read some would be lost. If it ends, this process reads on.
             self.data_plane.succeeded();
-            taken.commit().inspect_err(|_| self.supervisor.hand_over(std::process::id()))?;
+            taken.commit(until).inspect_err(|_| self.supervisor.hand_over(std::process::id()))?;
             Ok(taken)
         });
         match committed {

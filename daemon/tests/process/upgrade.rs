@@ -266,7 +266,7 @@ fn a_successor_that_fails_while_sessions_stand_still_leaves_them_as_they_were() 
     let before = heard(&router);
     for (then, why) in [
         ("os._exit(3)", "the other process has ended"),
-        ("signal.pause()", "has said nothing for 1.0 s"),
+        ("signal.pause()", "has said nothing for 1."),
         ("say({'Failed': 'no room'}); os._exit(1)", "the new process could not start: no room"),
         (
             "say({'Prepared': {'version': '', 'adopts_admin_socket': True}}); signal.pause()",
