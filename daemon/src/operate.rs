@@ -212,7 +212,8 @@ impl Control {
     /// Who keeps our routes over a restart, and who does not.
     ///
     /// # Errors
-    /// When nobody would, or not everybody and it is not forced.
+    /// When nobody would, or not everybody and it is not forced; and, forced or not, when the new process could not begin by the
+    /// file as it is now.
     pub(crate) fn restart(&mut self, request: RestartRequest) -> Result<Restarting, CommandRefusal> {
         if self.is_stopping() {
             return Err(CommandRefusal::Stopping);
@@ -220,6 +221,8 @@ impl Control {
         if self.upgrading.is_some() {
             return Err(CommandRefusal::conflict(UNDER_WAY, "wait for it, then try again"));
         }
+        // Whoever begins by a file that is wrong ends at once, while peers keep the routes of a PoP that serves nobody.
+        self.check_file().map_err(|body| CommandRefusal::Unprocessable(body))?;
         let established =
             self.speaker.peers().into_iter().filter(|peer| peer.session.state == State::Established);
         let (helpers, others): (Vec<_>, Vec<_>) =
