@@ -308,7 +308,7 @@ async fn find_peer(control: &ControlClient, name: &str) -> Result<Peer, Refusal>
     Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no peer `{name}`"), hint))
 }
 
-const ORDER_HINT: &str = r#"send {"verb": "announce" | "withdraw" | "drain" | "auto", "groups": ["..."], "reason": "...", "for_ms": 60000}; no groups are all"#;
+const ORDER_HINT: &str = r#"send {"verb": "announce" | "withdraw" | "drain" | "auto", "groups": ["..."], "reason": "...", "for_ms": 60000, "only_where": "drain"}; no groups are all"#;
 const SHUTDOWN_HINT: &str = r#"send {"reason": "..."}, or nothing"#;
 
 /// A request's body; nothing is the default one.
