@@ -372,7 +372,7 @@ impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         let hint = match error {
             ControlError::Stopping => "ask again when it runs anew",
-            ControlError::Stuck => "its control thread is stuck or starved; see its log",
+            ControlError::Stuck(_) => "its control thread is stuck or starved; see its log",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), hint)
     }
