@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | sim`.
+//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | soak | sim`.
 //!
 //! ```text
 //! demo   packages ─▶ build ─▶ proxima-testnet demo (takes this process's place)
