@@ -561,7 +561,7 @@ impl Control {
     }
 
     /// True when the daemon has to end at once.
-    fn handle_signal(&mut self, signal: Signal) -> bool {
+    pub(crate) fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Reload => {
                 self.reload(ReloadRequest::default(), None);

@@ -16,7 +16,7 @@ use proxima_types::{Family, GroupName, PeerName};
 use crate::{
     admin::{CommandRefusal, PeerVerb, Reply},
     control::Control,
-    orders::core_order,
+    orders::{self, core_order},
     upgrade::UNDER_WAY,
     words,
 };
@@ -35,11 +35,18 @@ impl Control {
         if self.is_stopping() {
             return Err(CommandRefusal::Stopping);
         }
-        let OrderRequest { verb, groups, reason, for_ms } = request;
-        let groups = self.known_groups(groups)?;
+        let OrderRequest { verb, groups, reason, for_ms, only_where } = request;
+        let named = self.known_groups(groups)?;
+        let is_meant = |name: &&GroupName| {
+            let order = self.groups.group(name).map(|group| orders::verb(group.order().verb));
+            only_where.is_none_or(|only| order == Some(only))
+        };
+        let groups: Vec<GroupName> = named.iter().filter(is_meant).cloned().collect();
         let until = for_ms.map(|ms| now + Duration::from_millis(ms));
         let order = self.new_order(now, verb, (by, reason), until);
-        self.journal.publish(EventKind::OrderGiven { groups: groups.clone(), order: order.clone() });
+        if !groups.is_empty() {
+            self.journal.publish(EventKind::OrderGiven { groups: groups.clone(), order: order.clone() });
+        }
         for group in &groups {
             self.give(now, group, &order, until);
         }
@@ -49,7 +56,7 @@ impl Control {
         }
         self.announce();
         let words = self.group_words();
-        let ordered = groups.into_iter().filter_map(|name| {
+        let ordered = named.into_iter().filter_map(|name| {
             let group = self.groups.group(&name)?;
             Some(OrderedGroup { name, state: group.state(), order: words.order(group) })
         });
@@ -212,7 +219,8 @@ impl Control {
     /// Who keeps our routes over a restart, and who does not.
     ///
     /// # Errors
-    /// When nobody would, or not everybody and it is not forced.
+    /// When nobody would, or not everybody and it is not forced; and, forced or not, when the new process could not begin by the
+    /// file as it is now.
     pub(crate) fn restart(&mut self, request: RestartRequest) -> Result<Restarting, CommandRefusal> {
         if self.is_stopping() {
             return Err(CommandRefusal::Stopping);
@@ -220,6 +228,8 @@ impl Control {
         if self.upgrading.is_some() {
             return Err(CommandRefusal::conflict(UNDER_WAY, "wait for it, then try again"));
         }
+        // Whoever begins by a file that is wrong ends at once, while peers keep the routes of a PoP that serves nobody.
+        self.check_file().map_err(|body| CommandRefusal::Unprocessable(body))?;
         let established =
             self.speaker.peers().into_iter().filter(|peer| peer.session.state == State::Established);
         let (helpers, others): (Vec<_>, Vec<_>) =

@@ -98,6 +98,14 @@ pub(crate) struct Plan {
     force: bool,
 }
 
+/// What a configuration names, read.
+struct Named {
+    peers: Peers,
+    tls: Tls,
+    issuers: Vec<IssuerConfig>,
+    access: Access,
+}
+
 /// What of the groups differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Regroup {
@@ -387,6 +395,33 @@ impl Control {
         answer(asked, Err(CommandRefusal::Unprocessable(body)));
     }
 
+    /// That a process which begins by the file as it is now finds everything in it and named by it.
+    ///
+    /// # Errors
+    /// When it would not, and so end at once.
+    pub(crate) fn check_file(&self) -> Result<(), ErrorBody> {
+        let (_, config) = read(&self.file)?;
+        self.named(&config).map(drop)
+    }
+
+    /// Reads what `config` names, and looks for what its probes need.
+    fn named(&self, config: &Config) -> Result<Named, ErrorBody> {
+        fn or(hint: &str) -> impl Fn(&dyn fmt::Display) -> ErrorBody {
+            move |error| refusal(error.to_string(), format!("nothing was changed{hint}"))
+        }
+        let again = or("; correct it, then try again");
+        let peers = Peers::of(config).map_err(|error| again(&error))?;
+        let tls = self
+            .tls
+            .again(config)
+            .map_err(|error| or(", and the certificates before stay in use")(&error))?;
+        let issuers = acme::issuers(config)
+            .map_err(|error| or(", and who was asked for certificates is asked on")(&error))?;
+        lacking::check(config).map_err(|error| or(", and the probes before go on")(&error))?;
+        let access = self.access.again(config.access_log.as_ref()).map_err(|error| again(&error))?;
+        Ok(Named { peers, tls, issuers, access })
+    }
+
     fn plan(&mut self, request: ReloadRequest) -> Result<Plan, ErrorBody> {
         let (text, config) = read(&self.file)?;
         let diff = Config::diff(&self.config, &config);
@@ -394,21 +429,7 @@ impl Control {
         if !request.force {
             empties_nothing(&diff)?;
         }
-        let peers = Peers::of(&config).map_err(|error| {
-            refusal(error.to_string(), "nothing was changed; correct it, then reload again")
-        })?;
-        let tls = self.tls.again(&config).map_err(|error| {
-            refusal(error.to_string(), "nothing was changed, and the certificates before stay in use")
-        })?;
-        let issuers = acme::issuers(&config).map_err(|error| {
-            refusal(error.to_string(), "nothing was changed, and who was asked for certificates is asked on")
-        })?;
-        lacking::check(&config).map_err(|error| {
-            refusal(error.to_string(), "nothing was changed, and the probes before go on")
-        })?;
-        let access = self.access.again(config.access_log.as_ref()).map_err(|error| {
-            refusal(error.to_string(), "nothing was changed; correct it, then reload again")
-        })?;
+        let Named { peers, tls, issuers, access } = self.named(&config)?;
         if !peers.watches.is_empty() {
             self.bfd
                 .ensure_started()

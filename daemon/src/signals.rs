@@ -34,15 +34,9 @@ impl Signals {
         })
     }
 
-    /// The next one that asks for an end; others are passed over.
-    pub(crate) async fn stop(&mut self) {
-        while !matches!(self.next().await, Signal::Stop(_)) {}
-    }
-
-    /// Whether a signal that asks for an end has come already; others are passed over.
-    pub(crate) fn is_to_stop(&mut self) -> bool {
-        let next = || self.next().now_or_never();
-        std::iter::from_fn(next).any(|signal| matches!(signal, Signal::Stop(_)))
+    /// Those that have come already.
+    pub(crate) fn pending(&mut self) -> Vec<Signal> {
+        std::iter::from_fn(|| self.next().now_or_never()).collect()
     }
 
     /// The next signal. Cancel-safe.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use nix::sys::signal::Signal;
+use nix::{sys::signal::Signal, unistd::Pid};
 use proxima_acme_io::Acme;
 use proxima_api::EventKind;
 use proxima_bgp_speaker::Leave;
@@ -37,6 +37,7 @@ use crate::{
     probing::{self, ThroughWorkers},
     pulse,
     ready::{Begun, Plane, Ready},
+    signals::{self, Signals},
     traffic::Traffic,
     upgrade::{self, HandedOn, Predecessor},
     vips::{self, LocalVips},
@@ -216,8 +217,12 @@ impl Daemon {
         let Some(handed_on) = control.handed_on.take() else { return };
         let HandedOn { successor, bgp, pid, keeps_admin_file, asked, upgraded } = handed_on;
         servers_end.send_replace(true);
-        if inputs.signals.is_to_stop() {
-            upgrade::signal(pid, Signal::SIGTERM); // it came too late for this process
+        for late in inputs.signals.pending() {
+            match late {
+                signals::Signal::Stop(_) => upgrade::signal(pid, Signal::SIGTERM),
+                signals::Signal::Reload => upgrade::signal(pid, Signal::SIGHUP),
+                signals::Signal::Upgrade => {} // that is what has just been done
+            }
         }
         let Inputs { mut signals, commands, .. } = inputs;
         drop(commands);
@@ -248,9 +253,20 @@ impl Daemon {
                     tracing::warn!(open, "connections were still open when their time was over");
                 }
             }
-            () = signals.stop() => {}
+            () = stop_or_pass_on(&mut signals, pid) => {}
         }
         access.flush();
+    }
+}
+
+/// Waits for a signal that ends this process, which is not its supervisor's any more. A reload is for the one that has taken over.
+async fn stop_or_pass_on(signals: &mut Signals, pid: Pid) {
+    loop {
+        match signals.next().await {
+            signals::Signal::Stop(_) => return,
+            signals::Signal::Reload => upgrade::signal(pid, Signal::SIGHUP),
+            signals::Signal::Upgrade => {}
+        }
     }
 }
 

@@ -63,8 +63,16 @@ const FORMAT: u32 = 2;
 
 /// How long a successor may take to have everything that it needs, from its start on.
 const START: Duration = Duration::from_secs(15);
-/// How long each message may take while sessions stand still: peers hear nothing meanwhile, and the shortest hold time is three seconds.
+/// How long each other message may take.
 const TAKE_OVER: Duration = Duration::from_secs(1);
+/// How long all that is done while sessions stand still may take together: peers hear nothing meanwhile, and keepalives went out a
+/// third of the hold time before at most. What is called off then may take a few moments more.
+const STILL: Duration = Duration::from_millis(1500);
+/// The shortest hold time that there is (RFC 4271 §4.2).
+const SHORTEST_HOLD_TIME: Duration = Duration::from_secs(3);
+const _: () = assert!(
+    STILL.as_millis() + 2 * successor::LAST_MOMENTS.as_millis() < SHORTEST_HOLD_TIME.as_millis() * 2 / 3
+);
 
 /// Who asked, if someone waits for the answer.
 pub(crate) type Asked = Option<Reply<Result<Upgraded, CommandRefusal>>>;

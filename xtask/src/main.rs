@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo | test | docs | bench | fuzz | sim`.
+//! The project's own tasks: `cargo xtask demo | test | docs | bench | soak | fuzz | sim`.
 //!
 //! ```text
 //! demo   packages ─▶ build ─▶ proxima-testnet demo (takes this process's place)

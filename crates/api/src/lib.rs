@@ -37,6 +37,7 @@ mod group;
 mod hold;
 mod operate;
 mod order;
+mod patience;
 mod peer;
 mod reason;
 mod route;
@@ -55,6 +56,7 @@ pub use operate::{
     Restarting, UpgradeRequest, Upgraded,
 };
 pub use order::{By, Order, OrderRequest, OrderVerb, Ordered, OrderedGroup};
+pub use patience::patience;
 pub use peer::{
     Capability, Held, Messages, Peer, PeerCommanded, Peers, PrefixCount, Roles, SessionState,
     ShutdownRequest, Stamped, Timer,

@@ -102,6 +102,9 @@ pub struct OrderRequest {
     /// For how long, in milliseconds, 1 s to [`OrderRequest::LONGEST_MS`]; absent: until the next order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
+    /// Only for those of the groups that are under such an order now; the others are left, and told of, as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_where: Option<OrderVerb>,
 }
 
 impl OrderRequest {

@@ -99,7 +99,7 @@ pub(crate) enum Command {
     Auto(AutoArgs),
     /// Take this PoP, or groups, out of anycast: GRACEFUL_SHUTDOWN, then withdrawn; what still arrives is served
     Drain(OrderArgs),
-    /// Put this PoP, or groups, back into anycast, as health allows
+    /// Put this PoP, or groups, back into anycast, as health allows; orders other than drains stay
     Undrain {
         /// Only these announcement groups
         #[arg(value_name = "GROUP")]

@@ -12,12 +12,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
-use proxima_api::ErrorBody;
+use proxima_api::{ErrorBody, patience};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::timeout};
 
-/// A reload takes longest: first verdicts of new backends, peers that take leave, workers that take it over.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How much longer than the daemon itself waits for its control task: what it says of that is to be heard.
+const LONGER: Duration = Duration::from_secs(5);
 
 /// Why the daemon did not answer as asked.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +26,8 @@ pub(crate) enum ClientError {
     Connect { socket: PathBuf, error: io::Error },
     #[error("proximad at {socket} broke off: {error}", socket = socket.display())]
     Broken { socket: PathBuf, error: hyper::Error },
-    #[error("proximad at {socket} has not answered for {} s", PATIENCE.as_secs(), socket = socket.display())]
-    Silent { socket: PathBuf },
+    #[error("proximad at {socket} has not answered for {} s", waited.as_secs(), socket = socket.display())]
+    Silent { socket: PathBuf, waited: Duration },
     #[error("{}", .0.error)]
     Refused(ErrorBody),
     #[error("{socket} answered {status} with something else than the admin interface's JSON: {detail}", socket = socket.display())]
@@ -110,9 +110,9 @@ impl Client {
 
     /// Asks for a stream of lines.
     pub(crate) async fn lines(&self, path: &str) -> Result<Lines, ClientError> {
-        let response = self.in_time(self.send(Method::GET, path, Bytes::new())).await?;
+        let response = self.in_time(path, self.send(Method::GET, path, Bytes::new())).await?;
         if !response.status().is_success() {
-            return Err(self.in_time(self.refusal(response)).await);
+            return Err(self.in_time(path, self.refusal(response)).await);
         }
         Ok(Lines { socket: self.socket.clone(), body: response.into_body(), rest: Vec::new() })
     }
@@ -123,7 +123,7 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Answer<T>, ClientError> {
-        self.in_time(async {
+        self.in_time(path, async {
             let response = self.send(method, path, body).await?;
             let status = response.status();
             if !status.is_success() {
@@ -170,10 +170,11 @@ impl Client {
         Ok(body.to_bytes())
     }
 
-    async fn in_time<T: FromSilence>(&self, answer: impl Future<Output = T>) -> T {
-        match timeout(PATIENCE, answer).await {
+    async fn in_time<T: FromSilence>(&self, path: &str, answer: impl Future<Output = T>) -> T {
+        let waited = patience(path) + LONGER;
+        match timeout(waited, answer).await {
             Ok(answer) => answer,
-            Err(_) => T::from_silence(ClientError::Silent { socket: self.socket.clone() }),
+            Err(_) => T::from_silence(ClientError::Silent { socket: self.socket.clone(), waited }),
         }
     }
 

@@ -6,7 +6,7 @@ use proxima_api::{
     AdvertisedRoutes, Backends, BfdSessions, By, Certificates, DrainRequest, DrainStatus, ErrorBody,
     OrderRequest, Ordered, PeerCommanded, Peers, ReceivedQuery, ReceivedRoutes, ReloadRequest, Reloaded,
     Renewing, RestartRequest, Restarting, RouteFilter, RouteLookup, RoutesSummary, Status, UpgradeRequest,
-    Upgraded,
+    Upgraded, paths, patience,
 };
 use proxima_bgp_speaker::CommandError;
 use proxima_types::{PeerName, ServiceName};
@@ -21,11 +21,6 @@ use tokio::{
 use crate::traffic::Counts;
 
 const QUEUED_COMMANDS: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(5);
-/// A reload waits for the last words of the peers it takes out or replaces.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
-/// An upgrade waits for another process to be ready.
-const UPGRADE_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Where an answer goes. The asker may be gone by then.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -146,8 +141,8 @@ pub(crate) enum ControlError {
     #[error("the daemon is stopping")]
     Stopping,
     /// The control task neither answers nor ends.
-    #[error("the control task has not answered for {} s", PATIENCE.as_secs())]
-    Stuck,
+    #[error("the control task has not answered for {} s", .0.as_secs())]
+    Stuck(Duration),
 }
 
 /// The queue to the control task. When it is full, askers wait their turn, and give up when their time is over.
@@ -209,14 +204,14 @@ impl ControlClient {
         &self,
         request: ReloadRequest,
     ) -> Result<Result<Reloaded, CommandRefusal>, ControlError> {
-        self.ask_within(RELOAD_PATIENCE, |reply| Command::Reload(request, reply)).await
+        self.ask_within(patience(paths::RELOAD), |reply| Command::Reload(request, reply)).await
     }
 
     pub(crate) async fn upgrade(
         &self,
         request: UpgradeRequest,
     ) -> Result<Result<Upgraded, CommandRefusal>, ControlError> {
-        self.ask_within(UPGRADE_PATIENCE, |reply| Command::Upgrade(request, reply)).await
+        self.ask_within(patience(paths::UPGRADE), |reply| Command::Upgrade(request, reply)).await
     }
 
     pub(crate) async fn restart(
@@ -262,7 +257,7 @@ impl ControlClient {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControlError> {
-        self.ask_within(PATIENCE, command).await
+        self.ask_within(patience(""), command).await
     }
 
     async fn ask_within<T>(
@@ -275,7 +270,7 @@ impl ControlClient {
             self.queue.send(command(reply)).await.map_err(|_| ControlError::Stopping)?;
             answer.await.map_err(|_| ControlError::Stopping)
         };
-        timeout(patience, asked).await.unwrap_or(Err(ControlError::Stuck))
+        timeout(patience, asked).await.unwrap_or(Err(ControlError::Stuck(patience)))
     }
 }
 
@@ -286,7 +281,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stuck_control_task_is_told_apart_from_a_stopping_one() {
         let (client, commands) = commands();
-        assert_eq!(client.undrain(By::Daemon).await, Err(ControlError::Stuck));
+        assert_eq!(client.undrain(By::Daemon).await, Err(ControlError::Stuck(Duration::from_secs(5))));
+        let reload = client.reload(ReloadRequest::default()).await.unwrap_err();
+        assert_eq!(reload.to_string(), "the control task has not answered for 30 s");
         drop(commands);
         assert_eq!(client.undrain(By::Daemon).await, Err(ControlError::Stopping));
     }

@@ -197,11 +197,16 @@ async fn certificates(State(admin): State<Admin>) -> Result<Response, Refusal> {
     Ok(Json(admin.control.certificates().await?).into_response())
 }
 
-async fn renew(State(admin): State<Admin>, Path(service): Path<String>) -> Result<Response, Refusal> {
+async fn renew(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(service): Path<String>,
+) -> Result<Response, Refusal> {
     let Ok(service) = service.parse() else {
         let hint = "see `proxima certificates`";
         return Err(CommandRefusal::unknown(format!("there is no service `{service}`"), hint).into());
     };
+    tracing::info!(%caller, %service, "renewal of a certificate asked for");
     Ok(Json(admin.control.renew(service).await??).into_response())
 }
 
@@ -271,7 +276,7 @@ async fn no_such_path(OriginalUri(uri): OriginalUri) -> Refusal {
 }
 
 async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Refusal {
-    let hint = "GET reads; POST is for /v1/orders, /v1/drain, /v1/undrain, /v1/reload, /v1/restart, /v1/upgrade and /v1/peers/NAME/VERB";
+    let hint = "GET reads; POST is for /v1/orders, /v1/drain, /v1/undrain, /v1/reload, /v1/restart, /v1/upgrade, /v1/peers/NAME/VERB and /v1/certificates/SERVICE/renew";
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), hint)
 }
 
@@ -308,7 +313,7 @@ async fn find_peer(control: &ControlClient, name: &str) -> Result<Peer, Refusal>
     Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no peer `{name}`"), hint))
 }
 
-const ORDER_HINT: &str = r#"send {"verb": "announce" | "withdraw" | "drain" | "auto", "groups": ["..."], "reason": "...", "for_ms": 60000}; no groups are all"#;
+const ORDER_HINT: &str = r#"send {"verb": "announce" | "withdraw" | "drain" | "auto", "groups": ["..."], "reason": "...", "for_ms": 60000, "only_where": "drain"}; no groups are all"#;
 const SHUTDOWN_HINT: &str = r#"send {"reason": "..."}, or nothing"#;
 
 /// A request's body; nothing is the default one.
@@ -372,7 +377,7 @@ impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         let hint = match error {
             ControlError::Stopping => "ask again when it runs anew",
-            ControlError::Stuck => "its control thread is stuck or starved; see its log",
+            ControlError::Stuck(_) => "its control thread is stuck or starved; see its log",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), hint)
     }

@@ -75,20 +75,26 @@ pub(crate) async fn carry_out(speaker: &SpeakerHandle, steps: &[Step]) -> Result
     // Peers take leave of each other's neighbours at the same time: each may take two seconds.
     let begin = steps.iter().take_while(|step| matches!(step, Step::Remove(_))).count();
     let (removals, rest) = steps.split_at(begin);
-    for removed in join_all(removals.iter().map(|step| step.take(speaker))).await {
-        removed?;
-    }
-    for (index, step) in rest.iter().enumerate() {
-        if let Err(error) = step.take(speaker).await {
-            for done in steps[..begin + index].iter().rev() {
-                if let Err(error) = done.take_back(speaker).await {
-                    tracing::error!(%error, "a peer could not be put back as it was");
-                }
-            }
-            return Err(error);
+    let removed = join_all(removals.iter().map(|step| step.take(speaker))).await;
+    let mut done: Vec<&Step> =
+        removals.iter().zip(&removed).filter(|(_, removed)| removed.is_ok()).map(|(step, _)| step).collect();
+    let mut failed = removed.into_iter().find_map(Result::err);
+    for step in rest {
+        if failed.is_some() {
+            break;
+        }
+        match step.take(speaker).await {
+            Ok(()) => done.push(step),
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(())
+    let Some(failed) = failed else { return Ok(()) };
+    for done in done.into_iter().rev() {
+        if let Err(error) = done.take_back(speaker).await {
+            tracing::error!(%error, "a peer could not be put back as it was");
+        }
+    }
+    Err(failed)
 }
 
 impl Step {
@@ -106,5 +112,34 @@ impl Step {
             Self::Change { from, .. } => speaker.reconfigure(from.as_ref().clone()).await.map(drop),
             Self::Add(peer) => speaker.remove_peer(peer.name.as_str()).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proxima_bgp_speaker::Speaker;
+
+    use super::*;
+    use crate::speaker::speaker_config;
+
+    #[tokio::test]
+    async fn peers_that_have_left_are_put_back_where_another_could_not_leave() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/two-jurisdictions.toml");
+        // Nobody is there.
+        let peer = "[[bgp.peers]]\nname = \"router\"\naddress = \"127.0.0.1\"\nport = 1\nremote-as = 65000\n";
+        let text = std::fs::read_to_string(file).unwrap() + peer;
+        let mut config = Config::parse(&text, "two-jurisdictions.toml").unwrap();
+        config.bgp.listen.clear();
+        let peers = Peers::of(&config).unwrap();
+        let known = peers.sessions.values().next().unwrap().clone();
+        let unknown = PeerConfig { name: "nobody".parse().unwrap(), ..known.clone() };
+        let (speaker, _events) = Speaker::start(speaker_config(&config, &peers)).unwrap();
+        let there = || speaker.peers().into_iter().map(|peer| peer.name).collect::<Vec<_>>();
+        let steps = [Step::Remove(Box::new(known.clone())), Step::Remove(Box::new(unknown))];
+        let refused = carry_out(&speaker, &steps).await;
+        assert!(matches!(&refused, Err(CommandError::UnknownPeer { name, .. }) if name == "nobody"));
+        assert_eq!(there(), [known.name]);
     }
 }

@@ -9,13 +9,17 @@ use nix::{
 use proxima_api::{EventKind, UpgradeRequest, Upgraded};
 use proxima_bgp_speaker::{Detached, HandOver};
 use proxima_types::PeerName;
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::{
+    sync::oneshot,
+    task::{spawn_blocking, yield_now},
+};
 
-use super::{Asked, Prepared, Ready, Successor, Taken, successor::UpgradeError};
+use super::{Asked, Prepared, Ready, STILL, Successor, Taken, successor::UpgradeError};
 use crate::{
     admin::CommandRefusal,
     control::{Control, End, Inputs},
     reload::Progress,
+    signals,
 };
 
 /// An upgrade under way.
@@ -63,15 +67,9 @@ impl Control {
         let (upgrades, vips) = (self.upgrades.clone(), self.vips.clone());
         tokio::spawn(async move {
             let vips = vips.held().await;
-            // A thread of its own: a daemon that ends meanwhile waits for nobody, and its end is the successor's.
-            let started = thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
-                let ready = Successor::start(doors, data_plane, vips);
-                // Gone only when the daemon is.
-                upgrades.blocking_send(Outcome { ready, request, asked }).ok();
-            });
-            if let Err(error) = started {
-                tracing::error!(%error, "no thread to start another process from");
-            }
+            let ready = on_a_thread(move || Successor::start(doors, data_plane, vips)).await;
+            // Gone only when the daemon is.
+            upgrades.send(Outcome { ready, request, asked }).await.ok();
         });
     }
 
@@ -96,19 +94,20 @@ impl Control {
     pub(crate) async fn hand_over(&mut self, outcome: Outcome, inputs: &mut Inputs) -> Option<End> {
         let Outcome { ready, request, asked } = outcome;
         let upgrading = self.upgrading.take().unwrap_or_default();
+        let mut meanwhile = Vec::new();
         let done = match ready {
             Ok(_) if self.is_stopping() => {
                 answer(asked, Err(CommandRefusal::Stopping));
                 return None;
             }
-            Ok(ready) => self.hand_over_to(ready, request, inputs).await,
+            Ok(ready) => self.hand_over_to(ready, request, inputs, &mut meanwhile).await,
             Err(error) => Err(error),
         };
         match done {
             Ok((handed_on, prepared)) => {
                 let Upgraded { pid, still_us, .. } = handed_on.upgraded;
                 self.journal.publish(EventKind::HandedOver { pid, version: prepared.version, still_us });
-                if upgrading.then_reload {
+                if upgrading.then_reload || meanwhile.contains(&signals::Signal::Reload) {
                     signal(handed_on.pid, Signal::SIGHUP);
                 }
                 self.handed_on = Some(HandedOn { asked, ..handed_on });
@@ -116,23 +115,24 @@ impl Control {
             }
             Err(error) => {
                 self.upgrade_failed(&error, asked);
-                if upgrading.then_reload {
-                    self.reload(proxima_api::ReloadRequest::default(), None);
-                }
-                None
+                let reload = upgrading.then_reload.then_some(signals::Signal::Reload);
+                let is_over = reload.into_iter().chain(meanwhile).any(|signal| self.handle_signal(signal));
+                is_over.then_some(End::Stop)
             }
         }
     }
 
     /// Everything at one stroke: what stands still here goes on there. BFD first: what it has seen fail is told to sessions before
-    /// they stand still.
+    /// they stand still. Signals that were seen `meanwhile` are nobody's yet.
     async fn hand_over_to(
         &mut self,
         ready: Ready,
         UpgradeRequest { force }: UpgradeRequest,
         inputs: &mut Inputs,
+        meanwhile: &mut Vec<signals::Signal>,
     ) -> Result<(HandedOn, Prepared), UpgradeError> {
         let (begun, pid, prepared) = (Instant::now(), ready.pid(), ready.prepared.clone());
+        let until = begun + STILL;
         let bfd = self.bfd.hand_over().map_err(|error| UpgradeError::own("BFD sessions", &error))?;
         while let Ok(event) = inputs.bfd.try_recv() {
             self.handle_bfd(event);
@@ -148,16 +148,18 @@ impl Control {
         let Detached { peers, .. } = &bgp.detached;
         let peers: Vec<PeerName> = peers.iter().map(|peer| peer.name.clone()).collect();
         let (detached, state, text) = (std::mem::take(&mut bgp.detached), self.state(), self.text.clone());
-        let taken = spawn_blocking(move || ready.hand_over(&detached, &bfd, state, (text, force))).await;
+        let taken =
+            spawn_blocking(move || ready.hand_over(&detached, &bfd, state, (text, force), until)).await;
         let committed = taken.unwrap_or(Err(UpgradeError::Confused)).and_then(|mut taken| {
-            if inputs.signals.is_to_stop() {
+            *meanwhile = inputs.signals.pending();
+            if meanwhile.iter().any(|signal| matches!(signal, signals::Signal::Stop(_))) {
                 return Err(UpgradeError::Stopping);
             }
             // Before it speaks for itself: what it says is heard only from the main process.
             self.supervisor.hand_over(pid);
             // Before the other reads datagrams: of those that both read some would be lost. If it ends, this process reads on.
             self.data_plane.succeeded();
-            taken.commit().inspect_err(|_| self.supervisor.hand_over(std::process::id()))?;
+            taken.commit(until).inspect_err(|_| self.supervisor.hand_over(std::process::id()))?;
             Ok(taken)
         });
         match committed {
@@ -197,6 +199,17 @@ impl Control {
     }
 }
 
+/// Does it on a thread of its own, for which a daemon that ends meanwhile does not wait. Whatever becomes of the thread, there is
+/// an answer: nothing else may be ordered before.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, UpgradeError> + Send + 'static,
+) -> Result<T, UpgradeError> {
+    let (done, result) = oneshot::channel();
+    let started = thread::Builder::new().name("upgrade".to_owned()).spawn(move || done.send(work()).ok());
+    started.map_err(|error| UpgradeError::Thread(error.to_string()))?;
+    result.await.unwrap_or_else(|_| Err(UpgradeError::Thread("it has panicked".to_owned())))
+}
+
 /// Why something else has to wait.
 pub(crate) const UNDER_WAY: &str = "an upgrade is under way";
 
@@ -211,5 +224,18 @@ pub(crate) fn answer(asked: Asked, what: Result<Upgraded, CommandRefusal>) {
 pub(crate) fn signal(pid: Pid, signal: Signal) {
     if let Err(error) = kill(pid, signal) {
         tracing::warn!(%pid, %signal, %error, "the process that has taken over was not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_an_answer_too() {
+        let done = on_a_thread(|| Ok(7)).await;
+        assert!(matches!(done, Ok(7)), "{done:?}");
+        let failed = on_a_thread::<()>(|| panic!("the system is out of something")).await;
+        assert!(matches!(&failed, Err(UpgradeError::Thread(why)) if why.contains("panicked")), "{failed:?}");
     }
 }

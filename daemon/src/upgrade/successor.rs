@@ -28,7 +28,7 @@ use super::{
 use crate::doors::Doors;
 
 /// How long a process that has failed may take to say why, and one that was killed to be gone.
-const LAST_MOMENTS: Duration = Duration::from_millis(200);
+pub(super) const LAST_MOMENTS: Duration = Duration::from_millis(200);
 /// From one look at it to the next.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -43,6 +43,9 @@ pub(crate) enum UpgradeError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// No thread that could start it, or none any more.
+    #[error("the thread that starts the new process: {0}")]
+    Thread(String),
     /// It says why.
     #[error("the new process could not start: {0}")]
     Failed(String),
@@ -213,8 +216,8 @@ impl Ready {
         self.successor.pid.map_or(0, |pid| pid.as_raw().cast_unsigned())
     }
 
-    /// Hands it what is known, and waits until it has taken that in; sessions stand still meanwhile. To be called where waiting
-    /// is allowed.
+    /// Hands it what is known, and waits until it has taken that in, no longer than `until`; sessions stand still meanwhile. To be
+    /// called where waiting is allowed.
     ///
     /// # Errors
     /// When it does not get so far; it has ended then.
@@ -224,6 +227,7 @@ impl Ready {
         bfd: &HandedOver,
         control: ControlState,
         (config, force): (String, bool),
+        until: Instant,
     ) -> Result<Taken, UpgradeError> {
         let mut successor = self.successor;
         let session = |peer: &proxima_bgp_speaker::DetachedPeer| BgpSession {
@@ -248,8 +252,8 @@ impl Ready {
         let listeners = bgp.listeners.iter().map(AsFd::as_fd);
         let descriptors: Vec<BorrowedFd<'_>> =
             sessions.chain(listeners).chain(bfd.sockets.iter().map(AsFd::as_fd)).collect();
-        moment::relative_to(epoch(), || successor.send(&state, &descriptors, TAKE_OVER))?;
-        match successor.receive(TAKE_OVER)? {
+        moment::relative_to(epoch(), || successor.send(&state, &descriptors, left(until)))?;
+        match successor.receive(left(until))? {
             ToPredecessor::Accepted => Ok(Taken(successor)),
             ToPredecessor::Begun { .. } | ToPredecessor::Prepared(_) | ToPredecessor::Failed(_) => {
                 Err(UpgradeError::Confused)
@@ -263,8 +267,8 @@ impl Taken {
     ///
     /// # Errors
     /// When it is no longer there; then nothing is.
-    pub(crate) fn commit(&mut self) -> Result<(), UpgradeError> {
-        self.0.send(&ToSuccessor::Commit, &[], TAKE_OVER)?;
+    pub(crate) fn commit(&mut self, until: Instant) -> Result<(), UpgradeError> {
+        self.0.send(&ToSuccessor::Commit, &[], left(until))?;
         self.0.pid = None; // it is on its own
         Ok(())
     }

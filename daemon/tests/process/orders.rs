@@ -95,7 +95,10 @@ fn a_group_is_drained_alone_and_undrain_leaves_other_orders_alone() {
 
     order(&daemon, r#"{"verb":"withdraw","groups":["web"]}"#);
     router.wait_after(before, "withdraw 203.0.113.0/24");
-    assert!(proxima(&pop.socket(), &["undrain"]).status.success());
+    let told = proxima(&pop.socket(), &["undrain", "web"]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.success() && text.starts_with("web: withdrawn; withdraw by "), "{text}");
+    assert!(proxima(&pop.socket(), &["undrain", "api"]).status.success());
     let after = router.heard().len();
     router.wait_after(before, "announce 198.51.100.0/24 path 64512 via 127.0.0.1");
     let status: Status = daemon.ask(paths::STATUS);

@@ -237,6 +237,27 @@ fn a_restart_that_nobody_helps_with_is_refused_unless_forced() {
 }
 
 #[test]
+fn a_restart_by_a_file_that_is_wrong_is_refused_even_when_it_is_forced() {
+    let router = Router::polite();
+    let app = App::healthy("eu-1");
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let daemon = pop.start_announced(&router);
+    let (file, sound) = (pop.directory().join("proxima.toml"), pop.text());
+    let nowhere = pop.directory().join("nowhere");
+    let keyless = sound.replace("[[bgp.peers]]", &format!("[[bgp.peers]]\npassword-file = {nowhere:?}"));
+    for (wrong, why) in [("pop = 1".to_owned(), "proxima.toml:1:"), (keyless, "nowhere")] {
+        std::fs::write(&file, wrong).unwrap();
+        let (status, body) = daemon.refused("POST", paths::RESTART, r#"{"force": true}"#);
+        assert_eq!(status, 422, "{body:?}");
+        assert!(body.error.contains(why), "{body:?}");
+    }
+    std::fs::write(&file, sound).unwrap();
+    assert!(router.heard().iter().all(|heard| heard.connection == 0));
+    let _: Restarting = daemon.post(paths::RESTART, r#"{"force": true}"#);
+    router.wait_complete(1);
+}
+
+#[test]
 fn a_stop_withdraws_even_where_the_peer_would_keep_the_routes() {
     // RFC 8538: N is set, a Cease alone would not end it.
     const NOTIFICATION: &[u8] = &[64, 10, 0x40, 120, 0, 1, 1, 0x80, 0, 2, 1, 0x80];

@@ -1,6 +1,6 @@
 //! Another process takes over, and nobody notices; or it can't, and nobody notices either.
 
-use std::{env, fs, os::unix::fs::PermissionsExt, path::Path, process::Command, thread};
+use std::{env, fs, io::Write, os::unix::fs::PermissionsExt, path::Path, process::Command, thread};
 
 use nix::sys::signal::Signal;
 use proxima_api::{
@@ -266,7 +266,7 @@ fn a_successor_that_fails_while_sessions_stand_still_leaves_them_as_they_were() 
     let before = heard(&router);
     for (then, why) in [
         ("os._exit(3)", "the other process has ended"),
-        ("signal.pause()", "has said nothing for 1.0 s"),
+        ("signal.pause()", "has said nothing for 1."),
         ("say({'Failed': 'no room'}); os._exit(1)", "the new process could not start: no room"),
         (
             "say({'Prepared': {'version': '', 'adopts_admin_socket': True}}); signal.pause()",
@@ -287,6 +287,69 @@ fn a_successor_that_fails_while_sessions_stand_still_leaves_them_as_they_were() 
     let so_far = router.heard().len();
     app.kill();
     assert_eq!(router.wait_after(so_far, "withdraw").connection, 0);
+}
+
+/// Goes on from [`PREPARED`]: waits for a word of the test, and accepts.
+const ACCEPTS: &str = r#"
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+open("STILL", "w").write("still\n")
+open("GO").readline()
+say("Accepted")
+"#;
+
+/// An upgrade whose successor has all and does this, up to the moment in which sessions stand still; this signal comes then.
+fn signalled_while_sessions_stand_still(
+    (pop, router): (&Pop, &Router),
+    signal: Signal,
+    then: &str,
+) -> (Daemon, fs::File) {
+    let [still, go] = ["still", "go"].map(|name| pop.directory().join(name));
+    for fifo in [&still, &go] {
+        nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    let script = pop.directory().join("successor.py");
+    let accepts = ACCEPTS.replace("STILL", still.to_str().unwrap()).replace("GO", go.to_str().unwrap());
+    fs::write(&script, format!("{PREPARED}{accepts}{then}\n")).unwrap();
+    let path = program(pop.directory(), &as_successor(&format!("exec python3 {}", script.display())));
+    let mut command = Command::new(&path);
+    command.arg("--config").arg(pop.write()).env("NO_COLOR", "1").env_remove("PROXIMA_LOG");
+    let daemon = Daemon::launch(command, &pop.socket());
+    router.wait_complete(0);
+    // Whether or not there is still somebody who reads.
+    let mut go = fs::File::options().read(true).write(true).open(&go).unwrap();
+    daemon.signal(Signal::SIGUSR2);
+    assert_eq!(fs::read_to_string(&still).unwrap(), "still\n");
+    daemon.signal(signal);
+    daemon.wait_signal_taken(signal);
+    writeln!(go, "go").unwrap();
+    (daemon, go)
+}
+
+#[test]
+fn a_stop_while_sessions_stand_still_stops_this_process() {
+    let (router, app) = (Router::polite(), App::healthy("eu-1"));
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let then = "signal.pause()";
+    let (mut daemon, _go) = signalled_while_sessions_stand_still((&pop, &router), Signal::SIGTERM, then);
+    router.wait_for("withdraw 203.0.113.0/24");
+    router.wait_for("notification 6/2");
+    assert_eq!(daemon.wait_first_exit().code(), Some(0));
+}
+
+#[test]
+fn a_reload_while_sessions_stand_still_is_for_the_successor() {
+    let (router, app) = (Router::polite(), App::healthy("eu-1"));
+    let pop = Pop::new().peer("router", &router).backend("eu", &app);
+    let told = pop.directory().join("told");
+    nix::unistd::mkfifo(&told, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let then = format!(
+        "assert receive() == 'Commit'\ntold = signal.sigtimedwait([signal.SIGHUP], 15)\n\
+         open('{}', 'w').write('told' if told else 'not told')",
+        told.display()
+    );
+    let (mut daemon, _go) = signalled_while_sessions_stand_still((&pop, &router), Signal::SIGHUP, &then);
+    assert_eq!(fs::read_to_string(&told).unwrap(), "told");
+    assert_eq!(daemon.wait_first_exit().code(), Some(0));
 }
 
 #[test]

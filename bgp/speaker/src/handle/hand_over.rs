@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    sync::oneshot,
-    time::{timeout, timeout_at},
-};
+use tokio::{sync::oneshot, time::timeout_at};
 
 use super::SpeakerHandle;
 use crate::{
@@ -14,9 +11,9 @@ use crate::{
     peer::Command,
 };
 
-/// How long all tasks together may take to stand still.
+/// How long all of it may take.
 const ANSWERS: Duration = Duration::from_secs(1);
-/// How long the table may take to say what it has of them.
+/// How much of that the table may take to say what it has of the sessions.
 const TABLE: Duration = Duration::from_millis(500);
 
 impl SpeakerHandle {
@@ -27,8 +24,8 @@ impl SpeakerHandle {
     /// has too. A session that is not established is none of a successor's: its connections close without a word when there
     /// is one.
     ///
-    /// Takes a second and a half at most: routes that the table does not tell within half a second are the successor's to ask
-    /// for.
+    /// Takes a second at most: routes that the table does not tell within that, or within half a second, are the successor's to
+    /// ask for.
     ///
     /// # Errors
     /// When a task has not stood still within a second, or sessions do already; all goes on then.
@@ -59,7 +56,8 @@ impl SpeakerHandle {
             detached.down.extend(down);
         }
         let told = self.rib().ask(move |rib| carried::routes(rib, &questions));
-        if let Ok(Some(told)) = timeout(TABLE, told).await {
+        let until = until.min(Instant::now() + TABLE);
+        if let Ok(Some(told)) = timeout_at(until.into(), told).await {
             for (peer, routes) in detached.peers.iter_mut().zip(told) {
                 peer.session.received = routes;
             }

@@ -45,7 +45,7 @@ pub(crate) async fn run(
         Command::Drain(args) if args.groups.is_empty() => drain::drain(args, client, output).await?,
         Command::Drain(args) => order::order(OrderVerb::Drain, args, client, output).await?,
         Command::Undrain { groups } if groups.is_empty() => drain::undrain(client, output).await?,
-        Command::Undrain { groups } => order::auto(groups, None, client, output).await?,
+        Command::Undrain { groups } => order::undrain(groups, client, output).await?,
         Command::Reload(args) => reload::reload(args, client, output).await?,
         Command::Restart(args) => reload::restart(args, client, output).await?,
         Command::Upgrade(args) => upgrade::run(args, client, output).await?,

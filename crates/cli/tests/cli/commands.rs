@@ -180,6 +180,15 @@ async fn an_order_names_its_groups_its_reason_and_its_time_and_shows_what_it_bro
             "until": request.for_ms.map(|ms| format!("2026-03-01T12:{:02}:00.000000Z", ms / 60_000)),
         });
         let order = (request.verb != OrderVerb::Auto).then_some(order);
+        // `undrain` ends nothing but drains.
+        let only_drains = request.only_where == Some(OrderVerb::Drain);
+        let order = if only_drains {
+            assert_eq!(request.verb, OrderVerb::Auto);
+            let by = serde_json::json!({ "who": "daemon" });
+            Some(serde_json::json!({ "verb": "withdraw", "by": by, "since": "2026-03-01T12:00:00.000000Z" }))
+        } else {
+            order
+        };
         let groups = if request.groups.is_empty() { vec!["all".parse().unwrap()] } else { request.groups };
         let groups = groups.into_iter().map(|name| OrderedGroup {
             name,
@@ -198,7 +207,7 @@ async fn an_order_names_its_groups_its_reason_and_its_time_and_shows_what_it_bro
         (&["announce"], "all: withdrawn; announce by uid 1000, pid 4711\n"),
         (&["drain", "web"], "web: withdrawn; drain by uid 1000, pid 4711\n"),
         (&["auto", "--reason", "done"], "all: withdrawn; left to its health\n"),
-        (&["undrain", "web"], "web: withdrawn; left to its health\n"),
+        (&["undrain", "web"], "web: withdrawn; withdraw by the daemon\n"),
         (&["auto", "web", "--json"], "{\"groups\":[{\"name\":\"web\",\"state\":\"withdrawn\"}]}\n"),
     ] {
         let outcome = daemon.proxima(args).await;

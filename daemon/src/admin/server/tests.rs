@@ -323,6 +323,7 @@ async fn every_refusal_names_what_is_wrong_and_the_remedy() {
         ("GET", "/v1/nothing", "", 404, "there is no /v1/nothing", "one version"),
         ("POST", "/v1/status", "", 405, "/v1/status does not take POST", "GET reads"),
         ("GET", "/v1/drain", "", 405, "/v1/drain does not take GET", "POST is for"),
+        ("GET", "/v1/certificates/web/renew", "", 405, "does not take GET", "/v1/certificates/SERVICE/renew"),
         (
             "GET",
             "/v1/peers/nobody",

@@ -1,6 +1,7 @@
 //! The daemon as a process, with its admin interface.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -208,6 +209,19 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+    }
+
+    /// Waits until the process's own handler has been called for a signal that was sent.
+    pub(crate) fn wait_signal_taken(&self, signal: Signal) {
+        let bit = 1_u64 << (signal as i32 - 1);
+        let is_pending = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+            let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+            u64::from_str_radix(pending.trim(), 16).unwrap() & bit != 0
+        };
+        while is_pending() {
+            thread::yield_now();
+        }
     }
 
     /// Waits until the process has ended.
