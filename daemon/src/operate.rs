@@ -229,7 +229,7 @@ impl Control {
             return Err(CommandRefusal::conflict(UNDER_WAY, "wait for it, then try again"));
         }
         // Whoever begins by a file that is wrong ends at once, while peers keep the routes of a PoP that serves nobody.
-        self.check_file().map_err(|body| CommandRefusal::Unprocessable(body))?;
+        self.check_file().map_err(CommandRefusal::Unprocessable)?;
         let established =
             self.speaker.peers().into_iter().filter(|peer| peer.session.state == State::Established);
         let (helpers, others): (Vec<_>, Vec<_>) =
