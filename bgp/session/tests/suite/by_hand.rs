@@ -82,6 +82,23 @@ pub fn update(attributes: &[u8]) -> Vec<u8> {
     message(2, &[&[0, 0], &length[..], attributes, &[24, 203, 0, 113]].concat())
 }
 
+/// An UPDATE of attributes alone.
+pub fn update_of(attributes: &[u8]) -> Vec<u8> {
+    message(2, &[&[0, 0], &(attributes.len() as u16).to_be_bytes()[..], attributes].concat())
+}
+
+/// An UPDATE that announces 2001:db8::/32.
+pub fn update_ipv6() -> Vec<u8> {
+    let next_hop = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let reach = [&[0x80, 14, 26, 0, 2, 1, 16][..], &next_hop, &[0, 32, 0x20, 0x01, 0x0d, 0xb8]].concat();
+    update_of(&[&reach[..], &[0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfd, 0xe8]].concat())
+}
+
+/// One whose next hop has 3 octets, so that where its routes begin can't be told.
+pub fn unreadable_ipv6() -> Vec<u8> {
+    update_of(&[0x80, 14, 8, 0, 2, 1, 3, 0, 0, 0, 0x40, 1, 1, 0, 0x40, 2, 0])
+}
+
 pub fn local() -> Local {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)).into()
 }

@@ -6,7 +6,7 @@ use proxima_types::{Asn, Family};
 use crate::{
     by_hand::{
         Alone, KEEPALIVE, MARKER, MP_IPV4, MP_IPV6, attributes, changes, closed, message, notifications,
-        open, open_of_second, open_with, sent, update,
+        open, open_of_second, open_with, sent, unreadable_ipv6, update, update_ipv6,
     },
     world::first,
 };
@@ -103,29 +103,15 @@ fn a_faulty_attribute_withdraws_its_routes_and_leaves_the_session_up() {
 
 #[test]
 fn a_family_that_cannot_be_read_goes_alone_and_the_last_one_takes_the_session_with_it() {
-    // MP_REACH_NLRI of IPv6 with a next hop of 3 octets; then one whose routes could be read.
-    let broken = [&[0x80, 14, 8, 0, 2, 1, 3, 0, 0, 0][..], &[0x40, 1, 1, 0, 0x40, 2, 0]].concat();
-    let mut next_hop = [0u8; 16];
-    next_hop[0] = 0x20;
-    let sound = [
-        &[0x80, 14, 26, 0, 2, 1, 16][..],
-        &next_hop,
-        &[0, 32, 0x20, 0x01, 0x0d, 0xb8],
-        &[0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfd, 0xe8],
-    ]
-    .concat();
-    let as_update = |attributes: &[u8]| {
-        message(2, &[&[0, 0], &(attributes.len() as u16).to_be_bytes()[..], attributes].concat())
-    };
     let (mut alone, connection) = Alone::established(first(), &open_with(&[MP_IPV4, MP_IPV6].concat()));
-    alone.receive(connection, &as_update(&sound));
+    alone.receive(connection, &update_ipv6());
     assert!(matches!(changes(&alone.drain())[..], [RibChange::Update(_)]));
-    alone.receive(connection, &as_update(&broken));
+    alone.receive(connection, &unreadable_ipv6());
     assert_eq!(alone.session.state(), State::Established);
     assert!(changes(&alone.drain()).contains(&&RibChange::DropFamily(Family::Ipv6)));
     assert_eq!(alone.session.status().disabled, [Family::Ipv6]);
     // From now on it is ignored; IPv4 goes on.
-    alone.receive(connection, &as_update(&sound));
+    alone.receive(connection, &update_ipv6());
     assert_eq!(changes(&alone.drain()), Vec::<&RibChange>::new());
     alone.receive(connection, &update(&attributes(&[65000], &[])));
     assert!(matches!(changes(&alone.drain())[..], [RibChange::Update(_)]));
@@ -133,7 +119,7 @@ fn a_family_that_cannot_be_read_goes_alone_and_the_last_one_takes_the_session_wi
     // Where there is no other family the session ends.
     let ipv6 = Settings { families: vec![Family::Ipv6], ..first() };
     let (mut alone, connection) = Alone::established(ipv6, &open_with(MP_IPV6));
-    alone.receive(connection, &as_update(&broken));
+    alone.receive(connection, &unreadable_ipv6());
     assert_eq!(notifications(&alone.drain()), [(connection, 3, 9)]);
 }
 

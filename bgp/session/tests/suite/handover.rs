@@ -10,7 +10,8 @@ use proxima_types::{Family, RouteAttributes};
 use crate::{
     by_hand::{
         Alone, KEEPALIVE, MP_IPV4, MP_IPV6, ROUTE_REFRESH, V4, V4_B, V6, allow_list, attributes, changes,
-        closed, drain, local, message, notifications, open_of_second, open_with, plain, set, update,
+        closed, drain, local, message, notifications, open_of_second, open_with, plain, set, unreadable_ipv6,
+        update, update_ipv6, update_of,
     },
     world::{LATENCY, World, desired, epoch, first, graceful, prefix, second},
 };
@@ -116,31 +117,18 @@ fn succeeded(alone: &mut Alone) -> proxima_bgp_session::ConnectionId {
 
 #[test]
 fn a_family_that_could_not_be_read_stays_disabled_in_the_successor() {
-    // MP_REACH_NLRI of IPv6 with a next hop of 3 octets; then one whose routes can be read.
-    let broken = [&[0x80, 14, 8, 0, 2, 1, 3, 0, 0, 0][..], &[0x40, 1, 1, 0, 0x40, 2, 0]].concat();
-    let next_hop = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
-    let sound = [
-        &[0x80, 14, 26, 0, 2, 1, 16][..],
-        &next_hop,
-        &[0, 32, 0x20, 0x01, 0x0d, 0xb8],
-        &[0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfd, 0xe8],
-    ]
-    .concat();
-    let as_update = |attributes: &[u8]| {
-        message(2, &[&[0, 0], &(attributes.len() as u16).to_be_bytes()[..], attributes].concat())
-    };
-    let end_of_rib = as_update(&[0x80, 15, 3, 0, 2, 1]);
+    let end_of_rib = update_of(&[0x80, 15, 3, 0, 2, 1]);
     let (mut alone, connection) = Alone::established(first(), &open_with(&[MP_IPV4, MP_IPV6].concat()));
     alone.receive(connection, &end_of_rib);
     assert_eq!(alone.session.status().complete, [Family::Ipv6]);
-    alone.receive(connection, &as_update(&broken));
+    alone.receive(connection, &unreadable_ipv6());
     assert_eq!(alone.session.status().disabled, [Family::Ipv6]);
     assert_eq!(alone.session.status().complete, [], "nobody knows what there is");
     for _ in 0..2 {
         let connection = succeeded(&mut alone);
         assert_eq!(alone.session.status().disabled, [Family::Ipv6]);
         alone.drain();
-        alone.receive(connection, &as_update(&sound));
+        alone.receive(connection, &update_ipv6());
         alone.receive(connection, &end_of_rib);
         assert_eq!(changes(&alone.drain()).len(), 0, "its routes are left out for the rest of the session");
     }

@@ -89,7 +89,7 @@ impl Work {
                 "500 token streams a second over HTTP/1.1 and TLS: what is added to the 99th percentile of the time to the first token, in ms"
             }
             Self::Streams => {
-                "2000 token streams at once over HTTP/1.1 and TLS, 20 tokens a second each: what is added to the 99th percentile of the delay between two tokens, in ms"
+                "2000 token streams at once over HTTP/1.1 and TLS, 20 tokens a second each, the proxy alone on its processor: what is added to the 99th percentile of the delay between two tokens, in ms"
             }
             Self::Idle => "TLS connections at rest: resident memory for each, in KiB",
         }

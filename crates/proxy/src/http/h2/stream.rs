@@ -20,6 +20,7 @@ use crate::{
         attempts::Stop,
         on_stream::{self, Conclusion, OnStream},
         relay::{Client, Piece},
+        streams::Streams,
         translate::{self, MAX_TEXT},
         websocket::Handshake,
     },
@@ -123,7 +124,7 @@ impl on_stream::Link for Link {
         &self.hop
     }
 
-    fn streams(&self) -> &crate::http::streams::Streams {
+    fn streams(&self) -> &Streams {
         &self.streams
     }
 }

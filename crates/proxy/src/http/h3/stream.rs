@@ -24,6 +24,7 @@ use crate::{
         attempts::Stop,
         on_stream::{self, Conclusion, OnStream},
         relay::{Client, Piece},
+        streams::Streams,
         websocket::Handshake,
     },
     stats::{Reason, ServiceCounters, Slow},
@@ -202,7 +203,7 @@ impl on_stream::Link for Link {
         &self.hop
     }
 
-    fn streams(&self) -> &crate::http::streams::Streams {
+    fn streams(&self) -> &Streams {
         &self.streams
     }
 }
