@@ -70,6 +70,14 @@ fn a_route_with_our_own_as_in_its_path_is_kept_but_marked() {
     assert!(!received.marks.eligible() && problems.is_empty());
     assert_eq!(received.update.reach.len(), 1);
     assert!(receive(first(), &attributes(&[65000, 65001], &[])).0.marks.eligible());
+    // Wherever it stands, and whoever sends it.
+    let internal = Settings { remote_as: Asn(64512), ..first() };
+    for (path, as_path) in
+        [(&[][..], false), (&[65001, 65002], false), (&[65001, 64512], true), (&[64512, 65001], true)]
+    {
+        let (received, _) = receive(internal.clone(), &attributes(path, &[0x40, 5, 4, 0, 0, 0, 100]));
+        assert_eq!(received.marks.loops, Loops { as_path, ..Loops::default() }, "{path:?}");
+    }
 }
 
 #[test]
@@ -86,6 +94,9 @@ fn a_reflected_route_of_our_own_is_marked_too() {
         let more = [&[0x40, 5, 4, 0, 0, 0, 100][..], attribute].concat();
         let (received, _) = receive(internal.clone(), &attributes(&[65001], &more));
         assert_eq!(received.marks, Marks { loops, leak: false });
+        // An external peer has no business with these attributes (RFC 7606 §7.9, §7.10).
+        let (received, _) = receive(first(), &attributes(&[65000], attribute));
+        assert_eq!(received.marks, Marks::default());
     }
 }
 
