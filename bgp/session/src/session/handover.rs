@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What is handed over: the settings, and both OPENs, from which the terms follow; the routes the peer holds; marks still
-//! due to it; families that are disabled; the time left on the timers; a message that has come in part; counters; the peer's routes, if whoever has the
-//! table adds them. Nothing is withdrawn before [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what
+//! due to it; families that are disabled; the time left on the timers; a message that has come in part; counters; the
+//! peer's routes, if whoever has the table adds them. Nothing is withdrawn before [`Input::ReleaseEndOfRib`] says that the desired state is complete, and what
 //! is desired as it was sent is not sent again.
 //!
 //! The successor's settings take the place of the predecessor's as [`Input::Reconfigure`] has it: in place, or with
