@@ -95,7 +95,15 @@ async fn hold() -> Result<()> {
     let mut children = Vec::new();
     for host in hosts {
         // Keeps standard output open: whoever reads it sees its end when all of these have ended.
-        children.push(host?.spawn(Command::new("sleep").arg("1000"))?);
+        let child = host?.spawn(Command::new("sleep").arg("1000"))?;
+        // A spawn is over when the old memory is let go; the environment is in the new one a moment later.
+        let environment = format!("/proc/{}/environ", child.id());
+        wait_until(Duration::from_secs(5), || {
+            let empty = fs::read(&environment).unwrap_or_default().is_empty();
+            Ok(if empty { format!("anything in {environment}") } else { String::new() })
+        })
+        .await?;
+        children.push(child);
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("listening for SIGTERM"))?;
     // `ctrl_c` would begin to listen only when it is polled, after the word.
