@@ -34,7 +34,7 @@ use proxima_acme_io::IssuerConfig;
 use proxima_api::{ErrorBody, EventKind, ReloadRequest, Reloaded, Reloads};
 use proxima_bgp_speaker::AllowList;
 use proxima_config::{Changes, Config, ConfigErrors, Part};
-use proxima_health::Percent;
+use proxima_health::{Known, Percent};
 use proxima_probe::ProbeEvent;
 use proxima_proxy::{Listener, Prepared};
 use proxima_types::{BackendId, GroupName, Health};
@@ -349,7 +349,8 @@ impl Control {
         }
         let verdicts = findings.into_iter().filter_map(|event| self.observe(event)).collect();
         let observed = &self.observed;
-        let known = |backend: &BackendId| observed.get(backend).map_or(Health::Unknown, |it| it.health);
+        let known =
+            |backend: &BackendId| observed.get(backend).map_or_else(Known::default, |it| it.health.into());
         self.prober.reconfigure(probing::targets(&self.config), known);
         verdicts
     }

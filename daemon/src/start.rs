@@ -16,9 +16,10 @@ use proxima_acme_io::Acme;
 use proxima_api::EventKind;
 use proxima_bgp_speaker::Leave;
 use proxima_config::Config;
+use proxima_health::Known;
 use proxima_probe::Prober;
 use proxima_telemetry::{EventJournal, LogFilter, Prometheus};
-use proxima_types::{BackendId, Health};
+use proxima_types::BackendId;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -102,9 +103,8 @@ impl Daemon {
 
         let via = Arc::new(ThroughWorkers(data_plane.entrance()));
         let known = |backend: &BackendId| {
-            state.as_ref().map_or(Health::Unknown, |(state, new)| {
-                if new.backends.contains(backend) { Health::Unknown } else { state.known(backend) }
-            })
+            let before = state.as_ref().filter(|(_, new)| !new.backends.contains(backend));
+            before.map_or_else(Known::default, |(state, _)| state.known(backend))
         };
         let (prober, probes) =
             Prober::start_with(probing::targets(&config), Some(via.clone()), known, seed());

@@ -29,5 +29,5 @@ pub use proxima_probe_kind::Role;
 pub use score::{Degradation, Member, RegionScore, ServiceScore, region_score};
 pub use slo::{Breach, Counted, Figures, Objectives, SloWindow};
 pub use thaw::{Gap, LATE, Thaw};
-pub use tracker::{BackendTracker, Input, Output, Reason, Settings, Verdict};
+pub use tracker::{BackendTracker, Input, Known, Output, Reason, Settings, Verdict};
 pub use watchdog::{LOST, SILENCE, Silence, Watchdog, WorkerChange, WorkerStuck};

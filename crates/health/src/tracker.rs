@@ -22,7 +22,8 @@
 //! again.
 //!
 //! A notice that the backend goes away at a time takes it down [`Settings::lead`] before, whatever probes say, and keeps it
-//! down until the notice is taken back or put off: no new requests, no share in the score. What is under way goes on.
+//! down until the notice is taken back or put off: no new requests, no share in the score. What is under way goes on. Where notices
+//! are [waited for](BackendTracker::wait_for_notice), nothing comes up before the first word of them.
 //!
 //! A [local failure](Failure::Local) is no evidence: this host is short of something, whatever the backend does. It
 //! changes no count, and as the outcome of a confirming connect it confirms nothing.
@@ -40,7 +41,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxima_types::Health;
+use proxima_types::{Health, moment};
+use serde::{Deserialize, Serialize};
 
 use self::traffic::Traffic;
 use crate::{Failure, Loss, Passive, PassiveRule, Percent};
@@ -207,6 +209,25 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What is known of a backend whoever tracks it: with other settings, or in another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Known {
+    /// The verdict.
+    pub health: Health,
+    /// Real traffic has marked it down: probes don't bring it up before.
+    #[serde(with = "moment::option")]
+    pub held_until: Option<Instant>,
+    /// It is announced to go away then.
+    #[serde(with = "moment::option")]
+    pub leaves_at: Option<Instant>,
+}
+
+impl From<Health> for Known {
+    fn from(health: Health) -> Self {
+        Self { health, ..Self::default() }
+    }
+}
+
 /// Hard evidence that waits for its confirming connect.
 #[derive(Debug, Clone)]
 enum Suspicion {
@@ -236,6 +257,8 @@ pub struct BackendTracker {
     /// Real traffic has marked it down: probes don't bring it up before.
     held_until: Option<Instant>,
     notice: Option<Notice>,
+    /// No word of notices yet, and there will be.
+    waits_for_notice: bool,
     probe: Probe,
     outputs: VecDeque<Output>,
 }
@@ -251,30 +274,51 @@ enum Probe {
 impl BackendTracker {
     /// A tracker that knows nothing yet; its first probe is due `now`. Trackers should differ in `seed`.
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
-        Self::resume(settings, seed, now, Health::Unknown)
+        Self::resume(settings, seed, now, Known::default())
     }
 
-    /// The same with a verdict that holds until there is another one: from other settings, or another tracker.
-    pub fn resume(settings: Settings, seed: u64, now: Instant, health: Health) -> Self {
+    /// The same with what is known from another tracker. The verdict holds until there is another one, a mark and a notice as they
+    /// would have there.
+    pub fn resume(settings: Settings, seed: u64, now: Instant, known: Known) -> Self {
+        let notice = known.leaves_at.map(|at| Notice {
+            at,
+            leave_at: at.checked_sub(settings.lead),
+            noticed_at: now,
+            heeded: false,
+        });
         Self {
             settings,
-            health,
+            health: known.health,
             jitter: Jitter { state: seed, most: settings.jitter },
             successes: None,
             failures: None,
             suspicion: None,
             harmless: HarmlessLosses::default(),
             traffic: Traffic::default(),
-            held_until: None,
-            notice: None,
+            held_until: known.held_until,
+            notice,
+            waits_for_notice: false,
             probe: Probe::Idle { due: now },
             outputs: VecDeque::new(),
         }
     }
 
+    /// Nothing comes up before the first [`Input::Notice`], which is sure to come, be it a `None`: a backend that is going away
+    /// gets no requests until somebody has looked.
+    #[must_use]
+    pub fn wait_for_notice(self) -> Self {
+        Self { waits_for_notice: true, ..self }
+    }
+
     /// The verdict.
     pub fn health(&self) -> Health {
         self.health
+    }
+
+    /// What another tracker is to know.
+    pub fn known(&self) -> Known {
+        let leaves_at = self.notice.map(|notice| notice.at);
+        Known { health: self.health, held_until: self.held_until, leaves_at }
     }
 
     /// Takes what the driver reports.
@@ -409,15 +453,19 @@ impl BackendTracker {
     }
 
     fn notice(&mut self, now: Instant, at: Option<Instant>) {
-        if self.notice.map(|notice| notice.at) == at {
-            return;
+        self.waits_for_notice = false;
+        if self.notice.map(|notice| notice.at) != at {
+            self.take_notice(now, at);
         }
+        self.rise(now);
+    }
+
+    fn take_notice(&mut self, now: Instant, at: Option<Instant>) {
         let leave_at = at.map(|at| at.checked_sub(self.settings.lead));
         let goes_on = self.is_leaving() && leave_at.is_some_and(|leave_at| is_past(leave_at, now));
         self.notice =
             at.zip(leave_at).map(|(at, leave_at)| Notice { at, leave_at, noticed_at: now, heeded: goes_on });
         self.heed_notice(now);
-        self.rise(now);
     }
 
     fn heed_notice(&mut self, now: Instant) {
@@ -449,6 +497,7 @@ impl BackendTracker {
         if let Some(Streak { count: successes, since }) = self.successes
             && successes >= self.settings.rise.get()
             && self.health != Health::Up
+            && !self.waits_for_notice
             && !self.is_leaving()
             && self.held_for(now).is_none()
         {

@@ -41,6 +41,8 @@ pub(crate) struct Watcher {
     slots: Slots,
     interval: Duration,
     next: Instant,
+    /// Nothing was told yet.
+    is_new: bool,
     /// What was last told.
     told: Option<Instant>,
     /// The last look failed.
@@ -53,8 +55,9 @@ enum Place {
 }
 
 impl Watcher {
-    /// `phase`, from 0 to 1, is how much of an interval lies between the first look, at once, and the second.
-    pub(crate) fn new(notice: Notice, path: &Path, slots: Slots, phase: f64) -> Self {
+    /// `phase`, from 0 to 1, is how much of an interval lies between the first look, at once, and the second. `told` is the notice
+    /// that is known already.
+    pub(crate) fn new(notice: Notice, path: &Path, slots: Slots, phase: f64, told: Option<Instant>) -> Self {
         let (place, path) = match notice.source {
             NoticeSource::Directory(directory) => {
                 (Place::File(directory.join(path.backend.name())), path.clone())
@@ -66,24 +69,30 @@ impl Watcher {
         let Notice { interval, .. } = notice;
         // The second look is at `next + interval`.
         let next = Instant::now().checked_sub(interval.mul_f64(1.0 - phase)).unwrap_or_else(Instant::now);
-        Self { place, path, slots, interval, next, told: None, is_blind: false }
+        Self { place, path, slots, interval, next, is_new: true, told, is_blind: false }
     }
 
-    /// Waits until the notice changes; when the backend goes away, or that it stays after all. To be kept until it returns.
+    /// Waits until the notice changes, the first time for the end of the first look, whatever it finds; when the backend goes away,
+    /// or that it stays (after all). To be kept until it returns.
     pub(crate) async fn changed(mut self) -> (Self, Option<Instant>) {
         loop {
             sleep_until(self.next).await;
             self.next = (self.next + self.interval).max(Instant::now());
             let (found, _) = self.slots.run(self.is_blind, self.look(), self.look()).await;
+            let mut is_news = std::mem::replace(&mut self.is_new, false);
             match found {
                 Ok(at) => {
                     self.is_blind = false;
                     if differs(self.told, at) {
                         self.told = at;
-                        return (self, at);
+                        is_news = true;
                     }
                 }
                 Err(failure) => self.warn(&failure),
+            }
+            if is_news {
+                let told = self.told;
+                return (self, told);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use proxima_types::{BackendId, Health};
+use proxima_health::Known;
+use proxima_types::BackendId;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::{AbortHandle, JoinSet},
@@ -42,6 +43,7 @@ pub struct ProberHandle {
 #[derive(Debug)]
 struct Running {
     orders: watch::Sender<ProbeTarget>,
+    known: watch::Receiver<Known>,
     task: AbortHandle,
 }
 
@@ -64,15 +66,15 @@ impl Prober {
     /// The channel is bounded. Verdicts wait for room, so none is lost; a round-trip time or a share is left out when there is
     /// none and told with the next probe. Same `seed`, same jitter.
     pub fn start(targets: Vec<ProbeTarget>, seed: u64) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
-        Self::start_with(targets, None, |_| Health::Unknown, seed)
+        Self::start_with(targets, None, |_| Known::default(), seed)
     }
 
-    /// The same with a way for those targets that are not reached straight, and with the verdicts that are known already, which hold
-    /// until they are decided otherwise. Without a way, all are reached straight.
+    /// The same with a way for those targets that are not reached straight, and with what is known of the backends already:
+    /// verdicts hold until they are decided otherwise, marks and notices as they did before. Without a way, all are reached straight.
     pub fn start_with(
         targets: Vec<ProbeTarget>,
         via: Option<Arc<dyn Via>>,
-        known: impl Fn(&BackendId) -> Health,
+        known: impl Fn(&BackendId) -> Known,
         seed: u64,
     ) -> (ProberHandle, mpsc::Receiver<ProbeEvent>) {
         let (events, receiver) = mpsc::channel(64 + 4 * targets.len());
@@ -96,10 +98,10 @@ impl Prober {
 impl ProberHandle {
     /// Probes these targets and no others from now on, one for each backend. To be called within the tokio runtime.
     ///
-    /// One that is the same as before is not touched. One that is probed otherwise begins anew, and its verdict stays until it is
-    /// decided otherwise. One that is new, or at another address, begins with the verdict that `known` has of it. Events of those
+    /// One that is the same as before is not touched. One that is probed otherwise begins anew with what is known of it: its verdict
+    /// stays until it is decided otherwise. One that is new, or at another address, begins with what `known` tells of it. Events of those
     /// that are gone, or were at another address, may still wait in the channel.
-    pub fn reconfigure(&mut self, targets: Vec<ProbeTarget>, known: impl Fn(&BackendId) -> Health) {
+    pub fn reconfigure(&mut self, targets: Vec<ProbeTarget>, known: impl Fn(&BackendId) -> Known) {
         let mut before = std::mem::take(&mut self.backends);
         let mut newcomers = Vec::new();
         for target in targets {
@@ -127,20 +129,26 @@ impl ProberHandle {
         }
         while self.tasks.try_join_next().is_some() {}
         for target in newcomers {
-            let health = known(&target.backend);
-            self.begin(target, health);
+            let known = known(&target.backend);
+            self.begin(target, known);
         }
     }
 
-    fn begin(&mut self, target: ProbeTarget, health: Health) {
+    fn begin(&mut self, target: ProbeTarget, known: Known) {
         let backend = target.backend.clone();
         self.common.checks.add(&backend);
         self.common.passive.add(&backend);
         self.begun += 1;
         let seed = self.seed.wrapping_add(self.begun.wrapping_mul(0xd134_2543_de82_ef95));
         let (orders, ordered) = watch::channel(target);
-        let task = self.tasks.spawn(Task::new(ordered, health, seed, self.common.clone()).run());
-        self.backends.insert(backend, Running { orders, task });
+        let (knows, known) = watch::channel(known);
+        let task = self.tasks.spawn(Task::new(ordered, knows, seed, self.common.clone()).run());
+        self.backends.insert(backend, Running { orders, known, task });
+    }
+
+    /// What is known of a backend, for another prober to begin with.
+    pub fn known(&self, backend: &BackendId) -> Known {
+        self.backends.get(backend).map_or_else(Known::default, |running| *running.known.borrow())
     }
 
     /// When the latest probes ended.

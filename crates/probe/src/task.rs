@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proxima_health::{BackendTracker, Failure, Findings, Input, Loss, Output, Percent, Verdict};
+use proxima_health::{BackendTracker, Failure, Findings, Input, Known, Loss, Output, Percent, Verdict};
 use proxima_types::Health;
 use tokio::{
     sync::watch,
@@ -31,6 +31,8 @@ use crate::{
 pub(crate) struct Task {
     /// What it is to probe, and how, when that changes.
     orders: watch::Receiver<ProbeTarget>,
+    /// What another task is to begin with.
+    known: watch::Sender<Known>,
     seed: u64,
     path: Arc<Path>,
     timeout: Duration,
@@ -59,10 +61,10 @@ pub(crate) struct Task {
 struct Deserted;
 
 impl Task {
-    /// A task for the first of `orders`. `health` is what is known already.
+    /// A task for the first of `orders`. What is known already is in `known`, and from now on what this task knows.
     pub(crate) fn new(
         mut orders: watch::Receiver<ProbeTarget>,
-        health: Health,
+        known: watch::Sender<Known>,
         seed: u64,
         common: Common,
     ) -> Self {
@@ -76,17 +78,26 @@ impl Task {
         let path = Path { backend, address, source, via, uses, shared };
         // A number drawn for this backend alone spreads the looks of all of them over an interval.
         let phase = (seed >> 11) as f64 / (1u64 << 53) as f64;
-        let watcher =
-            notice.map(|notice| Watcher::new(notice, &path.straight(), common.slots.clone(), phase));
+        let mut before = *known.borrow();
+        before.leaves_at = before.leaves_at.filter(|_| notice.is_some());
+        let mut tracker = BackendTracker::resume(settings, seed, now(), before);
+        let watcher = notice.map(|notice| {
+            let told = before.leaves_at.map(Instant::from_std);
+            Watcher::new(notice, &path.straight(), common.slots.clone(), phase, told)
+        });
+        if watcher.is_some() {
+            tracker = tracker.wait_for_notice();
+        }
         Self {
             orders,
+            known,
             seed,
             notice: watcher.map(|watcher| -> Running<_> { Box::pin(watcher.changed()) }),
             is_request: kind.is_request(),
             question: kind::question(kind, &path),
             path: Arc::new(path),
             timeout,
-            tracker: BackendTracker::resume(settings, seed, now(), health),
+            tracker,
             standing: None,
             probe: None,
             confirm: None,
@@ -137,13 +148,14 @@ impl Task {
 
     /// Begins anew with other orders. The verdict stays until it is decided otherwise.
     fn again(self) -> Self {
-        let health = self.tracker.health();
-        let Self { orders, seed, rtt, told_share, sight, common, .. } = self;
-        Self { rtt, told_share, sight, ..Self::new(orders, health, seed, common) }
+        let Self { orders, known, seed, rtt, told_share, sight, common, .. } = self;
+        Self { rtt, told_share, sight, ..Self::new(orders, known, seed, common) }
     }
 
     /// Does what the tracker asks for.
     async fn act(&mut self) -> Result<(), Deserted> {
+        let known = self.tracker.known();
+        self.known.send_if_modified(|before| std::mem::replace(before, known) != known);
         while let Some(output) = self.tracker.poll_output() {
             match output {
                 Output::Probe => {

@@ -107,7 +107,7 @@ async fn what_stays_the_same_is_not_touched_and_what_goes_is_left_alone() {
     until(|| known("goes")).await;
     until(|| stays.open.load(Ordering::SeqCst) == 1).await;
 
-    prober.reconfigure(vec![slow(&stays), target("comes", comes.address)], |_| Health::Unknown);
+    prober.reconfigure(vec![slow(&stays), target("comes", comes.address)], |_| Health::Unknown.into());
     let (backend, from, to) = verdict(&mut events).await;
     assert_eq!((backend.to_string().as_str(), from, to), ("app/comes", Health::Unknown, Health::Up));
     comes.probed(3).await;
@@ -132,7 +132,7 @@ async fn one_that_is_probed_otherwise_keeps_its_verdict_until_that_decides() {
     let (mut prober, mut events) = Prober::start(vec![usual.clone()], 1);
     assert_eq!(verdict(&mut events).await.2, Health::Up);
     let often = ProbeTarget { interval: Duration::from_millis(10), ..usual.clone() };
-    prober.reconfigure(vec![often], |_| Health::Down);
+    prober.reconfigure(vec![often], |_| Health::Down.into());
     app.probed(5).await;
     assert_eq!(verdicts(&mut events), 0, "it was up, and is");
     // Nobody answers requests there: the first probe decides.
@@ -143,7 +143,7 @@ async fn one_that_is_probed_otherwise_keeps_its_verdict_until_that_decides() {
         tls: None,
         expect: Expect { status: Statuses::ok(), body: None, header: None },
     });
-    prober.reconfigure(vec![ProbeTarget { kind, ..usual }], |_| Health::Unknown);
+    prober.reconfigure(vec![ProbeTarget { kind, ..usual }], |_| Health::Unknown.into());
     let (_, from, to) = verdict(&mut events).await;
     assert_eq!((from, to), (Health::Up, Health::Down));
 }
@@ -153,11 +153,11 @@ async fn one_at_another_address_begins_with_what_is_known_of_it() {
     let (app, other) = (App::start().await, App::start().await);
     let (mut prober, mut events) = Prober::start(vec![target("one", app.address)], 1);
     assert_eq!(verdict(&mut events).await.2, Health::Up);
-    prober.reconfigure(vec![target("one", other.address)], |_| Health::Unknown);
+    prober.reconfigure(vec![target("one", other.address)], |_| Health::Unknown.into());
     let (_, from, to) = verdict(&mut events).await;
     assert_eq!((from, to), (Health::Unknown, Health::Up), "nothing was");
     until(|| app.open.load(Ordering::SeqCst) == 0).await;
-    prober.reconfigure(vec![target("one", app.address)], |_| Health::Up);
+    prober.reconfigure(vec![target("one", app.address)], |_| Health::Up.into());
     app.probed(3).await;
     assert_eq!(verdicts(&mut events), 0, "it is as was known");
     prober.stop().await;

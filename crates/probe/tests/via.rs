@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_health::{Failure, Reason};
+use proxima_health::{Failure, Known, Reason};
 use proxima_probe::{Carries, Connecting, ProbeEvent, ProbeKind, ProbeTarget, Prober, ProberHandle, Via};
 use proxima_probe_kind::{Expect, Http, HttpVersion, Statuses};
 use proxima_types::{BackendId, Health};
@@ -93,7 +93,7 @@ impl Scene {
         let fall = NonZeroU16::new(fall).unwrap();
         let target = ProbeTarget { via_service: true, fall, timeout: Duration::from_secs(20), ..usual };
         let via = Arc::<Detour>::clone(&detour);
-        let (prober, events) = Prober::start_with(vec![target], Some(via), |_| Health::Unknown, 1);
+        let (prober, events) = Prober::start_with(vec![target], Some(via), |_| Known::default(), 1);
         Self { _prober: prober, events, asked, detour }
     }
 

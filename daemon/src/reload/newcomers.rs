@@ -10,6 +10,7 @@ use std::{
 };
 
 use proxima_config::{Backend, Config};
+use proxima_health::Known;
 use proxima_probe::{ProbeEvent, ProbeTarget, Prober};
 use proxima_types::BackendId;
 
@@ -49,8 +50,7 @@ pub(super) async fn first_verdicts(
     if undecided.is_empty() {
         return findings;
     }
-    let (mut prober, mut events) =
-        Prober::start_with(targets, Some(via), |_| proxima_types::Health::Unknown, seed);
+    let (mut prober, mut events) = Prober::start_with(targets, Some(via), |_| Known::default(), seed);
     let found = async {
         while !undecided.is_empty()
             && let Some(event) = events.recv().await

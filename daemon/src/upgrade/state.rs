@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use proxima_announce::Announcer;
 use proxima_api::{Timestamp, VerdictReason};
+use proxima_health::Known;
 use proxima_types::{BackendId, GroupName, Health};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ pub(crate) struct ControlState {
     pub(crate) announcer: Announcer,
     /// What probes have found out.
     pub(crate) observed: BTreeMap<BackendId, Observed>,
+    /// What else of a backend a prober begins with.
+    #[serde(default)]
+    pub(crate) known: BTreeMap<BackendId, Known>,
     /// Since when, and why, for people.
     pub(crate) verdicts: BTreeMap<BackendId, (Timestamp, VerdictReason)>,
     pub(crate) group_since: BTreeMap<GroupName, Timestamp>,
@@ -26,9 +30,10 @@ pub(crate) struct ControlState {
 }
 
 impl ControlState {
-    /// The verdict on a backend that a prober begins with.
-    pub(crate) fn known(&self, backend: &BackendId) -> Health {
-        self.observed.get(backend).map_or(Health::Unknown, |observed| observed.health)
+    /// What a prober begins with.
+    pub(crate) fn known(&self, backend: &BackendId) -> Known {
+        let health = self.observed.get(backend).map_or(Health::Unknown, |observed| observed.health);
+        Known { health, ..self.known.get(backend).copied().unwrap_or_default() }
     }
 }
 
@@ -39,6 +44,11 @@ impl Control {
         ControlState {
             announcer: self.groups.announcer().clone(),
             observed: self.observed.keys().map(|backend| (backend.clone(), believed(backend))).collect(),
+            known: self
+                .observed
+                .keys()
+                .map(|backend| (backend.clone(), self.prober.known(backend)))
+                .collect(),
             verdicts: self.verdicts.clone(),
             group_since: self.group_since.clone(),
             orders: self.orders.clone(),

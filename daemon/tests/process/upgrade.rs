@@ -176,6 +176,35 @@ fn what_is_known_and_ordered_goes_over_verdicts_holds_damping_and_orders() {
 }
 
 #[test]
+fn a_backend_that_is_announced_to_leave_gets_no_requests_from_the_next_process_either() {
+    let (router, app, leaving) = (Router::polite(), App::healthy("eu-1"), App::healthy("eu-2"));
+    let notices = tempfile::tempdir().unwrap();
+    let put = |text: &str| {
+        let new = notices.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, notices.path().join("eu-2")).unwrap();
+    };
+    let mut pop = Pop::new().peer("router", &router).backend("eu", &app).backend("eu", &leaving);
+    pop.probe =
+        format!("{}\nnotice = {{ directory = {:?}, interval = \"100ms\" }}", pop.probe, notices.path());
+    let mut daemon = pop.start_announced(&router);
+    put("2020-01-01T00:00:00Z");
+    daemon.wait_verdict("app/eu-2", Health::Down);
+    // Nobody who looks from now on learns when.
+    put("never mind");
+    let backends = |daemon: &Daemon| {
+        let Backends { backends, .. } = daemon.ask(paths::BACKENDS);
+        backends.into_iter().map(|it| (it.id, it.health, it.since, it.reason)).collect::<Vec<_>>()
+    };
+    let before = backends(&daemon);
+    daemon.upgrade();
+    leaving.wait_probes(4);
+    assert_eq!(backends(&daemon), before);
+    fs::remove_file(notices.path().join("eu-2")).unwrap();
+    daemon.wait_verdict("app/eu-2", Health::Up);
+}
+
+#[test]
 fn a_successor_that_comes_to_nothing_changes_nothing_and_says_why() {
     let (router, app) = (Router::polite(), App::healthy("eu-1"));
     let pop = Pop::new().peer("router", &router).backend("eu", &app);

@@ -432,6 +432,57 @@ fn a_notice_can_come_late_be_put_off_and_be_known_from_the_start() {
     assert_eq!(world.input(Input::Notice(None)), [], "it has to rise as any other");
 }
 
+#[test]
+fn what_another_tracker_knew_of_marks_and_notices_holds() {
+    let rule = PassiveRule { mark_down: Some(Duration::from_secs(5)), ..PassiveRule::default() };
+    let resumed = |world: &World| {
+        let tracker = BackendTracker::resume(settings(), 2, world.now, world.tracker.known());
+        World { tracker, now: world.now }
+    };
+
+    let mut marked = World::with(Health::Up);
+    marked.input(Input::Passive { seen: ERRORS, rule });
+    marked.input(Input::Passive { seen: ERRORS, rule });
+    let until = marked.now + Duration::from_secs(5);
+    let mut world = resumed(&marked);
+    assert_eq!(world.tracker.health(), Health::Down);
+    while world.tracker.poll_timeout().unwrap() + MS < until {
+        assert_eq!(world.probe(Ok(())).0, [], "marked down by real traffic");
+    }
+    assert!(verdict(&world.probe(Ok(())).0).is_some(), "up when the mark ends");
+
+    let mut noticed = World::with(Health::Up);
+    let at = noticed.now + Duration::from_secs(10);
+    noticed.input(Input::Notice(Some(at)));
+    let mut world = resumed(&noticed);
+    for _ in 0..5 {
+        assert_eq!(world.probe(Ok(())).0, [], "announced to go away");
+    }
+    assert_eq!(world.input(Input::Notice(Some(at))), [], "the same notice");
+    assert!(verdict(&world.input(Input::Notice(None))).is_some());
+
+    let mut later = World::with(Health::Up);
+    later.input(Input::Notice(Some(later.now + Duration::from_secs(40))));
+    let mut world = resumed(&later);
+    assert_eq!(world.tracker.health(), Health::Up, "half a minute before is not yet");
+    world.now += Duration::from_secs(10);
+    world.tracker.handle_timeout(world.now);
+    assert!(matches!(verdict(&world.outputs()), Some((Health::Up, Health::Down, _))));
+}
+
+#[test]
+fn nothing_comes_up_before_the_first_word_of_notices() {
+    for (notice, expected) in [(None, Health::Up), (Some(Duration::ZERO), Health::Down)] {
+        let mut world = World::new();
+        world.tracker = BackendTracker::new(settings(), 1, world.now).wait_for_notice();
+        for _ in 0..5 {
+            assert_eq!(world.probe(Ok(())).0, []);
+        }
+        let outputs = world.input(Input::Notice(notice.map(|left| world.now + left)));
+        assert_eq!(verdict(&outputs).map(|(from, to, _)| (from, to)), Some((Health::Unknown, expected)));
+    }
+}
+
 fn any_failure() -> impl Strategy<Value = Failure> {
     proptest::sample::select(vec![Failure::Refused, Failure::Closed, timeout()])
 }
@@ -602,7 +653,7 @@ fn a_verdict_that_was_known_holds_until_probes_decide_otherwise() {
         (Health::Down, [Err(timeout()), Err(timeout()), Ok(()), Ok(())]),
     ] {
         let mut world = World::new();
-        world.tracker = BackendTracker::resume(settings(), 1, world.now, health);
+        world.tracker = BackendTracker::resume(settings(), 1, world.now, health.into());
         assert_eq!((world.tracker.health(), world.outputs()), (health, vec![]));
         let [before @ .., last] = outcomes;
         for outcome in before {

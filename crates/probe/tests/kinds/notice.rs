@@ -9,7 +9,7 @@ use std::{
 };
 
 use proxima_health::Reason;
-use proxima_probe::{ProbeKind, ProbeTarget};
+use proxima_probe::{ProbeKind, ProbeTarget, Prober};
 use proxima_probe_kind::{Notice, NoticeSource};
 use proxima_types::Health;
 use tokio::{
@@ -51,14 +51,14 @@ impl App {
     }
 
     fn probing(&self, source: NoticeSource) -> Probing {
+        Probing::of(self.target(source))
+    }
+
+    fn target(&self, source: NoticeSource) -> ProbeTarget {
         let (lead, interval) = (Duration::from_secs(30), Duration::from_millis(20));
         let notice = Some(Notice { source, lead, interval });
         let timeout = crate::support::PATIENCE;
-        Probing::of(ProbeTarget {
-            notice,
-            timeout,
-            ..target(self.address, ProbeKind::Tcp, Duration::from_millis(50))
-        })
+        ProbeTarget { notice, timeout, ..target(self.address, ProbeKind::Tcp, Duration::from_millis(50)) }
     }
 }
 
@@ -125,4 +125,34 @@ async fn ec2_s_instance_action_is_understood() {
     probing.up().await;
     app.answers(&ok("{\"action\": \"terminate\", \"time\": \"2017-09-18T08:22:00Z\"}"));
     assert_eq!(leaves(&mut probing).await, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_notice_is_heeded_from_the_first_verdict_on_and_outlives_other_orders_and_the_prober() {
+    let app = App::start("").await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("one");
+    put(&file, "2020-01-01T00:00:00Z\n");
+    let source = NoticeSource::Directory(directory.path().to_owned());
+    let target = app.target(source);
+    let mut probing = Probing::of(target.clone());
+    assert_eq!(leaves(&mut probing).await, Duration::ZERO, "it was never up");
+
+    // What can't be read from now on takes nothing back, whoever looks.
+    put(&file, "never mind\n");
+    let other = ProbeTarget { timeout: Duration::from_secs(10), ..target.clone() };
+    probing.prober.reconfigure(vec![other], |_| unreachable!("the backend is no other"));
+    assert!(probing.is_silent_for(Duration::from_millis(300)).await, "probed otherwise");
+    let known = probing.prober.known(&target.backend);
+    assert!(known.leaves_at.is_some(), "{known:?}");
+    let (prober, events) = Prober::start_with(vec![target.clone()], None, |_| known, 2);
+    let mut next = Probing { prober, events };
+    assert!(next.is_silent_for(Duration::from_millis(300)).await, "another prober");
+    fs::remove_file(&file).unwrap();
+    next.up().await;
+
+    put(&file, "2020-01-01T00:00:00Z\n");
+    leaves(&mut next).await;
+    next.prober.reconfigure(vec![ProbeTarget { notice: None, ..target }], |_| unreachable!());
+    next.up().await;
 }

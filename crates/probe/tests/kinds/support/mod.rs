@@ -24,7 +24,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// A prober with one backend.
 pub(crate) struct Probing {
     pub(crate) prober: ProberHandle,
-    events: mpsc::Receiver<ProbeEvent>,
+    pub(crate) events: mpsc::Receiver<ProbeEvent>,
 }
 
 impl Probing {
