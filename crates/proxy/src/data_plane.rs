@@ -52,8 +52,8 @@ pub struct DataPlaneConfig {
     /// Who hears at once that a backend refuses, resets or cuts real traffic. Words that find no room are dropped: the
     /// [counters](DataPlane::traffic) tell the same.
     pub distress: Option<channel::Sender<Distress>>,
-    /// How many file descriptors clients and connections to backends may take, all workers together; clients beyond
-    /// are turned away. `None`: as many as the process gets.
+    /// How many file descriptors clients and connections to backends may take, all workers together; clients at rest
+    /// make room for others, and who comes beyond that is turned away. `None`: as many as the process gets.
     ///
     /// Every worker has its share, and goes beyond it by one descriptor for a moment.
     pub max_descriptors: Option<usize>,

@@ -29,6 +29,7 @@ use tokio::{
 use crate::{
     Listener, Protocol,
     close::reset_on_close,
+    descriptors::Over,
     entry::{Entry, Open},
     http,
     listening::{Done, Place, Reconfigure, Socket, Transport},
@@ -191,6 +192,7 @@ async fn accept(worker: Rc<Worker>, shared: Rc<Shared>, socket: std::net::TcpLis
     };
     let mut backoff = Backoff::default();
     loop {
+        worker.clear().await;
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             () = shared.shut.notified() => break,
@@ -240,6 +242,7 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
         }
     };
     loop {
+        worker.clear().await;
         let mut admitted = None;
         let next = tokio::select! {
             next = gate.next(|newcomer| {
@@ -252,20 +255,20 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
                 } else if worker.is_full(&entry, client) {
                     return None;
                 }
-                let place = worker.admit();
-                if place.is_none() {
+                let seat = worker.admit(Over::Udp);
+                if seat.is_none() {
                     entry.counters.shed.add(1);
                     worker.tell_shed(&entry);
                 }
-                admitted = place.map(|place| (entry, place, counted));
+                admitted = seat.map(|seat| (entry, seat, counted));
                 admitted.as_ref().map(|_| crypto)
             }) => next,
             () = shared.shut.notified() => break,
         };
         // The endpoint is closed below only.
         let Some(handshake) = next else { break };
-        if let Some((entry, place, counted)) = admitted {
-            let open = Open::new(worker.clone(), entry.clone(), place, counted);
+        if let Some((entry, seat, counted)) = admitted {
+            let open = Open::new(worker.clone(), entry.clone(), seat, counted);
             tokio::task::spawn_local(http::h3::serve(worker.clone(), open, entry, handshake));
         }
     }
@@ -275,8 +278,10 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
 fn spawn(worker: &Rc<Worker>, entry: &Rc<Entry>, stream: TcpStream, peer: SocketAddr) {
     let Some(listener) = entry.listener() else { return };
     let Ok(counted) = worker.count(entry, peer.ip()) else { return reset_on_close(&stream) };
-    let Some(place) = worker.admit() else { return shed(worker, entry, listener.protocol, stream, peer) };
-    let open = Open::new(worker.clone(), entry.clone(), place, counted);
+    let Some(seat) = worker.admit(Over::Tcp) else {
+        return shed(worker, entry, listener.protocol, stream, peer);
+    };
+    let open = Open::new(worker.clone(), entry.clone(), seat, counted);
     let (worker, entry) = (worker.clone(), entry.clone());
     match listener.protocol {
         Protocol::Http => {

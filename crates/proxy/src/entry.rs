@@ -11,13 +11,14 @@ use std::{
     net::IpAddr,
     rc::Rc,
     sync::Arc,
+    task::Context,
 };
 
 use tokio::task::AbortHandle;
 
 use crate::{
     Listener, Protocol,
-    descriptors::Lease,
+    descriptors::Seat,
     limits::{Counted, TooMany},
     stats::ServiceCounters,
     view::{ServiceView, View},
@@ -144,17 +145,19 @@ pub(crate) struct Open {
     entry: Rc<Entry>,
     number: u64,
     /// `None`: a probe's, for which no drain waits.
-    place: Option<Lease>,
+    seat: Option<Seat>,
+    /// It counts as one with nothing under way.
+    is_idle: Cell<bool>,
     /// Among the connections of its address.
     counted: Option<Counted>,
 }
 
 impl Open {
-    pub(crate) fn new(worker: Rc<Worker>, entry: Rc<Entry>, place: Lease, counted: Option<Counted>) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, entry: Rc<Entry>, seat: Seat, counted: Option<Counted>) -> Self {
         entry.counters.connections.add(1);
         entry.counters.open.add(1);
         worker.counters.open.add(1);
-        let mut open = Self::numbered(worker, entry, Some(place));
+        let mut open = Self::numbered(worker, entry, Some(seat));
         open.counted = counted;
         open
     }
@@ -164,7 +167,7 @@ impl Open {
         Self::numbered(worker, entry, None)
     }
 
-    fn numbered(worker: Rc<Worker>, entry: Rc<Entry>, place: Option<Lease>) -> Self {
+    fn numbered(worker: Rc<Worker>, entry: Rc<Entry>, seat: Option<Seat>) -> Self {
         let number = {
             let mut tasks = entry.tasks.borrow_mut();
             let number = tasks.next;
@@ -172,7 +175,7 @@ impl Open {
             tasks.running.insert(number, None);
             number
         };
-        Self { worker, entry, number, place, counted: None }
+        Self { worker, entry, number, seat, is_idle: false.into(), counted: None }
     }
 
     /// Counts the connection among those of its address, which is known to be the client's now.
@@ -184,6 +187,42 @@ impl Open {
             self.counted = self.worker.count(&self.entry, client)?;
         }
         Ok(())
+    }
+
+    /// Nothing is under way for the client from now on; the task of `cx` asks whether it is sent away.
+    pub(crate) fn rest(&self, cx: &Context<'_>) {
+        if self.seat.as_ref().is_some_and(|seat| seat.rest(cx.waker())) {
+            self.note_idle(true);
+        }
+    }
+
+    /// Something is under way from now on; whether there is a place for its connection to a backend.
+    pub(crate) async fn resume(&self) -> bool {
+        self.note_idle(false);
+        match &self.seat {
+            Some(seat) => self.worker.resume(seat).await,
+            None => true,
+        }
+    }
+
+    /// Whether it is to leave, for another client that needs its place.
+    pub(crate) fn is_sent_away(&self) -> bool {
+        self.seat.as_ref().is_some_and(Seat::is_sent_away)
+    }
+
+    /// It leaves, for another client.
+    pub(crate) fn note_evicted(&self) {
+        self.note_idle(false);
+        self.entry.counters.evicted.add(1);
+    }
+
+    fn note_idle(&self, is_idle: bool) {
+        let idle = &self.entry.counters.idle;
+        match (self.is_idle.replace(is_idle), is_idle) {
+            (false, true) => idle.add(1),
+            (true, false) => idle.sub(1),
+            (false, false) | (true, true) => {}
+        }
     }
 
     /// Serves the connection in a task of its own, which a cut ends.
@@ -206,7 +245,8 @@ impl Drop for Open {
         self.entry.tasks.borrow_mut().running.remove(&self.number);
         // Its places are free before anybody, in whatever thread, can see that it is gone.
         drop(self.counted.take());
-        if self.place.take().is_some() {
+        self.note_idle(false);
+        if self.seat.take().is_some() {
             self.entry.counters.open.sub(1);
             self.worker.counters.open.sub(1);
         }

@@ -240,6 +240,8 @@ pub struct ServiceStats {
     pub connections: u64,
     /// Gauge: connections open now.
     pub open: u64,
+    /// Gauge: of HTTP, those of them that wait for a request.
+    pub idle: u64,
     /// Requests whose head was good.
     pub requests: u64,
     /// Responses by the first digit of their status: 1xx to 5xx. Ours count too.
@@ -279,6 +281,8 @@ pub struct ServiceStats {
     /// Connections turned away as their address has as many as it may have; they do not count as accepted either, but for
     /// those of HTTP/3 that were found out by the end of their handshake.
     pub crowded: u64,
+    /// Connections at rest that were closed because other clients needed their file descriptors.
+    pub evicted: u64,
 }
 
 /// Counters of a backend.

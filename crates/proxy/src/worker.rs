@@ -29,7 +29,7 @@ use crate::{
     access::{Access, Recorder, Tls, Who},
     backend::Backend,
     buffer::Pool,
-    descriptors::{Descriptors, Lease},
+    descriptors::{Descriptors, Lease, Over, Seat},
     direction::Passage,
     distress::Teller,
     door::Doors,
@@ -85,7 +85,7 @@ pub(crate) struct Start {
 const POOLED: usize = 128;
 /// From sweep to sweep of the connections at rest.
 const SWEEP: Duration = Duration::from_secs(1);
-/// From one word in the log about clients turned away to the next.
+/// From one word in the log about clients turned away, or sent away, to the next.
 const SHED_TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// What the tasks of a worker share.
@@ -106,6 +106,7 @@ pub(crate) struct Worker {
     census: Arc<Census>,
     recorder: Rc<Recorder>,
     shed_told_at: Cell<Option<Instant>>,
+    sent_away_told_at: Cell<Option<Instant>>,
     draining: Cell<bool>,
     succeeded: Arc<AtomicBool>,
     drained: watch::Sender<Drained>,
@@ -206,6 +207,7 @@ impl Worker {
             census,
             recorder,
             shed_told_at: Cell::new(None),
+            sent_away_told_at: Cell::new(None),
             draining: Cell::new(false),
             succeeded,
             drained,
@@ -370,24 +372,46 @@ impl Worker {
     }
 
     /// A place for one more client, if there is one.
-    pub(crate) fn admit(&self) -> Option<Lease> {
-        let place = loop {
-            match self.descriptors.client() {
-                None if self.pipes.close_one() => {}
-                place => break place?,
-            }
-        };
+    pub(crate) fn admit(&self, over: Over) -> Option<Seat> {
+        let seat = self.find(|account| account.client(over))?;
         self.make_room();
-        Some(place)
+        Some(seat)
     }
 
     /// A place for the backend of one more stream of a client, if there is one.
     pub(crate) fn admit_stream(&self) -> Option<Lease> {
+        self.find(Descriptors::stream)
+    }
+
+    /// Whether a client that has rested has a place for the backend of what it asks for now. Waits only for those that were sent away
+    /// for it and others.
+    pub(crate) async fn resume(&self, seat: &Seat) -> bool {
         loop {
-            match self.descriptors.stream() {
-                None if self.pipes.close_one() => {}
-                place => return place,
+            if self.find(|_| seat.resume().then_some(())).is_some() {
+                return true;
             }
+            if !self.descriptors.is_clearing() {
+                return false;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A place, for which others give up theirs if need be: first pipes that nobody uses, then clients at rest.
+    fn find<T>(&self, place: impl Fn(&Rc<Descriptors>) -> Option<T>) -> Option<T> {
+        loop {
+            match place(&self.descriptors) {
+                None if self.pipes.close_one() => {}
+                None if self.descriptors.send_one_away() => self.tell_sent_away(),
+                found => return found,
+            }
+        }
+    }
+
+    /// Waits until those that were sent away for others have left, if there are as many as may be at once. They are awake.
+    pub(crate) async fn clear(&self) {
+        while self.descriptors.is_clearing() {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -423,10 +447,16 @@ impl Worker {
     }
 
     pub(crate) fn tell_shed(&self, entry: &Entry) {
-        let now = Instant::now();
-        if self.shed_told_at.get().is_none_or(|told| now >= told + SHED_TOLD_EVERY) {
-            self.shed_told_at.set(Some(now));
+        if is_due(&self.shed_told_at) {
             tracing::warn!(address = %entry, "more clients than file descriptors: clients are turned away; raise LimitNOFILE");
+        }
+    }
+
+    fn tell_sent_away(&self) {
+        if is_due(&self.sent_away_told_at) {
+            tracing::warn!(
+                "more clients than file descriptors: connections at rest are closed for others; raise LimitNOFILE"
+            );
         }
     }
 
@@ -461,6 +491,16 @@ impl Worker {
         self.refresh();
         self.viewer.sweep(|backend| backend.sweep(&self.timers));
     }
+}
+
+/// Whether word in the log is due again; from now on it is not, for a while.
+fn is_due(told_at: &Cell<Option<Instant>>) -> bool {
+    let now = Instant::now();
+    let is_due = told_at.get().is_none_or(|told| now >= told + SHED_TOLD_EVERY);
+    if is_due {
+        told_at.set(Some(now));
+    }
+    is_due
 }
 
 fn note_crowded(entry: &Entry, client: IpAddr) {

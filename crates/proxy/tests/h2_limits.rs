@@ -448,18 +448,46 @@ async fn streams_that_find_no_descriptor_for_their_backend_get_503() {
 #[tokio::test]
 async fn clients_at_rest_take_no_descriptor_from_the_one_stream_of_another() {
     let backend = silent().await;
-    let world = Setup { max_descriptors: Some(12), ..Setup::http(&[backend.address]) }.start();
-    let clients = [Client::connect(&world).await, Client::connect(&world).await];
+    let world = Setup { max_descriptors: Some(64), ..Setup::http(&[backend.address]) }.start();
     let mut resting = Vec::new();
-    while world.stats().shed == 0 {
-        resting.push(tokio::net::TcpStream::connect(world.address).await.unwrap());
-        let count = (resting.len() + clients.len()) as u64;
-        until("a verdict", || world.stats().open + world.stats().shed >= count).await;
-    }
+    let mut rest = async |count: u64| {
+        for _ in 0..count {
+            let before = world.stats();
+            resting.push(tokio::net::TcpStream::connect(world.address).await.unwrap());
+            until("a client at rest", || {
+                let now = world.stats();
+                now.connections > before.connections && now.idle + now.evicted > before.idle + before.evicted
+            })
+            .await;
+        }
+    };
+    rest(20).await;
+    let clients = [Client::connect(&world).await, Client::connect(&world).await];
+    rest(50).await;
+    assert!(world.stats().evicted < 20, "{}", world.stats().evicted);
     let mut waiting = Vec::new();
     for client in &clients {
         let mut ready = client.send.clone().ready().await.unwrap();
         waiting.push(ready.send_request(get("/"), true).unwrap());
         until("the backend to be asked", || backend.seen() == waiting.len()).await;
     }
+    assert_eq!(world.stats().shed, 0);
+}
+
+#[tokio::test]
+async fn a_client_at_rest_that_others_need_the_place_of_is_told_goaway() {
+    let backend = Backend::fixed("served").await;
+    let world = Setup { max_descriptors: Some(64), ..Setup::http(&[backend.address]) }.start();
+    let mut client = Raw::connect(&world).await;
+    client.write(&frame(kind::HEADERS, ALONE, 1, &get_block(&[]))).await;
+    client.expect(kind::HEADERS).await;
+    let mut resting = Vec::new();
+    while world.stats().evicted == 0 {
+        resting.push(world.client().await);
+        let clients = resting.len() as u64 + 1;
+        until("a client at rest", || world.stats().idle + world.stats().evicted == clients).await;
+    }
+    let goaway = client.expect(kind::GOAWAY).await;
+    assert_eq!((goaway.code(), &goaway.payload[..4]), (0, &[0, 0, 0, 1][..]), "stream 1 was the last");
+    assert_eq!((world.stats().shed, world.stats().evicted), (0, 1));
 }

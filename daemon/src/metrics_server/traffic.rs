@@ -99,6 +99,7 @@ pub(super) fn record_catchment(stats: &CatchmentStats) {
 fn record_service(name: &str, counted: &ServiceStats) {
     let labels = [("service", name)];
     table::SERVICE_OPEN.set(&labels, counted.open as f64);
+    table::SERVICE_IDLE.set(&labels, counted.idle as f64);
     for (counter, total) in [
         (table::SERVICE_CONNECTIONS, counted.connections),
         (table::SERVICE_REQUESTS, counted.requests),
@@ -108,6 +109,7 @@ fn record_service(name: &str, counted: &ServiceStats) {
         (table::SERVICE_UNROUTED, counted.unrouted),
         (table::SERVICE_CANCELLED, counted.cancelled),
         (table::SERVICE_CUT, counted.cut),
+        (table::SERVICE_EVICTED, counted.evicted),
     ] {
         counter.set(&labels, total);
     }

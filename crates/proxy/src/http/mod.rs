@@ -40,7 +40,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -180,7 +180,7 @@ pub(crate) async fn serve(
     let mut connection = Connection::new(worker, entry, client, peer).await;
     let mut scratch = None;
     let end = loop {
-        if let Turn::End(end) = connection.turn(&mut scratch).await {
+        if let Turn::End(end) = connection.turn(&open, &mut scratch).await {
             break end;
         }
     };
@@ -228,9 +228,7 @@ pub(crate) async fn turn_away(
 ) {
     let mut connection = Connection::new(worker, entry, client, peer).await;
     let mut scratch = connection.worker.scratch.take().unwrap_or_else(Scratch::new);
-    scratch.access = connection.access();
-    scratch.access.end("shed", None);
-    let turn = connection.answer(&mut scratch, &Answer::overloaded(), false, false).await;
+    let turn = connection.shed(&mut scratch).await;
     connection.give_back(scratch);
     if let Turn::End(End::Linger) = turn {
         linger(&connection.worker, &connection.timer, &mut *connection.client).await;
@@ -247,12 +245,20 @@ impl Connection {
     }
 
     /// Serves one request. `kept` holds the scratch between two turns only if bytes of the next request are in it.
-    async fn turn(&mut self, kept: &mut Option<Box<Scratch>>) -> Turn {
-        if kept.is_none() && !self.wait_for_request().await {
-            return Turn::End(End::Close);
-        }
+    async fn turn(&mut self, open: &Open, kept: &mut Option<Box<Scratch>>) -> Turn {
+        let scratch = match kept {
+            Some(scratch) => scratch,
+            None => match self.wait_for_request(open).await {
+                Some(scratch) => kept.insert(scratch),
+                None => return Turn::End(End::Close),
+            },
+        };
         let is_first = std::mem::replace(&mut self.is_fresh, false);
-        let scratch = kept.get_or_insert_with(|| self.worker.scratch.take().unwrap_or_else(Scratch::new));
+        if !open.resume().await {
+            self.counters.shed.add(1);
+            self.worker.tell_shed(&self.entry);
+            return self.shed(scratch).await;
+        }
         let head = self.read_head(scratch, is_first).await;
         self.client.begin();
         if !matches!(head, Head::Preface | Head::Gone) {
@@ -282,6 +288,15 @@ impl Connection {
         turn
     }
 
+    /// Tells the client that there are too many.
+    async fn shed(&mut self, scratch: &mut Scratch) -> Turn {
+        scratch.access = self.access();
+        scratch.access.end("shed", None);
+        let turn = self.answer(scratch, &Answer::overloaded(), false, false).await;
+        scratch.access.write();
+        turn
+    }
+
     fn give_back(&self, scratch: Box<Scratch>) {
         scratch.give_back(&self.worker);
     }
@@ -292,28 +307,53 @@ impl Connection {
         self.worker.access(&self.entry, self.peer, "HTTP/1.1", tls)
     }
 
-    /// Waits until there is something to read; false when the connection is not needed any more.
-    async fn wait_for_request(&mut self) -> bool {
-        self.timer.arm_after(self.worker.config.keep_alive);
+    /// Waits for a request, and reads what there is of it; `None` when the connection is not needed any more, or another needs its
+    /// place.
+    async fn wait_for_request(&mut self, open: &Open) -> Option<Box<Scratch>> {
+        let config = &self.worker.config;
+        self.timer.arm_after(if self.is_fresh { config.header_timeout } else { config.keep_alive });
         let next_request = self.worker.timers.deadline(NEXT_REQUEST);
         let mut last_look = false;
-        poll_fn(|cx| match self.client.poll_read_ready(cx) {
-            Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
-            Poll::Pending if self.timer.has_expired() => Poll::Ready(false),
+        poll_fn(|cx| match self.poll_begin(cx) {
+            Poll::Ready(begun) => Poll::Ready(begun),
+            Poll::Pending if self.timer.has_expired() => Poll::Ready(None),
+            Poll::Pending if open.is_sent_away() && is_quiet_in_kernel(self.client.tcp()) => {
+                open.note_evicted();
+                Poll::Ready(None)
+            }
             // A request may be here already and not yet seen by the event loop.
             Poll::Pending if self.worker.has_to_leave(&self.entry) && !last_look => {
                 last_look = true;
                 let last_call = self.last_call(next_request);
                 self.timer.arm(last_call.max(self.worker.timers.deadline(Duration::ZERO)));
                 if self.worker.timers.is_past(last_call) && is_quiet_in_kernel(self.client.tcp()) {
-                    Poll::Ready(false)
+                    Poll::Ready(None)
                 } else {
                     Poll::Pending
                 }
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                open.rest(cx);
+                Poll::Pending
+            }
         })
         .await
+    }
+
+    /// Reads the beginning of a request. A connection that was just accepted counts as one to be read from, and may have nothing: no
+    /// room is held for that.
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Option<Box<Scratch>>> {
+        if ready!(self.client.poll_read_ready(cx)).is_err() {
+            return Poll::Ready(None);
+        }
+        let mut scratch = self.worker.scratch.take().unwrap_or_else(Scratch::new);
+        let read = scratch.input.poll_fill(&mut *self.client, cx);
+        if let Poll::Ready(Ok(count @ 1..)) = read {
+            self.counters.bytes_in.add(count as u64);
+            return Poll::Ready(Some(scratch));
+        }
+        self.give_back(scratch);
+        read.map(|_| None)
     }
 
     /// How long a connection that waits for a request when it is to leave still waits; one in use may until `next_request` at most.
@@ -323,10 +363,10 @@ impl Connection {
         in_use.max(fresh)
     }
 
-    /// Reads until the head is complete. What is left of the request before is there already.
+    /// Reads until the head is complete. Something of it is there already.
     async fn read_head(&mut self, scratch: &mut Scratch, is_first: bool) -> Head {
         self.timer.arm_after(self.worker.config.header_timeout);
-        let mut worth_parsing = !scratch.input.is_empty();
+        let mut worth_parsing = true;
         loop {
             let may_be_preface = is_first && self.may_know_http2() && is_preface(scratch.input.bytes());
             if may_be_preface && scratch.input.bytes().len() >= h2::PREFACE.len() {
@@ -342,14 +382,12 @@ impl Connection {
             let before = scratch.input.bytes().len();
             match poll_fn(|cx| self.poll_read(scratch, cx)).await {
                 Ok(0) | Err(_) => return Head::Gone,
-                Ok(_) if self.timer.has_expired() => {
-                    return if before == 0 { Head::Gone } else { Head::TooSlow };
-                }
+                Ok(_) if self.timer.has_expired() => return Head::TooSlow,
                 Ok(_) => {}
             }
             // A head that trickles in byte by byte is parsed once per line, not once per byte.
             let more = &scratch.input.bytes()[before..];
-            worth_parsing = before == 0 || more.contains(&b'\n') || scratch.input.is_full();
+            worth_parsing = more.contains(&b'\n') || scratch.input.is_full();
         }
     }
 

@@ -11,7 +11,11 @@ use super::{
     relay::{Client, Relay},
     streams::Streams,
 };
-use crate::{entry::Entry, stats::ServiceCounters, worker::Worker};
+use crate::{
+    entry::{Entry, Open},
+    stats::ServiceCounters,
+    worker::Worker,
+};
 
 /// What the streams of one connection share.
 pub(super) trait Link {
@@ -21,6 +25,7 @@ pub(super) trait Link {
     /// What requests are told of this hop.
     fn hop(&self) -> &Hop;
     fn streams(&self) -> &Streams;
+    fn open(&self) -> &Open;
 }
 
 /// A client's stream.
@@ -55,9 +60,10 @@ pub(super) enum Conclusion {
 pub(super) async fn serve<S: OnStream>(stream: &mut S, scratch: &mut Scratch, to_head: bool) {
     let link = stream.link().clone();
     let (worker, counters) = (link.worker().clone(), link.counters());
-    // A place for the connection to the backend: with the client came one for the only stream.
+    // A place for the connection to the backend: with the client, if it does not rest, came one for the only stream.
+    let has_place = link.open().resume().await;
     let place = link.streams().are_several().then(|| worker.admit_stream());
-    if matches!(place, Some(None)) {
+    if !has_place || matches!(place, Some(None)) {
         counters.shed.add(1);
         scratch.access.end("shed", None);
         return answer(stream, scratch, &Answer::overloaded(), to_head).await;

@@ -69,6 +69,7 @@ impl<const N: usize> Counters<N> {
 pub(crate) struct ServiceCounters {
     pub(crate) connections: Counter,
     pub(crate) open: Counter,
+    pub(crate) idle: Counter,
     pub(crate) requests: Counter,
     responses: Counters<5>,
     pub(crate) bytes_in: Counter,
@@ -89,6 +90,7 @@ pub(crate) struct ServiceCounters {
     handshake_failures: Counters<{ HandshakeFailure::ALL.len() }>,
     pub(crate) shed: Counter,
     pub(crate) crowded: Counter,
+    pub(crate) evicted: Counter,
 }
 
 impl ServiceCounters {
@@ -142,6 +144,7 @@ impl ServiceCounters {
     fn add_to(&self, sum: &mut ServiceStats) {
         sum.connections += self.connections.read();
         sum.open += self.open.read();
+        sum.idle += self.idle.read();
         sum.requests += self.requests.read();
         for (total, own) in sum.responses.iter_mut().zip(&self.responses.0) {
             *total += own.read();
@@ -164,6 +167,7 @@ impl ServiceCounters {
         self.handshake_failures.add_to(&mut sum.handshake_failures, HandshakeFailure::ALL);
         sum.shed += self.shed.read();
         sum.crowded += self.crowded.read();
+        sum.evicted += self.evicted.read();
     }
 }
 

@@ -141,12 +141,38 @@ async fn a_service_that_nothing_has_been_said_of_refuses_clients() {
 #[tokio::test]
 async fn clients_beyond_the_descriptors_are_refused_and_counted() {
     let backend = Backend::fixed("hello").await;
-    let world = start(Setup { max_descriptors: Some(6), ..Setup::http(&[backend.address]) });
+    let world = start(Setup { max_descriptors: Some(5), ..Setup::http(&[backend.address]) });
     let first = world.connect().await;
     let second = world.try_connect(TransportConfig::default()).await.map(|_| ());
     assert!(matches!(second, Err(ConnectionError::ConnectionClosed(_))), "{second:?}");
     assert_eq!(world.world.stats().shed, 1);
     drop(first);
+}
+
+#[tokio::test]
+async fn clients_that_have_rested_longest_leave_for_new_ones() {
+    let backend = Backend::fixed("hello").await;
+    let world = start(Setup { max_descriptors: Some(40), ..Setup::http(&[backend.address]) });
+    let mut clients = Vec::new();
+    for number in 0..60 {
+        let mut client = world.client().await;
+        assert_eq!(client.get("/").await.text(), "hello", "{number}");
+        clients.push(client);
+        let served = clients.len() as u64;
+        until("a rest", || world.world.stats().idle + world.world.stats().evicted == served).await;
+    }
+    let stats = world.world.stats();
+    assert!(stats.shed == 0 && stats.open > 30 && stats.open < 40, "{stats:?}");
+    for client in clients.drain(..stats.evicted as usize) {
+        let why = soon("the end", client.connection.closed()).await;
+        assert!(
+            matches!(&why, ConnectionError::ApplicationClosed(it) if it.error_code == 0x100u32.into()),
+            "{why}"
+        );
+    }
+    for client in &mut clients {
+        assert_eq!(client.get("/").await.text(), "hello");
+    }
 }
 
 #[tokio::test]

@@ -164,6 +164,10 @@ pub const ACCEPT_ERRORS: Counter = Counter::new(
 );
 pub const SERVICE_OPEN: Gauge =
     Gauge::new("proxima_service_open_connections", "Client connections open now {service}");
+pub const SERVICE_IDLE: Gauge = Gauge::new(
+    "proxima_service_idle_connections",
+    "Client connections of HTTP that are open and wait for a request {service}",
+);
 pub const SERVICE_CONNECTIONS: Counter =
     Counter::new("proxima_service_connections_total", "Client connections accepted {service}");
 pub const SERVICE_REQUESTS: Counter =
@@ -207,6 +211,10 @@ pub const SERVICE_SLOW: Counter =
 pub const SERVICE_SHED: Counter = Counter::new(
     "proxima_service_shed_connections_total",
     "Connections turned away, for want of file descriptors or as their address has too many {service, reason}",
+);
+pub const SERVICE_EVICTED: Counter = Counter::new(
+    "proxima_service_evicted_connections_total",
+    "Connections at rest that were closed because other clients needed their file descriptors {service}",
 );
 pub const QUIC_FORWARDED: Counter = Counter::new(
     "proxima_quic_forwarded_total",
@@ -297,7 +305,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 35] = [
+pub(super) const GAUGES: [Gauge; 36] = [
     SERVICE_CERTIFICATE,
     ORDER_FAILURES,
     BUILD_INFO,
@@ -329,6 +337,7 @@ pub(super) const GAUGES: [Gauge; 35] = [
     BACKEND_PENDING,
     LISTENER_UP,
     SERVICE_OPEN,
+    SERVICE_IDLE,
     SLO_P95,
     SLO_ERRORS,
     SLO_PROBES,
@@ -336,7 +345,7 @@ pub(super) const GAUGES: [Gauge; 35] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 55] = [
+pub(super) const COUNTERS: [Counter; 56] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -383,6 +392,7 @@ pub(super) const COUNTERS: [Counter; 55] = [
     SERVICE_ERRORS,
     SERVICE_CUT,
     SERVICE_SHED,
+    SERVICE_EVICTED,
     SERVICE_HANDSHAKES,
     SERVICE_HANDSHAKE_FAILURES,
     ORDERS,

@@ -32,7 +32,7 @@ use crate::bench::median;
 
 /// Connections at rest, where the limit of open files allows as many.
 const RESTING: u32 = 15_000;
-/// Open files that a proxy needs beside two for each connection, its client's and its backend's.
+/// Open files that a proxy needs beside those of clients at rest.
 const OTHER_FILES: u32 = 1000;
 /// From when all connections are at rest until memory is read: what their handshakes took is given back by then.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -187,7 +187,7 @@ impl Bench<'_> {
     fn idle(&self, rounds: u32) -> Result<(String, Vec<Reading>)> {
         let backend = backend(self.directory)?;
         let mut site = Site::new(self.directory, self.proximad, self.tools, backend.plain)?;
-        let connections = RESTING.min(most_open_files()?.saturating_sub(OTHER_FILES) / 2);
+        let connections = RESTING.min(most_open_files()?.saturating_sub(OTHER_FILES));
         site.clients = connections + 100;
         let given = format!("{connections} connections");
         println!("{given}");
@@ -198,12 +198,12 @@ impl Bench<'_> {
                 let server = site.start(name)?;
                 let to = format!("127.0.0.1:{}", server.tls);
                 // Everything that is made for the first client of all is there.
-                drop(Resting::hold(self.client, &to, site.certificate(), 100)?);
+                Resting::hold(self.client, &to, site.certificate(), 100)?.end()?;
                 let before = resident(&server)?;
                 let resting = Resting::hold(self.client, &to, site.certificate(), connections)?;
                 std::thread::sleep(SETTLE);
                 let grown = resident(&server)?.saturating_sub(before);
-                drop(resting);
+                resting.end()?;
                 let figure = grown as f64 / f64::from(connections);
                 println!("round {round}  {name:<8} {figure:>8.2}");
                 let proxy = server.name;
@@ -318,6 +318,14 @@ impl Resting {
         BufReader::new(out).read_line(&mut line).context("waiting for clients to rest")?;
         ensure!(line.trim() == connections.to_string(), "clients of {to} do not come to rest: {line:?}");
         Ok(resting)
+    }
+
+    /// Has each ask once more, and close.
+    fn end(mut self) -> Result<()> {
+        drop(self.client.stdin.take());
+        let status = self.client.wait().context("waiting for clients at rest")?;
+        ensure!(status.success(), "connections at rest were closed meanwhile");
+        Ok(())
     }
 }
 

@@ -189,7 +189,7 @@ fn haproxy(
 ) -> Result<Server> {
     let ports = Ports::free()?;
     let config = format!(
-        "global\n  nbthread 1\n  maxconn {clients}\n\
+        "global\n  nbthread 1\n  maxconn {clients}\n  no strict-limits\n\
          defaults\n  mode http\n{more}  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n\
          frontend h\n  bind 127.0.0.1:{}\n  default_backend b\n\
          frontend s\n  bind 127.0.0.1:{} ssl crt {} alpn h2,http/1.1\n  default_backend b\n\

@@ -66,6 +66,7 @@ struct Link {
     hop: Hop,
     tally: Rc<Tally>,
     streams: Rc<Streams>,
+    open: Open,
     peer: SocketAddr,
     tls: Option<Tls>,
 }
@@ -80,7 +81,7 @@ pub(crate) struct Whose {
 
 /// Serves the requests of one connection until it ends. `stream` is the client's, after TLS if there is any; `read_ahead`
 /// was read from it before HTTP/2 was known to be spoken.
-pub(crate) async fn serve<S>(worker: Rc<Worker>, _open: Open, whose: Whose, stream: S, read_ahead: Vec<u8>)
+pub(crate) async fn serve<S>(worker: Rc<Worker>, open: Open, whose: Whose, stream: S, read_ahead: Vec<u8>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -89,14 +90,16 @@ where
     let tally = Tally::new(counters.clone(), worker.timers.clone());
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let streams = Streams::new();
-    let link = Rc::new(Link { worker, entry, counters, hop, tally, streams, peer, tls });
+    let link = Rc::new(Link { worker, entry, counters, hop, tally, streams, open, peer, tls });
     let stream = Rc::new(RefCell::new(stream));
     let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());
     if let Some(connection) = handshake(&link, &timer, tap).await {
         Driver::new(link.clone(), &timer, connection).run().await;
     }
     // The tap has gone with the connection.
-    if let Some(stream) = Rc::into_inner(stream) {
+    if let Some(stream) = Rc::into_inner(stream)
+        && !link.open.is_sent_away()
+    {
         linger(&link.worker, &timer, &mut stream.into_inner()).await;
     }
 }
@@ -155,12 +158,15 @@ struct Driver<'a, S> {
     leaving: bool,
     /// For having gone too far.
     calmed: bool,
+    /// Told that it ends at once, as others need its place.
+    sent_away: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     fn new(link: Rc<Link>, timer: &'a Timer, connection: Connection<Tap<S>, Bytes>) -> Self {
         let (state, rest_until) = (State::Busy, Deadline::NEVER);
-        let mut driver = Self { link, timer, connection, state, rest_until, leaving: false, calmed: false };
+        let (leaving, calmed, sent_away) = (false, false, false);
+        let mut driver = Self { link, timer, connection, state, rest_until, leaving, calmed, sent_away };
         driver.enter(State::Resting);
         driver
     }
@@ -189,10 +195,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 Poll::Ready(Some(Ok(_))) if self.calmed => {}
                 Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
-                Poll::Pending => break,
+                Poll::Pending => {}
             }
+            if !self.link.open.is_sent_away() || self.link.streams.are_active() {
+                break;
+            }
+            if std::mem::replace(&mut self.sent_away, true) {
+                // What it was told is written, as far as its socket takes it.
+                return Poll::Ready(None);
+            }
+            self.link.open.note_evicted();
+            self.connection.abrupt_shutdown(h2::Reason::NO_ERROR);
         }
         self.watch();
+        if self.state == State::Resting {
+            self.link.open.rest(cx);
+        }
         if !self.timer.has_expired() {
             return Poll::Pending;
         }

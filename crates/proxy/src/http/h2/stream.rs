@@ -14,7 +14,7 @@ use proxima_http1::{ConnectionOption, Fault, Hop, ResponseHead, write_response};
 
 use super::Link;
 use crate::{
-    entry::Entry,
+    entry::{Entry, Open},
     http::{
         Scratch,
         attempts::Stop,
@@ -126,6 +126,10 @@ impl on_stream::Link for Link {
 
     fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    fn open(&self) -> &Open {
+        &self.open
     }
 }
 

@@ -61,6 +61,7 @@ struct Link {
     cancels: Cell<Cancels>,
     next_second: Cell<Deadline>,
     streams: Rc<Streams>,
+    open: Open,
 }
 
 impl Link {
@@ -148,6 +149,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, entry: Rc<Entry>, 
         cancels: Cell::new(Cancels::new()),
         next_second: Cell::new(Deadline::PAST),
         streams: Streams::new(),
+        open,
     });
     Driver::new(link.clone(), timer, control).run().await;
     link.connection.close(Code::NoError.into_varint(), b"");
@@ -235,6 +237,13 @@ impl Driver {
             self.leave();
         }
         self.watch();
+        if self.state == State::Resting {
+            if self.link.open.is_sent_away() {
+                self.link.open.note_evicted();
+                return Poll::Ready(Event::End);
+            }
+            self.link.open.rest(cx);
+        }
         if self.timer.has_expired() {
             match self.state {
                 State::Busy | State::Left => {}

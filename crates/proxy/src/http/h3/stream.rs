@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     access::Tls,
-    entry::Entry,
+    entry::{Entry, Open},
     http::{
         Answer, Scratch,
         attempts::Stop,
@@ -205,6 +205,10 @@ impl on_stream::Link for Link {
 
     fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    fn open(&self) -> &Open {
+        &self.open
     }
 }
 
