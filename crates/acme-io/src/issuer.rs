@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use instant_acme::{CertificateIdentifier, Error as AcmeError};
@@ -59,9 +59,8 @@ pub(crate) async fn run(
             tokio::select! {
                 () = tokio::time::sleep(pause.min(LOOK_AGAIN)) => {}
                 Some(wish) = wishes.recv() => {
-                    // What has been ordered since is what was wanted.
                     if let Some(certificate) = certificates.get_mut(&wish.service)
-                        && certificate.ordered.is_none_or(|ordered| ordered < wish.at)
+                        && !certificate.has_done(&wish)
                     {
                         certificate.renewal.handle(SystemTime::now(), Input::Wanted);
                     }
@@ -78,10 +77,17 @@ struct Certificate {
     /// The server has renewal information, and so may be told what an order replaces.
     is_advised: bool,
     /// When the last order came to an end.
-    ordered: Option<SystemTime>,
+    ordered: Option<Instant>,
     /// What was told of the next order, if anything was.
     planned: Option<SystemTime>,
     is_told: bool,
+}
+
+impl Certificate {
+    /// What has been ordered since a wish is what was wanted.
+    fn has_done(&self, wish: &Wish) -> bool {
+        self.ordered.is_some_and(|ordered| ordered >= wish.at)
+    }
 }
 
 /// Nobody reads events any more.
@@ -117,7 +123,7 @@ impl Task {
     async fn order(&self, service: &ServiceName, certificate: &mut Certificate) -> Result<(), Unheard> {
         let replaced = certificate.stored.as_ref().filter(|_| certificate.is_advised).and_then(identifier);
         let ordered = self.guarded(service, replaced).await;
-        certificate.ordered = Some(SystemTime::now());
+        certificate.ordered = Some(Instant::now());
         let (issuer, service) = (self.config.name.clone(), service.clone());
         match ordered {
             Ok(Issued { pem, stored, unsaved }) => {

@@ -26,7 +26,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use proxima_acme::Held;
@@ -193,7 +193,8 @@ pub enum Answer {
 #[derive(Debug, Clone)]
 struct Wish {
     service: ServiceName,
-    at: SystemTime,
+    /// When it was made; not of the calendar, which may be set back before an order is over.
+    at: Instant,
 }
 
 /// What runs; it ends when this is dropped.
@@ -239,7 +240,7 @@ impl Acme {
     /// Orders the certificate of a service now, though none may be due; false when too many such wishes wait already. One that
     /// is being ordered is not ordered once more.
     pub fn renew(&self, service: &ServiceName) -> bool {
-        self.wishes.try_send(Wish { service: service.clone(), at: SystemTime::now() }).is_ok()
+        self.wishes.try_send(Wish { service: service.clone(), at: Instant::now() }).is_ok()
     }
 }
 

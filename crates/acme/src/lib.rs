@@ -9,7 +9,8 @@
 //! ```
 //!
 //! [`Renewal`] decides for one certificate. Times are the calendar's, as those in certificates are: whoever waits for one has to
-//! look again from time to time, for the clock may be set. Nothing here does I/O, reads a clock or draws a random number.
+//! look again from time to time, for the clock may be set. When it was set back pauses are as long as before. Nothing here does I/O,
+//! reads a clock or draws a random number.
 
 mod renewal;
 

@@ -78,6 +78,17 @@ pub enum Output {
     AskRenewalInfo,
 }
 
+/// What the next order waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The one that is under way.
+    UnderWay,
+    /// The certificate's moment, which is one of the calendar.
+    Due(SystemTime),
+    /// The end of a pause, which moves with a clock that is set back.
+    Pause(SystemTime),
+}
+
 /// When one certificate is ordered, renewed and tried again.
 #[derive(Debug, Clone)]
 pub struct Renewal {
@@ -85,10 +96,11 @@ pub struct Renewal {
     held: Option<Held>,
     seed: u64,
     failures: u32,
-    /// When to order next; `None` while an order is under way.
-    order_at: Option<SystemTime>,
-    /// Not before.
+    next: Next,
+    /// No certificate is renewed before.
     earliest: SystemTime,
+    /// The time when this was last told.
+    told: SystemTime,
     /// When to ask for renewal information; `None` while that is under way, and when there is nothing to ask.
     ask_at: Option<SystemTime>,
 }
@@ -103,9 +115,9 @@ impl Renewal {
         seed: u64,
     ) -> Self {
         let names: BTreeSet<_> = names.into_iter().collect();
-        let order_at = Some(now);
+        let next = Next::Pause(now);
         let mut renewal =
-            Self { names, held: None, seed, failures: 0, order_at, earliest: now, ask_at: None };
+            Self { names, held: None, seed, failures: 0, next, earliest: now, told: now, ask_at: None };
         if let Some(held) = held.filter(|held| held.names == renewal.names) {
             renewal.hold(now, held);
         }
@@ -114,6 +126,7 @@ impl Renewal {
 
     /// Takes in what has happened.
     pub fn handle(&mut self, now: SystemTime, input: Input) {
+        self.look(now);
         match input {
             Input::Obtained(held) => {
                 self.failures = 0;
@@ -125,19 +138,18 @@ impl Renewal {
                 self.failures = self.failures.saturating_add(1);
                 self.seed = mixed(self.seed);
                 let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MOST);
-                self.order_at = Some(now + self.backoff().max(asked));
+                self.next = Next::Pause(now + self.backoff().max(asked));
             }
             // One that is under way is what is wanted.
-            Input::Wanted => self.order_at = self.order_at.map(|_| now),
+            Input::Wanted if self.next == Next::UnderWay => {}
+            Input::Wanted => self.next = Next::Pause(now),
             Input::Suggested { window, ask_after } => {
                 let after = ask_after.unwrap_or(ASK_DEFAULT).clamp(ASK_LEAST, ASK_MOST);
                 self.ask_at = self.held.is_some().then(|| now + after);
                 let window = window.filter(|window| window.start < window.end);
                 // While orders fail the pauses are those between failures.
-                if let (Some(held), Some(window), 0, Some(_)) =
-                    (&self.held, window, self.failures, self.order_at)
-                {
-                    self.order_at = Some(self.within(held, window));
+                if let (Some(held), Some(window), Next::Due(_)) = (&self.held, window, self.next) {
+                    self.next = Next::Due(self.within(held, window));
                 }
             }
             Input::NoSuggestions => self.ask_at = None,
@@ -146,12 +158,14 @@ impl Renewal {
 
     /// What is to be done now.
     pub fn poll_output(&mut self, now: SystemTime) -> Option<Output> {
-        if self.order_at.is_some_and(|at| at <= now) {
-            self.order_at = None;
+        self.look(now);
+        let order_at = self.order_at()?;
+        if order_at <= now {
+            self.next = Next::UnderWay;
             return Some(Output::Order);
         }
-        // Not while an order is under way: it may be for another certificate afterwards.
-        if self.order_at.is_some() && self.ask_at.is_some_and(|at| at <= now) {
+        // Not while an order is under way, as above: it may be for another certificate afterwards.
+        if self.ask_at.is_some_and(|at| at <= now) {
             self.ask_at = None;
             return Some(Output::AskRenewalInfo);
         }
@@ -160,13 +174,17 @@ impl Renewal {
 
     /// When there may be something to do.
     pub fn poll_timeout(&self) -> Option<SystemTime> {
-        let order_at = self.order_at?;
+        let order_at = self.order_at()?;
         Some(self.ask_at.map_or(order_at, |ask_at| ask_at.min(order_at)))
     }
 
     /// When the next order is due; `None` while one is under way.
     pub fn order_at(&self) -> Option<SystemTime> {
-        self.order_at
+        match self.next {
+            Next::UnderWay => None,
+            Next::Due(at) => Some(at.max(self.earliest)),
+            Next::Pause(until) => Some(until),
+        }
     }
 
     /// How many orders have failed since one went well.
@@ -174,8 +192,23 @@ impl Renewal {
         self.failures
     }
 
+    /// Looks at the clock. Where that was set back, what is left of each pause is left of it still: its end was told by a clock that
+    /// was wrong, and may be years away by one that is right.
+    fn look(&mut self, now: SystemTime) {
+        let told = std::mem::replace(&mut self.told, now);
+        if now >= told {
+            return;
+        }
+        let moved = |at: SystemTime| now + at.duration_since(told).unwrap_or_default();
+        self.earliest = moved(self.earliest);
+        self.ask_at = self.ask_at.map(moved);
+        if let Next::Pause(until) = &mut self.next {
+            *until = moved(*until);
+        }
+    }
+
     fn hold(&mut self, now: SystemTime, held: Held) {
-        self.order_at = Some(self.by_lifetime(&held));
+        self.next = Next::Due(self.by_lifetime(&held));
         self.ask_at = Some(now);
         self.held = Some(held);
     }
@@ -183,15 +216,14 @@ impl Renewal {
     /// At two thirds of the lifetime, a little earlier by chance.
     fn by_lifetime(&self, held: &Held) -> SystemTime {
         let lifetime = held.lifetime();
-        let due = held.not_before + lifetime * 2 / 3 - lifetime.mul_f64(JITTER * self.chance());
-        due.max(self.earliest)
+        held.not_before + lifetime * 2 / 3 - lifetime.mul_f64(JITTER * self.chance())
     }
 
     /// A moment of the window by chance, the same as long as the window is (RFC 9773 §4.2).
     fn within(&self, held: &Held, window: Window) -> SystemTime {
         let length = window.end.duration_since(window.start).unwrap_or_default();
         let latest = held.not_after - held.lifetime() / RESERVE;
-        (window.start + length.mul_f64(self.chance())).min(latest).max(self.earliest)
+        (window.start + length.mul_f64(self.chance())).min(latest)
     }
 
     fn backoff(&self) -> Duration {

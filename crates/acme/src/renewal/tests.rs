@@ -183,3 +183,49 @@ fn what_an_operator_wants_goes_before_pauses_and_is_not_done_twice() {
     renewal.handle(day(2), Input::Wanted);
     assert_eq!(renewal.poll_output(day(2)), Some(Output::Order));
 }
+
+/// The first order within 400 days, looked for every hour as a driver does.
+fn first_order(renewal: &mut Renewal, from: SystemTime) -> Option<SystemTime> {
+    let mut hours = (0..400 * 24).map(|hours| from + Duration::from_hours(1) * hours);
+    hours.find(|&now| match renewal.poll_output(now) {
+        Some(Output::AskRenewalInfo) => {
+            renewal.handle(now, Input::NoSuggestions);
+            false
+        }
+        output => output == Some(Output::Order),
+    })
+}
+
+#[test]
+fn a_clock_that_is_set_back_lengthens_no_pause() {
+    let wrong = day(3650);
+    for (retry_after, pause) in [(None, Duration::from_hours(1)), (Some(2 * DAY), 2 * DAY)] {
+        let mut renewal = renewal(wrong, Some(held()), 7);
+        assert_eq!(renewal.poll_output(wrong), Some(Output::Order), "it seems to have ended");
+        renewal.handle(wrong, Input::Failed { retry_after });
+        assert_eq!(first_order(&mut renewal, day(1)), Some(day(1) + pause));
+    }
+    let mut renewal = renewal(wrong, None, 7);
+    assert_eq!(renewal.poll_output(day(1)), Some(Output::Order), "what was due is due");
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_certificate_from_its_renewal() {
+    let wrong = day(3650);
+    let mut renewal = renewal(wrong, None, 7);
+    assert_eq!(renewal.poll_output(wrong), Some(Output::Order));
+    renewal.handle(wrong, Input::Obtained(held()));
+    assert_eq!(renewal.order_at(), Some(wrong + DAY), "not at once, though it seems to be due");
+    let order = first_order(&mut renewal, day(1)).unwrap();
+    assert!(order >= day(57) && order <= day(60) + Duration::from_hours(1), "{order:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_nobody_from_asking_for_renewal_information() {
+    let ask_after = Some(Duration::from_hours(6));
+    let mut renewal = renewal(day(30), Some(held()), 7);
+    assert_eq!(renewal.poll_output(day(30)), Some(Output::AskRenewalInfo));
+    renewal.handle(day(30), Input::Suggested { window: None, ask_after });
+    assert_eq!(renewal.poll_output(day(1)), None);
+    assert_eq!(renewal.poll_timeout(), Some(day(1) + Duration::from_hours(6)));
+}
