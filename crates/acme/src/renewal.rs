@@ -10,6 +10,10 @@ use std::{
 pub const BACKOFF_LEAST: Duration = Duration::from_mins(2);
 /// After many.
 pub const BACKOFF_MOST: Duration = Duration::from_hours(6);
+/// As a certificate nears its end, no pause is longer than what is left of it by this: a server that is back in time finds an attempt.
+const ATTEMPTS: u32 = 8;
+/// However little is left, pauses grow up to this, or to a twelfth of the lifetime if that is less: five attempts an hour, as above.
+const BACKOFF_CLOSE: Duration = Duration::from_mins(12);
 /// The longest that a server's `Retry-After` is heeded: rate limits reach back a week.
 const RETRY_AFTER_MOST: Duration = Duration::from_hours(7 * 24);
 /// How often renewal information is asked for, whatever the server says (RFC 9773 §4.3).
@@ -138,7 +142,7 @@ impl Renewal {
                 self.failures = self.failures.saturating_add(1);
                 self.seed = mixed(self.seed);
                 let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MOST);
-                self.next = Next::Pause(now + self.backoff().max(asked));
+                self.next = Next::Pause(now + self.backoff(now).max(asked));
             }
             // One that is under way is what is wanted.
             Input::Wanted if self.next == Next::UnderWay => {}
@@ -226,9 +230,10 @@ impl Renewal {
         (window.start + length.mul_f64(self.chance())).min(latest)
     }
 
-    fn backoff(&self) -> Duration {
+    fn backoff(&self, now: SystemTime) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
-        let pause = BACKOFF_LEAST.saturating_mul(1 << doublings).min(BACKOFF_MOST);
+        let most = self.held.as_ref().and_then(|held| held.most(now)).unwrap_or(BACKOFF_MOST);
+        let pause = BACKOFF_LEAST.saturating_mul(1 << doublings).min(most);
         // Later than that by up to a quarter, not earlier: the pauses keep within rate limits.
         pause + pause.mul_f64(self.chance() / 4.0)
     }
@@ -243,6 +248,13 @@ impl Renewal {
 impl Held {
     fn lifetime(&self) -> Duration {
         self.not_after.duration_since(self.not_before).unwrap_or_default()
+    }
+
+    /// The longest pause between attempts to replace it, as long as it is valid.
+    fn most(&self, now: SystemTime) -> Option<Duration> {
+        let left = self.not_after.duration_since(now).ok()?;
+        let close = (self.lifetime() / 12).clamp(BACKOFF_LEAST, BACKOFF_CLOSE);
+        Some((left / ATTEMPTS).clamp(close, BACKOFF_MOST))
     }
 }
 

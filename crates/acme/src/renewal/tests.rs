@@ -229,3 +229,49 @@ fn a_clock_that_is_set_back_keeps_nobody_from_asking_for_renewal_information() {
     assert_eq!(renewal.poll_output(day(1)), None);
     assert_eq!(renewal.poll_timeout(), Some(day(1) + Duration::from_hours(6)));
 }
+
+#[test]
+fn a_server_that_is_back_in_time_finds_an_attempt_before_the_certificate_ends() {
+    for minutes in [60, 90, 120, 240, 24 * 60, 6 * 24 * 60, 90 * 24 * 60] {
+        for seed in 0..200 {
+            let lifetime = Duration::from_mins(minutes);
+            let held = Held { not_before: day(1), not_after: day(1) + lifetime, ..held() };
+            let mut renewal = renewal(day(1), Some(held.clone()), seed);
+            renewal.poll_output(day(1));
+            renewal.handle(day(1), Input::NoSuggestions);
+            let back = held.not_after - lifetime / 6;
+            let (mut now, mut attempts) = (renewal.order_at().unwrap(), Vec::new());
+            while now < back {
+                assert_eq!(renewal.poll_output(now), Some(Output::Order));
+                renewal.handle(now, Input::Failed { retry_after: None });
+                attempts.push(now);
+                now = renewal.order_at().unwrap();
+            }
+            assert!(now < held.not_after, "{minutes} minutes, seed {seed}: {attempts:?}, {now:?}");
+        }
+    }
+}
+
+#[test]
+fn however_little_is_left_no_more_is_asked_than_an_authority_takes_nor_before_it_wants() {
+    let mut renewal = renewal(day(88), Some(held()), 7);
+    let (mut now, mut attempts) = (day(88), Vec::new());
+    while now < day(90) {
+        assert_eq!(renewal.poll_output(now), Some(Output::Order));
+        renewal.handle(now, Input::Failed { retry_after: None });
+        attempts.push(now);
+        now = renewal.order_at().unwrap();
+    }
+    let hour = Duration::from_hours(1);
+    for from in &attempts {
+        let within = attempts.iter().filter(|at| (*from..*from + hour).contains(at)).count();
+        assert!(within <= 5, "{within} attempts in an hour");
+    }
+    assert!(attempts.len() > 20, "{}", attempts.len());
+
+    let late = day(90) - hour;
+    let mut renewal = unadvised(day(1), 7);
+    assert_eq!(renewal.poll_output(late), Some(Output::Order));
+    renewal.handle(late, Input::Failed { retry_after: Some(DAY) });
+    assert_eq!(renewal.order_at(), Some(late + DAY));
+}
