@@ -27,6 +27,9 @@ pub(crate) enum OrderError {
     /// The certificate that came can't be used.
     #[error("what the server sent is no certificate for our key: {0}")]
     Unusable(String),
+    /// It lacks names.
+    #[error("the certificate that came is not for {}; order those from another issuer, or take them out of `names`", .0.join(", "))]
+    Lacks(Vec<String>),
     /// A key or a request for a certificate could not be made.
     #[error("{0}")]
     Crypto(#[from] rcgen::Error),

@@ -4,7 +4,10 @@
 //! account ─▶ newOrder ─▶ authorizations ─▶ challenges answered ─▶ told so ─▶ ready ─▶ key, CSR ─▶ finalized ─▶ chain
 //! ```
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, Error as AcmeError, ExternalAccountKey, Identifier,
@@ -236,7 +239,7 @@ fn request(names: Vec<String>, key_type: KeyType) -> Result<(Vec<u8>, String), O
     Ok((csr.der().to_vec(), key.serialize_pem()))
 }
 
-/// The certificate that came, if it is one and of this key.
+/// The certificate that came, if it is one, of this key, and for these names.
 fn issued(names: &[String], chain: &str, key: &str) -> Result<Issued, OrderError> {
     let unusable = |error: &dyn std::fmt::Display| OrderError::Unusable(error.to_string());
     let certificates = CertificateDer::pem_slice_iter(chain.as_bytes())
@@ -246,13 +249,16 @@ fn issued(names: &[String], chain: &str, key: &str) -> Result<Issued, OrderError
     let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(&error))?;
     CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
         .map_err(|error| unusable(&error))?;
+    let read = webpki::EndEntityCert::try_from(&own).map_err(|error| unusable(&error))?;
+    // As they are read of the file at the next start: an authority may have added some.
+    let held: BTreeSet<_> = read.valid_dns_names().map(str::to_ascii_lowercase).collect();
+    let lacking: Vec<_> = names.iter().filter(|name| !held.contains(*name)).cloned().collect();
+    if !lacking.is_empty() {
+        return Err(OrderError::Lacks(lacking));
+    }
     let validity = proxima_x509::validity(&own).ok_or_else(|| unusable(&"its validity can't be read"))?;
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let held = Held {
-        not_before: at(validity.from),
-        not_after: at(validity.until),
-        names: names.iter().cloned().collect(),
-    };
+    let held = Held { not_before: at(validity.from), not_after: at(validity.until), names: held };
     let stored = Stored { held, certificate: own };
     Ok(Issued { pem: format!("{}\n{}", chain.trim_end(), key), stored, unsaved: None })
 }
@@ -275,6 +281,23 @@ mod tests {
         assert!(good.stored.held.not_before < good.stored.held.not_after);
         assert!(issued(&names, &chain, &other).is_err());
         assert!(issued(&names, "", &key).is_err());
+    }
+
+    #[test]
+    fn a_certificate_is_for_the_names_in_it_and_one_that_lacks_any_is_refused() {
+        let key = KeyPair::generate().unwrap();
+        let of = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem()
+        };
+        let (names, key) = (["a.example".to_owned(), "b.example".to_owned()], key.serialize_pem());
+        let more = issued(&names, &of(&["www.a.example", "B.example", "a.example"]), &key).unwrap();
+        assert_eq!(
+            more.stored.held.names.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["a.example", "b.example", "www.a.example"]
+        );
+        let Err(lacks) = issued(&names, &of(&["a.example", "www.a.example"]), &key) else { panic!("taken") };
+        assert!(lacks.to_string().starts_with("the certificate that came is not for b.example; "), "{lacks}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! When a certificate is ordered from an ACME server (RFC 8555), and when again.
 //!
 //! ```text
-//!               none, or of other names                          ┌─ Obtained ─▶ held: renewed at 2/3 of its life,
+//!               none, or one lacks a name                        ┌─ Obtained ─▶ held: renewed at 2/3 of its life,
 //! start ─┬──────────────────────────────▶ Order at once ─────────┤              or when the server says (RFC 9773)
 //!        └─ held ─▶ Order when it is due ─────────────────────── ┤
 //!                          ▲                                     └─ Failed ─▶ backs off, or as long as the server says

@@ -110,7 +110,7 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// For a certificate of these names, of which one may be there. `seed` differs from certificate to certificate and from host to
+    /// For a certificate of these names, of which one may be there; it may have more, as some authorities add. `seed` differs from certificate to certificate and from host to
     /// host.
     pub fn new(
         now: SystemTime,
@@ -122,7 +122,7 @@ impl Renewal {
         let next = Next::Pause(now);
         let mut renewal =
             Self { names, held: None, seed, failures: 0, next, earliest: now, told: now, ask_at: None };
-        if let Some(held) = held.filter(|held| held.names == renewal.names) {
+        if let Some(held) = held.filter(|held| held.names.is_superset(&renewal.names)) {
             renewal.hold(now, held);
         }
         renewal

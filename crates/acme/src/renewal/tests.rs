@@ -275,3 +275,15 @@ fn however_little_is_left_no_more_is_asked_than_an_authority_takes_nor_before_it
     renewal.handle(late, Input::Failed { retry_after: Some(DAY) });
     assert_eq!(renewal.order_at(), Some(late + DAY));
 }
+
+#[test]
+fn a_certificate_of_more_names_than_these_will_do_and_one_that_lacks_any_will_not() {
+    let of = |these: &[&str]| Held { names: names(these), ..held() };
+    for (held, expected) in [
+        (of(&["a.example", "b.example", "www.a.example"]), Some(Output::AskRenewalInfo)),
+        (of(&["a.example", "www.a.example"]), Some(Output::Order)),
+    ] {
+        let mut renewal = renewal(day(1), Some(held), 7);
+        assert_eq!(renewal.poll_output(day(1)), expected);
+    }
+}
