@@ -95,10 +95,7 @@ impl OrderError {
     /// How long the server does not want to be asked again.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let Self::Acme(AcmeError::Other(other)) = self else { return None };
-        match other.downcast_ref::<HttpError>() {
-            Some(HttpError::Busy { retry_after, .. }) => *retry_after,
-            _ => None,
-        }
+        other.downcast_ref::<HttpError>()?.retry_after()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests to an ACME server: HTTPS, one connection for each.
 //!
-//! A request has its deadline, an answer its greatest size. An answer that says that the server is busy is an error of its own, as
-//! what it says of the next attempt stands in its head.
+//! A request has its deadline, an answer its greatest size, and what it says of the next attempt the longest time that is heeded.
+//! An answer that says that the server is busy is an error of its own, as that stands in its head.
 
 use std::{
     io,
@@ -14,11 +14,13 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode, Uri,
     header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
+    response::Parts,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error as AcmeError, HttpClient, Problem};
+use proxima_acme::RETRY_AFTER_MOST;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
@@ -61,8 +63,8 @@ pub(crate) enum HttpError {
     #[error("{url}: {error}")]
     Broken { url: String, error: Box<dyn std::error::Error + Send + Sync> },
     /// The answer is not of use.
-    #[error("{url} answers {status} without a reason")]
-    Unexpected { url: String, status: u16 },
+    #[error("{url} answers {status}{}", detail.as_deref().unwrap_or(" without a reason"))]
+    Unexpected { url: String, status: u16, detail: Option<String> },
     /// The answer is too large.
     #[error("{url} answers with more than {LONGEST} octets")]
     TooLong { url: String },
@@ -80,6 +82,29 @@ pub(crate) enum HttpError {
 impl From<HttpError> for AcmeError {
     fn from(error: HttpError) -> Self {
         Self::Other(Box::new(error))
+    }
+}
+
+impl HttpError {
+    /// How long the server does not want to be asked again.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// An answer, whole.
+pub(crate) struct Answered {
+    parts: Parts,
+    pub(crate) body: Bytes,
+}
+
+impl Answered {
+    /// When the server would like to be asked again.
+    pub(crate) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
+        retry_after(&self.parts.headers, now)
     }
 }
 
@@ -101,7 +126,28 @@ impl Https {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, HttpError> {
+    /// What is at a URL, for whoever asks.
+    ///
+    /// # Errors
+    /// When there is no answer, or not what is there.
+    pub(crate) async fn get(&self, url: &str) -> Result<Answered, HttpError> {
+        let request = Request::get(url).body(BodyWrapper::default());
+        let answered = self.ask(request.map_err(|_| HttpError::NotHttps(url.to_owned()))?).await?;
+        let status = answered.parts.status;
+        if status.is_success() {
+            return Ok(answered);
+        }
+        let detail = detail(&answered.body);
+        Err(HttpError::Unexpected { url: url.to_owned(), status: status.as_u16(), detail })
+    }
+
+    /// Within the deadline.
+    async fn ask(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Answered, HttpError> {
+        let url = request.uri().to_string();
+        timeout(PATIENCE, self.exchange(request)).await.unwrap_or(Err(HttpError::Slow { url }))
+    }
+
+    async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Answered, HttpError> {
         let (url, request) = (request.uri().to_string(), relative(request)?);
         let host = host(&url)?;
         let tcp = connect(&host, &url).await?;
@@ -113,7 +159,7 @@ impl Https {
             http1::handshake(TokioIo::new(tls)).await.map_err(|error| broken(error.into()))?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| broken(error.into()))?;
-            let (head, body) = response.into_parts();
+            let (mut parts, body) = response.into_parts();
             let body = Limited::new(body, LONGEST).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     HttpError::TooLong { url: url.clone() }
@@ -121,8 +167,10 @@ impl Https {
                     broken(error)
                 }
             })?;
-            judge(&url, head.status, &head.headers, &body.to_bytes())
-                .map(|body| BytesResponse { parts: head, body: Box::new(body) })
+            let body = body.to_bytes();
+            bound(&mut parts.headers, SystemTime::now());
+            judge(&url, parts.status, &parts.headers, &body)?;
+            Ok(Answered { parts, body })
         };
         // The connection is driven as long as the exchange takes. Its own error is the exchange's as well.
         let mut exchange = std::pin::pin!(exchange);
@@ -140,11 +188,8 @@ impl HttpClient for Https {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, AcmeError>> + Send>> {
         let this = self.clone();
         Box::pin(async move {
-            let url = request.uri().to_string();
-            match timeout(PATIENCE, this.exchange(request)).await {
-                Ok(answer) => Ok(answer?),
-                Err(_) => Err(HttpError::Slow { url }.into()),
-            }
+            let Answered { parts, body } = this.ask(request).await?;
+            Ok(BytesResponse { parts, body: Box::new(body) })
         })
     }
 }
@@ -204,30 +249,44 @@ async fn connect(host: &str, url: &str) -> Result<TcpStream, HttpError> {
     Err(failed)
 }
 
-/// What is made of an answer before `instant-acme` reads it.
-fn judge(url: &str, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, HttpError> {
+/// Has `Retry-After` say nothing that is longer than is heeded: `instant-acme` adds it to the clock, which panics at the end of time.
+fn bound(headers: &mut HeaderMap, now: SystemTime) {
+    if let Some(retry_after) = retry_after(headers, now) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+    }
+}
+
+/// Whether an answer is one that `instant-acme` can make something of.
+fn judge(url: &str, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Result<(), HttpError> {
     let url = url.to_owned();
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        let problem = serde_json::from_slice::<Problem>(body).ok().and_then(|problem| problem.detail);
-        let detail = problem.map(|detail| format!(": {detail}")).unwrap_or_default();
-        let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
+        let detail = detail(body).unwrap_or_default();
+        let retry_after = retry_after(headers, SystemTime::now());
         return Err(HttpError::Busy { url, status: status.as_u16(), retry_after, detail });
     }
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if (status.is_client_error() || status.is_server_error()) && !kind.starts_with("application/problem+json")
     {
-        return Err(HttpError::Unexpected { url, status: status.as_u16() });
+        return Err(HttpError::Unexpected { url, status: status.as_u16(), detail: None });
     }
-    Ok(body.clone())
+    Ok(())
 }
 
-/// Seconds, or a date (RFC 9110 §10.2.3).
-fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
-    }
+/// Why the server says no, as it is appended to a sentence.
+fn detail(body: &Bytes) -> Option<String> {
+    let problem = serde_json::from_slice::<Problem>(body).ok()?;
+    problem.detail.map(|detail| format!(": {detail}"))
+}
+
+/// Seconds, or a date (RFC 9110 §10.2.3); no more than is heeded.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = if !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit()) {
+        text.parse().map_or(RETRY_AFTER_MOST, Duration::from_secs) // more than 64 bits hold
+    } else {
+        httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(pause.min(RETRY_AFTER_MOST))
 }
 
 #[cfg(test)]
@@ -243,10 +302,18 @@ mod tests {
             ("Fri, 27 Nov 2026 21:00:00 GMT", Some(3600)),
             ("Fri, 27 Nov 2026 19:00:00 GMT", Some(0)),
             ("soon", None),
+            ("", None),
             ("-1", None),
+            ("18446744073709551615", Some(604_800)),
+            ("99999999999999999999", Some(604_800)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(604_800)),
         ] {
-            let value = HeaderValue::from_str(text).unwrap();
-            assert_eq!(retry_after(&value, now), expected.map(Duration::from_secs), "{text}");
+            let mut headers: HeaderMap =
+                [(RETRY_AFTER, HeaderValue::from_str(text).unwrap())].into_iter().collect();
+            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
+            bound(&mut headers, now);
+            let bounded = expected.map_or(text.to_owned(), |seconds| seconds.to_string());
+            assert_eq!(headers[RETRY_AFTER], bounded.as_str(), "as others read it");
         }
     }
 

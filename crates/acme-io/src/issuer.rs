@@ -6,7 +6,7 @@ use std::{
 };
 
 use instant_acme::{CertificateIdentifier, Error as AcmeError};
-use proxima_acme::{Input, Output, Renewal, Window};
+use proxima_acme::{Input, Output, Renewal};
 use proxima_types::ServiceName;
 use rustls::pki_types::{CertificateDer, Der};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -14,8 +14,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 use crate::{
     AcmeEvent, Issuer, IssuerConfig, Stored, Wish,
     error::OrderError,
-    http::Https,
+    http::{HttpError, Https},
     order::{Issued, Orders},
+    renewal_info,
     store::Store,
 };
 
@@ -88,6 +89,17 @@ impl Certificate {
     fn has_done(&self, wish: &Wish) -> bool {
         self.ordered.is_some_and(|ordered| ordered >= wish.at)
     }
+
+    /// Takes in what came of asking for renewal information.
+    fn heed(&mut self, now: SystemTime, input: Input) {
+        match input {
+            Input::Suggested { window: Some(_), .. } => self.is_advised = true,
+            Input::NoSuggestions => self.is_advised = false,
+            // That none came this time says nothing of the server.
+            _ => {}
+        }
+        self.renewal.handle(now, input);
+    }
 }
 
 /// Nobody reads events any more.
@@ -113,8 +125,7 @@ impl Task {
             Some(Output::Order) => self.order(service, certificate).await?,
             Some(Output::AskRenewalInfo) => {
                 let input = self.ask(certificate).await;
-                certificate.is_advised = matches!(input, Input::Suggested { window: Some(_), .. });
-                certificate.renewal.handle(SystemTime::now(), input);
+                certificate.heed(SystemTime::now(), input);
             }
         }
         Ok(false)
@@ -122,7 +133,7 @@ impl Task {
 
     async fn order(&self, service: &ServiceName, certificate: &mut Certificate) -> Result<(), Unheard> {
         let replaced = certificate.stored.as_ref().filter(|_| certificate.is_advised).and_then(identifier);
-        let ordered = self.guarded(service, replaced).await;
+        let ordered = self.attempt(service, replaced).await;
         certificate.ordered = Some(Instant::now());
         let (issuer, service) = (self.config.name.clone(), service.clone());
         match ordered {
@@ -141,60 +152,49 @@ impl Task {
         }
     }
 
-    /// An order in a task of its own: a fault in there ends the order, and nothing else.
-    async fn guarded(
+    async fn attempt(
         &self,
         service: &ServiceName,
         replaced: Option<CertificateIdentifier<'static>>,
     ) -> Result<Issued, OrderError> {
-        let (orders, service) = (self.orders()?, service.clone());
-        let mut task = JoinSet::new();
-        task.spawn(async move { orders.order(&service, replaced).await });
-        match task.join_next().await {
-            Some(Ok(ordered)) => ordered,
-            Some(Err(_)) | None => Err(OrderError::Fault),
-        }
+        let (config, store, events) = (self.config.clone(), self.store.clone(), self.events.clone());
+        let https = self.https().map_err(AcmeError::from)?;
+        let (orders, service) = (Orders { config, https, store, events }, service.clone());
+        guarded(async move { orders.order(&service, replaced).await }).await.unwrap_or(Err(OrderError::Fault))
     }
 
     /// Asks for renewal information (RFC 9773 §4). That there is none of use is no failure.
     async fn ask(&self, certificate: &Certificate) -> Input {
-        let nothing = Input::Suggested { window: None, ask_after: None };
         let Some(identifier) = certificate.stored.as_ref().and_then(identifier) else {
             return Input::NoSuggestions;
         };
-        let account = async { self.orders()?.known_account().await };
-        let account = match account.await {
-            Ok(Some(account)) => account,
-            Ok(None) => return nothing,
-            Err(error) => {
+        let (https, directory) = (self.https(), self.config.directory.clone());
+        let asked = guarded(async move { renewal_info::ask(&https?, &directory, &identifier).await });
+        match asked.await {
+            Some(Ok(input)) => input,
+            Some(Err(error)) => {
                 tracing::debug!(issuer = %self.config.name, %error, "no renewal information");
-                return nothing;
+                renewal_info::unanswered(error.retry_after())
             }
-        };
-        match account.renewal_info(&identifier).await {
-            Ok((info, ask_after)) => {
-                let window = info.suggested_window;
-                let window = Window { start: window.start.into(), end: window.end.into() };
-                Input::Suggested { window: Some(window), ask_after: Some(ask_after) }
-            }
-            Err(AcmeError::Unsupported(_)) => Input::NoSuggestions,
-            Err(error) => {
-                tracing::debug!(issuer = %self.config.name, %error, "no renewal information");
-                nothing
-            }
+            None => renewal_info::unanswered(None),
         }
     }
 
     /// Made anew for each use: the system's authorities may be others by now.
-    fn orders(&self) -> Result<Orders, OrderError> {
-        let https = Https::new(self.config.roots.as_deref()).map_err(AcmeError::from)?;
-        let (config, store, events) = (self.config.clone(), self.store.clone(), self.events.clone());
-        Ok(Orders { config, https, store, events })
+    fn https(&self) -> Result<Https, HttpError> {
+        Https::new(self.config.roots.as_deref())
     }
 
     async fn tell(&self, event: AcmeEvent) -> Result<(), Unheard> {
         self.events.send(event).await.map_err(|_| Unheard)
     }
+}
+
+/// What comes of work in a task of its own, of which a fault ends nothing else; `None` after one, which has been told.
+async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    task.join_next().await?.ok()
 }
 
 /// What the server knows a certificate by (RFC 9773 §4.1).
@@ -206,7 +206,39 @@ fn identifier(certificate: &CertificateDer<'static>) -> Option<CertificateIdenti
 
 #[cfg(test)]
 mod tests {
+    use proxima_acme::Window;
+
     use super::*;
+
+    fn certificate() -> Certificate {
+        let renewal = Renewal::new(SystemTime::now(), ["a.example".to_owned()], None, 7);
+        Certificate { renewal, stored: None, is_advised: false, ordered: None, planned: None, is_told: false }
+    }
+
+    #[test]
+    fn what_was_ordered_since_a_wish_is_what_was_wanted() {
+        let mut certificate = certificate();
+        let (first, later) = (Instant::now(), Instant::now() + Duration::from_secs(2));
+        let wish = |at| Wish { service: "web".parse().unwrap(), at };
+        assert!(!certificate.has_done(&wish(first)));
+        certificate.ordered = Some(first + Duration::from_secs(1));
+        assert!(certificate.has_done(&wish(first)) && !certificate.has_done(&wish(later)));
+    }
+
+    #[test]
+    fn a_question_that_is_not_answered_unsays_nothing() {
+        let (mut certificate, now) = (certificate(), SystemTime::now());
+        let window = Window { start: now, end: now + Duration::from_hours(1) };
+        for (input, is_advised) in [
+            (renewal_info::unanswered(None), false),
+            (Input::Suggested { window: Some(window), ask_after: None }, true),
+            (renewal_info::unanswered(Some(Duration::from_hours(24))), true),
+            (Input::NoSuggestions, false),
+        ] {
+            certificate.heed(now, input);
+            assert_eq!(certificate.is_advised, is_advised);
+        }
+    }
 
     #[test]
     fn a_certificate_is_known_by_what_rfc_9773_says() {

@@ -5,6 +5,7 @@
 //! | [`issuer`] | one task for each issuer: orders one certificate after the other, when `proxima-acme` says so |
 //! | [`order`] | one order, from the account to the certificate |
 //! | [`challenge`] | what proves that a name is ours (RFC 8555 §8.3, RFC 8737) |
+//! | [`renewal_info`] | when the server would like to see a certificate renewed (RFC 9773) |
 //! | [`http`] | requests to the server |
 //! | [`store`] | files that outlive the process |
 //!
@@ -18,6 +19,7 @@ mod error;
 mod http;
 mod issuer;
 mod order;
+mod renewal_info;
 mod store;
 
 use std::{

@@ -111,7 +111,7 @@ impl Orders {
     }
 
     /// The account that is kept, if there is one.
-    pub(crate) async fn known_account(&self) -> Result<Option<Account>, OrderError> {
+    async fn known_account(&self) -> Result<Option<Account>, OrderError> {
         let config = &self.config;
         let Some(Kept { contact, credentials }) = self.store.account().await? else { return Ok(None) };
         let builder = Account::builder_with_http(Box::new(self.https.clone()));

@@ -217,3 +217,48 @@ async fn a_server_without_renewal_information_is_asked_when_two_thirds_are_over(
     assert!(matches!(planned, AcmeEvent::Planned { at: Some(_), .. }), "{planned:?}");
     server.expect("GET", "/dir").await;
 }
+
+#[tokio::test]
+async fn a_window_without_retry_after_is_heeded_too() {
+    const PLAIN: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n\
+        {\"suggestedWindow\":{\"start\":\"2025-01-02T04:00:00Z\",\"end\":\"2025-01-03T04:00:00Z\"}}";
+    let mut server = Server::start(&[
+        ("/dir", DIRECTORY),
+        ("/renewal/aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", PLAIN),
+        ("/nonce", NONCE),
+        ("/order", BUSY),
+    ])
+    .await;
+    let state = tempfile::tempdir().unwrap();
+    let (mut acme, _events) = Acme::new(|| {});
+    acme.set(vec![server.issuer(state.path())]).unwrap();
+    server.expect("GET", "/dir").await;
+    server.expect("GET", &format!("/renewal/{IDENTIFIER}")).await;
+    server.expect("GET", "/dir").await;
+    server.expect("HEAD", "/nonce").await;
+    server.expect("POST", "/order").await;
+}
+
+#[tokio::test]
+async fn a_retry_after_beyond_the_end_of_time_ends_nothing() {
+    const HUGE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nRetry-After: 18446744073709551615\r\n\
+        Content-Type: application/json\r\n\r\n\
+        {\"suggestedWindow\":{\"start\":\"2035-01-02T04:00:00Z\",\"end\":\"2035-01-03T04:00:00Z\"}}";
+    let mut server = Server::start(&[
+        ("/dir", DIRECTORY),
+        ("/renewal/aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", HUGE),
+        ("/nonce", NONCE),
+        ("/order", BUSY),
+    ])
+    .await;
+    let state = tempfile::tempdir().unwrap();
+    let (mut acme, mut events) = Acme::new(|| {});
+    acme.set(vec![server.issuer(state.path())]).unwrap();
+    server.expect("GET", "/dir").await;
+    server.expect("GET", &format!("/renewal/{IDENTIFIER}")).await;
+    next(&mut events).await;
+    assert!(acme.renew(&"web".parse().unwrap()));
+    server.expect("GET", "/dir").await;
+    server.expect("HEAD", "/nonce").await;
+    server.expect("POST", "/order").await;
+}

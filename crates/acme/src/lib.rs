@@ -14,4 +14,4 @@
 
 mod renewal;
 
-pub use renewal::{BACKOFF_LEAST, BACKOFF_MOST, Held, Input, Output, Renewal, Window};
+pub use renewal::{BACKOFF_LEAST, BACKOFF_MOST, Held, Input, Output, RETRY_AFTER_MOST, Renewal, Window};

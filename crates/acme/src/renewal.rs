@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 8;
 /// However little is left, pauses grow up to this, or to a twelfth of the lifetime if that is less: five attempts an hour, as above.
 const BACKOFF_CLOSE: Duration = Duration::from_mins(12);
 /// The longest that a server's `Retry-After` is heeded: rate limits reach back a week.
-const RETRY_AFTER_MOST: Duration = Duration::from_hours(7 * 24);
+pub const RETRY_AFTER_MOST: Duration = Duration::from_hours(7 * 24);
 /// How often renewal information is asked for, whatever the server says (RFC 9773 §4.3).
 const ASK_LEAST: Duration = Duration::from_mins(1);
 const ASK_MOST: Duration = Duration::from_hours(24);
