@@ -9,10 +9,13 @@ use instant_acme::{CertificateIdentifier, Error as AcmeError};
 use proxima_acme::{Input, Output, Renewal};
 use proxima_types::ServiceName;
 use rustls::pki_types::{CertificateDer, Der};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
-    AcmeEvent, Issuer, IssuerConfig, Stored, Wish,
+    AcmeEvent, AllStored, IssuerConfig, Stored, Wish,
     error::OrderError,
     http::{HttpError, Https},
     order::{Issued, Orders},
@@ -23,20 +26,19 @@ use crate::{
 /// The clock is looked at so often at least: it may have been set, or the host suspended.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
-/// Orders what is due until nobody listens any more.
+/// Orders what is due until nobody listens any more. `told` is what is there.
 pub(crate) async fn run(
-    issuer: Issuer,
+    config: IssuerConfig,
+    mut told: watch::Receiver<AllStored>,
     events: mpsc::Sender<AcmeEvent>,
     mut wishes: mpsc::Receiver<Wish>,
     seed: u64,
 ) {
-    let Issuer { config, mut stored } = issuer;
+    let mut stored = told.borrow_and_update().clone();
     let now = SystemTime::now();
     let certificates = (0..).zip(&config.certificates).map(|(number, (service, names))| {
-        let (held, stored) = match stored.remove(service) {
-            Some(Stored { held, certificate }) => (Some(held), Some(certificate)),
-            None => (None, None),
-        };
+        let stored = stored.remove(service);
+        let held = stored.as_ref().map(|stored| stored.held.clone());
         let renewal = Renewal::new(now, names.iter().cloned(), held, seed.wrapping_add(number));
         (
             service.clone(),
@@ -59,6 +61,17 @@ pub(crate) async fn run(
             let pause = due.and_then(|due| due.duration_since(SystemTime::now()).ok()).unwrap_or_default();
             tokio::select! {
                 () = tokio::time::sleep(pause.min(LOOK_AGAIN)) => {}
+                changed = told.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let stored = told.borrow_and_update().clone();
+                    for (service, stored) in stored {
+                        if let Some(certificate) = certificates.get_mut(&service) {
+                            certificate.take_over(SystemTime::now(), stored);
+                        }
+                    }
+                }
                 Some(wish) = wishes.recv() => {
                     if let Some(certificate) = certificates.get_mut(&wish.service)
                         && !certificate.has_done(&wish)
@@ -74,7 +87,7 @@ pub(crate) async fn run(
 /// A certificate, and what there is of it.
 struct Certificate {
     renewal: Renewal,
-    stored: Option<CertificateDer<'static>>,
+    stored: Option<Stored>,
     /// The server has renewal information, and so may be told what an order replaces.
     is_advised: bool,
     /// When the last order came to an end.
@@ -85,9 +98,25 @@ struct Certificate {
 }
 
 impl Certificate {
+    fn identifier(&self) -> Option<CertificateIdentifier<'static>> {
+        identifier(&self.stored.as_ref()?.certificate)
+    }
+
     /// What has been ordered since a wish is what was wanted.
     fn has_done(&self, wish: &Wish) -> bool {
         self.ordered.is_some_and(|ordered| ordered >= wish.at)
+    }
+
+    /// Takes in what is there as others see it. They may not have seen yet what was ordered last, which goes before an older one
+    /// with them too.
+    fn take_over(&mut self, now: SystemTime, stored: Stored) {
+        let is_another = self.stored.as_ref().is_none_or(|own| {
+            own.certificate != stored.certificate && own.held.not_before <= stored.held.not_before
+        });
+        if is_another {
+            self.renewal.handle(now, Input::Replaced(stored.held.clone()));
+            self.stored = Some(stored);
+        }
     }
 
     /// Takes in what came of asking for renewal information.
@@ -132,14 +161,14 @@ impl Task {
     }
 
     async fn order(&self, service: &ServiceName, certificate: &mut Certificate) -> Result<(), Unheard> {
-        let replaced = certificate.stored.as_ref().filter(|_| certificate.is_advised).and_then(identifier);
+        let replaced = certificate.identifier().filter(|_| certificate.is_advised);
         let ordered = self.attempt(service, replaced).await;
         certificate.ordered = Some(Instant::now());
         let (issuer, service) = (self.config.name.clone(), service.clone());
         match ordered {
             Ok(Issued { pem, stored, unsaved }) => {
-                certificate.renewal.handle(SystemTime::now(), Input::Obtained(stored.held));
-                certificate.stored = Some(stored.certificate);
+                certificate.renewal.handle(SystemTime::now(), Input::Obtained(stored.held.clone()));
+                certificate.stored = Some(stored);
                 self.tell(AcmeEvent::Obtained { issuer, service, pem, unsaved }).await
             }
             Err(error) => {
@@ -165,9 +194,7 @@ impl Task {
 
     /// Asks for renewal information (RFC 9773 §4). That there is none of use is no failure.
     async fn ask(&self, certificate: &Certificate) -> Input {
-        let Some(identifier) = certificate.stored.as_ref().and_then(identifier) else {
-            return Input::NoSuggestions;
-        };
+        let Some(identifier) = certificate.identifier() else { return Input::NoSuggestions };
         let (https, directory) = (self.https(), self.config.directory.clone());
         let asked = guarded(async move { renewal_info::ask(&https?, &directory, &identifier).await });
         match asked.await {
@@ -206,18 +233,18 @@ fn identifier(certificate: &CertificateDer<'static>) -> Option<CertificateIdenti
 
 #[cfg(test)]
 mod tests {
-    use proxima_acme::Window;
+    use proxima_acme::{Held, Window};
 
     use super::*;
 
-    fn certificate() -> Certificate {
-        let renewal = Renewal::new(SystemTime::now(), ["a.example".to_owned()], None, 7);
+    fn certificate(now: SystemTime) -> Certificate {
+        let renewal = Renewal::new(now, ["a.example".to_owned()], None, 7);
         Certificate { renewal, stored: None, is_advised: false, ordered: None, planned: None, is_told: false }
     }
 
     #[test]
     fn what_was_ordered_since_a_wish_is_what_was_wanted() {
-        let mut certificate = certificate();
+        let mut certificate = certificate(SystemTime::now());
         let (first, later) = (Instant::now(), Instant::now() + Duration::from_secs(2));
         let wish = |at| Wish { service: "web".parse().unwrap(), at };
         assert!(!certificate.has_done(&wish(first)));
@@ -226,8 +253,32 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_certificate_is_taken_over_and_an_older_one_is_what_others_have_not_seen_replaced() {
+        let now = SystemTime::now();
+        let mut certificate = certificate(now);
+        let stored = |number: u8, from| {
+            let names = ["a.example".to_owned()].into();
+            let held = Held { not_before: from, not_after: from + Duration::from_hours(24 * 90), names };
+            Stored { held, certificate: CertificateDer::from(vec![number]) }
+        };
+        let (older, newer) = (stored(1, now - Duration::from_hours(2)), stored(2, now));
+        let due = |certificate: &Certificate| certificate.renewal.order_at().unwrap();
+        assert_eq!(due(&certificate), now);
+        certificate.take_over(now, older.clone());
+        let first = due(&certificate);
+        certificate.take_over(now, newer.clone());
+        assert_eq!(due(&certificate), first + Duration::from_hours(2));
+        certificate.take_over(now, older);
+        assert_eq!(
+            (certificate.stored.as_ref(), due(&certificate)),
+            (Some(&newer), first + Duration::from_hours(2))
+        );
+    }
+
+    #[test]
     fn a_question_that_is_not_answered_unsays_nothing() {
-        let (mut certificate, now) = (certificate(), SystemTime::now());
+        let now = SystemTime::now();
+        let mut certificate = certificate(now);
         let window = Window { start: now, end: now + Duration::from_hours(1) };
         for (input, is_advised) in [
             (renewal_info::unanswered(None), false),

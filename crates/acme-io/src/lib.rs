@@ -218,7 +218,8 @@ impl Acme {
         (Self { wanted: watch::Sender::default(), wishes, heard: Some(heard), events, on_start }, received)
     }
 
-    /// From now on these issuers are asked. One that is as before is not disturbed.
+    /// From now on these issuers are asked. One whose configuration is as before is not disturbed, but told of certificates that
+    /// somebody has put in the place of those it knows.
     ///
     /// # Errors
     /// When there is no thread to be had.
@@ -246,9 +247,13 @@ impl Acme {
     }
 }
 
+/// The certificates that are there, as they were told last.
+type AllStored = BTreeMap<ServiceName, Stored>;
+
 /// An issuer's task.
 struct Running {
-    issuer: Issuer,
+    config: IssuerConfig,
+    stored: watch::Sender<AllStored>,
     wishes: mpsc::Sender<Wish>,
     task: JoinHandle<()>,
 }
@@ -262,14 +267,16 @@ async fn supervise(
     let mut running: Vec<Running> = Vec::new();
     loop {
         let issuers = wanted.borrow_and_update().clone();
-        let (stay, leave) = running.into_iter().partition(|one| issuers.contains(&one.issuer));
+        let (stay, leave) =
+            running.into_iter().partition(|one| issuers.iter().any(|issuer| issuer.config == one.config));
         running = stay;
         for one in leave {
             one.end(&events).await;
         }
         for issuer in issuers.iter() {
-            if running.iter().all(|one| one.issuer != *issuer) {
-                running.push(Running::begin(issuer.clone(), &events));
+            match running.iter().find(|one| one.config == issuer.config) {
+                Some(one) => one.tell(&issuer.stored),
+                None => running.push(Running::begin(issuer.clone(), &events)),
             }
         }
         loop {
@@ -279,7 +286,7 @@ async fn supervise(
                     Err(_) => return,
                 },
                 Some(wish) = wishes.recv() => {
-                    for one in running.iter().filter(|one| one.issuer.config.certificates.contains_key(&wish.service)) {
+                    for one in running.iter().filter(|one| one.config.certificates.contains_key(&wish.service)) {
                         one.wishes.try_send(wish.clone()).ok(); // others wait already
                     }
                 }
@@ -290,16 +297,29 @@ async fn supervise(
 
 impl Running {
     fn begin(issuer: Issuer, events: &mpsc::Sender<AcmeEvent>) -> Self {
+        let Issuer { config, stored } = issuer;
         let (wishes, heard) = mpsc::channel(WISHES);
-        let task = issuer::run(issuer.clone(), events.clone(), heard, seed(&issuer.config));
-        Self { issuer, wishes, task: tokio::spawn(task) }
+        let (stored, told) = watch::channel(stored);
+        let task = issuer::run(config.clone(), told, events.clone(), heard, seed(&config));
+        Self { config, stored, wishes, task: tokio::spawn(task) }
+    }
+
+    /// What it orders, and its pauses, stay.
+    fn tell(&self, stored: &AllStored) {
+        self.stored.send_if_modified(|told| {
+            let differs = told != stored;
+            if differs {
+                told.clone_from(stored);
+            }
+            differs
+        });
     }
 
     async fn end(self, events: &mpsc::Sender<AcmeEvent>) {
         self.task.abort();
         // An error is the abort, or a panic, which has been told.
         self.task.await.ok();
-        challenge::offer(events, &self.issuer.config.name, Vec::new()).await;
+        challenge::offer(events, &self.config.name, Vec::new()).await;
     }
 }
 

@@ -15,6 +15,7 @@ use proxima_acme::Held;
 use proxima_acme_io::{
     Acme, AcmeEvent, ChallengeKind, Issuer, IssuerConfig, KeyType, Stored, certificate_file,
 };
+use proxima_types::ServiceName;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
     ServerConfig,
@@ -88,7 +89,7 @@ impl Server {
     /// An issuer that has an account here, and a certificate that is valid for long.
     fn issuer(&self, state: &Path) -> Issuer {
         let directory = format!("https://{}/dir", self.address);
-        let service: proxima_types::ServiceName = "web".parse().unwrap();
+        let service: ServiceName = "web".parse().unwrap();
         let certificates = [(service.clone(), vec!["example.com".to_owned()])].into();
         let files = certificate_file(state, &directory, &service).parent().unwrap().to_owned();
         fs::create_dir_all(&files).unwrap();
@@ -261,4 +262,54 @@ async fn a_retry_after_beyond_the_end_of_time_ends_nothing() {
     server.expect("GET", "/dir").await;
     server.expect("HEAD", "/nonce").await;
     server.expect("POST", "/order").await;
+}
+
+#[tokio::test]
+async fn a_reload_after_a_renewal_orders_nothing_and_a_file_put_there_by_hand_is_renewed_when_it_is_due() {
+    let server = Server::start(&[("/dir", DIRECTORY), ("/nonce", NONCE), ("/order", BUSY)]).await;
+    let state = tempfile::tempdir().unwrap();
+    let (mut acme, mut events) = Acme::new(|| {});
+    let mut issuer = server.issuer(state.path());
+    // Another service has no certificate, and its order is refused for an hour.
+    let (web, other): (ServiceName, ServiceName) = ("web".parse().unwrap(), "other".parse().unwrap());
+    issuer.config.certificates.insert(other.clone(), vec!["other.example".to_owned()]);
+    acme.set(vec![issuer.clone()]).unwrap();
+    let (mut due, mut is_refused) = (None, false);
+    while due.is_none() || !is_refused {
+        match next(&mut events).await {
+            AcmeEvent::Failed { service, failures: 1, .. } if service == other => is_refused = true,
+            AcmeEvent::Planned { service, at: Some(at) } if service == web => due = Some(at),
+            AcmeEvent::Planned { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    }
+
+    // As after `web` was renewed: what is there differs, and the configuration does not.
+    let stored = issuer.stored.get_mut(&web).unwrap();
+    let mut der = stored.certificate.to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    stored.certificate = der.into();
+    stored.held.not_before += Duration::from_mins(30);
+    stored.held.not_after += Duration::from_hours(24 * 9);
+    acme.set(vec![issuer]).unwrap();
+    loop {
+        match next(&mut events).await {
+            AcmeEvent::Planned { service, at: Some(at) } if service == web && at > due.unwrap() => break,
+            // That the refused order waits for.
+            AcmeEvent::Planned { service, at: Some(at) } if service == other => {
+                assert!(at > SystemTime::now() + Duration::from_mins(50));
+            }
+            AcmeEvent::Planned { service, at: Some(_) } if service == web => {}
+            event => panic!("{event:?}"),
+        }
+    }
+    // Nor afterwards: what is told comes before a wish is heard, and the wish is the second to fail.
+    assert!(acme.renew(&other));
+    loop {
+        match next(&mut events).await {
+            AcmeEvent::Failed { service, failures, .. } => break assert_eq!((service, failures), (other, 2)),
+            AcmeEvent::Planned { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    }
 }

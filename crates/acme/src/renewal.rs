@@ -54,6 +54,8 @@ pub struct Window {
 pub enum Input {
     /// The order brought this certificate.
     Obtained(Held),
+    /// Somebody else has put this certificate in the place of what was there.
+    Replaced(Held),
     /// The order failed.
     Failed {
         /// How long the server does not want to see another one.
@@ -122,7 +124,7 @@ impl Renewal {
         let next = Next::Pause(now);
         let mut renewal =
             Self { names, held: None, seed, failures: 0, next, earliest: now, told: now, ask_at: None };
-        if let Some(held) = held.filter(|held| held.names.is_superset(&renewal.names)) {
+        if let Some(held) = held.filter(|held| renewal.will_do(held)) {
             renewal.hold(now, held);
         }
         renewal
@@ -138,6 +140,7 @@ impl Renewal {
                 self.earliest = now + (held.lifetime() / 3).min(RENEWAL_LEAST);
                 self.hold(now, held);
             }
+            Input::Replaced(held) => self.replace(now, held),
             Input::Failed { retry_after } => {
                 self.failures = self.failures.saturating_add(1);
                 self.seed = mixed(self.seed);
@@ -209,6 +212,27 @@ impl Renewal {
         if let Next::Pause(until) = &mut self.next {
             *until = moved(*until);
         }
+    }
+
+    /// What orders failed of is as it was, and so are the pauses.
+    fn replace(&mut self, now: SystemTime, held: Held) {
+        let will_do = self.will_do(&held);
+        match self.next {
+            Next::Pause(until) if will_do => self.earliest = self.earliest.max(until),
+            Next::Due(_) if !will_do => self.next = Next::Pause(now),
+            Next::UnderWay | Next::Due(_) | Next::Pause(_) => {}
+        }
+        if !will_do {
+            (self.held, self.ask_at) = (None, None);
+        } else if self.next == Next::UnderWay {
+            (self.held, self.ask_at) = (Some(held), Some(now));
+        } else {
+            self.hold(now, held);
+        }
+    }
+
+    fn will_do(&self, held: &Held) -> bool {
+        held.names.is_superset(&self.names)
     }
 
     fn hold(&mut self, now: SystemTime, held: Held) {

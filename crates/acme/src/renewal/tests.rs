@@ -287,3 +287,37 @@ fn a_certificate_of_more_names_than_these_will_do_and_one_that_lacks_any_will_no
         assert_eq!(renewal.poll_output(day(1)), expected);
     }
 }
+
+#[test]
+fn a_certificate_that_somebody_puts_there_is_renewed_when_it_is_due_and_no_pause_is_shortened() {
+    let later = Held { not_before: day(30), not_after: day(120), ..held() };
+    let mut other = unadvised(day(40), 7);
+    other.handle(day(40), Input::Replaced(later.clone()));
+    assert_eq!(other.poll_output(day(40)), Some(Output::AskRenewalInfo), "of the new one");
+    assert!((day(87)..=day(90)).contains(&other.order_at().unwrap()));
+
+    // While orders fail: one that lasts, and one that is due already.
+    for (held, least, most) in [(later, day(87), day(90)), (held(), day(72), day(72))] {
+        let mut renewal = renewal(day(70), None, 7);
+        assert_eq!(renewal.poll_output(day(70)), Some(Output::Order));
+        renewal.handle(day(70), Input::Failed { retry_after: Some(2 * DAY) });
+        renewal.handle(day(71), Input::Replaced(held));
+        assert!((least..=most).contains(&renewal.order_at().unwrap()), "{:?}", renewal.order_at());
+        assert_eq!(renewal.failures(), 1);
+    }
+}
+
+#[test]
+fn one_that_somebody_puts_there_without_a_name_is_replaced_at_once_and_after_failures_when_their_pause_is_over()
+ {
+    let lacking = Held { names: names(&["a.example"]), ..held() };
+    let mut good = unadvised(day(1), 7);
+    good.handle(day(2), Input::Replaced(lacking.clone()));
+    assert_eq!(good.poll_output(day(2)), Some(Output::Order));
+    good.handle(day(2), Input::Replaced(held()));
+    assert_eq!((good.poll_output(day(2)), good.poll_timeout()), (None, None), "it is under way");
+
+    good.handle(day(2), Input::Failed { retry_after: Some(DAY) });
+    good.handle(day(2), Input::Replaced(lacking));
+    assert_eq!((good.poll_output(day(2)), good.order_at()), (None, Some(day(3))));
+}
