@@ -176,7 +176,7 @@ impl Ordering {
             Issuer { config, stored }
         });
         if let Err(error) = self.acme.set(issuers.collect()) {
-            tracing::error!(%error, "no thread for ACME: no certificate is ordered or renewed");
+            tracing::error!(%error, "no thread for ACME: no certificate is ordered or renewed before a reload has one");
         }
     }
 
@@ -295,8 +295,8 @@ impl Control {
         }
         if !self.ordering.acme.renew(service) {
             return Err(CommandRefusal::conflict(
-                "too many orders wait already",
-                "see `proxima certificates`",
+                "too many orders wait already, or there is no thread for them",
+                "see `proxima certificates`, and the log; a reload tries again to have one",
             ));
         }
         Ok(api::Renewing { service: service.clone(), issuer })

@@ -35,6 +35,7 @@ use proxima_acme::Held;
 use proxima_types::{IssuerName, ServiceName};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::{
+    runtime::{self, Runtime},
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
@@ -203,47 +204,61 @@ struct Wish {
 #[derive(Debug)]
 pub struct Acme {
     wanted: watch::Sender<Arc<Vec<Issuer>>>,
-    wishes: mpsc::Sender<Wish>,
-    heard: Option<mpsc::Receiver<Wish>>,
+    /// Heard by the thread; `None` until there is one.
+    wishes: Option<mpsc::Sender<Wish>>,
     events: mpsc::Sender<AcmeEvent>,
     /// What the thread begins with.
     on_start: fn(),
+    spawn: fn(Job) -> io::Result<()>,
 }
+
+/// What a thread does.
+type Job = Box<dyn FnOnce() + Send>;
 
 impl Acme {
     /// Nothing yet. `on_start` is run by the thread when there is one.
     pub fn new(on_start: fn()) -> (Self, mpsc::Receiver<AcmeEvent>) {
         let (events, received) = mpsc::channel(EVENTS);
-        let (wishes, heard) = mpsc::channel(WISHES);
-        (Self { wanted: watch::Sender::default(), wishes, heard: Some(heard), events, on_start }, received)
+        let spawn = |job| thread::Builder::new().name("acme".to_owned()).spawn(job).map(drop);
+        (Self { wanted: watch::Sender::default(), wishes: None, events, on_start, spawn }, received)
     }
 
     /// From now on these issuers are asked. One whose configuration is as before is not disturbed, but told of certificates that
     /// somebody has put in the place of those it knows.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When there is no thread to be had; the next time it is tried again.
     pub fn set(&mut self, issuers: Vec<Issuer>) -> io::Result<()> {
-        if !issuers.is_empty()
-            && let Some(wishes) = self.heard.take()
-        {
-            let (wanted, events, on_start) = (self.wanted.subscribe(), self.events.clone(), self.on_start);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            thread::Builder::new().name("acme".to_owned()).spawn(move || {
-                on_start();
-                runtime.block_on(supervise(wanted, wishes, events));
-                // A look-up of a name that hangs keeps nobody waiting.
-                runtime.shutdown_background();
-            })?;
+        if !issuers.is_empty() && self.wishes.is_none() {
+            self.wishes = Some(self.begin()?);
         }
         self.wanted.send_replace(Arc::new(issuers));
         Ok(())
     }
 
-    /// Orders the certificate of a service now, though none may be due; false when too many such wishes wait already. One that
-    /// is being ordered is not ordered once more.
+    /// Has a thread do what is wanted, and hear wishes.
+    fn begin(&self) -> io::Result<mpsc::Sender<Wish>> {
+        let (wishes, heard) = mpsc::channel(WISHES);
+        let (wanted, events, on_start) = (self.wanted.subscribe(), self.events.clone(), self.on_start);
+        let (hand, handed) = std::sync::mpsc::channel::<Runtime>();
+        (self.spawn)(Box::new(move || {
+            // Without one the thread has nothing to do.
+            let Ok(runtime) = handed.recv() else { return };
+            on_start();
+            runtime.block_on(supervise(wanted, heard, events));
+            // A look-up of a name that hangs keeps nobody waiting.
+            runtime.shutdown_background();
+        }))?;
+        // Not before there is a thread to end it: one that is dropped where tasks run panics.
+        hand.send(runtime::Builder::new_current_thread().enable_all().build()?).ok(); // the thread waits for it
+        Ok(wishes)
+    }
+
+    /// Orders the certificate of a service now, though none may be due; false when too many such wishes wait already, or there is
+    /// no thread to hear them. One that is being ordered is not ordered once more.
     pub fn renew(&self, service: &ServiceName) -> bool {
-        self.wishes.try_send(Wish { service: service.clone(), at: Instant::now() }).is_ok()
+        let wish = Wish { service: service.clone(), at: Instant::now() };
+        self.wishes.as_ref().is_some_and(|wishes| wishes.try_send(wish).is_ok())
     }
 }
 
@@ -330,4 +345,39 @@ fn seed(issuer: &IssuerConfig) -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_nanos(), std::process::id(), issuer.name.as_str()).hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer() -> Issuer {
+        let service: ServiceName = "web".parse().unwrap();
+        let config = IssuerConfig {
+            name: "test".parse().unwrap(),
+            directory: "http://no-https.example".to_owned(),
+            contact: Vec::new(),
+            external_account: None,
+            roots: Some(Vec::new()),
+            challenge: ChallengeKind::Http01,
+            key_type: KeyType::P256,
+            state: PathBuf::from("/proc/none"),
+            certificates: [(service, vec!["example.com".to_owned()])].into(),
+        };
+        Issuer { config, stored: BTreeMap::new() }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_could_not_be_had_is_had_the_next_time() {
+        let (mut acme, mut events) = Acme::new(|| {});
+        let spawn = std::mem::replace(&mut acme.spawn, |_| Err(io::ErrorKind::WouldBlock.into()));
+        let web = "web".parse().unwrap();
+        assert_eq!(acme.set(vec![issuer()]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(!acme.renew(&web), "nobody hears it");
+        acme.spawn = spawn;
+        acme.set(vec![issuer()]).unwrap();
+        assert!(acme.renew(&web));
+        let planned = events.recv().await;
+        assert!(matches!(planned, Some(AcmeEvent::Planned { .. })), "{planned:?}");
+    }
 }
