@@ -26,9 +26,11 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     path::PathBuf,
+    pin::Pin,
     sync::Arc,
+    task::Poll,
     thread,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use proxima_acme::Held;
@@ -41,11 +43,15 @@ use tokio::{
 };
 
 pub use self::store::certificate_file;
+use crate::error::OrderError;
 
 /// How many events may wait to be read; then orders wait.
 const EVENTS: usize = 16;
 /// How many wishes of operators may wait to be heard; those beyond are refused.
 const WISHES: usize = 16;
+
+/// An issuer whose task ended by a fault is asked again after this. What its task knew of pauses is gone, so it is a long one.
+const AFTER_FAULT: Duration = Duration::from_hours(1);
 
 /// An ACME server, the account there, and what is ordered from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,7 +279,8 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// Keeps a task for each issuer, until nobody wants any more.
+/// Keeps a task for each issuer, until nobody wants any more. One that has ended by a fault is begun anew after a pause, or with the
+/// next issuers that are wanted.
 async fn supervise(
     mut wanted: watch::Receiver<Arc<Vec<Issuer>>>,
     mut wishes: mpsc::Receiver<Wish>,
@@ -294,6 +301,7 @@ async fn supervise(
                 None => running.push(Running::begin(issuer.clone(), &events)),
             }
         }
+        let mut again = None;
         loop {
             tokio::select! {
                 changed = wanted.changed() => match changed {
@@ -305,8 +313,30 @@ async fn supervise(
                         one.wishes.try_send(wish.clone()).ok(); // others wait already
                     }
                 }
+                index = ended(&mut running) => {
+                    running.swap_remove(index).tell_fault(&events).await;
+                    again.get_or_insert(tokio::time::Instant::now() + AFTER_FAULT);
+                }
+                () = until(again) => break,
             }
         }
+    }
+}
+
+/// The index of a task that has come to an end by itself, which is by a fault, or as nobody reads events any more.
+async fn ended(running: &mut [Running]) -> usize {
+    std::future::poll_fn(|context| {
+        let mut tasks = running.iter_mut().map(|one| Pin::new(&mut one.task).poll(context));
+        tasks.position(|end| end.is_ready()).map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// Until then, or for ever.
+async fn until(then: Option<tokio::time::Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -335,6 +365,18 @@ impl Running {
         // An error is the abort, or a panic, which has been told.
         self.task.await.ok();
         challenge::offer(events, &self.config.name, Vec::new()).await;
+    }
+
+    /// Its task has ended: nothing is answered, and nothing ordered, for now.
+    async fn tell_fault(self, events: &mpsc::Sender<AcmeEvent>) {
+        let Self { config, .. } = self;
+        challenge::offer(events, &config.name, Vec::new()).await;
+        let retry_at = SystemTime::now() + AFTER_FAULT;
+        for service in config.certificates.into_keys() {
+            let (issuer, error) = (config.name.clone(), OrderError::Fault.to_string());
+            let failed = AcmeEvent::Failed { issuer, service, error, retry_at, failures: 1 };
+            events.send(failed).await.ok(); // nobody listens any more
+        }
     }
 }
 
@@ -365,6 +407,45 @@ mod tests {
             certificates: [(service, vec!["example.com".to_owned()])].into(),
         };
         Issuer { config, stored: BTreeMap::new() }
+    }
+
+    /// The next event but challenges, which are answered.
+    async fn next(events: &mut mpsc::Receiver<AcmeEvent>) -> AcmeEvent {
+        loop {
+            match tokio::time::timeout(AFTER_FAULT * 2, events.recv()).await.expect("an event").unwrap() {
+                AcmeEvent::Challenges { answered, .. } => answered.send(()).unwrap(),
+                event => return event,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_fault_of_its_task_an_issuer_is_asked_again() {
+        let (wanted, heard) = (watch::Sender::default(), mpsc::channel(1));
+        let (tell, mut events) = mpsc::channel(EVENTS);
+        let supervised = tokio::spawn(supervise(wanted.subscribe(), heard.1, tell));
+        // Two thirds of a life that no certificate has are more than a duration holds.
+        let ages = Duration::from_secs(1 << 62);
+        let held = Held {
+            not_before: UNIX_EPOCH - ages,
+            not_after: UNIX_EPOCH + ages + Duration::from_secs((1 << 62) - 1),
+            names: ["example.com".to_owned()].into(),
+        };
+        let (good, mut bad) = (issuer(), issuer());
+        bad.stored.insert("web".parse().unwrap(), Stored { held, certificate: Vec::new().into() });
+        let began = tokio::time::Instant::now();
+        wanted.send_replace(Arc::new(vec![bad]));
+        for times in 1..=2 {
+            let failed = next(&mut events).await;
+            let AcmeEvent::Failed { error, failures: 1, .. } = failed else { panic!("{failed:?}") };
+            assert_eq!(error, "an internal fault, see the log");
+            assert!(began.elapsed() >= AFTER_FAULT * (times - 1) && began.elapsed() < AFTER_FAULT * times);
+        }
+        wanted.send_replace(Arc::new(vec![good]));
+        let planned = next(&mut events).await;
+        assert!(matches!(planned, AcmeEvent::Planned { .. }), "{planned:?}");
+        drop(wanted);
+        supervised.await.unwrap();
     }
 
     #[tokio::test]
