@@ -243,7 +243,6 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
     };
     loop {
         worker.clear().await;
-        let mut admitted = None;
         let next = tokio::select! {
             next = gate.next(|newcomer| {
                 let entry = shared.entry();
@@ -260,17 +259,14 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
                     entry.counters.shed.add(1);
                     worker.tell_shed(&entry);
                 }
-                admitted = seat.map(|seat| (entry, seat, counted));
-                admitted.as_ref().map(|_| crypto)
+                seat.map(|seat| (crypto, (entry, seat, counted)))
             }) => next,
             () = shared.shut.notified() => break,
         };
         // The endpoint is closed below only.
-        let Some(handshake) = next else { break };
-        if let Some((entry, seat, counted)) = admitted {
-            let open = Open::new(worker.clone(), entry.clone(), seat, counted);
-            tokio::task::spawn_local(http::h3::serve(worker.clone(), open, entry, handshake));
-        }
+        let Some((handshake, (entry, seat, counted))) = next else { break };
+        let open = Open::new(worker.clone(), entry, seat, counted);
+        tokio::task::spawn_local(http::h3::serve(worker.clone(), open, handshake));
     }
     gate.close(Code::NoError.value(), LAST_WORDS).await;
 }

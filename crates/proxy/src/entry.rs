@@ -178,6 +178,11 @@ impl Open {
         Self { worker, entry, number, seat, is_idle: false.into(), counted: None }
     }
 
+    /// Where it came in.
+    pub(crate) fn entry(&self) -> &Rc<Entry> {
+        &self.entry
+    }
+
     /// Counts the connection among those of its address, which is known to be the client's now.
     ///
     /// # Errors

@@ -76,9 +76,12 @@ impl Gate {
         &self.endpoint
     }
 
-    /// The next client that gets a handshake, with the TLS that `crypto` gives for it; clients it gives none for are refused
-    /// (CONNECTION_REFUSED). `None` when the endpoint is closed.
-    pub async fn next(&mut self, mut crypto: impl FnMut(Newcomer) -> Option<Crypto>) -> Option<Handshake> {
+    /// The next client that gets a handshake, with the TLS that `admit` gives for it and whatever else; clients it gives nothing for
+    /// are refused (CONNECTION_REFUSED). `None` when the endpoint is closed.
+    pub async fn next<T>(
+        &mut self,
+        mut admit: impl FnMut(Newcomer) -> Option<(Crypto, T)>,
+    ) -> Option<(Handshake, T)> {
         loop {
             let incoming = self.endpoint.accept().await?;
             if self.handshakes.get() >= self.limits.handshakes {
@@ -95,18 +98,19 @@ impl Gate {
             }
             let (address, is_left) = (incoming.remote_address(), self.succession.has_begun());
             let newcomer = Newcomer { address, is_validated, is_left };
-            let Some(crypto) = crypto(newcomer) else {
+            let Some((crypto, admitted)) = admit(newcomer) else {
                 incoming.refuse();
                 continue;
             };
             match incoming.accept_with(self.config(crypto)) {
                 Ok(connecting) => {
-                    return Some(Handshake {
+                    let handshake = Handshake {
                         connecting,
                         counters: self.counters.clone(),
                         _counted: Counted::new(&self.handshakes),
                         _unvalidated: (!is_validated).then(|| Counted::new(&self.unvalidated)),
-                    });
+                    };
+                    return Some((handshake, admitted));
                 }
                 Err(error) => {
                     self.counters.failed.add(1);
@@ -131,15 +135,16 @@ impl Gate {
 }
 
 impl Handshake {
-    /// The connection, if the handshake ends within `deadline`.
+    /// The connection, if the handshake ends before `deadline` does.
     ///
     /// # Errors
     /// Why there is none; the client has been told where that could be.
-    pub async fn finish(self, deadline: Duration) -> Result<Connection, ConnectionError> {
-        let finished = match tokio::time::timeout(deadline, self.connecting).await {
-            Ok(finished) => finished,
+    pub async fn finish(self, deadline: impl Future<Output = ()>) -> Result<Connection, ConnectionError> {
+        let finished = tokio::select! {
+            biased;
+            finished = self.connecting => finished,
             // Dropped, it is closed.
-            Err(_) => Err(ConnectionError::TimedOut),
+            () = deadline => Err(ConnectionError::TimedOut),
         };
         if finished.is_err() {
             self.counters.failed.add(1);

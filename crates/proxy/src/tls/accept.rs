@@ -80,39 +80,55 @@ async fn handshake(
     tcp: TcpStream,
 ) -> io::Result<TlsStream> {
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-    timer.arm_after(worker.config.header_timeout);
+    let mut patience = Patience::new(worker, entry, &timer);
     let connection = match challenges {
         None => ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?,
         Some(challenges) => {
             let mut acceptor = Acceptor::default();
-            let accepted = within(worker, entry, &timer, |cx| poll_hello(&mut acceptor, &tcp, cx)).await?;
+            let accepted = patience.within(|cx| poll_hello(&mut acceptor, &tcp, cx)).await?;
             go_on(accepted, challenges, &server.tcp, &tcp)?
         }
     };
     let mut stream = TlsStream::new(tcp, Connection::Server(connection));
-    within(worker, entry, &timer, |cx| stream.poll_handshake(cx)).await?;
+    patience.within(|cx| stream.poll_handshake(cx)).await?;
     Ok(stream)
 }
 
-/// What `poll` comes to before the timer fires, which a drain sets sooner.
-async fn within<T>(
-    worker: &Worker,
-    entry: &Entry,
-    timer: &Timer,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
-) -> io::Result<T> {
-    let mut is_hurried = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = poll(cx) {
-            return Poll::Ready(result);
-        }
-        if worker.has_to_leave(entry) && !worker.is_succeeded() && !is_hurried {
-            is_hurried = true;
+/// How long a handshake may take: as long as a request's head, and where a drain finds it under way no more than a moment.
+pub(crate) struct Patience<'a> {
+    worker: &'a Worker,
+    entry: &'a Entry,
+    timer: &'a Timer,
+    is_hurried: bool,
+}
+
+impl<'a> Patience<'a> {
+    /// From now on, with a timer of the task that asks.
+    pub(crate) fn new(worker: &'a Worker, entry: &'a Entry, timer: &'a Timer) -> Self {
+        timer.arm_after(worker.config.header_timeout);
+        Self { worker, entry, timer, is_hurried: false }
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let Self { worker, entry, timer, is_hurried } = self;
+        if worker.has_to_leave(entry) && !worker.is_succeeded() && !std::mem::replace(is_hurried, true) {
             timer.arm_after(WHILE_DRAINING);
         }
-        if timer.has_expired() { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
-    })
-    .await
+        timer.has_expired()
+    }
+
+    /// What `poll` comes to before.
+    async fn within<T>(
+        &mut self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        poll_fn(|cx| match poll(cx) {
+            Poll::Pending if self.is_over() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            polled => polled,
+        })
+        .await
+    }
 }
 
 /// What became of a handshake, in a word.

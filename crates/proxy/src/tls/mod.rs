@@ -37,7 +37,12 @@ mod stream;
 mod tickets;
 mod verified;
 
-pub(crate) use self::{accept::serve, client::TlsToBackend, stream::TlsStream, tickets::OwnTicketKeys};
+pub(crate) use self::{
+    accept::{Patience, serve},
+    client::TlsToBackend,
+    stream::TlsStream,
+    tickets::OwnTicketKeys,
+};
 pub use self::{
     client::{Authorities, TlsClient, TlsClientOptions},
     identity::{Chain, ChainError, Identity, KeyError},

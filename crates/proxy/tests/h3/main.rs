@@ -15,3 +15,4 @@ mod programs;
 mod refused;
 mod succession;
 mod support;
+mod unwilling;

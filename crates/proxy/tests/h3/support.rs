@@ -97,7 +97,7 @@ impl Http3World {
         Client::over(endpoint, connection).await
     }
 
-    async fn try_connect_with(
+    pub(crate) async fn try_connect_with(
         &self,
         address: SocketAddr,
         mut transport: TransportConfig,

@@ -159,9 +159,9 @@ async fn serve(
     let mut gate = port.open(setup.limits).unwrap();
     loop {
         tokio::select! {
-            next = gate.next(|_| Some(crypto.clone())) => {
+            next = gate.next(|_| Some((crypto.clone(), ()))) => {
                 let handshakes = handshakes.clone();
-                tokio::task::spawn_local(echo(next.unwrap(), setup.deadline, handshakes));
+                tokio::task::spawn_local(echo(next.unwrap().0, setup.deadline, handshakes));
             }
             _ = stopped.wait_for(|stopped| *stopped) => break,
         }
@@ -170,7 +170,7 @@ async fn serve(
 }
 
 async fn echo(handshake: Handshake, deadline: Duration, handshakes: Arc<AtomicUsize>) {
-    let Ok(connection) = handshake.finish(deadline).await else { return };
+    let Ok(connection) = handshake.finish(tokio::time::sleep(deadline)).await else { return };
     handshakes.fetch_add(1, Ordering::Relaxed);
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         tokio::task::spawn_local(async move {

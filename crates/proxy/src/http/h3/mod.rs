@@ -40,6 +40,7 @@ use crate::{
     quic::Handshake,
     stats::{Misuse, ServiceCounters},
     timer::{Deadline, Timer},
+    tls::Patience,
     worker::Worker,
 };
 
@@ -127,18 +128,26 @@ impl IntoVarInt for Code {
 }
 
 /// Serves the requests of one client from its handshake on, until the connection ends.
-pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, entry: Rc<Entry>, handshake: Handshake) {
-    let Ok(connection) = handshake.finish(worker.config.header_timeout).await else { return };
+pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, handshake: Handshake) {
+    let entry = open.entry().clone();
+    let counters = entry.counters.clone();
+    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
+    let mut patience = Patience::new(&worker, &entry, &timer);
+    let deadline = poll_fn(|_| if patience.is_over() { Poll::Ready(()) } else { Poll::Pending });
+    let Ok(connection) = handshake.finish(deadline).await else { return };
     if open.count(connection.remote_address().ip()).is_err() {
         return connection.close(Code::ExcessiveLoad.into_varint(), b"");
     }
-    let Ok(control) = connection.open_uni().await else { return };
-    let counters = entry.counters.clone();
+    // RFC 9114 §6.2: a client grants three at least, with its handshake; one that does not is not waited for.
+    let control = poll_fn(|cx| Poll::Ready(pin!(connection.open_uni()).poll(cx))).await;
+    let Poll::Ready(Ok(control)) = control else {
+        counters.misused(Misuse::H3Protocol);
+        return connection.close(Code::GeneralProtocolError.into_varint(), b"");
+    };
     let peer = connection.remote_address().ip();
     let shown = connection.peer_identity().and_then(|shown| shown.downcast().ok());
     let shown: Vec<CertificateDer<'static>> = shown.map(|shown| *shown).unwrap_or_default();
     let hop = worker.hop(&entry, peer, "https", "3", &shown);
-    let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let link = Rc::new(Link {
         worker,
         entry,

@@ -43,8 +43,14 @@ pub(super) async fn serve(link: Rc<Link>, send: SendStream, receive: RecvStream)
     let mut scratch = worker.scratch.take().unwrap_or_else(Scratch::new);
     stream.exchange(&mut scratch).await;
     scratch.give_back(&worker);
-    // Until the client has it the response is under way: a connection that ends with its last one must not take it along.
-    poll_fn(|cx| stream.send.poll_delivered(cx)).await;
+    // Until the client has it the response is under way: a connection that ends with its last one must not take it along. A client
+    // that does not say so is not waited for longer than one that asks for nothing.
+    stream.timer.arm_after(worker.config.keep_alive);
+    poll_fn(|cx| match stream.send.poll_delivered(cx) {
+        Poll::Pending if stream.timer.has_expired() => Poll::Ready(()),
+        polled => polled,
+    })
+    .await;
 }
 
 /// A client's stream.
