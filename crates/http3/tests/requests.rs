@@ -95,6 +95,7 @@ fn malformed_requests_are_refused_each_for_its_reason() {
         (&[GET[0], (":scheme", "ftp"), GET[2], GET[3]], Fault::PseudoField),
         (&[GET[0], GET[1], (":authority", "a\r\nx: y"), GET[3]], Fault::Host),
         (&[GET[0], GET[1], (":authority", ""), GET[3]], Fault::Host),
+        (&[GET[0], GET[1], GET[3], ("host", "")], Fault::Host),
         (&[GET[0], GET[1], GET[2], (":path", "")], Fault::Target),
         (&[GET[0], GET[1], GET[2], (":path", "x")], Fault::Target),
         (&[GET[0], GET[1], GET[2], (":path", "*")], Fault::Target),
@@ -103,6 +104,17 @@ fn malformed_requests_are_refused_each_for_its_reason() {
     ];
     for (fields, fault) in cases {
         assert_eq!(text(fields, Content::None), Err(Wrong::Message(*fault)), "{fields:?}");
+    }
+}
+
+#[test]
+fn a_port_without_a_host_is_refused_where_the_text_is_read() {
+    for fields in
+        [[GET[0], GET[1], (":authority", ":443"), GET[3]], [GET[0], GET[1], GET[3], ("host", ":443")]]
+    {
+        let text = text(&fields, Content::None).unwrap();
+        let parsed = RequestHead::default().parse_within(text.as_bytes(), MAX_TEXT);
+        assert_eq!(parsed.map(|_| ()), Err(Fault::Host), "{text}");
     }
 }
 
