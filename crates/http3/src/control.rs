@@ -15,8 +15,8 @@ pub const GOAWAY_MAX: u64 = (1 << 62) - 4;
 const MAX_SETTINGS: u64 = 1024;
 /// Frames of which nothing comes, and which a client may send so many of beyond those it earns.
 const CREDIT: u32 = 1000;
-/// Settings of HTTP/2 that must not come (RFC 9114 §7.2.4.1).
-const RESERVED_SETTINGS: [u64; 4] = [2, 3, 4, 5];
+/// Settings that must not come: those that HTTP/2 alone has (RFC 9114 §7.2.4.1, §11.2.2).
+const RESERVED_SETTINGS: [u64; 5] = [0, 2, 3, 4, 5];
 
 /// `SETTINGS_MAX_FIELD_SECTION_SIZE`.
 const MAX_FIELD_SECTION_SIZE: u64 = 6;
