@@ -315,7 +315,9 @@ fn frames_that_must_not_come_are_refused_each_for_its_reason() {
     let long_head = [1, 0x80, 1, 0, 1];
     let empty_data = [&[1, 0][..], &[0, 0].repeat(65)].concat();
     let unknown = [1, 0, 0x21, 0x80, 1, 0, 1];
-    let cases: [(&[u8], Option<Wrong>); 16] = [
+    // Each frame with content earns one, and none beyond those that there are at first.
+    let spent = [&[1, 0][..], &[0, 1, b'x'].repeat(100), &[0, 0].repeat(65)].concat();
+    let cases: [(&[u8], Option<Wrong>); 17] = [
         (&[0, 0], connection(Code::FrameUnexpected)),
         (&[1, 0, 1, 0, 1, 0], connection(Code::FrameUnexpected)),
         (&[1, 0, 1, 0, 0, 0], connection(Code::FrameUnexpected)),
@@ -332,8 +334,19 @@ fn frames_that_must_not_come_are_refused_each_for_its_reason() {
         (&long_head, Some(Wrong::Message(Fault::HeadTooLong))),
         (&empty_data, connection(Code::ExcessiveLoad)),
         (&unknown, connection(Code::ExcessiveLoad)),
+        (&spent, connection(Code::ExcessiveLoad)),
     ];
     for (stream, expected) in cases {
         assert_eq!(events(stream, 100).2, expected, "{stream:?}");
     }
+}
+
+#[test]
+fn content_earns_frames_that_bring_nothing_forward() {
+    // An empty DATA frame behind each piece, as of a server that flushes; a frame of an unknown kind as long as the content.
+    let content = [&[0, 0x44, 0][..], &[b'x'; 1024]].concat();
+    let grease = [&[0x21, 0x44, 0][..], &[0; 1024]].concat();
+    let stream = [vec![1, 0], [&content[..], &[0, 0], &content, &grease].concat().repeat(1000)].concat();
+    let (_, content, wrong) = events(&stream, 1200);
+    assert_eq!((content.len(), wrong), (2 * 1024 * 1000, None));
 }
