@@ -150,9 +150,9 @@ impl Frames {
             }
             (kind::DATA, Place::InContent | Place::InTunnel) => {
                 if length == 0 {
-                    self.note_idle(0)?
+                    self.note_idle(0)?;
                 } else {
-                    self.earn(length)
+                    self.earn(length);
                 }
                 Ok(Within::Data(length))
             }

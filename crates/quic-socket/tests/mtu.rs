@@ -70,7 +70,9 @@ impl Host {
         thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             tell.send(gettid().as_raw()).unwrap();
-            taken.into_iter().for_each(|job| job());
+            for job in taken {
+                job();
+            }
         });
         Self { jobs, id: told.recv().unwrap() }
     }
@@ -150,9 +152,10 @@ async fn echo(server: Endpoint) {
 
 async fn exchange(connection: &Connection) {
     let (mut send, mut receive) = connection.open_bi().await.expect("the connection lives");
-    send.write_all(&[7; 20_000]).await.unwrap();
+    let said = vec![7; 20_000];
+    send.write_all(&said).await.unwrap();
     send.finish().unwrap();
-    assert_eq!(receive.read_to_end(64 * 1024).await.unwrap(), [7; 20_000]);
+    assert_eq!(receive.read_to_end(64 * 1024).await.unwrap(), said);
 }
 
 #[tokio::test]

@@ -171,16 +171,15 @@ mod tests {
     #[test]
     fn a_body_ends_again_as_it_has_ended() {
         let trailers = || Piece::Trailers(Bytes::from_static(b"a: b\r\n\r\n"));
-        let ends: [(&dyn Fn() -> Piece, &[u8], bool); 4] = [
-            (&|| Piece::End, b"content", false),
-            (&|| data(b"", true), b"content", false),
-            (&trailers, b"content", true),
-            (&trailers, b"", true),
-        ];
-        for (end, content, has_trailers) in ends {
+        for (content, end, has_trailers) in [
+            (&b"content"[..], Piece::End, false),
+            (b"content", data(b"", true), false),
+            (b"content", trailers(), true),
+            (b"", trailers(), true),
+        ] {
             let mut replay = Replay::default();
             replay.keep(&data(content, false));
-            replay.keep(&end());
+            replay.keep(&end);
             for _ in 0..3 {
                 let (sent, ended) = again(&mut replay);
                 assert_eq!(sent, content);
