@@ -43,13 +43,14 @@ pub(crate) fn examine(
     counters: &mut Counters,
     problems: &mut Vec<Problem>,
 ) -> ReceivedUpdate {
-    let treated_as_withdrawn = update.disposition() == Some(Disposition::TreatAsWithdraw);
-    if treated_as_withdrawn {
+    let is_malformed = update.disposition() == Some(Disposition::TreatAsWithdraw);
+    if is_malformed {
         counters.treated_as_withdrawn += update.withdrawn.len() as u64;
     }
+    let before = counters.treated_as_withdrawn;
     let (faults, said) = (!update.problems.is_empty(), routes(&update));
     let marks = check(session, &mut update, counters, problems);
-    let mended = if treated_as_withdrawn {
+    let mended = if is_malformed || counters.treated_as_withdrawn > before {
         Some(Mended::TreatedAsWithdrawn)
     } else {
         (faults || routes(&update) != said).then_some(Mended::Otherwise)

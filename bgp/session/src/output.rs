@@ -101,7 +101,7 @@ pub struct ReceivedUpdate {
 /// How an UPDATE was not taken for what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mended {
-    /// Its routes were treated as withdrawn for a fault of its attributes (RFC 7606 §2).
+    /// Routes of it were treated as withdrawn for a fault of its attributes (RFC 7606 §2), the first AS of its path among them.
     TreatedAsWithdrawn,
     /// Otherwise: an attribute was discarded, or routes were refused or left out.
     Otherwise,

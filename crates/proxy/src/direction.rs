@@ -9,12 +9,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{
-    splice::{Gear, Pipes},
-    stats::Counter,
-    stream::Stream,
-    worker::Worker,
-};
+use crate::{access::Access, splice::Gear, stats::Counter, stream::Stream, worker::Worker};
 
 /// Bytes of a direction after which it may go on by `splice(2)`. Before, the pipe costs more than the copy.
 const SPLICE_AFTER: u64 = 64 * 1024;
@@ -34,6 +29,52 @@ impl Passage {
     /// The room, for as long as nothing is waited for.
     fn room(&self) -> RefMut<'_, Box<[u8]>> {
         self.0.borrow_mut()
+    }
+}
+
+/// Both ways between a client and a backend. However it ends, and if it is dropped, the access log is told how much went each way.
+pub(crate) struct Both<'a> {
+    worker: &'a Worker,
+    access: &'a mut Access,
+    up: Direction<'a>,
+    down: Direction<'a>,
+}
+
+impl<'a> Both<'a> {
+    /// `up` leads to the backend.
+    pub(crate) fn new(
+        worker: &'a Worker,
+        access: &'a mut Access,
+        up: Direction<'a>,
+        down: Direction<'a>,
+    ) -> Self {
+        Self { worker, access, up, down }
+    }
+
+    /// Moves what can be moved; ready when both directions have ended, or one is broken.
+    pub(crate) fn poll(
+        &mut self,
+        client: &mut Stream,
+        backend: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let up = self.up.poll(self.worker, client, backend, cx)?;
+        let down = self.down.poll(self.worker, backend, client, cx)?;
+        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// How many bytes have reached their destinations.
+    pub(crate) fn moved(&self) -> u64 {
+        self.up.moved + self.down.moved
+    }
+}
+
+impl Drop for Both<'_> {
+    fn drop(&mut self) {
+        self.up.gear.shift_down(&self.worker.pipes);
+        self.down.gear.shift_down(&self.worker.pipes);
+        self.access.received(usize::try_from(self.up.moved).unwrap_or(usize::MAX));
+        self.access.sent(usize::try_from(self.down.moved).unwrap_or(usize::MAX));
     }
 }
 
@@ -68,18 +109,8 @@ impl<'a> Direction<'a> {
         Self { gear, held, written: 0, moved: 0, counter, counted, dirty: false, ended: false, closed: false }
     }
 
-    /// How many bytes have reached the destination.
-    pub(crate) fn moved(&self) -> u64 {
-        self.moved
-    }
-
-    /// Lets others have what it has borrowed. To be called when it is not polled any more.
-    pub(crate) fn give_back(&mut self, pipes: &Pipes) {
-        self.gear.shift_down(pipes);
-    }
-
     /// Moves what can be moved; ready when the direction has ended and its destination knows.
-    pub(crate) fn poll(
+    fn poll(
         &mut self,
         worker: &Worker,
         from: &mut Stream,

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Of what a client sends, no more is kept as credit than there was at first: whoever was fast may pause for `grace`, and
-//! not for an hour. What a client takes is known in the chunks in which the system takes it to send, so there all of it is
-//! credit: the next chunk may be due only when a slow client has read the last one.
+//! not for an hour. What a client takes is known in the chunks in which the system takes it to send, so there as much is kept as
+//! the system may hold ([`SEND_BUFFER`]): the next chunk may be due only when a slow client has read the last one.
 
 use std::{rc::Rc, task::Context};
 
@@ -17,6 +17,9 @@ use crate::{
     stats::Slow,
     timer::{BEAT, Deadline, Timer, Timers},
 };
+
+/// What the system takes to send before the client has read it, in octets, at most: the last of `net.ipv4.tcp_wmem` as it usually is.
+const SEND_BUFFER: u64 = 4 * 1024 * 1024;
 
 /// Both ways of one exchange.
 #[derive(Debug)]
@@ -56,12 +59,13 @@ impl Pace {
         };
         // The clock may be a beat ahead of when a wait began.
         let grace = u64::try_from((rate.grace + BEAT).as_millis()).unwrap_or(u64::MAX);
-        let meter = |rate: u32, most: u64| {
+        let meter = |rate: u32, more: u64| {
             let rate = u64::from(rate);
             let credit = rate.saturating_mul(grace);
-            (rate > 0).then_some(Meter { rate, credit, most: most.max(credit), waiting_since: None })
+            let most = credit.saturating_add(1000 * more);
+            (rate > 0).then_some(Meter { rate, credit, most, waiting_since: None })
         };
-        let (up, down) = (meter(up, 0), meter(rate.response, u64::MAX));
+        let (up, down) = (meter(up, 0), meter(rate.response, SEND_BUFFER));
         Self { up, down, timer: None, is_stream: body == Length::Unknown }
     }
 
@@ -241,6 +245,19 @@ mod tests {
         clock.pass(101_000);
         assert_eq!(clock.check(&mut pace, false, true), None);
         clock.pass(1050);
+        assert_eq!(clock.check(&mut pace, false, true), Some(Slow::ResponseRate));
+    }
+
+    #[test]
+    fn what_a_reader_took_long_ago_buys_no_more_than_a_full_buffer() {
+        let (mut clock, mut pace) = (Clock::new(), Pace::new(RATE, Length::None));
+        for _ in 0..100 {
+            pace.taken(SEND_BUFFER as usize, &clock.timers);
+        }
+        assert_eq!(clock.check(&mut pace, false, true), None);
+        clock.pass(1000 * SEND_BUFFER / 200 + 2000);
+        assert_eq!(clock.check(&mut pace, false, true), None);
+        clock.pass(60);
         assert_eq!(clock.check(&mut pace, false, true), Some(Slow::ResponseRate));
     }
 

@@ -4,15 +4,7 @@
 //! (half-close), and the connection closes when both have ended. A reset, on either side, goes on as a reset; so does the
 //! end of the data plane.
 
-use std::{
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::SocketAddr, pin::pin, rc::Rc, task::Poll, time::Duration};
 
 use proxima_balance::Tried;
 use tokio::net::TcpStream;
@@ -21,7 +13,7 @@ use crate::{
     access::Access,
     backend::{Backend, Pending},
     close::Guarded,
-    direction::Direction,
+    direction::{Both, Direction},
     entry::{Entry, Open},
     stats::{Reason, ServiceCounters, Unserved},
     stream::Stream,
@@ -96,17 +88,24 @@ pub(crate) async fn relay(
 ) -> io::Result<()> {
     client.tcp().set_nodelay(true)?;
     let (up, down) = (Direction::new(&counters.bytes_in), Direction::new(&counters.bytes_out));
-    let mut relay = Relay { worker, client, stream, up, down, timer, idle };
-    relay.timer.arm_after(idle);
-    let relayed = poll_fn(|cx| relay.poll(cx)).await;
-    if relayed.is_ok() {
-        relay.client.end();
-        relay.stream.end();
-    }
-    relay.give_back();
-    access.received(usize::try_from(relay.up.moved()).unwrap_or(usize::MAX));
-    access.sent(usize::try_from(relay.down.moved()).unwrap_or(usize::MAX));
-    relayed
+    let mut both = Both::new(worker, access, up, down);
+    timer.arm_after(idle);
+    poll_fn(|cx| {
+        let before = both.moved();
+        if let Poll::Ready(ended) = both.poll(client, stream, cx) {
+            return Poll::Ready(ended);
+        }
+        if both.moved() > before {
+            timer.arm_after(idle);
+        } else if timer.has_expired() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    })
+    .await?;
+    client.end();
+    stream.end();
+    Ok(())
 }
 
 /// A connection to the first candidate that takes one.
@@ -148,40 +147,4 @@ async fn connect(
         }
     }
     Err(failed.unwrap_or(Reason::Connect))
-}
-
-struct Relay<'a> {
-    worker: &'a Worker,
-    client: &'a mut Guarded<Stream>,
-    stream: &'a mut Guarded<Stream>,
-    up: Direction<'a>,
-    down: Direction<'a>,
-    timer: Timer,
-    idle: Duration,
-}
-
-impl Relay<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let before = self.moved();
-        let up = self.up.poll(self.worker, self.client, self.stream, cx)?;
-        let down = self.down.poll(self.worker, self.stream, self.client, cx)?;
-        if up.is_ready() && down.is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        if self.moved() > before {
-            self.timer.arm_after(self.idle);
-        } else if self.timer.has_expired() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
-    }
-
-    fn moved(&self) -> u64 {
-        self.up.moved() + self.down.moved()
-    }
-
-    fn give_back(&mut self) {
-        self.up.give_back(&self.worker.pipes);
-        self.down.give_back(&self.worker.pipes);
-    }
 }

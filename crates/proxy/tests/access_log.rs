@@ -8,7 +8,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    Backend, Lines, Setup,
+    Backend, Lines, Peer, Setup, World,
     h2::{Client, get, post},
     refusing, until,
 };
@@ -142,30 +142,20 @@ async fn what_went_wrong_is_told_and_whose_fault_it_was() {
     assert_eq!(fate(&lines.wait(7).await[6]), (None, "stopped", None, Some(0)), "a stop loses no line");
 }
 
-#[tokio::test]
-async fn a_relayed_connection_and_a_tunnel_are_lines_at_their_end() {
-    let lines = Lines::default();
-    let backend = Backend::start(|mut peer| async move {
+/// Says twice what it is told.
+async fn repeating() -> Backend {
+    Backend::start(|mut peer| async move {
         let bytes = peer.exactly(4).await;
         peer.write_bytes(&bytes).await;
         peer.write_bytes(&bytes).await;
         peer.rest().await;
     })
-    .await;
-    let world = Setup { access_log: Some(lines.log(false)), ..Setup::tcp(&[backend.address]) }.start();
-    let mut client = world.client().await;
-    client.write("ping").await;
-    assert_eq!(client.exactly(8).await, b"pingping");
-    assert_eq!(lines.read().len(), 0);
-    drop(client);
-    let told = lines.wait(1).await;
-    let expected = json!({
-        "service": "web", "protocol": "tcp", "received": 4, "sent": 8, "backend": "app/b0", "region": "eu", "retries": 0,
-        "end": "done",
-    });
-    assert_eq!(settled(told[0].clone()), expected);
+    .await
+}
 
-    let backend = Backend::start(|mut peer| async move {
+/// Switches protocols, and then answers what it is told.
+async fn switching() -> Backend {
+    Backend::start(|mut peer| async move {
         let head = peer.head().await.unwrap();
         let key = common::field(&head, "sec-websocket-key").unwrap();
         assert_eq!(key, "dGhlIHNhbXBsZSBub25jZQ==");
@@ -176,9 +166,21 @@ async fn a_relayed_connection_and_a_tunnel_are_lines_at_their_end() {
         .await;
         peer.exactly(5).await;
         peer.write("hello world").await;
+        peer.rest().await;
     })
-    .await;
-    let world = Setup { access_log: Some(lines.log(false)), ..Setup::http(&[backend.address]) }.start();
+    .await
+}
+
+/// A client that was told `pingping`.
+async fn relayed(world: &World) -> Peer {
+    let mut client = world.client().await;
+    client.write("ping").await;
+    assert_eq!(client.exactly(8).await, b"pingping");
+    client
+}
+
+/// A client that was told `hello world` in a tunnel.
+async fn tunnelled(world: &World) -> Peer {
     let mut client = world.client().await;
     client
         .write(
@@ -189,14 +191,57 @@ async fn a_relayed_connection_and_a_tunnel_are_lines_at_their_end() {
     assert!(client.head().await.unwrap().starts_with("HTTP/1.1 101 "));
     client.write("hello").await;
     assert_eq!(client.exactly(11).await, b"hello world");
+    client
+}
+
+fn octets(line: &serde_json::Value) -> (Option<u64>, Option<u64>) {
+    (line["received"].as_u64(), line["sent"].as_u64())
+}
+
+#[tokio::test]
+async fn a_relayed_connection_and_a_tunnel_are_lines_at_their_end() {
+    let lines = Lines::default();
+    let backend = repeating().await;
+    let world = Setup { access_log: Some(lines.log(false)), ..Setup::tcp(&[backend.address]) }.start();
+    let client = relayed(&world).await;
+    assert_eq!(lines.read().len(), 0);
+    drop(client);
+    let told = lines.wait(1).await;
+    let expected = json!({
+        "service": "web", "protocol": "tcp", "received": 4, "sent": 8, "backend": "app/b0", "region": "eu", "retries": 0,
+        "end": "done",
+    });
+    assert_eq!(settled(told[0].clone()), expected);
+
+    let backend = switching().await;
+    let world = Setup { access_log: Some(lines.log(false)), ..Setup::http(&[backend.address]) }.start();
+    let client = tunnelled(&world).await;
     assert_eq!(lines.read().len(), 1);
     drop(client);
     let told = lines.wait(2).await;
-    assert_eq!((told[1]["received"].as_u64(), told[1]["sent"].as_u64()), (Some(5), Some(11)));
+    assert_eq!(octets(&told[1]), (Some(5), Some(11)));
     assert_eq!(
         (&told[1]["status"], &told[1]["path"], &told[1]["end"]),
         (&json!(101), &json!("/ws"), &json!("done"))
     );
+}
+
+#[tokio::test]
+async fn what_a_stop_cuts_is_a_line_with_what_went_each_way() {
+    let lines = Lines::default();
+    let backend = repeating().await;
+    let world = Setup { access_log: Some(lines.log(false)), ..Setup::tcp(&[backend.address]) }.start();
+    let _client = relayed(&world).await;
+    tokio::task::spawn_blocking(move || drop(world)).await.unwrap();
+    let told = lines.wait(1).await;
+    assert_eq!((octets(&told[0]), &told[0]["end"]), ((Some(4), Some(8)), &json!("stopped")));
+
+    let backend = switching().await;
+    let world = Setup { access_log: Some(lines.log(false)), ..Setup::http(&[backend.address]) }.start();
+    let _client = tunnelled(&world).await;
+    tokio::task::spawn_blocking(move || drop(world)).await.unwrap();
+    let told = lines.wait(2).await;
+    assert_eq!((octets(&told[1]), &told[1]["end"]), ((Some(5), Some(11)), &json!("stopped")));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Checks on received routes.
 
-use proxima_bgp_session::{Marks, Output, Problem, ReceivedUpdate, RibChange, Settings};
+use proxima_bgp_session::{Marks, Mended, Output, Problem, ReceivedUpdate, RibChange, Settings};
 use proxima_bgp_wire::{Fault, Loops, Role};
 use proxima_types::{Asn, RouteAttributes};
 
@@ -38,6 +38,7 @@ fn a_path_that_does_not_begin_with_the_peers_as_is_taken_as_withdrawn() {
         let (received, problems) = receive(first(), &attributes);
         assert_eq!(received.update.withdrawn.len(), usize::from(refused.is_some()), "{attributes:?}");
         assert_eq!(received.update.reach.is_empty(), refused.is_some());
+        assert_eq!(received.mended, refused.map(|_| Mended::TreatedAsWithdrawn));
         let expected = refused.map(|found| Problem::FirstAs { expected: Asn(65000), found, routes: 1 });
         assert_eq!(problems, Vec::from_iter(expected));
     }

@@ -159,11 +159,11 @@ impl OverHttp1 for Exchange<'_> {
         self.upstream.answered(index, status, first_byte);
         self.flow.scratch.access.answered(status, first_byte);
         poll_fn(|cx| self.flow.poll_relay(cx, &mut stream)).await?;
-        self.flow.scratch.access.done();
         if self.flow.scratch.response_head.switches() {
             let switched = self.flow.switch(stream, backend.go_on());
             return Ok(Turn::End(End::Switch(Box::new(switched))));
         }
+        self.flow.scratch.access.done();
         if self.flow.leaves_clean() {
             backend.rest(stream, &self.flow.connection.worker.timers);
         }

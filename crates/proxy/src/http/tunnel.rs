@@ -7,7 +7,12 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 
 use super::Connection;
 use crate::{
-    access::Access, backend::Pending, close::Guarded, direction::Direction, stats::Reason, stream::Stream,
+    access::Access,
+    backend::Pending,
+    close::Guarded,
+    direction::{Both, Direction},
+    stats::Reason,
+    stream::Stream,
     timer::Deadline,
 };
 
@@ -44,21 +49,20 @@ impl Connection {
         let mut stream = Guarded::under_way(stream);
         self.client.begin();
         let (counters, worker) = (self.counters.clone(), self.worker.clone());
-        let mut up = Direction::beginning_with(up, &counters.bytes_in, true);
-        let mut down = Direction::beginning_with(down, &counters.bytes_out, false);
+        let up = Direction::beginning_with(up, &counters.bytes_in, true);
+        let down = Direction::beginning_with(down, &counters.bytes_out, false);
+        let mut both = Both::new(&worker, &mut access, up, down);
         let arm = |connection: &Self| connection.timer.arm(worker.timers.deadline(idle).min(total));
         arm(self);
         let end = poll_fn(|cx| {
-            let before = up.moved() + down.moved();
-            let polled_up = up.poll(&worker, &mut self.client, &mut stream, cx);
-            let polled_down = down.poll(&worker, &mut stream, &mut self.client, cx);
-            match (polled_up, polled_down) {
-                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(Tunnel::Broken),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Tunnel::Whole),
-                _ if pending.is_cut() => return Poll::Ready(Tunnel::Broken),
-                _ => {}
+            let before = both.moved();
+            match both.poll(&mut self.client, &mut stream, cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Tunnel::Whole),
+                Poll::Ready(Err(_)) => return Poll::Ready(Tunnel::Broken),
+                Poll::Pending if pending.is_cut() => return Poll::Ready(Tunnel::Broken),
+                Poll::Pending => {}
             }
-            if up.moved() + down.moved() > before {
+            if both.moved() > before {
                 arm(self);
             } else if self.timer.has_expired() {
                 return Poll::Ready(Tunnel::Silent);
@@ -66,10 +70,7 @@ impl Connection {
             Poll::Pending
         })
         .await;
-        up.give_back(&worker.pipes);
-        down.give_back(&worker.pipes);
-        access.received(usize::try_from(up.moved()).unwrap_or(usize::MAX));
-        access.sent(usize::try_from(down.moved()).unwrap_or(usize::MAX));
+        drop(both);
         let reason = match end {
             Tunnel::Whole => {
                 self.client.end();
