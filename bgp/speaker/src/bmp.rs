@@ -357,6 +357,9 @@ fn wall(at: Instant) -> SystemTime {
 
 /// The host's name, as it is now.
 fn system_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "proxima".to_owned(), |name| name.trim_end().to_owned())
+    // Not from /proc/sys, which the unit does not let the daemon see.
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "proxima".to_owned())
 }

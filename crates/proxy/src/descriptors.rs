@@ -32,7 +32,7 @@ pub(crate) struct Descriptors {
     limit: Cell<usize>,
     /// Of the limit: for clients that are sent away and not gone yet.
     aside: Cell<usize>,
-    held: [Cell<usize>; 9],
+    held: [Cell<usize>; 10],
     seats: Seats,
 }
 
@@ -42,6 +42,7 @@ enum Holder {
     ClientAtRest,
     ClientOverUdp,
     ClientSentAway,
+    ClientOverdue,
     Refusal,
     Attempt,
     Resting,
@@ -116,8 +117,10 @@ impl Descriptors {
     fn open(&self) -> usize {
         use Holder as H;
 
-        let one = [H::Client, H::ClientAtRest, H::ClientSentAway, H::Refusal, H::Attempt, H::Resting];
-        one.map(|holder| self.held(holder)).iter().sum::<usize>() + 2 * self.held(H::Pipe)
+        let clients = [H::Client, H::ClientAtRest, H::ClientSentAway, H::ClientOverdue];
+        let others = [H::Refusal, H::Attempt, H::Resting];
+        let one = clients.iter().chain(&others).map(|holder| self.held(*holder));
+        one.sum::<usize>() + 2 * self.held(H::Pipe)
     }
 
     fn held(&self, holder: Holder) -> usize {

@@ -88,6 +88,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// From one word in the log about clients turned away, or sent away, to the next.
 const SHED_TOLD_EVERY: Duration = Duration::from_secs(30);
 
+/// How often others have their turn, and with them those that were sent away, before it is done without the places of those.
+const LEAVE_TURNS: usize = 8;
+
 /// What the tasks of a worker share.
 pub(crate) struct Worker {
     pub(crate) config: Arc<DataPlaneConfig>,
@@ -386,7 +389,7 @@ impl Worker {
     /// Whether a client that has rested has a place for the backend of what it asks for now. Waits only for those that were sent away
     /// for it and others.
     pub(crate) async fn resume(&self, seat: &Seat) -> bool {
-        loop {
+        for _ in 0..LEAVE_TURNS {
             if self.find(|_| seat.resume().then_some(())).is_some() {
                 return true;
             }
@@ -395,6 +398,7 @@ impl Worker {
             }
             tokio::task::yield_now().await;
         }
+        false
     }
 
     /// A place, for which others give up theirs if need be: first pipes that nobody uses, then clients at rest.
@@ -408,9 +412,13 @@ impl Worker {
         }
     }
 
-    /// Waits until those that were sent away for others have left, if there are as many as may be at once. They are awake.
+    /// Waits until those that were sent away for others have left, if there are as many as may be at once. They are awake, and
+    /// one that does not leave at its next turn is not waited for.
     pub(crate) async fn clear(&self) {
-        while self.descriptors.is_clearing() {
+        for _ in 0..LEAVE_TURNS {
+            if !self.descriptors.is_clearing() {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     }

@@ -435,6 +435,20 @@ async fn bytes_nobody_asked_for_never_become_the_next_response() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_much_after_it_was_refused_reads_its_answer() {
+    let backend = Backend::fixed("served").await;
+    let world = Setup::http(&[backend.address]).start();
+    let mut client = world.client().await;
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.write(head).await;
+    // More than the buffers of both ends hold.
+    soon("the upload", client.write_bytes(&vec![b'x'; 32 << 20])).await;
+    assert_eq!(client.response().await.status, 400);
+    assert_eq!(client.rest().await, (Vec::new(), true));
+    assert_eq!(backend.seen(), 0);
+}
+
+#[tokio::test]
 async fn an_answer_before_the_whole_body_arrives_at_the_client() {
     let backend = Backend::start(|mut peer| async move {
         peer.head().await.unwrap();

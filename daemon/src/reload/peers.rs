@@ -1,6 +1,6 @@
 //! Peers that come, change and go with the file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 use futures_util::future::join_all;
 use proxima_api::Reloads;
@@ -72,29 +72,25 @@ pub(crate) fn steps(old: &Peers, new: &Peers) -> (Vec<Step>, Reloads) {
 
 /// Carries the steps out; when one can't be, takes back what was done.
 pub(crate) async fn carry_out(speaker: &SpeakerHandle, steps: &[Step]) -> Result<(), CommandError> {
-    // Peers take leave of each other's neighbours at the same time: each may take two seconds.
-    let begin = steps.iter().take_while(|step| matches!(step, Step::Remove(_))).count();
-    let (removals, rest) = steps.split_at(begin);
-    let removed = join_all(removals.iter().map(|step| step.take(speaker))).await;
-    let mut done: Vec<&Step> =
-        removals.iter().zip(&removed).filter(|(_, removed)| removed.is_ok()).map(|(step, _)| step).collect();
-    let mut failed = removed.into_iter().find_map(Result::err);
-    for step in rest {
-        if failed.is_some() {
-            break;
-        }
-        match step.take(speaker).await {
-            Ok(()) => done.push(step),
-            Err(error) => failed = Some(error),
+    let mut done: Vec<&Step> = Vec::new();
+    // Steps of a kind are taken at the same time: a peer that is left, or begun anew, may take two seconds to take leave of.
+    for phase in steps.chunk_by(|one, next| mem::discriminant(one) == mem::discriminant(next)) {
+        let taken = join_all(phase.iter().map(|step| step.take(speaker))).await;
+        done.extend(phase.iter().zip(&taken).filter(|(_, taken)| taken.is_ok()).map(|(step, _)| step));
+        if let Some(failed) = taken.into_iter().find_map(Result::err) {
+            take_back(speaker, &done).await;
+            return Err(failed);
         }
     }
-    let Some(failed) = failed else { return Ok(()) };
-    for done in done.into_iter().rev() {
-        if let Err(error) = done.take_back(speaker).await {
+    Ok(())
+}
+
+async fn take_back(speaker: &SpeakerHandle, done: &[&Step]) {
+    for step in done.iter().rev() {
+        if let Err(error) = step.take_back(speaker).await {
             tracing::error!(%error, "a peer could not be put back as it was");
         }
     }
-    Err(failed)
 }
 
 impl Step {

@@ -7,6 +7,9 @@
 //!    └────────────────┴─────────────────────────────────────────┘
 //! ```
 //!
+//! Where there is none for that request it is answered 503 meanwhile: `Insisting`, or `Overdue` for one that was sent away, for which
+//! nobody waits.
+//!
 //! Resting and going on are stores in cells: that is what requests pay. Who has rested longest is looked for when somebody has to
 //! leave, several at a time, so that no newcomer pays for a look at everybody.
 
@@ -22,8 +25,6 @@ use super::{Descriptors, Holder};
 
 /// How many of those that have rested longest are found by one look.
 const FOUND: usize = 64;
-/// The turn of one that would go on, and finds no room.
-const INSISTING: u64 = u64::MAX;
 
 /// What a client's connection is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,11 @@ enum State {
     AtRest {
         turn: u64,
     },
+    /// It would go on, and finds no room: no longer at rest, so not sent away for what it needs itself.
+    Insisting,
     SentAway,
+    /// The same of one that was sent away.
+    Overdue,
 }
 
 /// Everybody who has a place.
@@ -93,7 +98,7 @@ impl Descriptors {
     /// Gives up the place of the client that has rested longest, and wakes it so that it leaves. Whether there was one, and room for
     /// it among those that leave.
     pub(crate) fn send_one_away(&self) -> bool {
-        if self.held(Holder::ClientSentAway) >= self.aside.get() {
+        if self.leaving() >= self.aside.get() {
             return false;
         }
         let Some(sitter) = self.seats.longest_at_rest() else { return false };
@@ -104,8 +109,12 @@ impl Descriptors {
 
     /// No more can be sent away before some of those that were have left.
     pub(crate) fn is_clearing(&self) -> bool {
-        let leaving = self.held(Holder::ClientSentAway);
-        leaving > 0 && leaving >= self.aside.get()
+        self.held(Holder::ClientSentAway) > 0 && self.leaving() >= self.aside.get()
+    }
+
+    /// How many of the descriptors that are set aside are in use.
+    fn leaving(&self) -> usize {
+        self.held(Holder::ClientSentAway) + self.held(Holder::ClientOverdue)
     }
 
     /// How many have a place.
@@ -133,7 +142,7 @@ impl Seats {
     fn look(&self) -> bool {
         let all = self.all.borrow();
         let at_rest = all.iter().filter_map(|sitter| match sitter.state.get() {
-            State::AtRest { turn } if turn != INSISTING => Some((turn, sitter.clone())),
+            State::AtRest { turn } => Some((turn, sitter.clone())),
             _ => None,
         });
         let mut longest: Vec<_> = at_rest.collect();
@@ -168,10 +177,11 @@ impl Sitter {
     fn holder(&self) -> Option<Holder> {
         match (self.state.get(), self.over) {
             (State::Busy, over) => Some(over.busy()),
-            (State::AtRest { .. }, Over::Tcp) => Some(Holder::ClientAtRest),
-            (State::AtRest { .. }, Over::Udp) => Some(Holder::ClientOverUdp),
+            (State::AtRest { .. } | State::Insisting, Over::Tcp) => Some(Holder::ClientAtRest),
+            (State::AtRest { .. } | State::Insisting, Over::Udp) => Some(Holder::ClientOverUdp),
             (State::SentAway, Over::Tcp) => Some(Holder::ClientSentAway),
-            (State::SentAway, Over::Udp) => None,
+            (State::Overdue, Over::Tcp) => Some(Holder::ClientOverdue),
+            (State::SentAway | State::Overdue, Over::Udp) => None,
         }
     }
 }
@@ -185,7 +195,7 @@ impl fmt::Debug for Sitter {
 impl Seat {
     /// Nothing is under way from now on. `waker` is that of the task that asks [`Seat::is_sent_away`]. Whether something was before.
     pub(crate) fn rest(&self, waker: &Waker) -> bool {
-        if self.sitter.state.get() != State::Busy {
+        if !matches!(self.sitter.state.get(), State::Busy | State::Insisting) {
             return false;
         }
         let mut kept = self.sitter.waker.borrow_mut();
@@ -204,22 +214,22 @@ impl Seat {
         let Sitter { over, state, .. } = &*self.sitter;
         let (more, others) = match state.get() {
             State::Busy => return true,
-            State::AtRest { .. } => (over.needs() - 1, self.of.clients() - 1),
-            State::SentAway => (over.needs(), self.of.clients()),
+            State::AtRest { .. } | State::Insisting => (over.needs() - 1, self.of.clients() - 1),
+            State::SentAway | State::Overdue => (over.needs(), self.of.clients()),
         };
         let fits = self.of.has_room(more) || others == 0;
-        if fits {
-            self.sitter.enter(State::Busy, &self.of);
-        } else if let State::AtRest { .. } = state.get() {
-            // Not for a place that it needs itself.
-            state.set(State::AtRest { turn: INSISTING });
-        }
+        let next = match state.get() {
+            _ if fits => State::Busy,
+            State::SentAway | State::Overdue => State::Overdue,
+            State::Busy | State::AtRest { .. } | State::Insisting => State::Insisting,
+        };
+        self.sitter.enter(next, &self.of);
         fits
     }
 
     /// Whether another has its place.
     pub(crate) fn is_sent_away(&self) -> bool {
-        self.sitter.state.get() == State::SentAway
+        matches!(self.sitter.state.get(), State::SentAway | State::Overdue)
     }
 }
 
@@ -333,6 +343,7 @@ mod tests {
         assert!(account.send_one_away() && seat.is_sent_away());
         let _newcomer = account.client(Over::Tcp).unwrap();
         assert!(!seat.resume(), "its place is another's");
+        assert!(seat.is_sent_away() && !account.is_clearing(), "nobody waits for it");
         drop(other);
         assert!(seat.resume());
     }
@@ -348,6 +359,8 @@ mod tests {
         rest(&others[0]);
         assert!(account.send_one_away() && seat.resume());
         assert_eq!(sent_away(&others), [0]);
+        rest(&seat);
+        assert!(account.send_one_away() && seat.is_sent_away(), "after its next rest");
     }
 
     #[test]
@@ -366,7 +379,9 @@ mod tests {
         let account = Descriptors::new(100_000);
         let seats: Vec<_> = (0..1000).map(|_| account.client(Over::Tcp).unwrap()).collect();
         let order: Vec<_> = (0..1000).map(|turn| turn * 617 % 1000).collect();
-        order.iter().for_each(|number| rest(&seats[*number]));
+        for number in &order {
+            rest(&seats[*number]);
+        }
         let sent = std::iter::from_fn(|| account.send_one_away().then_some(())).count();
         let mut expected = order[..32].to_vec();
         expected.sort_unstable();

@@ -1,23 +1,25 @@
 //! The end of a connection whose client may still be sending (RFC 9112 §9.6).
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, io, mem::MaybeUninit, pin::Pin, task::Poll, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncWrite, Interest},
+    net::TcpStream,
+};
 
-use super::Scratch;
-use crate::{timer::Timer, worker::Worker};
+use crate::{stream::Stream, timer::Timer};
 
 /// How long a refused client may still send before its connection is closed for good.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
-/// How much it may still send.
-const LINGER_BYTES: usize = 256 * 1024;
+/// How much it may still send: more than a client on a fast line has under way before it has read its answer.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// How much of that is thrown away at once.
+const AT_ONCE: usize = 16 * 1024;
 
-/// Ends our side, and reads on for a while so that the close does not reset the connection before the client has read
-/// what it was told. Others have their turn between two reads: what refuses a flood has much to read.
-pub(super) async fn linger<S>(worker: &Worker, timer: &Timer, stream: &mut S)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+/// Ends our side, and throws away for a while what comes, so that the close does not reset the connection before the client has read
+/// what it was told. Others have their turn in between: what refuses a flood has much to throw away.
+pub(super) async fn linger(timer: &Timer, stream: &mut Stream) {
     timer.arm_after(LINGER);
     let shut = poll_fn(|cx| match Pin::new(&mut *stream).poll_shutdown(cx) {
         Poll::Pending if !timer.has_expired() => Poll::Pending,
@@ -26,21 +28,30 @@ where
     if !shut.await {
         return;
     }
-    let mut scratch = worker.scratch.take().unwrap_or_else(Scratch::new);
+    let tcp = stream.tcp();
     let mut left = LINGER_BYTES;
     while left > 0 {
-        let read = poll_fn(|cx| match scratch.input.poll_fill(stream, cx) {
-            Poll::Pending if !timer.has_expired() => Poll::Pending,
-            Poll::Ready(Ok(count)) => Poll::Ready(count),
-            _ => Poll::Ready(0),
+        let ready = poll_fn(|cx| match tcp.poll_read_ready(cx) {
+            Poll::Pending if timer.has_expired() => Poll::Ready(false),
+            polled => polled.map(|ready| ready.is_ok()),
         });
-        let count = read.await;
-        if count == 0 {
-            break;
+        if !ready.await {
+            return;
         }
-        left = left.saturating_sub(count);
-        scratch.input.clear();
+        match throw_away(tcp) {
+            Ok(0) => return,
+            Ok(count) => left = left.saturating_sub(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
         tokio::task::yield_now().await;
     }
-    scratch.give_back(worker);
+}
+
+/// Has the kernel drop what has come, which copies nothing (`MSG_TRUNC`, tcp(7)), nor, over TLS, deciphers it.
+fn throw_away(tcp: &TcpStream) -> io::Result<usize> {
+    let mut untouched = [MaybeUninit::uninit(); AT_ONCE];
+    tcp.try_io(Interest::READABLE, || {
+        SockRef::from(tcp).recv_with_flags(&mut untouched, nix::libc::MSG_TRUNC)
+    })
 }

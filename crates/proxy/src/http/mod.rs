@@ -199,7 +199,7 @@ pub(crate) async fn serve(
             serve_http2(worker, open, entry, client, read_ahead, peer).await;
         }
         End::Close => {}
-        End::Linger => linger(&connection.worker, &connection.timer, &mut *connection.client).await,
+        End::Linger => linger(&connection.timer, &mut connection.client).await,
         End::Reset => connection.client.break_off(),
     }
 }
@@ -231,7 +231,7 @@ pub(crate) async fn turn_away(
     let turn = connection.shed(&mut scratch).await;
     connection.give_back(scratch);
     if let Turn::End(End::Linger) = turn {
-        linger(&connection.worker, &connection.timer, &mut *connection.client).await;
+        linger(&connection.timer, &mut connection.client).await;
     }
 }
 

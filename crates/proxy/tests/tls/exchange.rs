@@ -256,3 +256,16 @@ async fn a_client_that_leaves_cancels_its_exchange() {
     }
     until("both counted", || scene.world.stats().cancelled == 2).await;
 }
+
+#[tokio::test]
+async fn a_client_that_sends_much_after_it_was_refused_reads_its_answer() {
+    let backend = Backend::fixed("served").await;
+    let scene = Scene::new(&backend, |_| ());
+    let mut client = scene.client().await;
+    client.write("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    // More than the buffers of both ends hold.
+    soon("the upload", client.write_bytes(&vec![b'x'; 32 << 20])).await;
+    assert_eq!(client.response().await.status, 400);
+    assert_eq!(client.rest().await, (Vec::new(), true));
+    assert_eq!(backend.seen(), 0);
+}

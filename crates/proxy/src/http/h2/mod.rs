@@ -45,8 +45,10 @@ use super::{
 };
 use crate::{
     access::Tls,
+    close::Guarded,
     entry::{Entry, Open},
     stats::{ServiceCounters, Slow},
+    stream::Stream,
     timer::{Deadline, Timer},
     worker::Worker,
 };
@@ -81,10 +83,13 @@ pub(crate) struct Whose {
 
 /// Serves the requests of one connection until it ends. `stream` is the client's, after TLS if there is any; `read_ahead`
 /// was read from it before HTTP/2 was known to be spoken.
-pub(crate) async fn serve<S>(worker: Rc<Worker>, open: Open, whose: Whose, stream: S, read_ahead: Vec<u8>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    open: Open,
+    whose: Whose,
+    stream: Guarded<Stream>,
+    read_ahead: Vec<u8>,
+) {
     let Whose { entry, peer, hop, tls } = whose;
     let counters = entry.counters.clone();
     let tally = Tally::new(counters.clone(), worker.timers.clone());
@@ -100,7 +105,7 @@ where
     if let Some(stream) = Rc::into_inner(stream)
         && !link.open.is_sent_away()
     {
-        linger(&link.worker, &timer, &mut stream.into_inner()).await;
+        linger(&timer, &mut stream.into_inner()).await;
     }
 }
 
