@@ -240,7 +240,9 @@ fn is_authority(text: &[u8]) -> bool {
         (end > 0 && is_within(&rest[..end], b":.-_~"), &rest[end + 1..])
     } else {
         let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
-        (is_within(&text[..end], b"-._~%!$&'()*+,;="), &text[end..])
+        // RFC 9110 §4.2.1: no port without a host.
+        let is_whole = end > 0 || text.is_empty();
+        (is_whole && is_within(&text[..end], b"-._~%!$&'()*+,;="), &text[end..])
     };
     let port_is_good = match port {
         [] => true,

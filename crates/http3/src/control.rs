@@ -13,10 +13,10 @@ pub const GOAWAY_MAX: u64 = (1 << 62) - 4;
 
 /// The longest SETTINGS frame: all that are known take a tenth.
 const MAX_SETTINGS: u64 = 1024;
-/// Frames of which nothing comes, and which a client may send so many of beyond those it earns.
+/// Frames of which nothing comes, and which the other side may send so many of beyond those it earns.
 const CREDIT: u32 = 1000;
-/// Settings of HTTP/2 that must not come (RFC 9114 §7.2.4.1).
-const RESERVED_SETTINGS: [u64; 4] = [2, 3, 4, 5];
+/// Settings that must not come: those that HTTP/2 alone has (RFC 9114 §7.2.4.1, §11.2.2).
+const RESERVED_SETTINGS: [u64; 5] = [0, 2, 3, 4, 5];
 
 /// `SETTINGS_MAX_FIELD_SECTION_SIZE`.
 const MAX_FIELD_SECTION_SIZE: u64 = 6;
@@ -147,7 +147,8 @@ impl Control {
         self.takes_websockets
     }
 
-    /// For each request, and with time, the other side may send more that brings nothing forward.
+    /// The other side may send so many more frames that bring nothing forward. What earns them, its requests and time, is for the
+    /// caller to say. They don't pile up beyond what there is at first.
     pub fn earn(&mut self, frames: u32) {
         self.credit = self.credit.saturating_add(frames).min(CREDIT);
     }

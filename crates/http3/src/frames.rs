@@ -24,9 +24,9 @@ pub(crate) mod kind {
     }
 }
 
-/// Frames that bring nothing forward, of which a stream may have so many.
+/// Frames that bring nothing forward, of which a stream may have so many beyond those it earns: a frame with content earns one.
 const IDLE_FRAMES: u32 = 64;
-/// And octets in them.
+/// And octets in them; each of content earns one.
 const IDLE_OCTETS: u64 = 64 * 1024;
 
 /// What a request stream carries.
@@ -151,6 +151,8 @@ impl Frames {
             (kind::DATA, Place::InContent | Place::InTunnel) => {
                 if length == 0 {
                     self.note_idle(0)?;
+                } else {
+                    self.earn(length);
                 }
                 Ok(Within::Data(length))
             }
@@ -174,11 +176,19 @@ impl Frames {
         }
     }
 
+    /// Nothing else comes before all `octets` of content have come.
+    fn earn(&mut self, octets: u64) {
+        self.idle_count = IDLE_FRAMES.min(self.idle_count + 1);
+        self.idle_octets = IDLE_OCTETS.min(self.idle_octets.saturating_add(octets));
+    }
+
     fn note_idle(&mut self, octets: u64) -> Result<(), Wrong> {
         let frames = self.idle_count.checked_sub(1);
         let octets = self.idle_octets.checked_sub(octets);
         let (Some(frames), Some(octets)) = (frames, octets) else {
-            return Err(Wrong::Connection(Code::ExcessiveLoad));
+            let code = Code::ExcessiveLoad;
+            // A backend's connection has the exchanges of other clients too.
+            return Err(if self.of_response { Wrong::Stream(code) } else { Wrong::Connection(code) });
         };
         (self.idle_count, self.idle_octets) = (frames, octets);
         Ok(())

@@ -169,6 +169,10 @@ impl Pending {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(Fault::RepeatedHost);
         }
+        // RFC 9114 §4.3.1.
+        if value.is_empty() {
+            return Err(Fault::Host);
+        }
         match &self.authority {
             Some(authority) if !authority.eq_ignore_ascii_case(value) => Err(Fault::HostMismatch),
             Some(_) => Ok(()),

@@ -95,6 +95,7 @@ fn malformed_requests_are_refused_each_for_its_reason() {
         (&[GET[0], (":scheme", "ftp"), GET[2], GET[3]], Fault::PseudoField),
         (&[GET[0], GET[1], (":authority", "a\r\nx: y"), GET[3]], Fault::Host),
         (&[GET[0], GET[1], (":authority", ""), GET[3]], Fault::Host),
+        (&[GET[0], GET[1], GET[3], ("host", "")], Fault::Host),
         (&[GET[0], GET[1], GET[2], (":path", "")], Fault::Target),
         (&[GET[0], GET[1], GET[2], (":path", "x")], Fault::Target),
         (&[GET[0], GET[1], GET[2], (":path", "*")], Fault::Target),
@@ -103,6 +104,17 @@ fn malformed_requests_are_refused_each_for_its_reason() {
     ];
     for (fields, fault) in cases {
         assert_eq!(text(fields, Content::None), Err(Wrong::Message(*fault)), "{fields:?}");
+    }
+}
+
+#[test]
+fn a_port_without_a_host_is_refused_where_the_text_is_read() {
+    for fields in
+        [[GET[0], GET[1], (":authority", ":443"), GET[3]], [GET[0], GET[1], GET[3], ("host", ":443")]]
+    {
+        let text = text(&fields, Content::None).unwrap();
+        let parsed = RequestHead::default().parse_within(text.as_bytes(), MAX_TEXT);
+        assert_eq!(parsed.map(|_| ()), Err(Fault::Host), "{text}");
     }
 }
 
@@ -303,7 +315,9 @@ fn frames_that_must_not_come_are_refused_each_for_its_reason() {
     let long_head = [1, 0x80, 1, 0, 1];
     let empty_data = [&[1, 0][..], &[0, 0].repeat(65)].concat();
     let unknown = [1, 0, 0x21, 0x80, 1, 0, 1];
-    let cases: [(&[u8], Option<Wrong>); 16] = [
+    // Each frame with content earns one, and none beyond those that there are at first.
+    let spent = [&[1, 0][..], &[0, 1, b'x'].repeat(100), &[0, 0].repeat(65)].concat();
+    let cases: [(&[u8], Option<Wrong>); 17] = [
         (&[0, 0], connection(Code::FrameUnexpected)),
         (&[1, 0, 1, 0, 1, 0], connection(Code::FrameUnexpected)),
         (&[1, 0, 1, 0, 0, 0], connection(Code::FrameUnexpected)),
@@ -320,8 +334,19 @@ fn frames_that_must_not_come_are_refused_each_for_its_reason() {
         (&long_head, Some(Wrong::Message(Fault::HeadTooLong))),
         (&empty_data, connection(Code::ExcessiveLoad)),
         (&unknown, connection(Code::ExcessiveLoad)),
+        (&spent, connection(Code::ExcessiveLoad)),
     ];
     for (stream, expected) in cases {
         assert_eq!(events(stream, 100).2, expected, "{stream:?}");
     }
+}
+
+#[test]
+fn content_earns_frames_that_bring_nothing_forward() {
+    // An empty DATA frame behind each piece, as of a server that flushes; a frame of an unknown kind as long as the content.
+    let content = [&[0, 0x44, 0][..], &[b'x'; 1024]].concat();
+    let grease = [&[0x21, 0x44, 0][..], &[0; 1024]].concat();
+    let stream = [vec![1, 0], [&content[..], &[0, 0], &content, &grease].concat().repeat(1000)].concat();
+    let (_, content, wrong) = events(&stream, 1200);
+    assert_eq!((content.len(), wrong), (2 * 1024 * 1000, None));
 }

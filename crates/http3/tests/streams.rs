@@ -39,7 +39,7 @@ fn what_clients_usually_say_is_taken_in_any_pieces() {
 
 #[test]
 fn what_must_not_come_ends_the_connection_each_for_its_reason() {
-    let cases: [(&[u8], Code); 15] = [
+    let cases: [(&[u8], Code); 16] = [
         (&[7, 1, 0], Code::MissingSettings),
         (&[0x21, 0], Code::MissingSettings),
         (&[4, 0, 4, 0], Code::FrameUnexpected),
@@ -47,6 +47,7 @@ fn what_must_not_come_ends_the_connection_each_for_its_reason() {
         (&[4, 0, 1, 0], Code::FrameUnexpected),
         (&[4, 0, 5, 0], Code::FrameUnexpected),
         (&[4, 0, 6, 0], Code::FrameUnexpected),
+        (&[4, 2, 0, 0], Code::SettingsError),
         (&[4, 2, 2, 0], Code::SettingsError),
         (&[4, 4, 6, 0, 6, 1], Code::SettingsError),
         (&[4, 1, 6], Code::FrameError),
@@ -157,7 +158,14 @@ fn of_our_sections_only_that_their_streams_were_cancelled_can_be_said() {
     // The stream 1000, in two pieces.
     assert_eq!(stream.take(&[0x44, 0x7f, 0x80 | 0x29]), Ok(()));
     assert_eq!(stream.take(&[0x07]), Ok(()));
-    for octets in [&[0x80][..], &[0x01]] {
+    // 2^62 - 4, the last that a client may open (RFC 9000 §2.1), and behind it another one.
+    let last = [0x7f, 0xbd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f];
+    assert_eq!(stream.take(&last), Ok(()));
+    assert_eq!(stream.take(&[0x40; 32]), Ok(()));
+    // Another side; an increment; more than 62 bits, in value and in octets.
+    let beyond = [0x7f, 0xc1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f];
+    let longer = [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    for octets in [&[0x80][..], &[0x01], &beyond, &longer] {
         assert_eq!(
             DecoderStream::default().take(octets),
             Err(Wrong::Connection(Code::QpackDecoderStreamError)),

@@ -145,7 +145,7 @@ pub(crate) enum Misuse {
     H3Protocol,
     /// HTTP/3: QPACK that can't be decoded, or asks for a dynamic table.
     H3Compression,
-    /// H3_EXCESSIVE_LOAD: frames that bring nothing forward.
+    /// H3_EXCESSIVE_LOAD: frames and streams that bring nothing forward.
     H3Excess,
 }
 

@@ -154,7 +154,7 @@ impl Config {
     /// Writes an ID. `nonce` must not have been used with this server ID and configuration before, and must look random
     /// where it isn't encrypted. Of `random`, five bits are used where the form asks for random ones.
     pub fn encode(&self, server_id: &[u8], nonce: &[u8], random: u8) -> Result<ConnectionId, EncodeError> {
-        let Form { server_id: server_length, nonce: nonce_length, bits } = self.form;
+        let Form { server_id: server_length, nonce: nonce_length, .. } = self.form;
         if server_id.len() != usize::from(server_length) {
             return Err(EncodeError::ServerId { found: server_id.len(), configured: server_length });
         }
@@ -163,15 +163,26 @@ impl Config {
         }
         let mut octets = [0; 20];
         let whole = &mut octets[..self.length()];
-        let low = match bits {
-            LengthBits::Length => server_length + nonce_length,
-            LengthBits::Random => random & 0x1f,
-        };
-        whole[0] = (self.id.0 << 5) | low;
+        whole[0] = (self.id.0 << 5) | self.low_bits(random);
         whole[1..=server_id.len()].copy_from_slice(server_id);
         whole[1 + server_id.len()..].copy_from_slice(nonce);
         self.cipher.encrypt(&mut whole[1..]);
         Ok(ConnectionId::new(whole).expect("a configuration's IDs have 20 octets at most"))
+    }
+
+    /// An ID that says nothing about its server, as long as the others: who routes has to go by addresses. For a server that can't
+    /// write any other, as when its nonces are used up. All of `random` has to be random.
+    pub fn unroutable(&self, random: [u8; 20]) -> ConnectionId {
+        let mut octets = random;
+        octets[0] = ((ConfigId::COUNT as u8) << 5) | self.low_bits(random[0]);
+        ConnectionId::new(&octets[..self.length()]).expect("a configuration's IDs have 20 octets at most")
+    }
+
+    fn low_bits(&self, random: u8) -> u8 {
+        match self.form.bits {
+            LengthBits::Length => self.form.server_id + self.form.nonce,
+            LengthBits::Random => random & 0x1f,
+        }
     }
 
     /// The server ID in `connection_id`. Octets beyond the configured length are ignored, and so is the length that the

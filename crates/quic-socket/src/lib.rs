@@ -5,7 +5,11 @@
 //! peer: with it the endpoint, and so the connection, has ended. It makes a socket neither readable nor writable, so it is
 //! waited for apart.
 //!
-//! The kernel tells such an error once, to whichever call comes first. So a datagram that meets one is sent again: its answer is
+//! Unless it is about a datagram of ours: a router that says by ICMP what it takes at most (RFC 1191, RFC 8201) makes `EMSGSIZE` of a
+//! connected socket that sends no fragments. QUIC looks for the path's MTU by itself, with packets that may be lost (RFC 9000 §14.3), and an
+//! endpoint may pass such messages over (§14.2.1). So they are, or behind a tunnel no connection would outlive its first look.
+//!
+//! The kernel tells an error once, to whichever call comes first. So a datagram that meets one is sent again: its answer is
 //! another error, for the reader.
 
 use std::{
@@ -17,6 +21,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use nix::libc::EMSGSIZE;
 use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit, UdpSocketState},
@@ -76,6 +81,11 @@ impl Connected {
     }
 }
 
+/// Whether it is about a datagram that was longer than the path takes, and not about the peer.
+fn is_of_length(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EMSGSIZE)
+}
+
 fn next_error(io: Arc<UdpSocket>) -> Failing {
     Box::pin(async move {
         let look = || io.take_error()?.ok_or(io::Error::from(io::ErrorKind::WouldBlock));
@@ -96,7 +106,8 @@ impl AsyncUdpSocket for Connected {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         self.io.try_io(Interest::WRITABLE, || match self.state.try_send((&*self.io).into(), transmit) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            // Of this datagram, or of one before it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused || is_of_length(&error) => {
                 self.state.send((&*self.io).into(), transmit)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
@@ -115,15 +126,19 @@ impl AsyncUdpSocket for Connected {
             let received =
                 self.io.try_io(Interest::READABLE, || self.state.recv((&*self.io).into(), buffers, meta));
             match received {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_of_length(&error) => {}
                 received => return Poll::Ready(received.map_err(|error| self.fail(error))),
             }
         }
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = ready!(failing.as_mut().poll(cx));
-        // Whoever asks again hears of the next one.
-        *failing = next_error(Arc::clone(&self.io));
-        Poll::Ready(Err(self.fail(error)))
+        loop {
+            let error = ready!(failing.as_mut().poll(cx));
+            // Whoever asks again hears of the next one.
+            *failing = next_error(Arc::clone(&self.io));
+            if !is_of_length(&error) {
+                return Poll::Ready(Err(self.fail(error)));
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

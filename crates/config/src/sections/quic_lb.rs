@@ -48,7 +48,7 @@ impl RawQuicLb {
                 "nonce-length",
                 value::integer(4..=14),
                 Absent::is(NONCE_LENGTH),
-                "Octets of the nonce.",
+                "Octets of the nonce. Eight and more last for ever; see [QUIC](quic.md).",
             ),
             key_file: section.required(
                 "key-file",

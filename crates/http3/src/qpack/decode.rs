@@ -30,21 +30,21 @@ pub(crate) fn decode(
         room.clear();
         rest = match first {
             0xc0.. => {
-                let (index, rest) = take(rest, 6).ok_or(FAILED)?;
+                let (index, rest) = take(rest, 6).map_err(|_| FAILED)?;
                 let (name, value) = known(index)?;
                 each(name.as_bytes(), value.as_bytes())?;
                 rest
             }
             0x40..0x80 if first & 0x10 != 0 => {
-                let (index, rest) = take(rest, 4).ok_or(FAILED)?;
+                let (index, rest) = take(rest, 4).map_err(|_| FAILED)?;
                 let (name, _) = known(index)?;
-                let (value, rest) = take_string(rest, 7, &mut room).ok_or(FAILED)?;
+                let (value, rest) = take_string(rest, 7, &mut room).map_err(|_| FAILED)?;
                 each(name.as_bytes(), value.of(&room))?;
                 rest
             }
             0x20..0x40 => {
-                let (name, rest) = take_string(rest, 3, &mut room).ok_or(FAILED)?;
-                let (value, rest) = take_string(rest, 7, &mut room).ok_or(FAILED)?;
+                let (name, rest) = take_string(rest, 3, &mut room).map_err(|_| FAILED)?;
+                let (value, rest) = take_string(rest, 7, &mut room).map_err(|_| FAILED)?;
                 each(name.of(&room), value.of(&room))?;
                 rest
             }
@@ -56,9 +56,9 @@ pub(crate) fn decode(
 
 /// The prefix has to say that no entry of the dynamic table is needed (RFC 9204 §4.5.1).
 fn prefix(section: &[u8]) -> Option<&[u8]> {
-    let (required, rest) = take(section, 8)?;
+    let (required, rest) = take(section, 8).ok()?;
     let is_negative = rest.first()? & 0x80 != 0;
-    let (_, rest) = take(rest, 7)?;
+    let (_, rest) = take(rest, 7).ok()?;
     (required == 0 && !is_negative).then_some(rest)
 }
 

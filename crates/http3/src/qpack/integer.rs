@@ -2,29 +2,35 @@
 
 use super::huffman;
 
-/// The integer whose first part is the `prefix` low bits of the first octet, and what follows it. `None` if it is not whole,
-/// or beyond 2^62, which nothing here needs.
-pub(super) fn take(octets: &[u8], prefix: u32) -> Option<(u64, &[u8])> {
-    let (&first, mut rest) = octets.split_first()?;
+/// Integers up to 62 bits are read (RFC 9204 §4.1.1): behind a prefix they take nine octets at most.
+const LAST_SHIFT: u32 = 56;
+
+/// Why there is no integer, or no string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// It is not whole.
+    Short,
+    /// It is too large, longer than the largest needs, or not well coded.
+    Wrong,
+}
+
+/// The integer whose first part is the `prefix` low bits of the first octet, and what follows it.
+pub(super) fn take(octets: &[u8], prefix: u32) -> Result<(u64, &[u8]), Bad> {
+    let (&first, mut rest) = octets.split_first().ok_or(Bad::Short)?;
     let most = (1u64 << prefix) - 1;
     let mut value = u64::from(first) & most;
     if value < most {
-        return Some((value, rest));
+        return Ok((value, rest));
     }
-    let mut shift = 0;
-    loop {
-        let (&octet, behind) = rest.split_first()?;
+    for shift in (0..=LAST_SHIFT).step_by(7) {
+        let (&octet, behind) = rest.split_first().ok_or(Bad::Short)?;
         rest = behind;
-        let part = u64::from(octet & 0x7f);
-        if shift > 55 {
-            return None;
-        }
-        value = value.checked_add(part << shift)?;
+        value += u64::from(octet & 0x7f) << shift;
         if octet & 0x80 == 0 {
-            return (value < 1 << 62).then_some((value, rest));
+            return if value < 1 << 62 { Ok((value, rest)) } else { Err(Bad::Wrong) };
         }
-        shift += 7;
     }
+    Err(Bad::Wrong)
 }
 
 /// Appends an integer; `high` are the bits above the prefix.
@@ -43,21 +49,22 @@ pub(super) fn put(out: &mut Vec<u8>, high: u8, prefix: u32, value: u64) {
 }
 
 /// The string whose length has `prefix` bits, with the bit for Huffman coding above them. Decoded ones are appended to
-/// `room`. `None` if it is not whole, or not well coded.
+/// `room`.
 pub(super) fn take_string<'a>(
     octets: &'a [u8],
     prefix: u32,
     room: &mut Vec<u8>,
-) -> Option<(Text<'a>, &'a [u8])> {
-    let is_coded = octets.first()? >> prefix & 1 == 1;
+) -> Result<(Text<'a>, &'a [u8]), Bad> {
+    let is_coded = octets.first().ok_or(Bad::Short)? >> prefix & 1 == 1;
     let (length, rest) = take(octets, prefix)?;
-    let (text, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    let length = usize::try_from(length).map_err(|_| Bad::Wrong)?;
+    let (text, rest) = rest.split_at_checked(length).ok_or(Bad::Short)?;
     if !is_coded {
-        return Some((Text::Plain(text), rest));
+        return Ok((Text::Plain(text), rest));
     }
     let start = room.len();
-    huffman::decode(text, room)?;
-    Some((Text::Decoded(start..room.len()), rest))
+    huffman::decode(text, room).ok_or(Bad::Wrong)?;
+    Ok((Text::Decoded(start..room.len()), rest))
 }
 
 /// A string where it came, or decoded.
@@ -100,13 +107,33 @@ mod tests {
         let examples: [(&[u8], u32, u64); 3] =
             [(&[0b01010], 5, 10), (&[31, 154, 10], 5, 1337), (&[42], 8, 42)];
         for (octets, prefix, value) in examples {
-            assert_eq!(take(octets, prefix), Some((value, &[][..])));
+            assert_eq!(take(octets, prefix), Ok((value, &[][..])));
             let mut out = Vec::new();
             put(&mut out, 0, prefix, value);
             assert_eq!(out, octets);
         }
-        assert_eq!(take(&[31, 154], 5), None, "not whole");
-        assert_eq!(take(&[&[0xff; 12][..], &[0]].concat(), 7), None, "beyond 2^62");
-        assert_eq!(take(&[0x7f, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0], 7), None);
+        assert_eq!(take(&[31, 154], 5), Err(Bad::Short));
+    }
+
+    #[test]
+    fn integers_have_62_bits_and_what_is_larger_is_told_from_what_is_not_whole() {
+        for prefix in 3..=8 {
+            for value in [1 << 55, 1 << 56, (1 << 62) - 4, (1 << 62) - 1] {
+                let mut octets = Vec::new();
+                put(&mut octets, 0, prefix, value);
+                assert_eq!(take(&octets, prefix), Ok((value, &[][..])));
+                for length in 0..octets.len() {
+                    assert_eq!(take(&octets[..length], prefix), Err(Bad::Short), "{value} {length}");
+                }
+            }
+            for value in [1 << 62, 1 << 63, u64::MAX] {
+                let mut octets = Vec::new();
+                put(&mut octets, 0, prefix, value);
+                assert_eq!(take(&octets, prefix), Err(Bad::Wrong), "{value}");
+            }
+        }
+        // As small as they are, longer than the largest.
+        assert_eq!(take(&[&[0x7f][..], &[0x80; 9], &[0]].concat(), 7), Err(Bad::Wrong));
+        assert_eq!(take(&[0xff; 13], 7), Err(Bad::Wrong));
     }
 }

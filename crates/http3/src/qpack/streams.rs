@@ -1,10 +1,7 @@
 //! The streams of QPACK (RFC 9204 §4.3, §4.4), where no dynamic table is in use: next to nothing may come.
 
-use super::integer::take;
+use super::integer::{Bad, take};
 use crate::{Code, Wrong};
-
-/// The longest instruction that is kept until it is whole.
-const MAX_INSTRUCTION: usize = 16;
 
 /// What a client would put into its dynamic table, of which it was allowed none.
 #[derive(Debug, Default)]
@@ -21,14 +18,14 @@ impl EncoderStream {
     /// For all but a capacity of nothing.
     pub fn take(&mut self, octets: &[u8]) -> Result<(), Wrong> {
         const WRONG: Wrong = Wrong::Connection(Code::QpackEncoderStreamError);
-        read(&mut self.0, octets, WRONG, |octets| {
+        read(&mut self.0, octets, |octets| {
             if octets[0] & 0xe0 != 0x20 {
                 return Err(WRONG);
             }
             match take(octets, 5) {
-                Some((0, rest)) => Ok(Some(rest)),
-                Some(_) => Err(WRONG),
-                None => Ok(None),
+                Ok((0, rest)) => Ok(Some(rest)),
+                Err(Bad::Short) => Ok(None),
+                Ok(_) | Err(Bad::Wrong) => Err(WRONG),
             }
         })
     }
@@ -41,20 +38,23 @@ impl DecoderStream {
     /// For all but cancelled streams.
     pub fn take(&mut self, octets: &[u8]) -> Result<(), Wrong> {
         const WRONG: Wrong = Wrong::Connection(Code::QpackDecoderStreamError);
-        read(&mut self.0, octets, WRONG, |octets| {
+        read(&mut self.0, octets, |octets| {
             if octets[0] & 0xc0 != 0x40 {
                 return Err(WRONG);
             }
-            Ok(take(octets, 6).map(|(_, rest)| rest))
+            match take(octets, 6) {
+                Ok((_, rest)) => Ok(Some(rest)),
+                Err(Bad::Short) => Ok(None),
+                Err(Bad::Wrong) => Err(WRONG),
+            }
         })
     }
 }
 
-/// Reads instructions, and keeps one that is not whole.
+/// Reads instructions, and keeps one that is not whole: less than the octets of an integer.
 fn read(
     kept: &mut Vec<u8>,
     octets: &[u8],
-    wrong: Wrong,
     one: impl Fn(&[u8]) -> Result<Option<&[u8]>, Wrong>,
 ) -> Result<(), Wrong> {
     kept.extend_from_slice(octets);
@@ -63,9 +63,6 @@ fn read(
         && let Some(behind) = one(rest)?
     {
         rest = behind;
-    }
-    if rest.len() > MAX_INSTRUCTION {
-        return Err(wrong);
     }
     let taken = kept.len() - rest.len();
     kept.drain(..taken);

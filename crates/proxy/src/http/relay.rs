@@ -13,6 +13,7 @@
 //! until both sides have ended. Nothing is taken from the client before the agreement.
 
 mod attempt;
+mod replay;
 
 use std::{
     future::poll_fn,
@@ -24,6 +25,7 @@ use std::{
 use bytes::Bytes;
 use proxima_http1::{Fault, Framing, ResponseHead};
 
+use self::replay::Replay;
 use super::{
     Scratch,
     attempts::{self, Deadlines, Sending, Stop},
@@ -38,11 +40,8 @@ use crate::{
     worker::Worker,
 };
 
-/// How much of a request's body is kept, so that it can be sent to another backend.
-const REPLAY: usize = 16 * 1024;
-
 /// A piece of a request's body.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Piece {
     /// Content; `last` when nothing follows.
     Data { bytes: Bytes, last: bool },
@@ -127,13 +126,8 @@ struct Awaits {
 /// From the client to the backend.
 #[derive(Default)]
 struct Upload {
-    /// The body so far, to be sent again; as long as it is not `streamed`.
-    kept: Vec<Piece>,
-    kept_length: usize,
-    /// How many of them this attempt has sent.
-    next: usize,
-    /// The body went beyond what is kept: the request can't be sent again.
-    streamed: bool,
+    /// The body so far, to be sent again.
+    replay: Replay,
     stage: Stage,
     /// Bytes of the body that are not known to be with the backend.
     unreleased: usize,
@@ -398,9 +392,8 @@ impl<'a, C: Client> Relay<'a, C> {
 
     /// The next piece of the body: one that an earlier attempt took, or a new one.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Result<Poll<Piece>, Stop> {
-        if let Some(piece) = self.up.kept.get(self.up.next) {
-            self.up.next += 1;
-            return Ok(Poll::Ready(piece.clone()));
+        if let Some(piece) = self.up.replay.next() {
+            return Ok(Poll::Ready(piece));
         }
         let piece = match self.client.poll_body(cx, self.scratch) {
             Poll::Ready(piece) => piece?,
@@ -414,21 +407,13 @@ impl<'a, C: Client> Relay<'a, C> {
             self.pace.sent(bytes.len(), &self.worker.timers);
             self.scratch.access.received(bytes.len());
         }
-        self.keep(&piece);
+        if self.committed {
+            self.up.replay.drop_all();
+        } else {
+            self.up.replay.keep(&piece);
+        }
         self.arm(self.deadlines.idle);
         Ok(Poll::Ready(piece))
-    }
-
-    fn keep(&mut self, piece: &Piece) {
-        self.up.kept_length += piece.len();
-        if self.committed || self.up.kept_length > REPLAY {
-            self.up.streamed = true;
-            self.up.kept = Vec::new();
-            self.up.next = 0;
-        } else if !self.up.streamed {
-            self.up.kept.push(piece.clone());
-            self.up.next += 1;
-        }
     }
 
     /// What the client sends is for a WebSocket, if the backend agrees to one.

@@ -1,6 +1,6 @@
 //! The connection IDs of this process, and whose a datagram is.
 
-use std::{fmt, iter, sync::Arc, time::Duration};
+use std::{fmt, iter, mem, sync::Arc, time::Duration};
 
 use aws_lc_rs::{error::Unspecified, hmac, rand};
 use proxima_quic_lb::{
@@ -251,7 +251,7 @@ impl ConnectionIds {
         let server_id = self.address(worker).server_id();
         let issuer =
             Issuer::new(config, server_id, u128::from_be_bytes(start)).expect("the length was checked");
-        WorkerIds { ids: Arc::clone(self), issuer }
+        WorkerIds { ids: Arc::clone(self), issuer, has_told: false }
     }
 
     /// Whose `datagram` is, which has come to the worker `at`, one of `workers`.
@@ -294,6 +294,8 @@ fn following(generations: &[u8]) -> u8 {
 pub(super) struct WorkerIds {
     ids: Arc<ConnectionIds>,
     issuer: Issuer,
+    /// That its nonces are used up.
+    has_told: bool,
 }
 
 impl ConnectionIdGenerator for WorkerIds {
@@ -301,7 +303,14 @@ impl ConnectionIdGenerator for WorkerIds {
         let mut random = [0; 20];
         // It fails only where the handshake's keys could not be drawn either.
         let _ = rand::fill(&mut random);
-        ConnectionId::new(&self.issuer.issue(random))
+        let id = self.issuer.issue(random);
+        if self.issuer.is_spent() && !mem::replace(&mut self.has_told, true) {
+            tracing::warn!(
+                "all nonces of a worker's connection IDs are used up: clients of its new connections that change their address lose \
+                 them; restart with a longer `nonce-length` in `[quic-lb]`"
+            );
+        }
+        ConnectionId::new(&id)
     }
 
     /// Only IDs of this host are worth a stateless reset: those of others may belong to a connection that lives.

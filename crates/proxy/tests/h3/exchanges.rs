@@ -1,5 +1,10 @@
 //! Requests and responses as they should be.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request};
@@ -9,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::{
     common::{Backend, Lines, Setup, field, soon},
     pki::{Authority, Wanted},
-    support::{answer, get, post, start, start_with},
+    support::{GET, Outcome, answer, frame, get, headers, outcome, post, start, start_with},
 };
 
 #[tokio::test]
@@ -217,6 +222,40 @@ async fn a_dead_backend_is_passed_over() {
     let backend = Backend::fixed("alive").await;
     let world = start(Setup::http(&[crate::common::refusing().await, backend.address]));
     assert_eq!(world.client().await.get("/").await.text(), "alive");
+}
+
+#[tokio::test]
+async fn a_body_in_tiny_pieces_comes_whole_to_another_backend_when_the_first_dies_with_a_part_of_it() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let is_first = Arc::new(AtomicBool::new(true));
+    let start_backend = || {
+        let (tell, is_first) = (tell.clone(), is_first.clone());
+        Backend::start(move |mut peer| {
+            let (tell, is_first) = (tell.clone(), is_first.clone());
+            async move {
+                let head = peer.head().await.unwrap();
+                if is_first.swap(false, Ordering::SeqCst) {
+                    tell.send(peer.exactly(300).await).unwrap();
+                    return;
+                }
+                tell.send(peer.body(&head).await).unwrap();
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        })
+    };
+    let (one, other) = (start_backend().await, start_backend().await);
+    let world = start(Setup::http(&[one.address, other.address]));
+    let raw = world.raw().await;
+    let content: Vec<u8> = (0..600u32).map(|number| number as u8).collect();
+    let pieces = |part: &[u8]| part.iter().flat_map(|octet| frame(0, &[*octet])).collect::<Vec<_>>();
+    let put = [(":method", "PUT"), GET[1], GET[2], GET[3], ("content-length", "600")];
+    let (mut send, mut receive) = raw.connection.open_bi().await.unwrap();
+    send.write_all(&[headers(&put), pieces(&content[..300])].concat()).await.unwrap();
+    assert_eq!(soon("the first part", told.recv()).await.unwrap(), content[..300]);
+    send.write_all(&pieces(&content[300..])).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon("the body", told.recv()).await.unwrap(), content);
+    assert_eq!(soon("the response", outcome(&mut receive)).await, Outcome::Status(200));
 }
 
 #[tokio::test]

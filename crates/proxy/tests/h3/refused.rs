@@ -108,6 +108,26 @@ async fn streams_and_frames_that_nobody_knows_are_passed_over() {
 }
 
 #[tokio::test]
+async fn a_client_that_opens_streams_for_nothing_all_the_time_is_sent_away() {
+    let (_backend, world) = world().await;
+    for says_what_for in [true, false] {
+        let before = world.world.stats().refused.get("h3-excess").copied().unwrap_or_default();
+        let raw = world.raw().await;
+        let flood = async {
+            while let Ok(mut stream) = raw.connection.open_uni().await {
+                if says_what_for {
+                    let _ = stream.write_all(&[0x21]).await;
+                }
+                let _ = stream.reset(0u32.into());
+            }
+        };
+        soon("the end of it", flood).await;
+        assert_eq!(raw.closed().await, 0x107, "{says_what_for}");
+        assert_eq!(world.world.stats().refused.get("h3-excess"), Some(&(before + 1)));
+    }
+}
+
+#[tokio::test]
 async fn content_that_goes_wrong_later_is_told_before_the_response_or_cut() {
     let backend = Backend::start(|mut peer| async move {
         peer.head().await.unwrap();

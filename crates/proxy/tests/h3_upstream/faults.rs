@@ -128,6 +128,25 @@ async fn a_response_that_breaks_off_is_reset_and_never_ended() {
 }
 
 #[tokio::test]
+async fn empty_frames_are_earned_by_content_and_too_many_cut_their_response_alone() {
+    let mut asked = asked().await;
+    asked.send.write_all(&headers(&[(":status", "200")])).await.unwrap();
+    assert!(asked.client.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    // As of a server that flushes each time.
+    let flushed = [frame(0, b"x"), frame(0, b"")].concat();
+    asked.send.write_all(&flushed.repeat(200)).await.unwrap();
+    for _ in 0..200 {
+        assert_eq!((asked.client.line().await.as_str(), asked.client.line().await.as_str()), ("1", "x"));
+    }
+    asked.send.write_all(&frame(0, b"").repeat(100)).await.unwrap();
+    let stopped = soon("the word that no more is wanted", asked.send.stopped()).await.unwrap();
+    assert_eq!(stopped.map(VarInt::into_inner), Some(0x107));
+    let (_, clean) = asked.client.rest().await;
+    assert!(!clean);
+    assert!(asked.connection.connection.close_reason().is_none());
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_before_its_head_is_502() {
     let mut asked = asked().await;
     asked.send.finish().unwrap();

@@ -139,6 +139,12 @@ impl Http3 {
                 self.place.link().fail(code);
                 Wrong::Malformed(Fault::FieldLine)
             }
+            // The others on the connection are not to blame.
+            Broken::Wrong(WrongHere::Stream(code @ Code::ExcessiveLoad)) => {
+                self.receiving.stop(code);
+                self.sending.reset(code);
+                Wrong::Malformed(Fault::FieldLine)
+            }
             // It has ended before the head.
             Broken::Wrong(WrongHere::Stream(_)) | Broken::Reset(_) | Broken::Lost => Wrong::Gone,
         }

@@ -133,7 +133,7 @@ impl<C: Client> Sending for Relay<'_, C> {
     }
 
     fn is_replayable(&self) -> bool {
-        !self.up.streamed && !self.committed
+        self.up.replay.is_whole() && !self.committed
     }
 
     fn has_sent_nothing(&self) -> bool {
@@ -149,7 +149,7 @@ impl<C: Client> Sending for Relay<'_, C> {
     }
 
     fn begin_attempt(&mut self) {
-        self.up.next = 0;
+        self.up.replay.rewind();
         self.up.stage = match self.scratch.request_head.framing() {
             Framing::None if self.asks_websocket() => Stage::Asking,
             Framing::None => Stage::Taken,
