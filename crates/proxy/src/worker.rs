@@ -233,7 +233,7 @@ impl Worker {
         if entry.is_leaving() || (self.is_draining() && !is_left) {
             return None;
         }
-        self.service(entry)?.tls().map(TlsServer::quic)
+        self.service(entry)?.tls().and_then(TlsServer::quic)
     }
 
     /// The way of probes to a backend at this address.

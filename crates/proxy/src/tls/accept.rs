@@ -82,11 +82,11 @@ async fn handshake(
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
     let mut patience = Patience::new(worker, entry, &timer);
     let connection = match challenges {
-        None => ServerConnection::new(server.tcp.clone()).map_err(io::Error::other)?,
+        None => ServerConnection::new(server.tcp().map_err(io::Error::other)?).map_err(io::Error::other)?,
         Some(challenges) => {
             let mut acceptor = Acceptor::default();
             let accepted = patience.within(|cx| poll_hello(&mut acceptor, &tcp, cx)).await?;
-            go_on(accepted, challenges, &server.tcp, &tcp)?
+            go_on(accepted, challenges, &server.tcp().map_err(io::Error::other)?, &tcp)?
         }
     };
     let mut stream = TlsStream::new(tcp, Connection::Server(connection));

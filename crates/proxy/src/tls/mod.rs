@@ -29,6 +29,7 @@ pub(crate) const ACME_TLS: &[u8] = b"acme-tls/1";
 
 mod accept;
 mod client;
+mod ending;
 mod hello;
 mod identity;
 mod names;

@@ -7,15 +7,18 @@ use proxima_http1::Hop;
 use proxima_types::ServiceName;
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
-    crypto::aws_lc_rs,
+    crypto::{CryptoProvider, aws_lc_rs},
     pki_types::CertificateDer,
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    server::{
+        NoClientAuth, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     version::{TLS12, TLS13},
 };
 
 use crate::quic::Crypto;
 
-use super::{Chain, H2, HTTP1, HTTP3, HTTP10, Identity, TicketKeys, names::ByName};
+use super::{Chain, H2, HTTP1, HTTP3, HTTP10, Identity, TicketKeys, ending::ending, names::ByName};
 
 /// What is offered by ALPN (RFC 7301), the dearest first. A client that offers none of it is refused; one without ALPN gets
 /// HTTP/1.1.
@@ -24,8 +27,10 @@ const PROTOCOLS: [&[u8]; 3] = [H2, HTTP1, HTTP10];
 /// The TLS of a service.
 #[derive(Debug, Clone)]
 pub struct TlsServer {
-    pub(super) tcp: Arc<ServerConfig>,
+    tcp: Arc<ServerConfig>,
     quic: Crypto,
+    /// Where clients are asked for certificates: what each connection has of its own.
+    asking: Option<Arc<Asking>>,
     /// There is a certificate.
     pub(super) is_someone: bool,
     forwarded: ForwardedCertificate,
@@ -103,33 +108,39 @@ impl TlsServer {
     /// When a certificate authority for clients can't be used.
     pub fn new(options: &TlsServerOptions<'_>) -> Result<Self, TlsError> {
         let TlsServerOptions { service, identities, min_version, clients, tickets } = options;
+        let other = |error: &dyn std::fmt::Display| TlsError::Other(error.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(min_version.versions())
-            .map_err(|error| TlsError::Other(error.to_string()))?;
-        let builder = match clients {
-            Clients::Any => builder.with_no_client_auth(),
+        let verifier: Arc<dyn ClientCertVerifier> = match clients {
+            Clients::Any => Arc::new(NoClientAuth),
             Clients::Optional(authorities) | Clients::Required(authorities) => {
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(roots(authorities)?.into(), provider);
+                let roots = roots(authorities)?.into();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
                 let verifier = match clients {
                     Clients::Optional(_) => verifier.allow_unauthenticated(),
                     Clients::Any | Clients::Required(_) => verifier,
                 };
-                let verifier = verifier.build().map_err(|error| TlsError::Other(error.to_string()))?;
-                builder.with_client_cert_verifier(verifier)
+                verifier.build().map_err(|error| other(&error))?
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName::new(identities)));
-        config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
-        // Tickets only: what they hold costs no memory here, and is known at every PoP with the same keys.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = tickets.within(&context(service, clients));
-        let mut quic = config.clone();
+        let tickets = tickets.within(&context(service, clients));
+        let asking = Asking {
+            provider,
+            versions: min_version.versions(),
+            names: Arc::new(ByName::new(identities)),
+            verifier,
+            tickets,
+        };
+        let tcp = asking.config(asking.verifier.clone(), asking.tickets.clone(), &PROTOCOLS);
+        let tcp = tcp.map_err(|error| other(&error))?;
+        let mut quic = tcp.clone();
         quic.alpn_protocols = vec![HTTP3.to_vec()];
-        let quic = Crypto::new(Arc::new(quic)).map_err(|error| TlsError::Other(error.to_string()))?;
-        let is_someone = !identities.is_empty();
-        Ok(Self { tcp: Arc::new(config), quic, is_someone, forwarded: ForwardedCertificate::None })
+        Ok(Self {
+            tcp: Arc::new(tcp),
+            quic: Crypto::new(Arc::new(quic)).map_err(|error| other(&error))?,
+            asking: (**clients != Clients::Any).then(|| Arc::new(asking)),
+            is_someone: !identities.is_empty(),
+            forwarded: ForwardedCertificate::None,
+        })
     }
 
     /// Whose backends are told of clients' certificates.
@@ -151,9 +162,55 @@ impl TlsServer {
         }
     }
 
-    /// For HTTP/3, which is the same but for the version and ALPN (RFC 9114 §3.1).
-    pub(crate) fn quic(&self) -> Crypto {
-        self.quic.clone()
+    /// For one connection over TCP.
+    pub(super) fn tcp(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+        match &self.asking {
+            None => Ok(self.tcp.clone()),
+            Some(asking) => asking.of_one(&PROTOCOLS).map(Arc::new),
+        }
+    }
+
+    /// For one connection of HTTP/3, which is the same but for the version and ALPN (RFC 9114 §3.1). `None` if it can't be had.
+    pub(crate) fn quic(&self) -> Option<Crypto> {
+        match &self.asking {
+            None => Some(self.quic.clone()),
+            Some(asking) => Crypto::new(Arc::new(asking.of_one(&[HTTP3]).ok()?)).ok(),
+        }
+    }
+}
+
+/// What the TLS of a connection is made of.
+#[derive(Debug)]
+struct Asking {
+    provider: Arc<CryptoProvider>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    names: Arc<ByName>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl Asking {
+    /// For one connection, whose tickets end with what its client shows.
+    fn of_one(&self, protocols: &[&[u8]]) -> Result<ServerConfig, rustls::Error> {
+        let (verifier, tickets) = ending(&self.verifier, &self.tickets);
+        self.config(verifier, tickets, protocols)
+    }
+
+    fn config(
+        &self,
+        verifier: Arc<dyn ClientCertVerifier>,
+        tickets: Arc<dyn ProducesTickets>,
+        protocols: &[&[u8]],
+    ) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(self.versions)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(self.names.clone());
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        // Tickets only: what they hold costs no memory here, and is known at every PoP with the same keys.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = tickets;
+        Ok(config)
     }
 }
 

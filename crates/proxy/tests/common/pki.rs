@@ -2,7 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use proxima_proxy::{Chain, Clients, Identity, MinVersion, TicketKeys, TlsServer, TlsServerOptions};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -63,8 +63,16 @@ impl Authority {
 
     /// A certificate of these names.
     pub fn issue(&self, names: &[&str]) -> Issued {
+        self.issue_until(names, None)
+    }
+
+    /// The same that ends then, if that is said.
+    pub fn issue_until(&self, names: &[&str], end: Option<SystemTime>) -> Issued {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut parameters = CertificateParams::new(names).unwrap();
+        if let Some(end) = end {
+            parameters.not_after = end.into();
+        }
         parameters.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();

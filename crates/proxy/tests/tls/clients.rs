@@ -1,10 +1,12 @@
 //! Clients that show certificates of their own.
 
+use std::time::{Duration, SystemTime};
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use proxima_proxy::{Clients, ForwardedCertificate, HandshakeFailure, TicketKeys};
 
 use super::{
-    common::{Backend, Setup, field, until},
+    common::{Backend, Setup, World, field, soon, until},
     pki::{Authority, Issued, Wanted},
     programs::{curl, s_client},
 };
@@ -107,5 +109,49 @@ async fn backends_learn_of_a_clients_certificate_what_they_are_to_and_never_from
             let told = ask(&[]).await;
             assert!(!told.to_lowercase().contains("client-cert"), "{told}");
         }
+    }
+}
+
+#[tokio::test]
+async fn no_session_outlives_the_certificate_that_its_client_has_shown() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["a.example"]);
+    let backend = Backend::fixed("hi").await;
+    let clients = Clients::Required(authority.chain());
+    let wanted = Wanted { clients, ..Wanted::new(&[&issued]) };
+    // Two PoPs with the same keys.
+    let worlds = [(); 2].map(|()| Setup::https(&[backend.address], wanted.server()).start());
+    let ends = SystemTime::now() + Duration::from_secs(5);
+    let (short, long) = (authority.issue_until(&["client"], Some(ends)), authority.issue(&["client"]));
+    let ask = async |world: &World, more: &[&str]| {
+        let said = s_client(world.address, "a.example", more).await;
+        (said.out.contains("200 OK"), said.out.contains("Reused, TLS"))
+    };
+    let versions = ["-tls1_2", "-tls1_3"];
+    let session = |version: &str, whose: &str| authority.scratch(&format!("{whose}{version}"));
+    for version in versions {
+        for (own, whose) in [(&short, "short"), (&long, "long")] {
+            let session = session(version, whose);
+            let ([certificate, key], session) = (files(own), session.to_str().unwrap());
+            let of_own = [version, "-cert", certificate, "-key", key];
+            let begun = ask(&worlds[0], &[&of_own[..], &["-sess_out", session]].concat()).await;
+            assert_eq!(begun, (true, false), "{version} {whose}");
+            // The ticket of a resumption takes the place of the one it began with.
+            let goes_on = [&of_own[..], &["-sess_in", session, "-sess_out", session]].concat();
+            assert_eq!(ask(&worlds[1], &goes_on).await, (true, true), "{version} {whose}");
+        }
+    }
+    let [certificate, key] = files(&short);
+    soon("its end", async { while ask(&worlds[0], &["-cert", certificate, "-key", key]).await.0 {} }).await;
+    for version in versions {
+        let (of_short, of_long) = (session(version, "short"), session(version, "long"));
+        let of_short = of_short.to_str().unwrap();
+        let goes_on = [version, "-sess_in", of_short, "-cert", certificate, "-key", key];
+        assert_eq!(ask(&worlds[0], &goes_on).await, (false, false), "{version}");
+        let [renewed, key] = files(&long);
+        let shows_another = [version, "-sess_in", of_short, "-cert", renewed, "-key", key];
+        assert_eq!(ask(&worlds[0], &shows_another).await, (true, false), "{version}: a full handshake");
+        let goes_on = [version, "-sess_in", of_long.to_str().unwrap()];
+        assert_eq!(ask(&worlds[0], &goes_on).await, (true, true), "{version}");
     }
 }
