@@ -31,6 +31,8 @@ use crate::{
 
 /// The longest notice, in bytes.
 const MAX_NOTICE: u64 = 4 * 1024;
+/// How long the first word of notices may take, whatever they are read from.
+const FIRST_LOOK: Duration = Duration::from_secs(4);
 /// How long a look may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -78,8 +80,15 @@ impl Watcher {
         loop {
             sleep_until(self.next).await;
             self.next = (self.next + self.interval).max(Instant::now());
-            let (found, _) = self.slots.run(self.is_blind, self.look(), self.look()).await;
             let mut is_news = std::mem::replace(&mut self.is_new, false);
+            let looking = self.slots.run(self.is_blind, self.look(), self.look());
+            // A file may take for ever, as where its server is gone; the first word must come.
+            let found = if is_news {
+                let within = tokio::time::timeout(FIRST_LOOK, looking).await;
+                within.map_or_else(|_| Err(format!("no answer within {FIRST_LOOK:?}")), |(found, _)| found)
+            } else {
+                looking.await.0
+            };
             match found {
                 Ok(at) => {
                     self.is_blind = false;

@@ -5,7 +5,7 @@
 //! | client | its connection | 2: an exchange may need a connection to a backend |
 //! | client at rest | its connection | 1, until others need it: see below |
 //! | client over UDP | nothing | 1, of which the same is true |
-//! | client that is sent away | its connection | nothing: what it holds is set aside ([`Descriptors::set_limit`]) |
+//! | client that is sent away, also if it has asked for something meanwhile and is told 503 | its connection | nothing: what it holds is set aside ([`Descriptors::set_limit`]) |
 //! | stream of an HTTP/2 connection | nothing | 1 where others of its client are open: the only one has its client's |
 //! | attempt | a connection to a backend | nothing: its client has counted for it |
 //! | resting connection to a backend | itself | nothing: it is closed when its place is needed |
@@ -192,7 +192,7 @@ mod tests {
         #[test]
         fn with_crowded_connections_closed_no_more_is_open_than_the_limit(
             limit in REFUSALS + 2..200,
-            steps in proptest::collection::vec((0..9u8, any::<prop::sample::Index>()), 1..300),
+            steps in proptest::collection::vec((0..11u8, any::<prop::sample::Index>()), 1..300),
         ) {
             let account = Descriptors::new(limit);
             // A client with the attempt it may have under way.
@@ -201,6 +201,10 @@ mod tests {
             for (step, index) in steps {
                 match step {
                     0 => clients.extend(account.client(Over::Tcp).map(|client| (client, None))),
+                    9 => clients.extend(account.client(Over::Udp).map(|client| (client, None))),
+                    10 if !clients.is_empty() => {
+                        index.get(&clients).0.insist();
+                    }
                     1 => others.extend(account.pipe()),
                     2 => others.extend(account.refusal()),
                     3 if !clients.is_empty() => {

@@ -58,8 +58,10 @@ impl<'a> Both<'a> {
         backend: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let up = self.up.poll(self.worker, client, backend, cx)?;
-        let down = self.down.poll(self.worker, backend, client, cx)?;
+        // Where one way is broken, the other has moved what it could.
+        let up = self.up.poll(self.worker, client, backend, cx);
+        let down = self.down.poll(self.worker, backend, client, cx);
+        let (up, down) = (up?, down?);
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 

@@ -29,11 +29,12 @@ use tokio::{
 use crate::{
     Listener, Protocol,
     close::reset_on_close,
-    descriptors::Over,
+    descriptors::{Over, Seat},
     entry::{Entry, Open},
     http,
+    limits::Counted,
     listening::{Done, Place, Reconfigure, Socket, Transport},
-    quic::{Limits, Port},
+    quic::{Admission, Limits, Newcomer, Port},
     stream::Stream,
     tcp,
     timer::Deadline,
@@ -244,23 +245,7 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
     loop {
         worker.clear().await;
         let next = tokio::select! {
-            next = gate.next(|newcomer| {
-                let entry = shared.entry();
-                let crypto = worker.crypto(&entry, newcomer.is_left)?;
-                let (client, mut counted) = (newcomer.address.ip(), None);
-                // An address that may be forged is counted when the handshake is done: nobody shall use up another's share.
-                if newcomer.is_validated {
-                    counted = worker.count(&entry, client).ok()?;
-                } else if worker.is_full(&entry, client) {
-                    return None;
-                }
-                let seat = worker.admit(Over::Udp);
-                if seat.is_none() {
-                    entry.counters.shed.add(1);
-                    worker.tell_shed(&entry);
-                }
-                seat.map(|seat| (crypto, (entry, seat, counted)))
-            }) => next,
+            next = gate.next(|newcomer| admit(&worker, shared.entry(), &newcomer)) => next,
             () = shared.shut.notified() => break,
         };
         // The endpoint is closed below only.
@@ -269,6 +254,34 @@ async fn receive(worker: Rc<Worker>, shared: Rc<Shared>, port: Port) {
         tokio::task::spawn_local(http::h3::serve(worker.clone(), open, handshake));
     }
     gate.close(Code::NoError.value(), LAST_WORDS).await;
+}
+
+/// What becomes of a client that comes over QUIC, and where it counts.
+fn admit(
+    worker: &Worker,
+    entry: Rc<Entry>,
+    newcomer: &Newcomer,
+) -> Admission<(Rc<Entry>, Seat, Option<Counted>)> {
+    let Some(crypto) = worker.crypto(&entry, newcomer.is_left) else { return Admission::Refused };
+    let (client, mut counted) = (newcomer.address.ip(), None);
+    // An address that may be forged is counted when the handshake is done: nobody shall use up another's share.
+    if newcomer.is_validated {
+        let Ok(count) = worker.count(&entry, client) else { return Admission::Refused };
+        counted = count;
+    } else if worker.is_full(&entry, client) {
+        return Admission::Refused;
+    }
+    // Nor is anybody sent away for it.
+    let seat = if newcomer.is_validated { worker.admit(Over::Udp) } else { worker.admit_if_free(Over::Udp) };
+    match seat {
+        Some(seat) => Admission::Taken(crypto, (entry, seat, counted)),
+        None if newcomer.is_validated => {
+            entry.counters.shed.add(1);
+            worker.tell_shed(&entry);
+            Admission::Refused
+        }
+        None => Admission::Later,
+    }
 }
 
 fn spawn(worker: &Rc<Worker>, entry: &Rc<Entry>, stream: TcpStream, peer: SocketAddr) {

@@ -201,6 +201,13 @@ impl Open {
         }
     }
 
+    /// A request has begun: the connection is not closed for others from now on.
+    pub(crate) fn begin(&self) {
+        if self.seat.as_ref().is_some_and(Seat::insist) {
+            self.note_idle(false);
+        }
+    }
+
     /// Something is under way from now on; whether there is a place for its connection to a backend.
     pub(crate) async fn resume(&self) -> bool {
         self.note_idle(false);

@@ -381,6 +381,11 @@ impl Worker {
         Some(seat)
     }
 
+    /// The same, if nobody has to give up theirs.
+    pub(crate) fn admit_if_free(&self, over: Over) -> Option<Seat> {
+        self.descriptors.client(over)
+    }
+
     /// A place for the backend of one more stream of a client, if there is one.
     pub(crate) fn admit_stream(&self) -> Option<Lease> {
         self.find(Descriptors::stream)

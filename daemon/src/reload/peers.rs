@@ -1,6 +1,6 @@
 //! Peers that come, change and go with the file.
 
-use std::{collections::BTreeMap, mem};
+use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use proxima_api::Reloads;
@@ -73,8 +73,10 @@ pub(crate) fn steps(old: &Peers, new: &Peers) -> (Vec<Step>, Reloads) {
 /// Carries the steps out; when one can't be, takes back what was done.
 pub(crate) async fn carry_out(speaker: &SpeakerHandle, steps: &[Step]) -> Result<(), CommandError> {
     let mut done: Vec<&Step> = Vec::new();
-    // Steps of a kind are taken at the same time: a peer that is left, or begun anew, may take two seconds to take leave of.
-    for phase in steps.chunk_by(|one, next| mem::discriminant(one) == mem::discriminant(next)) {
+    // Those that go take leave at the same time: each may take two seconds. Those that begin anew do so one after another, so that
+    // the others announce meanwhile what this PoP has to announce.
+    let together = |one: &Step, next: &Step| matches!((one, next), (Step::Remove(_), Step::Remove(_)));
+    for phase in steps.chunk_by(together) {
         let taken = join_all(phase.iter().map(|step| step.take(speaker))).await;
         done.extend(phase.iter().zip(&taken).filter(|(_, taken)| taken.is_ok()).map(|(step, _)| step));
         if let Some(failed) = taken.into_iter().find_map(Result::err) {

@@ -57,6 +57,8 @@ pub(super) struct Seats {
     longest: RefCell<Vec<(u64, Rc<Sitter>)>>,
     /// How many rests there were.
     rests: Cell<u64>,
+    /// How many are at rest.
+    at_rest: Cell<usize>,
 }
 
 struct Sitter {
@@ -125,21 +127,22 @@ impl Descriptors {
 
 impl Seats {
     fn longest_at_rest(&self) -> Option<Rc<Sitter>> {
-        loop {
+        // Where everybody is busy, nobody who finds no place pays for a look.
+        while self.at_rest.get() > 0 {
             let next = self.longest.borrow_mut().pop();
             match next {
                 Some((turn, sitter)) if sitter.state.get() == State::AtRest { turn } => {
                     return Some(sitter);
                 }
                 Some(_) => {}
-                None if self.look() => {}
-                None => return None,
+                None => self.look(),
             }
         }
+        None
     }
 
-    /// Looks who has rested longest; whether there is anybody.
-    fn look(&self) -> bool {
+    /// Looks who has rested longest.
+    fn look(&self) {
         let all = self.all.borrow();
         let at_rest = all.iter().filter_map(|sitter| match sitter.state.get() {
             State::AtRest { turn } => Some((turn, sitter.clone())),
@@ -151,9 +154,7 @@ impl Seats {
             longest.truncate(FOUND);
         }
         longest.sort_unstable_by_key(|(turn, _)| Reverse(*turn));
-        let is_anybody = !longest.is_empty();
         self.longest.replace(longest);
-        is_anybody
     }
 }
 
@@ -165,13 +166,22 @@ impl fmt::Debug for Seats {
 
 impl Sitter {
     fn enter(&self, state: State, account: &Descriptors) {
-        if let Some(holder) = self.holder() {
-            account.remove(holder);
-        }
+        let at_rest = &account.seats.at_rest;
+        self.leave(account);
         self.state.set(state);
         if let Some(holder) = self.holder() {
             account.add(holder);
         }
+        at_rest.set(at_rest.get() + usize::from(matches!(state, State::AtRest { .. })));
+    }
+
+    /// Holds nothing from now on.
+    fn leave(&self, account: &Descriptors) {
+        let at_rest = &account.seats.at_rest;
+        if let Some(holder) = self.holder() {
+            account.remove(holder);
+        }
+        at_rest.set(at_rest.get() - usize::from(matches!(self.state.get(), State::AtRest { .. })));
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -209,6 +219,15 @@ impl Seat {
         true
     }
 
+    /// A request has begun: from now on it is not sent away for others. Whether it was at rest.
+    pub(crate) fn insist(&self) -> bool {
+        let was_at_rest = matches!(self.sitter.state.get(), State::AtRest { .. });
+        if was_at_rest {
+            self.sitter.enter(State::Insisting, &self.of);
+        }
+        was_at_rest
+    }
+
     /// Something is under way from now on; whether there is room for that.
     pub(crate) fn resume(&self) -> bool {
         let Sitter { over, state, .. } = &*self.sitter;
@@ -217,7 +236,7 @@ impl Seat {
             State::AtRest { .. } | State::Insisting => (over.needs() - 1, self.of.clients() - 1),
             State::SentAway | State::Overdue => (over.needs(), self.of.clients()),
         };
-        let fits = self.of.has_room(more) || others == 0;
+        let fits = more == 0 || self.of.has_room(more) || others == 0;
         let next = match state.get() {
             _ if fits => State::Busy,
             State::SentAway | State::Overdue => State::Overdue,
@@ -235,9 +254,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(holder) = self.sitter.holder() {
-            self.of.remove(holder);
-        }
+        self.sitter.leave(&self.of);
         let index = self.sitter.index.get();
         let mut all = self.of.seats.all.borrow_mut();
         all.swap_remove(index);

@@ -30,7 +30,7 @@ pub(super) async fn linger(timer: &Timer, stream: &mut Stream) {
     }
     let tcp = stream.tcp();
     let mut left = LINGER_BYTES;
-    while left > 0 {
+    while left > 0 && !timer.has_expired() {
         let ready = poll_fn(|cx| match tcp.poll_read_ready(cx) {
             Poll::Pending if timer.has_expired() => Poll::Ready(false),
             polled => polled.map(|ready| ready.is_ok()),

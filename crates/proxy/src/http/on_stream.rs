@@ -62,9 +62,10 @@ pub(super) async fn serve<S: OnStream>(stream: &mut S, scratch: &mut Scratch, to
     let (worker, counters) = (link.worker().clone(), link.counters());
     // A place for the connection to the backend: with the client, if it does not rest, came one for the only stream.
     let has_place = link.open().resume().await;
-    let place = link.streams().are_several().then(|| worker.admit_stream());
+    let place = (has_place && link.streams().are_several()).then(|| worker.admit_stream());
     if !has_place || matches!(place, Some(None)) {
         counters.shed.add(1);
+        worker.tell_shed(link.entry());
         scratch.access.end("shed", None);
         return answer(stream, scratch, &Answer::overloaded(), to_head).await;
     }

@@ -33,6 +33,17 @@ pub struct Newcomer {
     pub is_left: bool,
 }
 
+/// What is done with a newcomer.
+#[derive(Debug)]
+pub enum Admission<T> {
+    /// It gets a handshake, by this TLS.
+    Taken(Crypto, T),
+    /// It is to come again and show that its address is its own (Retry); one that has is refused.
+    Later,
+    /// It is told so (CONNECTION_REFUSED).
+    Refused,
+}
+
 /// Counts one while it lives.
 #[derive(Debug)]
 struct Counted(Rc<Cell<usize>>);
@@ -76,11 +87,10 @@ impl Gate {
         &self.endpoint
     }
 
-    /// The next client that gets a handshake, with the TLS that `admit` gives for it and whatever else; clients it gives nothing for
-    /// are refused (CONNECTION_REFUSED). `None` when the endpoint is closed.
+    /// The next client that gets a handshake, with the TLS that `admit` gives for it and whatever else. `None` when the endpoint is closed.
     pub async fn next<T>(
         &mut self,
-        mut admit: impl FnMut(Newcomer) -> Option<(Crypto, T)>,
+        mut admit: impl FnMut(Newcomer) -> Admission<T>,
     ) -> Option<(Handshake, T)> {
         loop {
             let incoming = self.endpoint.accept().await?;
@@ -98,9 +108,17 @@ impl Gate {
             }
             let (address, is_left) = (incoming.remote_address(), self.succession.has_begun());
             let newcomer = Newcomer { address, is_validated, is_left };
-            let Some((crypto, admitted)) = admit(newcomer) else {
-                incoming.refuse();
-                continue;
+            let (crypto, admitted) = match admit(newcomer) {
+                Admission::Taken(crypto, admitted) => (crypto, admitted),
+                Admission::Later if !is_validated => {
+                    self.counters.retries.add(1);
+                    let _ = incoming.retry();
+                    continue;
+                }
+                Admission::Later | Admission::Refused => {
+                    incoming.refuse();
+                    continue;
+                }
             };
             match incoming.accept_with(self.config(crypto)) {
                 Ok(connecting) => {

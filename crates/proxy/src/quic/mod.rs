@@ -66,7 +66,7 @@ pub(crate) use self::{
     socket::{Heir, Predecessor, ports},
 };
 pub use self::{
-    gate::{Gate, Handshake, Newcomer},
+    gate::{Admission, Gate, Handshake, Newcomer},
     ids::{ConnectionIds, ConnectionIdsError, SharedIds},
     socket::{Counters, Port, PortError, bind},
 };

@@ -161,6 +161,7 @@ async fn clients_that_have_rested_longest_leave_for_new_ones() {
         let served = clients.len() as u64;
         until("a rest", || world.world.stats().idle + world.world.stats().evicted == served).await;
     }
+    until("their ends", || world.world.stats().open + world.world.stats().evicted == 60).await;
     let stats = world.world.stats();
     assert!(stats.shed == 0 && stats.open > 30 && stats.open < 40, "{stats:?}");
     for client in clients.drain(..stats.evicted as usize) {

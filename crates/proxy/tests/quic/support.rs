@@ -12,7 +12,7 @@ use std::{
 
 use proxima_proxy::{
     QuicStats,
-    quic::{self, ConnectionIds, Counters, Crypto, Handshake, Limits, Port},
+    quic::{self, Admission, ConnectionIds, Counters, Crypto, Handshake, Limits, Port},
 };
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, crypto::rustls::QuicClientConfig};
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
@@ -159,7 +159,7 @@ async fn serve(
     let mut gate = port.open(setup.limits).unwrap();
     loop {
         tokio::select! {
-            next = gate.next(|_| Some((crypto.clone(), ()))) => {
+            next = gate.next(|_| Admission::Taken(crypto.clone(), ())) => {
                 let handshakes = handshakes.clone();
                 tokio::task::spawn_local(echo(next.unwrap().0, setup.deadline, handshakes));
             }

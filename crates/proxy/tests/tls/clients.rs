@@ -121,6 +121,7 @@ async fn no_session_outlives_the_certificate_that_its_client_has_shown() {
     let wanted = Wanted { clients, ..Wanted::new(&[&issued]) };
     // Two PoPs with the same keys.
     let worlds = [(); 2].map(|()| Setup::https(&[backend.address], wanted.server()).start());
+    #[allow(clippy::disallowed_methods, reason = "certificates know calendar time only")]
     let ends = SystemTime::now() + Duration::from_secs(5);
     let (short, long) = (authority.issue_until(&["client"], Some(ends)), authority.issue(&["client"]));
     let ask = async |world: &World, more: &[&str]| {

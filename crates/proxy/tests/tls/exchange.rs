@@ -264,7 +264,7 @@ async fn a_client_that_sends_much_after_it_was_refused_reads_its_answer() {
     let mut client = scene.client().await;
     client.write("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
     // More than the buffers of both ends hold.
-    soon("the upload", client.write_bytes(&vec![b'x'; 32 << 20])).await;
+    soon("the upload", client.write_bytes(&vec![b'x'; 16 << 20])).await;
     assert_eq!(client.response().await.status, 400);
     assert_eq!(client.rest().await, (Vec::new(), true));
     assert_eq!(backend.seen(), 0);

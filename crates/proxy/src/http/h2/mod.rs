@@ -45,6 +45,7 @@ use super::{
 };
 use crate::{
     access::Tls,
+    backend::is_quiet_in_kernel,
     close::Guarded,
     entry::{Entry, Open},
     stats::{ServiceCounters, Slow},
@@ -99,9 +100,9 @@ pub(crate) async fn serve(
     let stream = Rc::new(RefCell::new(stream));
     let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());
     if let Some(connection) = handshake(&link, &timer, tap).await {
-        Driver::new(link.clone(), &timer, connection).run().await;
+        Driver::new(link.clone(), &timer, stream.clone(), connection).run().await;
     }
-    // The tap has gone with the connection.
+    // The tap, and whoever drove the connection, have gone.
     if let Some(stream) = Rc::into_inner(stream)
         && !link.open.is_sent_away()
     {
@@ -152,10 +153,12 @@ enum State {
     Ending,
 }
 
-struct Driver<'a, S> {
+struct Driver<'a> {
     link: Rc<Link>,
     timer: &'a Timer,
-    connection: Connection<Tap<S>, Bytes>,
+    /// What the connection reads from and writes to.
+    stream: Rc<RefCell<Guarded<Stream>>>,
+    connection: Connection<Tap<Guarded<Stream>>, Bytes>,
     state: State,
     /// When the connection has rested long enough, if it does.
     rest_until: Deadline,
@@ -167,11 +170,17 @@ struct Driver<'a, S> {
     sent_away: bool,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
-    fn new(link: Rc<Link>, timer: &'a Timer, connection: Connection<Tap<S>, Bytes>) -> Self {
+impl<'a> Driver<'a> {
+    fn new(
+        link: Rc<Link>,
+        timer: &'a Timer,
+        stream: Rc<RefCell<Guarded<Stream>>>,
+        connection: Connection<Tap<Guarded<Stream>>, Bytes>,
+    ) -> Self {
         let (state, rest_until) = (State::Busy, Deadline::NEVER);
         let (leaving, calmed, sent_away) = (false, false, false);
-        let mut driver = Self { link, timer, connection, state, rest_until, leaving, calmed, sent_away };
+        let mut driver =
+            Self { link, timer, stream, connection, state, rest_until, leaving, calmed, sent_away };
         driver.enter(State::Resting);
         driver
     }
@@ -185,7 +194,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     /// The next request; `None` at the end of the connection.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
         self.link.streams.register(cx);
-        if self.has_to_end() {
+        if self.has_to_end() || (self.link.open.is_sent_away() && self.link.streams.are_active()) {
             self.leave();
         }
         loop {
@@ -200,20 +209,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 Poll::Ready(Some(Ok(_))) if self.calmed => {}
                 Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
-                Poll::Pending => {}
+                Poll::Pending => break,
             }
-            if !self.link.open.is_sent_away() || self.link.streams.are_active() {
-                break;
-            }
-            if std::mem::replace(&mut self.sent_away, true) {
-                // What it was told is written, as far as its socket takes it.
-                return Poll::Ready(None);
-            }
-            self.link.open.note_evicted();
-            self.connection.abrupt_shutdown(h2::Reason::NO_ERROR);
         }
         self.watch();
         if self.state == State::Resting {
+            if self.is_dismissed(cx) {
+                return Poll::Ready(None);
+            }
             self.link.open.rest(cx);
         }
         if !self.timer.has_expired() {
@@ -234,6 +237,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
             State::Writing { .. } | State::Ending => Poll::Ready(None),
             State::Busy => Poll::Pending,
         }
+    }
+
+    /// Whether others have its place, and it was told so.
+    fn is_dismissed(&mut self, cx: &Context<'_>) -> bool {
+        // A request may be here already and not yet seen by the event loop.
+        if !self.link.open.is_sent_away() || !is_quiet_in_kernel(self.stream.borrow().tcp()) {
+            return false;
+        }
+        if !std::mem::replace(&mut self.sent_away, true) {
+            self.link.open.note_evicted();
+            self.connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+            // Polled once more, so that GOAWAY goes out, as far as its socket takes it.
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        true
     }
 
     /// Sets the deadline that fits what the connection does now, when that has changed.
@@ -283,6 +302,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
     }
 
     fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        self.link.open.begin();
         let active = self.link.streams.begin();
         self.link.tally.accept(respond.stream_id().as_u32());
         let link = self.link.clone();

@@ -139,10 +139,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, handshake: Handsha
         return connection.close(Code::ExcessiveLoad.into_varint(), b"");
     }
     // RFC 9114 §6.2: a client grants three at least, with its handshake; one that does not is not waited for.
-    let control = poll_fn(|cx| Poll::Ready(pin!(connection.open_uni()).poll(cx))).await;
-    let Poll::Ready(Ok(control)) = control else {
-        counters.misused(Misuse::H3Protocol);
-        return connection.close(Code::GeneralProtocolError.into_varint(), b"");
+    let control = match poll_fn(|cx| Poll::Ready(pin!(connection.open_uni()).poll(cx))).await {
+        Poll::Ready(Ok(control)) => control,
+        Poll::Ready(Err(_)) => return,
+        Poll::Pending => {
+            counters.misused(Misuse::H3Protocol);
+            return connection.close(Code::GeneralProtocolError.into_varint(), b"");
+        }
     };
     let peer = connection.remote_address().ip();
     let shown = connection.peer_identity().and_then(|shown| shown.downcast().ok());
@@ -248,10 +251,12 @@ impl Driver {
         self.watch();
         if self.state == State::Resting {
             if self.link.open.is_sent_away() {
+                // With a GOAWAY: it holds no descriptor that others wait for.
                 self.link.open.note_evicted();
-                return Poll::Ready(Event::End);
+                self.leave();
+            } else {
+                self.link.open.rest(cx);
             }
-            self.link.open.rest(cx);
         }
         if self.timer.has_expired() {
             match self.state {
@@ -338,6 +343,7 @@ impl Driver {
         }
         self.next_stream = self.next_stream.max(id + 4);
         self.link.one_way.earn(CONTROL_PER_REQUEST);
+        self.link.open.begin();
         let active = self.link.streams.begin();
         let link = self.link.clone();
         // Boxed as in HTTP/2.
