@@ -216,6 +216,7 @@ async fn field_lists_beyond_64_kib_get_431_and_far_beyond_the_end() {
     assert_eq!(world.stats().refused.get("head-too-long"), Some(&1), "{:?}", world.stats().refused);
     assert!(client.try_ask(with(1024 * 1024), "").await.is_err());
     until("the end", || world.stats().open == 0).await;
+    assert_eq!(world.stats().requests, 2, "nothing else was let through");
     assert_eq!(world.stats().refused.get("h2-excess"), Some(&1), "{:?}", world.stats().refused);
 }
 
@@ -254,6 +255,7 @@ async fn heads_of_many_fields_are_refused_and_of_far_too_many_end_the_connection
         assert_eq!(world.stats().refused.get("h2-excess"), Some(&count), "{:?}", world.stats().refused);
     }
     assert_eq!(refused(&world), 4, "nothing else was found: {:?}", world.stats().refused);
+    assert_eq!(world.stats().requests, 2, "nothing else was let through");
     until("the connections closed", || world.stats().open == 1).await;
 }
 
