@@ -99,6 +99,8 @@ impl TlsClient {
             UpstreamProtocol::Http3 => HTTP3,
         };
         config.alpn_protocols = vec![offered.to_vec()];
+        // Nor is early data sent to a backend that would take it: a request could be replayed there (RFC 8446 §8).
+        config.enable_early_data = false;
         let name = server_name.map(|name| {
             ServerName::try_from(name.to_owned())
                 .map_err(|_| TlsError::Other(format!("`{name}` is not a server name")))

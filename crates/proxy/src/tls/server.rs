@@ -210,16 +210,19 @@ impl Asking {
         // Tickets only: what they hold costs no memory here, and is known at every PoP with the same keys.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = tickets;
+        // No 0-RTT, over TCP nor QUIC: whoever recorded early data can send it again (RFC 8446 §8).
+        config.max_early_data_size = 0;
         Ok(config)
     }
 }
 
 /// What a session is good for: the service, and whose clients it takes.
 fn context(service: &ServiceName, clients: &Clients) -> Vec<u8> {
+    // Numbers name what a ticket holds, too: 1 and 2 were without the end of what was shown.
     let (mode, authorities) = match clients {
         Clients::Any => (0, None),
-        Clients::Optional(authorities) => (1, Some(authorities)),
-        Clients::Required(authorities) => (2, Some(authorities)),
+        Clients::Optional(authorities) => (3, Some(authorities)),
+        Clients::Required(authorities) => (4, Some(authorities)),
     };
     let mut context = service.as_str().as_bytes().to_vec();
     context.extend([0, mode]);

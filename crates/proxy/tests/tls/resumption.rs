@@ -1,9 +1,17 @@
 //! Sessions that go on, here or at another PoP.
 
+use std::sync::Arc;
+
 use proxima_proxy::{Handshake, Inheritance, TicketKeys};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 use super::{
-    common::{Backend, Lines, PATIENCE, Setup},
+    common::{Backend, Lines, PATIENCE, Setup, soon},
     pki::{Authority, Wanted},
     programs::s_client,
 };
@@ -108,4 +116,34 @@ async fn the_access_log_tells_how_sessions_began() {
         r#"{"resumed":false,"version":"1.2"}"#,
     ];
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn a_session_goes_on_without_early_data() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["a.example"]);
+    let (backend, mut seen) = Backend::telling("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+    let world = Setup::https(&[backend.address], Wanted::new(&[&issued]).server()).start();
+    let mut config = authority.client(&[&rustls::version::TLS13]).config().as_ref().clone();
+    config.enable_early_data = true;
+    let connector = TlsConnector::from(Arc::new(config));
+    for (path, kind) in [("/first", Handshake::Full13), ("/second", Handshake::Resumed13)] {
+        let stream = TcpStream::connect(world.address).await.unwrap();
+        let name = ServerName::try_from("a.example").unwrap();
+        // Once a handshake has begun, there is a place for early data if the ticket allows any.
+        let mut offers = false;
+        let connecting =
+            connector.connect_with(name, stream, |client| offers = client.early_data().is_some());
+        let mut stream = soon("a handshake", connecting).await.unwrap();
+        assert!(!offers && !stream.get_ref().1.is_early_data_accepted(), "{path}");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hi"), "{answer}");
+        assert_eq!(world.stats().handshakes.get(&kind), Some(&1), "{path}");
+        let head = seen.recv().await.unwrap();
+        assert!(head.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{head}");
+    }
+    assert!(seen.try_recv().is_err());
 }
