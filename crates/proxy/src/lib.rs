@@ -65,8 +65,8 @@ pub use listening::{Prepared, Taking};
 pub use probed::ProbeEntrance;
 pub use snapshot::{Match, Route, Service, Snapshot, Timeouts, Upstream, UpstreamProtocol};
 pub use stats::{
-    BackendStats, Handshake, HandshakeFailure, LatencyHistogram, QuicStats, Reason, Served, ServiceStats,
-    Slow, Stats, TrafficReader, Unserved,
+    BackendStats, Handshake, HandshakeFailure, LatencyHistogram, QuicStats, Reason, RegionStats, Served,
+    ServiceStats, Slow, Stats, TrafficReader, Unserved,
 };
 pub use tls::{
     Authorities, Chain, ChainError, Clients, ForwardedCertificate, Identity, KeyError, MinVersion,

@@ -49,7 +49,7 @@ use crate::{
     entry::{Entry, Open},
     http,
     listener::{self, BindError},
-    stats::{Histogram, ServiceCounters},
+    stats::{RegionCounters, ServiceCounters},
     stream::Stream,
     tcp,
     timer::Timers,
@@ -172,7 +172,7 @@ impl ProbeEntrance {
 pub(crate) struct Probed {
     /// Nobody reads it.
     counters: Arc<ServiceCounters>,
-    first_byte: Arc<Histogram>,
+    region: Arc<RegionCounters>,
     descriptors: Rc<Descriptors>,
     teller: Rc<Teller>,
 }
@@ -181,7 +181,7 @@ impl Probed {
     pub(crate) fn new(timers: &Rc<Timers>) -> Self {
         Self {
             counters: Arc::default(),
-            first_byte: Arc::default(),
+            region: Arc::default(),
             descriptors: Descriptors::new(usize::MAX),
             teller: Teller::new(None, timers.clone()),
         }
@@ -239,7 +239,7 @@ async fn serve(worker: Rc<Worker>, ticket: Ticket, mut stream: TcpStream, peer: 
             if stream.write_i32(0).await.is_err() {
                 return;
             }
-            let view = UpstreamView::alone(&upstream, backend.clone(), worker.probed.first_byte.clone());
+            let view = UpstreamView::alone(&upstream, backend.clone(), worker.probed.region.clone());
             let service = ServiceView::Http {
                 tls: None,
                 routes: vec![(Match::default(), Rc::new(view))],

@@ -16,7 +16,7 @@ use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
 pub(crate) use self::{
-    counters::{BackendCounters, Counter, ServiceCounters, WorkerCounters},
+    counters::{BackendCounters, Counter, RegionCounters, ServiceCounters, WorkerCounters},
     histogram::Histogram,
 };
 pub use self::{
@@ -194,14 +194,25 @@ pub struct Stats {
     pub services: BTreeMap<ServiceName, ServiceStats>,
     /// By backend, for those that were ever usable and still are in the snapshot.
     pub backends: BTreeMap<BackendId, BackendStats>,
-    /// From a request's head to the first byte of its response, by service and the backend's region.
-    pub first_byte: BTreeMap<(ServiceName, RegionName), LatencyHistogram>,
+    /// By service and the backend's region.
+    pub regions: BTreeMap<(ServiceName, RegionName), RegionStats>,
     /// Failures of `accept`, for want of file descriptors or memory.
     pub accept_errors: u64,
     /// Lines of the access log that found no room.
     pub access_lines_lost: u64,
     /// What became of datagrams.
     pub quic: QuicStats,
+}
+
+/// What the backends of one region have answered the clients of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegionStats {
+    /// Responses that have begun, by status class: 1xx to 5xx.
+    pub responses: [u64; 5],
+    /// From a request's head to the first byte of its response.
+    pub first_byte: LatencyHistogram,
+    /// From a request's head to the end of its response, of those that ended as they should. A tunnel has none.
+    pub total: LatencyHistogram,
 }
 
 /// What became of what came over QUIC. Datagrams of one sender that came together count as one.
@@ -242,6 +253,8 @@ pub struct ServiceStats {
     pub open: u64,
     /// Gauge: of HTTP, those of them that wait for a request.
     pub idle: u64,
+    /// Gauge: requests under way on streams of HTTP/2 and HTTP/3.
+    pub streams: u64,
     /// Requests whose head was good.
     pub requests: u64,
     /// Responses by the first digit of their status: 1xx to 5xx. Ours count too.

@@ -12,7 +12,7 @@ use crate::{
     backend::Backend,
     descriptors::Descriptors,
     distress::Teller,
-    stats::{Histogram, Unserved, WorkerCounters},
+    stats::{RegionCounters, Unserved, WorkerCounters},
     timer::{Deadline, Timers},
 };
 
@@ -48,12 +48,12 @@ pub(crate) struct UpstreamView {
     policy: RefCell<Policy>,
     /// By candidate, as in `levels`.
     pub(crate) backends: Vec<Rc<Backend>>,
-    first_byte: Vec<Arc<Histogram>>,
+    regions: Vec<Arc<RegionCounters>>,
 }
 
 impl UpstreamView {
     /// The view of an upstream of one candidate that belongs to no service.
-    pub(crate) fn alone(upstream: &Upstream, backend: Rc<Backend>, first_byte: Arc<Histogram>) -> Self {
+    pub(crate) fn alone(upstream: &Upstream, backend: Rc<Backend>, region: Arc<RegionCounters>) -> Self {
         Self {
             route: 0,
             levels: upstream.levels.clone(),
@@ -62,7 +62,7 @@ impl UpstreamView {
             late: Duration::MAX,
             policy: RefCell::new(Policy::new(upstream.policy, 0)),
             backends: vec![backend],
-            first_byte: vec![first_byte],
+            regions: vec![region],
         }
     }
 
@@ -75,8 +75,14 @@ impl UpstreamView {
     /// around it stays small enough to be one function with its callers.
     #[inline(never)]
     pub(crate) fn answered(&self, index: usize, status: u16, first_byte: Duration) {
-        self.first_byte[index].record(first_byte);
+        self.regions[index].answered(status, first_byte);
         self.backends[index].counters.answered(status, first_byte > self.late);
+    }
+
+    /// The response of candidate `index` has ended as it should, so long after its request.
+    #[inline(never)]
+    pub(crate) fn ended(&self, index: usize, total: Duration) {
+        self.regions[index].ended(total);
     }
 
     /// The candidate of this number.
@@ -226,7 +232,7 @@ impl Viewer {
             late: upstream.late.unwrap_or(Duration::MAX),
             policy: RefCell::new(Policy::new(upstream.policy, self.seed.get())),
             backends: candidates.iter().map(|c| self.backend(c, upstream.tls.as_ref())).collect(),
-            first_byte: candidates.iter().map(|c| self.counters.first_byte(service, &c.region)).collect(),
+            regions: candidates.iter().map(|c| self.counters.region(service, &c.region)).collect(),
         })
     }
 

@@ -87,7 +87,12 @@ async fn clients_of_http1_share_one_connection_and_the_hop_is_named() {
     let sums = world.plane.stats();
     let counted = sums.backends.values().next().unwrap();
     assert_eq!((counted.requests, counted.connects, counted.reuses), (4, 1, 3));
-    assert_eq!(sums.first_byte.values().next().unwrap().count(), 4);
+    until("the ends of all", || {
+        let regions = world.plane.stats().regions;
+        let region = regions.values().next().unwrap();
+        (region.responses, region.first_byte.count(), region.total.count()) == ([0, 4, 0, 0, 0], 4, 4)
+    })
+    .await;
 }
 
 #[tokio::test]

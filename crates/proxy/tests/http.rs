@@ -41,7 +41,12 @@ async fn connections_are_kept_on_both_sides_and_the_hop_is_named() {
     let sums = world.plane.stats();
     let backend = &sums.backends.values().next().unwrap();
     assert_eq!((backend.requests, backend.connects, backend.reuses, backend.pending), (3, 1, 2, 0));
-    assert_eq!(sums.first_byte.values().next().unwrap().count(), 3);
+    until("the ends of all", || {
+        let regions = world.plane.stats().regions;
+        let region = regions.values().next().unwrap();
+        (region.responses, region.first_byte.count(), region.total.count()) == ([0, 3, 0, 0, 0], 3, 3)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use common::{Backend, Setup, World, refusing, service_name, soon, until};
+use common::{
+    Backend, Setup, World,
+    h2::{Client, get},
+    refusing, service_name, soon, until,
+};
 use proxima_health::Passive;
 use proxima_proxy::{Served, Timeouts, TrafficReader};
 use proxima_types::BackendId;
@@ -198,4 +202,56 @@ async fn a_service_is_judged_by_what_its_clients_got_and_the_fence_is_no_failure
     let world = Setup { allow: Some("US"), ..Setup::http(&[backend.address]) }.start();
     assert_eq!(world.client().await.get("/").await.status, 503);
     assert_eq!(served(&world), Served::default());
+}
+
+#[tokio::test]
+async fn responses_count_by_the_region_of_their_backend_and_their_time_until_they_end() {
+    let status = Arc::new(AtomicU16::new(200));
+    let whole = answering(&status, Duration::ZERO).await;
+    let world = Setup::http(&[whole.address]).start();
+    let counts = |world: &World| {
+        let regions = world.plane.stats().regions;
+        let ((service, region), stats) = regions.into_iter().next().unwrap();
+        assert_eq!((service, region.as_str()), (service_name(), "eu"));
+        (stats.responses, stats.first_byte.count(), stats.total.count())
+    };
+    assert_eq!(world.client().await.get("/").await.status, 200);
+    status.store(503, Ordering::SeqCst);
+    assert_eq!(Client::connect(&world).await.get("/").await.status(), 503);
+    until("both ends", || counts(&world) == ([0, 1, 0, 0, 1], 2, 2)).await;
+
+    let world = Setup::http(&[cutting().await.address]).start();
+    let mut client = world.client().await;
+    client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.rest().await;
+    until("the cut", || world.stats().cut == 1).await;
+    assert_eq!(counts(&world), ([0, 1, 0, 0, 0], 1, 0), "what was cut has no end");
+}
+
+#[tokio::test]
+async fn streams_are_open_while_their_requests_are_under_way() {
+    let (let_go, wait) = tokio::sync::watch::channel(false);
+    let backend = Backend::start(move |mut peer| {
+        let mut wait = wait.clone();
+        async move {
+            while peer.head().await.is_some() {
+                wait.wait_for(|go| *go).await.unwrap();
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let world = Setup::http(&[backend.address]).start();
+    let client = Client::connect(&world).await;
+    let mut responses = Vec::new();
+    for _ in 0..3 {
+        let mut ready = client.send.clone().ready().await.unwrap();
+        responses.push(ready.send_request(get("/"), true).unwrap().0);
+    }
+    until("three streams", || world.stats().streams == 3).await;
+    let_go.send(true).unwrap();
+    for response in responses {
+        assert_eq!(soon("a response", response).await.unwrap().status(), 200);
+    }
+    until("their ends", || world.stats().streams == 0 && world.stats().idle == 1).await;
 }

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use proxima_catchment_io::Stats as CatchmentStats;
 use proxima_health::Breach;
 use proxima_probe::{Spread, Tally};
-use proxima_proxy::{BackendStats, Handshake, LatencyHistogram, QuicStats, Served, ServiceStats, Stats};
+use proxima_proxy::{
+    BackendStats, Handshake, LatencyHistogram, QuicStats, RegionStats, Served, ServiceStats, Stats,
+};
 use proxima_telemetry::metrics::{Counter, Series, table};
 use proxima_types::PoolName;
 
@@ -14,10 +16,12 @@ use crate::traffic::{Counts, Judged, Probed};
 /// Every other bucket: two for each doubling.
 const BUCKET_STEP: usize = 2;
 
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// Takes over the counters, and appends the histograms to `text`.
 pub(super) fn record(counts: &Counts, text: &mut String) {
     let Counts { stats, served, judged, probes } = counts;
-    let Stats { services, backends, first_byte, accept_errors, access_lines_lost, quic } = stats;
+    let Stats { services, backends, regions, accept_errors, access_lines_lost, quic } = stats;
     table::ACCESS_LINES_LOST.set(&[("reason", "full")], *access_lines_lost);
     table::ACCEPT_ERRORS.set(&[], *accept_errors);
     record_quic(*quic);
@@ -32,13 +36,23 @@ pub(super) fn record(counts: &Counts, text: &mut String) {
     for (id, counted) in backends {
         record_backend(id.as_str(), counted);
     }
-    let labelled: Vec<_> = first_byte
+    for ((service, region), RegionStats { responses, .. }) in regions {
+        for (class, total) in CLASSES.into_iter().zip(responses) {
+            let labels = [("service", service.as_str()), ("region", region.as_str()), ("class", class)];
+            table::REGION_RESPONSES.set(&labels, *total);
+        }
+    }
+    let labelled: Vec<_> = regions
         .iter()
-        .map(|((service, region), latency)| {
-            ([("service", service.as_str()), ("region", region.as_str())], latency)
+        .map(|((service, region), stats)| {
+            ([("service", service.as_str()), ("region", region.as_str())], stats)
         })
         .collect();
-    table::FIRST_BYTE.render(labelled.iter().map(|(labels, latency)| series(labels, latency)), text);
+    let of = |latency: fn(&RegionStats) -> &LatencyHistogram| {
+        labelled.iter().map(move |(labels, stats)| series(labels, latency(stats)))
+    };
+    table::FIRST_BYTE.render(of(|stats| &stats.first_byte), text);
+    table::RESPONSE_TIME.render(of(|stats| &stats.total), text);
     record_probes(probes, text);
 }
 
@@ -100,6 +114,7 @@ fn record_service(name: &str, counted: &ServiceStats) {
     let labels = [("service", name)];
     table::SERVICE_OPEN.set(&labels, counted.open as f64);
     table::SERVICE_IDLE.set(&labels, counted.idle as f64);
+    table::SERVICE_STREAMS.set(&labels, counted.streams as f64);
     for (counter, total) in [
         (table::SERVICE_CONNECTIONS, counted.connections),
         (table::SERVICE_REQUESTS, counted.requests),
@@ -113,7 +128,7 @@ fn record_service(name: &str, counted: &ServiceStats) {
     ] {
         counter.set(&labels, total);
     }
-    for (class, total) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(counted.responses) {
+    for (class, total) in CLASSES.into_iter().zip(counted.responses) {
         table::SERVICE_RESPONSES.set(&[("service", name), ("class", class)], total);
     }
     let by = |counter: Counter, label: &'static str, why: &str, total: u64| {
@@ -223,6 +238,7 @@ mod tests {
         let service = ServiceStats {
             connections: 5,
             open: 2,
+            streams: 3,
             shed: 4,
             crowded: 5,
             requests: 40,
@@ -241,10 +257,11 @@ mod tests {
             ..BackendStats::default()
         };
         let (web, eu) = ("web".parse().unwrap(), "eu".parse().unwrap());
+        let region = RegionStats { responses: [0, 37, 0, 1, 2], ..RegionStats::default() };
         let stats = Stats {
             services: [("web".parse().unwrap(), service)].into(),
             backends: [("app/eu-1".parse().unwrap(), backend)].into(),
-            first_byte: [((web, eu), LatencyHistogram::default())].into(),
+            regions: [((web, eu), region)].into(),
             access_lines_lost: 6,
             accept_errors: 0,
             quic: QuicStats { forwarded: 8, retries: 9, ..QuicStats::default() },
@@ -308,6 +325,9 @@ mod tests {
             "proxima_catchment_packets_carried_total 3",
             r#"proxima_first_byte_seconds_bucket{service="web",region="eu",le="0.000064"} 0"#,
             r#"proxima_first_byte_seconds_count{service="web",region="eu"} 0"#,
+            r#"proxima_response_seconds_count{service="web",region="eu"} 0"#,
+            r#"proxima_region_responses_total{service="web",region="eu",class="2xx"} 37"#,
+            r#"proxima_service_open_streams{service="web"} 3"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -148,6 +148,7 @@ fn metrics_are_rendered_under_their_names() {
     for _ in 0..3 {
         get(pop.web(), "/");
     }
+    exchange(pop.web(), b"GET / HTTP/1.1\r\n\r\n");
     let request = b"GET /metrics HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n";
     let (text, _) = exchange(pop.metrics(), request);
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
@@ -170,6 +171,11 @@ fn metrics_are_rendered_under_their_names() {
         &format!(r#"proxima_listener_up{{service="web",address="{web}"}} 1"#),
         r#"proxima_service_requests_total{service="web"} 3"#,
         r#"proxima_service_responses_total{service="web",class="2xx"} 3"#,
+        r#"proxima_region_responses_total{service="web",region="eu",class="2xx"} 3"#,
+        r#"proxima_first_byte_seconds_bucket{service="web",region="eu",le="+Inf"} 3"#,
+        r#"proxima_response_seconds_bucket{service="web",region="eu",le="+Inf"} 3"#,
+        r#"proxima_service_open_streams{service="web"} 0"#,
+        r#"proxima_service_malformed_requests_total{service="web",fault="missing-host"} 1"#,
         "proxima_workers 2",
         "proxima_drained 0",
     ] {

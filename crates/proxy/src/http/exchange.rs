@@ -163,6 +163,7 @@ impl OverHttp1 for Exchange<'_> {
             let switched = self.flow.switch(stream, backend.go_on());
             return Ok(Turn::End(End::Switch(Box::new(switched))));
         }
+        self.upstream.ended(index, self.begun.elapsed());
         self.flow.scratch.access.done();
         if self.flow.leaves_clean() {
             backend.rest(stream, &self.flow.connection.worker.timers);

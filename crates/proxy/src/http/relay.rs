@@ -207,7 +207,11 @@ impl<'a, C: Client> Relay<'a, C> {
             let first_byte = self.begun.elapsed();
             self.upstream.answered(index, status, first_byte);
             self.scratch.access.answered(status, first_byte);
-            poll_fn(|cx| self.poll_relay(cx, origin)).await
+            poll_fn(|cx| self.poll_relay(cx, origin)).await?;
+            if !self.is_tunnel {
+                self.upstream.ended(index, self.begun.elapsed());
+            }
+            Ok(())
         }
         .await;
         self.attempt.sent = origin.has_sent();

@@ -3,18 +3,22 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     task::{Context, Waker},
 };
 
-/// How many there are, and whom to wake when there are none: the connection begins to rest then.
+use crate::stats::ServiceCounters;
+
+/// How many there are, for whom they count, and whom to wake when there are none: the connection begins to rest then.
 pub(super) struct Streams {
+    counters: Arc<ServiceCounters>,
     active: Cell<usize>,
     connection: RefCell<Waker>,
 }
 
 impl Streams {
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { active: Cell::new(0), connection: RefCell::new(Waker::noop().clone()) })
+    pub(super) fn new(counters: Arc<ServiceCounters>) -> Rc<Self> {
+        Rc::new(Self { counters, active: Cell::new(0), connection: RefCell::new(Waker::noop().clone()) })
     }
 
     pub(super) fn are_active(&self) -> bool {
@@ -33,6 +37,7 @@ impl Streams {
     /// One more, as long as what is returned lives.
     pub(super) fn begin(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);
+        self.counters.streams.add(1);
         Active(self.clone())
     }
 
@@ -51,6 +56,7 @@ impl Drop for Active {
     fn drop(&mut self) {
         let Self(streams) = self;
         streams.active.set(streams.active.get() - 1);
+        streams.counters.streams.sub(1);
         if !streams.are_active() {
             streams.wake_connection();
         }

@@ -6,14 +6,15 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use proxima_http1::Fault;
 use proxima_types::{BackendId, RegionName, ServiceName};
 
 use super::{
-    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, ServiceStats, Slow, Stats,
-    Unserved,
+    BackendStats, FAULTS, Handshake, HandshakeFailure, Histogram, Misuse, Reason, RegionStats, ServiceStats,
+    Slow, Stats, Unserved,
 };
 
 /// A number with a single writer, readable from other threads.
@@ -70,6 +71,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) connections: Counter,
     pub(crate) open: Counter,
     pub(crate) idle: Counter,
+    pub(crate) streams: Counter,
     pub(crate) requests: Counter,
     responses: Counters<5>,
     pub(crate) bytes_in: Counter,
@@ -95,8 +97,7 @@ pub(crate) struct ServiceCounters {
 
 impl ServiceCounters {
     pub(crate) fn response(&self, status: u16) {
-        let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.responses.add(class);
+        self.responses.add(class(status));
     }
 
     pub(crate) fn failover(&self, reason: Reason) {
@@ -145,6 +146,7 @@ impl ServiceCounters {
         sum.connections += self.connections.read();
         sum.open += self.open.read();
         sum.idle += self.idle.read();
+        sum.streams += self.streams.read();
         sum.requests += self.requests.read();
         for (total, own) in sum.responses.iter_mut().zip(&self.responses.0) {
             *total += own.read();
@@ -242,7 +244,41 @@ pub(crate) struct WorkerCounters {
     pub(crate) open: Counter,
     services: Registry<ServiceName, ServiceCounters>,
     backends: Mutex<Backends>,
-    first_byte: Registry<(ServiceName, RegionName), Histogram>,
+    regions: Registry<(ServiceName, RegionName), RegionCounters>,
+}
+
+/// What the backends of one region have answered the clients of a service.
+#[derive(Debug, Default)]
+pub(crate) struct RegionCounters {
+    responses: Counters<5>,
+    first_byte: Histogram,
+    total: Histogram,
+}
+
+impl RegionCounters {
+    /// A response of this status has begun, so long after its request.
+    pub(crate) fn answered(&self, status: u16, first_byte: Duration) {
+        self.responses.add(class(status));
+        self.first_byte.record(first_byte);
+    }
+
+    /// A response has ended as it should, so long after its request.
+    pub(crate) fn ended(&self, total: Duration) {
+        self.total.record(total);
+    }
+
+    fn add_to(&self, sum: &mut RegionStats) {
+        for (total, own) in sum.responses.iter_mut().zip(&self.responses.0) {
+            *total += own.read();
+        }
+        self.first_byte.add_to(&mut sum.first_byte);
+        self.total.add_to(&mut sum.total);
+    }
+}
+
+/// Which of the five classes a status is of, counted from 0.
+fn class(status: u16) -> usize {
+    usize::from(status / 100).clamp(1, 5) - 1
 }
 
 impl WorkerCounters {
@@ -273,8 +309,8 @@ impl WorkerCounters {
         let before = services.len();
         services.retain(|name, _| keep(name));
         if services.len() != before {
-            let mut first_byte = self.first_byte.lock().unwrap_or_else(PoisonError::into_inner);
-            first_byte.retain(|(name, _), _| services.contains_key(name));
+            let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+            regions.retain(|(name, _), _| services.contains_key(name));
         }
     }
 
@@ -282,8 +318,8 @@ impl WorkerCounters {
         self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn first_byte(&self, service: &ServiceName, region: &RegionName) -> Arc<Histogram> {
-        entry(&self.first_byte, &(service.clone(), region.clone()))
+    pub(crate) fn region(&self, service: &ServiceName, region: &RegionName) -> Arc<RegionCounters> {
+        entry(&self.regions, &(service.clone(), region.clone()))
     }
 
     pub(crate) fn add_to(&self, sum: &mut Stats) {
@@ -300,8 +336,8 @@ impl WorkerCounters {
         for (name, counters) in self.services.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             counters.add_to(sum.services.entry(name.clone()).or_default());
         }
-        for (key, histogram) in self.first_byte.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            histogram.add_to(sum.first_byte.entry(key.clone()).or_default());
+        for (key, counters) in self.regions.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            counters.add_to(sum.regions.entry(key.clone()).or_default());
         }
     }
 }

@@ -44,9 +44,9 @@ impl Served {
         let without_backend = unserved(counted, &[Unserved::NoBackends, Unserved::NoneUsable]);
         let given_up: u64 = counted.failures.values().sum();
         let mut first_byte = LatencyHistogram::default();
-        for ((name, _), latencies) in &stats.first_byte {
+        for ((name, _), region) in &stats.regions {
             if name == service {
-                first_byte.merge(latencies);
+                first_byte.merge(&region.first_byte);
             }
         }
         Self {
@@ -87,7 +87,7 @@ mod tests {
             let latency = Histogram::default();
             latency.record(Duration::from_millis(millis));
             let key = (service.clone(), region.parse().unwrap());
-            latency.add_to(stats.first_byte.entry(key).or_default());
+            latency.add_to(&mut stats.regions.entry(key).or_default().first_byte);
         }
         (web, stats)
     }

@@ -25,7 +25,8 @@ fn exported() -> BTreeMap<String, BTreeSet<&'static str>> {
     };
     let gauges = table::GAUGES.iter().map(|gauge| (gauge.name.to_owned(), labels(gauge.help)));
     let counters = table::COUNTERS.iter().map(|counter| (counter.name.to_owned(), labels(counter.help)));
-    let histograms = [table::PROBE_TIME, table::PROBE_LATENESS, table::FIRST_BYTE].map(|histogram| {
+    let histograms = [table::PROBE_TIME, table::PROBE_LATENESS, table::FIRST_BYTE, table::RESPONSE_TIME];
+    let histograms = histograms.map(|histogram| {
         let mut labels = labels(histogram.help);
         labels.insert("le");
         OF_HISTOGRAMS.map(|end| (format!("{}{end}", histogram.name), labels.clone()))

@@ -168,6 +168,10 @@ pub const SERVICE_IDLE: Gauge = Gauge::new(
     "proxima_service_idle_connections",
     "Client connections of HTTP that are open and wait for a request {service}",
 );
+pub const SERVICE_STREAMS: Gauge = Gauge::new(
+    "proxima_service_open_streams",
+    "Requests under way on streams of HTTP/2 and HTTP/3 {service}",
+);
 pub const SERVICE_CONNECTIONS: Counter =
     Counter::new("proxima_service_connections_total", "Client connections accepted {service}");
 pub const SERVICE_REQUESTS: Counter =
@@ -256,6 +260,14 @@ pub const FIRST_BYTE: Histogram = Histogram::new(
     "proxima_first_byte_seconds",
     "From a request's head to the first byte of its response {service, region of the backend}",
 );
+pub const RESPONSE_TIME: Histogram = Histogram::new(
+    "proxima_response_seconds",
+    "From a request's head to the end of its response, of those that ended as they should, without tunnels {service, region of the backend}",
+);
+pub const REGION_RESPONSES: Counter = Counter::new(
+    "proxima_region_responses_total",
+    "Responses that the backends of a region have begun, by status class {service, region, class}",
+);
 
 pub const SERVICE_SERVED: Counter = Counter::new(
     "proxima_service_served_total",
@@ -305,7 +317,7 @@ pub const CATCHMENT_DROPPED: Counter =
     Counter::new("proxima_catchment_dropped_total", "Packets and queries dropped for what they were");
 
 /// All gauges.
-pub(super) const GAUGES: [Gauge; 36] = [
+pub(super) const GAUGES: [Gauge; 37] = [
     SERVICE_CERTIFICATE,
     ORDER_FAILURES,
     BUILD_INFO,
@@ -338,6 +350,7 @@ pub(super) const GAUGES: [Gauge; 36] = [
     LISTENER_UP,
     SERVICE_OPEN,
     SERVICE_IDLE,
+    SERVICE_STREAMS,
     SLO_P95,
     SLO_ERRORS,
     SLO_PROBES,
@@ -345,7 +358,7 @@ pub(super) const GAUGES: [Gauge; 36] = [
 ];
 
 /// All counters.
-pub(super) const COUNTERS: [Counter; 56] = [
+pub(super) const COUNTERS: [Counter; 57] = [
     EVENTS,
     EVENTS_LOST,
     LOG_LINES_LOST,
@@ -393,6 +406,7 @@ pub(super) const COUNTERS: [Counter; 56] = [
     SERVICE_CUT,
     SERVICE_SHED,
     SERVICE_EVICTED,
+    REGION_RESPONSES,
     SERVICE_HANDSHAKES,
     SERVICE_HANDSHAKE_FAILURES,
     ORDERS,

@@ -95,7 +95,7 @@ pub(crate) async fn serve(
     let counters = entry.counters.clone();
     let tally = Tally::new(counters.clone(), worker.timers.clone());
     let timer = poll_fn(|cx| Poll::Ready(worker.timers.timer(cx))).await;
-    let streams = Streams::new();
+    let streams = Streams::new(counters.clone());
     let link = Rc::new(Link { worker, entry, counters, hop, tally, streams, open, peer, tls });
     let stream = Rc::new(RefCell::new(stream));
     let tap = Tap::new(stream.clone(), read_ahead, link.tally.clone());

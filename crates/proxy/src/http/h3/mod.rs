@@ -154,13 +154,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut open: Open, handshake: Handsha
     let link = Rc::new(Link {
         worker,
         entry,
+        streams: Streams::new(counters.clone()),
         counters,
         hop,
         connection,
         one_way: OneWay::of_client(),
         cancels: Cell::new(Cancels::new()),
         next_second: Cell::new(Deadline::PAST),
-        streams: Streams::new(),
         open,
     });
     Driver::new(link.clone(), timer, control).run().await;
