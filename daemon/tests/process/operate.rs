@@ -1,5 +1,7 @@
 //! Status, drain, metrics, the command line.
 
+use std::time::Instant;
+
 use nix::sys::signal::Signal;
 use proxima_api::{
     AdvertisedRoutes, Backends, By, DrainStatus, EventKind, Events, GroupReason, OrderVerb, Peer, Peers,
@@ -7,7 +9,7 @@ use proxima_api::{
 };
 use proxima_types::{Asn, Family, Health, ReachState};
 
-use crate::support::{App, Pop, Router, exchange, get, proxima};
+use crate::support::{App, PATIENCE, Pop, Router, exchange, get, proxima};
 
 #[test]
 fn every_answer_is_of_the_interfaces_types_and_tells_what_is() {
@@ -150,8 +152,17 @@ fn metrics_are_rendered_under_their_names() {
     }
     exchange(pop.web(), b"GET / HTTP/1.1\r\n\r\n");
     let request = b"GET /metrics HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n";
-    let (text, _) = exchange(pop.metrics(), request);
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    // A worker notes the end of a response when it has sent it, which the client may know first.
+    let ended = r#"proxima_response_seconds_count{service="web",region="eu"} 3"#;
+    let deadline = Instant::now() + PATIENCE;
+    let text = loop {
+        let (text, _) = exchange(pop.metrics(), request);
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        if text.lines().any(|line| line == ended) {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "{ended} is not in\n{text}");
+    };
     let version = env!("CARGO_PKG_VERSION");
     let web = pop.web();
     for line in [
